@@ -1,0 +1,1 @@
+"""What a guarded call costs, next to other libraries. `make bench` runs it."""

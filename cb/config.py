@@ -1,0 +1,99 @@
+"""The thresholds of a breaker, checked once."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+from .errors import ConfigError
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m|h)", re.ASCII)
+_DAY = 86_400.0  # no duration here is useful beyond a day, and every one of them then fits the ledger's integers
+
+
+def parse_duration(value: object, field: str) -> float:
+    """Return seconds, from a number of seconds or text such as `30s`, `500ms`, `2m`, `1h`. Raises ConfigError."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
+        return float(match[1]) * _UNITS[match[2]]
+    raise ConfigError(field, "be a duration such as 30s, 500ms, 2m or a number of seconds", value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerConfig:
+    """When a circuit opens, how long it stays open, and what closes it. Durations are seconds, rates 0 to 1.
+
+    `None` switches off one of the three strategies (failure_threshold, failure_rate_threshold,
+    slow_call_rate_threshold); a breaker with none left could never trip and is refused.
+    """
+
+    #: probes in a half-open round
+    max_requests: int = 5
+    #: statistical window, sliding
+    interval: float = 60.0
+    #: time in OPEN before recovery is tried
+    timeout: float = 30.0
+    #: consecutive failures that open
+    failure_threshold: int | None = 10
+    #: probe successes that close
+    success_threshold: int = 3
+    #: failure rate in the window that opens
+    failure_rate_threshold: float | None = 0.6
+    #: calls in the window before the rates count
+    minimum_requests: int = 5
+    #: a call at least this long is slow
+    slow_call_duration: float = 2.0
+    #: rate of slow calls in the window that opens
+    slow_call_rate_threshold: float | None = 0.8
+    #: growth of the open time with each failed round, its cap, and the random share added to it
+    timeout_multiplier: float = 1.0
+    timeout_max: float = 300.0
+    timeout_jitter: float = 0.1
+    #: a half-open round without a verdict reopens after this time
+    half_open_max_duration: float = 30.0
+
+    def __post_init__(self) -> None:
+        for name in ("max_requests", "success_threshold", "minimum_requests"):
+            self._whole(name)
+        if self.failure_threshold is not None:
+            self._whole("failure_threshold")
+        for name in ("interval", "timeout", "slow_call_duration", "timeout_max", "half_open_max_duration"):
+            self._number(name, 0.001, _DAY, "be a duration from 1ms to 24h")
+        for name in ("failure_rate_threshold", "slow_call_rate_threshold"):
+            if getattr(self, name) is not None:
+                self._number(name, 1e-6, 1.0, "be a rate above 0 and at most 1")
+        self._number("timeout_multiplier", 1.0, 100.0, "be from 1 to 100")
+        self._number("timeout_jitter", 0.0, 1.0, "be from 0 to 1")
+        if self.success_threshold > self.max_requests:
+            rule = f"be at most max_requests ({self.max_requests}), or the circuit can never close"
+            raise ConfigError("success_threshold", rule, self.success_threshold)
+        if self.timeout_max < self.timeout:
+            raise ConfigError("timeout_max", f"be at least timeout ({self.timeout:g} s)", self.timeout_max)
+        if self.failure_threshold is self.failure_rate_threshold is self.slow_call_rate_threshold is None:
+            raise ConfigError("failure_threshold", "be set where no rate is, or the breaker can never trip", None)
+
+    def _whole(self, name: str) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1_000_000:
+            raise ConfigError(name, "be a whole number from 1 to 1000000", value)
+
+    def _number(self, name: str, low: float, high: float, rule: str) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+            raise ConfigError(name, rule, value)
+
+    @classmethod
+    def parse(cls, settings: Mapping[str, object], defaults: Self | None = None) -> Self:
+        """Return `defaults` changed by the settings, as read from YAML or JSON. Raises ConfigError."""
+        known = {field.name for field in fields(cls)}
+        changes: dict[str, Any] = {}
+        for key, value in settings.items():
+            if key not in known:
+                raise ConfigError(str(key), f"be one of {', '.join(sorted(known))}", value)
+            changes[key] = parse_duration(value, key) if key in _DURATIONS else value
+        return replace(defaults or cls(), **changes)
+
+
+_DURATIONS = frozenset({"interval", "timeout", "slow_call_duration", "timeout_max", "half_open_max_duration"})

@@ -1,0 +1,170 @@
+"""The shared state of all breakers of a process or a host."""
+
+import logging
+import os
+import threading
+import weakref
+from pathlib import Path
+from typing import Self
+
+from . import layout as at
+from .errors import ConfigError, LedgerError, LedgerFullError
+from .row import Row, inherit
+from .storage import Lock, MappedFile, Memory
+
+log = logging.getLogger(__name__)
+
+#: no call waits longer than this for a lock that a stopped process may hold, in seconds
+PATIENCE = 0.05
+
+
+class Ledger:
+    """A table of breakers. `layout` describes its cells.
+
+    Make one with `in_memory`, `in_file` or `open`. It lives as long as the process.
+    """
+
+    def __init__(self, storage: Memory | MappedFile) -> None:
+        self._storage = storage
+        self._mutex = threading.RLock()
+        self._rows: dict[str, Row] = {}
+        self._blocks: list[int] = []
+        #: why this ledger is not the shared one that was asked for; None if it is
+        self.degraded: str | None = None
+        _ledgers.add(self)
+
+    @classmethod
+    def in_memory(cls) -> Self:
+        """Return a ledger of this process alone."""
+        return cls(Memory())
+
+    @classmethod
+    def in_file(cls, path: str | os.PathLike[str]) -> Self:
+        """Return the ledger in a file, shared by all processes that name it. Raises LedgerError."""
+        return cls(MappedFile(os.path.abspath(path)))
+
+    @classmethod
+    def open(cls, url: str, directory: str | os.PathLike[str] | None = None) -> Self:
+        """Return the ledger that a URL names: `memory://`, `file:///path` or `shm://NAME`.
+
+        `shm://NAME` is the file NAME.ledger in `directory`, else in a directory of this user in shared memory. A file
+        that cannot be used costs sharing, not the service: the ledger is then of this process alone, and says so in
+        the log and in `degraded`. Raises ConfigError for any other URL.
+        """
+        scheme, separator, place = url.partition("://")
+        if url == "memory://":
+            return cls.in_memory()
+        if not separator or not place or scheme not in ("file", "shm") or (scheme == "shm" and "/" in place):
+            raise ConfigError("url", "be memory://, file:///PATH or shm://NAME", url)
+        path = Path(place) if scheme == "file" else Path(directory or shared_directory()) / f"{place}.ledger"
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return cls.in_file(path)
+        except (LedgerError, OSError) as error:
+            log.warning("breakers are not shared between processes: %s", error)
+            ledger = cls.in_memory()
+            ledger.degraded = str(error)
+            return ledger
+
+    @property
+    def scope(self) -> str:
+        """`host` if other processes see this ledger, else `process`."""
+        return self._storage.scope
+
+    @property
+    def lock(self) -> Lock:
+        """The lock under which circuits change their state."""
+        return self._storage.lock
+
+    def workers(self) -> int:
+        """Return the number of live processes that count calls in this ledger."""
+        owners = self._storage.header[at.H_OWNERS : at.H_OWNERS + at.BLOCKS].tolist()
+        return len({owner for block, owner in enumerate(owners) if owner and self._storage.alive(block)})
+
+    def join(self, now: int) -> None:
+        """Become one of the `workers` before the first call."""
+        self.block(0, now)
+
+    def names(self) -> list[str]:
+        """Return the names of all breakers, in the order in which they were made."""
+        rows = range(self._storage.header[at.H_ROWS])
+        return [at.get_text(self._storage.row(index), at.NAME, at.NAME_CELLS) for index in rows]
+
+    def row(self, name: str, now: int, interval: int) -> Row:
+        """Return the row of a breaker, made if there is none. Raises LedgerFullError."""
+        if not 0 < len(name.encode()) <= at.NAME_CELLS * 8 or not name.isprintable():
+            raise ConfigError("name", f"be 1 to {at.NAME_CELLS * 8} printable bytes", name)
+        with self._mutex:
+            if name not in self._rows:
+                index = self._find(name, now, interval)
+                self._rows[name] = Row(index, self._storage.row(index), self)
+            return self._rows[name]
+
+    def _find(self, name: str, now: int, interval: int) -> int:
+        header = self._storage.header
+        if not self.lock.acquire(timeout=1.0):
+            raise LedgerError(self._storage.path, "is locked by a process that does not go on")
+        try:
+            names = self.names()
+            if name in names:
+                return names.index(name)
+            index = len(names)
+            if index == at.MAX_ROWS:
+                raise LedgerFullError(self._storage.path, f"holds {at.MAX_ROWS} breakers, no room for {name!r}")
+            self._storage.allocate(index, 0)
+            head = self._storage.row(index)
+            head[at.ORIGIN] = head[at.SINCE] = now
+            head[at.SLICE] = max(interval // at.SLICES, 1)
+            head[at.WORD] = 1 << 3
+            at.put_text(head, at.NAME, at.NAME_CELLS, name)
+            header[at.H_ROWS] = index + 1  # last: a row that counts is complete
+            return index
+        finally:
+            self.lock.release()
+
+    def allocate(self, index: int, page: int) -> None:
+        """Give a page of a row its memory. Raises LedgerFullError."""
+        self._storage.allocate(index, page)
+
+    def block(self, number: int, now: int) -> int | None:
+        """Return the number-th block of this process, claimed if it has fewer; None if there are no more."""
+        with self._mutex:
+            while len(self._blocks) <= number:
+                block = next((block for block in range(at.BLOCKS) if self._storage.claim(block)), None)
+                if block is None:
+                    return None
+                self._storage.header[at.H_OWNERS + block] = os.getpid()
+                for index in range(self._storage.header[at.H_ROWS]):
+                    inherit(self._storage.row(index), block, now)
+                self._blocks.append(block)
+            return self._blocks[number]
+
+    def _renew(self) -> None:
+        self._mutex = threading.RLock()
+        self._storage.renew()
+        self._blocks = []
+        for row in self._rows.values():
+            row.renew()
+
+
+def shared_directory() -> Path:
+    """Return this user's directory for ledgers: in shared memory where the system has it."""
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    memory = Path("/dev/shm")
+    if memory.is_dir():
+        return memory / f"cb-{user}"
+    import tempfile
+
+    return Path(tempfile.gettempdir()) / f"cb-{user}"
+
+
+_ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()
+
+
+def _renew_all() -> None:
+    for ledger in list(_ledgers):
+        ledger._renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all)

@@ -1,0 +1,58 @@
+"""One breaker per dependency."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from .breaker import CircuitBreaker
+from .config import BreakerConfig
+from .events import Listener
+from .ledger import Ledger
+
+
+class Registry:
+    """Makes the breakers of a service, and finds them again by name."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger | None = None,
+        defaults: BreakerConfig | None = None,
+        overrides: Mapping[str, BreakerConfig] | None = None,
+        listeners: Sequence[Listener] = (),
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.ledger = ledger or Ledger.in_memory()
+        #: listeners of every breaker that is made from now on
+        self.listeners = list(listeners)
+        self._defaults = defaults or BreakerConfig()
+        self._overrides = dict(overrides or {})
+        self._clock = clock
+        self._breakers: dict[str, CircuitBreaker] = {}
+        self._lock = threading.Lock()
+
+    def get(self, name: str, *, ignored: tuple[type[BaseException], ...] = ()) -> CircuitBreaker:
+        """Return the breaker of a dependency, made at the first call, whose `ignored` exceptions count from then on."""
+        # Read without the lock: a dict that only grows gives the breaker or nothing.
+        found = self._breakers.get(name)
+        if found is None:
+            with self._lock:
+                found = self._breakers.get(name)
+                if found is None:
+                    found = CircuitBreaker(
+                        name,
+                        self._overrides.get(name, self._defaults),
+                        ledger=self.ledger,
+                        ignored=ignored,
+                        listeners=self.listeners,
+                        clock=self._clock,
+                    )
+                    self._breakers[name] = found
+        return found
+
+    def find(self, name: str) -> CircuitBreaker | None:
+        """Return the breaker of that name, None if there is none."""
+        return self._breakers.get(name)
+
+    def __iter__(self) -> Iterator[CircuitBreaker]:
+        return iter(sorted(self._breakers.values(), key=lambda breaker: breaker.name))

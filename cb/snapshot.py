@@ -1,0 +1,161 @@
+"""What a breaker looks like at one moment, for people and machines."""
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from itertools import accumulate
+
+from . import layout as at
+from . import window
+from .config import BreakerConfig
+from .layout import STATES, State
+from .row import Row
+from .window import Counts
+
+_NS = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Calls since the ledger was made. They never go back."""
+
+    #: calls that ended with a success or a failure while the stay that admitted them lasted
+    requests: int
+    successes: int
+    failures: int
+    slow: int
+    #: calls that were refused
+    rejected: int
+    #: calls that ended neither well nor badly
+    neutral: int
+    #: calls that ended after the circuit had changed its state
+    late: int
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Durations of the requests."""
+
+    #: upper bounds in seconds, without the last, which is infinite
+    bounds: tuple[float, ...]
+    #: calls below each bound and not below the one before it; one more than there are bounds
+    counts: tuple[int, ...]
+    #: seconds of all calls together
+    sum: float
+
+    def quantile(self, q: float) -> float | None:
+        """Return seconds, linear within a bar, None without calls. A duration above the last bound counts as it."""
+        sums = list(accumulate(self.counts))
+        if not sums[-1]:
+            return None
+        rank = q * sums[-1]
+        bar = bisect_left(sums, rank)
+        if bar >= len(self.bounds):
+            return self.bounds[-1]
+        low = self.bounds[bar - 1] if bar else 0.0
+        before = sums[bar - 1] if bar else 0
+        return low + (self.bounds[bar] - low) * (rank - before) / max(self.counts[bar], 1)
+
+
+@dataclass(frozen=True, slots=True)
+class LastFailure:
+    #: seconds since then
+    ago: float
+    #: name of the exception's class
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that is known of a breaker."""
+
+    name: str
+    state: State
+    #: who decides on the state: this host, or this process alone
+    source: str
+    #: number of this stay in a state
+    generation: int
+    #: seconds in this state
+    age: float
+    #: seconds until a probe may be admitted, None unless calls are refused now
+    retry_after: float | None
+    window: Counts
+    window_seconds: float
+    totals: Totals
+    consecutive_failures: int
+    in_flight: int
+    latency: Histogram
+    last_failure: LastFailure | None
+    #: number of transitions by (before, after)
+    changes: dict[tuple[State, State], int]
+    config: BreakerConfig
+    #: why it is in its state, and what would change it
+    why: str
+
+
+def take(name: str, row: Row, config: BreakerConfig, scope: str, now: int) -> Snapshot:
+    """Return a snapshot of a row. Reads only."""
+    head = row.head
+    word, until, since = head[at.WORD], head[at.UNTIL], head[at.SINCE]
+    state = STATES[word & 7]
+    sums = window.totals(row)
+    bars = tuple(sums[at.HISTOGRAM : at.WINDOW])
+    requests = sum(bars)
+    failed = window.last_failure(row)
+    seen = window.counts(row, now)
+    streak = window.streak(row)
+    wait = None if state is State.CLOSED else max(until - now, 0) / _NS
+    return Snapshot(
+        name=name,
+        state=state,
+        source=scope,
+        generation=word >> 3,
+        age=max(now - since, 0) / _NS,
+        retry_after=wait,
+        window=seen,
+        window_seconds=config.interval,
+        totals=Totals(
+            requests=requests,
+            successes=requests - sums[at.FAILURES],
+            failures=sums[at.FAILURES],
+            slow=sums[at.SLOW],
+            rejected=sums[at.REJECTED],
+            neutral=sums[at.NEUTRAL],
+            late=sums[at.LATE],
+        ),
+        consecutive_failures=streak,
+        in_flight=window.in_flight(row),
+        latency=Histogram(tuple(bound / _NS for bound in at.BOUNDS), bars, sums[at.ELAPSED] / _NS),
+        last_failure=LastFailure(max(now - failed[0], 0) / _NS, failed[1]) if failed else None,
+        changes={
+            (before, after): number
+            for i, before in enumerate(STATES)
+            for j, after in enumerate(STATES)
+            if (number := head[at.CHANGES + i * 8 + j])
+        },
+        config=config,
+        why=_explain(row, state, config, seen, streak, wait),
+    )
+
+
+def _explain(row: Row, state: State, config: BreakerConfig, seen: Counts, streak: int, wait: float | None) -> str:
+    if state is State.OPEN:
+        reason = at.get_text(row.head, at.REASON, at.REASON_CELLS)
+        return f"open: {reason}; " + (f"next probe in {wait:.0f} s" if wait else "the next call is a probe")
+    if state is State.HALF_OPEN:
+        successes, failures, returned = window.probes(row, row.head[at.WORD] >> 3)
+        given = row.head[at.PROBES] - returned
+        return (
+            f"half-open: {given} of {config.max_requests} probes sent, {successes} succeeded and {failures} failed, "
+            f"closes after {config.success_threshold}"
+        )
+    if seen.requests < config.minimum_requests and config.failure_rate_threshold:
+        return f"closed: {seen.requests} of {config.minimum_requests} calls needed in {config.interval:g} s"
+    limits = []
+    if config.failure_rate_threshold:
+        limits.append(f"{config.failure_rate_threshold:.0%}")
+    if config.failure_threshold:
+        limits.append(f"{config.failure_threshold} in a row (now {streak})")
+    if not limits:
+        return f"closed: {seen.slow} of {seen.requests} calls slow, opens at {config.slow_call_rate_threshold:.0%}"
+    rate = f"{seen.failures} of {seen.requests} calls failed ({seen.failure_rate:.0%})"
+    return f"closed: {rate}, opens at {' or '.join(limits)}"

@@ -1,0 +1,176 @@
+"""The memory of a ledger: this process's own, or a file that all workers of a host map."""
+
+import mmap
+import os
+import sys
+import threading
+from typing import Protocol
+
+from . import layout
+from .errors import LedgerError, LedgerFullError
+
+HEADER_BYTES = layout.PAGE * 8
+ROW_BYTES = layout.ROW * 8
+FILE_BYTES = HEADER_BYTES + layout.MAX_ROWS * ROW_BYTES
+
+
+class Lock(Protocol):
+    """What threading.Lock and FileLock have in common."""
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool: ...
+    def release(self) -> None: ...
+
+
+class Memory:
+    """Cells of one process. A forked child goes on with a copy."""
+
+    scope = "process"
+    path = "memory"
+
+    def __init__(self) -> None:
+        self.header = _private(HEADER_BYTES)
+        self.lock: Lock = threading.Lock()
+        self._rows: dict[int, memoryview] = {}
+        self._claimed = 0
+
+    def row(self, index: int) -> memoryview:
+        """Return the cells of a row."""
+        if index not in self._rows:
+            self._rows[index] = _private(ROW_BYTES)
+        return self._rows[index]
+
+    def allocate(self, index: int, page: int) -> None:
+        """Do nothing: the kernel gives private pages when they are touched."""
+
+    def claim(self, block: int) -> bool:
+        """Own a block. Return False if somebody else does."""
+        if block < self._claimed:
+            return False
+        self._claimed = block + 1
+        return True
+
+    def alive(self, block: int) -> bool:
+        """Return whether a block has an owner."""
+        return block < self._claimed
+
+    def renew(self) -> None:
+        """Start over in a forked child, without the calls that go on in its parent."""
+        self.lock = threading.Lock()
+        self._claimed = 0
+        for cells in self._rows.values():
+            for start in layout.tallies(cells):
+                cells[start + layout.STARTED] = cells[start + layout.PROBE] = 0
+
+
+def _private(size: int) -> memoryview:
+    # An anonymous mapping and not a bytearray: pages that nobody touches cost nothing.
+    flags = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    return memoryview(mmap.mmap(-1, size, **flags)).cast("q")
+
+
+class MappedFile:
+    """Cells in a file, shared by every process that maps it.
+
+    The file is sparse; a page gets memory before its first use, because a store to a page for which there is none
+    would kill the process with SIGBUS. Locks live in files of their own in `PATH.locks`, one per block and one for
+    the transitions: they are never unlinked while the ledger exists.
+    """
+
+    scope = "host"
+
+    def __init__(self, path: str) -> None:
+        try:
+            from .filelock import FileLock, claim
+        except ImportError as error:
+            raise LedgerError(path, "a shared ledger needs POSIX file locks; use memory://") from error
+        self.path = path
+        self._claim = claim
+        self._owned: dict[int, int] = {}
+        try:
+            os.makedirs(f"{path}.locks", mode=0o700, exist_ok=True)
+            self.lock: FileLock = FileLock(f"{path}.locks/transitions")
+            with self.lock:
+                self._fd = self._open()
+            self._cells = memoryview(mmap.mmap(self._fd, FILE_BYTES)).cast("q")
+        except OSError as error:
+            raise LedgerError(path, f"cannot be opened ({error.strerror})") from error
+        self.header = self._cells[: layout.PAGE]
+
+    def _open(self) -> int:
+        """Open the file, made anew where there is none from this boot. Caller holds the lock."""
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            found = os.fstat(fd)
+            if found.st_uid != os.geteuid() or found.st_mode & 0o177077 != 0o100000:
+                raise LedgerError(self.path, "is not a private file of this user (owner, mode 0600)")
+            boot = _boot_id()
+            header = memoryview(os.pread(fd, 64, 0).ljust(64, b"\0")).cast("q")
+            if header[layout.H_MAGIC] == layout.MAGIC:
+                if header[layout.H_VERSION] != layout.VERSION:
+                    raise LedgerError(self.path, f"has version {header[layout.H_VERSION]}, not {layout.VERSION}")
+                if header[layout.H_BOOT : layout.H_BOOT + 2].tobytes() == boot:
+                    if found.st_size != FILE_BYTES:
+                        raise LedgerError(self.path, f"has {found.st_size} bytes, not {FILE_BYTES}")
+                    return fd
+            elif found.st_size and any(header):
+                raise LedgerError(self.path, "is not a ledger")
+            # From before the last boot, or never finished: its times mean nothing. Nobody can have it mapped.
+            os.ftruncate(fd, 0)
+            os.ftruncate(fd, FILE_BYTES)
+            _allocate(fd, self.path, 0, HEADER_BYTES)
+            os.pwrite(fd, layout.VERSION.to_bytes(8, sys.byteorder), layout.H_VERSION * 8)
+            os.pwrite(fd, boot, layout.H_BOOT * 8)
+            os.pwrite(fd, layout.MAGIC.to_bytes(8, sys.byteorder), layout.H_MAGIC * 8)
+            return fd
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def row(self, index: int) -> memoryview:
+        """Return the cells of a row."""
+        start = layout.PAGE + index * layout.ROW
+        return self._cells[start : start + layout.ROW]
+
+    def allocate(self, index: int, page: int) -> None:
+        """Give a page of a row its memory, zeroed if it had none."""
+        _allocate(self._fd, self.path, HEADER_BYTES + index * ROW_BYTES + page * HEADER_BYTES, HEADER_BYTES)
+
+    def claim(self, block: int) -> bool:
+        """Own a block until this process ends. Return False if somebody else does."""
+        fd = self._claim(f"{self.path}.locks/{block}")
+        if fd is not None:
+            self._owned[block] = fd
+        return fd is not None
+
+    def alive(self, block: int) -> bool:
+        """Return whether a block has an owner."""
+        if block in self._owned:
+            return True
+        fd = self._claim(f"{self.path}.locks/{block}")
+        if fd is not None:
+            os.close(fd)
+        return fd is None
+
+    def renew(self) -> None:
+        """Start over in a forked child, as a process that owns nothing."""
+        self.lock.renew()
+        for fd in self._owned.values():
+            os.close(fd)
+        self._owned = {}
+
+
+def _allocate(fd: int, path: str, start: int, size: int) -> None:
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(fd, start, size)
+    except OSError as error:
+        raise LedgerFullError(path, f"no memory for another page ({error.strerror})") from error
+
+
+def _boot_id() -> bytes:
+    """Return 16 bytes that change with every boot of this machine, zeros where the system does not tell."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return bytes.fromhex(file.read().strip().replace("-", ""))
+    except OSError:
+        return bytes(16)

@@ -1,0 +1,190 @@
+"""Real processes on one ledger file. DESIGN section 3, rules 9, 10, 12 and 13."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger, State
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes; Windows has memory:// only")
+CONFIG = BreakerConfig(failure_threshold=5, failure_rate_threshold=None, timeout=60)
+
+WORKER = """
+import sys
+from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger
+
+breaker = CircuitBreaker("d", BreakerConfig(failure_threshold=5, failure_rate_threshold=None), ledger=Ledger.in_file(sys.argv[1]))
+for line in sys.stdin:
+    try:
+        print(breaker.call(divmod, 1, int(line)), flush=True)
+    except (ZeroDivisionError, CircuitOpenError) as error:
+        print(type(error).__name__, flush=True)
+"""
+
+
+class Worker:
+    """A process that calls through the breaker when told."""
+
+    def __init__(self, path: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def call(self, divisor: int) -> str:
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write(f"{divisor}\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+
+@pytest.fixture
+def workers(tmp_path: Path) -> Iterator[list[Worker]]:
+    made = [Worker(tmp_path / "l") for _ in range(4)]
+    yield made
+    for worker in made:
+        worker.process.kill()
+        worker.process.communicate()
+
+
+def _in_child(work: Callable[[], None]) -> int:
+    """Run in a forked child, return its exit code; 14 if it hung."""
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(10)
+        try:
+            work()
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_four_workers_one_trips_and_all_refuse_their_next_call(workers: list[Worker]) -> None:
+    assert [worker.call(1) for worker in workers] == ["(1, 0)"] * 4
+    assert [workers[0].call(0) for _ in range(5)] == ["ZeroDivisionError"] * 5
+    assert [worker.call(1) for worker in workers] == ["CircuitOpenError"] * 4
+
+
+def test_four_workers_with_one_failure_each_trip_together(workers: list[Worker]) -> None:
+    assert [worker.call(0) for worker in [*workers, workers[0]]] == ["ZeroDivisionError"] * 5
+    assert [worker.call(1) for worker in workers] == ["CircuitOpenError"] * 4
+
+
+def test_killed_worker_leaves_its_counts_and_its_successor_goes_on(workers: list[Worker], tmp_path: Path) -> None:
+    breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(tmp_path / "l"))
+    for worker in workers:
+        worker.call(1)
+    assert breaker.ledger.workers() == 4
+    workers[1].process.kill()
+    workers[1].process.wait()
+    assert breaker.ledger.workers() == 3
+    assert breaker.snapshot().totals.successes == 4
+    successor = Worker(tmp_path / "l")
+    workers.append(successor)
+    successor.call(1)
+    assert (breaker.ledger.workers(), breaker.snapshot().totals.successes) == (4, 5)
+
+
+@pytest.mark.parametrize("kind", ["memory", "file"])
+def test_breaker_made_and_used_before_fork_works_in_the_children(kind: str, tmp_path: Path) -> None:
+    ledger = Ledger.in_memory() if kind == "memory" else Ledger.in_file(tmp_path / "l")
+    breaker = CircuitBreaker("d", CONFIG, ledger=ledger)
+    breaker.call(int)
+
+    def work() -> None:
+        assert breaker.call(int) == 0
+        for _ in range(5):
+            with pytest.raises(ZeroDivisionError):
+                breaker.call(divmod, 1, 0)
+        with pytest.raises(CircuitOpenError):
+            breaker.call(int)
+
+    assert _in_child(work) == 0
+    assert breaker.state is (State.OPEN if kind == "file" else State.CLOSED)
+    assert breaker.snapshot().totals.successes == (2 if kind == "file" else 1)
+
+
+def test_breaker_forked_inside_a_call_counts_it_once_in_the_parent(tmp_path: Path) -> None:
+    breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(tmp_path / "l"))
+
+    def fork_in_a_call() -> None:
+        assert breaker.call(lambda: _in_child(lambda: breaker.call(int))) == 0
+
+    fork_in_a_call()
+    snapshot = breaker.snapshot()
+    assert (snapshot.totals.successes, snapshot.in_flight) == (2, 0)
+
+
+def test_breaker_forked_while_its_lock_is_held_does_not_hang_in_the_child(tmp_path: Path) -> None:
+    breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(tmp_path / "l"))
+    assert breaker.ledger.lock.acquire()
+    try:
+        # The child must not inherit the lock: its failures count, but only the parent may now change the state.
+        assert _in_child(lambda: _fail(breaker, 5)) == 0
+        assert breaker.state is State.CLOSED
+    finally:
+        breaker.ledger.lock.release()
+    _fail(breaker, 1)
+    assert breaker.state is State.OPEN
+
+
+def test_sibling_stopped_while_it_holds_the_lock_delays_no_call_for_long(tmp_path: Path) -> None:
+    path = tmp_path / "l"
+    breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(path))
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from cb import Ledger; Ledger.in_file(sys.argv[1]).lock.acquire(); print(1, flush=True); input()",
+            str(path),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert holder.stdout and holder.stdout.readline()
+        holder.send_signal(signal.SIGSTOP)
+        for _ in range(5):
+            begin = time.monotonic()
+            _fail(breaker, 1)
+            assert time.monotonic() - begin < 0.1
+        assert breaker.state is State.CLOSED
+    finally:
+        holder.kill()
+        holder.communicate()
+    _fail(breaker, 1)
+    assert breaker.state is State.OPEN
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_500_forks_while_threads_call_hang_no_child(tmp_path: Path) -> None:
+    breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(tmp_path / "l"))
+    done = threading.Event()
+
+    def work() -> None:
+        while not done.wait(0.0005):
+            breaker.call(int)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        assert {_in_child(lambda: breaker.call(int) and None) for _ in range(500)} == {0}
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert breaker.snapshot().in_flight == 0
+
+
+def _fail(breaker: CircuitBreaker, times: int) -> None:
+    for _ in range(times):
+        with pytest.raises(ZeroDivisionError):
+            breaker.call(divmod, 1, 0)
