@@ -3,7 +3,17 @@
 from .breaker import CircuitBreaker
 from .config import BreakerConfig, parse_duration
 from .errors import CircuitError, CircuitOpenError, ConfigError, LedgerError, LedgerFullError
-from .events import Listener, StateChange
+from .events import (
+    Event,
+    LateResult,
+    LedgerDegraded,
+    Listener,
+    Reclaimed,
+    Rejected,
+    StateChange,
+    Transition,
+    WouldOpen,
+)
 from .layout import State
 from .ledger import Ledger
 from .registry import Registry
@@ -17,16 +27,23 @@ __all__ = [
     "CircuitOpenError",
     "ConfigError",
     "Counts",
+    "Event",
     "Histogram",
     "LastFailure",
+    "LateResult",
     "Ledger",
+    "LedgerDegraded",
     "LedgerError",
     "LedgerFullError",
     "Listener",
+    "Reclaimed",
     "Registry",
+    "Rejected",
     "Snapshot",
     "State",
     "StateChange",
     "Totals",
+    "Transition",
+    "WouldOpen",
     "parse_duration",
 ]

@@ -4,102 +4,161 @@
                                      ^                                          |
                                      +---(success out of reach, or no verdict)--+
 
+    any state --(an operator)--> FORCED_OPEN, DISABLED or METRICS_ONLY --(it expires, or an operator)--> back
+
 It performs no I/O, owns no clock and keeps nothing: all it knows lies in the row. Only `_enter` changes the state.
 """
 
 import random
+from collections.abc import Callable
 
 from . import layout as at
-from . import window
-from .config import BreakerConfig
-from .events import StateChange
-from .layout import CODES, STATES, State
+from .config import BreakerConfig, nanoseconds
+from .events import Event, Reclaimed, StateChange, WouldOpen
+from .layout import CODES, HELD, State, generation_of, state_of
 from .row import Row
-
-SECOND = 1_000_000_000
+from .tally import Outcome
+from .window import Reading, read, slice_end
 
 
 class Circuit:
-    """The transitions of one row. Its caller holds the ledger lock, except for `verdict`, which decides nothing."""
+    """The transitions of one row. Its caller holds the ledger lock, except for `look` and `verdict`."""
 
-    def __init__(self, name: str, row: Row, config: BreakerConfig) -> None:
+    def __init__(self, name: str, row: Row, config: BreakerConfig, wall_clock: Callable[[], int]) -> None:
         self.name = name
+        #: the thresholds; replaced when they change in the ledger
         self.config = config
         self._row = row
         self._head = row.head
+        self._wall_clock = wall_clock
 
-    def verdict(self, now: int) -> tuple[State, str] | None:
-        """Return the state that the recorded outcomes demand, and why; None if the present one stays."""
-        state, config = STATES[self._head[at.WORD] & 7], self.config
-        if state is State.CLOSED:
-            failures = window.streak(self._row) if config.failure_threshold else 0
-            if config.failure_threshold and failures >= config.failure_threshold:
-                return State.OPEN, f"{failures} consecutive failures"
-            # ALERT is cleared before the window is read: a failure that comes meanwhile sets it again.
-            self._head[at.ALERT] = 0
-            seen = window.counts(self._row, now)
-            if seen.failures or seen.slow:
-                self._head[at.ALERT] = 1
-            if seen.requests < config.minimum_requests:
-                return None
-            if config.failure_rate_threshold and seen.failure_rate >= config.failure_rate_threshold:
-                return State.OPEN, f"{seen.failures} of {seen.requests} calls failed"
-            if config.slow_call_rate_threshold and seen.slow_call_rate >= config.slow_call_rate_threshold:
-                return State.OPEN, f"{seen.slow} of {seen.requests} calls were slow"
+    def look(self, now: int) -> Reading:
+        """Read the tallies, and note in the row whether a quick success may be counted without looking."""
+        head = self._head
+        # Said first and taken back if it is not so: a failure that comes meanwhile takes it back after its own count.
+        head[at.CALM] = head[at.WORD]
+        reading = read(self._row, self.config, now)
+        if reading.hung:
+            head[at.BROKEN] = 1
+        if reading.window.failures or reading.window.slow or head[at.BROKEN]:
+            head[at.CALM] = 0
+        if reading.window.requests >= self.config.minimum_requests:
             # Until the oldest slice leaves the window, a quick success can only lower both rates.
-            self._head[at.CALM_UNTIL] = window.slice_end(self._row, now)
-        elif state is State.HALF_OPEN:
-            successes, failures, _ = window.probes(self._row, self._head[at.WORD] >> 3)
-            if successes >= config.success_threshold:
-                return State.CLOSED, f"{successes} probes succeeded"
-            if config.max_requests - failures < config.success_threshold:
-                return State.OPEN, f"{failures} of {config.max_requests} probes failed"
-            if now >= self._head[at.UNTIL]:
+            head[at.CALM_UNTIL] = slice_end(self._row, now)
+        return reading
+
+    def matters(self, outcome: Outcome, slow: bool, now: int) -> bool:
+        """Note an outcome that was counted. Return whether the state may have to change.
+
+        A success may open a circuit too, when it completes the minimum of calls.
+        """
+        head, state = self._head, state_of(self._head[at.WORD])
+        if outcome is Outcome.FAILURE:
+            head[at.BROKEN] = 1
+        elif state is not State.HALF_OPEN and head[at.BROKEN]:
+            # Cleared first: a failure that counts in the new streak sets it after this. The time makes the number
+            # unique where two processes come here at once.
+            head[at.BROKEN] = 0
+            head[at.STREAK] = max(head[at.STREAK] + 1, now)
+        if state is State.HALF_OPEN or outcome is Outcome.FAILURE or slow:
+            head[at.CALM] = 0
+            return True
+        return head[at.CALM] != head[at.WORD] and now >= head[at.CALM_UNTIL]
+
+    def verdict(self, reading: Reading, now: int) -> tuple[State, str] | None:
+        """Return the state that follows, and why; None if the present one stays."""
+        state, until = state_of(self._head[at.WORD]), self._head[at.UNTIL]
+        if state is State.CLOSED:
+            return (State.OPEN, reason) if (reason := self._trips(reading)) else None
+        if state is State.HALF_OPEN:
+            probes, config = reading.probes, self.config
+            if probes.successes >= config.success_threshold:
+                return State.CLOSED, f"{probes.successes} probes succeeded"
+            if config.max_requests - probes.failures < config.success_threshold:
+                return State.OPEN, f"{probes.failures} of {config.max_requests} probes failed"
+            if now >= until:
                 return State.OPEN, f"no verdict in {config.half_open_max_duration:g} s"
+        elif state in HELD and until and now >= until:
+            back = State.HALF_OPEN if state is State.FORCED_OPEN else State.CLOSED
+            return back, f"{state} has expired"
         return None
 
-    def evaluate(self, now: int) -> StateChange | None:
-        """Change the state if the recorded outcomes demand it."""
-        verdict = self.verdict(now)
-        return self._enter(verdict[0], now, verdict[1]) if verdict else None
+    def evaluate(self, now: int) -> list[Event]:
+        """Make the change of state that the recorded outcomes and the time demand."""
+        reading = self.look(now)
+        events: list[Event] = []
+        if verdict := self.verdict(reading, now):
+            if reading.probes.overdue:
+                events.append(Reclaimed(self.name, reading.probes.overdue))
+            events.append(self._enter(verdict[0], now, verdict[1]))
+        elif self.shadow_moves(reading):
+            self._head[at.SHADOW] = 1 - self._head[at.SHADOW]
+            events.append(WouldOpen(self.name, self._trips(reading)))
+        return events
 
-    def admit_probe(self, now: int) -> tuple[bool, list[StateChange]]:
-        """Return whether a call may run as a probe, and what changed on the way there. Counts its permit."""
-        changes = []
-        if change := self.evaluate(now):
-            changes.append(change)
-        if self._head[at.WORD] & 7 == CODES[State.OPEN] and now >= self._head[at.UNTIL]:
-            changes.append(self._enter(State.HALF_OPEN, now, "time to try again"))
-        generation, state = self._head[at.WORD] >> 3, STATES[self._head[at.WORD] & 7]
-        if state is not State.HALF_OPEN:
-            return state is State.CLOSED, changes
-        _, _, returned = window.probes(self._row, generation)
-        if self._head[at.PROBES] - returned >= self.config.max_requests:
-            return False, changes
-        self._head[at.PROBES] += 1
-        return True, changes
+    def shadow_moves(self, reading: Reading) -> bool:
+        """Return whether a circuit that only measures would open now, or close again."""
+        measures = state_of(self._head[at.WORD]) is State.METRICS_ONLY
+        return measures and bool(self._trips(reading)) != bool(self._head[at.SHADOW])
+
+    def admit(self, now: int) -> tuple[bool, list[Event]]:
+        """Return whether a call may run, and what changed on the way there. Counts a probe's permit."""
+        head, events = self._head, self.evaluate(now)
+        if state_of(head[at.WORD]) is State.OPEN and now >= head[at.UNTIL]:
+            events.append(self._enter(State.HALF_OPEN, now, "time to try again"))
+        state = state_of(head[at.WORD])
+        if state is State.HALF_OPEN:
+            returned = read(self._row, self.config, now).probes.returned
+            if head[at.PROBES] - returned >= self.config.max_requests:
+                return False, events
+            head[at.PROBES] += 1
+            return True, events
+        return state not in (State.OPEN, State.FORCED_OPEN), events
+
+    def command(self, state: State, now: int, reason: str, seconds: float | None) -> StateChange:
+        """Enter a state because an operator says so; a held state ends after `seconds`, None holds it."""
+        change = self._enter(state, now, reason)
+        if state in HELD:
+            self._head[at.UNTIL] = now + nanoseconds(seconds) if seconds else 0
+        return change
+
+    def _trips(self, reading: Reading) -> str | None:
+        config, window = self.config, reading.window
+        if config.failure_threshold and reading.streak >= config.failure_threshold:
+            return f"{reading.streak} consecutive failures"
+        if window.requests < config.minimum_requests:
+            return None
+        if config.failure_rate_threshold and window.failure_rate >= config.failure_rate_threshold:
+            return f"{window.failures} of {window.requests} calls failed"
+        if config.slow_call_rate_threshold and window.slow_call_rate >= config.slow_call_rate_threshold:
+            return f"{window.slow} of {window.requests} calls were slow"
+        return None
 
     def _enter(self, state: State, now: int, reason: str) -> StateChange:
-        head, config = self._head, self.config
-        before, generation = STATES[head[at.WORD] & 7], (head[at.WORD] >> 3) + 1
+        head, config, word = self._head, self.config, self._head[at.WORD]
+        change = StateChange(self.name, state_of(word), state, generation_of(word) + 1, reason)
+        until = 0
         if state is State.OPEN:
-            if before is State.HALF_OPEN:
+            if change.before is State.HALF_OPEN:
                 head[at.ROUNDS] += 1
             # The exponent is bounded because a float is: timeout_max is reached long before.
             seconds = min(config.timeout * config.timeout_multiplier ** min(head[at.ROUNDS], 64), config.timeout_max)
-            seconds *= 1 + random.random() * config.timeout_jitter
-            asked = min(head[at.RETRY_AT], now + int(config.timeout_max * SECOND))
-            head[at.UNTIL] = max(now + int(seconds * SECOND), asked)
+            seconds *= 1 + random.random() * config.timeout_jitter  # noqa: S311 - spreads hosts, keeps no secret
+            asked = min(head[at.RETRY_AT], now + nanoseconds(config.timeout_max))
+            until = max(now + nanoseconds(seconds), asked)
         elif state is State.HALF_OPEN:
             head[at.PROBES] = 0
-            head[at.UNTIL] = now + int(config.half_open_max_duration * SECOND)
+            until = now + nanoseconds(config.half_open_max_duration)
         else:
-            head[at.ORIGIN] = now + 1  # after the begin of every slice there has been
-            head[at.ROUNDS] = head[at.RETRY_AT] = head[at.CALM_UNTIL] = 0
-            head[at.STREAK] += 1
-        head[at.SINCE] = now
+            head[at.ORIGIN] = max(head[at.ORIGIN], now) + 1  # after the begin of every slice there has been
+            head[at.ROUNDS] = head[at.RETRY_AT] = head[at.BROKEN] = head[at.SHADOW] = 0
+            head[at.STREAK] = max(head[at.STREAK] + 1, now)
+        head[at.SINCE], head[at.UNTIL] = now, until
+        head[at.CALM] = head[at.CALM_UNTIL] = 0
         at.put_text(head, at.REASON, at.REASON_CELLS, reason)
-        head[at.CHANGES + CODES[before] * 8 + CODES[state]] += 1
+        head[at.CHANGES + CODES[change.before] * 8 + CODES[state]] += 1
+        self._row.log(change, self._wall_clock())
         # Last, so that a process killed in the middle leaves the old state, which then only changes a little later.
-        head[at.WORD] = generation << 3 | CODES[state]
-        return StateChange(self.name, before, state, generation, reason)
+        version = word & 0xFFF8
+        head[at.WORD] = change.generation << 16 | version | CODES[state]
+        return change

@@ -53,6 +53,12 @@ class BreakerConfig:
     timeout_jitter: float = 0.1
     #: a half-open round without a verdict reopens after this time
     half_open_max_duration: float = 30.0
+    #: a call that runs this long counts as failed while it still runs; None waits for its end
+    call_timeout: float | None = None
+    #: how long a probe may take before its permit is taken back; None: call_timeout, else half_open_max_duration
+    probe_timeout: float | None = None
+    #: the state of a breaker that is new in its ledger: CLOSED, or METRICS_ONLY and DISABLED for a careful roll-out
+    initial_state: str = "CLOSED"
 
     def __post_init__(self) -> None:
         for name in ("max_requests", "success_threshold", "minimum_requests"):
@@ -61,11 +67,16 @@ class BreakerConfig:
             self._whole("failure_threshold")
         for name in ("interval", "timeout", "slow_call_duration", "timeout_max", "half_open_max_duration"):
             self._number(name, 0.001, _DAY, "be a duration from 1ms to 24h")
+        for name in ("call_timeout", "probe_timeout"):
+            if getattr(self, name) is not None:
+                self._number(name, 0.001, _DAY, "be a duration from 1ms to 24h")
         for name in ("failure_rate_threshold", "slow_call_rate_threshold"):
             if getattr(self, name) is not None:
                 self._number(name, 1e-6, 1.0, "be a rate above 0 and at most 1")
         self._number("timeout_multiplier", 1.0, 100.0, "be from 1 to 100")
         self._number("timeout_jitter", 0.0, 1.0, "be from 0 to 1")
+        if self.initial_state not in _INITIAL:
+            raise ConfigError("initial_state", f"be one of {', '.join(_INITIAL)}", self.initial_state)
         if self.success_threshold > self.max_requests:
             rule = f"be at most max_requests ({self.max_requests}), or the circuit can never close"
             raise ConfigError("success_threshold", rule, self.success_threshold)
@@ -73,6 +84,11 @@ class BreakerConfig:
             raise ConfigError("timeout_max", f"be at least timeout ({self.timeout:g} s)", self.timeout_max)
         if self.failure_threshold is self.failure_rate_threshold is self.slow_call_rate_threshold is None:
             raise ConfigError("failure_threshold", "be set where no rate is, or the breaker can never trip", None)
+
+    @property
+    def permit_timeout(self) -> float:
+        """Seconds after which a probe counts as failed."""
+        return self.probe_timeout or self.call_timeout or self.half_open_max_duration
 
     def _whole(self, name: str) -> None:
         value = getattr(self, name)
@@ -92,8 +108,24 @@ class BreakerConfig:
         for key, value in settings.items():
             if key not in known:
                 raise ConfigError(str(key), f"be one of {', '.join(sorted(known))}", value)
-            changes[key] = parse_duration(value, key) if key in _DURATIONS else value
+            changes[key] = parse_duration(value, key) if key in _DURATIONS and value is not None else value
         return replace(defaults or cls(), **changes)
 
 
-_DURATIONS = frozenset({"interval", "timeout", "slow_call_duration", "timeout_max", "half_open_max_duration"})
+_DURATIONS = frozenset(
+    {
+        "interval",
+        "timeout",
+        "slow_call_duration",
+        "timeout_max",
+        "half_open_max_duration",
+        "call_timeout",
+        "probe_timeout",
+    }
+)
+_INITIAL = ("CLOSED", "METRICS_ONLY", "DISABLED", "FORCED_OPEN")
+
+
+def nanoseconds(seconds: float) -> int:
+    """Return whole nanoseconds, the unit of the ledger."""
+    return round(seconds * 1_000_000_000)

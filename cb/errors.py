@@ -13,14 +13,22 @@ class CircuitError(Exception):
 
 
 class CircuitOpenError(CircuitError):
-    """A call was refused, the function was not called."""
+    """A call was refused, the function was not called. Made of `name` and `retry_after`.
 
-    def __init__(self, name: str, retry_after: float | None) -> None:
-        super().__init__(name, retry_after)
-        #: the breaker's name
-        self.name = name
-        #: seconds until a call may be admitted again; None while an operator holds the circuit open
-        self.retry_after = retry_after
+    It has no `__init__`, because an open circuit raises very many of them and should cost nothing.
+    """
+
+    @property
+    def name(self) -> str:
+        """The breaker's name."""
+        name: str = self.args[0]
+        return name
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds until a call may be admitted again; None while an operator holds the circuit open."""
+        seconds: float | None = self.args[1]
+        return seconds
 
     def __str__(self) -> str:
         when = "until an operator closes it" if self.retry_after is None else f"for {self.retry_after:.3g} s"

@@ -1,20 +1,26 @@
-"""What a breaker tells those who listen."""
+"""What a breaker tells those who listen, and the host's log of transitions."""
 
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from .layout import State
+from . import layout as at
+from .layout import STATES, State
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class StateChange:
+class Event:
+    """Something that happened to the breaker of that name, in this process."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange(Event):
     """A circuit has changed its state."""
 
-    #: the breaker's name
-    name: str
     before: State
     after: State
     #: number of the stay in the new state
@@ -23,13 +29,104 @@ class StateChange:
     reason: str
 
 
-Listener = Callable[[StateChange], object]
+@dataclass(frozen=True, slots=True)
+class Rejected(Event):
+    """A call was refused."""
+
+    state: State
+    #: seconds, None while an operator holds the circuit open without end
+    retry_after: float | None
 
 
-def announce(listeners: Iterable[Listener], change: StateChange) -> None:
+@dataclass(frozen=True, slots=True)
+class LateResult(Event):
+    """A call ended after the circuit had changed its state: it had no vote."""
+
+    #: success, failure or neutral
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reclaimed(Event):
+    """Calls that will not report have been counted as failures."""
+
+    #: calls that ran in a worker that died, or held their permit for too long
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerDegraded(Event):
+    """The breaker is not shared as it was meant to be."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WouldOpen(Event):
+    """A circuit that only measures would open now, or would close again."""
+
+    #: why, in words; None when it would be closed again
+    reason: str | None
+
+
+Listener = Callable[[Event], object]
+
+
+def announce(listeners: Iterable[Listener], events: Iterable[Event]) -> None:
     """Call every listener. One that raises is logged and hurts nobody. Caller holds no lock."""
-    for listener in listeners:
-        try:
-            listener(change)
-        except Exception:
-            log.exception("listener %r failed on %s", listener, change)
+    for event in events:
+        for listener in listeners:
+            try:
+                listener(event)
+            except Exception:
+                log.exception("listener %r failed on %s", listener, event)
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A change of state, as the host remembers it."""
+
+    #: counts the transitions of all breakers of the ledger, from 1
+    number: int
+    #: seconds since the epoch
+    at: float
+    name: str
+    before: State
+    after: State
+    generation: int
+    reason: str
+
+
+def write_transition(header: memoryview, row: int, change: StateChange, wall: int) -> None:
+    """Append to the ring of the latest transitions. Caller holds the ledger lock. `wall` is nanoseconds."""
+    number = header[at.H_EVENTS] + 1
+    start = at.PAGE + number % at.EVENTS * at.EVENT_CELLS
+    header[start + at.E_NUMBER] = 0
+    header[start + at.E_TIME] = wall
+    header[start + at.E_ROW] = row
+    header[start + at.E_STATES] = at.CODES[change.before] * 8 + at.CODES[change.after]
+    header[start + at.E_GENERATION] = change.generation
+    at.put_text(header, start + at.E_REASON, at.E_REASON_CELLS, change.reason)
+    header[start + at.E_NUMBER] = number
+    header[at.H_EVENTS] = number
+
+
+def read_transitions(header: memoryview, names: Callable[[int], str], since: int) -> list[Transition]:
+    """Return what is left of the transitions after number `since`, oldest first."""
+    last, found = header[at.H_EVENTS], []
+    for number in range(max(since, last - at.EVENTS) + 1, last + 1):
+        start = at.PAGE + number % at.EVENTS * at.EVENT_CELLS
+        event = header[start : start + at.EVENT_CELLS]
+        before, after = divmod(event[at.E_STATES], 8)
+        transition = Transition(
+            number=number,
+            at=event[at.E_TIME] / 1e9,
+            name=names(event[at.E_ROW]),
+            before=STATES[before],
+            after=STATES[after],
+            generation=event[at.E_GENERATION],
+            reason=at.get_text(event, at.E_REASON, at.E_REASON_CELLS),
+        )
+        if event[at.E_NUMBER] == number:  # else it has been overwritten meanwhile
+            found.append(transition)
+    return found

@@ -1,16 +1,16 @@
 """Where each number of a ledger lies: the format of the file, cell by cell.
 
-A cell is a signed 64-bit integer in the machine's byte order, a page 512 cells. The file is a header page and
-MAX_ROWS rows; a row is one breaker: its head page and 63 blocks of a page. A block belongs to one process, in all
-rows at once, for as long as that process holds the block's lock file. In each row it holds seven tallies; a tally
-belongs to one call at a time, so that every cell outside the head has one writer and needs no lock.
+A cell is a signed 64-bit integer in the machine's byte order, a page 512 cells. The file is the header, 17 pages, and
+MAX_ROWS rows; a row is one breaker: its head page and 63 blocks of a page. A block belongs to one process, in all rows
+at once, for as long as that process holds the block's lock file. In each row it holds seven tallies; a tally belongs to
+one call at a time, so that every cell outside the head has one writer and needs no lock.
 
-Times are CLOCK_MONOTONIC nanoseconds; 0 means never. Cells are written one at a time through a memoryview, whose
-stores are single machine instructions: a reader sees the old number or the new one, never a mixture.
+Times are CLOCK_MONOTONIC nanoseconds; 0 means never. Cells are written one at a time through a memoryview, whose stores
+are single machine instructions: a reader sees the old number or the new one, never a mixture.
 """
 
 from collections.abc import Iterator
-from enum import Enum
+from enum import StrEnum
 
 VERSION = 1
 MAGIC = int.from_bytes(b"cbledger", "little")
@@ -20,27 +20,34 @@ BLOCKS = 63
 ROW = (1 + BLOCKS) * PAGE
 MAX_ROWS = 1024
 
-# The header page.
-H_MAGIC, H_VERSION, H_BOOT, H_ROWS = 0, 1, 2, 4  # the boot id takes two cells; the magic is written last
-H_OWNERS = 64  # process id of each block's owner, valid while the block's lock is held
+# The header. The magic is written last; the boot id takes two cells.
+H_MAGIC, H_VERSION, H_BOOT, H_ROWS, H_EVENTS = 0, 1, 2, 4, 5  # H_EVENTS: number of the latest event
+H_OWNERS = 64  # process id of each block's owner, 0 once the block has been given up or its dead owner buried
+EVENTS, EVENT_CELLS = 200, 40  # the latest transitions, in a ring that begins at the second page
+HEADER = 17 * PAGE
+# An event: its number (written last), wall time in nanoseconds, row, states before * 8 + after, generation, reason.
+E_NUMBER, E_TIME, E_ROW, E_STATES, E_GENERATION, E_REASON, E_REASON_CELLS = 0, 1, 2, 3, 4, 8, 32
 
 # The head of a row. Written under the ledger lock, but for those that say otherwise.
-WORD = 0  # generation << 3 | state: one load says both
+WORD = 0  # generation << 16 | version of the configuration << 3 | state: one load says all three
 SINCE = 1  # when this state was entered
-UNTIL = 2  # OPEN: when a probe is due; HALF_OPEN: when the round ends
+UNTIL = 2  # OPEN: when a probe is due; HALF_OPEN: when the round ends; held by an operator: when that expires
 ORIGIN = 3  # where the window began: slices from before it do not count
 SLICE = 4  # length of a slice
 PROBES = 5  # permits given in this round
 ROUNDS = 6  # rounds that failed since the circuit was last closed
-ALERT = 7  # not 0: there may be failures or slow calls in the window, so a success must look closer (any call)
-CALM_UNTIL = 8  # until then no quick success can open the circuit, ALERT or not (any call)
+CALM = 7  # WORD, if no outcome in the window asks a quick success to look closer; else 0 (any call)
+CALM_UNTIL = 8  # until then no quick success can open the circuit, CALM or not (any call)
 STREAK = 9  # number of the running streak of failures: a success after a failure begins a new one (any call)
 BROKEN = 10  # not 0: the streak has failures (any call)
 RETRY_AT = 11  # no probe before this: a dependency's Retry-After (any call)
+SHADOW = 12  # not 0: METRICS_ONLY, and the circuit would be open
+SOURCE = 13  # digest of the configuration that the code asked for, whatever was changed since
 CHANGES = 16  # transitions, by state before * 8 + state after
 REASON, REASON_CELLS = 128, 32  # why this state was entered, UTF-8
 NAME, NAME_CELLS = 160, 16
 USED = 192  # one cell per block, written by its owner: not 0 once the block has memory in this row
+CONFIG, CONFIG_CELLS = 256, 128  # the thresholds in force, as JSON
 
 # A block: who failed last in this process, then the tallies.
 FAILED_AT, FAILED_TYPE, FAILED_TYPE_CELLS = 0, 1, 7
@@ -48,7 +55,7 @@ TALLIES, TALLY, TALLY_CELLS = 7, 8, 72
 
 # A tally.
 STARTED = 0  # when the running call began, 0 between calls
-PROBE = 1  # generation of the round whose permit the running call holds
+ADMITTED = 1  # WORD as the call found it that used this tally last
 FAILURES, SLOW, NEUTRAL, LATE, REJECTED, ELAPSED = 2, 3, 4, 5, 6, 7  # totals; ELAPSED in nanoseconds
 STREAK_OF, STREAK_FAILURES = 8, 9  # failures of this tally in the streak with that number
 ROUND, ROUND_SUCCESSES, ROUND_FAILURES, ROUND_RETURNED = 10, 11, 12, 13  # probes of that generation
@@ -58,25 +65,44 @@ BOUNDS = tuple(
     for seconds in (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 10, 30, 60)
 )
 SLICES, SLICE_CELLS = 10, 4  # slices in a window
-WINDOW = 32  # of each slice: its begin, then calls, failures, slow calls
-assert HISTOGRAM + len(BOUNDS) + 1 == WINDOW and WINDOW + SLICES * SLICE_CELLS == TALLY_CELLS
+WINDOW = 32  # of each slice: when it began, and how many calls, failures and slow calls there had been until then
+assert HISTOGRAM + len(BOUNDS) + 1 == WINDOW
+assert WINDOW + SLICES * SLICE_CELLS == TALLY_CELLS
 assert TALLY + TALLIES * TALLY_CELLS == PAGE
+assert PAGE + EVENTS * EVENT_CELLS <= HEADER
 
 
-class State(str, Enum):
+class State(StrEnum):
     """What a circuit does with calls."""
 
     CLOSED = "CLOSED"
     OPEN = "OPEN"
     HALF_OPEN = "HALF_OPEN"
-
-    def __str__(self) -> str:
-        return self.value
+    #: held by an operator: refuses every call
+    FORCED_OPEN = "FORCED_OPEN"
+    #: held by an operator: admits every call and looks at none
+    DISABLED = "DISABLED"
+    #: held by an operator: admits and counts every call, and only says when it would be open
+    METRICS_ONLY = "METRICS_ONLY"
 
 
 #: the state for each code in WORD; CLOSED is 0, so that a fresh ledger is closed
-STATES = (State.CLOSED, State.OPEN, State.HALF_OPEN)
+STATES = tuple(State)
 CODES = {state: code for code, state in enumerate(STATES)}
+#: states in which a circuit does not move by itself
+HELD = frozenset({State.FORCED_OPEN, State.DISABLED, State.METRICS_ONLY})
+#: states in which every call runs
+ADMITTING = frozenset({State.CLOSED, State.DISABLED, State.METRICS_ONLY})
+
+
+def state_of(word: int) -> State:
+    """Return the state in a WORD."""
+    return STATES[word & 7]
+
+
+def generation_of(word: int) -> int:
+    """Return the number of the stay in a state."""
+    return word >> 16
 
 
 def blocks(cells: memoryview) -> list[int]:

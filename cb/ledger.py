@@ -4,18 +4,21 @@ import logging
 import os
 import threading
 import weakref
+from collections import Counter
 from pathlib import Path
 from typing import Self
 
 from . import layout as at
 from .errors import ConfigError, LedgerError, LedgerFullError
+from .events import StateChange, Transition, read_transitions, write_transition
 from .row import Row, inherit
 from .storage import Lock, MappedFile, Memory
+from .watch import WATCH
 
 log = logging.getLogger(__name__)
 
-#: no call waits longer than this for a lock that a stopped process may hold, in seconds
-PATIENCE = 0.05
+#: seconds that a call waits for a lock that a stopped process may hold; it may have to do so when it begins and when it ends
+PATIENCE = 0.02
 
 
 class Ledger:
@@ -29,6 +32,7 @@ class Ledger:
         self._mutex = threading.RLock()
         self._rows: dict[str, Row] = {}
         self._blocks: list[int] = []
+        self._lost: Counter[int] = Counter()
         #: why this ledger is not the shared one that was asked for; None if it is
         self.degraded: str | None = None
         _ledgers.add(self)
@@ -72,6 +76,11 @@ class Ledger:
         return self._storage.scope
 
     @property
+    def path(self) -> str:
+        """The file, or `memory`."""
+        return self._storage.path
+
+    @property
     def lock(self) -> Lock:
         """The lock under which circuits change their state."""
         return self._storage.lock
@@ -82,25 +91,32 @@ class Ledger:
         return len({owner for block, owner in enumerate(owners) if owner and self._storage.alive(block)})
 
     def join(self, now: int) -> None:
-        """Become one of the `workers` before the first call."""
+        """Become one of the `workers` before the first call, and begin to look after the breakers."""
         self.block(0, now)
+        WATCH.start()
 
     def names(self) -> list[str]:
         """Return the names of all breakers, in the order in which they were made."""
-        rows = range(self._storage.header[at.H_ROWS])
-        return [at.get_text(self._storage.row(index), at.NAME, at.NAME_CELLS) for index in rows]
+        return [self._name(index) for index in range(self._storage.header[at.H_ROWS])]
 
-    def row(self, name: str, now: int, interval: int) -> Row:
+    def _name(self, index: int) -> str:
+        return at.get_text(self._storage.row(index), at.NAME, at.NAME_CELLS)
+
+    def history(self, since: int = 0) -> list[Transition]:
+        """Return the latest transitions of all breakers, at most 200, oldest first, those after number `since`."""
+        return read_transitions(self._storage.header, self._name, since)
+
+    def row(self, name: str, now: int) -> Row:
         """Return the row of a breaker, made if there is none. Raises LedgerFullError."""
         if not 0 < len(name.encode()) <= at.NAME_CELLS * 8 or not name.isprintable():
             raise ConfigError("name", f"be 1 to {at.NAME_CELLS * 8} printable bytes", name)
         with self._mutex:
             if name not in self._rows:
-                index = self._find(name, now, interval)
+                index = self._find(name, now)
                 self._rows[name] = Row(index, self._storage.row(index), self)
             return self._rows[name]
 
-    def _find(self, name: str, now: int, interval: int) -> int:
+    def _find(self, name: str, now: int) -> int:
         header = self._storage.header
         if not self.lock.acquire(timeout=1.0):
             raise LedgerError(self._storage.path, "is locked by a process that does not go on")
@@ -113,9 +129,9 @@ class Ledger:
                 raise LedgerFullError(self._storage.path, f"holds {at.MAX_ROWS} breakers, no room for {name!r}")
             self._storage.allocate(index, 0)
             head = self._storage.row(index)
-            head[at.ORIGIN] = head[at.SINCE] = now
-            head[at.SLICE] = max(interval // at.SLICES, 1)
-            head[at.WORD] = 1 << 3
+            head[at.ORIGIN] = head[at.SINCE] = max(now, 1)
+            head[at.SLICE] = 1  # until the configuration is written
+            head[at.WORD] = 1 << 16
             at.put_text(head, at.NAME, at.NAME_CELLS, name)
             header[at.H_ROWS] = index + 1  # last: a row that counts is complete
             return index
@@ -126,20 +142,46 @@ class Ledger:
         """Give a page of a row its memory. Raises LedgerFullError."""
         self._storage.allocate(index, page)
 
+    def log(self, index: int, change: StateChange, wall: int) -> None:
+        """Append to the log of transitions. Caller holds `lock`."""
+        write_transition(self._storage.header, index, change, wall)
+
     def block(self, number: int, now: int) -> int | None:
         """Return the number-th block of this process, claimed if it has fewer; None if there are no more."""
         with self._mutex:
+            if not self._blocks:
+                self.bury(now)
             while len(self._blocks) <= number:
                 block = next((block for block in range(at.BLOCKS) if self._storage.claim(block)), None)
                 if block is None:
                     return None
+                self._inherit(block, now)
                 self._storage.header[at.H_OWNERS + block] = os.getpid()
-                for index in range(self._storage.header[at.H_ROWS]):
-                    inherit(self._storage.row(index), block, now)
                 self._blocks.append(block)
             return self._blocks[number]
 
-    def _renew(self) -> None:
+    def bury(self, now: int) -> None:
+        """Turn the running calls of dead processes into failures."""
+        with self._mutex:
+            owners = self._storage.header[at.H_OWNERS : at.H_OWNERS + at.BLOCKS].tolist()
+            for block, owner in enumerate(owners):
+                if owner and block not in self._blocks and self._storage.claim(block):
+                    self._inherit(block, now)
+                    self._storage.header[at.H_OWNERS + block] = 0
+                    self._storage.give_up(block)
+
+    def _inherit(self, block: int, now: int) -> None:
+        for index in range(self._storage.header[at.H_ROWS]):
+            if calls := inherit(self._storage.row(index), block, now):
+                self._lost[index] += calls
+
+    def lost(self, row: Row) -> int:
+        """Return how many calls of dead processes were buried here since this was last asked."""
+        with self._mutex:
+            return self._lost.pop(row.index, 0)
+
+    def renew(self) -> None:
+        """Start over in a forked child, as a process that counts nothing yet."""
         self._mutex = threading.RLock()
         self._storage.renew()
         self._blocks = []
@@ -150,7 +192,7 @@ class Ledger:
 def shared_directory() -> Path:
     """Return this user's directory for ledgers: in shared memory where the system has it."""
     user = os.getuid() if hasattr(os, "getuid") else 0
-    memory = Path("/dev/shm")
+    memory = Path("/dev/shm")  # noqa: S108 - a directory of this user, mode 0700, is made in it
     if memory.is_dir():
         return memory / f"cb-{user}"
     import tempfile
@@ -163,7 +205,7 @@ _ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()
 
 def _renew_all() -> None:
     for ledger in list(_ledgers):
-        ledger._renew()
+        ledger.renew()
 
 
 if hasattr(os, "register_at_fork"):

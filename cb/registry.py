@@ -3,8 +3,10 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from .breaker import CircuitBreaker
+from .classify import Kinds
 from .config import BreakerConfig
 from .events import Listener
 from .ledger import Ledger
@@ -31,8 +33,15 @@ class Registry:
         self._breakers: dict[str, CircuitBreaker] = {}
         self._lock = threading.Lock()
 
-    def get(self, name: str, *, ignored: tuple[type[BaseException], ...] = ()) -> CircuitBreaker:
-        """Return the breaker of a dependency, made at the first call, whose `ignored` exceptions count from then on."""
+    def get(
+        self,
+        name: str,
+        *,
+        failures: Kinds = (Exception,),
+        ignored: Kinds = (),
+        failed_result: Callable[[Any], bool] | None = None,
+    ) -> CircuitBreaker:
+        """Return the breaker of a dependency, made at the first call, whose rules of outcome hold from then on."""
         # Read without the lock: a dict that only grows gives the breaker or nothing.
         found = self._breakers.get(name)
         if found is None:
@@ -43,7 +52,9 @@ class Registry:
                         name,
                         self._overrides.get(name, self._defaults),
                         ledger=self.ledger,
+                        failures=failures,
                         ignored=ignored,
+                        failed_result=failed_result,
                         listeners=self.listeners,
                         clock=self._clock,
                     )

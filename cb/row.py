@@ -4,7 +4,9 @@ import threading
 from typing import Protocol
 
 from . import layout as at
-from .tally import Outcome, Overflow, Tally
+from .events import StateChange
+from .layout import State, generation_of, state_of
+from .tally import Outcome, Overflow, Tally, nowhere
 
 
 class Space(Protocol):
@@ -15,6 +17,9 @@ class Space(Protocol):
 
     def block(self, number: int, now: int) -> int | None:
         """Return the number-th block of this process, None if the host has no more."""
+
+    def log(self, index: int, change: StateChange, wall: int) -> None:
+        """Append to the host's log of transitions. Caller holds the ledger lock."""
 
 
 class Row:
@@ -40,8 +45,7 @@ class Row:
             if self._shared and (tally := self._lane(1 + len(self._taken), now)):
                 self._taken.append(tally)
                 return tally
-            shared = self._shared or Tally(memoryview(bytearray(at.PAGE * 8)).cast("q"), self.head)
-            return Overflow(shared, self._lock)
+            return Overflow(self._shared or Tally(nowhere(at.TALLY_CELLS), self.head), self._lock)
 
     def _lane(self, number: int, now: int) -> Tally | None:
         block_number, lane = divmod(number, at.TALLIES)
@@ -51,12 +55,18 @@ class Row:
         if not self.head[at.USED + block]:
             self._space.allocate(self.index, 1 + block)
             self.head[at.USED + block] = 1
-        return tally_of(self._cells, block, lane)
+        tally = tally_of(self._cells, block, lane)
+        tally.cells[at.ADMITTED] = tally.cells[at.ADMITTED] or 1  # readers skip a tally that was never handed out
+        return tally
 
     def pages(self) -> list[list[int]]:
         """Return what stands in every block that has memory, as integers of Python: summing those is faster."""
         starts = [(1 + block) * at.PAGE for block in at.blocks(self._cells)]
         return [self._cells[start : start + at.PAGE].tolist() for start in starts]
+
+    def log(self, change: StateChange, wall: int) -> None:
+        """Append to the host's log of transitions. Caller holds the ledger lock."""
+        self._space.log(self.index, change, wall)
 
     def note_failure(self, now: int, kind: str) -> None:
         """Remember when a call failed last in this process, and the name of its exception."""
@@ -72,7 +82,7 @@ class Row:
         """Forget the parent's tallies, in a forked child. What still writes to them writes to nowhere."""
         self._lock = threading.Lock()
         for tally in self._taken:
-            tally.cells = memoryview(bytearray(at.TALLY_CELLS * 8)).cast("q")
+            tally.cells = nowhere(at.TALLY_CELLS)
         self._taken.clear()
         self._shared = None
         self.idle.clear()
@@ -84,22 +94,30 @@ def tally_of(cells: memoryview, block: int, lane: int) -> Tally:
     return Tally(cells[start : start + at.TALLY_CELLS], cells[: at.PAGE])
 
 
-def inherit(cells: memoryview, block: int, now: int) -> None:
-    """Take over a row's block whose owner died: its totals go on, its running calls become failures."""
-    head = cells[: at.PAGE]
+def inherit(cells: memoryview, block: int, now: int) -> int:
+    """Take over a row's block whose owner died: its totals go on, its running calls become failures.
+
+    Returns the number of those calls. The caller owns the block.
+    """
+    head, lost = cells[: at.PAGE], 0
     if not head[at.USED + block]:
-        return
+        return 0
     for lane in range(at.TALLIES):
         tally = tally_of(cells, block, lane)
-        started, probe = tally.cells[at.STARTED], tally.cells[at.PROBE]
-        if not started:
+        tally.started, tally.word = tally.cells[at.STARTED], tally.cells[at.ADMITTED]
+        if not tally.started:
             continue
-        tally.started, tally.word = started, head[at.WORD]
-        if probe and probe == tally.word >> 3:
-            tally.probed(at.ROUND_FAILURES)
-        if started < head[at.SINCE]:
+        lost += 1
+        state = state_of(tally.word)
+        if generation_of(tally.word) != generation_of(head[at.WORD]):
             tally.count(at.LATE)
+        elif state is State.DISABLED:
+            tally.count(at.NEUTRAL)
         else:
             tally.record(now, Outcome.FAILURE, slow=False)
-            head[at.ALERT] = 1
-        tally.cells[at.PROBE] = tally.cells[at.STARTED] = 0
+            if state is State.HALF_OPEN:
+                tally.probed(at.ROUND_FAILURES)
+            head[at.BROKEN] = 1
+            head[at.CALM] = 0
+        tally.cells[at.STARTED] = 0
+    return lost

@@ -7,7 +7,8 @@ from itertools import accumulate
 from . import layout as at
 from . import window
 from .config import BreakerConfig
-from .layout import STATES, State
+from .explain import explain
+from .layout import ADMITTING, STATES, State, generation_of, state_of
 from .row import Row
 from .window import Counts
 
@@ -76,7 +77,7 @@ class Snapshot:
     generation: int
     #: seconds in this state
     age: float
-    #: seconds until a probe may be admitted, None unless calls are refused now
+    #: seconds until the circuit may admit a call, None where it admits them all, or refuses them without end
     retry_after: float | None
     window: Counts
     window_seconds: float
@@ -96,22 +97,21 @@ def take(name: str, row: Row, config: BreakerConfig, scope: str, now: int) -> Sn
     """Return a snapshot of a row. Reads only."""
     head = row.head
     word, until, since = head[at.WORD], head[at.UNTIL], head[at.SINCE]
-    state = STATES[word & 7]
-    sums = window.totals(row)
+    state = state_of(word)
+    reading = window.read(row, config, now)
+    sums = reading.totals
     bars = tuple(sums[at.HISTOGRAM : at.WINDOW])
     requests = sum(bars)
     failed = window.last_failure(row)
-    seen = window.counts(row, now)
-    streak = window.streak(row)
-    wait = None if state is State.CLOSED else max(until - now, 0) / _NS
+    wait = None if state in ADMITTING or not until else max(until - now, 0) / _NS
     return Snapshot(
         name=name,
         state=state,
         source=scope,
-        generation=word >> 3,
+        generation=generation_of(word),
         age=max(now - since, 0) / _NS,
         retry_after=wait,
-        window=seen,
+        window=reading.window,
         window_seconds=config.interval,
         totals=Totals(
             requests=requests,
@@ -122,8 +122,8 @@ def take(name: str, row: Row, config: BreakerConfig, scope: str, now: int) -> Sn
             neutral=sums[at.NEUTRAL],
             late=sums[at.LATE],
         ),
-        consecutive_failures=streak,
-        in_flight=window.in_flight(row),
+        consecutive_failures=reading.streak,
+        in_flight=reading.in_flight,
         latency=Histogram(tuple(bound / _NS for bound in at.BOUNDS), bars, sums[at.ELAPSED] / _NS),
         last_failure=LastFailure(max(now - failed[0], 0) / _NS, failed[1]) if failed else None,
         changes={
@@ -133,29 +133,5 @@ def take(name: str, row: Row, config: BreakerConfig, scope: str, now: int) -> Sn
             if (number := head[at.CHANGES + i * 8 + j])
         },
         config=config,
-        why=_explain(row, state, config, seen, streak, wait),
+        why=explain(row, state, config, reading, wait),
     )
-
-
-def _explain(row: Row, state: State, config: BreakerConfig, seen: Counts, streak: int, wait: float | None) -> str:
-    if state is State.OPEN:
-        reason = at.get_text(row.head, at.REASON, at.REASON_CELLS)
-        return f"open: {reason}; " + (f"next probe in {wait:.0f} s" if wait else "the next call is a probe")
-    if state is State.HALF_OPEN:
-        successes, failures, returned = window.probes(row, row.head[at.WORD] >> 3)
-        given = row.head[at.PROBES] - returned
-        return (
-            f"half-open: {given} of {config.max_requests} probes sent, {successes} succeeded and {failures} failed, "
-            f"closes after {config.success_threshold}"
-        )
-    if seen.requests < config.minimum_requests and config.failure_rate_threshold:
-        return f"closed: {seen.requests} of {config.minimum_requests} calls needed in {config.interval:g} s"
-    limits = []
-    if config.failure_rate_threshold:
-        limits.append(f"{config.failure_rate_threshold:.0%}")
-    if config.failure_threshold:
-        limits.append(f"{config.failure_threshold} in a row (now {streak})")
-    if not limits:
-        return f"closed: {seen.slow} of {seen.requests} calls slow, opens at {config.slow_call_rate_threshold:.0%}"
-    rate = f"{seen.failures} of {seen.requests} calls failed ({seen.failure_rate:.0%})"
-    return f"closed: {rate}, opens at {' or '.join(limits)}"

@@ -9,7 +9,8 @@ from typing import Protocol
 from . import layout
 from .errors import LedgerError, LedgerFullError
 
-HEADER_BYTES = layout.PAGE * 8
+PAGE_BYTES = layout.PAGE * 8
+HEADER_BYTES = layout.HEADER * 8
 ROW_BYTES = layout.ROW * 8
 FILE_BYTES = HEADER_BYTES + layout.MAX_ROWS * ROW_BYTES
 
@@ -49,6 +50,9 @@ class Memory:
         self._claimed = block + 1
         return True
 
+    def give_up(self, block: int) -> None:
+        """Cease to own a block."""
+
     def alive(self, block: int) -> bool:
         """Return whether a block has an owner."""
         return block < self._claimed
@@ -57,9 +61,11 @@ class Memory:
         """Start over in a forked child, without the calls that go on in its parent."""
         self.lock = threading.Lock()
         self._claimed = 0
+        for owner in range(layout.H_OWNERS, layout.H_OWNERS + layout.BLOCKS):
+            self.header[owner] = 0
         for cells in self._rows.values():
             for start in layout.tallies(cells):
-                cells[start + layout.STARTED] = cells[start + layout.PROBE] = 0
+                cells[start + layout.STARTED] = 0
 
 
 def _private(size: int) -> memoryview:
@@ -94,7 +100,7 @@ class MappedFile:
             self._cells = memoryview(mmap.mmap(self._fd, FILE_BYTES)).cast("q")
         except OSError as error:
             raise LedgerError(path, f"cannot be opened ({error.strerror})") from error
-        self.header = self._cells[: layout.PAGE]
+        self.header = self._cells[: layout.HEADER]
 
     def _open(self) -> int:
         """Open the file, made anew where there is none from this boot. Caller holds the lock."""
@@ -128,12 +134,12 @@ class MappedFile:
 
     def row(self, index: int) -> memoryview:
         """Return the cells of a row."""
-        start = layout.PAGE + index * layout.ROW
+        start = layout.HEADER + index * layout.ROW
         return self._cells[start : start + layout.ROW]
 
     def allocate(self, index: int, page: int) -> None:
         """Give a page of a row its memory, zeroed if it had none."""
-        _allocate(self._fd, self.path, HEADER_BYTES + index * ROW_BYTES + page * HEADER_BYTES, HEADER_BYTES)
+        _allocate(self._fd, self.path, HEADER_BYTES + index * ROW_BYTES + page * PAGE_BYTES, PAGE_BYTES)
 
     def claim(self, block: int) -> bool:
         """Own a block until this process ends. Return False if somebody else does."""
@@ -141,6 +147,10 @@ class MappedFile:
         if fd is not None:
             self._owned[block] = fd
         return fd is not None
+
+    def give_up(self, block: int) -> None:
+        """Cease to own a block."""
+        os.close(self._owned.pop(block))
 
     def alive(self, block: int) -> bool:
         """Return whether a block has an owner."""

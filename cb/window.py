@@ -1,21 +1,23 @@
-"""What the tallies of a row add up to, for all processes."""
+"""What the tallies of a row add up to, for all processes, the calls that still run included."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from . import layout as at
+from .config import BreakerConfig, nanoseconds
+from .layout import State, generation_of, state_of
 from .row import Row
 
 _LANES = range(at.TALLY, at.PAGE, at.TALLY_CELLS)
+_SLICES = range(at.WINDOW, at.TALLY_CELLS, at.SLICE_CELLS)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Counts:
-    """Calls of the window."""
+    """Calls of the window. A call that runs too long is in it before it ends."""
 
-    requests: int
-    failures: int
-    slow: int
+    requests: int = 0
+    failures: int = 0
+    slow: int = 0
 
     @property
     def failure_rate(self) -> float:
@@ -28,55 +30,84 @@ class Counts:
         return self.slow / self.requests if self.requests else 0.0
 
 
-def counts(row: Row, now: int) -> Counts:
-    """Return the calls of the last SLICES slices, the running one included, since the circuit was closed."""
-    origin, length = row.head[at.ORIGIN], row.head[at.SLICE]
-    running = max(now - origin, 0) // length
-    oldest = origin + max(running - at.SLICES + 1, 0) * length
-    requests = failures = slow = 0
-    for page, lane in _tallies(row):
-        for begin in range(lane + at.WINDOW, lane + at.TALLY_CELLS, at.SLICE_CELLS):
-            if page[begin] >= oldest and page[begin + 1]:
-                requests += page[begin + 1]
-                failures += page[begin + 2]
-                slow += page[begin + 3]
-    return Counts(requests, failures, slow)
+@dataclass(slots=True)
+class Probes:
+    """Calls of a half-open round."""
+
+    successes: int = 0
+    failures: int = 0
+    #: permits that were given back
+    returned: int = 0
+    #: those of the failures whose permit was taken back while they run
+    overdue: int = 0
+
+
+@dataclass(slots=True)
+class Reading:
+    """All tallies of a row, at one moment."""
+
+    window: Counts = field(default_factory=Counts)
+    probes: Probes = field(default_factory=Probes)
+    #: failures since the last success
+    streak: int = 0
+    #: calls that have failed by running too long, among those of the streak
+    hung: int = 0
+    in_flight: int = 0
+    #: the cells before the window, added up: totals and histogram
+    totals: list[int] = field(default_factory=lambda: [0] * at.WINDOW)
+
+
+def read(row: Row, config: BreakerConfig, now: int) -> Reading:
+    """Add up the tallies of a row. Changes nothing."""
+    head = row.head
+    word, streak, oldest = head[at.WORD], head[at.STREAK], _oldest(row, now)
+    state, generation = state_of(word), generation_of(word)
+    reading = Reading()
+    window, probes = reading.window, reading.probes
+    for page in row.pages():
+        for lane in _LANES:
+            if not page[lane + at.ADMITTED]:
+                continue
+            cells = page[lane : lane + at.TALLY_CELLS]
+            reading.totals = [one + other for one, other in zip(reading.totals, cells, strict=False)]
+            if cells[at.STREAK_OF] == streak:
+                reading.streak += cells[at.STREAK_FAILURES]
+            if cells[at.ROUND] == generation:
+                probes.successes += cells[at.ROUND_SUCCESSES]
+                probes.failures += cells[at.ROUND_FAILURES]
+                probes.returned += cells[at.ROUND_RETURNED]
+            if slices := [(cells[begin], begin) for begin in _SLICES if cells[begin] >= oldest]:
+                _, first = min(slices)
+                window.requests += sum(cells[at.HISTOGRAM : at.WINDOW]) - cells[first + 1]
+                window.failures += cells[at.FAILURES] - cells[first + 2]
+                window.slow += cells[at.SLOW] - cells[first + 3]
+            if cells[at.STARTED]:
+                reading.in_flight += 1
+                if generation_of(cells[at.ADMITTED]) == generation:
+                    _count_running(reading, state, now - cells[at.STARTED], config, since_streak=now - streak)
+    reading.streak += reading.hung
+    return reading
+
+
+def _count_running(reading: Reading, state: State, age: int, config: BreakerConfig, since_streak: int) -> None:
+    """Count a call of the present stay that has run for `age`, if it has run for too long."""
+    if state is State.HALF_OPEN and age >= nanoseconds(config.permit_timeout):
+        reading.probes.failures += 1
+        reading.probes.overdue += 1
+    elif state in (State.CLOSED, State.METRICS_ONLY):
+        timeout = nanoseconds(config.call_timeout) if config.call_timeout else age + 1
+        slow, failed = age >= nanoseconds(config.slow_call_duration), age >= timeout
+        reading.window.requests += slow or failed
+        reading.window.failures += failed
+        reading.window.slow += slow
+        # The number of a streak is the time of the success that began it: that may have come after this call failed.
+        reading.hung += failed and age - timeout < since_streak
 
 
 def slice_end(row: Row, now: int) -> int:
     """Return when the running slice ends."""
     origin, length = row.head[at.ORIGIN], row.head[at.SLICE]
     return origin + (max(now - origin, 0) // length + 1) * length
-
-
-def streak(row: Row) -> int:
-    """Return the number of failures since the last success of any process."""
-    number = row.head[at.STREAK]
-    return sum(page[lane + at.STREAK_FAILURES] for page, lane in _tallies(row) if page[lane + at.STREAK_OF] == number)
-
-
-def probes(row: Row, generation: int) -> tuple[int, int, int]:
-    """Return successes, failures and returned permits of a half-open round."""
-    round_ = [
-        page[lane + at.ROUND_SUCCESSES : lane + at.ROUND_RETURNED + 1]
-        for page, lane in _tallies(row)
-        if page[lane + at.ROUND] == generation
-    ]
-    successes, failures, returned = (sum(column) for column in zip(*round_, strict=True)) if round_ else (0, 0, 0)
-    return successes, failures, returned
-
-
-def totals(row: Row) -> list[int]:
-    """Return the sum over all tallies of each cell before the window; that of a total or a histogram bar has a meaning."""
-    sums = [0] * at.WINDOW
-    for page, lane in _tallies(row):
-        sums = [one + other for one, other in zip(sums, page[lane : lane + at.WINDOW], strict=True)]
-    return sums
-
-
-def in_flight(row: Row) -> int:
-    """Return the number of running calls."""
-    return sum(1 for page, lane in _tallies(row) if page[lane + at.STARTED])
 
 
 def last_failure(row: Row) -> tuple[int, str] | None:
@@ -89,7 +120,8 @@ def last_failure(row: Row) -> tuple[int, str] | None:
     return page[at.FAILED_AT], data.rstrip(b"\0").decode(errors="replace")
 
 
-def _tallies(row: Row) -> Iterator[tuple[list[int], int]]:
-    for page in row.pages():
-        for lane in _LANES:
-            yield page, lane
+def _oldest(row: Row, now: int) -> int:
+    """Return when the oldest slice of the window began: SLICES of them, the running one included."""
+    origin, length = row.head[at.ORIGIN], row.head[at.SLICE]
+    running = max(now - origin, 0) // length
+    return max(origin + (running - at.SLICES + 1) * length, origin)

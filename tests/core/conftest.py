@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import settings
 
-from cb import BreakerConfig, CircuitBreaker, Ledger, StateChange
+from cb import BreakerConfig, CircuitBreaker, Event, Ledger, StateChange
 
 SECOND = 1_000_000_000
 
@@ -57,19 +59,40 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Ledger:
 
 
 @pytest.fixture
-def changes() -> list[StateChange]:
+def events() -> list[Event]:
+    """Return what the breakers of `make` have told."""
     return []
 
 
+class Changes(list[StateChange]):
+    """The changes of state among the events."""
+
+    def note(self, event: Event) -> None:
+        if isinstance(event, StateChange):
+            self.append(event)
+
+
 @pytest.fixture
-def make(ledger: Ledger, clock: FakeClock, changes: list[StateChange]) -> Callable[..., Dependency]:
+def changes() -> Changes:
+    return Changes()
+
+
+@pytest.fixture
+def make(ledger: Ledger, clock: FakeClock, changes: Changes, events: list[Event]) -> Callable[..., Dependency]:
     """Return a function that makes a dependency behind a breaker with the given settings."""
 
-    def dependency(
-        name: str = "dependency", ignored: tuple[type[BaseException], ...] = (), **settings: object
-    ) -> Dependency:
+    def dependency(name: str = "dependency", rules: dict[str, Any] | None = None, **settings: object) -> Dependency:
         config = BreakerConfig.parse({"timeout_jitter": 0, **settings})
-        breaker = CircuitBreaker(name, config, ledger=ledger, ignored=ignored, listeners=[changes.append], clock=clock)
+        listeners = [changes.note, events.append]
+        breaker = CircuitBreaker(
+            name, config, ledger=ledger, listeners=listeners, clock=clock, wall_clock=lambda: clock.now, **(rules or {})
+        )
         return Dependency(breaker, clock)
 
     return dependency
+
+
+# `make prove` takes the long one: at least 200,000 steps.
+settings.register_profile("short", max_examples=60, stateful_step_count=40, deadline=None)
+settings.register_profile("prove", max_examples=2500, stateful_step_count=100, deadline=None)
+settings.load_profile("short")

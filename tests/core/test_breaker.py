@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger, Registry, State, StateChange
+from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Event, Ledger, Registry, State, StateChange
 from tests.core.conftest import Dependency, FakeClock
 
 Make = Callable[..., Dependency]
@@ -101,10 +101,11 @@ def test_listener_may_read_the_breaker_and_call_through_it(make: Make) -> None:
     dependency = make(failure_threshold=1)
     seen: list[State] = []
 
-    def listen(change: StateChange) -> None:
-        seen.append(dependency.breaker.snapshot().state)
-        with pytest.raises(CircuitOpenError):
-            dependency.answer()
+    def listen(event: Event) -> None:
+        if isinstance(event, StateChange):
+            seen.append(dependency.breaker.snapshot().state)
+            with pytest.raises(CircuitOpenError):
+                dependency.answer()
 
     dependency.breaker.listeners.append(listen)
     dependency.fail()
@@ -113,9 +114,9 @@ def test_listener_may_read_the_breaker_and_call_through_it(make: Make) -> None:
 
 def test_listener_that_raises_is_logged_and_hurts_nobody(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     dependency = make(failure_threshold=1)
-    seen: list[StateChange] = []
+    seen: list[Event] = []
 
-    def broken(change: StateChange) -> None:
+    def broken(event: Event) -> None:
         raise RuntimeError("listener is broken")
 
     dependency.breaker.listeners[:] = [broken, seen.append]
@@ -179,7 +180,7 @@ def test_registry_never_makes_a_breaker_by_looking_for_one() -> None:
 
 
 def test_registry_tells_listeners_of_every_breaker(clock: FakeClock) -> None:
-    changes: list[StateChange] = []
+    changes: list[Event] = []
     registry = Registry(defaults=BreakerConfig(failure_threshold=1), listeners=[changes.append], clock=clock)
     for name in ("one", "two"):
         with pytest.raises(ZeroDivisionError):
@@ -187,5 +188,5 @@ def test_registry_tells_listeners_of_every_breaker(clock: FakeClock) -> None:
     assert [change.name for change in changes] == ["one", "two"]
 
 
-def _interrupt(change: StateChange) -> None:
+def _interrupt(event: Event) -> None:
     raise KeyboardInterrupt

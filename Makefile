@@ -1,0 +1,52 @@
+# Verbs. Each sets up .venv from a lock file when it has to; Python 3.11 or later is all a machine needs.
+export CB_VENV ?= .venv
+BIN := $(CB_VENV)/bin
+LOCK := uv pip compile setup.cfg --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
+.DEFAULT_GOAL := help
+
+.PHONY: help build dev run-all run-market-data run-portfolio run-gateway stop-all demo test lint prove check bench clean lock
+
+help: ## list the verbs
+	@sed -n 's/^\([a-z -]*\):[a-z ]*## /make \1: /p' Makefile
+
+build: ## make .venv with what the platform needs
+	@scripts/build.sh demo
+
+dev: ## make .venv with what the tests and checks need too
+	@scripts/build.sh dev
+
+run-all: build ## start the three services in the background and wait until they are healthy
+	@$(BIN)/python -m scripts start
+
+run-market-data run-portfolio run-gateway: build ## start one of them
+	@$(BIN)/python -m scripts start $(@:run-%=%)
+
+stop-all: build ## stop what was started, and leave nothing behind
+	@$(BIN)/python -m scripts stop
+
+demo: build ## play the walk-through, on the running services or on its own
+	@$(BIN)/python -m scripts demo
+
+test: dev ## run the tests
+	@$(BIN)/python -m pytest
+
+lint: dev ## look at style and types
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/shellcheck start-demo.sh scripts/build.sh .ci/run
+	@$(BIN)/mypy
+
+prove: dev ## kill, stop and replace processes on one breaker for a minute, and see what must hold
+	@$(BIN)/python -m tests.turmoil 60
+
+check: lint test ## all that CI runs
+
+bench: dev ## measure the cost of a call against other libraries
+	@$(BIN)/python -m benchmarks
+
+clean: ## remove all that was made, after stopping it
+	@if [ -x $(BIN)/python ] && [ -d run ]; then $(BIN)/python -m scripts stop; fi
+	@rm -rf $(CB_VENV) run build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache && find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+lock: ## choose new versions of all dependencies (needs uv)
+	@$(LOCK) --extra dev -o requirements-dev.lock
+	@$(LOCK) --extra demo -c requirements-dev.lock -o requirements.lock

@@ -1,0 +1,36 @@
+"""What counts as a success, a failure, or neither."""
+
+from collections.abc import Callable
+from typing import Any
+
+from .tally import Outcome
+
+Kinds = tuple[type[BaseException], ...] | Callable[[BaseException], bool]
+
+
+class Classifier:
+    """The user's rules. A predicate that raises is the caller's own error: the call then counts as neither."""
+
+    def __init__(self, failures: Kinds, ignored: Kinds, failed_result: Callable[[Any], bool] | None) -> None:
+        self._is_failure = _predicate(failures)
+        self._is_ignored = _predicate(ignored)
+        #: whether a returned value is a failure; None if none is
+        self.failed_result = failed_result
+
+    def error(self, error: BaseException, slow: bool) -> Outcome:
+        """Return the outcome of a call that raised.
+
+        An interruption that comes early says nothing about the dependency. One that comes late is the only trace of a
+        hang: gunicorn ends a worker that hangs by a SystemExit.
+        """
+        if self._is_ignored(error):
+            return Outcome.NEUTRAL
+        if not isinstance(error, Exception):
+            return Outcome.FAILURE if slow else Outcome.NEUTRAL
+        return Outcome.FAILURE if self._is_failure(error) else Outcome.SUCCESS
+
+
+def _predicate(kinds: Kinds) -> Callable[[BaseException], bool]:
+    if not isinstance(kinds, tuple):
+        return kinds
+    return lambda error: isinstance(error, kinds)

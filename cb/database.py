@@ -1,0 +1,143 @@
+"""A service's database: durable, one writer at a time, exact numbers."""
+
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import BigInteger, Connection, Engine, MetaData, Table, TypeDecorator, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as NoConnection
+
+from .errors import ConfigError
+
+_UNITS = 10_000  # money is kept in whole units of 1/10000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PATIENCE_MS = 5_000  # wait for another writer
+_PRAGMAS = ("synchronous=FULL", "foreign_keys=ON")
+
+
+class DatabaseUnavailable(Exception):
+    """The database is locked, full or gone. Nothing of the transaction was kept, unless its commit was under way."""
+
+
+class Database:
+    """Transactions on SQLite or PostgreSQL, by URL. Holds no open connection until the first transaction."""
+
+    def __init__(self, url: str, connections: int = 20) -> None:
+        file = url.removeprefix("sqlite:///")
+        if not (file != url and file) and not url.startswith("postgresql+psycopg://"):
+            raise ConfigError("database", "be sqlite:///FILE or postgresql+psycopg://...", url.rpartition("@")[2])
+        if file != url:
+            _create_file(Path(file))
+        self._engine = create_engine(url, pool_size=connections, max_overflow=0, pool_timeout=_PATIENCE_MS / 1000)
+        if file != url:
+            _prepare_sqlite(self._engine)
+        self._reader = self._engine.execution_options(reads_only=True)
+
+    def create(self, tables: MetaData) -> None:
+        """Make the tables that are missing. Safe while other workers do the same; leaves no connection for a fork."""
+        with self.write() as connection:
+            tables.create_all(connection)
+        self._engine.dispose()
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Run a transaction that commits at the end of the block. Raises DatabaseUnavailable."""
+        with _translated(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Run a transaction that waits for no writer. Raises DatabaseUnavailable."""
+        with _translated(), self._reader.begin() as connection:
+            yield connection
+
+
+def insert_once(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
+    """Insert a row. Return False, and change nothing, if its key is there already."""
+    key = next(iter(table.primary_key.columns))
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    # RETURNING, because the row count of this statement is -1 with psycopg.
+    statement = dialect.insert(table).values(row).on_conflict_do_nothing().returning(key)
+    return connection.execute(statement).first() is not None
+
+
+class Money(TypeDecorator[Decimal]):
+    """An exact amount, kept as an integer of 1/10000."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: Decimal | None, _: object) -> int | None:
+        if value is None:
+            return None
+        units = value * _UNITS
+        if units != int(units):
+            raise ValueError(f"{value} has more than four decimals")
+        return int(units)
+
+    def process_result_value(self, value: int | None, _: object) -> Decimal | None:
+        return None if value is None else Decimal(value) / _UNITS
+
+
+class Instant(TypeDecorator[datetime]):
+    """A moment in UTC, kept as microseconds since 1970."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _: object) -> int | None:
+        return None if value is None else (value - _EPOCH) // timedelta(microseconds=1)
+
+    def process_result_value(self, value: int | None, _: object) -> datetime | None:
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError:
+        raise  # a rule of ours was broken: an error of the program
+    except (DBAPIError, NoConnection) as error:
+        raise DatabaseUnavailable(type(error).__name__) from error
+
+
+def _create_file(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch(mode=0o600)  # SQLite gives its other files the same mode
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def connect(connection: Any, _: object) -> None:
+        connection.isolation_level = None  # or the driver begins transactions of its own, too late
+        connection.execute(f"PRAGMA busy_timeout={_PATIENCE_MS}")
+        _switch_to_wal(connection)
+        for pragma in _PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A writer that begins as a reader cannot wait for another: its snapshot is too old once the lock is free.
+        reads_only = connection.get_execution_options().get("reads_only")
+        connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+
+
+def _switch_to_wal(connection: Any) -> None:
+    """Make the file's journal a write-ahead log. Alone of all statements, this one does not wait for its like."""
+    deadline = time.monotonic() + _PATIENCE_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.005)

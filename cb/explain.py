@@ -1,0 +1,48 @@
+"""One sentence: why a breaker is in its state, and what would change it."""
+
+from . import layout as at
+from .config import BreakerConfig
+from .layout import State
+from .row import Row
+from .window import Reading
+
+
+def explain(row: Row, state: State, config: BreakerConfig, reading: Reading, wait: float | None) -> str:
+    """Return the sentence. `wait` is seconds until the state may change by itself, None if it does not."""
+    reason = at.get_text(row.head, at.REASON, at.REASON_CELLS)
+    if state is State.OPEN:
+        return f"open: {reason}; " + (f"next probe in {wait:.0f} s" if wait else "the next call is a probe")
+    if state is State.HALF_OPEN:
+        probes = reading.probes
+        given = row.head[at.PROBES] - probes.returned
+        return (
+            f"half-open: {given} of {config.max_requests} probes sent, {probes.successes} succeeded and "
+            f"{probes.failures} failed, closes after {config.success_threshold}"
+        )
+    if state is State.FORCED_OPEN:
+        return f"forced open: {reason}; " + ("until reset" if wait is None else f"probes in {wait:.0f} s")
+    if state is State.DISABLED:
+        return f"disabled: {reason}; admits every call and counts none"
+    counts = _closed(config, reading)
+    if state is State.METRICS_ONLY:
+        return f"metrics only: {reason}; {'would be open' if row.head[at.SHADOW] else 'would be closed'}: {counts}"
+    return f"closed: {counts}"
+
+
+def _closed(config: BreakerConfig, reading: Reading) -> str:
+    window, limits = reading.window, []
+    rates = config.failure_rate_threshold or config.slow_call_rate_threshold
+    if rates and window.requests < config.minimum_requests:
+        return f"{window.requests} of {config.minimum_requests} calls needed in {config.interval:g} s"
+    if config.failure_rate_threshold:
+        limits.append(f"{config.failure_rate_threshold:.0%}")
+    if config.failure_threshold:
+        limits.append(f"{config.failure_threshold} in a row (now {reading.streak})")
+    parts = []
+    if limits:
+        rate = f"{window.failures} of {window.requests} calls failed ({window.failure_rate:.0%})"
+        parts.append(f"{rate}, opens at {' or '.join(limits)}")
+    if config.slow_call_rate_threshold and window.slow:
+        rate = f"{window.slow} slow ({window.slow_call_rate:.0%})"
+        parts.append(f"{rate}, opens at {config.slow_call_rate_threshold:.0%}")
+    return "; ".join(parts) or f"no call of {window.requests} was slow, opens at {config.slow_call_rate_threshold:.0%}"

@@ -1,0 +1,152 @@
+"""What changes a circuit besides its calls: time, the operator, new thresholds."""
+
+import getpass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from . import layout as at
+from . import terms
+from .circuit import Circuit
+from .config import BreakerConfig
+from .errors import ConfigError, LedgerError
+from .events import Event, Listener, Reclaimed, StateChange, announce
+from .layout import HELD, State, generation_of, state_of
+from .ledger import PATIENCE, Ledger
+from .row import Row
+
+
+class Steering:
+    """One circuit, its lock and its listeners. Nothing here runs on the way of a call that succeeds."""
+
+    def __init__(
+        self,
+        name: str,
+        config: BreakerConfig,
+        ledger: Ledger,
+        *,
+        listeners: Iterable[Listener],
+        clock: Callable[[], int],
+        wall_clock: Callable[[], int],
+    ) -> None:
+        self.name = name
+        self.ledger = ledger
+        #: called with every Event of this process; add to it or remove from it at will
+        self.listeners: list[Listener] = list(listeners)
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._row: Row = ledger.row(name, clock())
+        self._head = self._row.head
+        self._circuit = Circuit(name, self._row, config, wall_clock)
+        self._version = -1
+        with self._locked():
+            new = terms.adopt(self._row, config, clock())
+            if new and config.initial_state != State.CLOSED:
+                self._circuit.command(State(config.initial_state), clock(), "initial state", None)
+        self._refresh()
+
+    @property
+    def state(self) -> State:
+        """The circuit's state. Reading it changes nothing: an OPEN whose time is up stays so until a call comes."""
+        return state_of(self._head[at.WORD])
+
+    @property
+    def config(self) -> BreakerConfig:
+        """The thresholds in force, the same for all processes."""
+        self._refresh()
+        return self._circuit.config
+
+    def hold(self, state: State, *, reason: str, author: str | None = None, seconds: float | None = None) -> None:
+        """Put the circuit into FORCED_OPEN, DISABLED or METRICS_ONLY, for all processes, until `reset` or for seconds.
+
+        After a FORCED_OPEN that expires come probes, after the others the circuit is closed. `author` is by default
+        the user of this process. Raises ConfigError, and LedgerError if the ledger's lock cannot be had.
+        """
+        if state not in HELD:
+            raise ConfigError("state", f"be one of {', '.join(sorted(HELD))}", str(state))
+        if seconds is not None and not 0 < seconds <= 30 * 86_400:
+            raise ConfigError("seconds", "be above 0 and at most 30 days", seconds)
+        self._command(state, reason, author, seconds)
+
+    def reset(self, *, reason: str, author: str | None = None) -> None:
+        """Close the circuit, for all processes, with an empty window. Raises LedgerError as `hold` does."""
+        self._command(State.CLOSED, reason, author, None)
+
+    def configure(self, author: str | None = None, **settings: object) -> BreakerConfig:
+        """Change thresholds in all processes at once, as `BreakerConfig.parse` reads them; the window stays.
+
+        A new `interval` begins a new window, because its slices have another length. Returns what is now in force.
+        Raises ConfigError, and then nothing has changed; LedgerError as `hold` does.
+        """
+        with self._locked():
+            self._refresh()
+            config = BreakerConfig.parse(settings, self._circuit.config)
+            terms.write(self._row, config, self._clock())
+            changes = ", ".join(f"{key} = {value}" for key, value in settings.items())
+            word = self._head[at.WORD]
+            note = StateChange(self.name, state_of(word), state_of(word), generation_of(word), _by(changes, author))
+            self._row.log(note, self._wall_clock())
+        self._refresh()
+        return config
+
+    def tend(self) -> None:
+        """Do what no call reports: count calls that hang, bury dead workers, end a hold that has expired.
+
+        A thread of this process does it a few times a second, unless the breaker has a clock of its own.
+        """
+        now = self._clock()
+        self.ledger.bury(now)
+        if calls := self.ledger.lost(self._row):
+            self._tell([Reclaimed(self.name, calls)])
+        self._evaluate(now)
+
+    def _command(self, state: State, reason: str, author: str | None, seconds: float | None) -> None:
+        if not reason.strip():
+            raise ConfigError("reason", "not be empty", reason)
+        with self._locked():
+            change = self._circuit.command(state, self._clock(), _by(reason, author), seconds)
+        self._tell([change])
+
+    def _evaluate(self, now: int) -> None:
+        """Change the state if outcomes or time demand it. Without the lock they wait for the next evaluation."""
+        self._refresh()
+        circuit = self._circuit
+        reading = circuit.look(now)
+        if circuit.verdict(reading, now) is None and not circuit.shadow_moves(reading):
+            return
+        if self.ledger.lock.acquire(timeout=PATIENCE):
+            try:
+                events = circuit.evaluate(now)
+            finally:
+                self.ledger.lock.release()
+            self._tell(events)
+
+    def _refresh(self) -> None:
+        """Take over thresholds that another process has changed."""
+        while self._version != (version := terms.version(self._head[at.WORD])):
+            self._version = version
+            self._circuit.config = terms.read(self._row, self._circuit.config)
+            self._apply(self._circuit.config)
+
+    def _apply(self, config: BreakerConfig) -> None:
+        """Be told of new thresholds."""
+
+    def _tell(self, events: Iterable[Event]) -> None:
+        announce(self.listeners, events)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        if not self.ledger.lock.acquire(timeout=1.0):
+            raise LedgerError(self.ledger.path, "is locked by a process that does not go on")
+        try:
+            yield
+        finally:
+            self.ledger.lock.release()
+
+
+def _by(reason: str, author: str | None) -> str:
+    if author is None:
+        try:
+            author = getpass.getuser()
+        except (KeyError, OSError, ImportError):  # a user id without a name, as containers have
+            author = "unknown"
+    return f"{reason} (by {author})"

@@ -1,0 +1,42 @@
+"""Ids that follow a request through all services: `X-Request-ID`, and the W3C `traceparent`."""
+
+import re
+import secrets
+
+from flask import Flask, Response, g, has_request_context, request
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})", re.ASCII)
+
+
+def choose(received: str | None) -> str:
+    """Return the id that a request came with if it is well formed, else a new one."""
+    return received if received and _REQUEST_ID.fullmatch(received) else secrets.token_hex(8)
+
+
+def init_app(app: Flask) -> None:
+    """Give every answer of an app the id of its request."""
+    app.after_request(_tell)
+
+
+def request_id() -> str:
+    """Return the id of the running request; outside of one, a new id."""
+    if not has_request_context():
+        return choose(None)
+    if "request_id" not in g:
+        g.request_id = choose(request.headers.get("X-Request-ID"))
+    chosen: str = g.request_id
+    return chosen
+
+
+def forwarded_headers() -> dict[str, str]:
+    """Return the headers by which calls to other services belong to the running request."""
+    headers = {"X-Request-ID": request_id()}
+    if has_request_context() and (trace := _TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))):
+        headers["traceparent"] = f"00-{trace[1]}-{secrets.token_hex(8)}-{trace[2]}"
+    return headers
+
+
+def _tell(response: Response) -> Response:
+    response.headers["X-Request-ID"] = request_id()
+    return response

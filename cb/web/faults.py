@@ -1,0 +1,118 @@
+"""Faults on demand: a service that fails and dawdles as it is told, in all workers at once."""
+
+import json
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Flask
+from marshmallow import Schema, post_load
+
+from .body import read_json
+from .correlation import request_id
+from .fields import Flag, Rate, Whole
+from .problems import Problem
+from .settings import Settings
+
+
+class SimulatedFailure(Exception):  # no error of ours
+    """A failure that somebody asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """How a service misbehaves."""
+
+    #: share of the calls that fail, 0 to 1
+    failure_rate: float = 0.0
+    #: if not, every call fails
+    is_healthy: bool = True
+    #: added to every call
+    response_time_ms: int = 0
+
+
+class _SimulationSchema(Schema):
+    # What is left out is reset: the state is replaced, never merged.
+    failure_rate = Rate(load_default=0.0)
+    is_healthy = Flag(load_default=True)
+    response_time_ms = Whole(0, 60_000, load_default=0)
+
+    @post_load
+    def make(self, data: dict[str, Any], **_: Any) -> Simulation:
+        return Simulation(**data)
+
+
+class Faults:
+    """The simulation of one service, set at `{url_prefix}/simulate/failure`.
+
+    It lives in a file, which each call reads: so all workers know of a change at once.
+    """
+
+    def __init__(
+        self, app: Flask, name: str, url_prefix: str = "/api/v1", *, sleep: Callable[[float], object] = time.sleep
+    ) -> None:
+        settings: Settings = app.extensions["settings"]
+        self._file = _directory(settings) / f"{name}.json"
+        self._file.parent.mkdir(mode=0o700, exist_ok=True)
+        self._sleep = sleep
+        self._lock = threading.Lock()  # where a file that is open cannot be replaced, all readers are of this process
+        bp = Blueprint(f"simulate-{name}", __name__, url_prefix=f"{url_prefix}/simulate")
+        bp.get("/failure", endpoint="show")(lambda: asdict(self.read()))
+        bp.post("/failure", endpoint="set")(lambda: asdict(self.set(read_json(_SimulationSchema()))))
+        app.register_blueprint(bp)
+        app.register_error_handler(SimulatedFailure, _answer)
+
+    def read(self) -> Simulation:
+        """Return what is simulated now."""
+        try:
+            with self._lock:
+                text = self._file.read_text()
+        except FileNotFoundError:
+            return Simulation()
+        return Simulation(**json.loads(text))
+
+    def set(self, simulation: Simulation) -> Simulation:
+        """Replace what is simulated, in all workers."""
+        draft = self._file.with_suffix(f".{os.getpid()}")
+        with self._lock:
+            draft.write_text(json.dumps(asdict(simulation)))
+            draft.replace(self._file)
+        return simulation
+
+    def apply(self) -> None:
+        """Do as told: wait, then go on or raise SimulatedFailure."""
+        simulation = self.read()
+        if simulation.response_time_ms:
+            self._sleep(simulation.response_time_ms / 1000)
+        if not simulation.is_healthy:
+            raise SimulatedFailure("simulated: the service is not healthy")
+        if random.random() < simulation.failure_rate:  # noqa: S311  # chance, not a secret
+            raise SimulatedFailure(f"simulated: {simulation.failure_rate:.0%} of the calls fail")
+
+    def check(self) -> dict[str, Any]:
+        """Return the health that is simulated."""
+        simulation = self.read()
+        well = simulation == Simulation()
+        return {
+            "status": "DOWN" if not simulation.is_healthy else "UP" if well else "DEGRADED",
+            "simulated": asdict(simulation),
+        }
+
+
+def forget(settings: Settings) -> None:
+    """Remove the simulations of an earlier run of a service."""
+    for file in _directory(settings).glob("*.json"):
+        file.unlink(missing_ok=True)
+
+
+def _directory(settings: Settings) -> Path:
+    return settings.state_dir / f"{settings.name}.faults"
+
+
+def _answer(failure: SimulatedFailure) -> Any:
+    return Problem(503, "simulated-failure", str(failure)).response(request_id())

@@ -1,0 +1,138 @@
+"""Fields of JSON documents that take no value for another: no rounding, no text for numbers, no 1 for true."""
+
+import re
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from marshmallow import ValidationError
+from marshmallow.fields import Field
+
+from cb.config import parse_duration
+from cb.errors import ConfigError
+
+from .ids import ID, ID_RULE, SYMBOL, SYMBOL_RULE
+
+_AMOUNT = re.compile(r"-?(0|[1-9][0-9]{0,9})(\.[0-9]{1,4})?", re.ASCII)
+_SMALLEST = Decimal("0.0001")
+T = TypeVar("T")
+
+
+class Checked(Field[T]):
+    """A field that is one question to its value."""
+
+    def check(self, value: Any) -> T:
+        """Return what the value stands for. Raises ValidationError."""
+        raise NotImplementedError
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> T:
+        return self.check(value)
+
+
+class Money(Checked[Decimal]):
+    """An exact amount with up to 10 digits before the point and 4 after it: a number or text in, text out."""
+
+    def __init__(self, *, min_exclusive: int | Decimal | None = 0, **options: Any) -> None:
+        super().__init__(**options)
+        self._floor = min_exclusive
+
+    def check(self, value: Any) -> Decimal:
+        amount = _amount(value)
+        if amount is None:
+            raise ValidationError("must be an amount with at most 10 digits before the point and 4 after it")
+        if self._floor is not None and amount <= self._floor:
+            raise ValidationError(f"must be more than {self._floor}")
+        return amount
+
+    def _serialize(self, value: Decimal | None, *_: Any, **__: Any) -> str | None:
+        if value is None:
+            return None
+        text = f"{value:.4f}"
+        return text[:-2] + text[-2:].rstrip("0")
+
+
+def _amount(value: object) -> Decimal | None:
+    if isinstance(value, str):
+        return Decimal(value) if _AMOUNT.fullmatch(value) else None
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return None
+    amount = Decimal(str(value) if isinstance(value, float) else value)
+    # The size first: 1e99999999 is short to write and long to work with.
+    if not amount.is_finite() or (amount and not -5 < amount.adjusted() < 10):
+        return None
+    exact = amount.quantize(_SMALLEST)
+    return exact if exact == amount else None
+
+
+def _between(low: int, value: Any, high: int) -> bool:
+    number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+    return number and low <= value <= high
+
+
+class Whole(Checked[int]):
+    """A whole number from `low` to `high`. 10.0 is one, "10" and true are not."""
+
+    def __init__(self, low: int, high: int, **options: Any) -> None:
+        super().__init__(**options)
+        self._low, self._high = low, high
+
+    def check(self, value: Any) -> int:
+        # Compared before it is converted: int(1e99999999) has as many digits.
+        if not _between(self._low, value, self._high) or value != int(value):
+            raise ValidationError(f"must be a whole number from {self._low} to {self._high}")
+        return int(value)
+
+
+class Quantity(Whole):
+    """A number of shares."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(1, 1_000_000, **options)
+
+
+class Rate(Checked[float]):
+    """A number from 0 to 1."""
+
+    def check(self, value: Any) -> float:
+        if not _between(0, value, 1):
+            raise ValidationError("must be a number from 0 to 1")
+        return float(value)
+
+
+class Flag(Checked[bool]):
+    """True or false, nothing that resembles them."""
+
+    def check(self, value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValidationError("must be true or false")
+        return value
+
+
+class Duration(Checked[float]):
+    """Seconds, written as a number of them or as 30s, 500ms, 2m, 1h."""
+
+    def check(self, value: Any) -> float:
+        try:
+            seconds = parse_duration(value, "")
+        except ConfigError as error:
+            raise ValidationError(f"must {error.rule}") from error
+        if not 0 < seconds <= 86_400:
+            raise ValidationError("must be a duration above 0 and up to 24h")
+        return seconds
+
+
+class Identifier(Checked[str]):
+    """The id of a user or a trade."""
+
+    def check(self, value: Any) -> str:
+        if not isinstance(value, str) or not ID.fullmatch(value):
+            raise ValidationError(ID_RULE)
+        return value
+
+
+class Symbol(Checked[str]):
+    """What is traded, such as AAPL."""
+
+    def check(self, value: Any) -> str:
+        if not isinstance(value, str) or not SYMBOL.fullmatch(value):
+            raise ValidationError(SYMBOL_RULE)
+        return value

@@ -1,0 +1,100 @@
+"""Whether a service is well: `/api/v1/health`, and `live` and `ready` below it."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Blueprint, Flask, current_app
+
+from cb.layout import State
+
+from .extension import circuit_breakers
+
+log = logging.getLogger(__name__)
+
+bp = Blueprint("health", __name__, url_prefix="/api/v1/health")
+
+_BY_CIRCUIT = {
+    State.HALF_OPEN: "DEGRADED",
+    State.OPEN: "DOWN",
+    State.FORCED_OPEN: "DOWN",
+}
+
+#: returns {"status": "UP" | "DEGRADED" | "DOWN"} and what else is worth knowing
+Check = Callable[[], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Component:
+    check: Check
+    own: bool
+
+
+class Health:
+    """The parts of a service that can be unwell."""
+
+    def __init__(self) -> None:
+        self._components: dict[str, _Component] = {}
+
+    def add(self, name: str, check: Check, *, ready: bool = False) -> None:
+        """Add a check. The service is DOWN without what it must have to be `ready`, else only DEGRADED."""
+        self._components[name] = _Component(check, ready)
+
+    def report(self, *, only_own: bool = False) -> tuple[str, dict[str, dict[str, Any]]]:
+        """Return the status of the service, and that of each component by name."""
+        components = {name: each for name, each in self._components.items() if each.own or not only_own}
+        found = {name: _run(name, each.check) for name, each in components.items()}
+        if any(found[name]["status"] == "DOWN" for name, each in components.items() if each.own):
+            return "DOWN", found
+        if not only_own:
+            for breaker in circuit_breakers().registry:
+                found.setdefault(breaker.name, {"status": _BY_CIRCUIT.get(breaker.state, "UP")})
+                found[breaker.name]["circuit"] = breaker.state.value
+        healthy = all(component["status"] == "UP" for component in found.values())
+        return "UP" if healthy else "DEGRADED", found
+
+
+def init_app(app: Flask) -> None:
+    """Give an app its health."""
+    app.extensions["health"] = Health()
+    app.register_blueprint(bp)
+
+
+@bp.get("")
+def health() -> Any:
+    return _answer(*_health().report())
+
+
+@bp.get("/live")
+def live() -> Any:
+    return _answer("UP", {})
+
+
+@bp.get("/ready")
+def ready() -> Any:
+    return _answer(*_health().report(only_own=True))
+
+
+def _answer(status: str, components: dict[str, dict[str, Any]]) -> Any:
+    body = {
+        "status": status,
+        "service": circuit_breakers().service,
+        "time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "components": components,
+    }
+    return body, 503 if status == "DOWN" else 200
+
+
+def _run(name: str, check: Check) -> dict[str, Any]:
+    try:
+        return dict(check())
+    except Exception as error:
+        log.exception("health check %r failed", name)
+        return {"status": "DOWN", "reason": type(error).__name__}
+
+
+def _health() -> Health:
+    found: Health = current_app.extensions["health"]
+    return found

@@ -1,0 +1,116 @@
+"""Log lines as JSON, one object each, on standard error."""
+
+import json
+import logging
+import sys
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from flask import Flask, Response, g, has_request_context, request
+
+from cb.events import Event, LateResult, Rejected, StateChange
+from cb.layout import State
+
+from .correlation import request_id
+from .sources import SettingsError
+
+_access = logging.getLogger("cb.web.access")
+_circuits = logging.getLogger("cb.web.circuits")
+# What is polled would bury the rest.
+_QUIET = ("/metrics", "/api/v1/health", "/api/v1/circuit-breaker/status")
+
+
+class JSONFormatter(logging.Formatter):
+    """Makes a line of a record; `extra={"facts": {...}}` adds members."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "process": record.process,
+            "message": record.getMessage(),
+        }
+        if has_request_context():
+            line["request_id"] = request_id()
+        line.update(getattr(record, "facts", {}))
+        if record.exc_info and isinstance(record.exc_info[1], SettingsError):
+            line["error"] = str(record.exc_info[1])  # whoever wrote the setting has no use for our stack
+        elif record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+class StandardError(logging.StreamHandler[TextIO]):
+    """Writes to what is standard error at that moment."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+        self.setFormatter(JSONFormatter())
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]  # the attribute of the parent is read only here
+        return sys.stderr
+
+
+#: for logging.config.dictConfig, and for gunicorn, whose own lines are JSON by it too
+CONFIG: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"stderr": {"()": StandardError}},
+    "root": {"level": "INFO", "handlers": ["stderr"]},
+    "loggers": {"gunicorn.error": {"level": "INFO", "handlers": [], "propagate": True}},
+}
+
+
+def init_app(app: Flask) -> None:
+    """Send all log lines of this process to standard error, among them one per request of the app."""
+    root = logging.getLogger()
+    if not any(isinstance(handler, StandardError) for handler in root.handlers):
+        root.addHandler(StandardError())
+        root.setLevel(logging.INFO)
+    # It warns of every request that waits for a thread.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    app.before_request(_start)
+    app.after_request(_end)
+
+
+def log_event(event: Event) -> None:
+    """Log what a breaker tells, but not each refused and each late call: metrics count those."""
+    if isinstance(event, StateChange):
+        _log_change(event)
+    elif not isinstance(event, Rejected | LateResult):
+        facts = {"breaker": event.name, **{key: value for key, value in asdict(event).items() if key != "name"}}
+        _circuits.warning("circuit %s: %s", event.name, type(event).__name__, extra={"facts": facts})
+
+
+def _log_change(change: StateChange) -> None:
+    level = logging.WARNING if change.after is State.OPEN else logging.INFO
+    facts = {
+        "breaker": change.name,
+        "from": change.before.value,
+        "to": change.after.value,
+        "generation": change.generation,
+        "reason": change.reason,
+    }
+    message = "circuit %s: %s -> %s"
+    _circuits.log(level, message, change.name, change.before.value, change.after.value, extra={"facts": facts})
+
+
+def _start() -> None:
+    g.started = time.perf_counter()
+
+
+def _end(response: Response) -> Response:
+    level = logging.DEBUG if request.path.startswith(_QUIET) else logging.INFO
+    facts = {
+        "method": request.method,
+        "path": request.path,
+        "status": response.status_code,
+        "duration_ms": round((time.perf_counter() - g.started) * 1000, 1),
+    }
+    message = "%s %s %d"
+    _access.log(level, message, request.method, request.path, response.status_code, extra={"facts": facts})
+    return response

@@ -1,0 +1,55 @@
+"""A Flask app with all that every service of a platform has."""
+
+import time
+
+from flask import Flask, Response
+
+from cb.ledger import Ledger
+from cb.registry import Registry
+
+from . import correlation, health, logs, problems, status
+from .body import MAX_BODY
+from .extension import CircuitBreakers
+from .methods import KnownMethods
+from .settings import Settings
+
+
+def create_service(name: str, settings: Settings) -> Flask:
+    """Return an app with breakers, health, status, metrics, request ids, JSON logs, and problems for errors.
+
+    `name` is what the service calls itself in its answers, such as `trading-gateway`. Its parts are in
+    `app.extensions`: `settings`, `circuit_breakers`, `health`.
+    """
+    # Not above: prometheus_client decides at import, by the environment that gunicorn's conf sets, where values live.
+    from cb.metrics import BreakerCollector
+
+    from .metrics import Metrics
+
+    app = Flask(__name__, static_folder=None, template_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY + 1
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
+    app.url_map.merge_slashes = False  # a redirected order is an order sent twice
+    app.extensions["settings"] = settings
+    for part in (correlation, logs, problems, health):  # the log first: opening the ledger may have something to say
+        part.init_app(app)
+    registry = Registry(
+        ledger=Ledger.open(settings.state_url, directory=settings.state_dir),
+        defaults=settings.breaker_defaults,
+        overrides=settings.breaker_overrides,
+        listeners=[logs.log_event],
+    )
+    registry.ledger.join(time.monotonic_ns())
+    app.extensions["circuit_breakers"] = CircuitBreakers(name, registry)
+    app.register_blueprint(status.bp)
+    app.after_request(_harden)
+    Metrics(app, BreakerCollector(registry, seed_names=settings.seed_names))
+    app.wsgi_app = KnownMethods(app.wsgi_app)  # type: ignore[method-assign]  # Flask's documented way to wrap an app
+    return app
+
+
+def _harden(response: Response) -> Response:
+    """Tell browsers to guess nothing, run nothing, frame nothing and keep nothing of an answer."""
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response

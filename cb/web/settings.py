@@ -1,0 +1,146 @@
+"""The settings of a service, checked once."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from marshmallow import Schema, ValidationError, validate
+from marshmallow.fields import String
+
+from cb.config import BreakerConfig
+from cb.errors import ConfigError
+from cb.ledger import shared_directory
+
+from .fields import Flag, Whole
+from .sources import Key, SettingsError, Source
+from .violations import violations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a service needs to know."""
+
+    #: the service's section in the file
+    name: str
+    file: str
+    breaker_defaults: BreakerConfig
+    breaker_overrides: dict[str, BreakerConfig]
+    #: for Ledger.open
+    state_url: str
+    #: private directory for what lives no longer than the host: ledgers, simulations, metrics
+    state_dir: Path
+    #: whether metrics have the names with the breaker's name as suffix too
+    seed_names: bool
+    host: str
+    port: int
+    workers: int
+    threads: int
+    #: the service's section, as its schema loads it
+    service: dict[str, Any]
+
+
+def load_settings(name: str, schema: Schema | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Return the settings of a service, named as in the file or, without hyphens, as its package. Raises SettingsError.
+
+    The file is $CB_CONFIG, else config/config.yaml. A variable such as CB_CIRCUIT_BREAKER__TIMEOUT or
+    CB_SERVICES__MARKET_DATA__PORT changes one key. Without a schema the service's own section is taken as it is.
+    """
+    source = Source.read(environ.get("CB_CONFIG") or "config/config.yaml", environ)
+    defaults = _breaker(source, ("circuit_breaker",), BreakerConfig())
+    state = _load(source, _State(), ("state",))
+    server = _load(source, _Server(), ("server",))
+    name = next((known for known in source.section("services") if known.replace("-", "") == name), name)
+    own = ("services", name)
+    port = _load(source, _Port(), own, only=("port",))["port"]
+    leave_out = () if schema is None or "port" in schema.fields else ("port",)
+    return Settings(
+        name=name,
+        file=source.file,
+        breaker_defaults=defaults,
+        breaker_overrides={each: _breaker(source, ("breakers", each), defaults) for each in source.section("breakers")},
+        state_url=f"shm://{name}" if state["url"] == "shm://" else state["url"],
+        state_dir=_private_directory(environ),
+        seed_names=_load(source, _Metrics(), ("metrics",))["seed_names"],
+        host=server["host"],
+        port=port,
+        workers=server["workers"],
+        threads=server["threads"],
+        service=_load(source, schema, own, leave_out=leave_out) if schema else dict(source.section(*own)),
+    )
+
+
+class _State(Schema):
+    url = String(
+        load_default="shm://",
+        validate=validate.Regexp(
+            r"(memory://|file:///.+|shm://[A-Za-z0-9._-]*)\Z", error="must be memory://, file:///PATH or shm://NAME"
+        ),
+    )
+
+
+class _Metrics(Schema):
+    seed_names = Flag(load_default=True)
+
+
+def _loopback(host: str) -> None:
+    try:
+        safe = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        safe = False
+    if not safe:
+        raise ValidationError("must be a loopback address: anybody who reaches a service can use all of it")
+
+
+class _Server(Schema):
+    host = String(load_default="127.0.0.1", validate=_loopback)
+    workers = Whole(1, 63, load_default=2)
+    threads = Whole(1, 1000, load_default=16)
+
+
+class _Port(Schema):
+    port = Whole(1, 65_535, required=True)
+
+
+def _load(
+    source: Source,
+    schema: Schema,
+    path: Key,
+    *,
+    only: tuple[str, ...] = (),
+    leave_out: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    section = source.section(*path)
+    chosen = {key: value for key, value in section.items() if (key in only or not only) and key not in leave_out}
+    try:
+        loaded: dict[str, Any] = schema.load(chosen)
+    except ValidationError as error:
+        where, rule = next(violations(error.messages))
+        value = section.get(str(where[0])) if where else section
+        raise source.error((*path, *map(str, where)), rule.removeprefix("must "), value) from error
+    return loaded
+
+
+def _breaker(source: Source, path: Key, defaults: BreakerConfig) -> BreakerConfig:
+    try:
+        return BreakerConfig.parse(source.section(*path), defaults)
+    except ConfigError as error:
+        raise source.error((*path, error.field), error.rule, error.value) from error
+
+
+def _private_directory(environ: Mapping[str, str]) -> Path:
+    """Return the directory for state, made if there is none. Raises SettingsError unless it is ours alone to write."""
+    systemd = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
+    path = Path(environ.get("CB_STATE_DIR") or systemd or shared_directory()).absolute()
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # The link too: in a directory that all may write, somebody else may have put one here first.
+        owners, mode = {path.lstat().st_uid, path.stat().st_uid}, path.stat().st_mode
+    except OSError as error:
+        raise SettingsError("environment variable CB_STATE_DIR", "", "be a directory", str(error)) from error
+    if hasattr(os, "geteuid") and (owners != {os.geteuid()} or mode & 0o022):
+        rule = "be a directory that only this user owns and writes"
+        raise SettingsError("environment variable CB_STATE_DIR", "", rule, str(path))
+    return path

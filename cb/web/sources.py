@@ -1,0 +1,121 @@
+"""Where settings come from: a YAML file, and environment variables that change single keys of it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+#: sections of the file; True for those whose keys are names with a section each
+SECTIONS = {
+    "circuit_breaker": False,
+    "breakers": True,
+    "state": False,
+    "metrics": False,
+    "server": False,
+    "services": True,
+}
+_PREFIX = "CB_"
+
+Key = tuple[str, ...]
+
+
+class SettingsError(Exception):
+    """A setting that breaks a rule: the service must not start."""
+
+    def __init__(self, file: str, key: str, rule: str, value: object) -> None:
+        super().__init__(file, key, rule, value)
+        #: the file, or the environment variable, that says it
+        self.file = file
+        #: dotted path of the setting; empty for the file as a whole
+        self.key = key
+        #: what the value must satisfy, as in "must <rule>"
+        self.rule = rule
+        self.value = value
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.key} must {self.rule}, got {self.value!r}".replace(":  must", " must")
+
+
+class Source:
+    """The sections of a file as they stand after the environment's changes, and who said what."""
+
+    def __init__(self, file: str, tree: dict[str, Any]) -> None:
+        self.file = file
+        self._tree = tree
+        self._origins: dict[Key, str] = {}
+        for name, section in tree.items():
+            if name not in SECTIONS:
+                raise self.error((str(name),), f"be one of {', '.join(SECTIONS)}", section)
+
+    @classmethod
+    def read(cls, file: str, environ: Mapping[str, str]) -> Self:
+        """Return what a file and the environment say. Raises SettingsError."""
+        try:
+            text = Path(file).read_text(encoding="utf-8")
+            tree = yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader that is stricter still
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(file, "", "be a readable file", str(error)) from error
+        except yaml.YAMLError as error:
+            raise SettingsError(file, "", "be valid YAML", " ".join(str(error).split())) from error
+        if not isinstance(tree, dict):
+            raise SettingsError(file, "", "hold sections", tree)
+        source = cls(file, tree)
+        for variable, text in environ.items():
+            if variable.startswith(_PREFIX) and "__" in variable:
+                source._change(variable, text)
+        return source
+
+    def section(self, *path: str) -> dict[str, Any]:
+        """Return a section, empty where there is none. Raises SettingsError."""
+        section: Any = self._tree
+        for depth, name in enumerate(path, 1):
+            section = section.get(name)
+            if section is None:
+                return {}
+            if not isinstance(section, dict):
+                raise self.error(path[:depth], "be a section of keys and values", section)
+            if odd := [key for key in section if not isinstance(key, str)]:
+                raise self.error((*path[:depth], str(odd[0])), "be a name", odd[0])
+        found: dict[str, Any] = section
+        return found
+
+    def error(self, path: Key, rule: str, value: object) -> SettingsError:
+        """Return the error of a setting, as said by its file or environment variable."""
+        return SettingsError(self._origins.get(path, self.file), ".".join(path), rule, value)
+
+    def _change(self, variable: str, text: str) -> None:
+        """Set the key that a variable names: CB_BREAKERS__MARKET_DATA__TIMEOUT is breakers.market-data.timeout."""
+        origin = f"environment variable {variable}"
+        path = tuple(variable.removeprefix(_PREFIX).lower().split("__"))
+        if not all(path) or path[0] not in SECTIONS or len(path) != 2 + SECTIONS[path[0]]:
+            raise SettingsError(origin, ".".join(path), "name a setting: CB_SECTION__KEY, CB_SECTION__NAME__KEY", text)
+        if SECTIONS[path[0]]:
+            names = {name.replace("-", "_"): name for name in self.section(path[0])}
+            if path[1] not in names:
+                known = ", ".join(names.values()) or "nothing"
+                raise SettingsError(origin, ".".join(path), f"name one of {known}, in {path[0]} of {self.file}", text)
+            path = (path[0], names[path[1]], path[2])
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            value = text
+        section = self._tree
+        for name in path[:-1]:
+            self.section(*path[:-1])  # refuses what is no section
+            section[name] = section.get(name) or {}
+            section = section[name]
+        section[path[-1]] = value
+        self._origins[path] = origin
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without its habit of silently keeping the last of two equal keys."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for index, key in enumerate(keys):
+            if key.value in [earlier.value for earlier in keys[:index]]:
+                again = f"{key.value!r} stands here for the second time"
+                raise yaml.constructor.ConstructorError(None, None, again, key.start_mark)
+        return super().construct_mapping(node, deep)

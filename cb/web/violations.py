@@ -1,0 +1,42 @@
+"""What a schema found wrong, as paths and rules."""
+
+from collections.abc import Iterator, Mapping
+
+Path = tuple[str | int, ...]
+
+# marshmallow's own sentences, in the form that all our rules have.
+_RULES = {
+    "Missing data for required field.": "must be present",
+    "Unknown field.": "must not be present: no such field is known",
+    "Field may not be null.": "must not be null",
+    "Invalid input type.": "must be an object",
+    "Not a valid string.": "must be text",
+    "Not a valid integer.": "must be a whole number",
+    "Not a valid number.": "must be a number",
+    "Not a valid boolean.": "must be true or false",
+    "Not a valid list.": "must be a list",
+    "Not a valid URL.": "must be a URL",
+}
+
+
+def violations(messages: Mapping[object, object] | list[object], path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Yield where each violation is and what must hold there, from the messages of a marshmallow ValidationError."""
+    if isinstance(messages, list):
+        for message in messages:
+            yield path, _rule(str(message))
+    else:
+        for key, inner in messages.items():
+            # `_schema` is marshmallow's name for the object itself.
+            deeper = path if key == "_schema" else (*path, key if isinstance(key, int) else str(key))
+            if isinstance(inner, Mapping | list):
+                yield from violations(inner, deeper)
+
+
+def pointer(path: Path) -> str:
+    """Return a path as JSON pointer (RFC 6901)."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+
+
+def _rule(message: str) -> str:
+    rule = _RULES.get(message, message).removesuffix(".")
+    return "m" + rule[1:] if rule.startswith("Must ") else rule

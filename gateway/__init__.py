@@ -1,0 +1,51 @@
+"""The trading gateway: the entry point for orders, with a breaker before each dependency."""
+
+from flask import Flask
+
+from cb.database import Database
+from cb.http import HTTPClient
+from cb.web import Faults, create_service, forwarded_headers, load_settings
+
+from . import problems, views
+from .audit import Audit
+from .market_data import MarketData
+from .notification import Notification
+from .portfolio import Portfolio
+from .risk import Risk
+from .schemas import GatewaySettings
+from .stale import LastGood
+from .store import Store
+from .trading import Trading
+
+
+def create_app() -> Flask:
+    """Build the service from its settings. Raises SettingsError, ConfigError, DatabaseUnavailable."""
+    settings = load_settings("gateway", GatewaySettings())
+    app = create_service("trading-gateway", settings)
+    breaker = app.extensions["circuit_breakers"].registry.get
+    own = settings.service
+    store = Store(Database(own["database"], connections=settings.threads + 2))
+
+    def client(name: str) -> HTTPClient:
+        key = name.replace("-", "_")
+        url = own[f"{key}_url"] or f"http://{settings.host}:{load_settings(name).port}"
+        return HTTPClient(url, own[f"{key}_timeout"], breaker(name), headers=forwarded_headers)
+
+    def faults(name: str) -> Faults:
+        return Faults(app, name, f"/api/v1/{name}")
+
+    market_data = MarketData(client("market-data"))
+    portfolio = Portfolio(client("portfolio"))
+    trading = Trading(
+        store,
+        market_data=market_data,
+        risk=Risk(breaker("risk"), faults("risk").apply, own["price_band"]),
+        portfolio=portfolio,
+        notification=Notification(breaker("notification"), faults("notification").apply),
+        audit=Audit(breaker("audit"), faults("audit").apply, store),
+    )
+    app.extensions["gateway"] = views.Parts(trading, market_data, portfolio, LastGood(), LastGood())
+    app.extensions["health"].add("database", store.health, ready=True)
+    problems.init_app(app)
+    app.register_blueprint(views.bp)
+    return app

@@ -1,0 +1,104 @@
+"""The portfolio service, as the gateway knows it."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
+
+from cb.http import ClientError, HTTPClient, Refused, ServiceUnavailable
+from cb.web.fields import Identifier, Money, Quantity, Symbol
+
+from .errors import Unavailable, UnknownUser
+from .trade import State, Trade, Verdict
+
+NAME = "portfolio"
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What a user owns."""
+
+    user_id: str
+    cash: Decimal
+    #: each with `symbol` and `quantity`
+    positions: list[dict[str, Any]]
+
+
+class PositionSchema(Schema):
+    symbol = Symbol(required=True)
+    quantity = Quantity(required=True)
+
+
+class HoldingsSchema(Schema):
+    user_id = Identifier(required=True, data_key="userId")
+    cash = Money(required=True, min_exclusive=None)
+    positions = fields.List(fields.Nested(PositionSchema(unknown=EXCLUDE)), required=True)
+
+
+class _Filled(Schema):
+    trade_id = Identifier(required=True, data_key="tradeId")
+    status = fields.String(required=True, validate=validate.Equal("FILLED"))
+
+
+class _Rejected(Schema):
+    trade_id = Identifier(required=True, data_key="tradeId")
+    status = fields.String(required=True, validate=validate.Equal("REJECTED"), data_key="tradeStatus")
+    code = fields.String(required=True, validate=validate.Length(1, 40))
+    detail = fields.String(required=True, validate=validate.Length(1, 300))
+
+
+class Portfolio:
+    """Books trades and shows what users own. A rejection and an unknown user are answers, not failures.
+
+    Any other answer than the two verdicts leaves it open whether a trade was booked.
+    """
+
+    def __init__(self, client: HTTPClient) -> None:
+        self._client = client
+        self._filled, self._rejected = _Filled(unknown=EXCLUDE), _Rejected(unknown=EXCLUDE)
+        self._holdings = HoldingsSchema(unknown=EXCLUDE)
+
+    def find(self, user_id: str) -> Holdings:
+        """Return what a user owns. Raises UnknownUser, Unavailable, CircuitOpenError."""
+        try:
+            return Holdings(**self._holdings.load(self._client.get_json(f"/api/v1/portfolio/{user_id}")))
+        except Refused as error:
+            if error.status == 404:
+                raise UnknownUser(user_id) from error
+            raise Unavailable(NAME, str(error)) from error
+        except (ClientError, ValidationError) as error:
+            raise Unavailable(NAME, str(error)) from error
+
+    def apply(self, trade: Trade) -> Verdict:
+        """Have a trade booked, once however often it is asked. Raises Unavailable, CircuitOpenError."""
+        order = trade.order
+        body = {
+            "tradeId": trade.trade_id,
+            "symbol": order.symbol,
+            "quantity": order.quantity,
+            "orderType": order.side,
+            "price": str(order.price),
+        }
+        try:
+            answer = self._filled.load(self._client.post_json(f"/api/v1/portfolio/{order.user_id}/positions", body))
+            verdict = Verdict(State.FILLED)
+        except Refused as error:
+            answer = self._rejection(error)
+            verdict = Verdict(State.REJECTED, answer["code"], answer["detail"])
+        except ServiceUnavailable as error:
+            raise Unavailable(NAME, str(error), sent=error.sent) from error
+        except (ClientError, ValidationError) as error:
+            raise Unavailable(NAME, str(error)) from error
+        if answer["trade_id"] != trade.trade_id:
+            raise Unavailable(NAME, "answered for another trade")
+        return verdict
+
+    def _rejection(self, refused: Refused) -> dict[str, str]:
+        try:
+            if refused.status != 409:
+                raise refused
+            answer: dict[str, str] = self._rejected.load(refused.body)
+            return answer
+        except (Refused, ValidationError) as error:
+            raise Unavailable(NAME, str(error)) from error

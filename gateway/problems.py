@@ -1,0 +1,48 @@
+"""The gateway's errors, as answers."""
+
+from flask import Flask, request
+from flask.typing import ResponseReturnValue
+
+from cb.database import DatabaseUnavailable
+from cb.web import Problem, request_id
+
+from .errors import RiskRefusal, Unavailable, UnknownSymbol, UnknownTrade, UnknownUser
+
+_SOON = {"Retry-After": "1"}
+
+
+def init_app(app: Flask) -> None:
+    """Answer each error of the service with its problem."""
+
+    @app.errorhandler(UnknownSymbol)
+    def unknown_symbol(error: UnknownSymbol) -> ResponseReturnValue:
+        where = {"in": "path", "name": "symbol"} if request.method == "GET" else {"in": "body", "pointer": "/symbol"}
+        errors = [{**where, "detail": "must be a symbol that is quoted"}]
+        return _answer(Problem(404, "unknown-symbol", str(error), errors=errors))
+
+    @app.errorhandler(UnknownUser)
+    def unknown_user(error: UnknownUser) -> ResponseReturnValue:
+        return _answer(Problem(404, "unknown-user", str(error)))
+
+    @app.errorhandler(UnknownTrade)
+    def unknown_trade(error: UnknownTrade) -> ResponseReturnValue:
+        return _answer(Problem(404, "unknown-trade", str(error)))
+
+    @app.errorhandler(RiskRefusal)
+    def risk_refusal(error: RiskRefusal) -> ResponseReturnValue:
+        return _answer(Problem(409, error.code, str(error)))
+
+    @app.errorhandler(Unavailable)
+    def unavailable(error: Unavailable) -> ResponseReturnValue:
+        app.logger.warning("%s", error)
+        detail = f"{error.dependency} could not do its part"
+        return _answer(Problem(503, "dependency-failed", detail, headers=_SOON, dependency=error.dependency))
+
+    @app.errorhandler(DatabaseUnavailable)
+    def database_unavailable(error: DatabaseUnavailable) -> ResponseReturnValue:
+        app.logger.error("database: %s", error)
+        return _answer(Problem(503, "database-unavailable", "the database is not available", headers=_SOON))
+
+
+def _answer(problem: Problem) -> ResponseReturnValue:
+    return problem.response(request_id())

@@ -1,0 +1,77 @@
+"""The gateway's JSON, in and out, and its settings."""
+
+from decimal import Decimal
+from typing import Any
+
+from marshmallow import Schema, fields, post_dump, post_load, validate
+
+from cb.web.fields import Duration, Identifier, Money, Quantity, Symbol
+
+from .portfolio import PositionSchema
+from .trade import Order, Side
+
+_database_url = validate.Regexp(
+    r"(sqlite:///|postgresql\+psycopg://).+\Z", error="must be sqlite:///FILE or postgresql+psycopg://..."
+)
+_service_url = validate.Regexp(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?\Z", error="must be http://HOST:PORT")
+
+
+class GatewaySettings(Schema):
+    database = fields.String(load_default="sqlite:///run/gateway.db", validate=_database_url)
+    # None: on this host, on the port that the same settings give to the service.
+    market_data_url = fields.String(load_default=None, validate=_service_url)
+    portfolio_url = fields.String(load_default=None, validate=_service_url)
+    # Seconds for each read; above slow_call_duration, so that slow answers are seen as slow before they are cut off.
+    market_data_timeout = Duration(load_default=3.0)
+    portfolio_timeout = Duration(load_default=3.0)
+    # How far an order's price may be from the market's, as a share of it.
+    price_band = fields.Decimal(load_default=Decimal("0.05"), validate=validate.Range(0, 1, max_inclusive=False))
+
+
+class OrderSchema(Schema):
+    user_id = Identifier(required=True, data_key="userId")
+    symbol = Symbol(required=True)
+    quantity = Quantity(required=True)
+    side = fields.Enum(Side, by_value=True, required=True, data_key="orderType")
+    price = Money(required=True)
+
+    @post_load
+    def order(self, values: dict[str, Any], **_: object) -> Order:
+        return Order(**values)
+
+
+class TradeSchema(Schema):
+    trade_id = fields.String(data_key="tradeId")
+    status = fields.String()
+    user_id = fields.String(attribute="order.user_id", data_key="userId")
+    symbol = fields.String(attribute="order.symbol")
+    quantity = fields.Integer(attribute="order.quantity")
+    side = fields.String(attribute="order.side", data_key="orderType")
+    price = Money(attribute="order.price")
+    code = fields.String()
+    detail = fields.String()
+    created_at = fields.AwareDateTime(data_key="createdAt")
+    updated_at = fields.AwareDateTime(data_key="updatedAt")
+
+    @post_dump
+    def without_nothing(self, members: dict[str, Any], **_: object) -> dict[str, Any]:
+        return {name: value for name, value in members.items() if value is not None}
+
+
+class ReadingSchema(Schema):
+    """What a read that may be stale says of it."""
+
+    stale = fields.Function(lambda reading: reading.age is not None)
+    age = fields.Function(lambda reading: reading.age and round(reading.age, 3), data_key="ageSeconds")
+
+
+class QuoteReadingSchema(ReadingSchema):
+    symbol = fields.String(attribute="value.symbol")
+    price = Money(attribute="value.price")
+    time = fields.String(attribute="value.time")
+
+
+class HoldingsReadingSchema(ReadingSchema):
+    user_id = fields.String(attribute="value.user_id", data_key="userId")
+    cash = Money(attribute="value.cash")
+    positions = fields.List(fields.Nested(PositionSchema), attribute="value.positions")

@@ -1,0 +1,56 @@
+"""A simulated market, whose prices are a pure function of symbol, time and seed: all workers agree without a word."""
+
+import hashlib
+import math
+from dataclasses import dataclass
+from decimal import Decimal
+
+BASES = {
+    "AAPL": Decimal("150.00"),
+    "AMZN": Decimal("135.00"),
+    "GOOGL": Decimal("140.00"),
+    "JPM": Decimal("145.00"),
+    "META": Decimal("300.00"),
+    "MSFT": Decimal("330.00"),
+    "NFLX": Decimal("420.00"),
+    "NVDA": Decimal("450.00"),
+    "TSLA": Decimal("250.00"),
+    "V": Decimal("240.00"),
+}
+#: a price is never farther than this share from its base
+BAND = Decimal("0.01")
+# Swings of several lengths, in seconds: slow ones give a price its trend, quick ones make it move while one looks.
+_PERIODS = (7.0, 61.0, 599.0, 3_607.0)
+_CENT = Decimal("0.01")
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a share costs at a moment."""
+
+    symbol: str
+    price: Decimal
+    #: seconds since the epoch
+    time: float
+
+
+class Market:
+    """The prices that belong to a seed."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def quote(self, symbol: str, time: float) -> Quote | None:
+        """Return a symbol's price at a time, None if nobody trades it."""
+        base = BASES.get(symbol)
+        if base is None:
+            return None
+        swing = sum(math.sin(math.tau * (time / period + _phase(self._seed, symbol, period))) for period in _PERIODS)
+        share = Decimal(swing / len(_PERIODS)) * BAND
+        return Quote(symbol, (base * (1 + share)).quantize(_CENT), time)
+
+
+def _phase(seed: int, symbol: str, period: float) -> float:
+    """Return a number from 0 to 1 that only these three decide: the same in every process, unlike `hash`."""
+    digest = hashlib.sha256(f"{seed} {symbol} {period}".encode()).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48

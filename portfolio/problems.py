@@ -1,0 +1,27 @@
+"""The portfolio's errors, as answers."""
+
+from flask import Flask
+from flask.typing import ResponseReturnValue
+
+from cb.database import DatabaseUnavailable
+from cb.web import Problem, request_id
+
+from .service import TradeIdReused, UnknownUser
+
+
+def init_app(app: Flask) -> None:
+    """Answer each error of the service with its problem."""
+
+    @app.errorhandler(UnknownUser)
+    def unknown_user(error: UnknownUser) -> ResponseReturnValue:
+        return Problem(404, "unknown-user", str(error)).response(request_id())
+
+    @app.errorhandler(TradeIdReused)
+    def trade_id_reused(error: TradeIdReused) -> ResponseReturnValue:
+        return Problem(422, "trade-id-reused", str(error)).response(request_id())
+
+    @app.errorhandler(DatabaseUnavailable)
+    def database_unavailable(error: DatabaseUnavailable) -> ResponseReturnValue:
+        app.logger.error("database: %s", error)
+        problem = Problem(503, "database-unavailable", "the database is not available", headers={"Retry-After": "1"})
+        return problem.response(request_id())

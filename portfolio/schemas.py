@@ -1,0 +1,42 @@
+"""The portfolio's JSON, in and out, and its settings."""
+
+from decimal import Decimal
+from typing import Any
+
+from marshmallow import Schema, fields, validate
+
+from cb.web.fields import Identifier, Money, Quantity, Symbol
+
+from .order import Side
+
+_database_url = validate.Regexp(
+    r"(sqlite:///|postgresql\+psycopg://).+\Z", error="must be sqlite:///FILE or postgresql+psycopg://..."
+)
+
+
+class PortfolioSettings(Schema):
+    database = fields.String(load_default="sqlite:///run/portfolio.db", validate=_database_url)
+    opening_cash = Money(load_default=Decimal(1_000_000))
+
+
+class OrderSchema(Schema):
+    trade_id = Identifier(data_key="tradeId", required=True)
+    symbol = Symbol(required=True)
+    quantity = Quantity(required=True)
+    side = fields.Enum(Side, data_key="orderType", by_value=True, required=True)
+    price = Money(required=True)
+
+
+class AppliedSchema(OrderSchema):
+    user_id = Identifier(data_key="userId")
+    status = fields.String()
+
+
+class PortfolioSchema(Schema):
+    user_id = Identifier(data_key="userId")
+    cash = Money()
+    positions = fields.Function(lambda portfolio: _positions(portfolio.positions))
+
+
+def _positions(positions: dict[str, int]) -> list[dict[str, Any]]:
+    return [{"symbol": symbol, "quantity": quantity} for symbol, quantity in positions.items()]

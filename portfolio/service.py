@@ -1,0 +1,54 @@
+"""What the portfolio does: apply each trade once, and tell what a user owns."""
+
+from decimal import Decimal
+
+from .order import Order, Outcome, Verdict, judge
+from .store import Portfolio, Store
+
+
+class UnknownUser(Exception):
+    def __init__(self, user_id: str) -> None:
+        super().__init__(f"{user_id} has no account")
+
+
+class TradeIdReused(Exception):
+    def __init__(self, trade_id: str) -> None:
+        super().__init__(f"trade {trade_id} is another order")
+
+
+class Portfolios:
+    """All accounts."""
+
+    def __init__(self, store: Store, opening_cash: Decimal) -> None:
+        self._store = store
+        self._opening_cash = opening_cash
+
+    def open(self, user_id: str) -> None:
+        """Open an account with the opening cash, unless the user has one."""
+        with self._store.session() as session:
+            session.open_account(user_id, self._opening_cash)
+
+    def find(self, user_id: str) -> Portfolio:
+        """Return what a user owns. Raises UnknownUser."""
+        portfolio = self._store.portfolio(user_id)
+        if portfolio is None:
+            raise UnknownUser(user_id)
+        return portfolio
+
+    def apply(self, order: Order) -> Verdict:
+        """Book an order once, whoever sends it how often; a rejection stands as well. Raises TradeIdReused.
+
+        A user's first order opens the account.
+        """
+        with self._store.session() as session:
+            session.open_account(order.user_id, self._opening_cash)
+            cash = session.lock(order.user_id)
+            shares = session.shares(order.user_id, order.symbol)
+            verdict = judge(order, cash, shares)
+            if not session.claim(order, verdict):
+                known, verdict = session.applied(order.trade_id)
+                if known != order:
+                    raise TradeIdReused(order.trade_id)
+            elif verdict.outcome is Outcome.FILLED:
+                session.book(order, cash + order.cash_change, shares + order.share_change)
+        return verdict

@@ -1,0 +1,167 @@
+"""The portfolio's tables: accounts, trades applied to them, and every entry that changed a balance.
+
+A filled trade has four entries, which add up to zero for each asset: cash and shares, of the user and of the market.
+A user's balances are the opening cash plus the user's entries.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Integer, MetaData, String, Table, select, update
+from sqlalchemy.engine import Connection
+
+from cb.database import Database, DatabaseUnavailable, Instant, Money, insert_once
+
+from .order import Order, Outcome, Side, Verdict
+
+#: holder of the other side of every trade; not a possible user id
+MARKET = "@market"
+#: asset name of cash; not a possible symbol
+CASH = "$"
+
+metadata = MetaData()
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("user_id", String(64), primary_key=True),
+    Column("opening_cash", Money, nullable=False),
+    Column("cash", Money, CheckConstraint("cash >= 0"), nullable=False),
+    Column("opened_at", Instant, nullable=False),
+)
+positions = Table(
+    "positions",
+    metadata,
+    Column("user_id", ForeignKey("accounts.user_id"), primary_key=True),
+    Column("symbol", String(12), primary_key=True),
+    Column("quantity", Integer, CheckConstraint("quantity >= 0"), nullable=False),
+)
+trades = Table(
+    "trades",
+    metadata,
+    Column("trade_id", String(64), primary_key=True),
+    Column("user_id", ForeignKey("accounts.user_id"), nullable=False),
+    Column("symbol", String(12), nullable=False),
+    Column("quantity", Integer, nullable=False),
+    Column("side", String(4), nullable=False),
+    Column("price", Money, nullable=False),
+    Column("outcome", String(12), nullable=False),
+    Column("code", String(40)),
+    Column("detail", String(300)),
+    Column("applied_at", Instant, nullable=False),
+)
+entries = Table(
+    "entries",
+    metadata,
+    Column("trade_id", ForeignKey("trades.trade_id"), primary_key=True),
+    Column("holder", String(64), primary_key=True),
+    Column("asset", String(12), primary_key=True),
+    Column("amount", Money, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Portfolio:
+    """What a user owns."""
+
+    user_id: str
+    cash: Decimal
+    #: shares by symbol, none of them zero
+    positions: dict[str, int]
+
+
+class Store:
+    """Reads portfolios, and opens a `Session` to change them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        database.create(metadata)
+
+    @contextmanager
+    def session(self) -> Iterator["Session"]:
+        """Run one transaction that commits at the end of the block. Raises DatabaseUnavailable."""
+        with self._database.write() as connection:
+            yield Session(connection)
+
+    def portfolio(self, user_id: str) -> Portfolio | None:
+        with self._database.read() as connection:
+            cash = connection.scalar(select(accounts.c.cash).where(accounts.c.user_id == user_id))
+            if cash is None:
+                return None
+            held = select(positions.c.symbol, positions.c.quantity).where(
+                positions.c.user_id == user_id, positions.c.quantity > 0
+            )
+            rows = connection.execute(held.order_by(positions.c.symbol))
+            return Portfolio(user_id, cash, {row.symbol: row.quantity for row in rows})
+
+    def health(self) -> dict[str, str]:
+        """Return whether the database can be read, as a health check."""
+        try:
+            with self._database.read() as connection:
+                connection.execute(select(accounts.c.user_id).limit(1))
+        except DatabaseUnavailable as error:
+            return {"status": "DOWN", "reason": str(error)}
+        return {"status": "UP"}
+
+
+class Session:
+    """What can be done to accounts within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def open_account(self, user_id: str, cash: Decimal) -> None:
+        """Open an account, unless the user has one."""
+        row = {"user_id": user_id, "opening_cash": cash, "cash": cash, "opened_at": datetime.now(UTC)}
+        insert_once(self._connection, accounts, row)
+
+    def lock(self, user_id: str) -> Decimal:
+        """Return a user's cash; no other transaction changes this account before ours ends."""
+        row = select(accounts.c.cash).where(accounts.c.user_id == user_id).with_for_update()
+        cash: Decimal = self._connection.execute(row).scalar_one()
+        return cash
+
+    def shares(self, user_id: str, symbol: str) -> int:
+        row = select(positions.c.quantity).where(positions.c.user_id == user_id, positions.c.symbol == symbol)
+        return self._connection.scalar(row) or 0
+
+    def claim(self, order: Order, verdict: Verdict) -> bool:
+        """Write down a trade and its verdict. Return False, and change nothing, if the trade id is known already."""
+        row = {
+            "trade_id": order.trade_id,
+            "user_id": order.user_id,
+            "symbol": order.symbol,
+            "quantity": order.quantity,
+            "side": order.side,
+            "price": order.price,
+            "outcome": verdict.outcome,
+            "code": verdict.code,
+            "detail": verdict.detail,
+            "applied_at": datetime.now(UTC),
+        }
+        return insert_once(self._connection, trades, row)
+
+    def applied(self, trade_id: str) -> tuple[Order, Verdict]:
+        """Return a trade that was claimed, and its verdict."""
+        row = self._connection.execute(select(trades).where(trades.c.trade_id == trade_id)).one()
+        order = Order(row.trade_id, row.user_id, row.symbol, row.quantity, Side(row.side), row.price)
+        return order, Verdict(Outcome(row.outcome), row.code, row.detail)
+
+    def book(self, order: Order, cash: Decimal, shares: int) -> None:
+        """Set the new balances of a claimed trade, and write its entries."""
+        user, symbol = order.user_id, order.symbol
+        self._connection.execute(update(accounts).where(accounts.c.user_id == user).values(cash=cash))
+        position = {"user_id": user, "symbol": symbol, "quantity": shares}
+        if not insert_once(self._connection, positions, position):
+            held = (positions.c.user_id == user) & (positions.c.symbol == symbol)
+            self._connection.execute(update(positions).where(held).values(quantity=shares))
+        changes = ((CASH, order.cash_change), (symbol, Decimal(order.share_change)))
+        rows = [
+            {"trade_id": order.trade_id, "holder": holder, "asset": asset, "amount": sign * amount}
+            for asset, amount in changes
+            for holder, sign in ((user, 1), (MARKET, -1))
+        ]
+        self._connection.execute(entries.insert(), rows)

@@ -1,0 +1,1 @@
+"""Starting and stopping the platform, and the walk-through."""

@@ -1,0 +1,77 @@
+"""The three services: what they are called, where they listen, where their traces lie."""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import requests
+
+from cb.web import Settings, load_settings
+
+ROOT = Path(__file__).resolve().parent.parent
+#: pids and logs; another directory (CB_RUN_DIR) lets a second platform run beside the first
+RUN = ROOT / os.environ.get("CB_RUN_DIR", "run")
+#: what lives only as long as the platform: ledgers, simulated failures, metrics
+STATE = RUN / "state"
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service of the platform. Its settings are read when they are first needed: stopping it needs none."""
+
+    name: str
+    module: str
+
+    @cached_property
+    def settings(self) -> Settings:
+        return load_settings(self.name, environ=os.environ | {"CB_STATE_DIR": str(STATE)})
+
+    @property
+    def port(self) -> int:
+        return self.settings.port
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def variable(self) -> str:
+        """Its name as part of an environment variable."""
+        return self.name.upper().replace("-", "_")
+
+    @property
+    def port_variable(self) -> str:
+        """The environment variable that moves it to another port."""
+        return f"CB_SERVICES__{self.variable}__PORT"
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that it needs beyond those that are set: who moves a service need say so only once."""
+        variables = {"CB_STATE_DIR": str(STATE)}
+        if self.name == "gateway":
+            for other in SERVICES[:-1]:
+                url = f"CB_SERVICES__GATEWAY__{other.variable}_URL"
+                if other.port_variable in os.environ and url not in os.environ:
+                    variables[url] = other.url
+        return variables
+
+    @property
+    def log(self) -> Path:
+        return RUN / f"{self.name}.log"
+
+    @property
+    def pid_file(self) -> Path:
+        return RUN / f"{self.name}.pid"
+
+    def healthy(self) -> bool:
+        """Ask it."""
+        session = requests.Session()
+        session.trust_env = False  # no proxy stands between us and this machine
+        try:
+            return session.get(f"{self.url}/api/v1/health", timeout=5).ok
+        except requests.RequestException:
+            return False
+
+
+#: in the order in which they need each other
+SERVICES = (Service("market-data", "marketdata"), Service("portfolio", "portfolio"), Service("gateway", "gateway"))

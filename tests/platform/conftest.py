@@ -1,0 +1,152 @@
+"""The three services as users run them: gunicorn with two workers each, on ports and databases of their own."""
+
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import requests
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = {"gateway": "gateway", "portfolio": "portfolio", "market-data": "marketdata"}
+
+
+def until(check: Callable[[], bool], what: str, seconds: float = 30) -> None:
+    """Return as soon as a check holds. Fails when it does not for too long."""
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        threading.Event().wait(0.02)
+
+
+class Platform:
+    """The services, how to speak with them, and what they leave behind."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in PACKAGES]
+        self.ports = dict(zip(PACKAGES, [each.getsockname()[1] for each in sockets], strict=True))
+        for each in sockets:
+            each.close()
+        ports = {f"CB_SERVICES__{name.upper().replace('-', '_')}__PORT": str(self.ports[name]) for name in PACKAGES}
+        databases = {
+            f"CB_SERVICES__{name.upper()}__DATABASE": f"sqlite:///{self.database(name)}"
+            for name in ("gateway", "portfolio")
+        }
+        urls = {
+            f"CB_SERVICES__GATEWAY__{name.upper().replace('-', '_')}_URL": f"http://127.0.0.1:{self.ports[name]}"
+            for name in ("portfolio", "market-data")
+        }
+        own = {"CB_CIRCUIT_BREAKER__TIMEOUT": "1s", "CB_STATE_DIR": str(directory / "state")}
+        self._environment = os.environ | ports | databases | urls | own
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self) -> None:
+        for name, package in PACKAGES.items():
+            with self.log(name).open("wb") as log:
+                command = [sys.executable, "-m", package]
+                process = subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=log, stderr=log)
+            self._processes[name] = process
+        for name in PACKAGES:
+            until(lambda name=name: self._ready(name), f"{name} is ready")  # type: ignore[misc]  # a lambda's default
+
+    def stop(self) -> None:
+        for process in self._processes.values():
+            process.terminate()
+        for process in self._processes.values():
+            process.wait(timeout=30)
+
+    def _ready(self, name: str) -> bool:
+        assert self._processes[name].poll() is None, self.log(name).read_text()
+        try:
+            # All workers, or a test that stops one of them would wait for the other.
+            return bool(self.get(name, "/api/v1/circuit-breaker/status").json()["workers"] == 2)
+        except requests.ConnectionError:
+            return False
+
+    def get(self, service: str, path: str) -> requests.Response:
+        return self.request("GET", service, path)
+
+    def post(self, service: str, path: str, body: object) -> requests.Response:
+        headers = {"Content-Type": "application/json"}
+        return self.request("POST", service, path, data=json.dumps(body), headers=headers)
+
+    def request(self, method: str, service: str, path: str, **options: Any) -> requests.Response:
+        """Send a request on a connection of its own: any worker may get it."""
+        with requests.Session() as session:
+            session.trust_env = False
+            return session.request(method, f"http://127.0.0.1:{self.ports[service]}{path}", timeout=20, **options)
+
+    def trade(self, **changes: object) -> requests.Response:
+        order = {"userId": "user123", "symbol": "AAPL", "quantity": 1, "orderType": "BUY", "price": 150.00, **changes}
+        return self.post("gateway", "/api/v1/trades", order)
+
+    def simulate(self, service: str, prefix: str = "/api/v1", **simulation: object) -> None:
+        assert self.post(service, f"{prefix}/simulate/failure", simulation).status_code == 200
+
+    def circuits(self) -> dict[str, str]:
+        breakers = self.get("gateway", "/api/v1/circuit-breaker/status").json()["breakers"]
+        return {name: breaker["state"] for name, breaker in breakers.items()}
+
+    def heal(self) -> None:
+        """End all simulations, and trade until all circuits are closed."""
+        self.simulate("market-data")
+        self.simulate("portfolio")
+        for name in ("risk", "notification", "audit"):
+            self.simulate("gateway", f"/api/v1/{name}")
+        until(self._all_closed, "all circuits close")
+
+    def _all_closed(self) -> bool:
+        if set(self.circuits().values()) == {"CLOSED"}:
+            return True
+        self.trade(userId="healer")  # a probe
+        return False
+
+    def workers(self, service: str) -> list[psutil.Process]:
+        children: list[psutil.Process] = psutil.Process(self._processes[service].pid).children()
+        return children
+
+    def log(self, service: str) -> Path:
+        return self.directory / f"{service}.log"
+
+    def database(self, service: str) -> Path:
+        return self.directory / f"{service}.db"
+
+    def rows(self, service: str, query: str, *values: object) -> list[tuple[Any, ...]]:
+        connection = sqlite3.connect(self.database(service))
+        try:
+            return connection.execute(query, values).fetchall()
+        finally:
+            connection.close()
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    platform = Platform(tmp_path_factory.mktemp("platform"))
+    platform.directory.chmod(0o700)
+    try:
+        platform.start()
+        yield platform
+    finally:
+        platform.stop()
+
+
+@pytest.fixture
+def platform(running: Platform) -> Iterator[Platform]:
+    """All circuits closed; and no request of a test may be an error of ours."""
+    running.heal()
+    before = {name: running.log(name).stat().st_size for name in PACKAGES}
+    yield running
+    for name in PACKAGES:
+        news = running.log(name).read_bytes()[before[name] :].decode()
+        assert "Traceback" not in news, news
+        assert '"status": 500' not in news, news

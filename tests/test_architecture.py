@@ -1,0 +1,234 @@
+"""Rules for the shape of the code, checked on its source and on what an import of it does."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+#: parts of the library that need an extra, and what each may import beyond the standard library and the core
+OUTER = {
+    "cb.http": {"requests", "urllib3"},
+    "cb.database": {"sqlalchemy"},
+    "cb.metrics": {"prometheus_client"},
+    "cb.web": {
+        *("cb.metrics", "flask", "gunicorn", "marshmallow", "prometheus_client", "prometheus_flask_exporter"),
+        *("waitress", "werkzeug", "yaml"),
+    },
+}
+#: programs on top of the library; none imports another
+PROGRAMS = {
+    "gateway": {"cb", "flask", "marshmallow", "requests", "sqlalchemy"},
+    "portfolio": {"cb", "flask", "marshmallow", "sqlalchemy"},
+    "marketdata": {"cb", "flask", "marshmallow"},
+    "scripts": {"cb", "psutil", "requests", "rich"},
+    "benchmarks": {"cb", "circuitbreaker", "interlock", "pybreaker", "rich"},
+}
+#: where the cell of a circuit's state is written, and why
+STATE_WRITERS = {
+    "circuit._enter": "the state machine",
+    "ledger._find": "a new row begins CLOSED",
+    "terms.write": "the version beside the state, which it keeps",
+}
+#: modules of the core that look at a clock of their own, and why
+CLOCKS = {
+    "cb.filelock": "waits for another process, in real time",
+    "cb.watch": "measures how long its own looking takes",
+}
+#: tests that may let time pass, and why
+SLEEPERS = {"tests/turmoil.py": "disturbs at random moments: they are what it tries"}
+
+
+FILES = [path for folder in ("cb", *PROGRAMS, "config", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
+TREES = {path: ast.parse(path.read_text()) for path in FILES}
+
+
+def files_of(folder: str) -> list[Path]:
+    return [path for path in FILES if path.relative_to(ROOT).parts[0] == folder]
+
+
+def module(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module(path) for path in FILES}
+CORE = [path for path in files_of("cb") if path.parent.name == "cb" and module(path) not in OUTER]
+CORE_NAMES = {module(path) for path in CORE}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Yield the full name of each module that a file imports, at its top or inside a function."""
+    parts = module(path).split(".")
+    package = parts if path.stem == "__init__" else parts[:-1]
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) - node.level + 1] if node.level else []
+            name = ".".join([*start, *([node.module] if node.module else [])])
+            submodules = [f"{name}.{alias.name}" for alias in node.names if f"{name}.{alias.name}" in MODULES]
+            yield from submodules or [name]
+
+
+def strangers(path: Path, packages: set[str], modules: Collection[str] = ()) -> set[str]:
+    """Return what a file imports beyond the standard library, some packages with all in them, and some modules."""
+    return {
+        name
+        for name in set(imported(path)).difference(modules)
+        if name.split(".")[0] not in sys.stdlib_module_names
+        and not any(name == package or name.startswith(f"{package}.") for package in packages)
+    }
+
+
+def functions_with(path: Path, wanted: str) -> set[str]:
+    """Return the functions of a file in whose source a pattern occurs."""
+    functions = (node for node in ast.walk(TREES[path]) if isinstance(node, ast.FunctionDef))
+    return {f"{path.stem}.{node.name}" for node in functions if re.search(wanted, ast.unparse(node))}
+
+
+def python(program: str, *options: str) -> str:
+    """Run a program in a fresh interpreter, in the root of the project."""
+    ran = subprocess.run(
+        [sys.executable, *options, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.strip()
+
+
+def test_core_imports_the_standard_library_and_the_core_only() -> None:
+    found = {str(path): strangers(path, set(), CORE_NAMES) for path in CORE}
+    assert not {path: names for path, names in found.items() if names}
+
+
+def test_core_works_without_any_installed_package() -> None:
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import cb; print(cb.CircuitBreaker('d').call(abs, -1))"
+    assert python(program, "-I", "-S") == "1"
+
+
+@pytest.mark.parametrize("part", OUTER)
+def test_part_of_the_library_imports_the_core_and_what_its_extra_brings(part: str) -> None:
+    files = [path for path in FILES if module(path) == part or module(path).startswith(f"{part}.")]
+    found = {str(path): strangers(path, OUTER[part] | {part}, CORE_NAMES) for path in files}
+    assert not {path: names for path, names in found.items() if names}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_program_imports_the_library_and_no_other_program(program: str) -> None:
+    found = {str(path): strangers(path, PROGRAMS[program] | {program}) for path in files_of(program)}
+    assert not {path: names for path, names in found.items() if names}
+
+
+def test_imports_at_the_top_of_modules_make_no_circle() -> None:
+    paths = {module(path): path for path in FILES}
+    needs = {name: {n for n in imported(path) if n in paths and n != name} for name, path in paths.items()}
+    while free := {name for name in needs if not needs[name] & needs.keys()}:
+        needs = {name: need for name, need in needs.items() if name not in free}
+    assert not needs
+
+
+def test_files_stay_short_enough_to_hold_in_the_head() -> None:
+    long = {str(path): lines for path in FILES if (lines := len(path.read_text().splitlines())) > 250}
+    assert not long
+
+
+def test_modules_are_named_for_what_they_are_about() -> None:
+    assert not [path for path in FILES if path.stem in {"base", "common", "helpers", "misc", "tools", "utils"}]
+
+
+def test_core_takes_the_time_from_its_clock_only() -> None:
+    wanted = r"\btime\.(time|time_ns|monotonic|perf_counter\w*)\(|datetime\.(now|utcnow)\("
+    assert {module(path) for path in CORE if re.search(wanted, ast.unparse(TREES[path]))} == set(CLOCKS)
+
+
+def test_core_reads_no_environment() -> None:
+    assert not [str(path) for path in CORE if re.search(r"\bos\.(environ|getenv)\b", ast.unparse(TREES[path]))]
+
+
+def test_state_of_a_circuit_is_written_by_the_state_machine_only() -> None:
+    writers = {name for path in CORE for name in functions_with(path, r"\[(at\.|layout\.)?WORD\] = ")}
+    assert writers == set(STATE_WRITERS)
+
+
+def test_shared_cells_are_written_whole() -> None:
+    # struct.pack_into shows readers a zero first.
+    assert not [str(path) for path in CORE if "pack_into" in ast.unparse(TREES[path])]
+
+
+def test_tests_wait_for_something_and_never_just_wait() -> None:
+    asleep = {str(path.relative_to(ROOT)) for path in files_of("tests") if "sleep" in {*called(path)}}
+    assert asleep == set(SLEEPERS)
+
+
+def called(path: Path) -> Iterator[str]:
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func).rpartition(".")[2]
+
+
+def test_tests_replace_no_code_of_ours_by_mocks() -> None:
+    assert not [str(path) for path in files_of("tests") if any(n.startswith("unittest") for n in imported(path))]
+
+
+def test_silenced_findings_say_why() -> None:
+    silent = re.compile(r"#\s*(noqa(: *[A-Z0-9, ]+)?|type: *ignore(\[[\w, -]+\])?)(?P<reason>.*)")
+    bare = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in FILES
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if (match := silent.search(line)) and path != Path(__file__) and not re.search(r"[a-z]{2}", match["reason"])
+    ]
+    assert not bare
+
+
+@pytest.mark.parametrize("service", ["gateway", "portfolio", "marketdata"])
+def test_import_of_a_service_has_no_effect(service: str) -> None:
+    program = f"""
+import os, sys, threading
+before = set(os.listdir())
+import {service}
+print(threading.active_count(), set(os.listdir()) - before)
+"""
+    assert python(program, "-B") == "1 set()"
+
+
+def test_everything_imports_where_fork_and_fcntl_are_missing() -> None:
+    python("""
+import os, sys
+sys.modules["fcntl"] = sys.modules["gunicorn"] = None
+for name in ("fork", "register_at_fork", "getuid", "geteuid", "posix_fallocate", "O_NOFOLLOW", "O_CLOEXEC"):
+    delattr(os, name)
+import cb, cb.http, cb.metrics, cb.web, gateway, marketdata, portfolio, scripts.processes, scripts.walkthrough
+assert cb.CircuitBreaker("d", ledger=cb.Ledger.open("shm://d")).call(abs, -1) == 1
+""")
+
+
+def test_lock_files_pin_everything_by_hash_and_name_no_host() -> None:
+    for name in ("requirements.lock", "requirements-dev.lock"):
+        text = (ROOT / name).read_text()
+        entries = re.split(r"\n(?=[a-z])", text)[1:]
+        assert len(entries) > 20
+        assert all("==" in entry.splitlines()[0] and "--hash=sha256:" in entry for entry in entries)
+        assert "://" not in text
+
+
+def test_platform_runs_in_tests_on_the_versions_that_users_get() -> None:
+    pins = [
+        set(re.findall(r"^([a-z0-9-]+==[^ ]+)", (ROOT / name).read_text(), re.MULTILINE))
+        for name in ("requirements.lock", "requirements-dev.lock")
+    ]
+    assert pins[0] < pins[1]
+
+
+def test_changelog_has_a_place_for_what_comes_next() -> None:
+    assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_batch_file_is_what_windows_can_read() -> None:
+    content = (ROOT / "start-demo.bat").read_bytes()
+    assert content.isascii()
+    assert content.count(b"\r\n") == content.count(b"\n")

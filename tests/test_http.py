@@ -1,0 +1,233 @@
+"""A client with a breaker, against a server on a real socket that misbehaves as told."""
+
+import json
+import socket
+from collections.abc import Iterator
+from decimal import Decimal
+
+import pytest
+import requests
+from requests_mock import Mocker
+
+from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, State
+from cb.http import BadAnswer, ClientError, HTTPClient, Refused, ServiceUnavailable
+
+from .misbehaving import (
+    Act,
+    Server,
+    answer,
+    hang_up,
+    send_bad_gzip,
+    send_chunks,
+    send_half,
+    send_half_chunked,
+    send_no_http,
+    stay_silent,
+)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def breaker() -> CircuitBreaker:
+    return CircuitBreaker("service", BreakerConfig(failure_threshold=3))
+
+
+@pytest.fixture
+def client(server: Server, breaker: CircuitBreaker) -> Iterator[HTTPClient]:
+    session = requests.Session()
+    session.trust_env = False
+    with session:
+        yield HTTPClient(server.url, 0.3, breaker, session)
+
+
+def totals(breaker: CircuitBreaker) -> tuple[int, int]:
+    counted = breaker.snapshot().totals
+    return counted.successes, counted.failures
+
+
+def test_answer_is_returned_with_exact_fractions_and_counts_as_success(
+    server: Server, client: HTTPClient, breaker: CircuitBreaker
+) -> None:
+    server.act = answer(200, '{"price": 150.10}')
+
+    assert client.get_json("/price") == {"price": Decimal("150.10")}
+    assert totals(breaker) == (1, 0)
+
+
+def test_chunked_answer_is_returned_whole(server: Server, client: HTTPClient) -> None:
+    server.act = send_chunks
+
+    assert client.get_json("/chunks") == {"a": 1}
+
+
+def test_post_sends_the_body_and_the_headers_of_the_moment(server: Server, breaker: CircuitBreaker) -> None:
+    ids = iter(["first", "second"])
+    client = HTTPClient(server.url + "/", 0.3, breaker, headers=lambda: {"X-Request-ID": next(ids)})
+
+    client.post_json("/orders", {"quantity": 10})
+    client.post_json("/orders", {"quantity": 10})
+
+    assert "X-Request-ID: first" in server.requests[0] and "X-Request-ID: second" in server.requests[1]
+    assert server.requests[0].startswith("POST /orders ") and "Content-Type: application/json" in server.requests[0]
+    assert json.loads(server.requests[0].partition("\r\n\r\n")[2]) == {"quantity": 10}
+
+
+def test_connection_is_kept_after_answers_good_and_bad(server: Server, client: HTTPClient) -> None:
+    acts = (answer(200, "{}"), send_chunks, answer(404, "{}"), answer(503, "{}"), answer(200, "no"), answer(200, "{}"))
+    for act in acts:
+        server.act = act
+        try:
+            client.get_json("/anything")
+        except ClientError:
+            continue
+
+    assert (len(server.requests), server.connections) == (6, 1)
+
+
+@pytest.mark.parametrize(("status", "body", "known"), [(404, '{"code": "x"}', {"code": "x"}), (409, "<html>", {})])
+def test_other_4xx_is_refused_and_counts_as_success(
+    server: Server, client: HTTPClient, breaker: CircuitBreaker, *, status: int, body: str, known: dict[str, str]
+) -> None:
+    server.act = answer(status, body)
+
+    with pytest.raises(Refused) as caught:
+        client.get_json("/nothing")
+
+    assert (caught.value.status, caught.value.body) == (status, known)
+    assert totals(breaker) == (1, 0)
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_failing_status_is_unavailable_and_counts_as_failure(
+    server: Server, client: HTTPClient, breaker: CircuitBreaker, status: int
+) -> None:
+    server.act = answer(status, '{"detail": "sorry"}')
+
+    with pytest.raises(ServiceUnavailable) as caught:
+        client.get_json("/anything")
+
+    assert caught.value.sent
+    assert totals(breaker) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [stay_silent, hang_up, send_half, send_half_chunked, send_no_http, send_bad_gzip],
+    ids=lambda act: act.__name__,
+)
+def test_service_that_breaks_off_is_unavailable_and_may_have_been_reached(
+    server: Server, client: HTTPClient, breaker: CircuitBreaker, act: Act
+) -> None:
+    server.act = act
+
+    with pytest.raises(ServiceUnavailable) as caught:
+        client.post_json("/orders", {})
+
+    assert caught.value.sent
+    assert totals(breaker) == (0, 1)
+    assert len(server.requests) == 1, "a POST must not be repeated"
+
+
+def test_refused_connection_is_unavailable_and_surely_not_sent(breaker: CircuitBreaker) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    client = HTTPClient(f"http://127.0.0.1:{port}", 0.3, breaker)
+
+    with pytest.raises(ServiceUnavailable) as caught:
+        client.post_json("/orders", {})
+
+    assert not caught.value.sent
+    assert totals(breaker) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "no json",
+        "[1]",
+        "null",
+        '{"a": NaN}',
+        '{"a": 1',
+        "[" * 30_000,
+        '{"a": ' + "9" * 5_000 + "}",
+        '"' + "x" * (1 << 20) + '"',
+    ],
+    ids=["empty", "text", "array", "null", "nan", "cut", "nested", "digits", "huge"],
+)
+def test_answer_that_is_no_object_is_bad_and_counts_as_failure(
+    server: Server, client: HTTPClient, breaker: CircuitBreaker, body: str
+) -> None:
+    server.act = answer(200, body)
+
+    with pytest.raises(BadAnswer):
+        client.get_json("/anything")
+
+    assert totals(breaker) == (0, 1)
+
+
+def test_redirect_is_not_followed_but_bad(server: Server, client: HTTPClient, breaker: CircuitBreaker) -> None:
+    server.act = answer(302, "", f"Location: {server.url}/elsewhere")
+
+    with pytest.raises(BadAnswer):
+        client.get_json("/anything")
+
+    assert len(server.requests) == 1
+    assert totals(breaker) == (0, 1)
+
+
+def test_open_circuit_refuses_and_sends_nothing(server: Server, client: HTTPClient, breaker: CircuitBreaker) -> None:
+    server.act = answer(503, "{}")
+    for _ in range(3):
+        with pytest.raises(ServiceUnavailable):
+            client.get_json("/anything")
+
+    with pytest.raises(CircuitOpenError):
+        client.get_json("/anything")
+
+    assert len(server.requests) == 3
+
+
+def test_retry_after_of_the_service_keeps_the_circuit_open_longer(server: Server, client: HTTPClient) -> None:
+    server.act = answer(503, "{}", "Retry-After: 120")
+    for _ in range(3):
+        with pytest.raises(ServiceUnavailable):
+            client.get_json("/anything")
+
+    with pytest.raises(CircuitOpenError) as caught:
+        client.get_json("/anything")
+
+    assert caught.value.retry_after is not None and 115 < caught.value.retry_after <= 120
+
+
+@pytest.mark.parametrize(
+    "path", ["/a/../b", "/..", "/.", "a", "/a?b=c", "/a#b", "/a b", "/%2e%2e", "//host/a", "/a/", "/a\n"]
+)
+def test_path_that_could_lead_elsewhere_is_not_called(server: Server, client: HTTPClient, path: str) -> None:
+    with pytest.raises(ValueError, match="not a plain absolute path"):
+        client.get_json(path)
+
+    assert not server.requests
+
+
+def test_proxy_of_the_environment_is_not_asked(
+    server: Server, breaker: CircuitBreaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+
+    assert HTTPClient(server.url, 0.3, breaker).get_json("/a") == {}
+
+
+def test_foreign_service_of_the_readme_is_called_by_its_public_address(breaker: CircuitBreaker) -> None:
+    with Mocker() as foreign:
+        foreign.get("http://api.example.com/api/data", text='{"value": 1}')
+
+        assert HTTPClient("http://api.example.com", 5, breaker).get_json("/api/data") == {"value": 1}
+
+    assert breaker.state is State.CLOSED

@@ -1,0 +1,111 @@
+"""An adapter with breakers in a session of requests, against a server that misbehaves as told."""
+
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from cb import BreakerConfig, CircuitOpenError, Registry
+from cb.http import CircuitBreakerAdapter, origin
+
+from .misbehaving import Server, answer, send_half
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry(defaults=BreakerConfig(failure_threshold=2))
+
+
+@pytest.fixture
+def session() -> Iterator[requests.Session]:
+    with requests.Session() as session:
+        session.trust_env = False
+        yield session
+
+
+def totals(registry: Registry, name: str) -> tuple[int, int]:
+    counted = registry.get(name).snapshot().totals
+    return counted.successes, counted.failures
+
+
+def test_adapter_returns_a_failing_response_and_counts_it(
+    server: Server, registry: Registry, session: requests.Session
+) -> None:
+    session.mount("http://", CircuitBreakerAdapter(registry))
+    server.act = answer(503, '{"detail": "sorry"}')
+
+    response = session.get(server.url, timeout=1)
+
+    assert (response.status_code, response.json()) == (503, {"detail": "sorry"})
+    assert totals(registry, server.url) == (0, 1)
+
+
+def test_adapter_of_an_open_circuit_raises_for_both_worlds(
+    server: Server, registry: Registry, session: requests.Session
+) -> None:
+    session.mount("http://", CircuitBreakerAdapter(registry))
+    server.act = answer(500, "{}")
+    for _ in range(2):
+        session.get(server.url, timeout=1)
+
+    with pytest.raises(CircuitOpenError) as caught:
+        session.get(server.url, timeout=1)
+
+    assert isinstance(caught.value, requests.exceptions.ConnectionError)
+    assert caught.value.name == server.url and caught.value.retry_after is not None
+    assert str(caught.value).startswith("circuit 'http://127.0.0.1:")
+    assert len(server.requests) == 2
+
+
+def test_adapter_counts_a_body_that_breaks_off(server: Server, registry: Registry, session: requests.Session) -> None:
+    session.mount("http://", CircuitBreakerAdapter(registry, "half"))
+    server.act = send_half
+
+    with pytest.raises(requests.exceptions.RequestException):
+        session.get(server.url, timeout=1)
+
+    assert totals(registry, "half") == (0, 1)
+
+
+def test_adapter_leaves_a_streamed_body_to_the_caller(
+    server: Server, registry: Registry, session: requests.Session
+) -> None:
+    session.mount("http://", CircuitBreakerAdapter(registry, lambda request: f"{request.method} service"))
+    server.act = answer(200, "streamed")
+
+    with session.get(server.url, timeout=1, stream=True) as response:
+        assert list(response.iter_content(None)) == [b"streamed"]
+
+    assert totals(registry, "GET service") == (1, 0)
+
+
+def test_adapter_guards_each_host_of_a_redirect_for_itself(
+    server: Server, registry: Registry, session: requests.Session
+) -> None:
+    other = Server()
+    session.mount("http://", CircuitBreakerAdapter(registry))
+    server.act = answer(302, "", f"Location: {other.url}/there")
+
+    assert session.get(server.url, timeout=1).ok
+    other.close()
+
+    assert [breaker.name for breaker in registry] == sorted([server.url, other.url])
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://Example.com/a?b", "https://example.com:443"),
+        ("http://example.com:8080", "http://example.com:8080"),
+        ("http://[::1]/a", "http://[::1]:80"),
+    ],
+)
+def test_origin_is_scheme_host_and_port(url: str, name: str) -> None:
+    assert origin(requests.Request("GET", url).prepare()) == name

@@ -1,0 +1,66 @@
+"""A small service with one breaker, made of what `cb.web` gives every service."""
+
+import os
+from typing import Any
+
+from flask import Flask, Response
+from marshmallow import Schema
+from marshmallow.fields import List, Nested, String
+
+from cb import Registry
+from cb.web import Faults, check_id, create_service, load_settings, read_json
+from cb.web.fields import Flag, Money, Quantity
+
+
+class ShopSettings(Schema):
+    motto = String(load_default="buy")
+
+
+SETTINGS = ShopSettings
+
+
+class LineSchema(Schema):
+    quantity = Quantity(required=True)
+
+
+class OrderSchema(Schema):
+    quantity = Quantity(required=True)
+    price = Money(required=True)
+    gift = Flag()
+    lines = List(Nested(LineSchema))
+
+
+class StockError(Exception):
+    """The stock could not be asked."""
+
+
+def create_app() -> Flask:
+    settings = load_settings("shop", SETTINGS())
+    app = create_service("corner-shop", settings)
+    registry: Registry = app.extensions["circuit_breakers"].registry
+    stock = registry.get("own-stock")
+    faults = app.extensions["faults"] = Faults(app, name="shop")
+
+    @stock
+    def ask() -> None:
+        faults.apply()
+
+    @app.get("/api/v1/stock/<item>")
+    def show(item: str) -> Any:
+        ask()
+        return {"item": check_id("item", item)}
+
+    @app.post("/api/v1/orders")
+    def order() -> Any:
+        return {"price": OrderSchema().dump(read_json(OrderSchema()))["price"]}, 201
+
+    @app.get("/api/v1/bug")
+    def bug() -> Any:
+        raise RuntimeError("secret")
+
+    @app.after_request
+    def name_worker(response: Response) -> Response:
+        response.headers["X-Worker"] = str(os.getpid())
+        return response
+
+    return app

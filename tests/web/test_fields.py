@@ -1,0 +1,108 @@
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from marshmallow import Schema, ValidationError
+
+from cb.web.fields import Duration, Flag, Identifier, Money, Quantity, Rate, Symbol
+
+
+class Document(Schema):
+    money = Money()
+    any_money = Money(min_exclusive=None)
+    quantity = Quantity()
+    rate = Rate()
+    flag = Flag()
+    wait = Duration()
+    id = Identifier()
+    symbol = Symbol()
+
+
+def load(field: str, value: object) -> Any:
+    return Document().load({field: value})[field]
+
+
+@pytest.mark.parametrize(
+    ("value", "amount", "text"),
+    [
+        (150, "150", "150.00"),
+        (Decimal("150.00"), "150", "150.00"),
+        ("150.1", "150.1", "150.10"),
+        ("0.0001", "0.0001", "0.0001"),
+        ("1.230", "1.23", "1.23"),
+        ("1.2340", "1.234", "1.234"),
+        (Decimal("1.500000"), "1.5", "1.50"),
+        (Decimal("15E1"), "150", "150.00"),
+        ("9999999999.9999", "9999999999.9999", "9999999999.9999"),
+        (0.1, "0.1", "0.10"),
+    ],
+)
+def test_money_is_exact_on_its_way_in_and_text_on_its_way_out(value: object, amount: str, text: str) -> None:
+    loaded = load("money", value)
+    assert isinstance(loaded, Decimal)
+    assert loaded == Decimal(amount)
+    assert Document().dump({"money": loaded}) == {"money": text}
+
+
+@pytest.mark.parametrize("value", ["-1.50", 0])
+def test_money_without_a_floor_may_be_negative_or_nothing(value: object) -> None:
+    assert load("any_money", value) == Decimal(value)  # type: ignore[arg-type]  # any number will do
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        (
+            "money",
+            [
+                "",
+                "1.",
+                ".5",
+                "01",
+                "1e3",
+                "+1",
+                " 1",
+                "1\n",
+                "\u0661",
+                "NaN",
+                "10000000000",
+                "1.00001",
+                -1,
+                0,
+                "0.0",
+                True,
+                [],
+            ],
+        ),
+        ("money", [float("nan"), float("inf"), Decimal("NaN"), Decimal("1e99999999"), Decimal("1e-99999999"), 10**400]),
+        ("money", [10_000_000_000, Decimal("1E10"), Decimal("1.00005"), Decimal("0.99999"), 0.00001]),
+        ("quantity", ["10", True, 0, -1, 1.5, 1_000_001, float("nan"), Decimal("1e99999999"), 10**400, {}]),
+        ("rate", ["0.5", True, -0.1, 1.1, float("nan"), Decimal("1e99999999"), 10**400]),
+        ("flag", [0, 1, "true", "yes"]),
+        ("wait", ["soon", 0, -1, "25h", True, []]),
+        ("id", ["", "..", "a/b", "a b", "a\n", "ä", "a" * 65, 5]),
+        ("symbol", ["", "aapl", "1A", "A" * 13, "A\n", "..", 5]),
+    ],
+)
+def test_value_that_only_resembles_another_is_refused(field: str, values: list[object]) -> None:
+    for value in values:
+        with pytest.raises(ValidationError, match="must be"):
+            load(field, value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "loaded"),
+    [
+        ("quantity", 10, 10),
+        ("quantity", Decimal("10.0"), 10),
+        ("rate", Decimal("0.7"), 0.7),
+        ("rate", 1, 1.0),
+        ("flag", False, False),
+        ("wait", "500ms", 0.5),
+        ("id", "user_1-A", "user_1-A"),
+        ("symbol", "BRK.B", "BRK.B"),
+    ],
+)
+def test_value_is_loaded_as_what_it_is(field: str, value: object, loaded: object) -> None:
+    found = load(field, value)
+    assert (found, type(found)) == (loaded, type(loaded))
