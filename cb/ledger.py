@@ -17,7 +17,7 @@ from .watch import WATCH
 
 log = logging.getLogger(__name__)
 
-#: seconds that a call waits for a lock that a stopped process may hold; it may have to do so when it begins and when it ends
+#: seconds that a call waits, when it begins and when it ends, for a lock whose holder may be stopped for good
 PATIENCE = 0.02
 
 

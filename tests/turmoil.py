@@ -4,7 +4,6 @@
 """
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -174,5 +173,5 @@ if __name__ == "__main__":
     if sys.argv[1] == "worker":
         work(sys.argv[2], sys.argv[3], int(sys.argv[4]))
     result = main(float(sys.argv[1]))
-    print(json.dumps(result, indent=2))
+    sys.stdout.write(json.dumps(result, indent=2) + "\n")
     sys.exit(1 if result["problems"] else 0)
