@@ -1,0 +1,132 @@
+"""The long way of a call: an admission that must ask, and an outcome that may change the state."""
+
+from typing import NoReturn
+
+from . import layout as at
+from .classify import Classifier
+from .config import BreakerConfig, nanoseconds
+from .errors import CircuitOpenError
+from .events import Event, LateResult, Rejected
+from .layout import ADMITTING, State, generation_of, state_of
+from .ledger import PATIENCE
+from .steering import Steering
+from .tally import Outcome, Tally
+from .watch import WATCH
+
+
+class Passage(Steering):
+    """What `CircuitBreaker` falls back on when a call is not quick, not good, or not known to be welcome."""
+
+    _classifier: Classifier
+    _idle: list[Tally]
+
+    def _apply(self, config: BreakerConfig) -> None:
+        self._slow = nanoseconds(config.slow_call_duration)
+        self._permit = nanoseconds(config.permit_timeout)
+        # A result that somebody wants to see is never taken the short way.
+        self._quick = 0 if self._classifier.failed_result else self._slow
+
+    def _grow(self) -> Tally:
+        WATCH.start()
+        return self._row.grow(self._clock())
+
+    def _admit(self, tally: Tally) -> None:
+        """Let a call into a state that its tally does not know. Raises CircuitOpenError."""
+        head, now = self._head, self._clock()
+        word = head[at.WORD]
+        known, events = tally.word == word, list[Event]()
+        tally.word = -1
+        try:
+            if state_of(word) in ADMITTING and head[at.CALM] != word and not known:
+                self._evaluate(now)  # there may be calls of a dead worker that nobody has looked at
+                word = head[at.WORD]
+            admitted = state_of(word) in ADMITTING
+            if admitted:
+                self._refresh()
+                tally.admit(word, now)
+            elif self._due(word, now) and self.ledger.lock.acquire(timeout=PATIENCE):
+                # A lock that cannot be had means no probe: whoever holds it may be stopped for good.
+                try:
+                    self._refresh()
+                    admitted, events = self._circuit.admit(now)
+                    word = head[at.WORD]
+                    if admitted:
+                        tally.admit(word, now)
+                finally:
+                    self.ledger.lock.release()
+            self._tell(events)
+        except BaseException:  # an interruption, perhaps inside a listener: the call does not take place
+            if tally.word == -1:
+                self._idle.append(tally)
+            else:
+                self._settle(tally, Outcome.NEUTRAL, now)
+            raise
+        if not admitted:
+            self._reject(tally, state_of(word), now)
+
+    def _due(self, word: int, now: int) -> bool:
+        """Return whether a circuit that refuses calls may have to change its mind."""
+        until = self._head[at.UNTIL]
+        return state_of(word) is State.HALF_OPEN or 0 < until <= now
+
+    def _reject(self, tally: Tally, state: State, now: int) -> NoReturn:
+        tally.count(at.REJECTED)
+        self._idle.append(tally)
+        until = self._head[at.UNTIL]
+        wait = (until - now if until > now else 0) / 1e9 if until else None
+        if self.listeners:
+            self._tell([Rejected(self.name, state, wait)])
+        raise CircuitOpenError(self.name, wait)
+
+    def _succeed(self, tally: Tally, result: object, now: int) -> None:
+        outcome = Outcome.SUCCESS
+        if self._classifier.failed_result is not None:
+            try:
+                if self._classifier.failed_result(result):
+                    outcome = Outcome.FAILURE
+                    self._row.note_failure(now, "result")
+            except BaseException:
+                self._settle(tally, Outcome.NEUTRAL, now)
+                raise
+        self._settle(tally, outcome, now)
+
+    def _fail(self, tally: Tally, error: BaseException) -> None:
+        now, outcome = self._clock(), Outcome.NEUTRAL
+        try:
+            outcome = self._classifier.error(error, now - tally.started >= self._slow)
+            if outcome is Outcome.FAILURE:
+                self._row.note_failure(now, type(error).__name__)
+                asked = getattr(error, "retry_after", None)
+                if isinstance(asked, int | float) and asked > 0:
+                    until = now + nanoseconds(min(asked, self._circuit.config.timeout_max))
+                    self._head[at.RETRY_AT] = max(self._head[at.RETRY_AT], until)
+        finally:
+            self._settle(tally, outcome, now)
+
+    def _settle(self, tally: Tally, outcome: Outcome, now: int) -> None:
+        """Count an outcome, free its tally, and see whether the state must change."""
+        head, word, elapsed = self._head, tally.word, now - tally.started
+        state, slow = state_of(word), elapsed >= self._slow
+        late = generation_of(head[at.WORD]) != generation_of(word)
+        if late:
+            tally.count(at.LATE)  # the stay that admitted it is over: no vote
+        elif outcome is Outcome.NEUTRAL or state is State.DISABLED:
+            outcome = Outcome.NEUTRAL
+            tally.count(at.NEUTRAL)
+            if state is State.HALF_OPEN:
+                tally.probed(at.ROUND_RETURNED)
+        else:
+            tally.record(now, outcome, slow)
+            if state is State.HALF_OPEN:
+                too_slow = slow and self._circuit.config.slow_call_rate_threshold is not None
+                good = outcome is Outcome.SUCCESS and not too_slow and elapsed < self._permit
+                tally.probed(at.ROUND_SUCCESSES if good else at.ROUND_FAILURES)
+        tally.cells[at.STARTED] = 0
+        if state is State.HALF_OPEN:
+            tally.word = -1  # the next call must ask for a permit of its own
+        self._idle.append(tally)
+        if late:
+            if self.listeners:
+                self._tell([LateResult(self.name, outcome.value)])
+        elif outcome is not Outcome.NEUTRAL and self._circuit.matters(outcome, slow, now):
+            self._evaluate(now)
