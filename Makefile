@@ -35,7 +35,8 @@ lint: dev ## look at style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/shellcheck start-demo.sh scripts/build.sh .ci/run
 	@$(BIN)/mypy
 
-prove: dev ## kill, stop and replace processes on one breaker for a minute, and see what must hold
+prove: dev ## the long proofs: the model in 200,000 steps, and a minute of processes killed, stopped and replaced
+	@$(BIN)/python -m pytest -q -s tests/core/test_model.py --hypothesis-profile=prove
 	@$(BIN)/python -m tests.turmoil 60
 
 check: lint test ## all that CI runs

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 #: seconds that a call waits, when it begins and when it ends, for a lock whose holder may be stopped for good
 PATIENCE = 0.02
+SECOND = 1_000_000_000
 
 
 class Ledger:
@@ -33,6 +34,7 @@ class Ledger:
         self._rows: dict[str, Row] = {}
         self._blocks: list[int] = []
         self._lost: Counter[int] = Counter()
+        self._looked: int | None = None
         #: why this ledger is not the shared one that was asked for; None if it is
         self.degraded: str | None = None
         _ledgers.add(self)
@@ -161,8 +163,14 @@ class Ledger:
             return self._blocks[number]
 
     def bury(self, now: int) -> None:
-        """Turn the running calls of dead processes into failures."""
+        """Turn the running calls of dead processes into failures. Looks at most ten times a second."""
         with self._mutex:
+            if self._looked is not None and abs(now - self._looked) < SECOND // 10:
+                return
+            self._looked = now
+            if self.degraded is None and self._storage.replaced():
+                self.degraded = f"{self.path} was removed or replaced: processes that start now do not share it"
+                log.error("%s", self.degraded)
             owners = self._storage.header[at.H_OWNERS : at.H_OWNERS + at.BLOCKS].tolist()
             for block, owner in enumerate(owners):
                 if owner and block not in self._blocks and self._storage.claim(block):
@@ -184,7 +192,7 @@ class Ledger:
         """Start over in a forked child, as a process that counts nothing yet."""
         self._mutex = threading.RLock()
         self._storage.renew()
-        self._blocks = []
+        self._blocks, self._looked = [], None
         for row in self._rows.values():
             row.renew()
 

@@ -1,12 +1,16 @@
 """One breaker's part of a ledger, as one process sees it."""
 
+import logging
 import threading
 from typing import Protocol
 
 from . import layout as at
+from .errors import LedgerFullError
 from .events import StateChange
 from .layout import State, generation_of, state_of
 from .tally import Outcome, Overflow, Tally, nowhere
+
+log = logging.getLogger(__name__)
 
 
 class Space(Protocol):
@@ -53,7 +57,12 @@ class Row:
         if block is None:
             return None
         if not self.head[at.USED + block]:
-            self._space.allocate(self.index, 1 + block)
+            try:
+                self._space.allocate(self.index, 1 + block)
+            except LedgerFullError as error:
+                # A call must not fail for that; it is then guarded by what the other processes see.
+                log.warning("calls of this process are not counted: %s", error)
+                return None
             self.head[at.USED + block] = 1
         tally = tally_of(self._cells, block, lane)
         tally.cells[at.ADMITTED] = tally.cells[at.ADMITTED] or 1  # readers skip a tally that was never handed out

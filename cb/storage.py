@@ -57,6 +57,10 @@ class Memory:
         """Return whether a block has an owner."""
         return block < self._claimed
 
+    def replaced(self) -> bool:
+        """Return whether another file has taken this one's place."""
+        return False
+
     def renew(self) -> None:
         """Start over in a forked child, without the calls that go on in its parent."""
         self.lock = threading.Lock()
@@ -160,6 +164,13 @@ class MappedFile:
         if fd is not None:
             os.close(fd)
         return fd is None
+
+    def replaced(self) -> bool:
+        """Return whether another file has taken this one's place: processes that come now share that one."""
+        try:
+            return os.stat(self.path, follow_symlinks=False).st_ino != os.fstat(self._fd).st_ino
+        except OSError:
+            return True
 
     def renew(self) -> None:
         """Start over in a forked child, as a process that owns nothing."""

@@ -85,8 +85,11 @@ def shell(reader: Platform, block: str) -> str:
 def test_python_examples_work_as_they_stand(reader: Platform) -> None:
     printed = [run(reader, ".venv/bin/python", "-W", "error", "-c", block) for block in blocks("python")]
 
-    custom, client, adapter = printed
+    custom, steering, kit, client, adapter = printed
     assert custom.startswith("done CLOSED closed: ")
+    assert "vendor: CLOSED -> FORCED_OPEN, the vendor migrates (by alice)" in steering
+    assert "metrics only: new thresholds on trial (by " in steering
+    assert kit == "a probe"
     assert 140 < float(client) < 160
     assert "'symbol': 'AAPL'" in adapter
 

@@ -8,21 +8,9 @@ import pytest
 from hypothesis import settings
 
 from cb import BreakerConfig, CircuitBreaker, Event, Ledger, StateChange
+from cb.testing import FakeClock
 
 SECOND = 1_000_000_000
-
-
-class FakeClock:
-    """Monotonic nanoseconds that stand still."""
-
-    def __init__(self) -> None:
-        self.now = 1_000 * SECOND
-
-    def __call__(self) -> int:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += round(seconds * SECOND)
 
 
 class Dependency:

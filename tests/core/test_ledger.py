@@ -73,6 +73,59 @@ def test_ledger_that_is_full_says_so_and_keeps_counting_what_it_has(clock: FakeC
     assert [breaker.state for breaker in breakers].count(State.OPEN) == 1
 
 
+def test_thousand_breakers_of_a_host_fit_and_are_apart(tmp_path: Path, clock: FakeClock) -> None:
+    ledger = Ledger.in_file(tmp_path / "l")
+    breakers = [CircuitBreaker(str(number), ONE, ledger=ledger, clock=clock) for number in range(1000)]
+    for breaker in breakers:
+        breaker.call(int)
+    _fail(breakers[777])
+    assert [breaker.name for breaker in breakers if breaker.state is State.OPEN] == ["777"]
+    assert {breaker.snapshot().totals.successes for breaker in breakers} == {1}
+    assert (tmp_path / "l").stat().st_blocks * 512 <= 1000 * 256 * 1024 + at.HEADER * 8
+
+
+def test_row_is_at_most_256_kib() -> None:
+    assert at.ROW * 8 <= 256 * 1024
+
+
+def test_memory_that_runs_out_costs_counts_and_never_a_call(tmp_path: Path) -> None:
+    code = """
+import sys
+from cb import CircuitBreaker, Ledger, LedgerFullError
+ledger = Ledger.in_file(sys.argv[1])
+breaker = CircuitBreaker("d", ledger=ledger)
+assert breaker.call(int) == 0
+try:
+    CircuitBreaker("more", ledger=ledger)
+except LedgerFullError as error:
+    print(error)
+assert ledger.names() == ["d"]
+"""
+    # A file system of its own with room for the header and the head of one row, and for no block.
+    pages = (at.HEADER + at.PAGE) * 8 // 1024
+    mount = f'mount -t tmpfs -o size={pages}k tmpfs "$1" && exec "$2" -c "$3" "$1/l"'
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh", str(tmp_path), sys.executable, code]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert "no memory for another page" in ran.stdout
+    assert "calls of this process are not counted" in ran.stderr
+
+
+def test_ledger_file_that_is_replaced_is_noticed(
+    tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    breaker = CircuitBreaker("d", ONE, ledger=Ledger.in_file(tmp_path / "l"), clock=clock)
+    breaker.tend()
+    assert breaker.ledger.degraded is None
+    (tmp_path / "l").unlink()
+    Ledger.in_file(tmp_path / "l")
+    clock.advance(1)
+    breaker.tend()
+    breaker.tend()
+    assert "was removed or replaced" in (breaker.ledger.degraded or "")
+    assert len(caplog.records) == 1
+
+
 @pytest.mark.parametrize("name", ["", "x" * 129, "a\nb", "ü" * 65])
 def test_name_that_does_not_fit_is_refused(ledger: Ledger, name: str) -> None:
     with pytest.raises(ConfigError, match="name must be 1 to 128 printable bytes"):

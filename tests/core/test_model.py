@@ -3,9 +3,11 @@
 The model knows the rules of DESIGN section 3 and nothing of the implementation.
 """
 
+import sys
 import tempfile
 from pathlib import Path
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -31,6 +33,9 @@ CONFIGS = st.builds(
     half_open_max_duration=st.sampled_from([1.0, 3.0]),
     call_timeout=st.sampled_from([None, 0.5]),
 )
+
+
+STEPS: list[int] = []
 
 
 class TwoWorkers(RuleBasedStateMachine):
@@ -118,6 +123,7 @@ class TwoWorkers(RuleBasedStateMachine):
     def agrees(self) -> None:
         if not hasattr(self, "model"):
             return
+        STEPS.append(1)
         model = self.model
         for breaker in self.workers:
             seen = breaker.snapshot()
@@ -137,3 +143,9 @@ def _do(error: BaseException | None) -> None:
 
 
 TestTwoWorkers = TwoWorkers.TestCase
+
+
+def test_enough_steps_were_taken_for_what_is_claimed() -> None:
+    """Run after the machine: `make prove` claims 200,000 steps."""
+    sys.stdout.write(f"{len(STEPS):,} steps\n")
+    assert len(STEPS) >= (200_000 if settings().max_examples >= 2500 else 500)

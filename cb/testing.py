@@ -1,0 +1,148 @@
+"""What tests of code that uses breakers need: a clock that stands still, a breaker in any state, real processes.
+
+clock = FakeClock()
+breaker = breaker_in(State.OPEN, clock=clock)
+with pytest.raises(CircuitOpenError):
+breaker.call(fetch)
+clock.advance(30)
+
+with workers(4) as processes:
+processes[0].call(fail_often, path)   # a function of a module, whose breaker lies in Ledger.in_file(path)
+processes[1].kill()
+"""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from .breaker import CircuitBreaker
+from .config import BreakerConfig, nanoseconds
+from .layout import HELD, State
+from .ledger import Ledger
+
+
+class FakeClock:
+    """Monotonic nanoseconds that stand still until `advance`. Pass it as `clock=`."""
+
+    def __init__(self, seconds: float = 1_000) -> None:
+        self.now = nanoseconds(seconds)
+
+    def __call__(self) -> int:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += nanoseconds(seconds)
+
+
+def breaker_in(
+    state: State,
+    config: BreakerConfig | None = None,
+    *,
+    name: str = "test",
+    ledger: Ledger | None = None,
+    clock: FakeClock | None = None,
+) -> CircuitBreaker:
+    """Return a breaker in a state, brought there as a service would bring it, on a clock of its own.
+
+    Its open time has no jitter. A HALF_OPEN one has all its permits.
+    """
+    clock = clock or FakeClock()
+    config = replace(config or BreakerConfig(), timeout_jitter=0.0)
+    breaker = CircuitBreaker(name, config, ledger=ledger, clock=clock)
+    if state in HELD:
+        breaker.hold(state, reason="test", author="test")
+    elif state is not State.CLOSED:
+        trigger = config.failure_threshold or config.minimum_requests
+        for _ in range(trigger):
+            with suppress(_Fault):
+                breaker.call(_fail, config.slow_call_duration, clock)
+            if breaker.state is State.OPEN:
+                break
+        if state is State.HALF_OPEN:
+            clock.advance(breaker.snapshot().retry_after or 0)
+            with suppress(KeyboardInterrupt):  # a probe that is interrupted gives its permit back
+                breaker.call(_interrupt)
+    return breaker
+
+
+class Worker:
+    """A process that runs functions when told."""
+
+    def __init__(self, process: BaseProcess, pipe: Connection) -> None:
+        self.process = process
+        self._pipe = pipe
+
+    def call(self, fn: Callable[..., Any], *args: Any) -> Any:
+        """Return what the function returns there, or raise what it raises. Function and values must be picklable."""
+        self.send(fn, *args)
+        failed, value = self._pipe.recv()
+        if failed:
+            raise value
+        return value
+
+    def send(self, fn: Callable[..., Any], *args: Any) -> None:
+        """Begin a call whose end nobody waits for."""
+        self._pipe.send((fn, args))
+
+    def kill(self) -> None:
+        """End the process without a word, as the kernel does when memory is short."""
+        self.process.kill()
+        self.process.join()
+
+    def stop(self) -> None:
+        """Freeze the process, until `resume`."""
+        os.kill(self.process.pid or 0, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let the process go on."""
+        os.kill(self.process.pid or 0, signal.SIGCONT)
+
+
+@contextmanager
+def workers(count: int, method: str = "spawn") -> Iterator[list[Worker]]:
+    """Run that many processes, killed at the end of the block. `method` is one of multiprocessing's start methods."""
+    context = multiprocessing.get_context(method)
+    started = []
+    try:
+        for _ in range(count):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(theirs,), daemon=True)  # type: ignore[attr-defined]  # typeshed knows it for each method only
+            process.start()
+            theirs.close()
+            started.append(Worker(process, ours))
+        yield started
+    finally:
+        for worker in started:
+            worker.kill()
+            worker.process.close()
+
+
+def _serve(pipe: Connection) -> None:
+    with suppress(EOFError):
+        while True:
+            fn, args = pipe.recv()
+            try:
+                answer = (False, fn(*args))
+            except Exception as error:  # noqa: BLE001 - it is the caller's
+                answer = (True, error)
+            pipe.send(answer)
+
+
+class _Fault(Exception):
+    """A failure, made to open a circuit."""
+
+
+def _fail(seconds: float, clock: FakeClock) -> None:
+    clock.advance(seconds)
+    raise _Fault
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt

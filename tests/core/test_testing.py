@@ -1,0 +1,56 @@
+"""The test kit: what it promises to those who test with it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger, State
+from cb.testing import FakeClock, breaker_in, workers
+
+ONLY_SLOW = BreakerConfig(failure_threshold=None, failure_rate_threshold=None, interval=10_000)
+
+
+@pytest.mark.parametrize("state", list(State))
+@pytest.mark.parametrize("config", [None, BreakerConfig(failure_threshold=None), ONLY_SLOW])
+def test_breaker_can_be_had_in_every_state(state: State, config: BreakerConfig | None) -> None:
+    assert breaker_in(state, config).state is state
+
+
+def test_open_breaker_of_the_kit_recovers_on_its_clock() -> None:
+    clock = FakeClock()
+    breaker = breaker_in(State.OPEN, BreakerConfig(timeout=10, max_requests=1, success_threshold=1), clock=clock)
+    with pytest.raises(CircuitOpenError):
+        breaker.call(int)
+    clock.advance(10)
+    assert breaker.call(int) == 0
+    assert breaker.state is State.CLOSED
+
+
+def test_half_open_breaker_of_the_kit_has_all_its_permits() -> None:
+    breaker = breaker_in(State.HALF_OPEN, BreakerConfig(max_requests=2, success_threshold=2))
+    with breaker, breaker, pytest.raises(CircuitOpenError):
+        breaker.call(int)
+    assert breaker.state is State.CLOSED
+
+
+def fail(path: Path, times: int) -> int:
+    """Fail in a worker; return its process id."""
+    breaker = CircuitBreaker("d", BreakerConfig(failure_threshold=3), ledger=Ledger.in_file(path))
+    for _ in range(times):
+        with pytest.raises(ZeroDivisionError):
+            breaker.call(divmod, 1, 0)
+    return os.getpid()
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_workers_of_the_kit_are_processes_that_share_a_ledger(tmp_path: Path, method: str) -> None:
+    with workers(2, method) as processes:
+        pids = [worker.call(fail, tmp_path / "l", 1) for worker in processes]
+        assert len({*pids, os.getpid()}) == 3
+        processes[0].kill()
+        processes[1].stop()
+        processes[1].resume()
+        processes[1].call(fail, tmp_path / "l", 1)
+        with pytest.raises(CircuitOpenError):
+            processes[1].call(fail, tmp_path / "l", 1)
