@@ -89,7 +89,7 @@ def test_python_examples_work_as_they_stand(reader: Platform) -> None:
     assert custom.startswith("done CLOSED closed: ")
     assert "vendor: CLOSED -> FORCED_OPEN, the vendor migrates (by alice)" in steering
     assert "metrics only: new thresholds on trial (by " in steering
-    assert kit == "a probe"
+    assert kit == "a probe\n"
     assert 140 < float(client) < 160
     assert "'symbol': 'AAPL'" in adapter
 
