@@ -2,6 +2,7 @@
 
 import logging
 import os
+import stat
 import threading
 import weakref
 from collections import Counter
@@ -65,6 +66,8 @@ class Ledger:
         path = Path(place) if scheme == "file" else Path(directory or shared_directory()) / f"{place}.ledger"
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if scheme == "shm":
+                _require_own(path.parent)
             return cls.in_file(path)
         except (LedgerError, OSError) as error:
             log.warning("breakers are not shared between processes: %s", error)
@@ -206,6 +209,14 @@ def shared_directory() -> Path:
     import tempfile
 
     return Path(tempfile.gettempdir()) / f"cb-{user}"
+
+
+def _require_own(directory: Path) -> None:
+    """Refuse a directory in which somebody else could have laid the files, or could replace them."""
+    found = directory.lstat()
+    own = not hasattr(os, "geteuid") or found.st_uid == os.geteuid()
+    if not own or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o022:
+        raise LedgerError(str(directory), "is not a directory that this user alone may write to")
 
 
 _ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()

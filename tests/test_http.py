@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 
@@ -11,6 +12,7 @@ from requests_mock import Mocker
 
 from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, State
 from cb.http import BadAnswer, ClientError, HTTPClient, Refused, ServiceUnavailable
+from cb.testing import FakeClock, breaker_in
 
 from .misbehaving import (
     Act,
@@ -231,3 +233,17 @@ def test_foreign_service_of_the_readme_is_called_by_its_public_address(breaker: 
         assert HTTPClient("http://api.example.com", 5, breaker).get_json("/api/data") == {"value": 1}
 
     assert breaker.state is State.CLOSED
+
+
+def test_probe_of_a_silent_service_ends_sooner_than_other_calls(server: Server) -> None:
+    clock = FakeClock()
+    config = BreakerConfig(max_requests=1, success_threshold=1, probe_timeout=0.2)
+    client = HTTPClient(server.url, 30, breaker_in(State.OPEN, config, clock=clock))
+    clock.advance(config.timeout)
+    server.act = stay_silent
+    begin = time.monotonic()
+
+    with pytest.raises(ServiceUnavailable, match="ReadTimeout"):
+        client.get_json("/price")
+
+    assert time.monotonic() - begin < 5

@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -34,11 +35,23 @@ LONGEST = 0.1  # seconds that a stopped sibling may cost a call
 
 
 def work(path: str, report: str, seed: int) -> None:
-    """Call until killed; acknowledge each outcome in a file of one's own, before the next call."""
+    """Call until killed, or told to end; now and then fork a child that calls a few times, and ends."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries the children
     choose = random.Random(seed)
     breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(path))
+    children = 0
+    while True:
+        call_on(breaker, report, choose, 200)
+        children += 1
+        if os.fork() == 0:
+            call_on(breaker, f"{report}-{children}", choose, 20)
+            os._exit(0)
+
+
+def call_on(breaker: CircuitBreaker, report: str, choose: random.Random, times: int) -> None:
+    """Call, and acknowledge each outcome in a file of one's own before the next call."""
     with Path(report).open("a", buffering=1) as acknowledged:
-        while True:
+        for _ in range(times):
             # The dependency is sick half of the time, for all workers alike.
             error = OSError() if int(time.time()) % 4 < 2 and choose.random() < 0.8 else None
             begin = time.monotonic() - waited()
@@ -78,6 +91,7 @@ class Turmoil:
     stops: int = 0
     problems: list[str] = field(default_factory=list)
     opened: int = 0
+    started: int = 0
 
     def run(self) -> dict[str, object]:
         """Let it happen. Return what was counted; `problems` is empty if all held."""
@@ -100,14 +114,16 @@ class Turmoil:
         return self.settle(breaker)
 
     def start(self) -> None:
-        report = self.directory / f"report-{len(list(self.directory.glob('report-*')))}"
+        self.started += 1
+        report = self.directory / f"report-{self.started - 1}"
         command = [sys.executable, "-m", "tests.turmoil", "worker", str(self.directory / "l"), str(report)]
-        self.workers.append(subprocess.Popen([*command, str(random.randrange(10**9))]))
+        seed = str(self.seed * 1000 + self.started)
+        self.workers.append(subprocess.Popen([*command, seed], stderr=subprocess.DEVNULL))  # SIGINT has a traceback
 
     def disturb(self, choose: random.Random) -> None:
         worker = choose.choice(self.workers[WITNESSES:])
         if choose.random() < 0.5:
-            worker.kill()
+            worker.send_signal(choose.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGINT)))
             worker.wait()
             self.workers.remove(worker)
             self.kills += 1
@@ -163,6 +179,7 @@ class Turmoil:
             "counted": counted,
             "difference": lost,
             "kills": self.kills,
+            "forks": len(list(self.directory.glob("report-*-*"))),
             "stops": self.stops,
             "changes of state seen": self.opened,
             "rounds": len(rounds),

@@ -22,7 +22,8 @@ _PATH = re.compile(r"(/(?!\.\.?(/|\Z))[A-Za-z0-9._~-]+)+", re.ASCII)
 class HTTPClient:
     """Speaks JSON with one service. `headers` is asked at each call, for what the caller's request passes on.
 
-    `timeout` is in seconds, for connecting and for each read, or a pair of both.
+    `timeout` is in seconds, for connecting and for each read, or a pair of both; a probe of the breaker has at most
+    its `probe_timeout`.
     """
 
     def __init__(
@@ -54,12 +55,16 @@ class HTTPClient:
         headers = {"Accept": "application/json", **self._headers()}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        status, answer = self._breaker.call(self._exchange, method, path, body, headers)
+        with self._breaker as admitted:
+            timeout = _at_most(self._timeout, self._breaker.config.probe_timeout) if admitted.probe else self._timeout
+            status, answer = self._exchange(method, path, body, headers, timeout)
         if status >= 400:
             raise Refused(status, answer)
         return answer
 
-    def _exchange(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, Json]:
+    def _exchange(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str], timeout: Timeout
+    ) -> tuple[int, Json]:
         """Return status and answer, its body read: a body that never ends is the dependency's failure, too."""
         try:
             with self._session.request(
@@ -67,7 +72,7 @@ class HTTPClient:
                 self._base_url + path,
                 data=body,
                 headers=headers,
-                timeout=self._timeout,
+                timeout=timeout,
                 allow_redirects=False,
                 stream=True,
             ) as response:
@@ -83,6 +88,12 @@ class HTTPClient:
             if 400 <= status < 500:
                 return status, {}
             raise
+
+
+def _at_most(timeout: Timeout, limit: float | None) -> Timeout:
+    if limit is None:
+        return timeout
+    return (min(timeout[0], limit), min(timeout[1], limit)) if isinstance(timeout, tuple) else min(timeout, limit)
 
 
 def _session() -> requests.Session:

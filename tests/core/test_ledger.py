@@ -190,6 +190,12 @@ def test_url_names_the_kind_of_ledger(tmp_path: Path) -> None:
     assert (tmp_path / "name.ledger").exists()
 
 
+def test_shared_directory_that_others_may_write_to_is_not_used(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    ledger = Ledger.open("shm://name", tmp_path)
+    assert "this user alone may write" in (ledger.degraded or "")
+
+
 @pytest.mark.parametrize("url", ["", "redis", "shm://", "shm://a/b", "memory://x", "http://localhost"])
 def test_url_that_names_no_ledger_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="url must be memory://"):
