@@ -102,25 +102,19 @@ class Circuit:
         return measures and bool(self._trips(reading)) != bool(self._head[at.SHADOW])
 
     def admit(self, now: int) -> tuple[bool, list[Event]]:
-        """Return whether a call may run, and what changed on the way there. Counts a probe's permit."""
+        """Return whether a call may run, and what changed on the way there. A probe's tally then takes the permit."""
         head, events = self._head, self.evaluate(now)
         if state_of(head[at.WORD]) is State.OPEN and now >= head[at.UNTIL]:
             events.append(self._enter(State.HALF_OPEN, now, "time to try again"))
         state = state_of(head[at.WORD])
         if state is State.HALF_OPEN:
-            returned = read(self._row, self.config, now).probes.returned
-            if head[at.PROBES] - returned >= self.config.max_requests:
-                return False, events
-            head[at.PROBES] += 1
-            return True, events
+            taken = read(self._row, self.config, now).probes.taken
+            return taken < self.config.max_requests, events
         return state not in (State.OPEN, State.FORCED_OPEN), events
 
     def command(self, state: State, now: int, reason: str, seconds: float | None) -> StateChange:
         """Enter a state because an operator says so; a held state ends after `seconds`, None holds it."""
-        change = self._enter(state, now, reason)
-        if state in HELD:
-            self._head[at.UNTIL] = now + nanoseconds(seconds) if seconds else 0
-        return change
+        return self._enter(state, now, reason, until=now + nanoseconds(seconds) if seconds else 0)
 
     def _trips(self, reading: Reading) -> str | None:
         config, window = self.config, reading.window
@@ -134,10 +128,9 @@ class Circuit:
             return f"{window.slow} of {window.requests} calls were slow"
         return None
 
-    def _enter(self, state: State, now: int, reason: str) -> StateChange:
+    def _enter(self, state: State, now: int, reason: str, until: int = 0) -> StateChange:
         head, config, word = self._head, self.config, self._head[at.WORD]
         change = StateChange(self.name, state_of(word), state, generation_of(word) + 1, reason)
-        until = 0
         if state is State.OPEN:
             if change.before is State.HALF_OPEN:
                 head[at.ROUNDS] += 1
@@ -147,7 +140,6 @@ class Circuit:
             asked = min(head[at.RETRY_AT], now + nanoseconds(config.timeout_max))
             until = max(now + nanoseconds(seconds), asked)
         elif state is State.HALF_OPEN:
-            head[at.PROBES] = 0
             until = now + nanoseconds(config.half_open_max_duration)
         else:
             head[at.ORIGIN] = max(head[at.ORIGIN], now) + 1  # after the begin of every slice there has been

@@ -14,9 +14,8 @@ def explain(row: Row, state: State, config: BreakerConfig, reading: Reading, wai
         return f"open: {reason}; " + (f"next probe in {wait:.0f} s" if wait else "the next call is a probe")
     if state is State.HALF_OPEN:
         probes = reading.probes
-        given = row.head[at.PROBES] - probes.returned
         return (
-            f"half-open: {given} of {config.max_requests} probes sent, {probes.successes} succeeded and "
+            f"half-open: {probes.taken} of {config.max_requests} probes sent, {probes.successes} succeeded and "
             f"{probes.failures} failed, closes after {config.success_threshold}"
         )
     if state is State.FORCED_OPEN:

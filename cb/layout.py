@@ -34,8 +34,7 @@ SINCE = 1  # when this state was entered
 UNTIL = 2  # OPEN: when a probe is due; HALF_OPEN: when the round ends; held by an operator: when that expires
 ORIGIN = 3  # where the window began: slices from before it do not count
 SLICE = 4  # length of a slice
-PROBES = 5  # permits given in this round
-ROUNDS = 6  # rounds that failed since the circuit was last closed
+ROUNDS = 5  # rounds that failed since the circuit was last closed
 CALM = 7  # WORD, if no outcome in the window asks a quick success to look closer; else 0 (any call)
 CALM_UNTIL = 8  # until then no quick success can open the circuit, CALM or not (any call)
 STREAK = 9  # number of the running streak of failures: a success after a failure begins a new one (any call)
@@ -58,11 +57,12 @@ STARTED = 0  # when the running call began, 0 between calls
 ADMITTED = 1  # WORD as the call found it that used this tally last
 FAILURES, SLOW, NEUTRAL, LATE, REJECTED, ELAPSED = 2, 3, 4, 5, 6, 7  # totals; ELAPSED in nanoseconds
 STREAK_OF, STREAK_FAILURES = 8, 9  # failures of this tally in the streak with that number
-ROUND, ROUND_SUCCESSES, ROUND_FAILURES, ROUND_RETURNED = 10, 11, 12, 13  # probes of that generation
-HISTOGRAM = 14  # calls by duration; their sum is the number of calls that ended with a success or a failure
+# Probes of the round with that generation: permits taken, and how each ended. One is out while TAKEN exceeds their sum.
+ROUND, ROUND_TAKEN, ROUND_SUCCESSES, ROUND_FAILURES, ROUND_RETURNED = 10, 11, 12, 13, 14
+HISTOGRAM = 15  # calls by duration; their sum is the number of calls that ended with a success or a failure
 BOUNDS = tuple(
     round(seconds * 1e9)
-    for seconds in (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 10, 30, 60)
+    for seconds in (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 10, 30, 60)
 )
 SLICES, SLICE_CELLS = 10, 4  # slices in a window
 WINDOW = 32  # of each slice: when it began, and how many calls, failures and slow calls there had been until then

@@ -66,14 +66,15 @@ class Passage(Steering):
 
     def _due(self, word: int, now: int) -> bool:
         """Return whether a circuit that refuses calls may have to change its mind."""
-        until = self._head[at.UNTIL]
-        return state_of(word) is State.HALF_OPEN or 0 < until <= now
+        state, until = state_of(word), self._head[at.UNTIL]
+        # An OPEN without an end is one whose successor was killed in the middle of a change.
+        return state is State.HALF_OPEN or (until <= now and (until > 0 or state is State.OPEN))
 
     def _reject(self, tally: Tally, state: State, now: int) -> NoReturn:
         tally.count(at.REJECTED)
         self._idle.append(tally)
         until = self._head[at.UNTIL]
-        wait = (until - now if until > now else 0) / 1e9 if until else None
+        wait = None if state is State.FORCED_OPEN and not until else max(until - now, 0) / 1e9
         if self.listeners:
             self._tell([Rejected(self.name, state, wait)])
         raise CircuitOpenError(self.name, wait)

@@ -8,7 +8,7 @@ from . import layout as at
 from .errors import LedgerFullError
 from .events import StateChange
 from .layout import State, generation_of, state_of
-from .tally import Outcome, Overflow, Tally, nowhere
+from .tally import Outcome, Overflow, Spill, Tally, nowhere
 
 log = logging.getLogger(__name__)
 
@@ -38,18 +38,18 @@ class Row:
         self._space = space
         self._taken: list[Tally] = []
         self._lock = threading.Lock()
-        self._shared: Tally | None = None
+        self._spill: Spill | None = None
 
     def grow(self, now: int) -> Tally:
         """Return one more tally."""
         with self._lock:
             # The first is kept back for the calls that find no other.
-            if self._shared is None:
-                self._shared = self._lane(0, now)
-            if self._shared and (tally := self._lane(1 + len(self._taken), now)):
+            if self._spill is None:
+                self._spill = Spill(self._lane(0, now) or Tally(nowhere(at.TALLY_CELLS), self.head))
+            if tally := self._lane(1 + len(self._taken), now):
                 self._taken.append(tally)
                 return tally
-            return Overflow(self._shared or Tally(nowhere(at.TALLY_CELLS), self.head), self._lock)
+            return Overflow(self._spill)
 
     def _lane(self, number: int, now: int) -> Tally | None:
         block_number, lane = divmod(number, at.TALLIES)
@@ -93,7 +93,9 @@ class Row:
         for tally in self._taken:
             tally.cells = nowhere(at.TALLY_CELLS)
         self._taken.clear()
-        self._shared = None
+        if self._spill:
+            self._spill.renew(nowhere(at.TALLY_CELLS))
+            self._spill = None
         self.idle.clear()
 
 
@@ -114,19 +116,23 @@ def inherit(cells: memoryview, block: int, now: int) -> int:
     for lane in range(at.TALLIES):
         tally = tally_of(cells, block, lane)
         tally.started, tally.word = tally.cells[at.STARTED], tally.cells[at.ADMITTED]
-        if not tally.started:
-            continue
-        lost += 1
-        state = state_of(tally.word)
-        if generation_of(tally.word) != generation_of(head[at.WORD]):
-            tally.count(at.LATE)
-        elif state is State.DISABLED:
-            tally.count(at.NEUTRAL)
-        else:
-            tally.record(now, Outcome.FAILURE, slow=False)
-            if state is State.HALF_OPEN:
-                tally.probed(at.ROUND_FAILURES)
-            head[at.BROKEN] = 1
-            head[at.CALM] = 0
+        probe, permits = state_of(tally.word) is State.HALF_OPEN, tally.permits_out()
+        tally.cells[at.ROUND_FAILURES] += permits
+        # A probe that has voted has been counted, and one without a permit never ran: its process died in between.
+        if tally.started and (permits or not probe):
+            _bury_call(tally, now)
+            lost += 1
         tally.cells[at.STARTED] = 0
     return lost
+
+
+def _bury_call(tally: Tally, now: int) -> None:
+    head = tally.head
+    if generation_of(tally.word) != generation_of(head[at.WORD]):
+        tally.count(at.LATE)
+    elif state_of(tally.word) is State.DISABLED:
+        tally.count(at.NEUTRAL)
+    else:
+        tally.record(now, Outcome.FAILURE, slow=False)
+        head[at.BROKEN] = 1
+        head[at.CALM] = 0

@@ -41,10 +41,27 @@ class Tally:
         return state_of(self.word) is State.HALF_OPEN
 
     def admit(self, word: int, now: int) -> None:
-        """Note that a call has been admitted and runs."""
+        """Note that a call has been admitted and runs; in HALF_OPEN, under the ledger lock, with a permit."""
         self.word, self.slice_end, self.started = word, 0, now
-        self.cells[at.ADMITTED] = word
-        self.cells[at.STARTED] = now
+        cells, generation, state = self.cells, generation_of(word), state_of(word)
+        if state is not State.HALF_OPEN and generation_of(cells[at.ADMITTED]) != generation:
+            # A call of an earlier stay may have ended just when that stay did, and counted itself in this one.
+            cells[at.STREAK_OF] = 0
+            for begin in range(at.WINDOW, at.TALLY_CELLS, at.SLICE_CELLS):
+                cells[begin] = 0
+        cells[at.STARTED] = now
+        cells[at.ADMITTED] = word
+        if state is State.HALF_OPEN:
+            self.take(generation)
+
+    def take(self, generation: int) -> None:
+        """Take a permit of a round. Caller holds the ledger lock."""
+        cells = self.cells
+        if cells[at.ROUND] != generation:
+            for old in range(at.ROUND_TAKEN, at.ROUND_RETURNED + 1):
+                cells[old] = 0
+            cells[at.ROUND] = generation
+        cells[at.ROUND_TAKEN] += 1
 
     def count(self, total: int) -> None:
         """Add one to a total: NEUTRAL, LATE or REJECTED."""
@@ -65,12 +82,13 @@ class Tally:
 
     def probed(self, total: int) -> None:
         """Count the end of a probe: ROUND_SUCCESSES, ROUND_FAILURES or ROUND_RETURNED of its generation."""
-        cells, generation = self.cells, generation_of(self.word)
-        if cells[at.ROUND] != generation:
-            for old in (at.ROUND_SUCCESSES, at.ROUND_FAILURES, at.ROUND_RETURNED):
-                cells[old] = 0
-            cells[at.ROUND] = generation
-        cells[total] += 1
+        if self.cells[at.ROUND] == generation_of(self.word):
+            self.cells[total] += 1
+
+    def permits_out(self) -> int:
+        """Return how many permits of its latest round this tally holds."""
+        taken, *ended = self.cells[at.ROUND_TAKEN : at.ROUND_RETURNED + 1].tolist()
+        return int(taken - sum(ended))
 
     def _turn(self, now: int) -> None:
         """Go to the slice of the window that `now` lies in."""
@@ -95,33 +113,52 @@ class Tally:
         self.cells[at.STREAK_FAILURES] += 1
 
 
+class Spill:
+    """The tally that all calls of a process share which find no other, and its lock."""
+
+    __slots__ = ("lock", "tally")
+
+    def __init__(self, tally: Tally) -> None:
+        self.tally = tally
+        self.renew(tally.cells)
+
+    def renew(self, cells: memoryview) -> None:
+        """Go on in other cells, with a lock that nobody holds."""
+        self.lock = threading.Lock()
+        self.tally.cells = cells
+
+
 class Overflow(Tally):
     """What a call gets when the host has more calls in flight than tallies.
 
-    Its outcome is counted like any other, in a tally that all such calls of the process share under a lock; only that
-    it runs is not seen.
+    Its outcome is counted like any other, in the spill; only that it runs is not seen.
     """
 
-    __slots__ = ("_lock", "_shared")
+    __slots__ = ("_spill",)
 
-    def __init__(self, shared: Tally, lock: threading.Lock) -> None:
-        super().__init__(nowhere(at.TALLY_CELLS), shared.head)
-        self._shared = shared
-        self._lock = lock
+    def __init__(self, spill: Spill) -> None:
+        super().__init__(nowhere(at.TALLY_CELLS), spill.tally.head)
+        self._spill = spill
+
+    def admit(self, word: int, now: int) -> None:
+        self.word, self.slice_end, self.started = word, 0, now
+        with self._spill.lock:
+            self._spill.tally.admit(word, now)
+            self._spill.tally.cells[at.STARTED] = 0
 
     def count(self, total: int) -> None:
-        with self._lock:
-            self._shared.count(total)
+        with self._spill.lock:
+            self._spill.tally.count(total)
 
     def record(self, now: int, outcome: Outcome, slow: bool) -> None:
-        with self._lock:
-            self._shared.started = self.started
-            self._shared.record(now, outcome, slow)
+        with self._spill.lock:
+            self._spill.tally.started = self.started
+            self._spill.tally.record(now, outcome, slow)
 
     def probed(self, total: int) -> None:
-        with self._lock:
-            self._shared.word = self.word
-            self._shared.probed(total)
+        with self._spill.lock:
+            self._spill.tally.word = self.word
+            self._spill.tally.probed(total)
 
 
 def nowhere(cells: int) -> memoryview:

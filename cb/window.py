@@ -34,10 +34,10 @@ class Counts:
 class Probes:
     """Calls of a half-open round."""
 
+    #: permits that were given and not given back
+    taken: int = 0
     successes: int = 0
     failures: int = 0
-    #: permits that were given back
-    returned: int = 0
     #: those of the failures whose permit was taken back while they run
     overdue: int = 0
 
@@ -70,38 +70,46 @@ def read(row: Row, config: BreakerConfig, now: int) -> Reading:
                 continue
             cells = page[lane : lane + at.TALLY_CELLS]
             reading.totals = [one + other for one, other in zip(reading.totals, cells, strict=False)]
-            if cells[at.STREAK_OF] == streak:
-                reading.streak += cells[at.STREAK_FAILURES]
+            present = generation_of(cells[at.ADMITTED]) == generation
             if cells[at.ROUND] == generation:
-                probes.successes += cells[at.ROUND_SUCCESSES]
-                probes.failures += cells[at.ROUND_FAILURES]
-                probes.returned += cells[at.ROUND_RETURNED]
-            if slices := [(cells[begin], begin) for begin in _SLICES if cells[begin] >= oldest]:
+                _count_probes(probes, cells, now, config)
+            # What a call counts that was admitted in an earlier stay must not decide this one.
+            votes = present or state not in (State.CLOSED, State.METRICS_ONLY)
+            if votes and cells[at.STREAK_OF] == streak:
+                reading.streak += cells[at.STREAK_FAILURES]
+            if votes and (slices := [(cells[begin], begin) for begin in _SLICES if cells[begin] >= oldest]):
                 _, first = min(slices)
                 window.requests += sum(cells[at.HISTOGRAM : at.WINDOW]) - cells[first + 1]
                 window.failures += cells[at.FAILURES] - cells[first + 2]
                 window.slow += cells[at.SLOW] - cells[first + 3]
             if cells[at.STARTED]:
                 reading.in_flight += 1
-                if generation_of(cells[at.ADMITTED]) == generation:
-                    _count_running(reading, state, now - cells[at.STARTED], config, since_streak=now - streak)
+                if present and state in (State.CLOSED, State.METRICS_ONLY):
+                    _count_running(reading, now - cells[at.STARTED], config, since_streak=now - streak)
     reading.streak += reading.hung
     return reading
 
 
-def _count_running(reading: Reading, state: State, age: int, config: BreakerConfig, since_streak: int) -> None:
-    """Count a call of the present stay that has run for `age`, if it has run for too long."""
-    if state is State.HALF_OPEN and age >= nanoseconds(config.permit_timeout):
-        reading.probes.failures += 1
-        reading.probes.overdue += 1
-    elif state in (State.CLOSED, State.METRICS_ONLY):
-        timeout = nanoseconds(config.call_timeout) if config.call_timeout else age + 1
-        slow, failed = age >= nanoseconds(config.slow_call_duration), age >= timeout
-        reading.window.requests += slow or failed
-        reading.window.failures += failed
-        reading.window.slow += slow
-        # The number of a streak is the time of the success that began it: that may have come after this call failed.
-        reading.hung += failed and age - timeout < since_streak
+def _count_probes(probes: Probes, cells: list[int], now: int, config: BreakerConfig) -> None:
+    successes, failures, returned = cells[at.ROUND_SUCCESSES : at.ROUND_RETURNED + 1]
+    probes.taken += cells[at.ROUND_TAKEN] - returned
+    probes.successes += successes
+    probes.failures += failures
+    out = cells[at.ROUND_TAKEN] - successes - failures - returned
+    if out > 0 and now - cells[at.STARTED] >= nanoseconds(config.permit_timeout):
+        probes.failures += out
+        probes.overdue += out
+
+
+def _count_running(reading: Reading, age: int, config: BreakerConfig, since_streak: int) -> None:
+    """Count a call of a CLOSED circuit that has run for `age`, if that is too long."""
+    timeout = nanoseconds(config.call_timeout) if config.call_timeout else age + 1
+    slow, failed = age >= nanoseconds(config.slow_call_duration), age >= timeout
+    reading.window.requests += slow or failed
+    reading.window.failures += failed
+    reading.window.slow += slow
+    # The number of a streak is the time of the success that began it: that may have come after this call failed.
+    reading.hung += failed and age - timeout < since_streak
 
 
 def slice_end(row: Row, now: int) -> int:

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,16 @@ def test_breaker_forked_inside_a_call_counts_it_once_in_the_parent(tmp_path: Pat
     fork_in_a_call()
     snapshot = breaker.snapshot()
     assert (snapshot.totals.successes, snapshot.in_flight) == (2, 0)
+
+
+def test_child_that_ends_its_parents_calls_counts_none_of_them(tmp_path: Path) -> None:
+    breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(tmp_path / "l"))
+    with ExitStack() as calls:
+        for _ in range(500):  # more than a host has tallies
+            calls.enter_context(breaker)
+        assert _in_child(calls.close) == 0
+        assert breaker.snapshot().totals.requests == 0
+    assert breaker.snapshot().totals.requests == 500
 
 
 def test_breaker_forked_while_its_lock_is_held_does_not_hang_in_the_child(tmp_path: Path) -> None:

@@ -162,6 +162,15 @@ def _overwrite(path: Path, cell: int, value: int) -> None:
         file.write(value.to_bytes(8, sys.byteorder))
 
 
+def test_circuit_whose_reset_was_killed_half_way_is_tried_again(tmp_path: Path, clock: FakeClock) -> None:
+    config = BreakerConfig(failure_threshold=1, max_requests=1, success_threshold=1)
+    breaker = CircuitBreaker("d", config, ledger=Ledger.in_file(tmp_path / "l"), clock=clock)
+    _fail(breaker)
+    _overwrite(tmp_path / "l", at.HEADER + at.UNTIL, 0)  # as a reset leaves it that has not come to the state itself
+    assert breaker.call(int) == 0
+    assert breaker.state is State.CLOSED
+
+
 def test_ledger_of_another_version_is_refused(tmp_path: Path) -> None:
     Ledger.in_file(tmp_path / "l")
     _overwrite(tmp_path / "l", at.H_VERSION, 99)
