@@ -5,7 +5,7 @@ LOCK := uv pip compile setup.cfg --quiet --upgrade --universal --python-version 
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 .DEFAULT_GOAL := help
 
-.PHONY: help build dev run-all run-market-data run-portfolio run-gateway stop-all demo test lint prove check bench clean lock
+.PHONY: help build dev run-all run-market-data run-portfolio run-gateway stop-all demo test lint prove mutate check bench clean lock
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z -]*\):[a-z ]*## /make \1: /p' Makefile
@@ -39,6 +39,10 @@ prove: dev ## the long proofs: the model in 200,000 steps, and a minute of proce
 	@$(BIN)/python -m pytest -q -s tests/core/test_model.py --hypothesis-profile=prove
 	@$(BIN)/python -m tests.turmoil 60
 
+mutate: dev ## change the state machine in hundreds of small ways, and list those that no test notices
+	@[ -x .mutmut/bin/mutmut ] || { python3 -m venv .mutmut && .mutmut/bin/pip install -q --require-hashes -r requirements-dev.lock && .mutmut/bin/pip install -q mutmut==3.8.1; }
+	@.mutmut/bin/mutmut run --max-children 1 && .mutmut/bin/mutmut results
+
 check: lint test ## all that CI runs
 
 bench: dev ## measure the cost of a call against other libraries
@@ -46,7 +50,7 @@ bench: dev ## measure the cost of a call against other libraries
 
 clean: ## remove all that was made, after stopping it
 	@if [ -x $(BIN)/python ] && [ -d run ]; then $(BIN)/python -m scripts stop; fi
-	@rm -rf $(CB_VENV) run build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache && find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@rm -rf $(CB_VENV) .mutmut mutants run build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache && find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 lock: ## choose new versions of all dependencies (needs uv)
 	@$(LOCK) --extra dev -o requirements-dev.lock

@@ -79,11 +79,12 @@ class CircuitBreaker(Passage):
 
     def _guard(self, fn: Callable[P, R]) -> Callable[P, R]:
         # A function made anew and not a method: what every call needs lies in its closure.
-        name, head, idle, clock = self.name, self._head, self._idle, self._clock
+        name, head, clock = self.name, self._head, self._clock
+        take, give_back = self._idle.pop, self._idle.append
 
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             try:
-                tally = idle.pop()
+                tally = take()
             except IndexError:
                 tally = self._grow()
             word = head[WORD]
@@ -91,7 +92,7 @@ class CircuitBreaker(Passage):
                 if word & 7 == _OPEN and (wait := head[UNTIL] - clock()) > 0 and not self.listeners:
                     # What `_reject` does, where nobody wants to hear of it.
                     tally.count(REJECTED)
-                    idle.append(tally)
+                    give_back(tally)
                     raise CircuitOpenError(name, wait / 1e9)
                 self._admit(tally)
             cells = tally.cells
@@ -102,13 +103,12 @@ class CircuitBreaker(Passage):
                 self._fail(tally, error)
                 raise
             now = clock()
-            elapsed = now - started
-            if 0 <= elapsed < self._quick and now < tally.slice_end and head[CALM] == tally.word:
+            if 0 <= (elapsed := now - started) < self._quick and now < tally.slice_end and head[CALM] == tally.word:
                 # What `_settle` does, for a quick success with no failure about.
                 cells[HISTOGRAM + bisect_right(BOUNDS, elapsed)] += 1
                 cells[ELAPSED] += elapsed
                 cells[STARTED] = 0
-                idle.append(tally)
+                give_back(tally)
             else:
                 self._succeed(tally, result, now)
             return result

@@ -9,6 +9,7 @@
 It performs no I/O, owns no clock and keeps nothing: all it knows lies in the row. Only `_enter` changes the state.
 """
 
+import math
 import random
 from collections.abc import Callable
 
@@ -134,8 +135,7 @@ class Circuit:
         if state is State.OPEN:
             if change.before is State.HALF_OPEN:
                 head[at.ROUNDS] += 1
-            # The exponent is bounded because a float is: timeout_max is reached long before.
-            seconds = min(config.timeout * config.timeout_multiplier ** min(head[at.ROUNDS], 64), config.timeout_max)
+            seconds = _open_time(config, head[at.ROUNDS])
             seconds *= 1 + random.random() * config.timeout_jitter  # noqa: S311 - spreads hosts, keeps no secret
             asked = min(head[at.RETRY_AT], now + nanoseconds(config.timeout_max))
             until = max(now + nanoseconds(seconds), asked)
@@ -154,3 +154,11 @@ class Circuit:
         version = word & 0xFFF8
         head[at.WORD] = change.generation << 16 | version | CODES[state]
         return change
+
+
+def _open_time(config: BreakerConfig, failed_rounds: int) -> float:
+    # Compared as logarithms, because the power itself may be larger than any float.
+    growth = failed_rounds * math.log(config.timeout_multiplier)
+    if growth >= math.log(config.timeout_max / config.timeout):
+        return config.timeout_max
+    return config.timeout * config.timeout_multiplier**failed_rounds

@@ -81,6 +81,6 @@ def make(ledger: Ledger, clock: FakeClock, changes: Changes, events: list[Event]
 
 
 # `make prove` takes the long one: at least 200,000 steps.
-settings.register_profile("short", max_examples=60, stateful_step_count=40, deadline=None)
+settings.register_profile("short", max_examples=100, stateful_step_count=50, deadline=None)
 settings.register_profile("prove", max_examples=2500, stateful_step_count=100, deadline=None)
 settings.load_profile("short")
