@@ -13,7 +13,7 @@ from .classify import Classifier, Kinds
 from .config import BreakerConfig
 from .errors import CircuitOpenError
 from .events import LedgerDegraded, Listener
-from .layout import BOUNDS, CALM, CODES, ELAPSED, HISTOGRAM, REJECTED, STARTED, UNTIL, WORD, State
+from .layout import BOUNDS, CALM, CODES, ELAPSED, REJECTED, STARTED, SUCCESSES, UNTIL, WORD, State
 from .ledger import Ledger
 from .passage import Passage
 from .snapshot import Snapshot, take
@@ -56,7 +56,7 @@ class CircuitBreaker(Passage):
         if self.ledger.degraded:
             self._tell([LedgerDegraded(name, self.ledger.degraded)])
         if clock is time.monotonic_ns:  # who brings a clock of his own calls `tend` himself
-            WATCH.tended.add(self)
+            WATCH.add(self)
 
     def snapshot(self) -> Snapshot:
         """Return all there is to know, summed over all processes."""
@@ -92,7 +92,7 @@ class CircuitBreaker(Passage):
                 if word & 7 == _OPEN and (wait := head[UNTIL] - clock()) > 0 and not self.listeners:
                     # What `_reject` does, where nobody wants to hear of it.
                     tally.count(REJECTED)
-                    give_back(tally)
+                    self._row.free(tally)
                     raise CircuitOpenError(name, wait / 1e9)
                 self._admit(tally)
             cells = tally.cells
@@ -105,7 +105,7 @@ class CircuitBreaker(Passage):
             now = clock()
             if 0 <= (elapsed := now - started) < self._quick and now < tally.slice_end and head[CALM] == tally.word:
                 # What `_settle` does, for a quick success with no failure about.
-                cells[HISTOGRAM + bisect_right(BOUNDS, elapsed)] += 1
+                cells[SUCCESSES + bisect_right(BOUNDS, elapsed)] += 1
                 cells[ELAPSED] += elapsed
                 cells[STARTED] = 0
                 give_back(tally)
@@ -116,7 +116,10 @@ class CircuitBreaker(Passage):
         return guarded
 
     def __enter__(self) -> Tally:
-        """Admit the block. The tally's `probe` says whether it tries a circuit that was open."""
+        """Admit the block, which must end in the thread and the order in which it began.
+
+        The tally's `probe` says whether it tries a circuit that was open.
+        """
         try:
             tally = self._idle.pop()
         except IndexError:

@@ -46,6 +46,8 @@ class Circuit:
         if reading.window.requests >= self.config.minimum_requests:
             # Until the oldest slice leaves the window, a quick success can only lower both rates.
             head[at.CALM_UNTIL] = slice_end(self._row, now)
+        else:
+            head[at.CALM_UNTIL] = 0
         return reading
 
     def matters(self, outcome: Outcome, slow: bool, now: int) -> bool:

@@ -14,7 +14,7 @@ _DAY = 86_400.0  # no duration here is useful beyond a day, and every one of the
 
 def parse_duration(value: object, field: str) -> float:
     """Return seconds, from a number of seconds or text such as `30s`, `500ms`, `2m`, `1h`. Raises ConfigError."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e100:
         return float(value)
     if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
         return float(match[1]) * _UNITS[match[2]]

@@ -32,7 +32,8 @@ def _closed(config: BreakerConfig, reading: Reading) -> str:
     window, limits = reading.window, []
     rates = config.failure_rate_threshold or config.slow_call_rate_threshold
     if rates and window.requests < config.minimum_requests:
-        return f"{window.requests} of {config.minimum_requests} calls needed in {config.interval:g} s"
+        streak = f", or {config.failure_threshold} failures in a row" if config.failure_threshold else ""
+        return f"{window.requests} of {config.minimum_requests} calls needed in {config.interval:g} s{streak}"
     if config.failure_rate_threshold:
         limits.append(f"{config.failure_rate_threshold:.0%}")
     if config.failure_threshold:

@@ -43,24 +43,27 @@ class FileLock:
         end = time.monotonic() + timeout if timeout >= 0 else None
         if not self._thread_lock.acquire(blocking, timeout):
             return False
+        locked = False
         try:
             if self._fd is None:
                 self._fd = os.open(self._path, _FLAGS, 0o600)
             wait = 0.00005
-            while True:
+            while not locked:
                 try:
                     fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    return True
+                    locked = True
                 except BlockingIOError:
                     # Polled, because a blocking flock has no timeout and its holder may be stopped for good.
                     if not blocking or (end is not None and time.monotonic() >= end):
-                        self._thread_lock.release()
-                        return False
+                        break
                     time.sleep(wait)
                     wait = min(wait * 2, 0.002)
-        except BaseException:
-            self._thread_lock.release()
-            raise
+        except OSError:
+            pass  # no descriptor left, or the file's directory is gone: a lock that cannot be had
+        finally:
+            if not locked:
+                self._thread_lock.release()
+        return locked
 
     def release(self) -> None:
         """Free the lock."""

@@ -2,7 +2,7 @@
 
 A cell is a signed 64-bit integer in the machine's byte order, a page 512 cells. The file is the header, 17 pages, and
 MAX_ROWS rows; a row is one breaker: its head page and 63 blocks of a page. A block belongs to one process, in all rows
-at once, for as long as that process holds the block's lock file. In each row it holds seven tallies; a tally belongs to
+at once, for as long as that process holds the block's lock file. In each row it holds six tallies; a tally belongs to
 one call at a time, so that every cell outside the head has one writer and needs no lock.
 
 Times are CLOCK_MONOTONIC nanoseconds; 0 means never. Cells are written one at a time through a memoryview, whose stores
@@ -50,24 +50,24 @@ CONFIG, CONFIG_CELLS = 256, 128  # the thresholds in force, as JSON
 
 # A block: who failed last in this process, then the tallies.
 FAILED_AT, FAILED_TYPE, FAILED_TYPE_CELLS = 0, 1, 7
-TALLIES, TALLY, TALLY_CELLS = 7, 8, 72
+TALLIES, TALLY, TALLY_CELLS = 6, 8, 84
 
 # A tally.
 STARTED = 0  # when the running call began, 0 between calls
 ADMITTED = 1  # WORD as the call found it that used this tally last
-FAILURES, SLOW, NEUTRAL, LATE, REJECTED, ELAPSED = 2, 3, 4, 5, 6, 7  # totals; ELAPSED in nanoseconds
+SLOW, NEUTRAL, LATE, REJECTED, ELAPSED = 3, 4, 5, 6, 7  # totals; ELAPSED in nanoseconds
 STREAK_OF, STREAK_FAILURES = 8, 9  # failures of this tally in the streak with that number
 # Probes of the round with that generation: permits taken, and how each ended. One is out while TAKEN exceeds their sum.
 ROUND, ROUND_TAKEN, ROUND_SUCCESSES, ROUND_FAILURES, ROUND_RETURNED = 10, 11, 12, 13, 14
-HISTOGRAM = 15  # calls by duration; their sum is the number of calls that ended with a success or a failure
-BOUNDS = tuple(
-    round(seconds * 1e9)
-    for seconds in (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 10, 30, 60)
-)
+# Calls by duration, successes and failures apart: one store counts a call, so that no total ever seems to go back.
+SUCCESSES, FAILURES = 15, 29
+BOUNDS = tuple(round(seconds * 1e9) for seconds in (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30))
 SLICES, SLICE_CELLS = 10, 4  # slices in a window
-WINDOW = 32  # of each slice: when it began, and how many calls, failures and slow calls there had been until then
-assert HISTOGRAM + len(BOUNDS) + 1 == WINDOW
-assert WINDOW + SLICES * SLICE_CELLS == TALLY_CELLS
+WINDOW = 43  # of each slice: when it began, and how many calls, failures and slow calls there had been until then
+BARS = len(BOUNDS) + 1
+assert SUCCESSES + BARS == FAILURES
+assert FAILURES + BARS == WINDOW
+assert WINDOW + SLICES * SLICE_CELLS <= TALLY_CELLS
 assert TALLY + TALLIES * TALLY_CELLS == PAGE
 assert PAGE + EVENTS * EVENT_CELLS <= HEADER
 
@@ -119,7 +119,7 @@ def tallies(cells: memoryview) -> Iterator[int]:
 
 def put_text(cells: memoryview, at: int, size: int, text: str) -> None:
     """Write text into `size` cells, cut to fit."""
-    data = text.encode()[: size * 8].decode(errors="ignore").encode()
+    data = text.encode(errors="replace")[: size * 8].decode(errors="ignore").encode()
     cells[at : at + size] = memoryview(data.ljust(size * 8, b"\0")).cast("q")
 
 

@@ -32,6 +32,7 @@ class Ledger:
     def __init__(self, storage: Memory | MappedFile) -> None:
         self._storage = storage
         self._mutex = threading.RLock()
+        self._making = threading.Lock()
         self._rows: dict[str, Row] = {}
         self._blocks: list[int] = []
         self._lost: Counter[int] = Counter()
@@ -113,11 +114,12 @@ class Ledger:
 
     def row(self, name: str, now: int) -> Row:
         """Return the row of a breaker, made if there is none. Raises LedgerFullError."""
-        if not 0 < len(name.encode()) <= at.NAME_CELLS * 8 or not name.isprintable():
+        if not name.isprintable() or not 0 < len(name.encode()) <= at.NAME_CELLS * 8:
             raise ConfigError("name", f"be 1 to {at.NAME_CELLS * 8} printable bytes", name)
-        with self._mutex:
+        with self._making:
             if name not in self._rows:
-                index = self._find(name, now)
+                names = self.names()
+                index = names.index(name) if name in names else self._find(name, now)
                 self._rows[name] = Row(index, self._storage.row(index), self)
             return self._rows[name]
 
@@ -193,7 +195,7 @@ class Ledger:
 
     def renew(self) -> None:
         """Start over in a forked child, as a process that counts nothing yet."""
-        self._mutex = threading.RLock()
+        self._mutex, self._making = threading.RLock(), threading.Lock()
         self._storage.renew()
         self._blocks, self._looked = [], None
         for row in self._rows.values():

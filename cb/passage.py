@@ -10,7 +10,7 @@ from .events import Event, LateResult, Rejected
 from .layout import ADMITTING, State, generation_of, state_of
 from .ledger import PATIENCE
 from .steering import Steering
-from .tally import Outcome, Tally
+from .tally import DETACHED, Outcome, Tally
 from .watch import WATCH
 
 
@@ -44,7 +44,7 @@ class Passage(Steering):
             if admitted:
                 self._refresh()
                 tally.admit(word, now)
-            elif self._due(word, now) and self.ledger.lock.acquire(timeout=PATIENCE):
+            elif tally.seen and self._due(word, now) and self.ledger.lock.acquire(timeout=PATIENCE):
                 # A lock that cannot be had means no probe: whoever holds it may be stopped for good.
                 try:
                     self._refresh()
@@ -57,7 +57,7 @@ class Passage(Steering):
             self._tell(events)
         except BaseException:  # an interruption, perhaps inside a listener: the call does not take place
             if tally.word == -1:
-                self._idle.append(tally)
+                self._row.free(tally)
             else:
                 self._settle(tally, Outcome.NEUTRAL, now)
             raise
@@ -72,7 +72,7 @@ class Passage(Steering):
 
     def _reject(self, tally: Tally, state: State, now: int) -> NoReturn:
         tally.count(at.REJECTED)
-        self._idle.append(tally)
+        self._row.free(tally)
         until = self._head[at.UNTIL]
         wait = None if state is State.FORCED_OPEN and not until else max(until - now, 0) / 1e9
         if self.listeners:
@@ -94,11 +94,11 @@ class Passage(Steering):
     def _fail(self, tally: Tally, error: BaseException) -> None:
         now, outcome = self._clock(), Outcome.NEUTRAL
         try:
-            outcome = self._classifier.error(error, now - tally.started >= self._slow)
+            if not (isinstance(error, CircuitOpenError) and error.name == self.name):  # else a call within this one
+                outcome = self._classifier.error(error, now - tally.started >= self._slow)
             if outcome is Outcome.FAILURE:
                 self._row.note_failure(now, type(error).__name__)
-                asked = getattr(error, "retry_after", None)
-                if isinstance(asked, int | float) and asked > 0:
+                if asked := _retry_after(error):
                     until = now + nanoseconds(min(asked, self._circuit.config.timeout_max))
                     self._head[at.RETRY_AT] = max(self._head[at.RETRY_AT], until)
         finally:
@@ -107,6 +107,8 @@ class Passage(Steering):
     def _settle(self, tally: Tally, outcome: Outcome, now: int) -> None:
         """Count an outcome, free its tally, and see whether the state must change."""
         head, word, elapsed = self._head, tally.word, now - tally.started
+        if word == DETACHED:
+            return
         state, slow = state_of(word), elapsed >= self._slow
         late = generation_of(head[at.WORD]) != generation_of(word)
         if late:
@@ -125,9 +127,18 @@ class Passage(Steering):
         tally.cells[at.STARTED] = 0
         if state is State.HALF_OPEN:
             tally.word = -1  # the next call must ask for a permit of its own
-        self._idle.append(tally)
+        self._row.free(tally)
         if late:
             if self.listeners:
                 self._tell([LateResult(self.name, outcome.value)])
         elif outcome is not Outcome.NEUTRAL and self._circuit.matters(outcome, slow, now):
             self._evaluate(now)
+
+
+def _retry_after(error: BaseException) -> float | None:
+    """Return the seconds that the dependency asked for, if the exception says so in a way that can be read."""
+    try:
+        asked = getattr(error, "retry_after", None)
+    except Exception:  # noqa: BLE001 - a property that fails must not hide the caller's own exception
+        return None
+    return asked if isinstance(asked, int | float) and asked > 0 else None

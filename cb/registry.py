@@ -1,7 +1,9 @@
 """One breaker per dependency."""
 
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -32,6 +34,7 @@ class Registry:
         self._clock = clock
         self._breakers: dict[str, CircuitBreaker] = {}
         self._lock = threading.Lock()
+        _registries.add(self)
 
     def get(
         self,
@@ -67,3 +70,19 @@ class Registry:
 
     def __iter__(self) -> Iterator[CircuitBreaker]:
         return iter(sorted(self._breakers.values(), key=lambda breaker: breaker.name))
+
+    def renew(self) -> None:
+        """Forget a lock that another thread may have held, in a forked child."""
+        self._lock = threading.Lock()
+
+
+_registries: weakref.WeakSet[Registry] = weakref.WeakSet()
+
+
+def _renew_all() -> None:
+    for registry in list(_registries):
+        registry.renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all)

@@ -8,7 +8,7 @@ from . import layout as at
 from .errors import LedgerFullError
 from .events import StateChange
 from .layout import State, generation_of, state_of
-from .tally import Outcome, Overflow, Spill, Tally, nowhere
+from .tally import DETACHED, Outcome, Overflow, Spill, Tally, nowhere
 
 log = logging.getLogger(__name__)
 
@@ -37,19 +37,24 @@ class Row:
         self._cells = cells
         self._space = space
         self._taken: list[Tally] = []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a log handler may call through the breaker
         self._spill: Spill | None = None
 
     def grow(self, now: int) -> Tally:
         """Return one more tally."""
         with self._lock:
             # The first is kept back for the calls that find no other.
-            if self._spill is None:
-                self._spill = Spill(self._lane(0, now) or Tally(nowhere(at.TALLY_CELLS), self.head))
-            if tally := self._lane(1 + len(self._taken), now):
+            if self._spill is None and (first := self._lane(0, now)):
+                self._spill = Spill(first, seen=True)
+            if self._spill and (tally := self._lane(1 + len(self._taken), now)):
                 self._taken.append(tally)
                 return tally
-            return Overflow(self._spill)
+            return Overflow(self._spill or Spill(Tally(nowhere(at.TALLY_CELLS), self.head), seen=False))
+
+    def free(self, tally: Tally) -> None:
+        """Give a tally back. One that is not in the ledger is dropped: the next call may find a better one."""
+        if tally.word != DETACHED and not isinstance(tally, Overflow):
+            self.idle.append(tally)
 
     def _lane(self, number: int, now: int) -> Tally | None:
         block_number, lane = divmod(number, at.TALLIES)
@@ -89,9 +94,9 @@ class Row:
 
     def renew(self) -> None:
         """Forget the parent's tallies, in a forked child. What still writes to them writes to nowhere."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         for tally in self._taken:
-            tally.cells = nowhere(at.TALLY_CELLS)
+            tally.cells, tally.word = nowhere(at.TALLY_CELLS), DETACHED
         self._taken.clear()
         if self._spill:
             self._spill.renew(nowhere(at.TALLY_CELLS))

@@ -100,8 +100,8 @@ def take(name: str, row: Row, config: BreakerConfig, scope: str, now: int) -> Sn
     state = state_of(word)
     reading = window.read(row, config, now)
     sums = reading.totals
-    bars = tuple(sums[at.HISTOGRAM : at.WINDOW])
-    requests = sum(bars)
+    good, bad = sums[at.SUCCESSES : at.FAILURES], sums[at.FAILURES : at.WINDOW]
+    bars = tuple(one + other for one, other in zip(good, bad, strict=True))
     failed = window.last_failure(row)
     wait = None if state in ADMITTING or not until else max(until - now, 0) / _NS
     return Snapshot(
@@ -114,9 +114,9 @@ def take(name: str, row: Row, config: BreakerConfig, scope: str, now: int) -> Sn
         window=reading.window,
         window_seconds=config.interval,
         totals=Totals(
-            requests=requests,
-            successes=requests - sums[at.FAILURES],
-            failures=sums[at.FAILURES],
+            requests=sum(bars),
+            successes=sum(good),
+            failures=sum(bad),
             slow=sums[at.SLOW],
             rejected=sums[at.REJECTED],
             neutral=sums[at.NEUTRAL],

@@ -39,9 +39,9 @@ class Steering:
         self._circuit = Circuit(name, self._row, config, wall_clock)
         self._version = -1
         with self._locked():
-            new = terms.adopt(self._row, config, clock())
-            if new and config.initial_state != State.CLOSED:
+            if terms.adopt(self._row, config, clock()) and config.initial_state != State.CLOSED:
                 self._circuit.command(State(config.initial_state), clock(), "initial state", None)
+                terms.adopted(self._row, config)
         self._refresh()
 
     @property

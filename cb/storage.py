@@ -1,5 +1,6 @@
 """The memory of a ledger: this process's own, or a file that all workers of a host map."""
 
+import logging
 import mmap
 import os
 import sys
@@ -8,6 +9,8 @@ from typing import Protocol
 
 from . import layout
 from .errors import LedgerError, LedgerFullError
+
+log = logging.getLogger(__name__)
 
 PAGE_BYTES = layout.PAGE * 8
 HEADER_BYTES = layout.HEADER * 8
@@ -96,11 +99,16 @@ class MappedFile:
         self.path = path
         self._claim = claim
         self._owned: dict[int, int] = {}
+        self._complained = False
         try:
             os.makedirs(f"{path}.locks", mode=0o700, exist_ok=True)
             self.lock: FileLock = FileLock(f"{path}.locks/transitions")
-            with self.lock:
+            if not self.lock.acquire(timeout=1.0):
+                raise LedgerError(path, "is locked by a process that does not go on, or its locks cannot be opened")
+            try:
                 self._fd = self._open()
+            finally:
+                self.lock.release()
             self._cells = memoryview(mmap.mmap(self._fd, FILE_BYTES)).cast("q")
         except OSError as error:
             raise LedgerError(path, f"cannot be opened ({error.strerror})") from error
@@ -122,15 +130,14 @@ class MappedFile:
                     if found.st_size != FILE_BYTES:
                         raise LedgerError(self.path, f"has {found.st_size} bytes, not {FILE_BYTES}")
                     return fd
-            elif found.st_size and any(header):
+            elif found.st_size not in (0, FILE_BYTES) or any(header):
                 raise LedgerError(self.path, "is not a ledger")
             # From before the last boot, or never finished: its times mean nothing. Nobody can have it mapped.
             os.ftruncate(fd, 0)
             os.ftruncate(fd, FILE_BYTES)
             _allocate(fd, self.path, 0, HEADER_BYTES)
-            os.pwrite(fd, layout.VERSION.to_bytes(8, sys.byteorder), layout.H_VERSION * 8)
-            os.pwrite(fd, boot, layout.H_BOOT * 8)
-            os.pwrite(fd, layout.MAGIC.to_bytes(8, sys.byteorder), layout.H_MAGIC * 8)
+            # In one piece: a process killed here leaves a whole header or none.
+            os.pwrite(fd, b"".join(n.to_bytes(8, sys.byteorder) for n in (layout.MAGIC, layout.VERSION)) + boot, 0)
             return fd
         except BaseException:
             os.close(fd)
@@ -147,7 +154,7 @@ class MappedFile:
 
     def claim(self, block: int) -> bool:
         """Own a block until this process ends. Return False if somebody else does."""
-        fd = self._claim(f"{self.path}.locks/{block}")
+        fd = self._try(block)
         if fd is not None:
             self._owned[block] = fd
         return fd is not None
@@ -160,10 +167,20 @@ class MappedFile:
         """Return whether a block has an owner."""
         if block in self._owned:
             return True
-        fd = self._claim(f"{self.path}.locks/{block}")
+        fd = self._try(block)
         if fd is not None:
             os.close(fd)
         return fd is None
+
+    def _try(self, block: int) -> int | None:
+        try:
+            return self._claim(f"{self.path}.locks/{block}")
+        except OSError as error:
+            # No call may fail for that: without a block it is guarded by what the other processes see.
+            if not self._complained:
+                log.warning("calls of this process may not be counted: %s", error)
+            self._complained = True
+            return None
 
     def replaced(self) -> bool:
         """Return whether another file has taken this one's place: processes that come now share that one."""

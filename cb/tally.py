@@ -7,6 +7,9 @@ from enum import Enum
 from . import layout as at
 from .layout import State, generation_of, state_of
 
+#: the word of a tally that the process has lost in a fork: nothing that its call does is counted here
+DETACHED = -2
+
 
 class Outcome(Enum):
     """How a call ended."""
@@ -34,6 +37,11 @@ class Tally:
         self.word = -1
         #: when the running call began
         self.started = 0
+
+    @property
+    def seen(self) -> bool:
+        """Whether other processes see what is counted: a call that nobody sees must not be a probe."""
+        return True
 
     @property
     def probe(self) -> bool:
@@ -71,14 +79,14 @@ class Tally:
         """Count a success or a failure in totals, histogram and window, and a failure in the streak."""
         self._turn(now)
         cells = self.cells
+        elapsed = max(now - self.started, 0)
+        bars = at.FAILURES if outcome is Outcome.FAILURE else at.SUCCESSES
+        cells[bars + bisect_right(at.BOUNDS, elapsed)] += 1
+        cells[at.ELAPSED] += elapsed
         if outcome is Outcome.FAILURE:
-            cells[at.FAILURES] += 1
             self._extend_streak()
         if slow:
             cells[at.SLOW] += 1
-        elapsed = max(now - self.started, 0)
-        cells[at.HISTOGRAM + bisect_right(at.BOUNDS, elapsed)] += 1
-        cells[at.ELAPSED] += elapsed
 
     def probed(self, total: int) -> None:
         """Count the end of a probe: ROUND_SUCCESSES, ROUND_FAILURES or ROUND_RETURNED of its generation."""
@@ -99,8 +107,8 @@ class Tally:
         if cells[first] != begin:
             # A slice keeps what the totals were when it began, so that a call need not count itself twice.
             cells[first] = 0  # a reader that comes now skips the slice: nothing has been counted in it
-            cells[first + 1] = sum(cells[at.HISTOGRAM : at.WINDOW].tolist())
-            cells[first + 2] = cells[at.FAILURES]
+            cells[first + 1] = sum(cells[at.SUCCESSES : at.WINDOW].tolist())
+            cells[first + 2] = sum(cells[at.FAILURES : at.WINDOW].tolist())
             cells[first + 3] = cells[at.SLOW]
             cells[first] = begin
         self.slice_end = begin + length
@@ -116,10 +124,12 @@ class Tally:
 class Spill:
     """The tally that all calls of a process share which find no other, and its lock."""
 
-    __slots__ = ("lock", "tally")
+    __slots__ = ("lock", "seen", "tally")
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, tally: Tally, *, seen: bool) -> None:
         self.tally = tally
+        #: whether other processes see it
+        self.seen = seen
         self.renew(tally.cells)
 
     def renew(self, cells: memoryview) -> None:
@@ -139,6 +149,10 @@ class Overflow(Tally):
     def __init__(self, spill: Spill) -> None:
         super().__init__(nowhere(at.TALLY_CELLS), spill.tally.head)
         self._spill = spill
+
+    @property
+    def seen(self) -> bool:
+        return self._spill.seen
 
     def admit(self, word: int, now: int) -> None:
         self.word, self.slice_end, self.started = word, 0, now

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from . import layout as at
 from .config import BreakerConfig, nanoseconds
 from .errors import CircuitError
+from .layout import State
 from .row import Row
 
 _VERSION = 0xFFF8  # the bits of WORD that change with the configuration
@@ -21,14 +22,20 @@ def adopt(row: Row, asked: BreakerConfig, now: int) -> bool:
 
     Returns whether the row is new.
     """
-    source = zlib.crc32(_text(asked).encode()) + 1
+    source = _digest(asked)
     before = row.head[at.SOURCE]
     if before == 0:
         row.head[at.SLICE] = _slice(asked)
     if before != source:
         write(row, asked, now)
-        row.head[at.SOURCE] = source
+        if asked.initial_state == State.CLOSED or before:
+            row.head[at.SOURCE] = source
     return before == 0
+
+
+def adopted(row: Row, asked: BreakerConfig) -> None:
+    """Note that a new row is in its initial state. Caller holds the ledger lock."""
+    row.head[at.SOURCE] = _digest(asked)
 
 
 def write(row: Row, config: BreakerConfig, now: int) -> None:
@@ -38,7 +45,7 @@ def write(row: Row, config: BreakerConfig, now: int) -> None:
     if head[at.SLICE] != length:
         head[at.SLICE], head[at.ORIGIN] = length, now + 1  # slices of another length do not fit this window
     word = head[at.WORD]
-    head[at.CALM] = 0
+    head[at.CALM] = head[at.CALM_UNTIL] = 0
     # No tally knows the new word, so that every next call comes by the slow way and reads the new thresholds.
     head[at.WORD] = word & ~_VERSION | (word + 8) & _VERSION
 
@@ -54,6 +61,10 @@ def read(row: Row, default: BreakerConfig) -> BreakerConfig:
 def version(word: int) -> int:
     """Return the part of a WORD that changes with the configuration."""
     return word & _VERSION
+
+
+def _digest(config: BreakerConfig) -> int:
+    return zlib.crc32(_text(config).encode()) + 1
 
 
 def _slice(config: BreakerConfig) -> int:

@@ -59,16 +59,18 @@ def breaker_in(
     if state in HELD:
         breaker.hold(state, reason="test", author="test")
     elif state is not State.CLOSED:
-        trigger = config.failure_threshold or config.minimum_requests
-        for _ in range(trigger):
+        only_slow = config.failure_threshold is config.failure_rate_threshold is None
+        for _ in range(max(config.failure_threshold or 0, config.minimum_requests)):
             with suppress(_Fault):
-                breaker.call(_fail, config.slow_call_duration, clock)
+                breaker.call(_fail, config.slow_call_duration if only_slow else 0, clock)
             if breaker.state is State.OPEN:
                 break
         if state is State.HALF_OPEN:
             clock.advance(breaker.snapshot().retry_after or 0)
             with suppress(KeyboardInterrupt):  # a probe that is interrupted gives its permit back
                 breaker.call(_interrupt)
+    if breaker.state is not state:
+        raise ValueError(f"{config} does not lead to {state} by calls that fail one after the other")
     return breaker
 
 
@@ -78,18 +80,22 @@ class Worker:
     def __init__(self, process: BaseProcess, pipe: Connection) -> None:
         self.process = process
         self._pipe = pipe
+        self._sent = 0
 
     def call(self, fn: Callable[..., Any], *args: Any) -> Any:
         """Return what the function returns there, or raise what it raises. Function and values must be picklable."""
         self.send(fn, *args)
-        failed, value = self._pipe.recv()
+        number = 0
+        while number != self._sent:  # answers to what was only sent come first
+            number, failed, value = self._pipe.recv()
         if failed:
             raise value
         return value
 
     def send(self, fn: Callable[..., Any], *args: Any) -> None:
         """Begin a call whose end nobody waits for."""
-        self._pipe.send((fn, args))
+        self._sent += 1
+        self._pipe.send((self._sent, fn, args))
 
     def kill(self) -> None:
         """End the process without a word, as the kernel does when memory is short."""
@@ -127,11 +133,11 @@ def workers(count: int, method: str = "spawn") -> Iterator[list[Worker]]:
 def _serve(pipe: Connection) -> None:
     with suppress(EOFError):
         while True:
-            fn, args = pipe.recv()
+            number, fn, args = pipe.recv()
             try:
-                answer = (False, fn(*args))
+                answer = (number, False, fn(*args))
             except Exception as error:  # noqa: BLE001 - it is the caller's
-                answer = (True, error)
+                answer = (number, True, error)
             pipe.send(answer)
 
 

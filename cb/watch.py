@@ -29,29 +29,45 @@ class _Watch:
     """The thread, which must not be started before a fork: `start` is called by the first call of a process."""
 
     def __init__(self) -> None:
-        self.tended: weakref.WeakSet[Tended] = weakref.WeakSet()
+        self._tended: weakref.WeakSet[Tended] = weakref.WeakSet()
         self.renew()
 
     def renew(self) -> None:
+        """Forget the parent's thread, in a forked child."""
         self.running = False
         self._lock = threading.Lock()
 
+    def add(self, tended: Tended) -> None:
+        """Look after something for as long as it lives."""
+        with self._lock:
+            self._tended.add(tended)
+
     def start(self) -> None:
+        """Begin to look, if nobody does."""
+        if self.running:
+            return
         with self._lock:
             if not self.running:
-                self.running = True
-                threading.Thread(target=self._run, name="cb-watch", daemon=True).start()
+                try:
+                    threading.Thread(target=self._run, name="cb-watch", daemon=True).start()
+                except RuntimeError as error:  # no thread left, or the interpreter ends: the next call tries again
+                    log.warning("nobody looks after calls that hang: %s", error)
+                else:
+                    self.running = True
 
     def _run(self) -> None:
         wait = TICK
         while True:
             time.sleep(wait)
             begin = time.perf_counter()
-            for tended in list(self.tended):
+            with self._lock:
+                all_tended = list(self._tended)
+            for tended in all_tended:
                 try:
                     tended.tend()
-                except Exception:
+                except BaseException:
                     log.exception("looking after %r failed", tended)
+            del all_tended
             wait = max(TICK, (time.perf_counter() - begin) / SHARE)
 
 

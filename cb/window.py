@@ -79,8 +79,8 @@ def read(row: Row, config: BreakerConfig, now: int) -> Reading:
                 reading.streak += cells[at.STREAK_FAILURES]
             if votes and (slices := [(cells[begin], begin) for begin in _SLICES if cells[begin] >= oldest]):
                 _, first = min(slices)
-                window.requests += sum(cells[at.HISTOGRAM : at.WINDOW]) - cells[first + 1]
-                window.failures += cells[at.FAILURES] - cells[first + 2]
+                window.requests += sum(cells[at.SUCCESSES : at.WINDOW]) - cells[first + 1]
+                window.failures += sum(cells[at.FAILURES : at.WINDOW]) - cells[first + 2]
                 window.slow += cells[at.SLOW] - cells[first + 3]
             if cells[at.STARTED]:
                 reading.in_flight += 1
@@ -96,7 +96,7 @@ def _count_probes(probes: Probes, cells: list[int], now: int, config: BreakerCon
     probes.successes += successes
     probes.failures += failures
     out = cells[at.ROUND_TAKEN] - successes - failures - returned
-    if out > 0 and now - cells[at.STARTED] >= nanoseconds(config.permit_timeout):
+    if out > 0 and cells[at.STARTED] and now - cells[at.STARTED] >= nanoseconds(config.permit_timeout):
         probes.failures += out
         probes.overdue += out
 

@@ -151,7 +151,7 @@ def test_snapshot_of_a_used_breaker_tells_all(make: Make, clock: FakeClock) -> N
     assert 0.1 < (snapshot.latency.quantile(0.5) or 0) <= 0.25
     assert snapshot.last_failure is not None
     assert (snapshot.last_failure.type, snapshot.last_failure.ago) == ("TimeoutError", 4)
-    assert snapshot.why == "closed: 3 of 5 calls needed in 60 s"
+    assert snapshot.why == "closed: 3 of 5 calls needed in 60 s, or 10 failures in a row"
     assert snapshot.age == pytest.approx(5.703)
 
 
