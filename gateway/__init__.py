@@ -2,9 +2,10 @@
 
 from flask import Flask
 
-from cb.database import Database
+from cb.database import Database, DatabaseUnavailable
 from cb.http import HTTPClient
 from cb.web import Faults, create_service, forwarded_headers, load_settings
+from cb.web.databases import opening_database
 
 from . import problems, views
 from .audit import Audit
@@ -17,14 +18,17 @@ from .stale import LastGood
 from .store import Store
 from .trading import Trading
 
+SETTINGS = GatewaySettings
+
 
 def create_app() -> Flask:
-    """Build the service from its settings. Raises SettingsError, ConfigError, DatabaseUnavailable."""
-    settings = load_settings("gateway", GatewaySettings())
+    """Build the service from its settings. Raises SettingsError."""
+    settings = load_settings("gateway", SETTINGS())
     app = create_service("trading-gateway", settings)
     breaker = app.extensions["circuit_breakers"].registry.get
     own = settings.service
-    store = Store(Database(own["database"], connections=settings.threads + 2))
+    with opening_database(settings, DatabaseUnavailable):
+        store = Store(Database(own["database"], connections=settings.threads + 2))
 
     def client(name: str) -> HTTPClient:
         key = name.replace("-", "_")

@@ -7,7 +7,7 @@ from typing import Any
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from cb.http import ClientError, HTTPClient, Refused, ServiceUnavailable
-from cb.web.fields import Identifier, Money, Quantity, Symbol
+from cb.web.fields import Identifier, Money, Symbol, Whole
 
 from .errors import Unavailable, UnknownUser
 from .trade import State, Trade, Verdict
@@ -25,14 +25,15 @@ class Holdings:
     positions: list[dict[str, Any]]
 
 
+# What an account may hold is far more than one order may move.
 class PositionSchema(Schema):
     symbol = Symbol(required=True)
-    quantity = Quantity(required=True)
+    quantity = Whole(1, 2**63 - 1, required=True)
 
 
 class HoldingsSchema(Schema):
     user_id = Identifier(required=True, data_key="userId")
-    cash = Money(required=True, min_exclusive=None)
+    cash = Money(required=True, min_exclusive=None, digits=15)
     positions = fields.List(fields.Nested(PositionSchema(unknown=EXCLUDE)), required=True)
 
 

@@ -5,19 +5,16 @@ from typing import Any
 
 from marshmallow import Schema, fields, post_dump, post_load, validate
 
-from cb.web.fields import Duration, Identifier, Money, Quantity, Symbol
+from cb.web.fields import DatabaseURL, Duration, Identifier, Money, Quantity, Symbol
 
 from .portfolio import PositionSchema
 from .trade import Order, Side
 
-_database_url = validate.Regexp(
-    r"(sqlite:///|postgresql\+psycopg://).+\Z", error="must be sqlite:///FILE or postgresql+psycopg://..."
-)
 _service_url = validate.Regexp(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?\Z", error="must be http://HOST:PORT")
 
 
 class GatewaySettings(Schema):
-    database = fields.String(load_default="sqlite:///run/gateway.db", validate=_database_url)
+    database = DatabaseURL(load_default="sqlite:///run/gateway.db")
     # None: on this host, on the port that the same settings give to the service.
     market_data_url = fields.String(load_default=None, validate=_service_url)
     portfolio_url = fields.String(load_default=None, validate=_service_url)

@@ -1,21 +1,28 @@
-"""The portfolio service: what users own, changed by trades."""
+"""The portfolio service: what users own, changed by trades.
+
+It books whatever symbol it is told: that somebody quotes it is for the gateway to know, its only client.
+"""
 
 from flask import Flask
 
-from cb.database import Database
+from cb.database import Database, DatabaseUnavailable
 from cb.web import Faults, create_service, load_settings
+from cb.web.databases import opening_database
 
 from . import problems, views
 from .schemas import PortfolioSettings
 from .service import Portfolios
 from .store import Store
 
+SETTINGS = PortfolioSettings
+
 
 def create_app() -> Flask:
-    """Build the service from its settings. Raises SettingsError, ConfigError, DatabaseUnavailable."""
-    settings = load_settings("portfolio", PortfolioSettings())
+    """Build the service from its settings. Raises SettingsError."""
+    settings = load_settings("portfolio", SETTINGS())
     app = create_service("portfolio-service", settings)
-    store = Store(Database(settings.service["database"], connections=settings.threads + 2))
+    with opening_database(settings, DatabaseUnavailable):
+        store = Store(Database(settings.service["database"], connections=settings.threads + 2))
     portfolios = Portfolios(store, settings.service["opening_cash"])
     portfolios.open("user123")
     app.extensions["portfolios"] = portfolios

@@ -3,19 +3,15 @@
 from decimal import Decimal
 from typing import Any
 
-from marshmallow import Schema, fields, validate
+from marshmallow import Schema, fields
 
-from cb.web.fields import Identifier, Money, Quantity, Symbol
+from cb.web.fields import DatabaseURL, Identifier, Money, Quantity, Symbol
 
 from .order import Side
 
-_database_url = validate.Regexp(
-    r"(sqlite:///|postgresql\+psycopg://).+\Z", error="must be sqlite:///FILE or postgresql+psycopg://..."
-)
-
 
 class PortfolioSettings(Schema):
-    database = fields.String(load_default="sqlite:///run/portfolio.db", validate=_database_url)
+    database = DatabaseURL(load_default="sqlite:///run/portfolio.db")
     opening_cash = Money(load_default=Decimal(1_000_000))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from sqlalchemy import CheckConstraint, Column, ForeignKey, Integer, MetaData, String, Table, select, update
+from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, MetaData, String, Table, select, update
 from sqlalchemy.engine import Connection
 
 from cb.database import Database, DatabaseUnavailable, Instant, Money, insert_once
@@ -37,7 +37,7 @@ positions = Table(
     metadata,
     Column("user_id", ForeignKey("accounts.user_id"), primary_key=True),
     Column("symbol", String(12), primary_key=True),
-    Column("quantity", Integer, CheckConstraint("quantity >= 0"), nullable=False),
+    Column("quantity", BigInteger, CheckConstraint("quantity >= 0"), nullable=False),
 )
 trades = Table(
     "trades",
@@ -45,7 +45,7 @@ trades = Table(
     Column("trade_id", String(64), primary_key=True),
     Column("user_id", ForeignKey("accounts.user_id"), nullable=False),
     Column("symbol", String(12), nullable=False),
-    Column("quantity", Integer, nullable=False),
+    Column("quantity", BigInteger, nullable=False),
     Column("side", String(4), nullable=False),
     Column("price", Money, nullable=False),
     Column("outcome", String(12), nullable=False),

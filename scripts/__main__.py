@@ -21,7 +21,7 @@ def main() -> int:
     chosen = _command_line()
     # A closed terminal and a polite kill are like Ctrl-C, and so is Ctrl-C where a shell has it ignored.
     for number in SIGNALS:
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, _interrupt)
     try:
         match chosen.verb:
             case "start":
@@ -37,6 +37,13 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _interrupt(*_: object) -> None:
+    # Once: a second signal, of the same kind or another, must not interrupt what cleans up after the first.
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: None)
+    raise KeyboardInterrupt
 
 
 def _start(wanted: list[Service]) -> int:

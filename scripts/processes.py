@@ -31,6 +31,9 @@ def start(wanted: Iterable[Service]) -> dict[Service, Popen[bytes]]:
     """Start those that do not run yet, and return them once they are healthy. Raises StartError."""
     new = [service for service in wanted if not runs(service)]
     try:
+        if len({service.port for service in SERVICES}) < len(SERVICES):
+            ports = ", ".join(f"{service.name} {service.port}" for service in SERVICES)
+            raise StartError(f"Each service needs a port of its own: {ports}.")
         for service in new:
             _end(service)  # workers whose master was killed
         if obstacles := [why for service in new if (why := why_taken(service))]:

@@ -68,8 +68,9 @@ class Service:
         session = requests.Session()
         session.trust_env = False  # no proxy stands between us and this machine
         try:
-            return session.get(f"{self.url}/api/v1/health", timeout=5).ok
-        except requests.RequestException:
+            answer = session.get(f"{self.url}/api/v1/health", timeout=5)
+            return answer.ok and self.name in answer.json()["service"]
+        except (requests.RequestException, LookupError, TypeError):  # nobody is there, or somebody else
             return False
 
 

@@ -136,11 +136,15 @@ def test_started_platform_stays_until_interrupted_and_leaves_nothing(platform: P
     platform.assert_nothing_left()
 
 
-def test_interruption_while_starting_leaves_nothing(platform: Platform) -> None:
+@pytest.mark.parametrize(
+    "signals", [(signal.SIGTERM,), (signal.SIGTERM, signal.SIGINT), (signal.SIGHUP, signal.SIGTERM)]
+)
+def test_interruption_while_starting_leaves_nothing(platform: Platform, signals: tuple[signal.Signals, ...]) -> None:
     process = platform.start(sys.executable, "-m", "scripts", "start")
     poll_until(platform.processes)
 
-    os.killpg(process.pid, signal.SIGTERM)
+    for number in signals:
+        os.killpg(process.pid, number)
     process.communicate(timeout=SECONDS)
 
     assert process.returncode == 130
@@ -183,6 +187,16 @@ def test_service_that_ends_at_its_start_shows_its_log_and_nothing_stays(platform
     assert code == 1
     assert "portfolio ended at once" in printed
     assert "not a database" in printed
+    platform.assert_nothing_left()
+
+
+def test_two_services_on_one_port_are_refused(platform: Platform) -> None:
+    platform.variables["CB_SERVICES__GATEWAY__PORT"] = str(platform.ports["MARKET_DATA"])
+
+    code, printed = platform.launch("start")
+
+    assert code == 1
+    assert "Each service needs a port of its own" in printed
     platform.assert_nothing_left()
 
 

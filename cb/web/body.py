@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import request
 from marshmallow import Schema, ValidationError
+from werkzeug.exceptions import ClientDisconnected
 
 from .problems import Problem
 from .violations import pointer, violations
@@ -35,10 +36,29 @@ def read_json(schema: Schema) -> Any:
 def _text() -> bytes:
     if request.mimetype != "application/json":
         raise Problem(415, "unsupported-media-type", "the body must be application/json")
+    announced = request.content_length or 0
     # One more than is allowed: a chunked body is cut at the app's limit without a word.
-    if (request.content_length or 0) > MAX_BODY or len(body := request.get_data(cache=False)) > MAX_BODY:
+    if announced > MAX_BODY or len(body := _receive()) > MAX_BODY:
         raise Problem(413, "request-entity-too-large", f"the body must have at most {MAX_BODY} bytes")
+    if len(body) < announced:
+        raise _incomplete(f"{len(body)} of {announced} bytes arrived")
     return body
+
+
+def _receive() -> bytes:
+    try:
+        return request.get_data(cache=False)
+    except _server_errors() as error:
+        raise _incomplete(f"{type(error).__name__} while it was read") from error
+
+
+def _server_errors() -> tuple[type[Exception], ...]:
+    """Return what reading a body may raise. gunicorn, which some systems do not have, lets its own errors through."""
+    try:
+        from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]  # it ships no types
+    except ImportError:
+        return (ClientDisconnected,)
+    return (ClientDisconnected, ParseException)
 
 
 def _parse(text: bytes) -> tuple[Any, list[str]]:
@@ -67,6 +87,10 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) < len(pairs):
         raise ValueError("an object names a member twice")
     return members
+
+
+def _incomplete(reason: str) -> Problem:
+    return Problem(400, "malformed-body", f"the body must arrive as the headers announce it: {reason}")
 
 
 def _malformed(reason: str, found: Iterable[tuple[str, str]] = ()) -> Problem:

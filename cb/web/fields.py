@@ -12,7 +12,8 @@ from cb.errors import ConfigError
 
 from .ids import ID, ID_RULE, SYMBOL, SYMBOL_RULE
 
-_AMOUNT = re.compile(r"-?(0|[1-9][0-9]{0,9})(\.[0-9]{1,4})?", re.ASCII)
+_AMOUNT = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]{1,4})?", re.ASCII)
+_DATABASE = re.compile(r"sqlite:///[^?]+|postgresql\+psycopg://([^/@?]*@)?[^/@:?]*(:[0-9]{1,5})?/[^/?]+(\?.+)?")
 _SMALLEST = Decimal("0.0001")
 T = TypeVar("T")
 
@@ -29,16 +30,19 @@ class Checked(Field[T]):
 
 
 class Money(Checked[Decimal]):
-    """An exact amount with up to 10 digits before the point and 4 after it: a number or text in, text out."""
+    """An exact amount with so many digits before the point and 4 after it: a number or text in, text out."""
 
-    def __init__(self, *, min_exclusive: int | Decimal | None = 0, **options: Any) -> None:
+    def __init__(self, *, min_exclusive: int | Decimal | None = 0, digits: int = 10, **options: Any) -> None:
         super().__init__(**options)
         self._floor = min_exclusive
+        self._digits = digits
 
     def check(self, value: Any) -> Decimal:
-        amount = _amount(value)
+        amount = _amount(value, self._digits)
         if amount is None:
-            raise ValidationError("must be an amount with at most 10 digits before the point and 4 after it")
+            raise ValidationError(
+                f"must be an amount with at most {self._digits} digits before the point and 4 after it"
+            )
         if self._floor is not None and amount <= self._floor:
             raise ValidationError(f"must be more than {self._floor}")
         return amount
@@ -50,14 +54,15 @@ class Money(Checked[Decimal]):
         return text[:-2] + text[-2:].rstrip("0")
 
 
-def _amount(value: object) -> Decimal | None:
+def _amount(value: object, digits: int) -> Decimal | None:
     if isinstance(value, str):
-        return Decimal(value) if _AMOUNT.fullmatch(value) else None
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        if not _AMOUNT.fullmatch(value):
+            return None
+    elif isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return None
     amount = Decimal(str(value) if isinstance(value, float) else value)
     # The size first: 1e99999999 is short to write and long to work with.
-    if not amount.is_finite() or (amount and not -5 < amount.adjusted() < 10):
+    if not amount.is_finite() or (amount and not -5 < amount.adjusted() < digits):
         return None
     exact = amount.quantize(_SMALLEST)
     return exact if exact == amount else None
@@ -118,6 +123,15 @@ class Duration(Checked[float]):
         if not 0 < seconds <= 86_400:
             raise ValidationError("must be a duration above 0 and up to 24h")
         return seconds
+
+
+class DatabaseURL(Checked[str]):
+    """Where a service keeps its data: a file that all its workers share, or a server."""
+
+    def check(self, value: Any) -> str:
+        if not isinstance(value, str) or not _DATABASE.fullmatch(value) or value.endswith(":memory:"):
+            raise ValidationError("must be sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST:PORT/NAME")
+        return value
 
 
 class Identifier(Checked[str]):

@@ -45,5 +45,8 @@ class Metrics(PrometheusMetrics):  # type: ignore[misc]  # it ships no types
         scrape.register(self._breakers)
         if names:
             scrape = scrape.restricted_registry(names)
-        encode, content_type = choose_encoder(accept_header or "")
+        try:
+            encode, content_type = choose_encoder(accept_header or "")
+        except (TypeError, ValueError):  # a version that is none
+            encode, content_type = choose_encoder("")
         return encode(scrape).decode(), content_type

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from cb.errors import ConfigError
 from cb.ledger import shared_directory
 
 from .fields import Flag, Whole
+from .names import BREAKERS, SERVICES
 from .sources import Key, SettingsError, Source
 from .violations import violations
 
@@ -52,7 +52,11 @@ def load_settings(name: str, schema: Schema | None = None, environ: Mapping[str,
     defaults = _breaker(source, ("circuit_breaker",), BreakerConfig())
     state = _load(source, _State(), ("state",))
     server = _load(source, _Server(), ("server",))
-    name = next((known for known in source.section("services") if known.replace("-", "") == name), name)
+    known = (*source.section("services"), *SERVICES)
+    name = next((each for each in known if name in (each, each.replace("-", ""))), name)
+    if name in SERVICES:  # a service of others has neighbours that we do not know
+        source.check_names("services", SERVICES)
+        source.check_names("breakers", BREAKERS)
     own = ("services", name)
     port = _load(source, _Port(), own, only=("port",))["port"]
     leave_out = () if schema is None or "port" in schema.fields else ("port",)
@@ -85,17 +89,14 @@ class _Metrics(Schema):
     seed_names = Flag(load_default=True)
 
 
-def _loopback(host: str) -> None:
-    try:
-        safe = host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        safe = False
-    if not safe:
-        raise ValidationError("must be a loopback address: anybody who reaches a service can use all of it")
-
-
 class _Server(Schema):
-    host = String(load_default="127.0.0.1", validate=_loopback)
+    host = String(
+        load_default="127.0.0.1",
+        validate=validate.OneOf(
+            ("127.0.0.1", "localhost"),
+            error="must be 127.0.0.1 or localhost: anybody who reaches a service can use all of it",
+        ),
+    )
     workers = Whole(1, 63, load_default=2)
     threads = Whole(1, 1000, load_default=16)
 

@@ -1,6 +1,7 @@
 """Where settings come from: a YAML file, and environment variables that change single keys of it."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,7 +35,8 @@ class SettingsError(Exception):
         self.value = value
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.key} must {self.rule}, got {self.value!r}".replace(":  must", " must")
+        shown = re.sub("://.*@", "://***@", repr(self.value))  # passwords stay out of logs
+        return f"{self.file}: {self.key} must {self.rule}, got {shown}".replace(":  must", " must")
 
 
 class Source:
@@ -56,7 +58,7 @@ class Source:
             tree = yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader that is stricter still
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(file, "", "be a readable file", str(error)) from error
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, RecursionError) as error:
             raise SettingsError(file, "", "be valid YAML", " ".join(str(error).split())) from error
         if not isinstance(tree, dict):
             raise SettingsError(file, "", "hold sections", tree)
@@ -80,6 +82,12 @@ class Source:
         found: dict[str, Any] = section
         return found
 
+    def check_names(self, section: str, known: Collection[str]) -> None:
+        """Check that a section holds known names only. Raises SettingsError."""
+        for name, settings in self.section(section).items():
+            if name not in known:
+                raise self.error((section, name), f"be one of {', '.join(known)}", settings)
+
     def error(self, path: Key, rule: str, value: object) -> SettingsError:
         """Return the error of a setting, as said by its file or environment variable."""
         return SettingsError(self._origins.get(path, self.file), ".".join(path), rule, value)
@@ -97,8 +105,8 @@ class Source:
                 raise SettingsError(origin, ".".join(path), f"name one of {known}, in {path[0]} of {self.file}", text)
             path = (path[0], names[path[1]], path[2])
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
+            value = yaml.load(text, _Loader)  # noqa: S506  # as above
+        except (yaml.YAMLError, RecursionError):
             value = text
         section = self._tree
         for name in path[:-1]:
@@ -110,7 +118,15 @@ class Source:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without its habit of silently keeping the last of two equal keys."""
+    """YAML that refuses two equal keys, and leaves as text what is no value of its kind: it breaks the rule of its key."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            value = super().construct_object(node, deep)
+        except (ArithmeticError, AttributeError, LookupError, ValueError):  # such as the date 2020-13-45
+            return node.value
+        # Python refuses to print what is much longer, and no setting is.
+        return node.value if isinstance(value, int) and value.bit_length() > 64 else value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]

@@ -98,10 +98,18 @@ def test_simulation_of_the_readme_is_replaced_by_the_reset_that_names_less(platf
     assert told == {"failure_rate": 0.0, "is_healthy": True, "response_time_ms": 0}
 
 
+def failures(platform: Platform) -> int:
+    """Return how often market data has failed so far."""
+    status = platform.get("gateway", "/api/v1/circuit-breaker/status").json()
+    return int(status["breakers"]["market-data"]["totals"]["failures"])
+
+
 def test_walk_through_of_the_readme_opens_the_circuit_fails_fast_and_recovers(platform: Platform) -> None:
+    before = failures(platform)
     platform.simulate("market-data", failure_rate=0.7, is_healthy=True)
     for number in range(1, 11):
         assert platform.trade(userId=f"user{number}").status_code in (201, 503)
+    assert failures(platform) > before
 
     platform.simulate("market-data", failure_rate=1.0, is_healthy=False)
     until(lambda: platform.trade().json()["code"] == "circuit-open", "the circuit opens")

@@ -10,6 +10,7 @@ from cb.web.fields import Duration, Flag, Identifier, Money, Quantity, Rate, Sym
 class Document(Schema):
     money = Money()
     any_money = Money(min_exclusive=None)
+    much_money = Money(digits=15)
     quantity = Quantity()
     rate = Rate()
     flag = Flag()
@@ -42,6 +43,13 @@ def test_money_is_exact_on_its_way_in_and_text_on_its_way_out(value: object, amo
     assert isinstance(loaded, Decimal)
     assert loaded == Decimal(amount)
     assert Document().dump({"money": loaded}) == {"money": text}
+
+
+def test_money_has_as_many_digits_as_its_field_allows() -> None:
+    assert load("much_money", "100000000000000.0001") == Decimal("100000000000000.0001")
+    for value in ("1000000000000000", 10**15):
+        with pytest.raises(ValidationError, match="at most 15 digits"):
+            load("much_money", value)
 
 
 @pytest.mark.parametrize("value", ["-1.50", 0])

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -103,6 +104,30 @@ def test_chunked_body_that_is_too_large_is_refused(gunicorn: Service) -> None:
         gunicorn.url + "/api/v1/orders", data=chunks, headers={"Content-Type": "application/json"}, timeout=5
     )
     assert (answer.status_code, answer.json()["code"]) == (413, "request-entity-too-large")
+
+
+@pytest.mark.parametrize(
+    ("length", "body"),
+    [
+        ("Transfer-Encoding: chunked", b"zz\r\n{}\r\n0\r\n\r\n"),
+        ("Transfer-Encoding: chunked", b"2\r\n{}xx0\r\n\r\n"),
+        ("Transfer-Encoding: chunked", b"2\r\n{}\r\n0\r\nfoo\r\n\r\n"),
+        ("Transfer-Encoding: chunked", b"0\r\nfoo\r\n\r\n"),
+        ("Transfer-Encoding: chunked", b"9\r\n{}"),
+        ("Content-Length: 9", b"{}"),
+    ],
+    ids=["size", "terminator", "trailer", "trailer-alone", "cut-chunk", "short"],
+)
+def test_body_unlike_its_headers_is_refused(gunicorn: Service, length: str, body: bytes) -> None:
+    head = f"POST /api/v1/orders HTTP/1.1\r\nHost: shop\r\nContent-Type: application/json\r\n{length}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", int(gunicorn.url.rpartition(":")[2])), timeout=5) as connection:
+        connection.sendall(head.encode() + body)
+        connection.shutdown(socket.SHUT_WR)
+        answer = connection.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"Content-Type: application/problem+json" in answer
+    assert b'"malformed-body"' in answer
+    assert "Traceback" not in gunicorn.log.read_text()
 
 
 def test_log_is_json_from_the_first_line_to_the_last(gunicorn: Service) -> None:

@@ -83,6 +83,12 @@ def test_metrics_are_valid_openmetrics(tripped: FlaskClient) -> None:
     assert {"circuit_breaker_requests", "flask_http_request"} <= {each.name for each in families}
 
 
+@pytest.mark.parametrize("wish", ["version=abc; escaping=zzz", "version=abc", "version=1.x"])
+def test_metrics_in_a_version_that_is_none_are_plain_text(tripped: FlaskClient, wish: str) -> None:
+    answer = tripped.get("/metrics", headers={"Accept": f"application/openmetrics-text; {wish}"})
+    assert (answer.status_code, answer.mimetype) == (200, "text/plain")
+
+
 def test_no_series_tells_when_it_was_made(tripped: FlaskClient) -> None:
     assert not [name for name, _ in samples(tripped) if name.endswith("_created")]
 

@@ -36,14 +36,21 @@ def test_service_is_the_same_under_either_server(config: Path, tmp_path: Path, s
     assert "Traceback" not in service.log.read_text()
 
 
-def test_gunicorn_alone_finds_a_service_in_the_directory_where_it_is_started(config: Path, tmp_path: Path) -> None:
-    config.write_text("services: {market-data: {port: 8082, sed: 1}}")
+@pytest.mark.parametrize(
+    ("package", "name", "wrong"),
+    [("marketdata", "market-data", "sed"), ("gateway", "gateway", "price_bend"), ("portfolio", "portfolio", "cash")],
+)
+def test_gunicorn_alone_finds_a_service_and_its_settings_where_it_is_started(
+    config: Path, package: str, name: str, wrong: str
+) -> None:
+    config.write_text(f"services: {{{name}: {{port: 8082, {wrong}: 1}}}}")
     gunicorn = str(Path(sys.executable).with_name("gunicorn"))
-    command = [gunicorn, "-c", "config/gunicorn.conf.py", "marketdata:create_app()"]
+    command = [gunicorn, "-c", "config/gunicorn.conf.py", f"{package}:create_app()"]
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     ran = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=20, check=False)
     assert (ran.returncode, ran.stdout) == (1, "")
-    assert ran.stderr.startswith(f"{config}: services.market-data.sed must not be present")
+    assert ran.stderr.startswith(f"{config}: services.{name}.{wrong} must not be present")
+    assert ran.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("server", ["", "waitress"])

@@ -50,7 +50,13 @@ def refusal(file: Path, text: str) -> SettingsError:
         ("breakers: {7: {}}", "breakers.7", "be a name", 7),
         ("state: {url: 'ftp://x'}", "state.url", "be memory://, file:///PATH or shm://NAME", "ftp://x"),
         ("metrics: {seed_names: 1}", "metrics.seed_names", "be true or false", 1),
-        ("server: {host: 0.0.0.0}", "server.host", "be a loopback address", "0.0.0.0"),
+        ("server: {host: 0.0.0.0}", "server.host", "be 127.0.0.1 or localhost", "0.0.0.0"),
+        ("server: {host: '::1'}", "server.host", "be 127.0.0.1 or localhost", "::1"),
+        ("circuit_breaker: {timeout: 2020-13-45}", "circuit_breaker.timeout", "be a duration", "2020-13-45"),
+        (f"circuit_breaker: {{timeout: {'1' * 5000}}}", "circuit_breaker.timeout", "be a duration", "1" * 5000),
+        (f"circuit_breaker: {{interval: {'1' * 400}}}", "circuit_breaker.interval", "be a duration", "1" * 400),
+        (f"circuit_breaker: {{interval: 0x{'f' * 5000}}}", "circuit_breaker.interval", "be a duration", None),
+        ("circuit_breaker: {max_requests: !!int x}", "circuit_breaker.max_requests", "be a whole number", "x"),
         ("server: {workers: 0}", "server.workers", "be a whole number from 1 to 63", 0),
         ("server: {treads: 1}", "server.treads", "not be present", 1),
         ("services: {shop: {}}", "services.shop.port", "be present", None),
@@ -76,6 +82,7 @@ def test_wrong_setting_is_refused_with_file_key_rule_and_value(
         ("", "hold sections"),
         ("- 1", "hold sections"),
         ("a: [", "be valid YAML"),
+        ("{a:" * 20_000, "be valid YAML"),
         ("state: {url: 'memory://', url: 'shm://'}", "be valid YAML"),
         ("state: !!python/object/apply:os.getcwd []", "be valid YAML"),
         ("state: {? [1, 2] : 3}", "be valid YAML"),
@@ -95,6 +102,30 @@ def test_missing_file_is_refused(config: Path) -> None:
 def test_settings_of_other_services_are_left_alone(config: Path) -> None:
     config.write_text("services: {shop: {port: 8099}, other: {port: x, y: z}}")
     assert load_settings("shop", ShopSettings()).service == {"motto": "buy", "patience": 1.0}
+
+
+PLATFORM = "services: {gateway: {port: 1}, portfolio: {port: 2}, market-data: {port: 3}"
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "rule"),
+    [
+        (PLATFORM + ", risk: {}}", "services.risk", "be one of gateway, portfolio, market-data"),
+        (PLATFORM + ", marketdata: {port: 4}}", "services.marketdata", "be one of gateway"),
+        ("services: {market_data: {port: 3}}", "services.market_data", "be one of gateway"),
+        (PLATFORM + "}\nbreakers: {market_data: {}}", "breakers.market_data", "be one of market-data"),
+        (PLATFORM + "}\nbreakers: {marketdata: {timeout: 1s}}", "breakers.marketdata", "be one of market-data"),
+    ],
+)
+@pytest.mark.parametrize("service", ["gateway", "portfolio", "market-data", "marketdata"])
+def test_name_that_the_platform_does_not_have_is_refused(
+    config: Path, service: str, text: str, key: str, rule: str
+) -> None:
+    config.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(service)
+    assert (caught.value.file, caught.value.key) == (str(config), key)
+    assert rule in caught.value.rule
 
 
 def test_package_finds_its_section_whose_name_has_hyphens(config: Path) -> None:
@@ -129,7 +160,10 @@ def test_environment_changes_single_keys(config: Path, monkeypatch: pytest.Monke
         ("CB_BREAKERS__OWN_STOK__TIMEOUT", "5s", ("breakers.own_stok.timeout", "name one of own-stock")),
         ("CB_BREAKER__TIMEOUT", "5s", ("breaker.timeout", "name a setting")),
         ("CB_BREAKERS__OWN_STOCK", "5s", ("breakers.own_stock", "name a setting")),
-        ("CB_SERVER__HOST", "0.0.0.0", ("server.host", "be a loopback address")),
+        ("CB_SERVER__HOST", "0.0.0.0", ("server.host", "be 127.0.0.1 or localhost")),
+        ("CB_CIRCUIT_BREAKER__TIMEOUT", "2020-13-45", ("circuit_breaker.timeout", "be a duration")),
+        ("CB_CIRCUIT_BREAKER__TIMEOUT", "1" * 5000, ("circuit_breaker.timeout", "be a duration")),
+        ("CB_STATE__URL", "{a:" * 20_000, ("state.url", "be memory://")),
         ("CB_SERVICES__SHOP__PORT", "eighty", ("services.shop.port", "be a whole number")),
         ("CB_STATE__URL", "[", ("state.url", "be memory://")),
     ],
