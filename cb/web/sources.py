@@ -118,7 +118,7 @@ class Source:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML that refuses two equal keys, and leaves as text what is no value of its kind: it breaks the rule of its key."""
+    """YAML that refuses two equal keys, and leaves as text what is no value of its kind, for the rule of its key."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
