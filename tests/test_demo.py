@@ -186,7 +186,7 @@ def test_service_that_ends_at_its_start_shows_its_log_and_nothing_stays(platform
 
     assert code == 1
     assert "portfolio ended at once" in printed
-    assert "not a database" in printed
+    assert "must be a database that can be opened" in printed
     platform.assert_nothing_left()
 
 
