@@ -35,9 +35,9 @@ lint: dev ## look at style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/shellcheck start-demo.sh scripts/build.sh .ci/run
 	@$(BIN)/mypy
 
-prove: dev ## the long proofs: the model in 200,000 steps, and a minute of processes killed, stopped and replaced
-	@$(BIN)/python -m pytest -q -s tests/core/test_model.py --hypothesis-profile=prove
-	@$(BIN)/python -m tests.turmoil 60
+prove: dev ## the long proofs: 200,000 steps of the model, a minute of turmoil, the protocol (needs spin and gcc)
+	@$(BIN)/python -m pytest -q -s tests/core/test_model.py --hypothesis-profile=prove && $(BIN)/python -m tests.turmoil 60
+	@$(BIN)/python -m tests.protocol.check
 
 mutate: dev ## change the state machine in hundreds of small ways, and list those that no test notices
 	@[ -x .mutmut/bin/mutmut ] || { python3 -m venv .mutmut && .mutmut/bin/pip install -q --require-hashes -r requirements-dev.lock && .mutmut/bin/pip install -q mutmut==3.8.1; }

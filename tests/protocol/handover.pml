@@ -1,0 +1,275 @@
+/*
+ * Blocks: claimed by a process, inherited when it dies, buried by another process, claimed by a successor.
+ *
+ * Every store and every load of a cell that another process may write meanwhile is one step.
+ * One row, one tally a block.
+ *
+ *   here              in the code
+ *   owners[]          header[H_OWNERS + block], here the process plus 1
+ *   claimed[]         the lock file of a block, freed by the kernel when its holder dies: filelock.claim
+ *   started[]         cells[STARTED]
+ *   counted[]         cells[HISTOGRAM ...], and all else that Tally.record counts
+ *   Worker            a process: Ledger.block, then calls; Ledger.bury by its watch between them
+ *   bury              Ledger.bury: the owners are read at once, then block by block
+ *   inherit           row.inherit
+ *   Peek              Ledger.workers: MappedFile.alive claims a block for a moment
+ *   Fate              SIGKILL
+ *   Last              what the next look of a live process's watch finds when all others are idle or dead
+ *
+ * What is claimed:
+ *   P3  a tally has one writer at a time, also while it is handed on (writer[])
+ *   P8  no call is lost: once all is quiet and a live process has looked, each call that began has been counted, and no
+ *       call of a dead process seems to run
+ *   P9  a live process that has a block is its owner in the header, and no dead one is
+ * and, where asked for with -D, because the code does not hold it:
+ *   P6_ONE_COUNT      no call is counted twice
+ *
+ * Bounds: BLOCKS, WORKERS, CALLS each, BURIALS each, KILLS, PEEKS.
+ */
+
+#ifndef BLOCKS
+#define BLOCKS 2
+#endif
+#ifndef WORKERS
+#define WORKERS 3
+#endif
+#ifndef CALLS
+#define CALLS 1
+#endif
+#ifndef BURIALS
+#define BURIALS 1
+#endif
+#ifndef KILLS
+#define KILLS 2
+#endif
+#ifndef PEEKS
+#define PEEKS 1
+#endif
+
+#define NOBODY 255
+#define NONE 255
+#define PEEK_ID WORKERS
+#define LAST_ID (WORKERS + 1)
+#define RUNS 0
+#define IDLE 1
+#define DEAD 2
+
+byte owners[BLOCKS];
+bit started[BLOCKS];
+byte counted[BLOCKS];
+
+byte claimed[BLOCKS];
+byte mode[LAST_ID];
+
+/* What the proof remembers. */
+byte writer[BLOCKS];
+byte begun[BLOCKS];
+
+inline claim(index)
+{
+#ifdef INHERIT_WITHOUT_CLAIM
+	d_step {
+		ok = 1;
+		claimed[index] = me;
+#else
+	d_step {
+		ok = (claimed[index] == NOBODY);
+		if
+		:: ok -> claimed[index] = me
+		:: else
+		fi;
+#endif
+		if
+		:: ok -> assert(writer[index] == NOBODY || mode[writer[index]] == DEAD); writer[index] = me
+		:: else
+		fi
+	}
+}
+
+inline inherit(index)
+{
+	if
+	:: started[index] ->
+		d_step { assert(writer[index] == me); counted[index] = counted[index] + 1 }
+		d_step { assert(writer[index] == me); started[index] = 0 }
+	:: else
+	fi
+}
+
+inline give_up(index)
+{
+	d_step { assert(writer[index] == me); claimed[index] = NOBODY; writer[index] = NOBODY }
+}
+
+inline bury()
+{
+	d_step { j = 0; snapshot[0] = owners[0]; snapshot[1] = owners[1] }
+	do
+	:: j < BLOCKS ->
+		if
+		:: snapshot[j] && j != b ->
+			claim(j);
+			if
+			:: ok ->
+#ifdef OWNER_BEFORE_INHERIT
+				owners[j] = 0;
+				inherit(j);
+				give_up(j)
+#else
+				inherit(j);
+#ifdef OWNER_AFTER_GIVE_UP
+				give_up(j);
+				owners[j] = 0
+#else
+				owners[j] = 0;
+				give_up(j)
+#endif
+#endif
+			:: else
+			fi
+		:: else
+		fi;
+		d_step { ok = 0; snapshot[j] = 0; j++ }
+	:: else -> break
+	od;
+	j = 0
+}
+
+proctype Worker(byte me)
+{
+	byte b = NONE, j, calls = CALLS, burials = BURIALS;
+	byte snapshot[BLOCKS];
+	bit ok;
+
+	{
+		bury();
+		do
+		:: j < BLOCKS && b == NONE ->
+			claim(j);
+			if
+			:: ok -> b = j
+			:: else
+			fi;
+			d_step { ok = 0; j++ }
+		:: else -> break
+		od;
+		j = 0;
+		if
+		:: b == NONE	/* no block: its calls are counted nowhere */
+		:: b != NONE ->
+#ifdef SUCCESSOR_DOES_NOT_INHERIT
+			skip;
+#else
+			inherit(b);
+#endif
+			owners[b] = me + 1;
+			do
+			:: calls > 0 ->
+				calls--;
+				d_step { assert(writer[b] == me); started[b] = 1; begun[b]++ }
+#ifdef STARTED_CLEARED_FIRST
+				d_step { assert(writer[b] == me); started[b] = 0 }
+				d_step { assert(writer[b] == me); counted[b] = counted[b] + 1 }
+#else
+				d_step { assert(writer[b] == me); counted[b] = counted[b] + 1 }
+				d_step { assert(writer[b] == me); started[b] = 0 }
+#endif
+			:: burials > 0 -> burials--; bury()
+			:: break
+			od
+		fi
+	} unless { mode[me] != RUNS };
+	atomic {
+		if
+		:: mode[me] == RUNS -> mode[me] = IDLE
+		:: else
+		fi
+	}
+}
+
+proctype Peek()
+{
+	byte me = PEEK_ID, i, peeks = PEEKS;
+
+	do
+	:: peeks > 0 ->
+		peeks--;
+		if
+		:: i = 0
+		:: i = 1
+		fi;
+		if
+		:: atomic { claimed[i] == NOBODY -> claimed[i] = me }
+			claimed[i] = NOBODY
+		:: claimed[i] != NOBODY
+		fi
+	:: peeks == 0 -> break
+	od;
+	mode[me] = IDLE
+}
+
+proctype Fate()
+{
+	byte kills = KILLS, i, k;
+
+	end: do
+	:: atomic {
+		kills > 0 ->
+			select(i : 0 .. WORKERS - 1);
+			if
+			:: mode[i] == RUNS ->
+				kills--;
+				mode[i] = DEAD;
+				for (k : 0 .. BLOCKS - 1) {
+					if
+					:: claimed[k] == i -> claimed[k] = NOBODY
+					:: else
+					fi
+				}
+			:: else
+			fi;
+			i = 0;
+			k = 0
+		}
+	od
+}
+
+proctype Last()
+{
+	byte me = LAST_ID, b = NONE, j, k;
+	byte snapshot[BLOCKS];
+	bit ok;
+
+	end: atomic {
+		mode[0] && mode[1] && mode[WORKERS - 1] && mode[PEEK_ID] ->
+		bury();
+		for (k : 0 .. BLOCKS - 1) {
+			assert(counted[k] >= begun[k]);
+#ifdef P6_ONE_COUNT
+			assert(counted[k] <= begun[k]);
+#endif
+			if
+			:: claimed[k] == NOBODY -> assert(!started[k] && !owners[k])
+			:: else -> assert(owners[k] == claimed[k] + 1)
+			fi
+		}
+	}
+}
+
+init
+{
+	byte i;
+
+	atomic {
+		for (i : 0 .. BLOCKS - 1) {
+			claimed[i] = NOBODY;
+			writer[i] = NOBODY
+		}
+		for (i : 0 .. WORKERS - 1) {
+			run Worker(i)
+		}
+		run Peek();
+		run Fate();
+		run Last()
+	}
+}
