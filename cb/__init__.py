@@ -2,7 +2,7 @@
 
 from .breaker import CircuitBreaker
 from .config import BreakerConfig, parse_duration
-from .errors import CircuitError, CircuitOpenError, ConfigError, LedgerError, LedgerFullError
+from .errors import CircuitError, CircuitOpenError, ConfigError, LedgerBusyError, LedgerError, LedgerFullError
 from .events import (
     Event,
     LateResult,
@@ -32,6 +32,7 @@ __all__ = [
     "LastFailure",
     "LateResult",
     "Ledger",
+    "LedgerBusyError",
     "LedgerDegraded",
     "LedgerError",
     "LedgerFullError",

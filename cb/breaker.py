@@ -1,9 +1,9 @@
 """The circuit breaker that users hold: the way of a call through it."""
 
 import inspect
+import sys
 import threading
 import time
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from functools import wraps
 from types import TracebackType
@@ -13,7 +13,7 @@ from .classify import Classifier, Kinds
 from .config import BreakerConfig
 from .errors import CircuitOpenError
 from .events import LedgerDegraded, Listener
-from .layout import BOUNDS, CALM, CODES, ELAPSED, REJECTED, STARTED, SUCCESSES, UNTIL, WORD, State
+from .layout import BOUNDS, BROKEN, CALM, CALM_UNTIL, CODES, ELAPSED, REJECTED, STARTED, SUCCESSES, UNTIL, WORD, State
 from .ledger import Ledger
 from .passage import Passage
 from .snapshot import Snapshot, take
@@ -21,6 +21,7 @@ from .tally import Outcome, Tally
 from .watch import WATCH
 
 _OPEN = CODES[State.OPEN]
+_SUSPENDS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -52,7 +53,8 @@ class CircuitBreaker(Passage):
             name, config or BreakerConfig(), ledger, listeners=listeners, clock=clock, wall_clock=wall_clock
         )
         self._idle = self._row.idle
-        self._entered = threading.local()
+        # By place: the tally of the block that was entered last, and what was there before.
+        self._entered: dict[int, tuple[Tally, Any]] = {}
         if self.ledger.degraded:
             self._tell([LedgerDegraded(name, self.ledger.degraded)])
         if clock is time.monotonic_ns:  # who brings a clock of his own calls `tend` himself
@@ -69,11 +71,13 @@ class CircuitBreaker(Passage):
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return fn(*args, **kwargs). Raises CircuitOpenError, without calling fn, when the circuit refuses."""
+        if _works_later(fn):
+            raise TypeError(f"{fn!r} does its work after the call has returned: a breaker cannot see its outcome")
         return self._guard(fn)(*args, **kwargs)
 
     def __call__(self, fn: Callable[P, R]) -> Callable[P, R]:
         """Guard a function. Raises TypeError for one whose call only makes a coroutine or a generator."""
-        if inspect.iscoroutinefunction(fn) or inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        if _works_later(fn):
             raise TypeError(f"{fn!r} does its work after the call has returned: a breaker cannot see its outcome")
         return wraps(fn)(self._guard(fn))
 
@@ -81,20 +85,22 @@ class CircuitBreaker(Passage):
         # A function made anew and not a method: what every call needs lies in its closure.
         name, head, clock = self.name, self._head, self._clock
         take, give_back = self._idle.pop, self._idle.append
+        # A result that somebody wants to see is never taken the short way.
+        brief = 0 if self._classifier.failed_result else BOUNDS[0]
 
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             try:
                 tally = take()
             except IndexError:
                 tally = self._grow()
-            word = head[WORD]
-            if word != tally.word:
+            if (word := head[WORD]) != tally.word:
                 if word & 7 == _OPEN and (wait := head[UNTIL] - clock()) > 0 and not self.listeners:
                     # What `_reject` does, where nobody wants to hear of it.
                     tally.count(REJECTED)
                     self._row.free(tally)
                     raise CircuitOpenError(name, wait / 1e9)
                 self._admit(tally)
+                word = tally.word
             cells = tally.cells
             cells[STARTED] = tally.started = started = clock()
             try:
@@ -103,10 +109,16 @@ class CircuitBreaker(Passage):
                 self._fail(tally, error)
                 raise
             now = clock()
-            if 0 <= (elapsed := now - started) < self._quick and now < tally.slice_end and head[CALM] == tally.word:
-                # What `_settle` does, for a quick success with no failure about.
-                cells[SUCCESSES + bisect_right(BOUNDS, elapsed)] += 1
-                cells[ELAPSED] += elapsed
+            if (
+                now < tally.slice_end
+                and (elapsed := now - started) < brief
+                and (head[CALM] == word or (now < head[CALM_UNTIL] and not head[BROKEN] and head[WORD] == word))
+            ):
+                # What `_settle` does, for a success in less than a millisecond that cannot change the state: no call
+                # has failed lately, or none since a success and there are enough calls for the rates. A call that
+                # takes longer does not notice the two microseconds of the long way.
+                cells[SUCCESSES] = tally.brief = tally.brief + 1
+                cells[ELAPSED] = tally.elapsed = tally.elapsed + elapsed
                 cells[STARTED] = 0
                 give_back(tally)
             else:
@@ -116,7 +128,7 @@ class CircuitBreaker(Passage):
         return guarded
 
     def __enter__(self) -> Tally:
-        """Admit the block, which must end in the thread and the order in which it began.
+        """Admit the block. It ends where it began: in its generator or coroutine, else in its thread.
 
         The tally's `probe` says whether it tries a circuit that was open.
         """
@@ -125,12 +137,28 @@ class CircuitBreaker(Passage):
         except IndexError:
             tally = self._grow()
         self._admit(tally)  # a block is not in a hurry: it always asks
-        vars(self._entered).setdefault("tallies", []).append(tally)
+        place = _place()
+        # A store and no call, so that no signal comes before the block that will take it out again.
+        self._entered[place] = tally, self._entered.get(place)
         return tally
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        tally = self._entered.tallies.pop()
+        place = _place()
+        tally, before = self._entered.pop(place)
+        if before:
+            self._entered[place] = before
         if error is None:
             self._settle(tally, Outcome.SUCCESS, self._clock())
         else:
             self._fail(tally, error)
+
+
+def _works_later(fn: Callable[..., object]) -> bool:
+    code = getattr(fn, "__code__", None)
+    return code is not None and bool(code.co_flags & _SUSPENDS)
+
+
+def _place() -> int:
+    """Return what the two ends of a block have in common, and no other block that may run in between."""
+    frame = sys._getframe(2)  # noqa: SLF001 - the documented way to one's caller
+    return -id(frame) if frame.f_code.co_flags & _SUSPENDS else threading.get_ident()

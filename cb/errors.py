@@ -4,6 +4,7 @@ CircuitError
  +- CircuitOpenError   a call was refused
  +- ConfigError        a setting is wrong (also a ValueError)
  +- LedgerError        the shared state cannot be used
+     +- LedgerBusyError
      +- LedgerFullError
 """
 
@@ -60,6 +61,10 @@ class LedgerError(CircuitError):
 
     def __str__(self) -> str:
         return f"ledger {self.path}: {self.reason}"
+
+
+class LedgerBusyError(LedgerError):
+    """The lock cannot be had in time: the process that holds it may be stopped for good."""
 
 
 class LedgerFullError(LedgerError):

@@ -1,10 +1,15 @@
 """Locks between processes that the kernel frees when their holder dies. POSIX only."""
 
-import fcntl
 import os
 import threading
 import time
+from collections.abc import Callable
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
+from typing import TypeVar
 
+from .errors import LedgerBusyError
+
+R = TypeVar("R")
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -16,7 +21,7 @@ def claim(path: str) -> int | None:
     """
     fd = os.open(path, _FLAGS, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        flock(fd, LOCK_EX | LOCK_NB)
     except BlockingIOError:
         os.close(fd)
         return None
@@ -29,57 +34,60 @@ def claim(path: str) -> int | None:
 class FileLock:
     """A lock between all threads of all processes that name the same file.
 
-    Its shape is that of threading.Lock. The descriptor is opened by the process that uses it: one that was inherited
-    through fork would share the parent's lock.
+    The descriptor is opened by the process that uses it: one that was inherited through fork would share the
+    parent's lock.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._fd: int | None = None
-        self._thread_lock = threading.Lock()
+        self._running = False
+        self._mutex = threading.RLock()
 
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Return whether the lock was taken within `timeout` seconds; -1 waits for ever."""
-        end = time.monotonic() + timeout if timeout >= 0 else None
-        if not self._thread_lock.acquire(blocking, timeout):
-            return False
-        locked = False
+    def run(self, work: Callable[[], R], timeout: float) -> R:
+        """Return work(), run under the lock. Raises LedgerBusyError if it cannot be had within `timeout` seconds.
+
+        It runs a function, and is not acquired and released, because an exception may come between any two calls of
+        Python (a signal handler's, Ctrl-C): only `with` on a lock written in C leaves no gap. The wait for the other
+        threads has no timeout of its own: each of them waits for other processes until its own end, which is sooner.
+        """
+        end = time.monotonic() + timeout
+        with self._mutex:
+            if self._running:  # this is a signal handler, or a finalizer, of the very thread that holds the lock
+                raise LedgerBusyError(self._path, "is held by the code that was interrupted")
+            fd = self._open()
+            try:
+                self._running = True
+                self._wait(fd, end)
+                return work()
+            finally:
+                self._running = False
+                flock(fd, LOCK_UN)  # does nothing where the lock was not had
+
+    def _open(self) -> int:
         try:
             if self._fd is None:
                 self._fd = os.open(self._path, _FLAGS, 0o600)
-            wait = 0.00005
-            while not locked:
-                try:
-                    fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    locked = True
-                except BlockingIOError:
-                    # Polled, because a blocking flock has no timeout and its holder may be stopped for good.
-                    if not blocking or (end is not None and time.monotonic() >= end):
-                        break
-                    time.sleep(wait)
-                    wait = min(wait * 2, 0.002)
-        except OSError:
-            pass  # no descriptor left, or the file's directory is gone: a lock that cannot be had
-        finally:
-            if not locked:
-                self._thread_lock.release()
-        return locked
+            return self._fd
+        except OSError as error:
+            raise LedgerBusyError(self._path, f"cannot be opened ({error.strerror})") from error
 
-    def release(self) -> None:
-        """Free the lock."""
-        assert self._fd is not None
-        fcntl.flock(self._fd, fcntl.LOCK_UN)
-        self._thread_lock.release()
+    def _wait(self, fd: int, end: float) -> None:
+        wait = 0.00005
+        while True:
+            try:
+                return flock(fd, LOCK_EX | LOCK_NB)
+            except BlockingIOError:
+                # Polled, because a blocking flock has no timeout and its holder may be stopped for good.
+                if time.monotonic() >= end:
+                    raise LedgerBusyError(self._path, "is locked by a process that does not go on") from None
+                time.sleep(wait)
+                wait = min(wait * 2, 0.002)
 
     def renew(self) -> None:
         """Forget the parent's lock, in a forked child. Closing does not unlock: the parent's descriptor is open."""
-        self._thread_lock = threading.Lock()
+        self._mutex = threading.RLock()
+        self._running = False
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
-
-    def __enter__(self) -> bool:
-        return self.acquire()
-
-    def __exit__(self, *error: object) -> None:
-        self.release()

@@ -2,10 +2,10 @@
 
 import logging
 import os
-import stat
 import threading
 import weakref
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -13,13 +13,15 @@ from . import layout as at
 from .errors import ConfigError, LedgerError, LedgerFullError
 from .events import StateChange, Transition, read_transitions, write_transition
 from .row import Row, inherit
-from .storage import Lock, MappedFile, Memory
+from .storage import Lock, MappedFile, Memory, require_own
 from .watch import WATCH
 
 log = logging.getLogger(__name__)
 
 #: seconds that a call waits, when it begins and when it ends, for a lock whose holder may be stopped for good
 PATIENCE = 0.02
+#: seconds that whoever makes or steers a breaker waits for it
+LONG_PATIENCE = 1.0
 SECOND = 1_000_000_000
 
 
@@ -68,7 +70,7 @@ class Ledger:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if scheme == "shm":
-                _require_own(path.parent)
+                require_own(str(path.parent))
             return cls.in_file(path)
         except (LedgerError, OSError) as error:
             log.warning("breakers are not shared between processes: %s", error)
@@ -113,37 +115,32 @@ class Ledger:
         return read_transitions(self._storage.header, self._name, since)
 
     def row(self, name: str, now: int) -> Row:
-        """Return the row of a breaker, made if there is none. Raises LedgerFullError."""
+        """Return the row of a breaker, made if there is none. Raises LedgerFullError, LedgerBusyError."""
         if not name.isprintable() or not 0 < len(name.encode()) <= at.NAME_CELLS * 8:
             raise ConfigError("name", f"be 1 to {at.NAME_CELLS * 8} printable bytes", name)
         with self._making:
             if name not in self._rows:
                 names = self.names()
-                index = names.index(name) if name in names else self._find(name, now)
+                make = partial(self._find_locked, name, now)
+                index = names.index(name) if name in names else self.lock.run(make, LONG_PATIENCE)
                 self._rows[name] = Row(index, self._storage.row(index), self)
             return self._rows[name]
 
-    def _find(self, name: str, now: int) -> int:
-        header = self._storage.header
-        if not self.lock.acquire(timeout=1.0):
-            raise LedgerError(self._storage.path, "is locked by a process that does not go on")
-        try:
-            names = self.names()
-            if name in names:
-                return names.index(name)
-            index = len(names)
-            if index == at.MAX_ROWS:
-                raise LedgerFullError(self._storage.path, f"holds {at.MAX_ROWS} breakers, no room for {name!r}")
-            self._storage.allocate(index, 0)
-            head = self._storage.row(index)
-            head[at.ORIGIN] = head[at.SINCE] = max(now, 1)
-            head[at.SLICE] = 1  # until the configuration is written
-            head[at.WORD] = 1 << 16
-            at.put_text(head, at.NAME, at.NAME_CELLS, name)
-            header[at.H_ROWS] = index + 1  # last: a row that counts is complete
-            return index
-        finally:
-            self.lock.release()
+    def _find_locked(self, name: str, now: int) -> int:
+        header, names = self._storage.header, self.names()
+        if name in names:
+            return names.index(name)
+        index = len(names)
+        if index == at.MAX_ROWS:
+            raise LedgerFullError(self._storage.path, f"holds {at.MAX_ROWS} breakers, no room for {name!r}")
+        self._storage.allocate(index, 0)
+        head = self._storage.row(index)
+        head[at.ORIGIN] = head[at.SINCE] = max(now, 1)
+        head[at.SLICE] = 1  # until the configuration is written
+        head[at.WORD] = 1 << 16
+        at.put_text(head, at.NAME, at.NAME_CELLS, name)
+        header[at.H_ROWS] = index + 1  # last: a row that counts is complete
+        return index
 
     def allocate(self, index: int, page: int) -> None:
         """Give a page of a row its memory. Raises LedgerFullError."""
@@ -211,14 +208,6 @@ def shared_directory() -> Path:
     import tempfile
 
     return Path(tempfile.gettempdir()) / f"cb-{user}"
-
-
-def _require_own(directory: Path) -> None:
-    """Refuse a directory in which somebody else could have laid the files, or could replace them."""
-    found = directory.lstat()
-    own = not hasattr(os, "geteuid") or found.st_uid == os.geteuid()
-    if not own or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o022:
-        raise LedgerError(str(directory), "is not a directory that this user alone may write to")
 
 
 _ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()

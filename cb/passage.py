@@ -1,11 +1,12 @@
 """The long way of a call: an admission that must ask, and an outcome that may change the state."""
 
+from contextlib import suppress
 from typing import NoReturn
 
 from . import layout as at
 from .classify import Classifier
 from .config import BreakerConfig, nanoseconds
-from .errors import CircuitOpenError
+from .errors import CircuitOpenError, LedgerBusyError
 from .events import Event, LateResult, Rejected
 from .layout import ADMITTING, State, generation_of, state_of
 from .ledger import PATIENCE
@@ -23,8 +24,6 @@ class Passage(Steering):
     def _apply(self, config: BreakerConfig) -> None:
         self._slow = nanoseconds(config.slow_call_duration)
         self._permit = nanoseconds(config.permit_timeout)
-        # A result that somebody wants to see is never taken the short way.
-        self._quick = 0 if self._classifier.failed_result else self._slow
 
     def _grow(self) -> Tally:
         WATCH.start()
@@ -44,16 +43,10 @@ class Passage(Steering):
             if admitted:
                 self._refresh()
                 tally.admit(word, now)
-            elif tally.seen and self._due(word, now) and self.ledger.lock.acquire(timeout=PATIENCE):
+            elif tally.seen and self._due(word, now):
                 # A lock that cannot be had means no probe: whoever holds it may be stopped for good.
-                try:
-                    self._refresh()
-                    admitted, events = self._circuit.admit(now)
-                    word = head[at.WORD]
-                    if admitted:
-                        tally.admit(word, now)
-                finally:
-                    self.ledger.lock.release()
+                with suppress(LedgerBusyError):
+                    admitted, events = self.ledger.lock.run(lambda: self._admit_locked(tally, now), PATIENCE)
             self._tell(events)
         except BaseException:  # an interruption, perhaps inside a listener: the call does not take place
             if tally.word == -1:
@@ -62,7 +55,14 @@ class Passage(Steering):
                 self._settle(tally, Outcome.NEUTRAL, now)
             raise
         if not admitted:
-            self._reject(tally, state_of(word), now)
+            self._reject(tally, state_of(head[at.WORD]), now)
+
+    def _admit_locked(self, tally: Tally, now: int) -> tuple[bool, list[Event]]:
+        self._refresh()
+        admitted, events = self._circuit.admit(now)
+        if admitted:
+            tally.admit(self._head[at.WORD], now)
+        return admitted, events
 
     def _due(self, word: int, now: int) -> bool:
         """Return whether a circuit that refuses calls may have to change its mind."""
@@ -111,6 +111,8 @@ class Passage(Steering):
             return
         state, slow = state_of(word), elapsed >= self._slow
         late = generation_of(head[at.WORD]) != generation_of(word)
+        if head[at.WORD] != word:
+            tally.slice_end = 0  # new thresholds may have moved the window
         if late:
             tally.count(at.LATE)  # the stay that admitted it is over: no vote
         elif outcome is Outcome.NEUTRAL or state is State.DISABLED:

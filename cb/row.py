@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import weakref
 from typing import Protocol
 
 from . import layout as at
@@ -26,6 +27,21 @@ class Space(Protocol):
         """Append to the host's log of transitions. Caller holds the ledger lock."""
 
 
+class Pooled(Tally):
+    """A tally of a process's pool, which goes back there even if its call is cut off in the middle."""
+
+    __slots__ = ("__weakref__", "_row", "lane")
+
+    def __init__(self, cells: memoryview, row: "Row", lane: int) -> None:
+        super().__init__(cells, row.head)
+        self._row = row
+        self.lane = lane
+
+    def __del__(self) -> None:
+        # Its call ended without a word: a signal handler, or another thread, raised between two steps of the breaker.
+        self._row.recover(self)
+
+
 class Row:
     """The cells of a breaker, and this process's pool of tallies in them."""
 
@@ -36,7 +52,8 @@ class Row:
         self.idle: list[Tally] = []
         self._cells = cells
         self._space = space
-        self._taken: list[Tally] = []
+        self._lanes = 0
+        self._pooled: weakref.WeakSet[Pooled] = weakref.WeakSet()
         self._lock = threading.RLock()  # a log handler may call through the breaker
         self._spill: Spill | None = None
 
@@ -44,19 +61,35 @@ class Row:
         """Return one more tally."""
         with self._lock:
             # The first is kept back for the calls that find no other.
-            if self._spill is None and (first := self._lane(0, now)):
-                self._spill = Spill(first, seen=True)
-            if self._spill and (tally := self._lane(1 + len(self._taken), now)):
-                self._taken.append(tally)
-                return tally
+            if self._spill is None and (first := self._lane(0, now)) is not None:
+                self._spill = Spill(Tally(first, self.head), seen=True)
+            if self._spill and (cells := self._lane(1 + self._lanes, now)) is not None:
+                self._lanes += 1
+                return self._pool(cells, self._lanes)
             return Overflow(self._spill or Spill(Tally(nowhere(at.TALLY_CELLS), self.head), seen=False))
+
+    def _pool(self, cells: memoryview, lane: int) -> Pooled:
+        tally = Pooled(cells, self, lane)
+        self._pooled.add(tally)
+        return tally
+
+    def recover(self, tally: Pooled) -> None:
+        """Put a tally back that its call has lost. The call counts as neither a success nor a failure."""
+        with self._lock:
+            if tally.word == DETACHED or tally in self.idle:
+                return
+            if tally.cells[at.STARTED]:
+                tally.count(at.NEUTRAL)
+                tally.cells[at.ROUND_RETURNED] += tally.permits_out()
+                tally.cells[at.STARTED] = 0
+            self.idle.append(self._pool(tally.cells, tally.lane))  # a new one: an object is finalized only once
 
     def free(self, tally: Tally) -> None:
         """Give a tally back. One that is not in the ledger is dropped: the next call may find a better one."""
         if tally.word != DETACHED and not isinstance(tally, Overflow):
             self.idle.append(tally)
 
-    def _lane(self, number: int, now: int) -> Tally | None:
+    def _lane(self, number: int, now: int) -> memoryview | None:
         block_number, lane = divmod(number, at.TALLIES)
         block = self._space.block(block_number, now)
         if block is None:
@@ -69,9 +102,17 @@ class Row:
                 log.warning("calls of this process are not counted: %s", error)
                 return None
             self.head[at.USED + block] = 1
-        tally = tally_of(self._cells, block, lane)
-        tally.cells[at.ADMITTED] = tally.cells[at.ADMITTED] or 1  # readers skip a tally that was never handed out
-        return tally
+        cells = tally_of(self._cells, block, lane).cells
+        cells[at.ADMITTED] = cells[at.ADMITTED] or 1  # readers skip a tally that was never handed out
+        return cells
+
+    def quiet(self) -> bool:
+        """Return whether only a call can change the state: none runs, and none has failed lately."""
+        state = state_of(self.head[at.WORD])
+        if state is not State.CLOSED or self.head[at.CALM] != self.head[at.WORD]:
+            return state is State.OPEN
+        starts = [(1 + block) * at.PAGE for block in at.blocks(self._cells)]
+        return not any(any(self._cells[s + at.TALLY : s + at.PAGE : at.TALLY_CELLS].tolist()) for s in starts)
 
     def pages(self) -> list[list[int]]:
         """Return what stands in every block that has memory, as integers of Python: summing those is faster."""
@@ -95,9 +136,10 @@ class Row:
     def renew(self) -> None:
         """Forget the parent's tallies, in a forked child. What still writes to them writes to nowhere."""
         self._lock = threading.RLock()
-        for tally in self._taken:
+        for tally in self._pooled:
             tally.cells, tally.word = nowhere(at.TALLY_CELLS), DETACHED
-        self._taken.clear()
+        self._pooled = weakref.WeakSet()
+        self._lanes = 0
         if self._spill:
             self._spill.renew(nowhere(at.TALLY_CELLS))
             self._spill = None

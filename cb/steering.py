@@ -1,17 +1,18 @@
 """What changes a circuit besides its calls: time, the operator, new thresholds."""
 
 import getpass
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 
 from . import layout as at
 from . import terms
 from .circuit import Circuit
 from .config import BreakerConfig
-from .errors import ConfigError, LedgerError
+from .errors import ConfigError, LedgerBusyError
 from .events import Event, Listener, Reclaimed, StateChange, announce
 from .layout import HELD, State, generation_of, state_of
-from .ledger import PATIENCE, Ledger
+from .ledger import LONG_PATIENCE, PATIENCE, Ledger
 from .row import Row
 
 
@@ -32,17 +33,19 @@ class Steering:
         self.ledger = ledger
         #: called with every Event of this process; add to it or remove from it at will
         self.listeners: list[Listener] = list(listeners)
-        self._clock = clock
+        self._clock = clock if clock is time.monotonic_ns else _forward(clock)
         self._wall_clock = wall_clock
         self._row: Row = ledger.row(name, clock())
         self._head = self._row.head
         self._circuit = Circuit(name, self._row, config, wall_clock)
         self._version = -1
-        with self._locked():
-            if terms.adopt(self._row, config, clock()) and config.initial_state != State.CLOSED:
-                self._circuit.command(State(config.initial_state), clock(), "initial state", None)
-                terms.adopted(self._row, config)
+        ledger.lock.run(lambda: self._adopt_locked(config), LONG_PATIENCE)
         self._refresh()
+
+    def _adopt_locked(self, config: BreakerConfig) -> None:
+        if terms.adopt(self._row, config, self._clock()) and config.initial_state != State.CLOSED:
+            self._circuit.command(State(config.initial_state), self._clock(), "initial state", None)
+            terms.adopted(self._row, config)
 
     @property
     def state(self) -> State:
@@ -59,7 +62,7 @@ class Steering:
         """Put the circuit into FORCED_OPEN, DISABLED or METRICS_ONLY, for all processes, until `reset` or for seconds.
 
         After a FORCED_OPEN that expires come probes, after the others the circuit is closed. `author` is by default
-        the user of this process. Raises ConfigError, and LedgerError if the ledger's lock cannot be had.
+        the user of this process. Raises ConfigError, and LedgerBusyError if the ledger's lock cannot be had.
         """
         if state not in HELD:
             raise ConfigError("state", f"be one of {', '.join(sorted(HELD))}", str(state))
@@ -68,24 +71,26 @@ class Steering:
         self._command(state, reason, author, seconds)
 
     def reset(self, *, reason: str, author: str | None = None) -> None:
-        """Close the circuit, for all processes, with an empty window. Raises LedgerError as `hold` does."""
+        """Close the circuit, for all processes, with an empty window. Raises LedgerBusyError as `hold` does."""
         self._command(State.CLOSED, reason, author, None)
 
     def configure(self, author: str | None = None, **settings: object) -> BreakerConfig:
         """Change thresholds in all processes at once, as `BreakerConfig.parse` reads them; the window stays.
 
         A new `interval` begins a new window, because its slices have another length. Returns what is now in force.
-        Raises ConfigError, and then nothing has changed; LedgerError as `hold` does.
+        Raises ConfigError, and then nothing has changed; LedgerBusyError as `hold` does.
         """
-        with self._locked():
-            self._refresh()
-            config = BreakerConfig.parse(settings, self._circuit.config)
-            terms.write(self._row, config, self._clock())
-            changes = ", ".join(f"{key} = {value}" for key, value in settings.items())
-            word = self._head[at.WORD]
-            note = StateChange(self.name, state_of(word), state_of(word), generation_of(word), _by(changes, author))
-            self._row.log(note, self._wall_clock())
+        reason = _by(", ".join(f"{key} = {value}" for key, value in settings.items()), author)
+        config = self.ledger.lock.run(lambda: self._configure_locked(settings, reason), LONG_PATIENCE)
         self._refresh()
+        return config
+
+    def _configure_locked(self, settings: Mapping[str, object], reason: str) -> BreakerConfig:
+        config = BreakerConfig.parse(settings, terms.read(self._row, self._circuit.config))
+        terms.write(self._row, config, self._clock())
+        word = self._head[at.WORD]
+        note = StateChange(self.name, state_of(word), state_of(word), generation_of(word), reason)
+        self._row.log(note, self._wall_clock())
         return config
 
     def tend(self) -> None:
@@ -97,14 +102,15 @@ class Steering:
         self.ledger.bury(now)
         if calls := self.ledger.lost(self._row):
             self._tell([Reclaimed(self.name, calls)])
-        self._evaluate(now)
+        if not self._row.quiet():
+            self._evaluate(now)
 
     def _command(self, state: State, reason: str, author: str | None, seconds: float | None) -> None:
         if not reason.strip():
             raise ConfigError("reason", "not be empty", reason)
-        with self._locked():
-            change = self._circuit.command(state, self._clock(), _by(reason, author), seconds)
-        self._tell([change])
+        by = _by(reason, author)
+        command = self._circuit.command
+        self._tell([self.ledger.lock.run(lambda: command(state, self._clock(), by, seconds), LONG_PATIENCE)])
 
     def _evaluate(self, now: int) -> None:
         """Change the state if outcomes or time demand it. Without the lock they wait for the next evaluation."""
@@ -113,12 +119,8 @@ class Steering:
         reading = circuit.look(now)
         if circuit.verdict(reading, now) is None and not circuit.shadow_moves(reading):
             return
-        if self.ledger.lock.acquire(timeout=PATIENCE):
-            try:
-                events = circuit.evaluate(now)
-            finally:
-                self.ledger.lock.release()
-            self._tell(events)
+        with suppress(LedgerBusyError):
+            self._tell(self.ledger.lock.run(lambda: circuit.evaluate(now), PATIENCE))
 
     def _refresh(self) -> None:
         """Take over thresholds that another process has changed."""
@@ -133,14 +135,17 @@ class Steering:
     def _tell(self, events: Iterable[Event]) -> None:
         announce(self.listeners, events)
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        if not self.ledger.lock.acquire(timeout=1.0):
-            raise LedgerError(self.ledger.path, "is locked by a process that does not go on")
-        try:
-            yield
-        finally:
-            self.ledger.lock.release()
+
+def _forward(clock: Callable[[], int]) -> Callable[[], int]:
+    """Return a clock that stands still while the given one goes back. Nobody else may see time go back."""
+    latest = 0
+
+    def forward() -> int:
+        nonlocal latest
+        latest = max(latest, clock())
+        return latest
+
+    return forward
 
 
 def _by(reason: str, author: str | None) -> str:

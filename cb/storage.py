@@ -3,14 +3,18 @@
 import logging
 import mmap
 import os
+import stat
 import sys
 import threading
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 from . import layout
-from .errors import LedgerError, LedgerFullError
+from .errors import LedgerBusyError, LedgerError, LedgerFullError
 
 log = logging.getLogger(__name__)
+
+R = TypeVar("R")
 
 PAGE_BYTES = layout.PAGE * 8
 HEADER_BYTES = layout.HEADER * 8
@@ -19,10 +23,28 @@ FILE_BYTES = HEADER_BYTES + layout.MAX_ROWS * ROW_BYTES
 
 
 class Lock(Protocol):
-    """What threading.Lock and FileLock have in common."""
+    """What ThreadLock and FileLock have in common."""
 
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool: ...
-    def release(self) -> None: ...
+    def run(self, work: Callable[[], R], timeout: float) -> R: ...
+
+
+class ThreadLock:
+    """A lock between the threads of a process, with the ways of FileLock."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.RLock()
+        self._running = False
+
+    def run(self, work: Callable[[], R], timeout: float) -> R:  # noqa: ARG002 - no thread is ever stopped alone
+        """Return work(), run under the lock. Raises LedgerBusyError in code that has interrupted its holder."""
+        with self._mutex:
+            if self._running:
+                raise LedgerBusyError("memory", "is held by the code that was interrupted")
+            try:
+                self._running = True
+                return work()
+            finally:
+                self._running = False
 
 
 class Memory:
@@ -33,7 +55,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.header = _private(HEADER_BYTES)
-        self.lock: Lock = threading.Lock()
+        self.lock: Lock = ThreadLock()
         self._rows: dict[int, memoryview] = {}
         self._claimed = 0
 
@@ -66,13 +88,15 @@ class Memory:
 
     def renew(self) -> None:
         """Start over in a forked child, without the calls that go on in its parent."""
-        self.lock = threading.Lock()
+        self.lock = ThreadLock()
         self._claimed = 0
         for owner in range(layout.H_OWNERS, layout.H_OWNERS + layout.BLOCKS):
             self.header[owner] = 0
         for cells in self._rows.values():
             for start in layout.tallies(cells):
                 cells[start + layout.STARTED] = 0
+                taken, *ended = cells[start + layout.ROUND_TAKEN : start + layout.ROUND_RETURNED + 1].tolist()
+                cells[start + layout.ROUND_RETURNED] += taken - sum(ended)
 
 
 def _private(size: int) -> memoryview:
@@ -103,12 +127,8 @@ class MappedFile:
         try:
             os.makedirs(f"{path}.locks", mode=0o700, exist_ok=True)
             self.lock: FileLock = FileLock(f"{path}.locks/transitions")
-            if not self.lock.acquire(timeout=1.0):
-                raise LedgerError(path, "is locked by a process that does not go on, or its locks cannot be opened")
-            try:
-                self._fd = self._open()
-            finally:
-                self.lock.release()
+            require_own(f"{path}.locks")
+            self._fd = self.lock.run(self._open, 1.0)
             self._cells = memoryview(mmap.mmap(self._fd, FILE_BYTES)).cast("q")
         except OSError as error:
             raise LedgerError(path, f"cannot be opened ({error.strerror})") from error
@@ -203,6 +223,14 @@ def _allocate(fd: int, path: str, start: int, size: int) -> None:
             os.posix_fallocate(fd, start, size)
     except OSError as error:
         raise LedgerFullError(path, f"no memory for another page ({error.strerror})") from error
+
+
+def require_own(directory: str) -> None:
+    """Refuse a directory in which somebody else could have laid the files, or could replace them."""
+    found = os.lstat(directory)
+    own = not hasattr(os, "geteuid") or found.st_uid == os.geteuid()
+    if not own or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o022:
+        raise LedgerError(directory, "is not a directory that this user alone may write to")
 
 
 def _boot_id() -> bytes:

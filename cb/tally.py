@@ -26,7 +26,7 @@ class Tally:
     the pool, alone writes its cells.
     """
 
-    __slots__ = ("cells", "head", "slice_end", "started", "word")
+    __slots__ = ("brief", "cells", "elapsed", "head", "slice_end", "started", "word")
 
     def __init__(self, cells: memoryview, head: memoryview) -> None:
         self.cells = cells
@@ -37,6 +37,9 @@ class Tally:
         self.word = -1
         #: when the running call began
         self.started = 0
+        #: what stands in the cells of the briefest successes and of ELAPSED, while `slice_end` lies ahead: a call that
+        #: succeeds quickly then need not load them
+        self.brief = self.elapsed = 0
 
     @property
     def seen(self) -> bool:
@@ -77,12 +80,14 @@ class Tally:
 
     def record(self, now: int, outcome: Outcome, slow: bool) -> None:
         """Count a success or a failure in totals, histogram and window, and a failure in the streak."""
-        self._turn(now)
+        if now >= self.slice_end:
+            self._turn(now)
         cells = self.cells
         elapsed = max(now - self.started, 0)
         bars = at.FAILURES if outcome is Outcome.FAILURE else at.SUCCESSES
         cells[bars + bisect_right(at.BOUNDS, elapsed)] += 1
         cells[at.ELAPSED] += elapsed
+        self.brief, self.elapsed = cells[at.SUCCESSES], cells[at.ELAPSED]
         if outcome is Outcome.FAILURE:
             self._extend_streak()
         if slow:

@@ -31,7 +31,7 @@ PROGRAMS = {
 #: where the cell of a circuit's state is written, and why
 STATE_WRITERS = {
     "circuit._enter": "the state machine",
-    "ledger._find": "a new row begins CLOSED",
+    "ledger._find_locked": "a new row begins CLOSED",
     "terms.write": "the version beside the state, which it keeps",
 }
 #: modules of the core that look at a clock of their own, and why

@@ -136,13 +136,9 @@ def test_child_that_ends_its_parents_calls_counts_none_of_them(tmp_path: Path) -
 
 def test_breaker_forked_while_its_lock_is_held_does_not_hang_in_the_child(tmp_path: Path) -> None:
     breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(tmp_path / "l"))
-    assert breaker.ledger.lock.acquire()
-    try:
-        # The child must not inherit the lock: its failures count, but only the parent may now change the state.
-        assert _in_child(lambda: _fail(breaker, 5)) == 0
-        assert breaker.state is State.CLOSED
-    finally:
-        breaker.ledger.lock.release()
+    # The child must not inherit the lock: its failures count, but only the parent may now change the state.
+    assert breaker.ledger.lock.run(lambda: _in_child(lambda: _fail(breaker, 5)), timeout=1) == 0
+    assert breaker.state is State.CLOSED
     with pytest.raises(CircuitOpenError):
         breaker.call(int)
 
@@ -154,7 +150,7 @@ def test_sibling_stopped_while_it_holds_the_lock_delays_no_call_for_long(tmp_pat
         [
             sys.executable,
             "-c",
-            "import sys, cb; cb.Ledger.in_file(sys.argv[1]).lock.acquire(); print(1, flush=True); input()",
+            "import sys, cb; cb.Ledger.in_file(sys.argv[1]).lock.run(lambda: (print(1, flush=True), input()), 1)",
             str(path),
         ],
         stdin=subprocess.PIPE,

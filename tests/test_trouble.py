@@ -86,6 +86,79 @@ def test_exception_whose_attributes_fail_reaches_the_caller_as_it_is(breaker: Ci
     assert breaker.state is State.OPEN
 
 
+def test_blocks_of_two_generators_of_a_thread_end_each_with_its_own_time(
+    breaker: CircuitBreaker, clock: FakeClock
+) -> None:
+    def guard(error: Exception | None) -> Iterator[None]:
+        with suppress(ZeroDivisionError), breaker:
+            yield
+            if error:
+                raise error
+
+    first, second = guard(None), guard(ZeroDivisionError())
+    next(first)
+    clock.advance(3)
+    next(second)
+    next(first, None)
+    assert breaker.snapshot().totals.slow == 1
+    assert breaker.state is State.CLOSED
+    next(second, None)
+    assert breaker.snapshot().totals.slow == 1
+    assert breaker.state is State.OPEN
+
+
+def test_block_of_a_generator_that_ends_in_another_thread_is_counted(breaker: CircuitBreaker) -> None:
+    def guard() -> Iterator[None]:
+        with breaker:
+            yield
+
+    block = guard()
+    next(block)
+    thread = threading.Thread(target=lambda: next(block, None))
+    thread.start()
+    thread.join()
+    assert breaker.snapshot().totals.successes == 1
+    assert breaker.snapshot().in_flight == 0
+
+
+def test_function_that_works_after_its_call_has_returned_is_refused(breaker: CircuitBreaker) -> None:
+    async def fetch() -> None: ...
+
+    with pytest.raises(TypeError, match="does its work after the call has returned"):
+        breaker.call(fetch)
+    assert breaker.snapshot().totals.requests == 0
+
+
+def test_signal_handler_that_calls_within_a_change_of_state_waits_for_nobody(breaker: CircuitBreaker) -> None:
+    def interrupted() -> None:
+        with pytest.raises(ZeroDivisionError):
+            breaker.call(divmod, 1, 0)
+
+    breaker.ledger.lock.run(interrupted, timeout=1)
+    assert breaker.state is State.CLOSED
+    breaker.tend()
+    assert breaker.state is State.OPEN
+
+
+def test_locks_in_a_directory_that_others_may_write_to_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "l.locks").mkdir()
+    (tmp_path / "l.locks").chmod(0o777)
+    with pytest.raises(LedgerError, match="this user alone"):
+        Ledger.in_file(tmp_path / "l")
+
+
+def test_permits_of_calls_that_go_on_in_the_parent_are_no_loss_to_a_forked_child(clock: FakeClock) -> None:
+    breaker = CircuitBreaker("d", ONE, clock=clock)
+    breaker.hold(State.FORCED_OPEN, reason="test", seconds=1)
+    clock.advance(1)
+    with breaker:
+        pid = os.fork()
+        if pid == 0:
+            breaker.call(int)  # the only permit is out in the parent
+            os._exit(breaker.state is not State.CLOSED)
+        assert os.waitpid(pid, 0)[1] == 0
+
+
 def test_refusal_of_a_call_within_a_probe_is_not_the_probes_failure(breaker: CircuitBreaker) -> None:
     breaker = breaker_in(State.HALF_OPEN, ONE)
     with pytest.raises(CircuitOpenError):
