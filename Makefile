@@ -3,6 +3,8 @@ export CB_VENV ?= .venv
 BIN := $(CB_VENV)/bin
 LOCK := uv pip compile setup.cfg --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
+# Without the garbage collector: finalizers of ours that it runs within mutmut's own bookkeeping would crash CPython 3.11.
+MUTMUT := .mutmut/bin/python -c 'import gc; gc.disable(); from mutmut.__main__ import cli; cli()'
 .DEFAULT_GOAL := help
 
 .PHONY: help build dev run-all run-market-data run-portfolio run-gateway stop-all demo test lint prove mutate check bench clean lock
@@ -41,7 +43,7 @@ prove: dev ## the long proofs: 200,000 steps of the model, a minute of turmoil, 
 
 mutate: dev ## change the state machine in hundreds of small ways, and list those that no test notices
 	@[ -x .mutmut/bin/mutmut ] || { python3 -m venv .mutmut && .mutmut/bin/pip install -q --require-hashes -r requirements-dev.lock && .mutmut/bin/pip install -q mutmut==3.8.1; }
-	@.mutmut/bin/mutmut run --max-children 1 && .mutmut/bin/mutmut results
+	@$(MUTMUT) run --max-children 1 && .mutmut/bin/mutmut results
 
 check: lint test ## all that CI runs
 

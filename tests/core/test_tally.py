@@ -1,0 +1,59 @@
+"""What no sequence of calls brings about in one process: a tally between two steps. See docs/mutation.md."""
+
+from collections.abc import Callable
+
+import pytest
+
+from cb import BreakerConfig, Ledger, State
+from cb import layout as at
+from cb.row import Row
+from cb.tally import Outcome, Tally, nowhere
+from cb.testing import FakeClock
+from cb.window import read
+from tests.core.conftest import Dependency
+
+Make = Callable[..., Dependency]
+HALF_OPEN_WORD = 7 << 16 | at.CODES[State.HALF_OPEN]
+
+
+def closed_word(generation: int) -> int:
+    return generation << 16 | at.CODES[State.CLOSED]
+
+
+@pytest.mark.parametrize("ended", [at.ROUND_SUCCESSES, at.ROUND_FAILURES, at.ROUND_RETURNED])
+def test_permit_is_out_from_its_taking_to_any_of_its_three_ends(ended: int) -> None:
+    tally = Tally(nowhere(at.TALLY_CELLS), nowhere(at.PAGE))
+    tally.cells[at.SUCCESSES] = 8  # what lies beside
+    for permits in (1, 2, 3):
+        tally.admit(HALF_OPEN_WORD, permits)
+        assert tally.permits_out() == 1
+        tally.probed(ended)
+        assert tally.permits_out() == 0
+
+
+def test_overdue_probe_fails_once_whatever_became_of_the_probes_before_it(make: Make, clock: FakeClock) -> None:
+    dependency = make(failure_threshold=1, timeout=10, max_requests=9, success_threshold=5, probe_timeout=1)
+    dependency.fail()
+    clock.advance(10)
+    dependency.answer()
+    dependency.fail()
+    dependency.fail(KeyboardInterrupt())
+    with dependency.breaker:
+        clock.advance(1)
+        assert "3 of 9 probes sent, 1 succeeded and 2 failed" in dependency.breaker.explain()
+
+
+def test_call_that_counted_itself_when_its_stay_had_just_ended_has_no_part_in_the_next(ledger: Ledger) -> None:
+    config, second = BreakerConfig(), 1_000_000_000
+    row: Row = ledger.row("d", second)
+    row.head[at.SLICE] = 6 * second
+    tally = row.grow(second)
+    tally.admit(closed_word(1), second)
+    # Its generation is checked, then the state changes twice, and only now does it count.
+    row.head[at.WORD], row.head[at.ORIGIN] = closed_word(3), 2 * second
+    tally.record(3 * second, Outcome.FAILURE, slow=False)
+    tally.cells[at.STARTED] = 0
+    assert read(row, config, 3 * second).window.failures == 0
+    tally.admit(closed_word(3), 4 * second)
+    tally.record(4 * second, Outcome.FAILURE, slow=False)
+    assert read(row, config, 4 * second).window.failures == 1
