@@ -4,6 +4,7 @@
 import os
 import re
 import shutil
+import signal
 import sys
 from contextlib import suppress
 from importlib import import_module
@@ -68,6 +69,18 @@ if os.environ.get("PROMETHEUS_MULTIPROC_DIR") != str(_metrics):
 def on_starting(_server: Any) -> None:
     """Start without the faults that an earlier run was asked for."""
     forget(_settings)
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """Remember where a worker that has just been forked puts its signals: it still handles them as its master does."""
+    worker.master_signals = server.SIG_QUEUE
+
+
+def post_worker_init(worker: Any) -> None:
+    """End, if told so before the worker had handlers of its own: its master waits for it until graceful_timeout."""
+    while not worker.master_signals.empty():
+        if worker.master_signals.get_nowait() == signal.SIGTERM:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def child_exit(_server: Any, worker: Any) -> None:
