@@ -16,10 +16,10 @@ from collections.abc import Callable
 from . import layout as at
 from .config import BreakerConfig, nanoseconds
 from .events import Event, Reclaimed, StateChange, WouldOpen
-from .layout import CODES, HELD, State, generation_of, state_of
+from .layout import ADMITTING, CODES, HELD, State, generation_of, state_of
 from .row import Row
 from .tally import Outcome
-from .window import Reading, read, slice_end
+from .window import Probes, Reading, read, slice_end
 
 
 class Circuit:
@@ -71,20 +71,25 @@ class Circuit:
     def verdict(self, reading: Reading, now: int) -> tuple[State, str] | None:
         """Return the state that follows, and why; None if the present one stays."""
         state, until = state_of(self._head[at.WORD]), self._head[at.UNTIL]
+        if self._row.led(now):
+            return None
         if state is State.CLOSED:
-            return (State.OPEN, reason) if (reason := self._trips(reading)) else None
+            return (State.OPEN, reason) if (reason := self.trips(reading)) else None
         if state is State.HALF_OPEN:
-            probes, config = reading.probes, self.config
-            if probes.successes >= config.success_threshold:
-                return State.CLOSED, f"{probes.successes} probes succeeded"
-            if config.max_requests - probes.failures < config.success_threshold:
-                return State.OPEN, f"{probes.failures} of {config.max_requests} probes failed"
-            if now >= until:
-                return State.OPEN, f"no verdict in {config.half_open_max_duration:g} s"
-        elif state in HELD and until and now >= until:
+            return self.judge(reading.probes, over=now >= until)
+        if state in HELD and until and now >= until:
             back = State.HALF_OPEN if state is State.FORCED_OPEN else State.CLOSED
             return back, f"{state} has expired"
         return None
+
+    def judge(self, probes: Probes, *, over: bool) -> tuple[State, str] | None:
+        """Return what follows from the probes of a round, which may be over; None if that is open still."""
+        config = self.config
+        if probes.successes >= config.success_threshold:
+            return State.CLOSED, f"{probes.successes} probes succeeded"
+        if config.max_requests - probes.failures < config.success_threshold:
+            return State.OPEN, f"{probes.failures} of {config.max_requests} probes failed"
+        return (State.OPEN, f"no verdict in {config.half_open_max_duration:g} s") if over else None
 
     def evaluate(self, now: int) -> list[Event]:
         """Make the change of state that the recorded outcomes and the time demand."""
@@ -96,30 +101,50 @@ class Circuit:
             events.append(self._enter(verdict[0], now, verdict[1]))
         elif self.shadow_moves(reading):
             self._head[at.SHADOW] = 1 - self._head[at.SHADOW]
-            events.append(WouldOpen(self.name, self._trips(reading)))
+            events.append(WouldOpen(self.name, self.trips(reading)))
         return events
 
     def shadow_moves(self, reading: Reading) -> bool:
         """Return whether a circuit that only measures would open now, or close again."""
         measures = state_of(self._head[at.WORD]) is State.METRICS_ONLY
-        return measures and bool(self._trips(reading)) != bool(self._head[at.SHADOW])
+        return measures and bool(self.trips(reading)) != bool(self._head[at.SHADOW])
 
     def admit(self, now: int) -> tuple[bool, list[Event]]:
         """Return whether a call may run, and what changed on the way there. A probe's tally then takes the permit."""
         head, events = self._head, self.evaluate(now)
-        if state_of(head[at.WORD]) is State.OPEN and now >= head[at.UNTIL]:
+        led = self._row.led(now)
+        if state_of(head[at.WORD]) is State.OPEN and now >= head[at.UNTIL] and not led:
             events.append(self._enter(State.HALF_OPEN, now, "time to try again"))
         state = state_of(head[at.WORD])
         if state is State.HALF_OPEN:
-            taken = read(self._row, self.config, now).probes.taken
-            return taken < self.config.max_requests, events
-        return state not in (State.OPEN, State.FORCED_OPEN), events
+            budget = head[at.PERMITS] if led else self.config.max_requests
+            admitted = read(self._row, self.config, now).probes.taken < budget
+        else:
+            admitted = state in ADMITTING
+        if led and not admitted:
+            self._row.want()  # no call waits for the answer
+        return admitted, events
 
     def command(self, state: State, now: int, reason: str, seconds: float | None) -> StateChange:
         """Enter a state because an operator says so; a held state ends after `seconds`, None holds it."""
         return self._enter(state, now, reason, until=now + nanoseconds(seconds) if seconds else 0)
 
-    def _trips(self, reading: Reading) -> str | None:
+    def follow(self, state: State, now: int, reason: str, until: int, rounds: int) -> StateChange:
+        """Enter a state because it is the fleet's. CLOSED is not led: then each host may open for itself."""
+        change = self._enter(state, now, reason, until=until)
+        self._head[at.ROUNDS] = rounds
+        self._head[at.LED] = state is not State.CLOSED
+        return change
+
+    def open_time(self, rounds: int, now: int) -> int:
+        """Return how long the circuit stays open after that many failed rounds, in nanoseconds from now."""
+        seconds = _open_time(self.config, rounds)
+        seconds *= 1 + random.random() * self.config.timeout_jitter  # noqa: S311 - spreads hosts, keeps no secret
+        asked = min(self._head[at.RETRY_AT] - now, nanoseconds(self.config.timeout_max))
+        return max(nanoseconds(seconds), asked)
+
+    def trips(self, reading: Reading) -> str | None:
+        """Return why a closed circuit must open, None if it need not."""
         config, window = self.config, reading.window
         if config.failure_threshold and reading.streak >= config.failure_threshold:
             return f"{reading.streak} consecutive failures"
@@ -131,23 +156,20 @@ class Circuit:
             return f"{window.slow} of {window.requests} calls were slow"
         return None
 
-    def _enter(self, state: State, now: int, reason: str, until: int = 0) -> StateChange:
+    def _enter(self, state: State, now: int, reason: str, until: int | None = None) -> StateChange:
         head, config, word = self._head, self.config, self._head[at.WORD]
         change = StateChange(self.name, state_of(word), state, generation_of(word) + 1, reason)
         if state is State.OPEN:
             if change.before is State.HALF_OPEN:
                 head[at.ROUNDS] += 1
-            seconds = _open_time(config, head[at.ROUNDS])
-            seconds *= 1 + random.random() * config.timeout_jitter  # noqa: S311 - spreads hosts, keeps no secret
-            asked = min(head[at.RETRY_AT], now + nanoseconds(config.timeout_max))
-            until = max(now + nanoseconds(seconds), asked)
+            until = now + self.open_time(head[at.ROUNDS], now) if until is None else until
         elif state is State.HALF_OPEN:
-            until = now + nanoseconds(config.half_open_max_duration)
+            until = now + nanoseconds(config.half_open_max_duration) if until is None else until
         else:
             head[at.ORIGIN] = max(head[at.ORIGIN], now) + 1  # after the begin of every slice there has been
             head[at.ROUNDS] = head[at.RETRY_AT] = head[at.BROKEN] = head[at.SHADOW] = 0
             head[at.STREAK] = max(head[at.STREAK] + 1, now)
-        head[at.SINCE], head[at.UNTIL] = now, until
+        head[at.SINCE], head[at.UNTIL], head[at.LED] = now, until or 0, 0
         head[at.CALM] = head[at.CALM_UNTIL] = 0
         at.put_text(head, at.REASON, at.REASON_CELLS, reason)
         head[at.CHANGES + CODES[change.before] * 8 + CODES[state]] += 1

@@ -12,7 +12,7 @@ are single machine instructions: a reader sees the old number or the new one, ne
 from collections.abc import Iterator
 from enum import StrEnum
 
-VERSION = 1
+VERSION = 2
 MAGIC = int.from_bytes(b"cbledger", "little")
 
 PAGE = 512
@@ -22,6 +22,10 @@ MAX_ROWS = 1024
 
 # The header. The magic is written last; the boot id takes two cells.
 H_MAGIC, H_VERSION, H_BOOT, H_ROWS, H_EVENTS = 0, 1, 2, 4, 5  # H_EVENTS: number of the latest event
+# Written by the host's agent, where there is a fleet: who the host is there, until when the fleet leads its circuits,
+# how many hosts there are, and when they last had an exchange.
+H_HOST, H_LEAD, H_HOSTS, H_EXCHANGED = 8, 9, 10, 11
+H_STIR = 12  # not 0: a worker wants something of the agent (any call)
 H_OWNERS = 64  # process id of each block's owner, 0 once the block has been given up or its dead owner buried
 EVENTS, EVENT_CELLS = 200, 40  # the latest transitions, in a ring that begins at the second page
 HEADER = 17 * PAGE
@@ -42,6 +46,16 @@ BROKEN = 10  # not 0: the streak has failures (any call)
 RETRY_AT = 11  # no probe before this: a dependency's Retry-After (any call)
 SHADOW = 12  # not 0: METRICS_ONLY, and the circuit would be open
 SOURCE = 13  # digest of the configuration that the code asked for, whatever was changed since
+# Written by the host's agent, unless they say otherwise. A fleet's state is its generation << 3 | code, 0 before the
+# first exchange.
+FLEET = 80  # the fleet's state that the agent has seen last
+LED = 81  # not 0: this state was entered because it is the fleet's, which alone may change it
+PERMITS = 82  # permits of the round that the fleet has given to this host
+WANTED = 83  # not 0: a call was refused that could have been a probe (any call)
+PUBLISH = 84  # not 0: an operator's state, with this generation, that the fleet does not know yet
+PUBLISH_TERMS = 85  # not 0: an operator's thresholds that the fleet does not know yet
+TERMS = 86  # version of the fleet's thresholds that were taken over
+REPORTED = 88  # requests, failures and slow calls that the fleet knows of
 CHANGES = 16  # transitions, by state before * 8 + state after
 REASON, REASON_CELLS = 128, 32  # why this state was entered, UTF-8
 NAME, NAME_CELLS = 160, 16

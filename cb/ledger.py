@@ -4,16 +4,18 @@ import logging
 import os
 import threading
 import weakref
-from collections import Counter
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Self
 
 from . import layout as at
+from .blocks import Blocks
 from .errors import ConfigError, LedgerError, LedgerFullError
 from .events import StateChange, Transition, read_transitions, write_transition
-from .row import Row, inherit
-from .storage import Lock, MappedFile, Memory, require_own
+from .mappedfile import MappedFile, require_own
+from .row import Row
+from .storage import Lock, Memory
 from .watch import WATCH
 
 log = logging.getLogger(__name__)
@@ -25,6 +27,18 @@ LONG_PATIENCE = 1.0
 SECOND = 1_000_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class FleetSight:
+    """A fleet as its host sees it."""
+
+    #: whether the fleet has been heard of lately, and so leads the circuits that it has opened
+    leads: bool
+    #: hosts in it, this one included
+    hosts: int
+    #: seconds since the last exchange, None before the first
+    age: float | None
+
+
 class Ledger:
     """A table of breakers. `layout` describes its cells.
 
@@ -33,12 +47,9 @@ class Ledger:
 
     def __init__(self, storage: Memory | MappedFile) -> None:
         self._storage = storage
-        self._mutex = threading.RLock()
         self._making = threading.Lock()
         self._rows: dict[str, Row] = {}
-        self._blocks: list[int] = []
-        self._lost: Counter[int] = Counter()
-        self._looked: int | None = None
+        self._blocks = Blocks(storage)
         #: why this ledger is not the shared one that was asked for; None if it is
         self.degraded: str | None = None
         _ledgers.add(self)
@@ -57,16 +68,18 @@ class Ledger:
     def open(cls, url: str, directory: str | os.PathLike[str] | None = None) -> Self:
         """Return the ledger that a URL names: `memory://`, `file:///path` or `shm://NAME`.
 
-        `shm://NAME` is the file NAME.ledger in `directory`, else in a directory of this user in shared memory. A file
-        that cannot be used costs sharing, not the service: the ledger is then of this process alone, and says so in
-        the log and in `degraded`. Raises ConfigError for any other URL.
+        `shm://NAME` is the file NAME.v2.ledger in `directory`, else in a directory of this user in shared memory. A
+        file that cannot be used costs sharing, not the service: the ledger is then of this process alone, and says so
+        in the log and in `degraded`. Raises ConfigError for any other URL.
         """
         scheme, separator, place = url.partition("://")
         if url == "memory://":
             return cls.in_memory()
         if not separator or not place or scheme not in ("file", "shm") or (scheme == "shm" and "/" in place):
             raise ConfigError("url", "be memory://, file:///PATH or shm://NAME", url)
-        path = Path(place) if scheme == "file" else Path(directory or shared_directory()) / f"{place}.ledger"
+        # The version is in the name: during a rolling upgrade both formats are in use.
+        name = f"{place}.v{at.VERSION}.ledger"
+        path = Path(place) if scheme == "file" else Path(directory or shared_directory()) / name
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if scheme == "shm":
@@ -95,8 +108,7 @@ class Ledger:
 
     def workers(self) -> int:
         """Return the number of live processes that count calls in this ledger."""
-        owners = self._storage.header[at.H_OWNERS : at.H_OWNERS + at.BLOCKS].tolist()
-        return len({owner for block, owner in enumerate(owners) if owner and self._storage.alive(block)})
+        return self._blocks.workers()
 
     def join(self, now: int) -> None:
         """Become one of the `workers` before the first call, and begin to look after the breakers."""
@@ -150,51 +162,59 @@ class Ledger:
         """Append to the log of transitions. Caller holds `lock`."""
         write_transition(self._storage.header, index, change, wall)
 
+    def lead(self) -> int:
+        """Return until when a fleet leads the circuits of this host, 0 if there is none."""
+        return int(self._storage.header[at.H_LEAD])
+
+    def stir(self) -> None:
+        """Tell the host's agent that there is something to do."""
+        self._storage.header[at.H_STIR] = 1
+
+    @property
+    def in_fleet(self) -> bool:
+        """Whether this host has belonged to a fleet since the ledger was made."""
+        return self._storage.header[at.H_HOST] != 0
+
+    def fleet(self, now: int) -> FleetSight | None:
+        """Return what the host knows of its fleet, None if it has never belonged to one."""
+        if not self.in_fleet:
+            return None
+        exchanged = self._storage.header[at.H_EXCHANGED]
+        age = max(now - exchanged, 0) / SECOND if exchanged else None
+        return FleetSight(self.lead() > now, int(self._storage.header[at.H_HOSTS]), age)
+
+    @property
+    def header(self) -> memoryview:
+        """The cells that belong to no breaker."""
+        return self._storage.header
+
+    def elect(self, role: str) -> bool:
+        """Return whether this process has the role, which one process of a host has until it ends or resigns."""
+        return self._storage.elect(role)
+
+    def resign(self, role: str) -> None:
+        """Leave the role to another process."""
+        self._storage.resign(role)
+
     def block(self, number: int, now: int) -> int | None:
         """Return the number-th block of this process, claimed if it has fewer; None if there are no more."""
-        with self._mutex:
-            if not self._blocks:
-                self.bury(now)
-            while len(self._blocks) <= number:
-                block = next((block for block in range(at.BLOCKS) if self._storage.claim(block)), None)
-                if block is None:
-                    return None
-                self._inherit(block, now)
-                self._storage.header[at.H_OWNERS + block] = os.getpid()
-                self._blocks.append(block)
-            return self._blocks[number]
+        return self._blocks.get(number, now)
 
     def bury(self, now: int) -> None:
         """Turn the running calls of dead processes into failures. Looks at most ten times a second."""
-        with self._mutex:
-            if self._looked is not None and abs(now - self._looked) < SECOND // 10:
-                return
-            self._looked = now
-            if self.degraded is None and self._storage.replaced():
-                self.degraded = f"{self.path} was removed or replaced: processes that start now do not share it"
-                log.error("%s", self.degraded)
-            owners = self._storage.header[at.H_OWNERS : at.H_OWNERS + at.BLOCKS].tolist()
-            for block, owner in enumerate(owners):
-                if owner and block not in self._blocks and self._storage.claim(block):
-                    self._inherit(block, now)
-                    self._storage.header[at.H_OWNERS + block] = 0
-                    self._storage.give_up(block)
-
-    def _inherit(self, block: int, now: int) -> None:
-        for index in range(self._storage.header[at.H_ROWS]):
-            if calls := inherit(self._storage.row(index), block, now):
-                self._lost[index] += calls
+        if self._blocks.bury(now) and self.degraded is None and self._storage.replaced():
+            self.degraded = f"{self.path} was removed or replaced: processes that start now do not share it"
+            log.error("%s", self.degraded)
 
     def lost(self, row: Row) -> int:
         """Return how many calls of dead processes were buried here since this was last asked."""
-        with self._mutex:
-            return self._lost.pop(row.index, 0)
+        return self._blocks.lost(row.index)
 
     def renew(self) -> None:
         """Start over in a forked child, as a process that counts nothing yet."""
-        self._mutex, self._making = threading.RLock(), threading.Lock()
+        self._making = threading.Lock()
         self._storage.renew()
-        self._blocks, self._looked = [], None
+        self._blocks = Blocks(self._storage)
         for row in self._rows.values():
             row.renew()
 

@@ -5,6 +5,7 @@ values through files, in the one that is made for the scrape.
 """
 
 import re
+import time
 from collections.abc import Iterator
 from itertools import accumulate
 
@@ -47,6 +48,9 @@ class BreakerCollector:
             "1 if the processes of this host do not share the breakers as they should",
             self._registry.ledger.degraded is not None,
         )
+        if fleet := self._registry.ledger.fleet(time.monotonic_ns()):
+            yield GaugeMetricFamily("circuit_breaker_fleet_connected", "1 if this host follows its fleet", fleet.leads)
+            yield GaugeMetricFamily("circuit_breaker_fleet_hosts", "Hosts in the fleet, as seen last", fleet.hosts)
         if self._seed_names:
             # Two names may differ in what a metric's name cannot hold, and no series may come twice.
             suffixes = {re.sub(r"[^a-zA-Z0-9_]", "_", seen.name): seen for seen in reversed(snapshots)}

@@ -26,6 +26,12 @@ class Space(Protocol):
     def log(self, index: int, change: StateChange, wall: int) -> None:
         """Append to the host's log of transitions. Caller holds the ledger lock."""
 
+    def lead(self) -> int:
+        """Return until when the fleet leads the circuits of this host, 0 if there is none."""
+
+    def stir(self) -> None:
+        """Tell the host's agent that there is something to do."""
+
 
 class Pooled(Tally):
     """A tally of a process's pool, which goes back there even if its call is cut off in the middle."""
@@ -105,6 +111,18 @@ class Row:
         cells = tally_of(self._cells, block, lane).cells
         cells[at.ADMITTED] = cells[at.ADMITTED] or 1  # readers skip a tally that was never handed out
         return cells
+
+    def led(self, now: int) -> bool:
+        """Return whether the fleet has put the circuit into its state, and alone may change it.
+
+        A fleet that has not been heard of for a while leads no more: the host then decides for itself.
+        """
+        return bool(self.head[at.LED]) and now < self._space.lead()
+
+    def want(self) -> None:
+        """Ask the host's agent for a permit of the fleet."""
+        self.head[at.WANTED] = 1
+        self._space.stir()
 
     def quiet(self) -> bool:
         """Return whether only a call can change the state: none runs, and none has failed lately."""

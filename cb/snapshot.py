@@ -71,7 +71,7 @@ class Snapshot:
 
     name: str
     state: State
-    #: who decides on the state: this host, or this process alone
+    #: who has decided on the state: the fleet, this host, or this process alone
     source: str
     #: number of this stay in a state
     generation: int
@@ -107,7 +107,7 @@ def take(name: str, row: Row, config: BreakerConfig, scope: str, now: int) -> Sn
     return Snapshot(
         name=name,
         state=state,
-        source=scope,
+        source="fleet" if row.led(now) else scope,
         generation=generation_of(word),
         age=max(now - since, 0) / _NS,
         retry_after=wait,

@@ -58,30 +58,41 @@ class Steering:
         self._refresh()
         return self._circuit.config
 
-    def hold(self, state: State, *, reason: str, author: str | None = None, seconds: float | None = None) -> None:
+    def hold(
+        self,
+        state: State,
+        *,
+        reason: str,
+        author: str | None = None,
+        seconds: float | None = None,
+        host_only: bool = False,
+    ) -> None:
         """Put the circuit into FORCED_OPEN, DISABLED or METRICS_ONLY, for all processes, until `reset` or for seconds.
 
-        After a FORCED_OPEN that expires come probes, after the others the circuit is closed. `author` is by default
-        the user of this process. Raises ConfigError, and LedgerBusyError if the ledger's lock cannot be had.
+        It holds for all hosts of a fleet, where there is one, unless `host_only`. After a FORCED_OPEN that expires come
+        probes, after the others the circuit is closed. `author` is by default the user of this process. Raises
+        ConfigError, and LedgerBusyError if the ledger's lock cannot be had.
         """
         if state not in HELD:
             raise ConfigError("state", f"be one of {', '.join(sorted(HELD))}", str(state))
         if seconds is not None and not 0 < seconds <= 30 * 86_400:
             raise ConfigError("seconds", "be above 0 and at most 30 days", seconds)
-        self._command(state, reason, author, seconds)
+        self._command(state, reason, author, seconds, host_only=host_only)
 
-    def reset(self, *, reason: str, author: str | None = None) -> None:
-        """Close the circuit, for all processes, with an empty window. Raises LedgerBusyError as `hold` does."""
-        self._command(State.CLOSED, reason, author, None)
+    def reset(self, *, reason: str, author: str | None = None, host_only: bool = False) -> None:
+        """Close the circuit, as far as `hold` reaches, with an empty window. Raises LedgerBusyError as `hold` does."""
+        self._command(State.CLOSED, reason, author, None, host_only=host_only)
 
-    def configure(self, author: str | None = None, **settings: object) -> BreakerConfig:
+    def configure(self, author: str | None = None, *, host_only: bool = False, **settings: object) -> BreakerConfig:
         """Change thresholds in all processes at once, as `BreakerConfig.parse` reads them; the window stays.
 
-        A new `interval` begins a new window, because its slices have another length. Returns what is now in force.
-        Raises ConfigError, and then nothing has changed; LedgerBusyError as `hold` does.
+        A new `interval` begins a new window, because its slices have another length. Reaches as far as `hold`. Returns
+        what is now in force. Raises ConfigError, and then nothing has changed; LedgerBusyError as `hold` does.
         """
         reason = _by(", ".join(f"{key} = {value}" for key, value in settings.items()), author)
         config = self.ledger.lock.run(lambda: self._configure_locked(settings, reason), LONG_PATIENCE)
+        self._head[at.PUBLISH_TERMS] = self.ledger.in_fleet and not host_only
+        self.ledger.stir()
         self._refresh()
         return config
 
@@ -105,12 +116,20 @@ class Steering:
         if not self._row.quiet():
             self._evaluate(now)
 
-    def _command(self, state: State, reason: str, author: str | None, seconds: float | None) -> None:
+    def _command(
+        self, state: State, reason: str, author: str | None, seconds: float | None, *, host_only: bool
+    ) -> None:
         if not reason.strip():
             raise ConfigError("reason", "not be empty", reason)
         by = _by(reason, author)
-        command = self._circuit.command
-        self._tell([self.ledger.lock.run(lambda: command(state, self._clock(), by, seconds), LONG_PATIENCE)])
+
+        def command_locked() -> StateChange:
+            change = self._circuit.command(state, self._clock(), by, seconds)
+            self._head[at.PUBLISH] = change.generation if self.ledger.in_fleet and not host_only else 0
+            return change
+
+        self._tell([self.ledger.lock.run(command_locked, LONG_PATIENCE)])
+        self.ledger.stir()
 
     def _evaluate(self, now: int) -> None:
         """Change the state if outcomes or time demand it. Without the lock they wait for the next evaluation."""

@@ -14,10 +14,11 @@ ROOT = Path(__file__).resolve().parent.parent
 OUTER = {
     "cb.http": {"requests", "urllib3"},
     "cb.database": {"sqlalchemy"},
+    "cb.fleet": {"redis"},
     "cb.metrics": {"prometheus_client"},
     "cb.web": {
-        *("cb.metrics", "flask", "gunicorn", "marshmallow", "prometheus_client", "prometheus_flask_exporter"),
-        *("waitress", "werkzeug", "yaml"),
+        *("cb.fleet", "cb.metrics", "flask", "gunicorn", "marshmallow", "prometheus_client"),
+        *("prometheus_flask_exporter", "waitress", "werkzeug", "yaml"),
     },
 }
 #: programs on top of the library; none imports another

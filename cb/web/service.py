@@ -18,7 +18,7 @@ def create_service(name: str, settings: Settings) -> Flask:
     """Return an app with breakers, health, status, metrics, request ids, JSON logs, and problems for errors.
 
     `name` is what the service calls itself in its answers, such as `trading-gateway`. Its parts are in
-    `app.extensions`: `settings`, `circuit_breakers`, `health`.
+    `app.extensions`: `settings`, `circuit_breakers`, `health`, and `fleet` where the settings name a server for one.
     """
     # Not above: prometheus_client decides at import, by the environment that gunicorn's conf sets, where values live.
     from cb.metrics import BreakerCollector
@@ -40,6 +40,16 @@ def create_service(name: str, settings: Settings) -> Flask:
     )
     registry.ledger.join(time.monotonic_ns())
     app.extensions["circuit_breakers"] = CircuitBreakers(name, registry)
+    if settings.fleet_url:
+        from cb.fleet import Fleet
+
+        app.extensions["fleet"] = Fleet(
+            settings.fleet_url,
+            registry.ledger,
+            name=settings.name,
+            sync_interval=settings.sync_interval,
+            listeners=[logs.log_event],
+        )
     app.register_blueprint(status.bp)
     app.after_request(_harden)
     Metrics(app, BreakerCollector(registry, seed_names=settings.seed_names))

@@ -1,6 +1,7 @@
 """The settings of a service, checked once."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from cb.config import BreakerConfig
 from cb.errors import ConfigError
 from cb.ledger import shared_directory
 
-from .fields import Flag, Whole
+from .fields import Duration, Flag, Whole
 from .names import BREAKERS, SERVICES
 from .sources import Key, SettingsError, Source
 from .violations import violations
@@ -30,6 +31,10 @@ class Settings:
     breaker_overrides: dict[str, BreakerConfig]
     #: for Ledger.open
     state_url: str
+    #: for Fleet: the server that all hosts share; None where each host is alone
+    fleet_url: str | None
+    #: seconds between two exchanges with it
+    sync_interval: float
     #: private directory for what lives no longer than the host: ledgers, simulations, metrics
     state_dir: Path
     #: whether metrics have the names with the breaker's name as suffix too
@@ -51,6 +56,7 @@ def load_settings(name: str, schema: Schema | None = None, environ: Mapping[str,
     source = Source.read(environ.get("CB_CONFIG") or "config/config.yaml", environ)
     defaults = _breaker(source, ("circuit_breaker",), BreakerConfig())
     state = _load(source, _State(), ("state",))
+    remote = state["url"].startswith(_REMOTE)
     server = _load(source, _Server(), ("server",))
     known = (*source.section("services"), *SERVICES)
     name = next((each for each in known if name in (each, each.replace("-", ""))), name)
@@ -65,7 +71,9 @@ def load_settings(name: str, schema: Schema | None = None, environ: Mapping[str,
         file=source.file,
         breaker_defaults=defaults,
         breaker_overrides={each: _breaker(source, ("breakers", each), defaults) for each in source.section("breakers")},
-        state_url=f"shm://{name}" if state["url"] == "shm://" else state["url"],
+        state_url=f"shm://{name}" if remote or state["url"] == "shm://" else state["url"],
+        fleet_url=_fleet_url(source, state["url"]) if remote else None,
+        sync_interval=state["sync_interval"],
         state_dir=_private_directory(environ),
         seed_names=_load(source, _Metrics(), ("metrics",))["seed_names"],
         host=server["host"],
@@ -76,13 +84,32 @@ def load_settings(name: str, schema: Schema | None = None, environ: Mapping[str,
     )
 
 
+_REMOTE = ("redis://", "rediss://", "unix://", "redis+sentinel://", "redis+cluster://", "rediss+cluster://")
+
+
 class _State(Schema):
     url = String(
         load_default="shm://",
         validate=validate.Regexp(
-            r"(memory://|file:///.+|shm://[A-Za-z0-9._-]*)\Z", error="must be memory://, file:///PATH or shm://NAME"
+            rf"(memory://|file:///.+|shm://[A-Za-z0-9._-]*|({'|'.join(map(re.escape, _REMOTE))}).+)\Z",
+            error=f"must be memory://, file:///PATH, shm://NAME, or begin with one of {', '.join(_REMOTE)}",
         ),
     )
+    sync_interval = Duration(load_default=0.1)
+
+
+def _fleet_url(source: Source, url: str) -> str:
+    """Return the URL of a server that hosts share, if it is one. Raises SettingsError."""
+    try:
+        from cb.fleet import check
+    except ModuleNotFoundError as error:
+        rule = "be of a kind whose client is installed: pip install 'distributed-circuit-breaker[redis]'"
+        raise source.error(("state", "url"), rule, url) from error
+    try:
+        check(url)
+    except ConfigError as error:
+        raise source.error(("state", "url"), error.rule, url) from error
+    return url
 
 
 class _Metrics(Schema):

@@ -1,11 +1,13 @@
 """What the breakers of a service are up to: `/api/v1/circuit-breaker/status`."""
 
+import time
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flask import Blueprint
 
+from cb.ledger import FleetSight
 from cb.snapshot import Snapshot
 
 from .extension import circuit_breakers
@@ -17,13 +19,21 @@ bp = Blueprint("circuit-breaker", __name__, url_prefix="/api/v1/circuit-breaker"
 def status() -> Any:
     known = circuit_breakers()
     ledger = known.registry.ledger
+    fleet = ledger.fleet(time.monotonic_ns())
     return {
         "service": known.service,
-        "scope": ledger.scope,
+        "scope": "fleet" if fleet and fleet.leads else ledger.scope,
         "workers": ledger.workers(),
+        **({"fleet": _fleet(fleet)} if fleet else {}),
         "time": _time(datetime.now(UTC)),
         "breakers": {each.name: _describe(each.snapshot(), datetime.now(UTC)) for each in known.registry},
     }
+
+
+def _fleet(seen: FleetSight) -> dict[str, Any]:
+    """Return what this host knows of its fleet: connected is whether it follows it now."""
+    age = None if seen.age is None else round(seen.age, 1)
+    return {"connected": seen.leads, "hosts": seen.hosts, "last_exchange_seconds": age}
 
 
 def _describe(seen: Snapshot, now: datetime) -> dict[str, Any]:

@@ -174,7 +174,7 @@ def test_circuit_whose_reset_was_killed_half_way_is_tried_again(tmp_path: Path, 
 def test_ledger_of_another_version_is_refused(tmp_path: Path) -> None:
     Ledger.in_file(tmp_path / "l")
     _overwrite(tmp_path / "l", at.H_VERSION, 99)
-    with pytest.raises(LedgerError, match="has version 99, not 1"):
+    with pytest.raises(LedgerError, match="has version 99, not 2"):
         Ledger.in_file(tmp_path / "l")
 
 

@@ -1,0 +1,113 @@
+"""The exchange between a host and its fleet. One process of the host does it, for all breakers of the ledger."""
+
+import random
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+
+from cb import layout as at
+from cb.config import nanoseconds
+from cb.errors import LedgerBusyError
+from cb.events import Event
+from cb.ledger import LONG_PATIENCE, Ledger
+
+from .member import Member
+from .messages import Report
+from .server import Server
+
+#: seconds between two looks at what the workers of this host want: while something goes on, and else
+TICK, IDLE_TICK = 0.01, 0.05
+#: seconds after the last exchange for which the fleet leads
+LEAD = 2.0
+#: seconds between two greetings
+GREET = 1.0
+#: seconds in which everything is told anew, so that the server forgets nothing that is in use
+REFRESH = 60.0
+#: the share of a processor that looking at the tallies may take: with very many breakers it happens less often
+SHARE = 0.05
+#: exchanges of a breaker that follow each other at once: counts, a proposal, and what became of it
+AT_ONCE = 3
+
+
+class Agent:
+    """What the elected process does. `turn` is one round of it; a thread repeats it."""
+
+    def __init__(
+        self,
+        server: Server,
+        ledger: Ledger,
+        *,
+        sync_interval: float,
+        clock: Callable[[], int],
+        wall_clock: Callable[[], int],
+        tell: Callable[[Iterable[Event]], None],
+    ) -> None:
+        self._server = server
+        self._ledger = ledger
+        self._header = ledger.header
+        self._interval = nanoseconds(sync_interval)
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._tell = tell
+        self._members: dict[str, Member] = {}
+        self._transitions = 0
+        self._busy = self._greeted = self._looked = 0
+        self._cost = 0
+        self._refresh_at: dict[str, int] = {}
+        self.host = f"{ledger.lock.run(self._name_locked, LONG_PATIENCE):016x}"
+
+    def _name_locked(self) -> int:
+        self._header[at.H_HOST] = self._header[at.H_HOST] or secrets.randbits(62) | 1
+        return int(self._header[at.H_HOST])
+
+    def turn(self) -> None:
+        """Wait a moment for news of other hosts; then exchange what there is to exchange. Raises FleetError."""
+        active = self._clock() - self._busy < nanoseconds(GREET)
+        news = self._server.changed(TICK if active else IDLE_TICK)
+        now = self._clock()
+        if not self._greeted or now - self._greeted >= nanoseconds(GREET):
+            self._header[at.H_HOSTS] = self._server.hello(self.host)
+            self._greeted = now
+            self._heard(now)
+        stirred = self._header[at.H_STIR] or self._header[at.H_EVENTS] != self._transitions
+        if news or stirred or now - self._looked >= max(self._interval, round(self._cost / SHARE)):
+            self._header[at.H_STIR], self._transitions = 0, self._header[at.H_EVENTS]
+            self.exchange(news, now)
+            self._looked = self._clock()
+
+    def exchange(self, news: set[str], now: int) -> None:
+        """Tell the fleet what is new here, and follow it; for the breakers in `news` also if nothing is."""
+        reports = []
+        for member in self._everyone(now):
+            always = member.name in news or now >= self._refresh_at.get(member.name, 0)
+            if report := member.report(now, always=always):
+                reports.append((member, report))
+        self._cost = self._clock() - now
+        for _ in range(AT_ONCE):
+            if not reports:
+                return
+            reports = self._follow(reports)
+
+    def _follow(self, reports: Sequence[tuple[Member, Report]]) -> list[tuple[Member, Report]]:
+        """Exchange reports. Return those that must follow at once."""
+        views = self._server.exchange(self.host, [(member.name, report) for member, report in reports])
+        now = self._busy = self._clock()
+        self._heard(now)
+        for (member, report), view in zip(reports, views, strict=True):
+            self._refresh_at[member.name] = 0
+            with suppress(LedgerBusyError):  # its holder may be stopped for good: the next exchange tries again
+                self._tell(member.follow(report, view, now))
+                self._refresh_at[member.name] = now + nanoseconds(REFRESH * random.uniform(0.5, 1))  # noqa: S311
+        more = [(member, member.report(now, always=False)) for member, _ in reports if member.proposes]
+        return [(member, report) for member, report in more if report]
+
+    def _heard(self, now: int) -> None:
+        self._header[at.H_EXCHANGED] = now
+        self._header[at.H_LEAD] = now + nanoseconds(LEAD)
+
+    def _everyone(self, now: int) -> Iterable[Member]:
+        if self._header[at.H_ROWS] != len(self._members):
+            for name in self._ledger.names():
+                if name not in self._members:
+                    self._members[name] = Member(name, self._ledger, now, self._wall_clock)
+        return self._members.values()

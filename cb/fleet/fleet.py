@@ -1,0 +1,143 @@
+"""A host's membership in a fleet: which of its workers speaks for it, and for how long."""
+
+import atexit
+import logging
+import os
+import random
+import threading
+import time
+import weakref
+from collections.abc import Iterable, Sequence
+
+from cb.config import parse_duration
+from cb.errors import ConfigError
+from cb.events import Event, Listener, announce
+from cb.ledger import Ledger
+from cb.watch import WATCH
+
+from .agent import Agent
+from .connection import FleetError, check, redacted
+from .server import Server
+
+log = logging.getLogger(__name__)
+
+ROLE = "agent"
+#: seconds until a server that does not answer is asked again, at first and at the most
+RETRY, RETRY_MAX = 0.1, 2.0
+
+
+class Fleet:
+    """Lets all hosts that name the same server and fleet share their breakers.
+
+    Make one in every worker; it may be made before a fork. One of them is elected to be the host's agent, a thread that
+    nobody waits for, and another takes over when it ends. Without the server each host goes on by itself. `url` is what
+    `connect` takes; `name` keeps the fleets of different services apart; `sync_interval` is seconds, or a duration.
+    Raises ConfigError. `listeners` hear of the changes of state that the fleet brings, in the agent's process.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        ledger: Ledger,
+        *,
+        name: str,
+        sync_interval: float | str = 0.1,
+        listeners: Sequence[Listener] = (),
+    ) -> None:
+        check(url)
+        seconds = parse_duration(sync_interval, "sync_interval")
+        if not 0.01 <= seconds <= 10:
+            raise ConfigError("sync_interval", "be from 10ms to 10s", sync_interval)
+        self.url = url
+        self.name = name
+        self._ledger = ledger
+        self._interval = seconds
+        self._listeners = listeners
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        _fleets.add(self)
+        WATCH.add(self)
+
+    def tend(self) -> None:
+        """Become the host's agent, if it has none. The watch of this process asks a few times a second."""
+        with self._lock:
+            if self._closed or (self._thread and self._thread.is_alive()) or not self._ledger.elect(ROLE):
+                return
+            self._stop = threading.Event()
+            self._thread = threading.Thread(target=self._run, args=(self._stop,), name="cb-fleet", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Leave the fleet, and the role to another worker. Returns when the agent has ended, or after a second."""
+        with self._lock:
+            self._closed = True
+            self._stop.set()
+            thread = self._thread
+        if thread and thread is not threading.current_thread():
+            thread.join(1)
+
+    def renew(self) -> None:
+        """Start over in a forked child, without the parent's thread, lock and connection."""
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = None
+
+    def _run(self, stop: threading.Event) -> None:
+        wait = 0.0
+        try:
+            while not stop.wait(wait * random.uniform(0.5, 1)):  # noqa: S311 - spreads the hosts
+                begin = time.monotonic()
+                try:
+                    self._speak(stop)
+                except FleetError as error:
+                    if time.monotonic() - begin > RETRY_MAX:  # it did answer for a while
+                        wait = 0.0
+                    if not wait:
+                        log.warning("fleet %s: %s does not answer (%s)", self.name, redacted(self.url), error)
+                    wait = min(max(2 * wait, RETRY), RETRY_MAX)
+                except Exception:
+                    log.exception("fleet %s: the agent failed", self.name)
+                    wait = RETRY_MAX
+        finally:
+            self._ledger.resign(ROLE)
+
+    def _speak(self, stop: threading.Event) -> None:
+        """Exchange until told to stop. Raises FleetError when the server does not answer."""
+        server = Server(self.url, self.name)
+        agent = Agent(
+            server,
+            self._ledger,
+            sync_interval=self._interval,
+            clock=time.monotonic_ns,
+            wall_clock=time.time_ns,
+            tell=self._tell,
+        )
+        try:
+            while not stop.is_set():
+                agent.turn()
+            server.hello(agent.host, lives=0)
+        finally:
+            server.close()
+
+    def _tell(self, events: Iterable[Event]) -> None:
+        announce(self._listeners, events)
+
+
+_fleets: weakref.WeakSet[Fleet] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for fleet in list(_fleets):
+        fleet.close()
+
+
+def _renew_all() -> None:
+    for fleet in list(_fleets):
+        fleet.renew()
+
+
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all)

@@ -1,0 +1,201 @@
+"""One breaker of this host in its fleet: what it reports, and what it makes of what the fleet knows."""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+
+from cb import layout as at
+from cb import terms
+from cb.circuit import Circuit
+from cb.config import BreakerConfig, nanoseconds
+from cb.errors import CircuitError
+from cb.events import Event
+from cb.layout import CODES, HELD, STATES, State, generation_of, state_of
+from cb.ledger import LONG_PATIENCE, Ledger
+from cb.window import Counts, Probes, Reading, read
+
+from .messages import Change, Report, View
+
+MS = 1_000_000
+#: milliseconds for which a host keeps its permits without a report
+SILENCE = 3_000
+#: milliseconds for which the server keeps what it knows beyond what it needs
+SPARE = 600_000
+#: hosts that must agree before the fleet opens, if so many have traffic
+WITNESSES = 2
+
+
+class Member:
+    """A row of the ledger, seen by the host's agent. DESIGN section 3, rules 16 to 20."""
+
+    def __init__(self, name: str, ledger: Ledger, now: int, wall_clock: Callable[[], int]) -> None:
+        self.name = name
+        self._row = ledger.row(name, now)
+        self._head = self._row.head
+        self._lock = ledger.lock
+        self._circuit = Circuit(name, self._row, BreakerConfig(), wall_clock)
+        self._version = -1
+        self._proposal: Change | None = None
+        self._totals = (0, 0, 0)
+
+    @property
+    def proposes(self) -> bool:
+        """Whether the last exchange showed a reason to change the fleet's state."""
+        return self._proposal is not None
+
+    def report(self, now: int, *, always: bool) -> Report | None:
+        """Return what there is to tell, None if there is nothing new and need not be."""
+        head = self._head
+        config = self._refresh()
+        reading = read(self._row, config, now)
+        good, bad = reading.totals[at.SUCCESSES : at.FAILURES], sum(reading.totals[at.FAILURES : at.WINDOW])
+        self._totals = sum(good) + bad, bad, reading.totals[at.SLOW]
+        fresh = [total - told for total, told in zip(self._totals, head[at.REPORTED : at.REPORTED + 3], strict=True)]
+        round_ = self._round_of(now)
+        pressing = self._proposal or head[at.PUBLISH] or head[at.PUBLISH_TERMS] or head[at.WANTED]
+        expired = self._known() in HELD and self._remaining(now) == 0
+        if not (always or any(fresh) or round_ or pressing or expired):
+            return None
+        wants, head[at.WANTED] = head[at.WANTED], 0
+        window = reading.window
+        known = self._known()
+        return Report(
+            generation=head[at.FLEET] >> 3,
+            state=known.value,
+            remaining=None if known is State.CLOSED else self._remaining(now),
+            reason=at.get_text(head, at.REASON, at.REASON_CELLS) if known is not State.CLOSED else "",
+            operator=int(known in HELD),
+            requests=self._totals[0],
+            failures=self._totals[1],
+            slow=self._totals[2],
+            new_requests=min(fresh[0], window.requests),
+            new_failures=min(fresh[1], window.failures),
+            new_slow=min(fresh[2], window.slow),
+            streak=reading.streak - reading.hung,
+            traffic=int(window.requests > 0),
+            bad=int(_is_bad(window, config)),
+            probes_of=round_,
+            succeeded=reading.probes.successes,
+            failed=reading.probes.failures,
+            wants=wants,
+            window=_ms(config.interval),
+            permits=config.max_requests,
+            round=_ms(config.half_open_max_duration),
+            silence=SILENCE,
+            keep=2 * _ms(config.interval) + _ms(config.timeout_max) + max(self._remaining(now) or 0, 0) + SPARE,
+            terms_version=head[at.TERMS],
+            terms=json.dumps(asdict(config)) if head[at.PUBLISH_TERMS] else None,
+            change=self._published(now) or self._proposal,
+        )
+
+    def follow(self, report: Report, view: View, now: int) -> list[Event]:
+        """Take over what the fleet knows, and see whether what it knows demands a change."""
+        for cell, total in enumerate(self._totals, at.REPORTED):
+            self._head[cell] = total
+        self._proposal = self._propose(view, now)
+        events = self._lock.run(lambda: self._follow_locked(report, view, now), LONG_PATIENCE)
+        if view.terms is not None or report.terms is not None:
+            self._lock.run(lambda: self._adopt_locked(report, view, now), LONG_PATIENCE)
+        return events
+
+    def _follow_locked(self, report: Report, view: View, now: int) -> list[Event]:
+        head, state = self._head, State(view.state)
+        generation, here = generation_of(head[at.WORD]), state_of(head[at.WORD])
+        own = report.change if report.change and report.change.operator else None
+        if head[at.PUBLISH] and not (own and own.generation == head[at.PUBLISH] == generation):
+            return []  # an operator of this host has spoken meanwhile: the fleet hears of it first
+        # The permits first: what the fleet has given for an earlier round must not serve in this one.
+        head[at.PERMITS], head[at.PUBLISH] = view.permits, 0
+        known, head[at.FLEET] = head[at.FLEET], view.generation << 3 | CODES[state]
+        if own and here is state:
+            head[at.LED] = state is not State.CLOSED
+        elif self._must_enter(state, here, new=known != head[at.FLEET], operator=view.operator == 1):
+            until = 0 if view.remaining is None else now + max(view.remaining, 0) * MS
+            return [self._circuit.follow(state, now, view.reason, until, view.rounds)]
+        return []
+
+    def _must_enter(self, state: State, here: State, *, new: bool, operator: bool) -> bool:
+        """Return whether this host has to enter the fleet's state, which may be new to it."""
+        led = self._head[at.LED] != 0
+        if here in HELD and not led:
+            return new and operator  # else an operator holds this host alone
+        if state is State.CLOSED:
+            return here is not State.CLOSED and (led or (new and operator))  # a host may be open for itself
+        if state is State.HALF_OPEN:
+            return new or (led and here is not state)  # not again, if it has left the round by itself meanwhile
+        return new or not led or here is not state
+
+    def _propose(self, view: View, now: int) -> Change | None:
+        state, circuit = State(view.state), self._circuit
+        verdict = None
+        if state is State.CLOSED:
+            enough = min(WITNESSES, max(view.traffic, 1))
+            counts = Counts(view.requests, view.failures, view.slow) if view.bad >= enough else Counts()
+            streak = view.streak if view.streaks >= enough else 0
+            if reason := circuit.trips(Reading(window=counts, streak=streak)):
+                verdict = State.OPEN, f"{reason}, on {max(view.bad, view.streaks)} hosts"
+        elif state is State.HALF_OPEN:
+            probes = Probes(taken=view.taken, successes=view.succeeded, failures=view.failed)
+            verdict = circuit.judge(probes, over=(view.remaining or 0) <= 0)
+        if not verdict:
+            return None
+        rounds = view.rounds + (state is State.HALF_OPEN)
+        duration = circuit.open_time(rounds, now) // MS if verdict[0] is State.OPEN else None
+        return Change(
+            generation=view.generation, state=verdict[0].value, duration=duration, reason=f"fleet: {verdict[1]}"
+        )
+
+    def _adopt_locked(self, report: Report, view: View, now: int) -> None:
+        if report.terms is not None:
+            self._head[at.PUBLISH_TERMS] = 0
+        elif view.terms is not None:
+            with suppress(ValueError, TypeError, CircuitError):  # of a later release: what is in force here stays
+                terms.write(self._row, BreakerConfig(**json.loads(view.terms)), now)
+        self._head[at.TERMS] = view.terms_version
+
+    def _published(self, now: int) -> Change | None:
+        head = self._head
+        if not head[at.PUBLISH] or head[at.PUBLISH] != generation_of(head[at.WORD]):
+            head[at.PUBLISH] = 0  # it has ended before the fleet could hear of it
+            return None
+        return Change(
+            generation=head[at.PUBLISH],
+            state=state_of(head[at.WORD]).value,
+            duration=self._remaining(now),
+            reason=at.get_text(head, at.REASON, at.REASON_CELLS),
+            operator=1,
+        )
+
+    def _refresh(self) -> BreakerConfig:
+        version = terms.version(self._head[at.WORD])
+        if self._version != version:
+            self._version = version
+            self._circuit.config = terms.read(self._row, self._circuit.config)
+        return self._circuit.config
+
+    def _known(self) -> State:
+        """Return the fleet's state as far as this host still follows it."""
+        return STATES[self._head[at.FLEET] & 7] if self._head[at.LED] else State.CLOSED
+
+    def _round_of(self, now: int) -> int:
+        """Return the fleet's generation of the round whose probes this host makes, 0 if there is none."""
+        half_open = state_of(self._head[at.WORD]) is State.HALF_OPEN and self._row.led(now)
+        return self._head[at.FLEET] >> 3 if half_open else 0
+
+    def _remaining(self, now: int) -> int | None:
+        until = self._head[at.UNTIL]
+        return max(until - now, 0) // MS if until else None
+
+
+def _is_bad(window: Counts, config: BreakerConfig) -> bool:
+    """Return whether a host is a witness: its own calls, however few, fail or are slow at a rate that opens."""
+    limits = (
+        (window.failure_rate, config.failure_rate_threshold),
+        (window.slow_call_rate, config.slow_call_rate_threshold),
+    )
+    return window.requests > 0 and any(limit is not None and rate >= limit for rate, limit in limits)
+
+
+def _ms(seconds: float) -> int:
+    return max(nanoseconds(seconds) // MS, 1)

@@ -1,0 +1,100 @@
+"""What a host and the server tell each other about a breaker. `exchange.lua` answers a Report with a View."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A state that a host wants the fleet to enter. `exchange.lua` decides whether it does."""
+
+    #: of the fleet, in which the reason for it was found
+    generation: int
+    state: str
+    #: milliseconds, None for one without an end
+    duration: int | None
+    reason: str
+    #: 1 if an operator wants it: then whatever the generation
+    operator: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a host tells about a breaker. Durations are milliseconds."""
+
+    # what the host knows of the fleet's state: more than the server does, if that has lost something
+    generation: int
+    state: str
+    remaining: int | None
+    reason: str
+    operator: int
+    # totals since the host's ledger was made, and how much of them the fleet need count, at the most
+    requests: int
+    failures: int
+    slow: int
+    new_requests: int
+    new_failures: int
+    new_slow: int
+    #: failures since the host's last success
+    streak: int
+    #: 1 if the host has calls in its window
+    traffic: int
+    #: 1 if its own calls, however few, fail or are slow at a rate that opens
+    bad: int
+    # how the probes of that round ended
+    probes_of: int
+    succeeded: int
+    failed: int
+    #: 1 if a call was refused that could have been a probe
+    wants: int
+    # thresholds
+    window: int
+    permits: int
+    round: int
+    #: for which a host keeps its permits without another report
+    silence: int
+    #: for which the server keeps what it knows without another report
+    keep: int
+    terms_version: int
+    #: an operator's new thresholds, as JSON
+    terms: str | None = None
+    change: Change | None = None
+
+    def told(self) -> dict[str, Any]:
+        """Return it as the script takes it: what is None is left out, because Lua takes a null for true."""
+        told = asdict(self)
+        if self.change:
+            told["change"] = {key: value for key, value in told["change"].items() if value is not None}
+        return {key: value for key, value in told.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What the fleet knows of a breaker."""
+
+    generation: int
+    state: str
+    #: milliseconds to the end of the state, None if it has none
+    remaining: int | None
+    reason: str
+    operator: int
+    #: that failed since the circuit was closed
+    rounds: int
+    # of all hosts, in the window
+    requests: int
+    failures: int
+    slow: int
+    streak: int
+    # hosts that have calls in their window, whose own fail at a rate that opens, and that are in a streak of failures
+    traffic: int
+    bad: int
+    streaks: int
+    #: permits of this host in the running round
+    permits: int
+    # of all hosts in the running round
+    taken: int
+    succeeded: int
+    failed: int
+    terms_version: int
+    #: thresholds, if they are newer than what the host knows
+    terms: str | None
