@@ -9,6 +9,7 @@ from .mappedfile import MappedFile
 from .row import inherit
 from .storage import Memory
 
+_AGAIN = 1_000_000_000  # nanoseconds until a process that found no free block tries them all again
 _LOOK = 100_000_000  # nanoseconds between two looks for dead owners
 
 
@@ -22,6 +23,7 @@ class Blocks:
         self._mine: list[int] = []
         self._lost: Counter[int] = Counter()
         self._looked: int | None = None
+        self._full_at: int | None = None
 
     def workers(self) -> int:
         """Return the number of live processes that have a block."""
@@ -33,8 +35,11 @@ class Blocks:
             if not self._mine:
                 self.bury(now)
             while len(self._mine) <= number:
+                if self._full_at is not None and abs(now - self._full_at) < _AGAIN:
+                    return None
                 block = next((block for block in range(at.BLOCKS) if self._storage.claim(block)), None)
                 if block is None:
+                    self._full_at = now
                     return None
                 self._inherit(block, now)
                 self._header[at.H_OWNERS + block] = os.getpid()

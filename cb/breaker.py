@@ -1,27 +1,24 @@
 """The circuit breaker that users hold: the way of a call through it."""
 
-import inspect
-import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import partial, wraps
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
+from .block import SUSPENDS, Block, Blocks, place
 from .classify import Classifier, Kinds
 from .config import BreakerConfig
 from .errors import CircuitOpenError
-from .events import LedgerDegraded, Listener
+from .events import Listener
 from .layout import BOUNDS, BROKEN, CALM, CALM_UNTIL, CODES, ELAPSED, REJECTED, STARTED, SUCCESSES, UNTIL, WORD, State
 from .ledger import Ledger
 from .passage import Passage
 from .snapshot import Snapshot, take
-from .tally import Outcome, Tally
+from .tally import Tally
 from .watch import WATCH
 
 _OPEN = CODES[State.OPEN]
-_SUSPENDS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -53,10 +50,7 @@ class CircuitBreaker(Passage):
             name, config or BreakerConfig(), ledger, listeners=listeners, clock=clock, wall_clock=wall_clock
         )
         self._idle = self._row.idle
-        # By place: the tally of the block that was entered last, and what was there before.
-        self._entered: dict[int, tuple[Tally, Any]] = {}
-        if self.ledger.degraded:
-            self._tell([LedgerDegraded(name, self.ledger.degraded)])
+        self._blocks = Blocks(self)
         if clock is time.monotonic_ns:  # who brings a clock of his own calls `tend` himself
             WATCH.add(self)
 
@@ -127,38 +121,27 @@ class CircuitBreaker(Passage):
 
         return guarded
 
+    def block(self) -> Block:
+        """Return a guard of one block of code: `with breaker.block():` is right where `with breaker:` may not be.
+
+        That is where the block ends in another thread, or in an exit stack of a coroutine, or where signal handlers
+        raise exceptions.
+        """
+        return Block(self)
+
     def __enter__(self) -> Tally:
-        """Admit the block. It ends where it began: in its generator or coroutine, else in its thread.
+        """Admit a block. It ends where it began: in its generator or coroutine, else in its thread.
 
         The tally's `probe` says whether it tries a circuit that was open.
         """
-        try:
-            tally = self._idle.pop()
-        except IndexError:
-            tally = self._grow()
-        self._admit(tally)  # a block is not in a hurry: it always asks
-        place = _place()
-        # A store and no call, so that no signal comes before the block that will take it out again.
-        self._entered[place] = tally, self._entered.get(place)
-        return tally
+        return self._blocks.enter(place())
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        place = _place()
-        tally, before = self._entered.pop(place)
-        if before:
-            self._entered[place] = before
-        if error is None:
-            self._settle(tally, Outcome.SUCCESS, self._clock())
-        else:
-            self._fail(tally, error)
+        self._blocks.leave(place(), error)
 
 
 def _works_later(fn: Callable[..., object]) -> bool:
-    code = getattr(fn, "__code__", None)
-    return code is not None and bool(code.co_flags & _SUSPENDS)
-
-
-def _place() -> int:
-    """Return what the two ends of a block have in common, and no other block that may run in between."""
-    frame = sys._getframe(2)  # noqa: SLF001 - the documented way to one's caller
-    return -id(frame) if frame.f_code.co_flags & _SUSPENDS else threading.get_ident()
+    while isinstance(fn, partial):
+        fn = fn.func
+    code = getattr(fn, "__code__", None) or getattr(type(fn).__call__, "__code__", None)
+    return code is not None and bool(code.co_flags & SUSPENDS)

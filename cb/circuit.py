@@ -21,6 +21,9 @@ from .row import Row
 from .tally import Outcome
 from .window import Probes, Reading, read, slice_end
 
+#: nanoseconds for which calls are refused without another look at the permits, unless one comes back
+HALT = 10_000_000
+
 
 class Circuit:
     """The transitions of one row. Its caller holds the ledger lock, except for `look` and `verdict`."""
@@ -35,13 +38,17 @@ class Circuit:
 
     def look(self, now: int) -> Reading:
         """Read the tallies, and note in the row whether a quick success may be counted without looking."""
-        head = self._head
-        # Said first and taken back if it is not so: a failure that comes meanwhile takes it back after its own count.
-        head[at.CALM] = head[at.WORD]
+        head, word = self._head, self._head[at.WORD]
+        # A ticket, which a failure that comes meanwhile takes away, and which means nothing if this process is stopped.
+        ticket = head[at.CALM] = word if head[at.CALM] == word else -now
         reading = read(self._row, self.config, now)
         if reading.hung:
             head[at.BROKEN] = 1
-        if reading.window.failures or reading.window.slow or head[at.BROKEN]:
+        if reading.window.failures or reading.window.slow:
+            head[at.CALM] = 0
+        elif head[at.CALM] == ticket:
+            head[at.CALM] = word
+        if head[at.BROKEN]:  # looked at last: a failure sets it before it takes the ticket away
             head[at.CALM] = 0
         if reading.window.requests >= self.config.minimum_requests:
             # Until the oldest slice leaves the window, a quick success can only lower both rates.
@@ -119,6 +126,8 @@ class Circuit:
         if state is State.HALF_OPEN:
             budget = head[at.PERMITS] if led else self.config.max_requests
             admitted = read(self._row, self.config, now).probes.taken < budget
+            if not admitted:
+                head[at.HALTED_UNTIL], head[at.HALTED] = min(now + HALT, head[at.UNTIL]), head[at.WORD]
         else:
             admitted = state in ADMITTING
         if led and not admitted:

@@ -1,19 +1,20 @@
 """What counts as a success, a failure, or neither."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from .errors import ConfigError
 from .tally import Outcome
 
-Kinds = tuple[type[BaseException], ...] | Callable[[BaseException], bool]
+Kinds = type[BaseException] | Iterable[type[BaseException]] | Callable[[BaseException], bool]
 
 
 class Classifier:
     """The user's rules. A predicate that raises is the caller's own error: the call then counts as neither."""
 
     def __init__(self, failures: Kinds, ignored: Kinds, failed_result: Callable[[Any], bool] | None) -> None:
-        self._is_failure = _predicate(failures)
-        self._is_ignored = _predicate(ignored)
+        self._is_failure = _predicate("failures", failures)
+        self._is_ignored = _predicate("ignored", ignored)
         #: whether a returned value is a failure; None if none is
         self.failed_result = failed_result
 
@@ -30,7 +31,13 @@ class Classifier:
         return Outcome.FAILURE if self._is_failure(error) else Outcome.SUCCESS
 
 
-def _predicate(kinds: Kinds) -> Callable[[BaseException], bool]:
-    if not isinstance(kinds, tuple):
+def _predicate(name: str, kinds: Kinds) -> Callable[[BaseException], bool]:
+    if isinstance(kinds, type):
+        kinds = (kinds,)
+    if isinstance(kinds, Iterable):
+        classes = tuple(kinds)
+        if all(isinstance(each, type) and issubclass(each, BaseException) for each in classes):
+            return lambda error: isinstance(error, classes)
+    elif callable(kinds):
         return kinds
-    return lambda error: isinstance(error, kinds)
+    raise ConfigError(name, "be classes of exceptions, or a function of the exception", kinds)

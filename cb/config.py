@@ -99,6 +99,7 @@ class BreakerConfig:
         value = getattr(self, name)
         if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
             raise ConfigError(name, rule, value)
+        object.__setattr__(self, name, float(value))  # equal settings are the same text in the ledger
 
     @classmethod
     def parse(cls, settings: Mapping[str, object], defaults: Self | None = None) -> Self:

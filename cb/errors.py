@@ -22,13 +22,13 @@ class CircuitOpenError(CircuitError):
     @property
     def name(self) -> str:
         """The breaker's name."""
-        name: str = self.args[0]
+        name: str = self.args[0] if self.args else "?"
         return name
 
     @property
     def retry_after(self) -> float | None:
         """Seconds until a call may be admitted again; None while an operator holds the circuit open."""
-        seconds: float | None = self.args[1]
+        seconds: float | None = self.args[1] if len(self.args) > 1 else None
         return seconds
 
     def __str__(self) -> str:

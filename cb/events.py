@@ -75,7 +75,7 @@ Listener = Callable[[Event], object]
 def announce(listeners: Iterable[Listener], events: Iterable[Event]) -> None:
     """Call every listener. One that raises is logged and hurts nobody. Caller holds no lock."""
     for event in events:
-        for listener in listeners:
+        for listener in tuple(listeners):  # one may remove itself
             try:
                 listener(event)
             except Exception:

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from typing import TypeVar
 
@@ -48,21 +49,27 @@ class FileLock:
         """Return work(), run under the lock. Raises LedgerBusyError if it cannot be had within `timeout` seconds.
 
         It runs a function, and is not acquired and released, because an exception may come between any two calls of
-        Python (a signal handler's, Ctrl-C): only `with` on a lock written in C leaves no gap. The wait for the other
-        threads has no timeout of its own: each of them waits for other processes until its own end, which is sooner.
+        Python (a signal handler's, Ctrl-C): only `with` on a lock written in C leaves no gap.
         """
-        end = time.monotonic() + timeout
-        with self._mutex:
-            if self._running:  # this is a signal handler, or a finalizer, of the very thread that holds the lock
-                raise LedgerBusyError(self._path, "is held by the code that was interrupted")
-            fd = self._open()
-            try:
-                self._running = True
-                self._wait(fd, end)
-                return work()
-            finally:
-                self._running = False
-                flock(fd, LOCK_UN)  # does nothing where the lock was not had
+        end, wait = time.monotonic() + timeout, 0.00005
+        while True:
+            with self._mutex:
+                if self._running:  # this is a signal handler, or a finalizer, of the very thread that holds the lock
+                    raise LedgerBusyError(self._path, "is held by the code that was interrupted")
+                fd = self._open()
+                try:
+                    self._running = True
+                    if _locks(fd):
+                        return work()
+                finally:
+                    self._running = False
+                    flock(fd, LOCK_UN)  # does nothing where the lock was not had
+            # Polled, because a blocking flock has no timeout and its holder may be stopped for good; and without the
+            # mutex, because other threads may be in more of a hurry.
+            if time.monotonic() >= end:
+                raise LedgerBusyError(self._path, "is locked by a process that does not go on")
+            time.sleep(wait)
+            wait = min(wait * 2, 0.002)
 
     def _open(self) -> int:
         try:
@@ -72,22 +79,19 @@ class FileLock:
         except OSError as error:
             raise LedgerBusyError(self._path, f"cannot be opened ({error.strerror})") from error
 
-    def _wait(self, fd: int, end: float) -> None:
-        wait = 0.00005
-        while True:
-            try:
-                return flock(fd, LOCK_EX | LOCK_NB)
-            except BlockingIOError:
-                # Polled, because a blocking flock has no timeout and its holder may be stopped for good.
-                if time.monotonic() >= end:
-                    raise LedgerBusyError(self._path, "is locked by a process that does not go on") from None
-                time.sleep(wait)
-                wait = min(wait * 2, 0.002)
-
     def renew(self) -> None:
         """Forget the parent's lock, in a forked child. Closing does not unlock: the parent's descriptor is open."""
         self._mutex = threading.RLock()
         self._running = False
         if self._fd is not None:
-            os.close(self._fd)
+            with suppress(OSError):  # a daemon may have closed all that it inherited
+                os.close(self._fd)
             self._fd = None
+
+
+def _locks(fd: int) -> bool:
+    try:
+        flock(fd, LOCK_EX | LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

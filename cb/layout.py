@@ -45,6 +45,8 @@ STREAK = 9  # number of the running streak of failures: a success after a failur
 BROKEN = 10  # not 0: the streak has failures (any call)
 RETRY_AT = 11  # no probe before this: a dependency's Retry-After (any call)
 SHADOW = 12  # not 0: METRICS_ONLY, and the circuit would be open
+# WORD of a round all of whose permits were out at the last look, and until when nobody need look again (any call).
+HALTED, HALTED_UNTIL = 14, 15
 SOURCE = 13  # digest of the configuration that the code asked for, whatever was changed since
 # Written by the host's agent, unless they say otherwise. A fleet's state is its generation << 3 | code, 0 before the
 # first exchange.

@@ -47,8 +47,9 @@ class Ledger:
 
     def __init__(self, storage: Memory | MappedFile) -> None:
         self._storage = storage
-        self._making = threading.Lock()
+        self._making = threading.RLock()
         self._rows: dict[str, Row] = {}
+        self._names: dict[str, int] = {}  # of all rows, each with its number; extended when there are more
         self._blocks = Blocks(storage)
         #: why this ledger is not the shared one that was asked for; None if it is
         self.degraded: str | None = None
@@ -117,7 +118,14 @@ class Ledger:
 
     def names(self) -> list[str]:
         """Return the names of all breakers, in the order in which they were made."""
-        return [self._name(index) for index in range(self._storage.header[at.H_ROWS])]
+        for index in range(len(self._names), self._storage.header[at.H_ROWS]):
+            self._names.setdefault(self._name(index), index)
+        return list(self._names)
+
+    def _index(self, name: str) -> int | None:
+        if name not in self._names:
+            self.names()
+        return self._names.get(name)
 
     def _name(self, index: int) -> str:
         return at.get_text(self._storage.row(index), at.NAME, at.NAME_CELLS)
@@ -132,17 +140,17 @@ class Ledger:
             raise ConfigError("name", f"be 1 to {at.NAME_CELLS * 8} printable bytes", name)
         with self._making:
             if name not in self._rows:
-                names = self.names()
-                make = partial(self._find_locked, name, now)
-                index = names.index(name) if name in names else self.lock.run(make, LONG_PATIENCE)
+                index = self._index(name)
+                if index is None:
+                    index = self.lock.run(partial(self._find_locked, name, now), LONG_PATIENCE)
                 self._rows[name] = Row(index, self._storage.row(index), self)
             return self._rows[name]
 
     def _find_locked(self, name: str, now: int) -> int:
-        header, names = self._storage.header, self.names()
-        if name in names:
-            return names.index(name)
-        index = len(names)
+        header = self._storage.header
+        if (index := self._index(name)) is not None:
+            return index
+        index = header[at.H_ROWS]
         if index == at.MAX_ROWS:
             raise LedgerFullError(self._storage.path, f"holds {at.MAX_ROWS} breakers, no room for {name!r}")
         self._storage.allocate(index, 0)
@@ -212,7 +220,7 @@ class Ledger:
 
     def renew(self) -> None:
         """Start over in a forked child, as a process that counts nothing yet."""
-        self._making = threading.Lock()
+        self._making = threading.RLock()
         self._storage.renew()
         self._blocks = Blocks(self._storage)
         for row in self._rows.values():

@@ -5,6 +5,7 @@ import mmap
 import os
 import stat
 import sys
+from contextlib import suppress
 
 from . import layout
 from .errors import LedgerError, LedgerFullError
@@ -41,6 +42,8 @@ class MappedFile:
             self.lock: FileLock = FileLock(f"{path}.locks/transitions")
             require_own(f"{path}.locks")
             self._fd = self.lock.run(self._open, 1.0)
+            self._paths = (path, f"{path}.locks")
+            self._identities = [_identity(os.stat(each)) for each in self._paths]
             self._cells = memoryview(mmap.mmap(self._fd, FILE_BYTES)).cast("q")
         except OSError as error:
             raise LedgerError(path, f"cannot be opened ({error.strerror})") from error
@@ -82,6 +85,8 @@ class MappedFile:
 
     def allocate(self, index: int, page: int) -> None:
         """Give a page of a row its memory, zeroed if it had none."""
+        if not self._same(self._fd):
+            self._reopen()
         _allocate(self._fd, self.path, HEADER_BYTES + index * ROW_BYTES + page * PAGE_BYTES, PAGE_BYTES)
 
     def claim(self, block: int) -> bool:
@@ -126,18 +131,38 @@ class MappedFile:
             return None
 
     def replaced(self) -> bool:
-        """Return whether another file has taken this one's place: processes that come now share that one."""
+        """Return whether another file, or other locks, have taken the place of these: who comes now shares those."""
         try:
-            return os.stat(self.path, follow_symlinks=False).st_ino != os.fstat(self._fd).st_ino
+            return [_identity(os.stat(path, follow_symlinks=False)) for path in self._paths] != self._identities
         except OSError:
             return True
+
+    def _reopen(self) -> None:
+        """Replace a descriptor that a daemon has closed, and whose number may be another file's by now."""
+        try:
+            self._fd = os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            raise LedgerFullError(self.path, f"cannot be opened again ({error.strerror})") from error
+        if not self._same(self._fd):
+            raise LedgerFullError(self.path, "was replaced")
+
+    def _same(self, fd: int) -> bool:
+        try:
+            return _identity(os.fstat(fd)) == self._identities[0]
+        except OSError:
+            return False
 
     def renew(self) -> None:
         """Start over in a forked child, as a process that owns nothing."""
         self.lock.renew()
         for fd in self._owned.values():
-            os.close(fd)
+            with suppress(OSError):  # a daemon may have closed all that it inherited
+                os.close(fd)
         self._owned = {}
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
 
 
 def _allocate(fd: int, path: str, start: int, size: int) -> None:

@@ -25,8 +25,25 @@ class Passage(Steering):
         self._slow = nanoseconds(config.slow_call_duration)
         self._permit = nanoseconds(config.permit_timeout)
 
+    def begin(self) -> Tally:
+        """Admit what is not a call. Whoever takes the tally must `finish` it. Raises CircuitOpenError."""
+        try:
+            tally = self._idle.pop()
+        except IndexError:
+            tally = self._grow()
+        self._admit(tally)  # a block is not in a hurry: it always asks
+        return tally
+
+    def finish(self, tally: Tally, error: BaseException | None) -> None:
+        """Count how it ended."""
+        if error is None:
+            self._settle(tally, Outcome.SUCCESS, self._clock())
+        else:
+            self._fail(tally, error)
+
     def _grow(self) -> Tally:
         WATCH.start()
+        self._tell_degraded()
         return self._row.grow(self._clock())
 
     def _admit(self, tally: Tally) -> None:
@@ -49,10 +66,11 @@ class Passage(Steering):
                     admitted, events = self.ledger.lock.run(lambda: self._admit_locked(tally, now), PATIENCE)
             self._tell(events)
         except BaseException:  # an interruption, perhaps inside a listener: the call does not take place
-            if tally.word == -1:
-                self._row.free(tally)
-            else:
-                self._settle(tally, Outcome.NEUTRAL, now)
+            if tally.word != -1:
+                tally.abandon()
+                head[at.HALTED] = 0
+            tally.word = -1
+            self._row.free(tally)
             raise
         if not admitted:
             self._reject(tally, state_of(head[at.WORD]), now)
@@ -66,9 +84,11 @@ class Passage(Steering):
 
     def _due(self, word: int, now: int) -> bool:
         """Return whether a circuit that refuses calls may have to change its mind."""
-        state, until = state_of(word), self._head[at.UNTIL]
+        head, state, until = self._head, state_of(word), self._head[at.UNTIL]
+        if state is State.HALF_OPEN:
+            return head[at.HALTED] != word or now >= head[at.HALTED_UNTIL]
         # An OPEN without an end is one whose successor was killed in the middle of a change.
-        return state is State.HALF_OPEN or (until <= now and (until > 0 or state is State.OPEN))
+        return until <= now and (until > 0 or state is State.OPEN)
 
     def _reject(self, tally: Tally, state: State, now: int) -> NoReturn:
         tally.count(at.REJECTED)
@@ -129,6 +149,7 @@ class Passage(Steering):
         tally.cells[at.STARTED] = 0
         if state is State.HALF_OPEN:
             tally.word = -1  # the next call must ask for a permit of its own
+            head[at.HALTED] = 0
         self._row.free(tally)
         if late:
             if self.listeners:

@@ -33,7 +33,7 @@ class Registry:
         self._overrides = dict(overrides or {})
         self._clock = clock
         self._breakers: dict[str, CircuitBreaker] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may ask for a breaker while its thread makes one
         _registries.add(self)
 
     def get(
@@ -73,7 +73,7 @@ class Registry:
 
     def renew(self) -> None:
         """Forget a lock that another thread may have held, in a forked child."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
 
 _registries: weakref.WeakSet[Registry] = weakref.WeakSet()

@@ -13,6 +13,8 @@ from .tally import DETACHED, Outcome, Overflow, Spill, Tally, nowhere
 
 log = logging.getLogger(__name__)
 
+_AGAIN = 1_000_000_000  # nanoseconds until a process that found no memory asks again
+
 
 class Space(Protocol):
     """What a row needs of its ledger."""
@@ -45,7 +47,9 @@ class Pooled(Tally):
 
     def __del__(self) -> None:
         # Its call ended without a word: a signal handler, or another thread, raised between two steps of the breaker.
-        self._row.recover(self)
+        # Only noted here: a finalizer runs anywhere, also where its thread holds a lock.
+        if self.word != DETACHED:
+            self._row.dropped.append((self.cells, self.lane, self.word))
 
 
 class Row:
@@ -56,16 +60,22 @@ class Row:
         self.head = cells[: at.PAGE]
         #: tallies that no call uses; list.pop and list.append are atomic, so taking one needs no lock
         self.idle: list[Tally] = []
+        #: cells, lane and word of the tallies that their calls have lost
+        self.dropped: list[tuple[memoryview, int, int]] = []
         self._cells = cells
         self._space = space
         self._lanes = 0
         self._pooled: weakref.WeakSet[Pooled] = weakref.WeakSet()
         self._lock = threading.RLock()  # a log handler may call through the breaker
         self._spill: Spill | None = None
+        self._full_at: int | None = None
 
     def grow(self, now: int) -> Tally:
         """Return one more tally."""
+        self.recover()
         with self._lock:
+            if self.idle:
+                return self.idle.pop()
             # The first is kept back for the calls that find no other.
             if self._spill is None and (first := self._lane(0, now)) is not None:
                 self._spill = Spill(Tally(first, self.head), seen=True)
@@ -79,16 +89,18 @@ class Row:
         self._pooled.add(tally)
         return tally
 
-    def recover(self, tally: Pooled) -> None:
-        """Put a tally back that its call has lost. The call counts as neither a success nor a failure."""
+    def recover(self) -> None:
+        """Put the tallies back that their calls have lost."""
         with self._lock:
-            if tally.word == DETACHED or tally in self.idle:
-                return
-            if tally.cells[at.STARTED]:
-                tally.count(at.NEUTRAL)
-                tally.cells[at.ROUND_RETURNED] += tally.permits_out()
-                tally.cells[at.STARTED] = 0
-            self.idle.append(self._pool(tally.cells, tally.lane))  # a new one: an object is finalized only once
+            while self.dropped:
+                cells, lane, word = self.dropped.pop()
+                tally = self._pool(cells, lane)  # a new one: an object is finalized only once
+                tally.word = word
+                if cells[at.STARTED]:
+                    tally.abandon()
+                    self.head[at.HALTED] = 0
+                tally.word = -1
+                self.idle.append(tally)
 
     def free(self, tally: Tally) -> None:
         """Give a tally back. One that is not in the ledger is dropped: the next call may find a better one."""
@@ -101,11 +113,14 @@ class Row:
         if block is None:
             return None
         if not self.head[at.USED + block]:
+            if self._full_at is not None and now - self._full_at < _AGAIN:
+                return None
             try:
                 self._space.allocate(self.index, 1 + block)
             except LedgerFullError as error:
                 # A call must not fail for that; it is then guarded by what the other processes see.
                 log.warning("calls of this process are not counted: %s", error)
+                self._full_at = now
                 return None
             self.head[at.USED + block] = 1
         cells = tally_of(self._cells, block, lane).cells
@@ -155,13 +170,15 @@ class Row:
         """Forget the parent's tallies, in a forked child. What still writes to them writes to nowhere."""
         self._lock = threading.RLock()
         for tally in self._pooled:
-            tally.cells, tally.word = nowhere(at.TALLY_CELLS), DETACHED
+            # No slice: a call that is quick would not look at the word.
+            tally.cells, tally.word, tally.slice_end = nowhere(at.TALLY_CELLS), DETACHED, 0
         self._pooled = weakref.WeakSet()
         self._lanes = 0
         if self._spill:
             self._spill.renew(nowhere(at.TALLY_CELLS))
             self._spill = None
         self.idle.clear()
+        self.dropped.clear()
 
 
 def tally_of(cells: memoryview, block: int, lane: int) -> Tally:
@@ -187,6 +204,7 @@ def inherit(cells: memoryview, block: int, now: int) -> int:
         if tally.started and (permits or not probe):
             _bury_call(tally, now)
             lost += 1
+            head[at.HALTED] = 0
         tally.cells[at.STARTED] = 0
     return lost
 

@@ -99,7 +99,7 @@ def take(name: str, row: Row, config: BreakerConfig, scope: str, now: int) -> Sn
     word, until, since = head[at.WORD], head[at.UNTIL], head[at.SINCE]
     state = state_of(word)
     reading = window.read(row, config, now)
-    sums = reading.totals
+    sums = window.totals(row)
     good, bad = sums[at.SUCCESSES : at.FAILURES], sums[at.FAILURES : at.WINDOW]
     bars = tuple(one + other for one, other in zip(good, bad, strict=True))
     failed = window.last_failure(row)

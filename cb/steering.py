@@ -1,6 +1,7 @@
 """What changes a circuit besides its calls: time, the operator, new thresholds."""
 
 import getpass
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -10,10 +11,12 @@ from . import terms
 from .circuit import Circuit
 from .config import BreakerConfig
 from .errors import ConfigError, LedgerBusyError
-from .events import Event, Listener, Reclaimed, StateChange, announce
+from .events import Event, LedgerDegraded, Listener, Reclaimed, StateChange, announce
 from .layout import HELD, State, generation_of, state_of
 from .ledger import LONG_PATIENCE, PATIENCE, Ledger
 from .row import Row
+
+log = logging.getLogger(__name__)
 
 
 class Steering:
@@ -35,12 +38,25 @@ class Steering:
         self.listeners: list[Listener] = list(listeners)
         self._clock = clock if clock is time.monotonic_ns else _forward(clock)
         self._wall_clock = wall_clock
-        self._row: Row = ledger.row(name, clock())
+        self._asked: BreakerConfig | None = config
+        try:
+            self._row: Row = ledger.row(name, clock())
+        except LedgerBusyError as error:  # it must not keep a service from its start
+            log.warning("breaker %s is not shared between processes: %s", name, error)
+            self.ledger = ledger = Ledger.in_memory()
+            ledger.degraded = str(error)
+            self._row = ledger.row(name, clock())
         self._head = self._row.head
         self._circuit = Circuit(name, self._row, config, wall_clock)
         self._version = -1
-        ledger.lock.run(lambda: self._adopt_locked(config), LONG_PATIENCE)
+        self._degraded: str | None = None
+        self._adopt(config)
         self._refresh()
+
+    def _adopt(self, config: BreakerConfig) -> None:
+        with suppress(LedgerBusyError):  # else `tend` tries again
+            self.ledger.lock.run(lambda: self._adopt_locked(config), LONG_PATIENCE)
+            self._asked = None
 
     def _adopt_locked(self, config: BreakerConfig) -> None:
         if terms.adopt(self._row, config, self._clock()) and config.initial_state != State.CLOSED:
@@ -111,6 +127,10 @@ class Steering:
         """
         now = self._clock()
         self.ledger.bury(now)
+        self._row.recover()
+        self._tell_degraded()
+        if self._asked:
+            self._adopt(self._asked)
         if calls := self.ledger.lost(self._row):
             self._tell([Reclaimed(self.name, calls)])
         if not self._row.quiet():
@@ -150,6 +170,11 @@ class Steering:
 
     def _apply(self, config: BreakerConfig) -> None:
         """Be told of new thresholds."""
+
+    def _tell_degraded(self) -> None:
+        if self.ledger.degraded and self._degraded != self.ledger.degraded:
+            self._degraded = self.ledger.degraded
+            self._tell([LedgerDegraded(self.name, self._degraded)])
 
     def _tell(self, events: Iterable[Event]) -> None:
         announce(self.listeners, events)

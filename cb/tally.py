@@ -49,7 +49,13 @@ class Tally:
     @property
     def probe(self) -> bool:
         """Whether the running call tries a circuit that was open."""
-        return state_of(self.word) is State.HALF_OPEN
+        return self.word >= 0 and state_of(self.word) is State.HALF_OPEN
+
+    def abandon(self) -> None:
+        """End a call that was cut off before it could be settled: it counts as neither a success nor a failure."""
+        self.count(at.NEUTRAL)
+        self.cells[at.ROUND_RETURNED] += self.permits_out()
+        self.cells[at.STARTED] = 0
 
     def admit(self, word: int, now: int) -> None:
         """Note that a call has been admitted and runs; in HALF_OPEN, under the ledger lock, with a permit."""
@@ -139,7 +145,7 @@ class Spill:
 
     def renew(self, cells: memoryview) -> None:
         """Go on in other cells, with a lock that nobody holds."""
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a signal handler may call while its thread holds it
         self.tally.cells = cells
 
 
@@ -164,6 +170,11 @@ class Overflow(Tally):
         with self._spill.lock:
             self._spill.tally.admit(word, now)
             self._spill.tally.cells[at.STARTED] = 0
+
+    def abandon(self) -> None:
+        self.count(at.NEUTRAL)
+        if self.probe:
+            self.probed(at.ROUND_RETURNED)
 
     def count(self, total: int) -> None:
         with self._spill.lock:

@@ -35,7 +35,7 @@ class _Watch:
     def renew(self) -> None:
         """Forget the parent's thread, in a forked child."""
         self.running = False
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may look at a breaker while its thread starts the watch
 
     def add(self, tended: Tended) -> None:
         """Look after something for as long as it lives."""
@@ -48,12 +48,12 @@ class _Watch:
             return
         with self._lock:
             if not self.running:
+                self.running = True
                 try:
                     threading.Thread(target=self._run, name="cb-watch", daemon=True).start()
                 except RuntimeError as error:  # no thread left, or the interpreter ends: the next call tries again
+                    self.running = False
                     log.warning("nobody looks after calls that hang: %s", error)
-                else:
-                    self.running = True
 
     def _run(self) -> None:
         wait = TICK
@@ -62,13 +62,16 @@ class _Watch:
             begin = time.perf_counter()
             with self._lock:
                 all_tended = list(self._tended)
-            for tended in all_tended:
-                try:
-                    tended.tend()
-                except BaseException:
-                    log.exception("looking after %r failed", tended)
-            del all_tended
+            while all_tended:
+                _look_after(all_tended.pop())  # nothing is kept from one look to the next: it may have been dropped
             wait = max(TICK, (time.perf_counter() - begin) / SHARE)
+
+
+def _look_after(tended: Tended) -> None:
+    try:
+        tended.tend()
+    except BaseException:
+        log.exception("looking after %r failed", tended)
 
 
 WATCH = _Watch()

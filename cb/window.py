@@ -53,8 +53,6 @@ class Reading:
     #: calls that have failed by running too long, among those of the streak
     hung: int = 0
     in_flight: int = 0
-    #: the cells before the window, added up: totals and histogram
-    totals: list[int] = field(default_factory=lambda: [0] * at.WINDOW)
 
 
 def read(row: Row, config: BreakerConfig, now: int) -> Reading:
@@ -69,7 +67,6 @@ def read(row: Row, config: BreakerConfig, now: int) -> Reading:
             if not page[lane + at.ADMITTED]:
                 continue
             cells = page[lane : lane + at.TALLY_CELLS]
-            reading.totals = [one + other for one, other in zip(reading.totals, cells, strict=False)]
             present = generation_of(cells[at.ADMITTED]) == generation
             if cells[at.ROUND] == generation:
                 _count_probes(probes, cells, now, config)
@@ -88,6 +85,12 @@ def read(row: Row, config: BreakerConfig, now: int) -> Reading:
                     _count_running(reading, now - cells[at.STARTED], config, since_streak=now - streak)
     reading.streak += reading.hung
     return reading
+
+
+def totals(row: Row) -> list[int]:
+    """Return the cells of all tallies before their windows, added up: totals and histogram."""
+    lanes = [page[lane : lane + at.WINDOW] for page in row.pages() for lane in _LANES]
+    return [sum(cells) for cells in zip(*lanes, strict=True)] if lanes else [0] * at.WINDOW
 
 
 def _count_probes(probes: Probes, cells: list[int], now: int, config: BreakerConfig) -> None:

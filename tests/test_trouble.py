@@ -55,6 +55,7 @@ def test_process_without_a_block_is_no_probe_and_counts_again_when_one_is_free(
         breaker.call(int)
     while full:
         os.close(full.pop())
+    clock.advance(1)
     assert breaker.call(int) == 0
     assert breaker.state is State.CLOSED
 

@@ -97,7 +97,7 @@ class Agent:
             self._refresh_at[member.name] = 0
             with suppress(LedgerBusyError):  # its holder may be stopped for good: the next exchange tries again
                 self._tell(member.follow(report, view, now))
-                self._refresh_at[member.name] = now + nanoseconds(REFRESH * random.uniform(0.5, 1))  # noqa: S311
+                self._refresh_at[member.name] = now + _spread(REFRESH)
         more = [(member, member.report(now, always=False)) for member, _ in reports if member.proposes]
         return [(member, report) for member, report in more if report]
 
@@ -111,3 +111,8 @@ class Agent:
                 if name not in self._members:
                     self._members[name] = Member(name, self._ledger, now, self._wall_clock)
         return self._members.values()
+
+
+def _spread(seconds: float) -> int:
+    """Return nanoseconds, up to half as many, so that hosts and breakers do not come all at once."""
+    return nanoseconds(seconds * random.uniform(0.5, 1))  # noqa: S311 - keeps no secret

@@ -48,6 +48,8 @@ def connect(url: str) -> Any:
         if scheme.endswith("+cluster"):
             return RedisCluster.from_url(url.replace("+cluster", "", 1), **once)
         return redis.Redis.from_url(url, **once)
+    except ConfigError:
+        raise
     except ValueError as error:
         raise ConfigError("url", f"be one that redis-py takes ({error})", redacted(url)) from error
     except RedisError as error:

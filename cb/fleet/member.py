@@ -13,7 +13,7 @@ from cb.errors import CircuitError
 from cb.events import Event
 from cb.layout import CODES, HELD, STATES, State, generation_of, state_of
 from cb.ledger import LONG_PATIENCE, Ledger
-from cb.window import Counts, Probes, Reading, read
+from cb.window import Counts, Probes, Reading, read, totals
 
 from .messages import Change, Report, View
 
@@ -49,8 +49,9 @@ class Member:
         head = self._head
         config = self._refresh()
         reading = read(self._row, config, now)
-        good, bad = reading.totals[at.SUCCESSES : at.FAILURES], sum(reading.totals[at.FAILURES : at.WINDOW])
-        self._totals = sum(good) + bad, bad, reading.totals[at.SLOW]
+        sums = totals(self._row)
+        failures = sum(sums[at.FAILURES : at.WINDOW])
+        self._totals = sum(sums[at.SUCCESSES : at.WINDOW]), failures, sums[at.SLOW]
         fresh = [total - told for total, told in zip(self._totals, head[at.REPORTED : at.REPORTED + 3], strict=True)]
         round_ = self._round_of(now)
         pressing = self._proposal or head[at.PUBLISH] or head[at.PUBLISH_TERMS] or head[at.WANTED]
@@ -106,7 +107,7 @@ class Member:
         if head[at.PUBLISH] and not (own and own.generation == head[at.PUBLISH] == generation):
             return []  # an operator of this host has spoken meanwhile: the fleet hears of it first
         # The permits first: what the fleet has given for an earlier round must not serve in this one.
-        head[at.PERMITS], head[at.PUBLISH] = view.permits, 0
+        head[at.PERMITS], head[at.PUBLISH], head[at.HALTED] = view.permits, 0, 0
         known, head[at.FLEET] = head[at.FLEET], view.generation << 3 | CODES[state]
         if own and here is state:
             head[at.LED] = state is not State.CLOSED

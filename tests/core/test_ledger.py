@@ -196,7 +196,7 @@ def test_url_names_the_kind_of_ledger(tmp_path: Path) -> None:
     assert Ledger.open("memory://").scope == "process"
     assert Ledger.open(f"file://{tmp_path}/l").scope == "host"
     assert Ledger.open("shm://name", tmp_path).scope == "host"
-    assert (tmp_path / "name.ledger").exists()
+    assert (tmp_path / "name.v2.ledger").exists()
 
 
 def test_shared_directory_that_others_may_write_to_is_not_used(tmp_path: Path) -> None:

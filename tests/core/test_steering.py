@@ -221,5 +221,8 @@ def test_rejections_and_late_results_are_told(make: Make, events: list[Event]) -
 def test_breaker_on_a_degraded_ledger_says_so(tmp_path: Path) -> None:
     events: list[Event] = []
     (tmp_path / "l").mkdir()
-    CircuitBreaker("d", ledger=Ledger.open(f"file://{tmp_path}/l"), listeners=[events.append])
+    breaker = CircuitBreaker("d", ledger=Ledger.open(f"file://{tmp_path}/l"), listeners=[events.append])
+    breaker.call(int)
+    breaker.tend()
+    assert len(events) == 1
     assert isinstance(events[0], LedgerDegraded) and "cannot be opened" in events[0].reason

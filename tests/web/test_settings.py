@@ -48,7 +48,12 @@ def refusal(file: Path, text: str) -> SettingsError:
         ("breakers: {risk: {timeout: -1}}", "breakers.risk.timeout", "be a duration", -1),
         ("breakers: {risk: 5}", "breakers.risk", "be a section", 5),
         ("breakers: {7: {}}", "breakers.7", "be a name", 7),
-        ("state: {url: 'ftp://x'}", "state.url", "be memory://, file:///PATH or shm://NAME", "ftp://x"),
+        (
+            "state: {url: 'ftp://x'}",
+            "state.url",
+            "be memory://, file:///PATH, shm://NAME, or begin with one of redis://",
+            "ftp://x",
+        ),
         ("metrics: {seed_names: 1}", "metrics.seed_names", "be true or false", 1),
         ("server: {host: 0.0.0.0}", "server.host", "be 127.0.0.1 or localhost", "0.0.0.0"),
         ("server: {host: '::1'}", "server.host", "be 127.0.0.1 or localhost", "::1"),
@@ -192,3 +197,14 @@ def test_shipped_file_holds_the_defaults_of_the_code(tmp_path: Path) -> None:
     file = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
     settings = load_settings("market-data", environ={"CB_CONFIG": str(file), "CB_STATE_DIR": str(tmp_path)})
     assert settings.breaker_defaults == type(settings.breaker_defaults)()
+
+
+def test_server_of_a_fleet_leaves_the_ledger_on_the_host_and_is_named_without_its_password(config: Path) -> None:
+    config.write_text(FILE + "state: {url: 'redis://:secret@127.0.0.1:6379/0', sync_interval: 50ms}\n")
+    settings = load_settings("shop", ShopSettings())
+    assert (settings.state_url, settings.sync_interval) == ("shm://shop", 0.05)
+    assert settings.fleet_url == "redis://:secret@127.0.0.1:6379/0"
+
+    error = refusal(config, FILE + "state: {url: 'redis+sentinel://:secret@127.0.0.1:26379'}\n")
+    assert (error.key, error.rule) == ("state.url", "be redis+sentinel://HOST:PORT,HOST:PORT/NAME")
+    assert "secret" not in str(error)
