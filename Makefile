@@ -7,7 +7,7 @@ LOCK := uv pip compile setup.cfg --quiet --upgrade --universal --python-version 
 MUTMUT := .mutmut/bin/python -c 'import gc; gc.disable(); from mutmut.__main__ import cli; cli()'
 .DEFAULT_GOAL := help
 
-.PHONY: help build dev run-all run-market-data run-portfolio run-gateway stop-all demo test lint prove mutate check bench clean lock
+.PHONY: help build dev run-all run-market-data run-portfolio run-gateway stop-all demo test lint prove mutate check bench scale clean lock
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z -]*\):[a-z ]*## /make \1: /p' Makefile
@@ -37,9 +37,9 @@ lint: dev ## look at style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/shellcheck start-demo.sh scripts/build.sh .ci/run
 	@$(BIN)/mypy
 
-prove: dev ## the long proofs: 200,000 steps of the model, a minute of turmoil, the protocol (needs spin and gcc)
+prove: dev ## the long proofs: 200,000 steps of the model, turmoil, the fleet, the protocol (needs spin and gcc)
 	@$(BIN)/python -m pytest -q -s tests/core/test_model.py --hypothesis-profile=prove && $(BIN)/python -m tests.turmoil 60
-	@$(BIN)/python -m tests.protocol.check
+	@$(BIN)/python -m tests.fleet.prove && $(BIN)/python -m tests.protocol.check
 
 mutate: dev ## change the state machine in hundreds of small ways, and list those that no test notices
 	@[ -x .mutmut/bin/mutmut ] || { python3 -m venv .mutmut && .mutmut/bin/pip install -q --require-hashes -r requirements-dev.lock && .mutmut/bin/pip install -q mutmut==3.8.1; }
@@ -49,6 +49,9 @@ check: lint test ## all that CI runs
 
 bench: dev ## measure the cost of a call against other libraries
 	@$(BIN)/python -m benchmarks
+
+scale: dev ## measure what up to 500 hosts cost the server that they share
+	@$(BIN)/python -m benchmarks.scale
 
 clean: ## remove all that was made, after stopping it
 	@if [ -x $(BIN)/python ] && [ -d run ]; then $(BIN)/python -m scripts stop; fi

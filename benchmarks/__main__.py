@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from . import call_cost, contention, leak
+from . import call_cost, contention, leak, remote
 from .result import Result
 
 PEERS = ("circuitbreaker", "interlock-cb", "pybreaker")
@@ -20,6 +20,7 @@ BENCHMARKS = {
     "threads": contention.threads,
     "processes": contention.processes,
     "leak": leak.leak,
+    "remote": remote.remote,
 }
 
 

@@ -126,12 +126,12 @@ class Circuit:
         if state is State.HALF_OPEN:
             budget = head[at.PERMITS] if led else self.config.max_requests
             admitted = read(self._row, self.config, now).probes.taken < budget
-            if not admitted:
-                head[at.HALTED_UNTIL], head[at.HALTED] = min(now + HALT, head[at.UNTIL]), head[at.WORD]
         else:
             admitted = state in ADMITTING
-        if led and not admitted:
-            self._row.want()  # no call waits for the answer
+        if not admitted and state in (State.OPEN, State.HALF_OPEN):
+            head[at.HALTED_UNTIL], head[at.HALTED] = now + HALT, head[at.WORD]
+            if led:
+                self._row.want()  # no call waits for the answer
         return admitted, events
 
     def command(self, state: State, now: int, reason: str, seconds: float | None) -> StateChange:

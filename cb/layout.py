@@ -45,7 +45,7 @@ STREAK = 9  # number of the running streak of failures: a success after a failur
 BROKEN = 10  # not 0: the streak has failures (any call)
 RETRY_AT = 11  # no probe before this: a dependency's Retry-After (any call)
 SHADOW = 12  # not 0: METRICS_ONLY, and the circuit would be open
-# WORD of a round all of whose permits were out at the last look, and until when nobody need look again (any call).
+# WORD of a state that had no permit for a call at the last look, and until when nobody need look again (any call).
 HALTED, HALTED_UNTIL = 14, 15
 SOURCE = 13  # digest of the configuration that the code asked for, whatever was changed since
 # Written by the host's agent, unless they say otherwise. A fleet's state is its generation << 3 | code, 0 before the
@@ -55,7 +55,8 @@ LED = 81  # not 0: this state was entered because it is the fleet's, which alone
 PERMITS = 82  # permits of the round that the fleet has given to this host
 WANTED = 83  # not 0: a call was refused that could have been a probe (any call)
 PUBLISH = 84  # not 0: an operator's state, with this generation, that the fleet does not know yet
-PUBLISH_TERMS = 85  # not 0: an operator's thresholds that the fleet does not know yet
+PUBLISH_TERMS = 85  # not 0: an operator's thresholds, with this version, that the fleet does not know yet
+EXEMPT = 87  # the fleet's state that an operator has exempted this host from
 TERMS = 86  # version of the fleet's thresholds that were taken over
 REPORTED = 88  # requests, failures and slow calls that the fleet knows of
 CHANGES = 16  # transitions, by state before * 8 + state after

@@ -2,11 +2,11 @@
 
 import logging
 import os
+import secrets
 import threading
 import weakref
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Self
 
 from . import layout as at
@@ -14,6 +14,7 @@ from .blocks import Blocks
 from .errors import ConfigError, LedgerError, LedgerFullError
 from .events import StateChange, Transition, read_transitions, write_transition
 from .mappedfile import MappedFile, require_own
+from .places import path_of
 from .row import Row
 from .storage import Lock, Memory
 from .watch import WATCH
@@ -73,17 +74,12 @@ class Ledger:
         file that cannot be used costs sharing, not the service: the ledger is then of this process alone, and says so
         in the log and in `degraded`. Raises ConfigError for any other URL.
         """
-        scheme, separator, place = url.partition("://")
         if url == "memory://":
             return cls.in_memory()
-        if not separator or not place or scheme not in ("file", "shm") or (scheme == "shm" and "/" in place):
-            raise ConfigError("url", "be memory://, file:///PATH or shm://NAME", url)
-        # The version is in the name: during a rolling upgrade both formats are in use.
-        name = f"{place}.v{at.VERSION}.ledger"
-        path = Path(place) if scheme == "file" else Path(directory or shared_directory()) / name
+        path = path_of(url, directory)
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if scheme == "shm":
+            if url.startswith("shm://"):
                 require_own(str(path.parent))
             return cls.in_file(path)
         except (LedgerError, OSError) as error:
@@ -178,6 +174,15 @@ class Ledger:
         """Tell the host's agent that there is something to do."""
         self._storage.header[at.H_STIR] = 1
 
+    def join_fleet(self) -> int:
+        """Return the number of this host in its fleet, chosen when it is first asked for. Raises LedgerBusyError."""
+        return self.lock.run(self._join_fleet_locked, LONG_PATIENCE)
+
+    def _join_fleet_locked(self) -> int:
+        header = self._storage.header
+        header[at.H_HOST] = header[at.H_HOST] or secrets.randbits(62) | 1
+        return int(header[at.H_HOST])
+
     @property
     def in_fleet(self) -> bool:
         """Whether this host has belonged to a fleet since the ledger was made."""
@@ -197,7 +202,7 @@ class Ledger:
         return self._storage.header
 
     def elect(self, role: str) -> bool:
-        """Return whether this process has the role, which one process of a host has until it ends or resigns."""
+        """Take a role, which one process of a host has until it ends or resigns. Return False if one has it already."""
         return self._storage.elect(role)
 
     def resign(self, role: str) -> None:
@@ -225,17 +230,6 @@ class Ledger:
         self._blocks = Blocks(self._storage)
         for row in self._rows.values():
             row.renew()
-
-
-def shared_directory() -> Path:
-    """Return this user's directory for ledgers: in shared memory where the system has it."""
-    user = os.getuid() if hasattr(os, "getuid") else 0
-    memory = Path("/dev/shm")  # noqa: S108 - a directory of this user, mode 0700, is made in it
-    if memory.is_dir():
-        return memory / f"cb-{user}"
-    import tempfile
-
-    return Path(tempfile.gettempdir()) / f"cb-{user}"
 
 
 _ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()

@@ -94,8 +94,8 @@ class MappedFile:
         return block not in self._owned and self._hold(block)
 
     def elect(self, role: str) -> bool:
-        """Own a role until this process ends or resigns. Return False if somebody else does."""
-        return self._hold(role)
+        """Own a role until this process ends or resigns. Return False if somebody does already."""
+        return role not in self._owned and self._hold(role)
 
     def resign(self, role: str) -> None:
         """Cease to own a role."""

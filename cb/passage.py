@@ -85,10 +85,10 @@ class Passage(Steering):
     def _due(self, word: int, now: int) -> bool:
         """Return whether a circuit that refuses calls may have to change its mind."""
         head, state, until = self._head, state_of(word), self._head[at.UNTIL]
-        if state is State.HALF_OPEN:
-            return head[at.HALTED] != word or now >= head[at.HALTED_UNTIL]
+        if head[at.HALTED] == word and now < head[at.HALTED_UNTIL]:
+            return False  # somebody has just asked
         # An OPEN without an end is one whose successor was killed in the middle of a change.
-        return until <= now and (until > 0 or state is State.OPEN)
+        return state is State.HALF_OPEN or (until <= now and (until > 0 or state is State.OPEN))
 
     def _reject(self, tally: Tally, state: State, now: int) -> NoReturn:
         tally.count(at.REJECTED)

@@ -106,16 +106,18 @@ class Steering:
         what is now in force. Raises ConfigError, and then nothing has changed; LedgerBusyError as `hold` does.
         """
         reason = _by(", ".join(f"{key} = {value}" for key, value in settings.items()), author)
-        config = self.ledger.lock.run(lambda: self._configure_locked(settings, reason), LONG_PATIENCE)
-        self._head[at.PUBLISH_TERMS] = self.ledger.in_fleet and not host_only
+        config = self.ledger.lock.run(
+            lambda: self._configure_locked(settings, reason, publish=not host_only), LONG_PATIENCE
+        )
         self.ledger.stir()
         self._refresh()
         return config
 
-    def _configure_locked(self, settings: Mapping[str, object], reason: str) -> BreakerConfig:
+    def _configure_locked(self, settings: Mapping[str, object], reason: str, *, publish: bool) -> BreakerConfig:
         config = BreakerConfig.parse(settings, terms.read(self._row, self._circuit.config))
         terms.write(self._row, config, self._clock())
         word = self._head[at.WORD]
+        self._head[at.PUBLISH_TERMS] = (terms.version(word) or 1) if publish and self.ledger.in_fleet else 0
         note = StateChange(self.name, state_of(word), state_of(word), generation_of(word), reason)
         self._row.log(note, self._wall_clock())
         return config
@@ -146,6 +148,7 @@ class Steering:
         def command_locked() -> StateChange:
             change = self._circuit.command(state, self._clock(), by, seconds)
             self._head[at.PUBLISH] = change.generation if self.ledger.in_fleet and not host_only else 0
+            self._head[at.EXEMPT] = self._head[at.FLEET] if host_only else 0
             return change
 
         self._tell([self.ledger.lock.run(command_locked, LONG_PATIENCE)])

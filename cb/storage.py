@@ -50,6 +50,7 @@ class Memory:
         self.lock: Lock = ThreadLock()
         self._rows: dict[int, memoryview] = {}
         self._claimed = 0
+        self._roles: set[str] = set()
 
     def row(self, index: int) -> memoryview:
         """Return the cells of a row."""
@@ -75,11 +76,15 @@ class Memory:
         return block < self._claimed
 
     def elect(self, role: str) -> bool:
-        """Return True: a process that is alone has every role."""
-        return bool(role)
+        """Own a role. Return False if somebody does already."""
+        if role in self._roles:
+            return False
+        self._roles.add(role)
+        return True
 
     def resign(self, role: str) -> None:
-        """Do nothing."""
+        """Cease to own a role."""
+        self._roles.discard(role)
 
     def replaced(self) -> bool:
         """Return whether another file has taken this one's place."""
@@ -89,6 +94,8 @@ class Memory:
         """Start over in a forked child, without the calls that go on in its parent."""
         self.lock = ThreadLock()
         self._claimed = 0
+        self._roles.clear()
+        self.header[layout.H_HOST] = self.header[layout.H_LEAD] = 0  # in a fleet, the child is a host of its own
         for owner in range(layout.H_OWNERS, layout.H_OWNERS + layout.BLOCKS):
             self.header[owner] = 0
         for cells in self._rows.values():

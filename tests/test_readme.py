@@ -14,11 +14,13 @@ import yaml
 
 from cb import BreakerConfig
 
+from .fleet.servers import BINARIES, Server
 from .test_demo import SECONDS, Platform, read_until
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="its commands are for a POSIX shell")
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
+SHIPPED = yaml.safe_load((ROOT / "config/config.yaml").read_text())
 NOT_COPIED = shutil.ignore_patterns(".git", ".venv*", "run", "__pycache__", ".*_cache", ".hypothesis")
 #: after each answer of curl, its status on a line of its own
 CURLRC = r'silent, show-error, write-out = "\nstatus %{http_code}\n"'.replace(", ", "\n")
@@ -82,13 +84,16 @@ def shell(reader: Platform, block: str) -> str:
     return run(reader, "bash", "-euc", block)
 
 
-def test_python_examples_work_as_they_stand(reader: Platform) -> None:
-    printed = [run(reader, ".venv/bin/python", "-W", "error", "-c", block) for block in blocks("python")]
+def test_python_examples_work_as_they_stand(reader: Platform, tmp_path: Path) -> None:
+    with Server(BINARIES["valkey"], tmp_path) as server:
+        examples = [block.replace("redis://127.0.0.1:6379/0", server.url) for block in blocks("python")]
+        printed = [run(reader, ".venv/bin/python", "-W", "error", "-c", example) for example in examples]
 
-    custom, steering, kit, client, adapter = printed
+    custom, steering, fleet, kit, client, adapter = printed
     assert custom.startswith("done CLOSED closed: ")
     assert "vendor: CLOSED -> FORCED_OPEN, the vendor migrates (by alice)" in steering
     assert "metrics only: new thresholds on trial (by " in steering
+    assert fleet.startswith("forced open: the exchange migrates (by alice); probes in ")
     assert kit == "a probe\n"
     assert 140 < float(client) < 160
     assert "'symbol': 'AAPL'" in adapter
@@ -119,8 +124,8 @@ for rule in import_module(sys.argv[1]).create_app().url_map.iter_rules():
 
 
 def test_configuration_table_and_example_are_those_of_the_code() -> None:
-    shipped = yaml.safe_load((ROOT / "config/config.yaml").read_text())["circuit_breaker"]
-    (example,) = blocks("yaml")
+    shipped = SHIPPED["circuit_breaker"]
+    example, fleet = blocks("yaml")
     rows = dict(re.findall(r"^\| `(\w+)` \| (\S+) \|", README, re.MULTILINE))
 
     assert list(rows) == [each.name for each in fields(BreakerConfig)]
@@ -130,6 +135,7 @@ def test_configuration_table_and_example_are_those_of_the_code() -> None:
     )
     assert BreakerConfig.parse(shipped) == BreakerConfig()
     assert yaml.safe_load(example)["circuit_breaker"].items() <= shipped.items()
+    assert set(yaml.safe_load(fleet)["state"]) == set(SHIPPED["state"])
 
 
 def test_commands_do_what_the_text_says(reader: Platform) -> None:

@@ -1,169 +1,232 @@
 -- One host's exchange with its fleet about one breaker: what it has counted, against what all have.
 --
--- KEYS   circuit  hash: generation, state, until, reason, operator, rounds, streak, terms, terms_version; how many hosts
---                 have traffic, see a bad rate, or are in a streak of failures; length of a slice; slice:0 to slice:9
+-- KEYS   circuit  hash: the fields in FIELDS below, the fleet's thresholds, and what each host's operator did last
 --        hosts    hash by host: what it reported last
 --        seen     sorted set of hosts by when they reported last
---        leases   hash by host: permits of the running round
+--        leases   hash by host and stay: permits of the running round
 -- ARGV   the report, as JSON; `Report` in messages.py describes it
 -- Returns the circuit as JSON; `View` in messages.py describes it
 --
--- Times are milliseconds of this server's clock, the only one that hosts have in common. It decides nothing but what time
--- decides; a host that finds, in what all have counted, a reason to change the state proposes that in its next report.
-local circuit, hosts, seen, leases = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+-- Times are milliseconds of this server's clock, the only one that hosts have in common. The script decides nothing but
+-- what time decides; a host that finds, in what all have counted, a reason to change the state proposes that in its next
+-- report. All of the circuit is read at once and written at once: that is most of what an exchange costs the server.
+local circuit, hosts, seen, leases = unpack(KEYS)
 local report = cjson.decode(ARGV[1])
 local SLICES = 10
+local IDLE = 1000 -- a permit that was not used for so long goes to another host that wants one
+local EXPIRE = 60000 -- how often the keys are given a new time to live
 local HELD = { FORCED_OPEN = 'OPEN', DISABLED = 'CLOSED', METRICS_ONLY = 'CLOSED' } -- and what follows when they expire
+local FIELDS = { 'state', 'reason', 'slices', 'generation', 'until', 'duration', 'operator', 'rounds', 'streak',
+  'window', 'window_used', 'traffic', 'bad', 'streaks', 'terms_version', 'expires', 'operation:' .. report.host }
+local TEXTS = 3 -- of them; the others are numbers
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
-local stored = redis.call('HMGET', circuit, 'generation', 'state', 'until', 'reason', 'operator', 'rounds')
-local generation = tonumber(stored[1] or 0)
-local state, ends, reason = stored[2] or 'CLOSED', tonumber(stored[3] or 0), stored[4] or ''
-local operator, rounds = tonumber(stored[5] or 0), tonumber(stored[6] or 0)
+local fleet, changes = {}, {}
+for index, value in ipairs(redis.call('HMGET', circuit, unpack(FIELDS))) do
+  if index <= TEXTS then fleet[FIELDS[index]] = value or '' else fleet[FIELDS[index]] = tonumber(value or 0) end
+end
+if fleet.state == '' then fleet.state = 'CLOSED' end
 
-local function enter(new, duration, why, by_operator)
-  if new == 'OPEN' and state == 'HALF_OPEN' then rounds = rounds + 1 end
-  if new == 'CLOSED' then
-    rounds = 0
-    redis.call('HDEL', circuit, 'streak', 'slice')
+local function set(name, value)
+  fleet[name] = value
+  changes[#changes + 1], changes[#changes + 2] = name, value
+end
+
+if fleet['until'] > now + fleet.duration then set('until', now + fleet.duration) end -- another server's clock was ahead
+
+local function enter(state, duration, reason, operator)
+  if state == 'OPEN' and fleet.state == 'HALF_OPEN' then set('rounds', fleet.rounds + 1) end
+  if state == 'CLOSED' then
+    set('rounds', 0)
+    set('streak', 0)
+    set('slices', '')
   end
-  generation, state, reason, operator = generation + 1, new, why, by_operator
-  ends = duration and now + duration or 0
-  redis.call('HSET', circuit, 'generation', generation, 'state', state, 'until', ends, 'reason', reason, 'operator', operator,
-    'rounds', rounds, 'traffic', 0, 'bad', 0, 'streaks', 0)
+  set('generation', fleet.generation + 1)
+  set('state', state)
+  set('until', duration and now + duration or 0)
+  set('duration', duration or 0)
+  set('reason', reason)
+  set('operator', operator)
+  for _, name in ipairs({ 'traffic', 'bad', 'streaks' }) do set(name, 0) end
   redis.call('DEL', leases)
   redis.call('PUBLISH', report.channel, report.name)
 end
 
 -- A server that was restarted empty, or has lost its latest writes, learns from the host that remembers most.
-if report.generation > generation then
-  generation, state, rounds = report.generation - 1, report.state, 0
-  enter(report.state, report.remaining, report.reason, report.operator)
-elseif generation == 0 then
+if report.knows > fleet.generation then
+  if report.state == 'HALF_OPEN' then -- who has which permits is not known: that round is over, and its probes soon
+    fleet.generation = report.knows
+    enter('OPEN', report.silence, 'the round was lost', 0)
+  else
+    fleet.generation = report.knows - 1
+    enter(report.state, report.remaining, report.reason, report.operator)
+  end
+elseif fleet.generation == 0 then
   enter('CLOSED', nil, '', 0)
 end
 
 -- What time decides.
-if HELD[state] and ends > 0 and now >= ends then
-  enter(HELD[state], 0, state .. ' has expired', 0)
+if HELD[fleet.state] and fleet['until'] > 0 and now >= fleet['until'] then
+  enter(HELD[fleet.state], 0, fleet.state .. ' has expired', 0)
 end
 
--- A proposal counts in the generation that it was made in; an operator's counts always.
+-- A proposal counts in the generation that it was made in; an operator's counts always, and once.
 local change = report.change
-if change and (change.operator == 1 or change.generation == generation) then
-  enter(change.state, change.duration, change.reason, change.operator)
+if change and change.operator == 1 then
+  local latest = 'operation:' .. report.host
+  if change.generation > fleet[latest] then
+    enter(change.state, change.duration, change.reason, 1)
+    set(latest, change.generation)
+  end
+elseif change and change.generation == fleet.generation then
+  enter(change.state, change.duration, change.reason, 0)
 end
 if report.terms then
-  local version = math.max(tonumber(redis.call('HGET', circuit, 'terms_version') or 0), report.terms_version) + 1
-  redis.call('HSET', circuit, 'terms', report.terms, 'terms_version', version)
+  set('terms_version', math.max(fleet.terms_version, report.terms_version) + 1)
+  set('terms', report.terms)
+  set('window', 0)
   redis.call('PUBLISH', report.channel, report.name)
 end
 
+-- The window of the fleet is that of its first host, until nobody has the same any more.
+if fleet.window ~= report.window and (fleet.window == 0 or now - fleet.window_used > fleet.window) then
+  set('window', report.window)
+  set('slices', '')
+end
+if fleet.window == report.window and now - fleet.window_used > fleet.window / SLICES then set('window_used', now) end
+
+-- What a host reported last: the generation it was counted in, its totals, and whether it has traffic, calls that fail
+-- at a rate that opens, and a streak of failures. Nothing, if that was lost or is of another release.
+local function unpacked(packed, length)
+  if not packed or packed == '' then return nil end
+  local fine, list = pcall(cmsgpack.unpack, packed)
+  return fine and type(list) == 'table' and #list == length and list or nil
+end
+
 -- Hosts that say no more have no vote.
-for _, host in ipairs(redis.call('ZRANGEBYSCORE', seen, 0, now - report.window, 'LIMIT', 0, 10)) do
-  local of, _, _, _, traffic, bad, streak = cmsgpack.unpack(redis.call('HGET', hosts, host))
-  if of == generation then
-    redis.call('HINCRBY', circuit, 'traffic', -traffic)
-    redis.call('HINCRBY', circuit, 'bad', -bad)
-    redis.call('HINCRBY', circuit, 'streaks', -streak)
+local silent = redis.call('ZRANGEBYSCORE', seen, 0, now - fleet.window, 'LIMIT', 0, 10)
+for _, host in ipairs(silent) do
+  local last = unpacked(redis.call('HGET', hosts, host), 7)
+  if last and last[1] == fleet.generation then
+    set('traffic', fleet.traffic - last[5])
+    set('bad', fleet.bad - last[6])
+    set('streaks', fleet.streaks - last[7])
   end
   redis.call('HDEL', hosts, host)
   redis.call('ZREM', seen, host)
 end
 
--- What the host has counted since its last report. Totals and not differences are sent, so that one sent twice counts once.
-local last = redis.call('HGET', hosts, report.host)
-local of, requests, failures, slow, traffic, bad, streak = generation, report.requests - report.new_requests,
-  report.failures - report.new_failures, report.slow - report.new_slow, 0, 0, 0
-if last then
-  of, requests, failures, slow, traffic, bad, streak = cmsgpack.unpack(last)
-  if of ~= generation then traffic, bad, streak = 0, 0, 0 end
+-- What the host has counted since its last report. It sends totals and not differences: one sent twice counts once.
+local last = unpacked(redis.call('HGET', hosts, report.host), 7)
+if not last then
+  last = { fleet.generation, report.requests - report.new_requests, report.failures - report.new_failures,
+    report.slow - report.new_slow, 0, 0, 0 }
+  if redis.call('ZSCORE', seen, report.host) then -- it was counted, and the server has evicted as what: all begin anew
+    for _, name in ipairs({ 'traffic', 'bad', 'streaks' }) do set(name, 0) end
+    redis.call('DEL', hosts, seen)
+  end
+elseif last[1] ~= fleet.generation then
+  last[5], last[6], last[7] = 0, 0, 0
 end
 local function since(total, before, at_most) return math.max(0, math.min(total - before, at_most)) end
-requests = since(report.requests, requests, report.new_requests)
-failures = since(report.failures, failures, report.new_failures)
-slow = since(report.slow, slow, report.new_slow)
+local requests = since(report.requests, last[2], report.new_requests)
+local failures = since(report.failures, last[3], report.new_failures)
+local slow = since(report.slow, last[4], report.new_slow)
 
-local length = math.max(1, math.floor(report.window / SLICES))
-if tonumber(redis.call('HGET', circuit, 'slice') or 0) ~= length then
-  for slice = 0, SLICES - 1 do redis.call('HDEL', circuit, 'slice:' .. slice) end
-  redis.call('HSET', circuit, 'slice', length)
-end
-local number = math.floor(now / length)
-local fields = {}
-for slice = 0, SLICES - 1 do fields[slice + 1] = 'slice:' .. slice end
-local sums, mine = { 0, 0, 0 }, { number, 0, 0, 0 }
-for index, packed in ipairs(redis.call('HMGET', circuit, unpack(fields))) do
-  if packed then
-    local slice = { cmsgpack.unpack(packed) }
+-- The window: of each slice, its number and what was counted in it.
+local number = math.floor(now / math.max(1, math.floor(fleet.window / SLICES)))
+local slices, sums, mine = {}, { 0, 0, 0 }, nil
+for _, slice in ipairs((unpacked(fleet.slices, 1) or { {} })[1]) do
+  if slice[1] > number - SLICES and slice[1] <= number then
+    slices[#slices + 1] = slice
     if slice[1] == number then mine = slice end
-    if slice[1] > number - SLICES then
-      for each = 1, 3 do sums[each] = sums[each] + slice[each + 1] end
-    end
+    for each = 1, 3 do sums[each] = sums[each] + slice[each + 1] end
   end
 end
 
-local votes = report.generation == generation and (state == 'CLOSED' or state == 'METRICS_ONLY')
-local length_of_streak = tonumber(redis.call('HGET', circuit, 'streak') or 0)
+-- A host that is new has not heard of any generation yet.
+local votes = (report.generation == fleet.generation or report.generation == 0)
+  and (fleet.state == 'CLOSED' or fleet.state == 'METRICS_ONLY')
+local traffic, bad, streaks = 0, 0, 0
 if votes then
   if requests + failures + slow > 0 then
-    mine = { number, mine[2] + requests, mine[3] + failures, mine[4] + slow }
-    redis.call('HSET', circuit, fields[number % SLICES + 1], cmsgpack.pack(unpack(mine)))
-    sums = { sums[1] + requests, sums[2] + failures, sums[3] + slow }
+    if not mine then
+      mine = { number, 0, 0, 0 }
+      slices[#slices + 1] = mine
+    end
+    for each, count in ipairs({ requests, failures, slow }) do
+      mine[each + 1], sums[each] = mine[each + 1] + count, sums[each] + count
+    end
+    set('slices', cmsgpack.pack({ slices }))
     -- A success anywhere ends the streak; what this host has counted after its own success begins the next.
-    length_of_streak = requests > failures and report.streak or length_of_streak + failures
-    redis.call('HSET', circuit, 'streak', length_of_streak)
+    set('streak', requests > failures and report.streak or fleet.streak + failures)
   end
-  redis.call('HINCRBY', circuit, 'traffic', report.traffic - traffic)
-  redis.call('HINCRBY', circuit, 'bad', report.bad - bad)
-  redis.call('HINCRBY', circuit, 'streaks', math.min(report.streak, 1) - streak)
+  traffic, bad, streaks = report.traffic, report.bad, math.min(report.streak, 1)
+  if traffic ~= last[5] then set('traffic', fleet.traffic + traffic - last[5]) end
+  if bad ~= last[6] then set('bad', fleet.bad + bad - last[6]) end
+  if streaks ~= last[7] then set('streaks', fleet.streaks + streaks - last[7]) end
 end
-redis.call('HSET', hosts, report.host, cmsgpack.pack(generation, report.requests, report.failures, report.slow,
-  votes and report.traffic or 0, votes and report.bad or 0, votes and math.min(report.streak, 1) or 0))
+redis.call('HSET', hosts, report.host, cmsgpack.pack({ fleet.generation, report.requests, report.failures, report.slow,
+  traffic, bad, streaks }))
 redis.call('ZADD', seen, now, report.host)
 
--- Probes. A host holds its permits only while it goes on reporting; what it holds when it falls silent has failed.
-if state == 'OPEN' and now >= ends and report.wants == 1 then
+-- Probes. A lease says what one stay of a host in the round has: permits given, taken, ended well and badly; when it
+-- falls silent, when the last permit was given, and whether those not taken are wanted back. A host has its permits only
+-- while it goes on reporting: a probe that is out when it falls silent has failed. One not used goes to another host.
+if fleet.state == 'OPEN' and now >= fleet['until'] and report.wants == 1 then
   enter('HALF_OPEN', report.round, 'time to try again', 0)
 end
-local taken, succeeded, failed, granted = 0, 0, 0, 0
-if state == 'HALF_OPEN' then
-  local held = redis.call('HGETALL', leases)
-  local permits, good, poor = 0, 0, 0
+local own = report.host .. ':' .. report.stay
+local given, succeeded, failed, permits = 0, 0, 0, 0
+if fleet.state == 'HALF_OPEN' then
+  local held, idle, found = redis.call('HGETALL', leases), nil, false
+  local lease = { 0, 0, 0, 0, now + report.silence, now, 0 }
   for index = 1, #held, 2 do
-    local theirs, fine, wrong, silent = cmsgpack.unpack(held[index + 1])
-    if held[index] == report.host then
-      if report.probes_of == generation and now < silent then fine, wrong = report.succeeded, report.failed end
-      permits, good, poor = theirs, fine, wrong
+    local key, each = held[index], cmsgpack.unpack(held[index + 1])
+    if key == own and report.probes_of == fleet.generation then -- late or not, it knows
+      each[2], each[3], each[4], each[5] = report.taken, report.succeeded, report.failed, now + report.silence
+      if each[7] == 1 and report.budget < each[1] then each[1], each[7] = math.max(report.budget, report.taken), 0 end
+    elseif now >= math.min(each[5], now + report.silence) and each[3] + each[4] < each[1] then
+      each[2], each[4] = each[1], each[1] - each[3]
+      redis.call('HSET', leases, key, cmsgpack.pack(each))
     end
-    if now >= silent and fine + wrong < theirs then
-      wrong = theirs - fine
-      if held[index] == report.host then poor = wrong end
-      redis.call('HSET', leases, held[index], cmsgpack.pack(theirs, fine, wrong, silent))
+    if key == own then
+      lease, found = each, true
+    elseif each[1] > each[2] and each[7] == 0 and now - each[6] >= IDLE then
+      idle = { key, each }
     end
-    taken, succeeded, failed = taken + theirs, succeeded + fine, failed + wrong
+    given, succeeded, failed = given + each[1], succeeded + each[3], failed + each[4]
   end
-  if report.wants == 1 and taken < report.permits and now < ends then
-    permits, taken = permits + 1, taken + 1
+  if report.wants == 1 and now < fleet['until'] then
+    if given < report.permits then
+      lease[1], lease[6], given = lease[1] + 1, now, given + 1
+    elseif idle then
+      idle[2][7] = 1
+      redis.call('HSET', leases, idle[1], cmsgpack.pack(idle[2]))
+    end
   end
-  if permits > 0 then
-    local silent = now + report.silence
-    if good + poor >= permits then silent = now end -- nothing is out
-    redis.call('HSET', leases, report.host, cmsgpack.pack(permits, good, poor, math.max(silent, now)))
+  if lease[1] > 0 or found then
+    redis.call('HSET', leases, own, cmsgpack.pack(lease))
+    redis.call('PEXPIRE', leases, report.keep)
   end
-  granted = permits
+  permits = lease[7] == 1 and lease[2] or lease[1]
 end
 
-for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, report.keep) end
+local expires = now >= fleet.expires or #silent > 0
+if expires then set('expires', now + EXPIRE) end
+if #changes > 0 then redis.call('HSET', circuit, unpack(changes)) end
+if expires then
+  for _, key in ipairs({ circuit, hosts, seen }) do redis.call('PEXPIRE', key, report.keep + EXPIRE) end
+end
 
-local counts = redis.call('HMGET', circuit, 'traffic', 'bad', 'streaks', 'terms_version')
-local version = tonumber(counts[4] or 0)
+local terms = fleet.terms_version > report.terms_version and redis.call('HGET', circuit, 'terms')
 return cjson.encode({
-  generation = generation, state = state, remaining = ends > 0 and ends - now or cjson.null, reason = reason,
-  operator = operator, rounds = rounds, requests = sums[1], failures = sums[2], slow = sums[3], streak = length_of_streak,
-  traffic = tonumber(counts[1]), bad = tonumber(counts[2]), streaks = tonumber(counts[3]),
-  permits = granted, taken = taken, succeeded = succeeded, failed = failed,
-  terms_version = version, terms = version > report.terms_version and redis.call('HGET', circuit, 'terms') or cjson.null,
+  generation = fleet.generation, state = fleet.state, reason = fleet.reason, operator = fleet.operator,
+  remaining = fleet['until'] > 0 and fleet['until'] - now or cjson.null, rounds = fleet.rounds,
+  requests = sums[1], failures = sums[2], slow = sums[3], streak = fleet.streak,
+  traffic = fleet.traffic, bad = fleet.bad, streaks = fleet.streaks,
+  permits = permits, given = given, succeeded = succeeded, failed = failed,
+  terms_version = fleet.terms_version, terms = terms or cjson.null,
 })

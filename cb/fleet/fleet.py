@@ -4,13 +4,15 @@ import atexit
 import logging
 import os
 import random
+import re
 import threading
 import time
 import weakref
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from cb.config import parse_duration
-from cb.errors import ConfigError
+from cb.errors import ConfigError, LedgerBusyError
 from cb.events import Event, Listener, announce
 from cb.ledger import Ledger
 from cb.watch import WATCH
@@ -22,6 +24,7 @@ from .server import Server
 log = logging.getLogger(__name__)
 
 ROLE = "agent"
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 #: seconds until a server that does not answer is asked again, at first and at the most
 RETRY, RETRY_MAX = 0.1, 2.0
 
@@ -45,6 +48,8 @@ class Fleet:
         listeners: Sequence[Listener] = (),
     ) -> None:
         check(url)
+        if not _NAME.fullmatch(name):
+            raise ConfigError("name", "be 1 to 64 letters, digits, dots, hyphens and underscores", name)
         seconds = parse_duration(sync_interval, "sync_interval")
         if not 0.01 <= seconds <= 10:
             raise ConfigError("sync_interval", "be from 10ms to 10s", sync_interval)
@@ -57,6 +62,8 @@ class Fleet:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._closed = False
+        with suppress(LedgerBusyError):  # the agent does it too; but an operator may be quicker than that
+            ledger.join_fleet()
         _fleets.add(self)
         WATCH.add(self)
 

@@ -35,37 +35,52 @@ class Member:
         self._head = self._row.head
         self._lock = ledger.lock
         self._circuit = Circuit(name, self._row, BreakerConfig(), wall_clock)
-        self._version = -1
+        self._version = self._word = -1
+        self._published_terms = 0
         self._proposal: Change | None = None
         self._totals = (0, 0, 0)
+
+    @property
+    def presses(self) -> bool:
+        """Whether an exchange must not wait for its turn: there is a change to tell, or a permit to ask for."""
+        head = self._head
+        return (
+            self._proposal is not None
+            or head[at.WORD] != self._word
+            or bool(head[at.WANTED] or head[at.PUBLISH] or head[at.PUBLISH_TERMS])
+        )
 
     @property
     def proposes(self) -> bool:
         """Whether the last exchange showed a reason to change the fleet's state."""
         return self._proposal is not None
 
-    def report(self, now: int, *, always: bool) -> Report | None:
-        """Return what there is to tell, None if there is nothing new and need not be."""
-        head = self._head
-        config = self._refresh()
-        reading = read(self._row, config, now)
-        sums = totals(self._row)
+    def report(self, now: int, *, always: bool, silence: int = SILENCE) -> Report | None:
+        """Return what there is to tell, None if there is nothing new and need not be.
+
+        `silence` is how long the host keeps its permits without another report, in milliseconds.
+        """
+        head, config = self._head, self._refresh()
+        presses, self._word = self.presses, head[at.WORD]
+        state, generation = state_of(self._word), generation_of(self._word)
+        reading, sums = read(self._row, config, now), totals(self._row)
         failures = sum(sums[at.FAILURES : at.WINDOW])
         self._totals = sum(sums[at.SUCCESSES : at.WINDOW]), failures, sums[at.SLOW]
         fresh = [total - told for total, told in zip(self._totals, head[at.REPORTED : at.REPORTED + 3], strict=True)]
-        round_ = self._round_of(now)
-        pressing = self._proposal or head[at.PUBLISH] or head[at.PUBLISH_TERMS] or head[at.WANTED]
-        expired = self._known() in HELD and self._remaining(now) == 0
-        if not (always or any(fresh) or round_ or pressing or expired):
+        known, follows = STATES[head[at.FLEET] & 7], head[at.LED] != 0
+        in_round = known is state is State.HALF_OPEN and follows
+        expired = known in HELD and follows and self._remaining(now) == 0
+        if not (always or presses or any(fresh) or in_round or expired):
             return None
         wants, head[at.WANTED] = head[at.WANTED], 0
+        self._published_terms = head[at.PUBLISH_TERMS]
         window = reading.window
-        known = self._known()
         return Report(
             generation=head[at.FLEET] >> 3,
+            knows=head[at.FLEET] >> 3 if follows or known is State.CLOSED else 0,
             state=known.value,
-            remaining=None if known is State.CLOSED else self._remaining(now),
-            reason=at.get_text(head, at.REASON, at.REASON_CELLS) if known is not State.CLOSED else "",
+            remaining=self._remaining(now) if follows else None,
+            reason=at.get_text(head, at.REASON, at.REASON_CELLS) if follows else "",
             operator=int(known in HELD),
             requests=self._totals[0],
             failures=self._totals[1],
@@ -76,17 +91,20 @@ class Member:
             streak=reading.streak - reading.hung,
             traffic=int(window.requests > 0),
             bad=int(_is_bad(window, config)),
-            probes_of=round_,
+            stay=generation if in_round else generation + 1,
+            probes_of=head[at.FLEET] >> 3 if in_round else 0,
+            budget=head[at.PERMITS],
+            taken=reading.probes.taken,
             succeeded=reading.probes.successes,
             failed=reading.probes.failures,
             wants=wants,
             window=_ms(config.interval),
             permits=config.max_requests,
             round=_ms(config.half_open_max_duration),
-            silence=SILENCE,
-            keep=2 * _ms(config.interval) + _ms(config.timeout_max) + max(self._remaining(now) or 0, 0) + SPARE,
+            silence=silence,
+            keep=2 * _ms(config.interval) + _ms(config.timeout_max) + (self._remaining(now) or 0) + SPARE,
             terms_version=head[at.TERMS],
-            terms=json.dumps(asdict(config)) if head[at.PUBLISH_TERMS] else None,
+            terms=json.dumps(asdict(config)) if self._published_terms else None,
             change=self._published(now) or self._proposal,
         )
 
@@ -94,37 +112,55 @@ class Member:
         """Take over what the fleet knows, and see whether what it knows demands a change."""
         for cell, total in enumerate(self._totals, at.REPORTED):
             self._head[cell] = total
-        self._proposal = self._propose(view, now)
         events = self._lock.run(lambda: self._follow_locked(report, view, now), LONG_PATIENCE)
-        if view.terms is not None or report.terms is not None:
-            self._lock.run(lambda: self._adopt_locked(report, view, now), LONG_PATIENCE)
+        self._word = self._head[at.WORD]
+        self._proposal = self._propose(view, now)
         return events
 
+    def forget(self) -> None:
+        """Let the host decide for itself: about this breaker, the server gives no answer."""
+        self._head[at.LED] = 0
+        self._proposal = None
+
     def _follow_locked(self, report: Report, view: View, now: int) -> list[Event]:
+        self._follow_terms_locked(report, view, now)
         head, state = self._head, State(view.state)
         generation, here = generation_of(head[at.WORD]), state_of(head[at.WORD])
         own = report.change if report.change and report.change.operator else None
-        if head[at.PUBLISH] and not (own and own.generation == head[at.PUBLISH] == generation):
+        if head[at.PUBLISH] == generation and not (own and own.generation == generation):
             return []  # an operator of this host has spoken meanwhile: the fleet hears of it first
         # The permits first: what the fleet has given for an earlier round must not serve in this one.
         head[at.PERMITS], head[at.PUBLISH], head[at.HALTED] = view.permits, 0, 0
         known, head[at.FLEET] = head[at.FLEET], view.generation << 3 | CODES[state]
         if own and here is state:
             head[at.LED] = state is not State.CLOSED
-        elif self._must_enter(state, here, new=known != head[at.FLEET], operator=view.operator == 1):
+        elif head[at.EXEMPT] != head[at.FLEET] and self._must_enter(state, here, known, operator=view.operator == 1):
             until = 0 if view.remaining is None else now + max(view.remaining, 0) * MS
             return [self._circuit.follow(state, now, view.reason, until, view.rounds)]
         return []
 
-    def _must_enter(self, state: State, here: State, *, new: bool, operator: bool) -> bool:
-        """Return whether this host has to enter the fleet's state, which may be new to it."""
-        led = self._head[at.LED] != 0
+    def _follow_terms_locked(self, report: Report, view: View, now: int) -> None:
+        head = self._head
+        if report.terms is not None and head[at.PUBLISH_TERMS] == self._published_terms:
+            head[at.PUBLISH_TERMS] = 0
+        if head[at.PUBLISH_TERMS]:
+            return  # an operator of this host has changed them meanwhile: the fleet hears of it first
+        if view.terms is not None and report.terms is None:
+            with suppress(ValueError, TypeError, CircuitError):  # of a later release: what is in force here stays
+                terms.write(self._row, BreakerConfig(**json.loads(view.terms)), now)
+        if view.terms_version < head[at.TERMS]:  # the server has lost them
+            head[at.PUBLISH_TERMS] = terms.version(head[at.WORD]) or 1
+        else:
+            head[at.TERMS] = view.terms_version
+
+    def _must_enter(self, state: State, here: State, known: int, *, operator: bool) -> bool:
+        """Return whether this host has to enter the fleet's state; `known` is the one it has seen before."""
+        led, new = self._head[at.LED] != 0, known != self._head[at.FLEET]
+        if state is State.CLOSED:
+            # A host may be open for itself, and one that is new has a window of its own.
+            return (led and here is not State.CLOSED) or (new and known != 0 and operator)
         if here in HELD and not led:
             return new and operator  # else an operator holds this host alone
-        if state is State.CLOSED:
-            return here is not State.CLOSED and (led or (new and operator))  # a host may be open for itself
-        if state is State.HALF_OPEN:
-            return new or (led and here is not state)  # not again, if it has left the round by itself meanwhile
         return new or not led or here is not state
 
     def _propose(self, view: View, now: int) -> Change | None:
@@ -137,7 +173,7 @@ class Member:
             if reason := circuit.trips(Reading(window=counts, streak=streak)):
                 verdict = State.OPEN, f"{reason}, on {max(view.bad, view.streaks)} hosts"
         elif state is State.HALF_OPEN:
-            probes = Probes(taken=view.taken, successes=view.succeeded, failures=view.failed)
+            probes = Probes(taken=view.given, successes=view.succeeded, failures=view.failed)
             verdict = circuit.judge(probes, over=(view.remaining or 0) <= 0)
         if not verdict:
             return None
@@ -147,19 +183,10 @@ class Member:
             generation=view.generation, state=verdict[0].value, duration=duration, reason=f"fleet: {verdict[1]}"
         )
 
-    def _adopt_locked(self, report: Report, view: View, now: int) -> None:
-        if report.terms is not None:
-            self._head[at.PUBLISH_TERMS] = 0
-        elif view.terms is not None:
-            with suppress(ValueError, TypeError, CircuitError):  # of a later release: what is in force here stays
-                terms.write(self._row, BreakerConfig(**json.loads(view.terms)), now)
-        self._head[at.TERMS] = view.terms_version
-
     def _published(self, now: int) -> Change | None:
         head = self._head
         if not head[at.PUBLISH] or head[at.PUBLISH] != generation_of(head[at.WORD]):
-            head[at.PUBLISH] = 0  # it has ended before the fleet could hear of it
-            return None
+            return None  # or it has ended before the fleet could hear of it
         return Change(
             generation=head[at.PUBLISH],
             state=state_of(head[at.WORD]).value,
@@ -174,15 +201,6 @@ class Member:
             self._version = version
             self._circuit.config = terms.read(self._row, self._circuit.config)
         return self._circuit.config
-
-    def _known(self) -> State:
-        """Return the fleet's state as far as this host still follows it."""
-        return STATES[self._head[at.FLEET] & 7] if self._head[at.LED] else State.CLOSED
-
-    def _round_of(self, now: int) -> int:
-        """Return the fleet's generation of the round whose probes this host makes, 0 if there is none."""
-        half_open = state_of(self._head[at.WORD]) is State.HALF_OPEN and self._row.led(now)
-        return self._head[at.FLEET] >> 3 if half_open else 0
 
     def _remaining(self, now: int) -> int | None:
         until = self._head[at.UNTIL]

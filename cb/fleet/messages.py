@@ -22,8 +22,10 @@ class Change:
 class Report:
     """What a host tells about a breaker. Durations are milliseconds."""
 
-    # what the host knows of the fleet's state: more than the server does, if that has lost something
+    #: of the fleet, as the host has seen it last; 0 before the first exchange
     generation: int
+    # the fleet's state as this host follows it, and its generation, 0 if it does not: for a server that has lost it
+    knows: int
     state: str
     remaining: int | None
     reason: str
@@ -41,8 +43,12 @@ class Report:
     traffic: int
     #: 1 if its own calls, however few, fail or are slow at a rate that opens
     bad: int
-    # how the probes of that round ended
+    #: number of the host's own stay in the round, present or to come
+    stay: int
+    # permits that the host has in the round with that generation, those it has taken, and how its probes ended
     probes_of: int
+    budget: int
+    taken: int
     succeeded: int
     failed: int
     #: 1 if a call was refused that could have been a probe
@@ -92,7 +98,7 @@ class View:
     #: permits of this host in the running round
     permits: int
     # of all hosts in the running round
-    taken: int
+    given: int
     succeeded: int
     failed: int
     terms_version: int

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from redis.cluster import RedisCluster
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
 from .connection import FleetError, connect
 from .messages import Report, View
@@ -28,22 +28,27 @@ class Server:
         self._channel = f"cb:{fleet}:changes"
         self._subscription: Any = None
 
-    def exchange(self, host: str, reports: Sequence[tuple[str, Report]]) -> list[View]:
-        """Exchange reports for views, by breaker's name, in one pipeline. Raises FleetError."""
+    def exchange(self, host: str, reports: Sequence[tuple[str, Report]]) -> list[View | FleetError]:
+        """Exchange reports for views, by breaker's name, in one pipeline; what is wrong with one hinders no other.
+
+        Raises FleetError if the server does not answer.
+        """
         calls = []
         for name, report in reports:
-            slot = f"cb:{{{self._fleet}/{name}}}"
+            slot = f"cb:{{{self._fleet}/{name}}}:"
             told = report.told() | {"host": host, "name": name, "channel": self._channel}
-            keys = [slot, f"{slot}:hosts", f"{slot}:seen", f"{slot}:leases"]
+            keys = [slot + part for part in ("circuit", "hosts", "seen", "leases")]
             calls.append((keys, [json.dumps(told)]))
         with _errors():
             answers = self._scripts["exchange"].run(calls, pipelined=not self._cluster)
-        return [View(**json.loads(answer)) for answer in answers]
+        return [_view(answer) for answer in answers]
 
     def hello(self, host: str, lives: int = LIVES) -> int:
         """Say that the host lives, or with 0 that it leaves. Return how many do. Raises FleetError."""
         with _errors():
             (count,) = self._scripts["hello"].run([([f"cb:{{{self._fleet}}}:hosts"], [host, lives])], pipelined=False)
+        if isinstance(count, ResponseError):
+            raise FleetError(str(count)) from count
         return int(count)
 
     def changed(self, seconds: float) -> set[str]:
@@ -54,7 +59,8 @@ class Server:
                 self._subscription = self._client.pubsub(ignore_subscribe_messages=True)
                 self._subscription.subscribe(self._channel)
             while message := self._subscription.get_message(timeout=0.0 if names else seconds):
-                names.add(message["data"].decode(errors="replace"))
+                data = message["data"]
+                names.add(data if isinstance(data, str) else data.decode(errors="replace"))
         return names
 
     def close(self) -> None:
@@ -74,28 +80,40 @@ class _Script:
         self._digest = ""
 
     def run(self, calls: Sequence[tuple[list[str], list[Any]]], *, pipelined: bool) -> list[Any]:
-        """Return the answer of each call."""
+        """Return the answer to each call, or the ResponseError."""
         if not self._digest:
             self._digest = self._client.script_load(self._text)
-        try:
-            return self._run(calls, pipelined=pipelined)
-        except NoScriptError:
+        answers = self._run(calls, pipelined=pipelined)
+        if any(isinstance(answer, NoScriptError) for answer in answers):
             self._digest = self._client.script_load(self._text)
-            return self._run(calls, pipelined=pipelined)
+            answers = self._run(calls, pipelined=pipelined)
+        return answers
 
     def _run(self, calls: Sequence[tuple[list[str], list[Any]]], *, pipelined: bool) -> list[Any]:
         if not pipelined:
-            return [self._client.evalsha(self._digest, len(keys), *keys, *args) for keys, args in calls]
+            return [self._call(keys, args) for keys, args in calls]
         pipeline = self._client.pipeline(transaction=False)
         for keys, args in calls:
             pipeline.evalsha(self._digest, len(keys), *keys, *args)
-        answers: list[Any] = pipeline.execute()
+        answers: list[Any] = pipeline.execute(raise_on_error=False)
         return answers
+
+    def _call(self, keys: list[str], args: list[Any]) -> Any:
+        try:
+            return self._client.evalsha(self._digest, len(keys), *keys, *args)
+        except ResponseError as error:
+            return error
+
+
+def _view(answer: Any) -> View | FleetError:
+    if isinstance(answer, RedisError):
+        return FleetError(str(answer))
+    return View(**json.loads(answer))
 
 
 @contextmanager
 def _errors() -> Iterator[None]:
     try:
         yield
-    except (RedisError, OSError, ValueError) as error:
+    except (RedisError, RedisClusterException, OSError, ValueError) as error:
         raise FleetError(str(error)) from error

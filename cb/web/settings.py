@@ -12,7 +12,7 @@ from marshmallow.fields import String
 
 from cb.config import BreakerConfig
 from cb.errors import ConfigError
-from cb.ledger import shared_directory
+from cb.places import shared_directory
 
 from .fields import Duration, Flag, Whole
 from .names import BREAKERS, SERVICES

@@ -1,0 +1,250 @@
+"""Many hosts at one server: what they cost it, and how soon all of them know of an open circuit.
+
+Agents and server are real. But two processes go from agent to agent, each of which would be a thread of its own host;
+they leave out the waiting of `Agent.turn`, and take a longer interval where they could not keep the usual one.
+"""
+
+import argparse
+import json
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import redis
+from rich.console import Console
+
+from cb import BreakerConfig, CircuitBreaker, Ledger, State
+from cb.fleet.agent import GREET, Agent
+from cb.fleet.server import Server
+from cb.testing import Worker, workers
+
+from .__main__ import show
+from .remote import server
+from .result import Check, Result
+
+DRIVERS = 2
+#: seconds between two exchanges of a host, as by default
+INTERVAL = 0.1
+#: rounds of a run, however few seconds it may last; circuits opened in it, to see how long that takes
+ROUNDS, TRIALS = 3, 5
+#: opens on a streak alone: ten failures of two hosts, neither of which has enough to open for itself
+SICK = BreakerConfig(failure_threshold=10, failure_rate_threshold=None, timeout=300)
+#: commands of a greeting, which comes once a second from each host whatever the interval: they are left out
+GREETING = 6
+#: what a run finds, `hbi` is a host, changed breaker and interval; commands are also those that the scripts give
+COLUMNS = (
+    *("interval s", "calls /s", "commands /s", "calls /hbi", "commands /hbi", "kB in /s", "kB out /s"),
+    *("CPU %", "CPU us /call", "script us /call", "all open ms", "worst ms"),
+)
+COMMANDS_PER = COLUMNS.index("commands /hbi")
+Figures = tuple[float, ...]
+#: of this process, if it is one
+_driver: list["Driver"] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What each host does: `changed` breakers make `calls` each in an interval, `idle` ones none."""
+
+    agents: int
+    changed: int = 1
+    idle: int = 0
+    calls: int = 1
+
+    def __str__(self) -> str:
+        more = (f", {self.idle} idle" if self.idle else "") + (f", {self.calls} calls" if self.calls > 1 else "")
+        return f"{self.agents} x {self.changed}{more}"
+
+
+class Host:
+    """A ledger, its breakers, and its agent."""
+
+    def __init__(self, url: str, load: Load) -> None:
+        self._ledger = Ledger.in_memory()
+        self._busy = [self.breaker(f"busy-{number}")(_clock) for number in range(load.changed)]
+        self._idle = [self.breaker(f"idle-{number}") for number in range(load.idle)]
+        self._calls = load.calls
+        self._server = Server(url, "scale")
+        self._agent = Agent(
+            self._server,
+            self._ledger,
+            sync_interval=INTERVAL,
+            clock=_clock,
+            wall_clock=time.time_ns,
+            tell=lambda _: None,
+        )
+        self._greet_at = 0
+        self.greetings = self.due = 0
+        self.sick: CircuitBreaker
+
+    def breaker(self, name: str, config: BreakerConfig | None = None) -> CircuitBreaker:
+        # A clock of its own keeps the watch of the process, made for the breakers of one host, from those of hundreds.
+        return CircuitBreaker(name, config, ledger=self._ledger, clock=_clock)
+
+    def news(self) -> set[str]:
+        return self._server.changed(0.0)
+
+    def turn(self, news: set[str] | None = None) -> None:
+        """Make the calls of an interval, and exchange."""
+        for call in self._busy:
+            for _ in range(self._calls):
+                call()
+        if (now := _clock()) >= self._greet_at:
+            self._server.hello(self._agent.host)
+            self._greet_at, self.greetings = now + round(GREET * 1e9), self.greetings + 1
+        self._agent.exchange(self.news() if news is None else news, now)
+
+    def fail(self) -> None:
+        with suppress(OSError):
+            self.sick.call(Path("/").read_text)  # a directory
+
+
+class Driver:
+    """Some of the hosts, in a process of its own. Its methods are called through `_ask`."""
+
+    def __init__(self, number: int, url: str, load: Load) -> None:
+        self._number = number
+        self._hosts = [Host(url, load) for _ in range(number, load.agents, DRIVERS)]
+
+    def warm(self) -> float:
+        """Meet the server. Return how many seconds a round takes when nothing is new any more."""
+        begin = 0
+        for _ in range(3):
+            begin = _clock()
+            for host in self._hosts:
+                host.turn()
+        return (_clock() - begin) / 1e9
+
+    def run(self, start: int, interval: int, rounds: int) -> tuple[float, int]:
+        """Give every host its turn in each interval. Return the seconds it took, and the number of greetings."""
+        greetings = sum(host.greetings for host in self._hosts)
+        for turn in range(rounds):
+            for place, host in enumerate(self._hosts):
+                time.sleep(max(start + (turn + place / len(self._hosts)) * interval - _clock(), 0) / 1e9)
+                host.turn()
+        took = max(_clock() - start, rounds * interval) / 1e9
+        return took, sum(host.greetings for host in self._hosts) - greetings
+
+    def sicken(self, trial: int) -> None:
+        """Use a new circuit on every host, so that all have traffic."""
+        for host in self._hosts:
+            host.sick = host.breaker(f"sick-{trial}", SICK)
+            host.sick.call(_clock)
+            host.turn()
+
+    def spread(self, start: int, interval: int) -> tuple[int, int]:
+        """Let it fail on the first hosts, the last time after `start`. Return when, and when all hosts were open."""
+        first, failed, opened, closed = self._hosts[0], 0, 0, set(self._hosts)
+        for _ in range((5, 4)[self._number]):
+            first.fail()
+        first.turn()
+        for place, host in enumerate(self._hosts):
+            host.due = start + round(place / len(self._hosts) * interval)
+        while closed and _clock() < start + 30e9:
+            if self._number == 1 and not failed and _clock() >= start:
+                first.fail()
+                failed = _clock()
+                # It waits for its host's next exchange, as it would in earnest, even if the interval is longer here.
+                first.due = failed + round(random.uniform(0, INTERVAL) * 1e9)  # noqa: S311 - any moment will do
+            for host in self._hosts:
+                news = host.news()
+                if news or _clock() >= host.due:
+                    host.due += interval
+                    host.turn(news)
+                if host in closed and host.sick.state is State.OPEN:
+                    closed.remove(host)
+                    opened = _clock()
+        return failed, opened if not closed else sys.maxsize
+
+
+def measure(load: Load, seconds: float) -> Figures:
+    """Run that load. Return a figure for each of COLUMNS."""
+    with tempfile.TemporaryDirectory() as place, server(Path(place)) as (pid, url), workers(DRIVERS, "fork") as drivers:
+        for number, driver in enumerate(drivers):
+            driver.call(_begin, number, url, load)
+        client: Any = redis.Redis.from_url(url)
+        interval = max(INTERVAL, 1.2 * max(_ask(drivers, "warm")))
+        rounds = max(ROUNDS, round(seconds / interval))
+        before, cpu = client.info("all"), sum(psutil.Process(pid).cpu_times()[:2])
+        ran = _ask(drivers, "run", _clock() + 20_000_000, round(interval * 1e9), rounds)
+        after, cpu = client.info("all"), sum(psutil.Process(pid).cpu_times()[:2]) - cpu
+        spans = []
+        for trial in range(TRIALS):
+            _ask(drivers, "sicken", trial)
+            times = _ask(drivers, "spread", _clock() + 200_000_000, round(interval * 1e9))
+            spans.append((max(opened for _, opened in times) - max(failed for failed, _ in times)) / 1e6)
+    took, greetings = max(seconds for seconds, _ in ran), sum(greetings for _, greetings in ran)
+    scripts, spent = (after["cmdstat_evalsha"][key] - before["cmdstat_evalsha"][key] for key in ("calls", "usec"))
+    calls = scripts - greetings
+    commands = after["total_commands_processed"] - before["total_commands_processed"] - greetings * GREETING
+    received, sent = (after[key] - before[key] for key in ("total_net_input_bytes", "total_net_output_bytes"))
+    due = load.agents * load.changed * rounds
+    return (
+        *(took / rounds, calls / took, commands / took, calls / due, commands / due, received / took / 1000),
+        *(sent / took / 1000, 100 * cpu / took, 1e6 * cpu / scripts, spent / scripts),
+        *(statistics.median(spans), max(spans)),
+    )
+
+
+def _checks(found: dict[Load, Figures], plain: Sequence[Load]) -> list[Check]:
+    """Compare what must not differ: between sizes, and with calls or idle breakers from without."""
+    checks = []
+    for column in (COLUMNS.index("calls /hbi"), COMMANDS_PER):
+        figures = [found[load][column] for load in plain]
+        checks.append(Check(f"{COLUMNS[column]}, most / least of all sizes", max(figures) / min(figures), 1.2))
+    for load in [load for load in found if load not in plain]:
+        ratio = found[load][COMMANDS_PER] / found[Load(load.agents, load.changed)][COMMANDS_PER]
+        checks.append(Check(f"{COLUMNS[COMMANDS_PER]}, {load} / the same without", ratio, 1.1))
+    return checks
+
+
+def main() -> int:
+    """Return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
+    for name, default in (("--agents", "10,50,100,200,500"), ("--breakers", "1,10,50")):
+        parser.add_argument(name, default=default, type=lambda text: list(map(int, text.split(","))))
+    parser.add_argument("--seconds", default=5.0, type=float)
+    asked = parser.parse_args()
+    plain = [Load(agents, changed) for agents in asked.agents for changed in asked.breakers]
+    some = next((load for load in plain if load.agents >= 50), plain[-1])
+    more = [Load(some.agents, some.changed, idle=49), *(Load(some.agents, some.changed, calls=n) for n in (10, 100))]
+    found = {}
+    for load in (*plain, *more):
+        found[load] = measure(load, asked.seconds)
+        print(load, *(f"{figure:.5g}" for figure in found[load]), file=sys.stderr)
+    title = f"Hosts x changed breakers; an interval above {INTERVAL} s is the simulator's, which cannot keep that pace"
+    result = Result(title, COLUMNS, {str(load): figures for load, figures in found.items()}, _checks(found, plain))
+    show(result, Console(width=150))
+    print(json.dumps(asdict(result)))
+    return 0 if all(check.met for check in result.checks) else 1
+
+
+def _ask(drivers: Sequence[Worker], method: str, *arguments: object) -> list[Any]:
+    """Let all drivers do something at once. Return what each returns."""
+    with ThreadPoolExecutor(DRIVERS) as pool:
+        return list(pool.map(lambda driver: driver.call(_do, method, *arguments), drivers))
+
+
+def _begin(number: int, url: str, load: Load) -> None:
+    _driver.append(Driver(number, url, load))
+
+
+def _do(method: str, *arguments: object) -> Any:
+    return getattr(_driver[0], method)(*arguments)
+
+
+def _clock() -> int:
+    return time.monotonic_ns()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

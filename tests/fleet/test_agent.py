@@ -1,0 +1,86 @@
+"""Which worker speaks for its host, and how it is replaced. DESIGN section 3, rule 13."""
+
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+from cb import State
+from cb.testing import workers
+
+from .hosts import CONFIG, Host, all_in, hosts, together
+from .inside import agents, begin, call_on, fork, is_agent, join_again, leave, make
+from .servers import Server, until
+
+
+def test_one_worker_of_each_host_is_its_agent(valkey: Server, tmp_path: Path) -> None:
+    with hosts(tmp_path, [valkey.url] * 2, processes=3) as made:
+        assert [len(host.agents) for host in made] == [1, 1]
+        until(lambda: [host.size for host in made] == [2, 2], 3)
+
+
+def test_worker_takes_over_within_two_seconds_when_the_agent_is_killed(valkey: Server, tmp_path: Path) -> None:
+    with hosts(tmp_path, [valkey.url] * 2, processes=2) as (first, other):
+        (agent,) = first.agents
+        agent.kill()
+        first.workers.remove(agent)
+        until(lambda: first.agents == first.workers, 2)
+        heard = first.heard
+        until(lambda: first.heard > heard, 2)
+        other.hold(State.FORCED_OPEN)
+        all_in(State.FORCED_OPEN, [first])
+
+
+def test_stopped_agent_costs_its_host_the_fleet_and_no_call(valkey: Server, tmp_path: Path) -> None:
+    with hosts(tmp_path, [valkey.url] * 2, processes=2) as (first, other):
+        (agent,) = first.agents
+        (witness,) = [worker for worker in first.workers if worker is not agent]
+        agent.stop()
+        assert witness.call(call_on, 0.5) < 0.1
+        agent.resume()
+        other.hold(State.FORCED_OPEN)
+        all_in(State.FORCED_OPEN, [first])
+
+
+def test_fleet_made_before_the_fork_has_its_agent_in_a_child(valkey: Server, tmp_path: Path) -> None:
+    make(tmp_path / "forked", valkey.url, "f", CONFIG)
+    with workers(2, "fork") as children, hosts(tmp_path, [valkey.url]) as (other,):
+        together(children, begin)
+        host = Host(tmp_path / "forked", children)
+        until(lambda: host.known, 5)
+        assert len(host.agents) == 1 and not is_agent()
+        other.hold(State.FORCED_OPEN)
+        all_in(State.FORCED_OPEN, [host])
+
+
+def test_child_of_an_agent_takes_over_when_its_parent_is_killed(valkey: Server, tmp_path: Path) -> None:
+    with hosts(tmp_path, [valkey.url] * 2) as (first, other):
+        child = first.call(fork)
+        try:
+            first.kill()
+            heard = first.heard
+            until(lambda: first.heard > heard, 2)
+            other.hold(State.FORCED_OPEN)
+            all_in(State.FORCED_OPEN, [first])
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+
+
+def test_worker_that_leaves_ends_its_thread_and_leaves_the_role_to_another(valkey: Server, tmp_path: Path) -> None:
+    with hosts(tmp_path, [valkey.url] * 2, processes=2) as (first, other):
+        (agent,) = first.agents
+        (heir,) = [worker for worker in first.workers if worker is not agent]
+        assert agent.call(leave)
+        until(lambda: heir.call(is_agent), 2)
+        until(lambda: first.size == 2 and other.size == 2, 3)
+        assert heir.call(leave)
+        until(lambda: other.size == 1, 3)
+        other.hold(State.FORCED_OPEN)
+        assert first.state is State.CLOSED
+
+
+def test_process_with_two_memberships_in_one_ledger_has_one_agent(valkey: Server, tmp_path: Path) -> None:
+    with hosts(tmp_path, [valkey.url]) as (host,):
+        host.call(join_again, valkey.url)
+        assert host.call(agents) == 1

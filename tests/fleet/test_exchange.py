@@ -1,0 +1,246 @@
+"""One exchange after another, by hand: what the server makes of hosts that leave, disagree, return or know more."""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+
+import pytest
+
+from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger, State
+from cb import layout as at
+from cb.fleet.agent import Agent
+from cb.fleet.server import Server as Connection
+
+from .servers import Server
+
+CONFIG = BreakerConfig(
+    interval=5,
+    timeout=0.1,
+    timeout_jitter=0,
+    minimum_requests=4,
+    failure_threshold=None,
+    slow_call_rate_threshold=None,
+    max_requests=2,
+    success_threshold=1,
+)
+
+
+class Host:
+    """A host whose agent does nothing by itself."""
+
+    def __init__(self, server: Server, config: BreakerConfig = CONFIG) -> None:
+        self.ledger = Ledger.in_memory()
+        self.ledger.join_fleet()
+        self.breaker = CircuitBreaker("d", config, ledger=self.ledger)
+        self.agent = Agent(
+            Connection(server.url, "f"),
+            self.ledger,
+            sync_interval=0.1,
+            clock=time.monotonic_ns,
+            wall_clock=time.time_ns,
+            tell=lambda _: None,
+        )
+
+    def exchange(self, *names: str) -> "Host":
+        self.agent.exchange({"d", *names}, time.monotonic_ns())
+        return self
+
+    def succeed(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.breaker.call(int)
+
+    def fail(self, times: int = 1) -> None:
+        for _ in range(times):
+            with suppress(ZeroDivisionError):
+                self.breaker.call(divmod, 1, 0)
+
+    @property
+    def state(self) -> State:
+        return self.breaker.state
+
+    def refused(self) -> bool:
+        try:
+            self.breaker.call(int)
+        except CircuitOpenError:
+            return True
+        return False
+
+
+@pytest.fixture
+def make(server: Server) -> Callable[..., Host]:
+    return lambda **settings: Host(server, replace(CONFIG, **settings))
+
+
+def pause(seconds: float) -> None:
+    threading.Event().wait(seconds)
+
+
+def opened(*hosts: Host) -> None:
+    """Bring the fleet of the hosts into OPEN."""
+    for host in hosts:
+        host.fail(2)
+        host.exchange()
+    for host in hosts:
+        host.exchange()
+        assert host.state is State.OPEN and host.breaker.snapshot().source == "fleet"
+
+
+def test_host_that_was_well_and_leaves_is_forgotten_and_stops_nobody(make: Callable[..., Host], server: Server) -> None:
+    stays, leaves = make(interval=0.5), make(interval=0.5)
+    for host in (stays, leaves):
+        host.succeed()
+        host.exchange()
+    assert server.stored("traffic") == "2"
+    pause(0.6)
+    stays.succeed()
+    stays.exchange()
+    assert server.stored("traffic") == "1"
+    assert stays.breaker.snapshot().source == "process"
+
+
+def test_breaker_that_the_server_cannot_answer_for_is_the_hosts_own_and_hinders_no_other(
+    make: Callable[..., Host], server: Server
+) -> None:
+    host, other = make(), make()
+    opened(host, other)
+    fine = CircuitBreaker("fine", CONFIG, ledger=host.ledger)
+    fine.call(int)
+    server.client.delete("cb:{f/d}:circuit")
+    server.client.set("cb:{f/d}:circuit", "of somebody else")
+    host.exchange()
+    assert host.breaker.snapshot().source == "process"
+    assert server.stored("traffic", "fine") == "1"
+    pause(0.15)
+    assert not host.refused()
+    assert host.state is State.CLOSED
+
+
+def test_hosts_with_different_windows_still_add_up(make: Callable[..., Host]) -> None:
+    hosts = [make(interval=60, minimum_requests=8), make(interval=30, minimum_requests=8)]
+    for _ in range(4):
+        for host in hosts:
+            host.fail()
+            host.exchange()
+    hosts[0].exchange()
+    assert [host.breaker.snapshot().source for host in hosts] == ["fleet", "fleet"]
+
+
+def test_failures_from_before_a_hosts_first_exchange_count(make: Callable[..., Host]) -> None:
+    hosts = [make(), make()]
+    for host in hosts:
+        host.fail(3)
+    for host in (*hosts, hosts[0]):
+        host.exchange()
+    assert {host.breaker.snapshot().source for host in hosts} == {"fleet"}
+
+
+def test_permit_that_a_host_does_not_use_goes_to_one_that_has_calls(make: Callable[..., Host]) -> None:
+    idle, busy = make(max_requests=1), make(max_requests=1)
+    opened(idle, busy)
+    pause(0.15)
+    assert idle.refused()
+    idle.exchange()
+    assert busy.exchange().refused()
+    pause(1.1)
+    for _ in range(6):
+        pause(0.02)  # a call asks no more often
+        if not busy.refused():
+            break
+        busy.exchange()
+        idle.exchange()
+    busy.exchange()
+    idle.exchange()
+    assert (idle.state, busy.state) == (State.CLOSED, State.CLOSED)
+
+
+def test_probes_out_when_the_server_was_restarted_empty_are_not_sent_twice_in_a_round(
+    make: Callable[..., Host], server: Server
+) -> None:
+    one, two = make(), make()
+    opened(one, two)
+    pause(0.15)
+    with ExitStack() as probes:
+        while one.breaker.snapshot().in_flight < 2:
+            with suppress(CircuitOpenError):
+                probes.enter_context(one.breaker.block())
+            one.exchange()
+            pause(0.02)
+        server.client.flushall()
+        two.exchange()
+        one.exchange()
+        assert two.refused()
+        two.exchange()
+        assert two.refused()
+    assert two.state is State.OPEN
+
+
+def test_override_survives_a_server_restarted_empty_whoever_comes_first(
+    make: Callable[..., Host], server: Server
+) -> None:
+    held, exempt = make(), make()
+    held.exchange()
+    exempt.exchange()
+    held.breaker.hold(State.FORCED_OPEN, reason="test")
+    held.exchange()
+    exempt.exchange()
+    exempt.breaker.hold(State.METRICS_ONLY, reason="test", host_only=True)
+    server.client.flushall()
+    for host in (exempt, held, exempt):
+        host.exchange()
+    assert held.state is State.FORCED_OPEN
+    assert server.stored("state") == "FORCED_OPEN"
+
+
+def test_override_told_twice_does_not_undo_what_came_between(make: Callable[..., Host]) -> None:
+    one, two = make(), make()
+    one.exchange()
+    two.exchange()
+    one.breaker.hold(State.FORCED_OPEN, reason="test")
+    one.exchange()
+    two.exchange()
+    two.breaker.reset(reason="test")
+    two.exchange()
+    # The answer to the first was lost: the agent that follows finds it unpublished.
+    head = one.ledger.row("d", 1).head
+    head[at.PUBLISH] = at.generation_of(head[at.WORD])
+    one.exchange()
+    two.exchange()
+    assert (one.state, two.state) == (State.CLOSED, State.CLOSED)
+
+
+def test_thresholds_that_a_server_has_lost_are_told_again(make: Callable[..., Host], server: Server) -> None:
+    one = make()
+    one.exchange()
+    one.breaker.configure(max_requests=9)
+    one.exchange()
+    server.client.flushall()
+    one.exchange()
+    one.exchange()
+    assert make().exchange().exchange().breaker.config.max_requests == 9
+
+
+def test_server_whose_clock_has_gone_back_keeps_no_circuit_open(make: Callable[..., Host], server: Server) -> None:
+    one, two = make(), make()
+    opened(one, two)
+    server.client.hincrby("cb:{f/d}:circuit", "until", 3_600_000)
+    pause(0.15)
+    assert one.refused()
+    pause(0.15)
+    one.exchange()
+    pause(0.15)
+    one.refused()
+    one.exchange()
+    assert not one.refused()
+
+
+def test_server_that_only_greets_does_not_lead(make: Callable[..., Host]) -> None:
+    host = make()
+    host.ledger.header[at.H_LEAD] = 0
+    host.agent._server.exchange = None  # type: ignore[method-assign, assignment]  # noqa: SLF001 - it must not be asked
+    host.agent._looked = time.monotonic_ns()  # noqa: SLF001
+    host.agent._pace = 10**12  # noqa: SLF001
+    host.agent.turn()
+    assert host.ledger.header[at.H_HOSTS] >= 1
+    assert host.ledger.lead() == 0

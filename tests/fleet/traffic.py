@@ -1,0 +1,76 @@
+"""Calls that go on all the time in a worker process, and what was seen of them."""
+
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from cb import CircuitBreaker, CircuitOpenError, State
+from cb import layout as at
+from cb.layout import CODES
+from tests.turmoil import waited
+
+
+@dataclass
+class Seen:
+    """What one worker has seen."""
+
+    reached: int = 0
+    refused: int = 0
+    #: the longest that a call took, without the dependency's own time and without waits for a processor, in seconds
+    slowest: float = 0.0
+    #: exceptions that were neither the dependency's nor a refusal
+    strange: list[str] = field(default_factory=list)
+    #: probes of each round of the fleet, by the fleet's generation
+    probes: Counter[int] = field(default_factory=Counter)
+    #: probes of rounds that this host made by itself, by its own generation
+    alone: Counter[int] = field(default_factory=Counter)
+
+
+class Traffic(threading.Thread):
+    """A thread that calls. The dependency takes `latency` seconds, and fails while it is `sick`."""
+
+    def __init__(self, breaker: CircuitBreaker, *, sick: bool, pause: float, latency: float) -> None:
+        super().__init__(daemon=True)
+        self.sick = sick
+        self.seen = Seen()
+        self._breaker = breaker
+        self._head = breaker.ledger.row(breaker.name, 1).head
+        self._pause = pause
+        self._latency = latency
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        while not self._ended.wait(self._pause):
+            inside, begin = 0.0, time.monotonic() - waited()
+            try:
+                with suppress(ConnectionError), self._breaker as tally:
+                    reached = time.monotonic() - waited()
+                    self.seen.reached += 1
+                    if tally.probe:
+                        self._note_probe()
+                    if self._latency:
+                        self._ended.wait(self._latency)
+                    inside = time.monotonic() - waited() - reached
+                    if self.sick:
+                        raise ConnectionError
+            except CircuitOpenError:
+                self.seen.refused += 1
+            except Exception as error:  # noqa: BLE001 - that there is none is what is tested
+                self.seen.strange.append(repr(error))
+            self.seen.slowest = max(self.seen.slowest, time.monotonic() - waited() - begin - inside)
+
+    def _note_probe(self) -> None:
+        if self._breaker.snapshot().source != "fleet":
+            self.seen.alone[self._breaker.snapshot().generation] += 1
+            return
+        known = int(self._head[at.FLEET])
+        # Where the round has ended since, the generation before this one was the round's.
+        self.seen.probes[(known >> 3) - (known & 7 != CODES[State.HALF_OPEN])] += 1
+
+    def end(self) -> Seen:
+        """Call no more. Return what has been seen."""
+        self._ended.set()
+        self.join()
+        return self.seen
