@@ -56,7 +56,9 @@ def connect(url: str) -> Any:
         return redis.Redis.from_url(url, **_once())
     except (ValueError, TypeError):
         # Not its text, and not as its cause: it may quote a password.
-        raise ConfigError("url", "be one that redis-py takes", redacted(url)) from None
+        sentinels = "redis+sentinel://HOST:PORT,HOST:PORT/NAME"
+        rule = f"be {sentinels}" if scheme == "redis+sentinel" else "be one that redis-py takes"
+        raise ConfigError("url", rule, redacted(url)) from None
     except (RedisError, RedisClusterException) as error:
         raise FleetError(str(error)) from error
 

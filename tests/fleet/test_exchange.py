@@ -233,14 +233,3 @@ def test_server_whose_clock_has_gone_back_keeps_no_circuit_open(make: Callable[.
     one.refused()
     one.exchange()
     assert not one.refused()
-
-
-def test_server_that_only_greets_does_not_lead(make: Callable[..., Host]) -> None:
-    host = make()
-    host.ledger.header[at.H_LEAD] = 0
-    host.agent._server.exchange = None  # type: ignore[method-assign, assignment]  # noqa: SLF001 - it must not be asked
-    host.agent._looked = time.monotonic_ns()  # noqa: SLF001
-    host.agent._pace = 10**12  # noqa: SLF001
-    host.agent.turn()
-    assert host.ledger.header[at.H_HOSTS] >= 1
-    assert host.ledger.lead() == 0
