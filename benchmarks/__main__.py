@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from . import call_cost, contention, leak, remote
+from . import call_cost, contention, http, leak, remote
 from .result import Result
 
 PEERS = ("circuitbreaker", "interlock-cb", "pybreaker")
@@ -21,6 +21,7 @@ BENCHMARKS = {
     "processes": contention.processes,
     "leak": leak.leak,
     "remote": remote.remote,
+    "http": http.adapter,
 }
 
 

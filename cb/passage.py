@@ -41,6 +41,10 @@ class Passage(Steering):
         else:
             self._fail(tally, error)
 
+    def abandon(self, tally: Tally) -> None:
+        """End it as neither a success nor a failure."""
+        self._settle(tally, Outcome.NEUTRAL, self._clock())
+
     def _grow(self) -> Tally:
         WATCH.start()
         self._tell_degraded()

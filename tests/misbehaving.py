@@ -1,6 +1,7 @@
 """A server on a real socket that does what a test tells it, and what servers should not do."""
 
 import socket
+import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -45,6 +46,8 @@ class Server:
                 self.act(connection)
         except OSError:
             pass
+        finally:
+            connection.close()
 
     def _read(self, connection: socket.socket) -> str:
         data = b""
@@ -94,3 +97,33 @@ def send_bad_gzip(connection: socket.socket) -> None:
 
 def send_chunks(connection: socket.socket) -> None:
     connection.sendall(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{"a"\r\n4\r\n: 1}\r\n0\r\n\r\n')
+
+
+def reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def drip_headers(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\n")
+    for number in range(100):
+        connection.sendall(b"X-Header-%d: drip\r\n" % number)
+        threading.Event().wait(0.05)
+
+
+def drip_body(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
+    for _ in range(100):
+        connection.sendall(b" ")
+        threading.Event().wait(0.05)
+
+
+def send_much(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
+    for _ in range(1000):
+        connection.sendall(bytes(100_000))
+
+
+def answer_and_hang_up(connection: socket.socket) -> None:
+    answer(200, "{}")(connection)
+    connection.close()

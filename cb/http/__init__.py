@@ -2,17 +2,22 @@
 
 from .adapter import CircuitBreakerAdapter, CircuitOpenConnectionError, FailingStatus, origin
 from .answer import BadAnswer, ClientError, Json, Refused, ServiceUnavailable
+from .body import BodyTooLarge
 from .client import HTTPClient
+from .deadline import DeadlineAdapter, within
 
 __all__ = [
     "BadAnswer",
+    "BodyTooLarge",
     "CircuitBreakerAdapter",
     "CircuitOpenConnectionError",
     "ClientError",
+    "DeadlineAdapter",
     "FailingStatus",
     "HTTPClient",
     "Json",
     "Refused",
     "ServiceUnavailable",
     "origin",
+    "within",
 ]

@@ -1,15 +1,24 @@
 """An adapter that puts breakers before the requests of any `requests.Session`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 
-from cb import CircuitOpenError, Registry
+from cb import CircuitBreaker, CircuitOpenError, Registry
+from cb.tally import Tally
 
-from .answer import failing, retry_after
+from .answer import FAILING, retry_after
+from .body import Body
+from .deadline import DeadlineAdapter, within
+
+#: seconds that an exchange may take, its body included, and bytes that a body may have
+DEADLINE, LARGEST = 30.0, 10 << 20
+#: connections kept per host: at least the threads of a worker
+POOL = 64
 
 
 class FailingStatus(Exception):
@@ -17,7 +26,7 @@ class FailingStatus(Exception):
 
     def __init__(self, response: requests.Response) -> None:
         super().__init__(f"status {response.status_code}")
-        self.response = response
+        #: seconds that the dependency asks to be left alone
         self.retry_after = retry_after(response.headers)
 
 
@@ -30,47 +39,71 @@ class CircuitOpenConnectionError(CircuitOpenError, requests.exceptions.Connectio
         self.response = None
 
 
-class CircuitBreakerAdapter(HTTPAdapter):
+class CircuitBreakerAdapter(DeadlineAdapter):
     """Puts breakers before the requests of a session: `session.mount("https://", CircuitBreakerAdapter(registry))`.
 
     Each scheme, host and port has its own breaker, or `name` says which: a name, or a function of the request. A
-    response with a failing status counts as failure and is returned all the same.
+    response with one of the `failing` statuses counts as failure and is returned all the same. Any other counts when
+    its body has been read to its end, or closed before: a body that breaks off, or drips, or is longer than `largest`
+    bytes, is a failure. `deadline` is seconds for the whole exchange, the body included; a probe has at most its
+    breaker's `probe_timeout`. A request that cannot be sent as it is counts as nothing.
     """
 
     def __init__(
         self,
         registry: Registry,
         name: str | Callable[[requests.PreparedRequest], str] | None = None,
+        *,
+        deadline: float | None = DEADLINE,
+        largest: int = LARGEST,
+        failing: Collection[int] = FAILING,
+        pool_maxsize: int = POOL,
         **options: Any,
     ) -> None:
         self._registry = registry
         self._name = name or origin
-        super().__init__(**options)
+        self._deadline = deadline
+        self._largest = largest
+        self._failing = frozenset(failing)
+        super().__init__(pool_maxsize=pool_maxsize, **options)
 
-    def send(
-        self, request: requests.PreparedRequest, stream: bool = False, *args: Any, **kwargs: Any
-    ) -> requests.Response:
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request. Raises CircuitOpenConnectionError, and what HTTPAdapter raises."""
-        name = self._name if isinstance(self._name, str) else self._name(request)
-
-        def exchange() -> requests.Response:
-            response = HTTPAdapter.send(self, request, stream, *args, **kwargs)
-            if failing(response.status_code):
-                raise FailingStatus(response)
-            if not stream:
-                response.content  # noqa: B018 - reads the body while the breaker watches
-            return response
-
+        breaker = self._registry.get(self._name if isinstance(self._name, str) else self._name(request))
         try:
-            return self._registry.get(name).call(exchange)
-        except FailingStatus as failure:
-            return failure.response
+            call = breaker.begin()
         except CircuitOpenError as error:
             raise CircuitOpenConnectionError(error.name, error.retry_after, request) from error
+        try:
+            with within(self._limit(breaker, call)):
+                response = HTTPAdapter.send(self, request, *args, **kwargs)
+        except ValueError:  # InvalidURL and its like: nothing was sent, and the dependency has no part in it
+            breaker.abandon(call)
+            raise
+        except BaseException as error:
+            breaker.finish(call, error)
+            raise
+        if response.status_code in self._failing:
+            breaker.finish(call, FailingStatus(response))
+        else:
+            response.raw = Body(response.raw, self._largest, lambda error: breaker.finish(call, error))
+        return response
+
+    def _limit(self, breaker: CircuitBreaker, call: Tally) -> float | None:
+        limit = breaker.config.probe_timeout if call.probe else None
+        if limit is None or self._deadline is None:
+            return limit or self._deadline
+        return min(limit, self._deadline)
 
 
 def origin(request: requests.PreparedRequest) -> str:
     """Return scheme, host and port of a request, as in `https://example.com:443`."""
     parts = urlsplit(request.url or "")
+    return _origin(parts.scheme, parts.netloc)
+
+
+@lru_cache(maxsize=1024)
+def _origin(scheme: str, netloc: str) -> str:
+    parts = urlsplit(f"{scheme}://{netloc}")
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     return f"{parts.scheme}://{host}:{parts.port or {'http': 80, 'https': 443}.get(parts.scheme)}"

@@ -53,6 +53,10 @@ class Refused(ClientError):
         self.body = body
 
 
+#: statuses that say that a service cannot serve now
+FAILING = frozenset({429, 500, 502, 503, 504})
+
+
 def failing(status: int) -> bool:
     """Return whether a status says that the service cannot serve."""
     return status == 429 or status >= 500

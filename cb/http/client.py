@@ -5,14 +5,12 @@ import re
 from collections.abc import Callable, Mapping
 
 import requests
-from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, NewConnectionError
 
 from cb import CircuitBreaker
 
 from .answer import LARGEST_ANSWER, BadAnswer, Json, Refused, ServiceUnavailable, failing, parse, retry_after
-
-Timeout = float | tuple[float, float]
+from .deadline import DeadlineAdapter, within
 
 _POOL = 64  # connections kept per dependency: at least the threads of a worker
 # A segment that is `..` would make requests call another path, quoted or not.
@@ -22,14 +20,14 @@ _PATH = re.compile(r"(/(?!\.\.?(/|\Z))[A-Za-z0-9._~-]+)+", re.ASCII)
 class HTTPClient:
     """Speaks JSON with one service. `headers` is asked at each call, for what the caller's request passes on.
 
-    `timeout` is in seconds, for connecting and for each read, or a pair of both; a probe of the breaker has at most
-    its `probe_timeout`.
+    `timeout` is seconds for the whole exchange: connecting, headers and body together; a probe of the breaker has at
+    most its `probe_timeout`. A session of the caller's own keeps to it only with a `DeadlineAdapter`.
     """
 
     def __init__(
         self,
         base_url: str,
-        timeout: Timeout,
+        timeout: float,
         breaker: CircuitBreaker,
         session: requests.Session | None = None,
         *,
@@ -55,27 +53,31 @@ class HTTPClient:
         headers = {"Accept": "application/json", **self._headers()}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        with self._breaker as admitted:
-            timeout = _at_most(self._timeout, self._breaker.config.probe_timeout) if admitted.probe else self._timeout
+        with self._breaker.block() as admitted:
+            limit = self._breaker.config.probe_timeout if admitted.probe else None
+            timeout = self._timeout if limit is None else min(self._timeout, limit)
             status, answer = self._exchange(method, path, body, headers, timeout)
         if status >= 400:
             raise Refused(status, answer)
         return answer
 
     def _exchange(
-        self, method: str, path: str, body: bytes | None, headers: dict[str, str], timeout: Timeout
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str], timeout: float
     ) -> tuple[int, Json]:
         """Return status and answer, its body read: a body that never ends is the dependency's failure, too."""
         try:
-            with self._session.request(
-                method,
-                self._base_url + path,
-                data=body,
-                headers=headers,
-                timeout=timeout,
-                allow_redirects=False,
-                stream=True,
-            ) as response:
+            with (
+                within(timeout),
+                self._session.request(
+                    method,
+                    self._base_url + path,
+                    data=body,
+                    headers=headers,
+                    timeout=timeout,
+                    allow_redirects=False,
+                    stream=True,
+                ) as response,
+            ):
                 content = response.raw.read(LARGEST_ANSWER + 1, decode_content=True)
         except (requests.RequestException, HTTPError) as error:
             raise ServiceUnavailable(type(error).__name__, sent=_sent(error)) from error
@@ -90,17 +92,11 @@ class HTTPClient:
             raise
 
 
-def _at_most(timeout: Timeout, limit: float | None) -> Timeout:
-    if limit is None:
-        return timeout
-    return (min(timeout[0], limit), min(timeout[1], limit)) if isinstance(timeout, tuple) else min(timeout, limit)
-
-
 def _session() -> requests.Session:
     session = requests.Session()
     session.trust_env = False  # else a proxy of the environment gets even the calls to 127.0.0.1
     for scheme in ("http://", "https://"):
-        session.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=_POOL))
+        session.mount(scheme, DeadlineAdapter(pool_connections=1, pool_maxsize=_POOL))
     return session
 
 

@@ -1,0 +1,89 @@
+"""What a breaker before each request costs: `session.get` on loopback, through the adapter and without it."""
+
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+
+from cb import Ledger, Registry
+from cb.http import CircuitBreakerAdapter
+
+from .result import Check, Result
+
+ROUNDS, CALLS = 25, 100
+APP = """
+from flask import Flask
+
+app = Flask(__name__)
+
+
+@app.get("/")
+def answer():
+    return {}
+"""
+
+
+def adapter() -> Result:
+    """Measure requests of one thread with keep-alive, the two sessions in turns."""
+    with tempfile.TemporaryDirectory() as directory, _server(Path(directory)) as url:
+        registry = Registry(ledger=Ledger.in_file(Path(directory) / "l"))
+        sessions = {"requests": _session(None), "with the adapter": _session(CircuitBreakerAdapter(registry))}
+        rates: dict[str, list[float]] = {name: [] for name in sessions}
+        for _ in range(ROUNDS):
+            for name, session in sessions.items():
+                rates[name].append(_rate(session, url))
+    # Neighbours in time are compared: what else the machine does troubles both.
+    ratio = statistics.median(ours / plain for plain, ours in zip(*rates.values(), strict=True))
+    rows = {name: (statistics.median(values),) for name, values in rates.items()}
+    check = Check("with the adapter / requests", ratio, 0.97, at_most=False)
+    return Result("session.get on loopback", ("requests a second",), rows, [check])
+
+
+def _session(adapter: CircuitBreakerAdapter | None) -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False
+    if adapter:
+        session.mount("http://", adapter)
+    return session
+
+
+def _rate(session: requests.Session, url: str) -> float:
+    begin = time.perf_counter()
+    for _ in range(CALLS):
+        session.get(url, timeout=5)
+    return CALLS / (time.perf_counter() - begin)
+
+
+@contextmanager
+def _server(directory: Path) -> Iterator[str]:
+    """Run what services call: a Flask app under gunicorn."""
+    (directory / "app.py").write_text(APP)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    options = ("--no-control-socket", "-k", "gthread", "--threads", "4", "--keep-alive", "75", "-b", address)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gunicorn", *options, "app:app"], cwd=directory, stderr=subprocess.DEVNULL
+    )
+    try:
+        end = time.monotonic() + 10
+        while not _answers(f"http://{address}/") and time.monotonic() < end:
+            time.sleep(0.05)
+        yield f"http://{address}/"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=5).ok
+    except requests.ConnectionError:
+        return False

@@ -1,0 +1,145 @@
+"""A limit on the whole of an HTTP exchange: connecting, sending, headers and body together.
+
+The timeouts of requests and urllib3 count from one packet to the next: an answer that drips holds a thread for ever.
+Here each connection knows when its exchange must be over, and each wait on its socket is cut to what is left.
+"""
+
+import socket
+import ssl
+import threading
+import time
+from typing import Any
+
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+from urllib3.util import create_urllib3_context
+
+
+class _Current(threading.local):
+    #: when the exchange that this thread begins must be over, in seconds of the monotonic clock; None without a limit
+    end: float | None = None
+
+
+_current = _Current()
+
+
+class within:  # noqa: N801 - it reads as what it is: a context manager, and written so because each request makes one
+    """Limit the exchanges that begin in the block to so many seconds, with their bodies, wherever those are read."""
+
+    __slots__ = ("_before", "_seconds")
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        self._before = _current.end
+        _current.end = None if self._seconds is None else time.monotonic() + self._seconds
+
+    def __exit__(self, *_: object) -> None:
+        _current.end = self._before
+
+
+class _Timed(socket.socket):
+    """A socket that waits for each packet no longer than is left."""
+
+    end: float | None = None
+    _patience: float | None = None
+
+    def settimeout(self, value: float | None) -> None:
+        self._patience = value
+        super().settimeout(value)
+
+    def arm(self) -> None:
+        """Cut the next wait to what is left. Raises TimeoutError if nothing is."""
+        if self.end is not None:
+            left = self.end - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("the exchange has taken too long")
+            super().settimeout(left if self._patience is None else min(self._patience, left))
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        self.arm()
+        return super().recv_into(*args, **kwargs)
+
+    def sendall(self, *args: Any, **kwargs: Any) -> None:
+        self.arm()
+        super().sendall(*args, **kwargs)
+
+
+class _TimedTLS(_Timed, ssl.SSLSocket):
+    """The same over TLS."""
+
+
+class _Plain(HTTPConnection):
+    sock: Any
+
+    def _new_conn(self) -> socket.socket:
+        return _open(self)
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        if self.sock is not None:
+            self.sock.end = _current.end
+        super().request(*args, **kwargs)
+
+
+class _Secure(HTTPSConnection):
+    sock: Any
+
+    def _new_conn(self) -> socket.socket:
+        return _open(self)
+
+    def connect(self) -> None:
+        super().connect()
+        if isinstance(self.sock, _Timed):
+            self.sock.end = _current.end
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        if isinstance(self.sock, _Timed):
+            self.sock.end = _current.end
+        super().request(*args, **kwargs)
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _Plain
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _Secure
+
+
+class DeadlineAdapter(HTTPAdapter):
+    """Keeps the exchanges of a session within the limit that `within` sets. Not for proxies."""
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        context = create_urllib3_context()
+        context.sslsocket_class = _TimedTLS
+        super().init_poolmanager(*args, ssl_context=context, **options)
+        self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _SecurePool}
+
+
+def _open(connection: HTTPConnection) -> socket.socket:
+    """Return a connected socket: of all addresses of a name the first that answers, within what is left."""
+    error = OSError("the name has no address")
+    try:
+        addresses = socket.getaddrinfo(connection.host.strip("[]"), connection.port, type=socket.SOCK_STREAM)
+    except OSError as unknown:
+        raise NewConnectionError(connection, f"Failed to resolve: {unknown}") from unknown
+    for family, kind, protocol, _, address in addresses:
+        sock = _Timed(family, kind, protocol)
+        sock.end = _current.end
+        try:
+            for option in connection.socket_options or ():
+                sock.setsockopt(*option)
+            sock.settimeout(connection.timeout if isinstance(connection.timeout, float | int) else None)
+            sock.arm()
+            sock.connect(address)
+            sock.arm()  # for the handshake of TLS
+            return sock
+        except OSError as failed:
+            sock.close()
+            error = failed
+    if isinstance(error, TimeoutError):
+        raise ConnectTimeoutError(connection, f"Connection to {connection.host} timed out") from error
+    raise NewConnectionError(connection, f"Failed to establish a new connection: {error}") from error

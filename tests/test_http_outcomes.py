@@ -1,0 +1,195 @@
+"""Every row of the table in docs/http.md, done to the adapter and to the client by a server on a real socket."""
+
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from cb import BreakerConfig, CircuitBreaker, Registry
+from cb.http import CircuitBreakerAdapter, HTTPClient
+
+from .misbehaving import (
+    Act,
+    Server,
+    answer,
+    answer_and_hang_up,
+    drip_body,
+    drip_headers,
+    reset,
+    send_half,
+    send_much,
+    send_no_http,
+    stay_silent,
+)
+
+DEADLINE = 0.4
+NEVER_OPENS = BreakerConfig(failure_threshold=None, minimum_requests=1_000_000)
+ACTS: dict[str, list[Act]] = {
+    "answers 200": [answer(200, "{}")],
+    "answers 404": [answer(404, "{}")],
+    "answers 429, 500, 502, 503 or 504": [answer(status, "{}") for status in (429, 500, 502, 503, 504)],
+    "refuses the connection": [],
+    "resets the connection": [reset],
+    "accepts and stays silent": [stay_silent],
+    "drips its headers": [drip_headers],
+    "drips its body": [drip_body],
+    "breaks off its body": [send_half],
+    "sends 100 MB": [send_much],
+    "answers what is not HTTP": [send_no_http],
+    "answers what is not JSON": [answer(200, "{")],
+    "redirects elsewhere": [answer(302, "", "Location: /elsewhere")],
+    "closes idle connections": [answer_and_hang_up] * 3,
+}
+TABLE = re.findall(r"^\| ([^|]+) \| (\w+): (\w+) \| (\w+): (\w+) \|$", Path("docs/http.md").read_text(), re.MULTILINE)
+ROWS = {what: ((adapted, got), (counted, raised)) for what, adapted, got, counted, raised in TABLE}
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry(defaults=NEVER_OPENS)
+
+
+@pytest.fixture
+def session(registry: Registry) -> Iterator[requests.Session]:
+    with requests.Session() as session:
+        session.trust_env = False
+        session.mount("http://", CircuitBreakerAdapter(registry, "d", deadline=DEADLINE))
+        yield session
+
+
+def nobody() -> str:
+    """Return the URL of a port at which nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+def tried(call: Callable[[], object], otherwise: str) -> str:
+    try:
+        call()
+    except Exception as error:  # noqa: BLE001 - its name is what the table has
+        return type(error).__name__
+    return otherwise
+
+
+def counted(breaker: CircuitBreaker, before: tuple[int, int]) -> str:
+    totals = breaker.snapshot().totals
+    names = {(1, 0): "success", (0, 1): "failure"}
+    return names[totals.successes - before[0], totals.failures - before[1]]
+
+
+def test_table_has_every_way_to_misbehave() -> None:
+    assert set(ROWS) == set(ACTS)
+
+
+@pytest.mark.parametrize("what", ACTS)
+def test_adapter_counts_and_gives_what_the_table_says(
+    what: str, server: Server, registry: Registry, session: requests.Session
+) -> None:
+    breaker = registry.get("d")
+    for act in ACTS[what] or [reset]:
+        server.act = act
+        threading.Event().wait(0.02)  # what the server has closed is closed for both
+        url = server.url if ACTS[what] else nobody()
+        totals = breaker.snapshot().totals
+        begin = time.monotonic()
+        got = tried(lambda: session.get(url, timeout=5, allow_redirects=False), "response")  # noqa: B023  # called at once
+        assert time.monotonic() - begin < DEADLINE + 0.25
+        assert (counted(breaker, (totals.successes, totals.failures)), got) == ROWS[what][0]
+    assert breaker.snapshot().in_flight == 0
+
+
+@pytest.mark.parametrize("what", ACTS)
+def test_client_counts_and_raises_what_the_table_says(what: str, server: Server) -> None:
+    breaker = CircuitBreaker("d", NEVER_OPENS)
+    client = HTTPClient(server.url if ACTS[what] else nobody(), DEADLINE, breaker)
+    for act in ACTS[what] or [reset]:
+        server.act = act
+        threading.Event().wait(0.02)
+        totals = breaker.snapshot().totals
+        begin = time.monotonic()
+        got = tried(lambda: client.get_json("/a"), "JSON")
+        assert time.monotonic() - begin < DEADLINE + 0.25
+        assert (counted(breaker, (totals.successes, totals.failures)), got) == ROWS[what][1]
+
+
+@pytest.mark.parametrize("act", [stay_silent, drip_headers, drip_body])
+def test_32_threads_are_held_no_longer_than_their_deadline(
+    act: Act, server: Server, session: requests.Session, registry: Registry
+) -> None:
+    server.act = act
+
+    def held() -> float:
+        begin = time.monotonic()
+        tried(lambda: session.get(server.url, timeout=5), "response")
+        return time.monotonic() - begin
+
+    with ThreadPoolExecutor(32) as pool:
+        waits = sorted(pool.map(lambda _: held(), range(32)))
+    assert registry.get("d").snapshot().totals.failures == 32
+    assert waits[16] < DEADLINE + 0.05
+    assert waits[-1] < DEADLINE + 0.5  # the machine's two cores have 64 threads to wake
+
+
+def test_answers_without_end_cost_no_memory_and_no_descriptor(server: Server, session: requests.Session) -> None:
+    server.act = send_much
+    tried(lambda: session.get(server.url, timeout=5), "response")
+    files, memory = open_files(), resident()
+    for _ in range(5):
+        assert tried(lambda: session.get(server.url, timeout=5), "response") == "BodyTooLarge"
+    threading.Event().wait(0.1)
+    assert open_files() <= files + 1
+    assert resident() - memory < 50_000_000
+
+
+def test_streamed_body_counts_when_it_is_read_and_when_it_is_closed(
+    server: Server, session: requests.Session, registry: Registry
+) -> None:
+    breaker = registry.get("d")
+    server.act = answer(200, "streamed")
+    response = session.get(server.url, timeout=5, stream=True)
+    assert breaker.snapshot().in_flight == 1
+    assert b"".join(response.iter_content(4)) == b"streamed"
+    assert (breaker.snapshot().in_flight, breaker.snapshot().totals.successes) == (0, 1)
+    session.get(server.url, timeout=5, stream=True).close()
+    assert (breaker.snapshot().in_flight, breaker.snapshot().totals.successes) == (0, 2)
+
+
+def test_streamed_body_that_is_dropped_unread_counts_as_neither(
+    server: Server, session: requests.Session, registry: Registry
+) -> None:
+    server.act = answer(200, "streamed")
+    session.get(server.url, timeout=5, stream=True)
+    registry.get("d").tend()
+    totals = registry.get("d").snapshot().totals
+    assert (totals.neutral, totals.successes, registry.get("d").snapshot().in_flight) == (1, 0, 0)
+
+
+def test_url_that_cannot_be_asked_counts_as_neither(session: requests.Session, registry: Registry) -> None:
+    request = requests.Request("GET", "http://127.0.0.1/").prepare()
+    request.url = "http://[/"
+    with pytest.raises(ValueError):
+        session.get_adapter("http://").send(request)
+    assert registry.get("d").snapshot().totals.requests == 0
