@@ -31,7 +31,10 @@ class Passage(Steering):
             tally = self._idle.pop()
         except IndexError:
             tally = self._grow()
-        self._admit(tally)  # a block is not in a hurry: it always asks
+        if tally.word == self._head[at.WORD]:
+            tally.cells[at.STARTED] = tally.started = self._clock()
+        else:
+            self._admit(tally)
         return tally
 
     def finish(self, tally: Tally, error: BaseException | None) -> None:

@@ -46,9 +46,11 @@ class _Timed(socket.socket):
 
     end: float | None = None
     _patience: float | None = None
+    _cut = False
 
     def settimeout(self, value: float | None) -> None:
         self._patience = value
+        self._cut = False
         super().settimeout(value)
 
     def arm(self) -> None:
@@ -57,7 +59,9 @@ class _Timed(socket.socket):
             left = self.end - time.monotonic()
             if left <= 0:
                 raise TimeoutError("the exchange has taken too long")
-            super().settimeout(left if self._patience is None else min(self._patience, left))
+            if self._cut or self._patience is None or left < self._patience:  # else that limit comes first
+                self._cut = True
+                super().settimeout(left if self._patience is None else min(self._patience, left))
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
         self.arm()
