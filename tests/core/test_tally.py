@@ -57,3 +57,24 @@ def test_call_that_counted_itself_when_its_stay_had_just_ended_has_no_part_in_th
     tally.admit(closed_word(3), 4 * second)
     tally.record(4 * second, Outcome.FAILURE, slow=False)
     assert read(row, config, 4 * second).window.failures == 1
+
+
+def test_probes_that_their_calls_have_lost_give_back_each_its_permit_and_run_no_more() -> None:
+    tally = Tally(nowhere(at.TALLY_CELLS), nowhere(at.PAGE))
+    for lost in (1, 2):
+        tally.admit(HALF_OPEN_WORD, lost)
+        tally.abandon()
+        assert (tally.cells[at.ROUND_RETURNED], tally.permits_out(), tally.cells[at.STARTED]) == (lost, 0, 0)
+    assert tally.cells[at.NEUTRAL] == 2
+
+
+def test_call_that_finds_the_verdict_of_a_round_not_yet_given_closes_the_circuit_and_runs(make: Make) -> None:
+    dependency = make(failure_threshold=1, timeout=10, max_requests=1, success_threshold=1)
+    breaker = dependency.breaker
+    dependency.fail()
+    dependency.clock.advance(10)
+    probe = breaker.begin()
+    breaker.ledger.lock.run(lambda: breaker.finish(probe, None), 0)  # the lock cannot be had for the evaluation
+    assert breaker.state is State.HALF_OPEN
+    assert dependency.answer() == "answer"
+    assert breaker.state is State.CLOSED
