@@ -124,7 +124,11 @@ class Turmoil:
         worker = choose.choice(self.workers[WITNESSES:])
         if choose.random() < 0.5:
             worker.send_signal(choose.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGINT)))
-            worker.wait()
+            try:
+                worker.wait(2)
+            except subprocess.TimeoutExpired:  # Python drops an interrupt that comes in a hook of os.fork
+                worker.kill()
+                worker.wait()
             self.workers.remove(worker)
             self.kills += 1
             self.start()
