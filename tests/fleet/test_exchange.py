@@ -1,90 +1,21 @@
 """One exchange after another, by hand: what the server makes of hosts that leave, disagree, return or know more."""
 
-import threading
-import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 import pytest
 
-from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger, State
+from cb import CircuitBreaker, CircuitOpenError, State
 from cb import layout as at
-from cb.fleet.agent import Agent
-from cb.fleet.server import Server as Connection
 
+from .by_hand import CONFIG, Host, opened, pause
 from .servers import Server
-
-CONFIG = BreakerConfig(
-    interval=5,
-    timeout=0.1,
-    timeout_jitter=0,
-    minimum_requests=4,
-    failure_threshold=None,
-    slow_call_rate_threshold=None,
-    max_requests=2,
-    success_threshold=1,
-)
-
-
-class Host:
-    """A host whose agent does nothing by itself."""
-
-    def __init__(self, server: Server, config: BreakerConfig = CONFIG) -> None:
-        self.ledger = Ledger.in_memory()
-        self.ledger.join_fleet()
-        self.breaker = CircuitBreaker("d", config, ledger=self.ledger)
-        self.agent = Agent(
-            Connection(server.url, "f"),
-            self.ledger,
-            sync_interval=0.1,
-            clock=time.monotonic_ns,
-            wall_clock=time.time_ns,
-            tell=lambda _: None,
-        )
-
-    def exchange(self, *names: str) -> "Host":
-        self.agent.exchange({"d", *names}, time.monotonic_ns())
-        return self
-
-    def succeed(self, times: int = 1) -> None:
-        for _ in range(times):
-            self.breaker.call(int)
-
-    def fail(self, times: int = 1) -> None:
-        for _ in range(times):
-            with suppress(ZeroDivisionError):
-                self.breaker.call(divmod, 1, 0)
-
-    @property
-    def state(self) -> State:
-        return self.breaker.state
-
-    def refused(self) -> bool:
-        try:
-            self.breaker.call(int)
-        except CircuitOpenError:
-            return True
-        return False
 
 
 @pytest.fixture
 def make(server: Server) -> Callable[..., Host]:
     return lambda **settings: Host(server, replace(CONFIG, **settings))
-
-
-def pause(seconds: float) -> None:
-    threading.Event().wait(seconds)
-
-
-def opened(*hosts: Host) -> None:
-    """Bring the fleet of the hosts into OPEN."""
-    for host in hosts:
-        host.fail(2)
-        host.exchange()
-    for host in hosts:
-        host.exchange()
-        assert host.state is State.OPEN and host.breaker.snapshot().source == "fleet"
 
 
 def test_host_that_was_well_and_leaves_is_forgotten_and_stops_nobody(make: Callable[..., Host], server: Server) -> None:
@@ -233,3 +164,28 @@ def test_server_whose_clock_has_gone_back_keeps_no_circuit_open(make: Callable[.
     one.refused()
     one.exchange()
     assert not one.refused()
+
+
+def test_host_that_comes_later_waits_no_longer_than_the_others(make: Callable[..., Host]) -> None:
+    one, two, late = (make(timeout=5, timeout_max=5, half_open_max_duration=5) for _ in range(3))
+    opened(one, two)
+    pause(0.4)
+    late.exchange()
+    assert (late.breaker.snapshot().retry_after or 9) < 4.7
+
+    early, other, later = (make(half_open_max_duration=5) for _ in range(3))
+    for host in (early, other, later):
+        host.breaker = CircuitBreaker("e", host.breaker.config, ledger=host.ledger)
+    for host in (early, other):
+        host.fail(2)
+        host.exchange("e")
+    early.exchange("e")
+    assert early.breaker.snapshot().source == "fleet"
+    pause(0.15)
+    assert early.refused()
+    early.exchange("e")
+    assert early.state is State.HALF_OPEN
+    pause(0.4)
+    later.exchange("e")
+    assert later.state is State.HALF_OPEN
+    assert (later.breaker.snapshot().retry_after or 9) < 4.7
