@@ -35,7 +35,7 @@ class Block:
         self._guard.finish(self._tally, error)
 
 
-class Blocks:
+class Entered:
     """The blocks of one breaker that has to find out itself which of its uses ends: `with breaker`."""
 
     def __init__(self, guard: Guard) -> None:

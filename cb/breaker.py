@@ -6,7 +6,7 @@ from functools import partial, wraps
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
-from .block import SUSPENDS, Block, Blocks, place
+from .block import SUSPENDS, Block, Entered, place
 from .classify import Classifier, Kinds
 from .config import BreakerConfig
 from .errors import CircuitOpenError
@@ -50,7 +50,7 @@ class CircuitBreaker(Passage):
             name, config or BreakerConfig(), ledger, listeners=listeners, clock=clock, wall_clock=wall_clock
         )
         self._idle = self._row.idle
-        self._blocks = Blocks(self)
+        self._entered = Entered(self)
         if clock is time.monotonic_ns:  # who brings a clock of his own calls `tend` himself
             WATCH.add(self)
 
@@ -134,10 +134,10 @@ class CircuitBreaker(Passage):
 
         The tally's `probe` says whether it tries a circuit that was open.
         """
-        return self._blocks.enter(place())
+        return self._entered.enter(place())
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._blocks.leave(place(), error)
+        self._entered.leave(place(), error)
 
 
 def _works_later(fn: Callable[..., object]) -> bool:

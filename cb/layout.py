@@ -58,6 +58,7 @@ PUBLISH = 84  # not 0: an operator's state, with this generation, that the fleet
 PUBLISH_TERMS = 85  # not 0: an operator's thresholds, with this version, that the fleet does not know yet
 EXEMPT = 87  # the fleet's state that an operator has exempted this host from
 TERMS = 86  # version of the fleet's thresholds that were taken over
+PROBED = 91  # not 0: a probe of the fleet's round has ended (any call)
 REPORTED = 88  # requests, failures and slow calls that the fleet knows of
 CHANGES = 16  # transitions, by state before * 8 + state after
 REASON, REASON_CELLS = 128, 32  # why this state was entered, UTF-8

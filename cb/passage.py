@@ -157,6 +157,8 @@ class Passage(Steering):
         if state is State.HALF_OPEN:
             tally.word = -1  # the next call must ask for a permit of its own
             head[at.HALTED] = 0
+            if head[at.LED]:
+                self._row.tell()
         self._row.free(tally)
         if late:
             if self.listeners:

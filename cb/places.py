@@ -6,6 +6,9 @@ from pathlib import Path
 from .errors import ConfigError
 from .layout import VERSION
 
+#: how the URLs of servers begin that all hosts may share; what redis-py does not know of them, `cb.fleet` does
+SHARED = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster", "rediss+cluster")
+
 
 def path_of(url: str, directory: str | os.PathLike[str] | None = None) -> Path:
     """Return the file that `file:///PATH` or `shm://NAME` means, the latter in `directory`. Raises ConfigError."""

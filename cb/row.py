@@ -139,6 +139,11 @@ class Row:
         self.head[at.WANTED] = 1
         self._space.stir()
 
+    def tell(self) -> None:
+        """Have the host's agent tell the fleet that one of its probes has ended."""
+        self.head[at.PROBED] = 1
+        self._space.stir()
+
     def quiet(self) -> bool:
         """Return whether only a call can change the state: none runs, and none has failed lately."""
         state = state_of(self.head[at.WORD])

@@ -10,11 +10,11 @@ from redis.exceptions import RedisClusterException, RedisError
 from redis.retry import Retry
 
 from cb.errors import CircuitError, ConfigError
+from cb.places import SHARED
 
 #: seconds that the agent waits for an answer: nobody else waits for it
 PATIENCE = 0.25
 _PORTS = 65_535
-SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster", "rediss+cluster")
 
 
 class FleetError(CircuitError):
@@ -24,8 +24,8 @@ class FleetError(CircuitError):
 def check(url: str) -> None:
     """Raise ConfigError for a URL that `connect` cannot take. Asks no server."""
     scheme = urlsplit(url).scheme
-    if scheme not in SCHEMES:
-        rule = f"begin with one of {', '.join(f'{known}://' for known in SCHEMES)}"
+    if scheme not in SHARED:
+        rule = f"begin with one of {', '.join(f'{known}://' for known in SHARED)}"
         raise ConfigError("url", rule, redacted(url))
     if scheme.endswith("+cluster"):  # a client of a cluster connects when it is made
         url = url.replace("+cluster", "", 1)

@@ -47,7 +47,7 @@ class Member:
         return (
             self._proposal is not None
             or head[at.WORD] != self._word
-            or bool(head[at.WANTED] or head[at.PUBLISH] or head[at.PUBLISH_TERMS])
+            or any(head[cell] for cell in (at.WANTED, at.PROBED, at.PUBLISH, at.PUBLISH_TERMS))
         )
 
     @property
@@ -61,7 +61,7 @@ class Member:
         `silence` is how long the host keeps its permits without another report, in milliseconds.
         """
         head, config = self._head, self._refresh()
-        presses, self._word = self.presses, head[at.WORD]
+        presses, self._word, head[at.PROBED] = self.presses, head[at.WORD], 0
         state, generation = state_of(self._word), generation_of(self._word)
         reading, sums = read(self._row, config, now), totals(self._row)
         failures = sum(sums[at.FAILURES : at.WINDOW])

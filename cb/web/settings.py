@@ -12,7 +12,7 @@ from marshmallow.fields import String
 
 from cb.config import BreakerConfig
 from cb.errors import ConfigError
-from cb.places import shared_directory
+from cb.places import SHARED, shared_directory
 
 from .fields import Duration, Flag, Whole
 from .names import BREAKERS, SERVICES
@@ -84,7 +84,7 @@ def load_settings(name: str, schema: Schema | None = None, environ: Mapping[str,
     )
 
 
-_REMOTE = ("redis://", "rediss://", "unix://", "redis+sentinel://", "redis+cluster://", "rediss+cluster://")
+_REMOTE = tuple(f"{scheme}://" for scheme in SHARED)
 
 
 class _State(Schema):

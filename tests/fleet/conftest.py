@@ -13,7 +13,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not hasattr(os, "fork"):  # ledgers of a host, and with them a fleet, are for POSIX
         for item in items:
             if Path(__file__).parent in item.path.parents:
-                item.add_marker(pytest.mark.skip(reason="POSIX processes"))
+                item.add_marker(pytest.mark.skip(reason="POSIX processes: run on Linux or macOS"))
 
 
 @pytest.fixture(params=BINARIES)

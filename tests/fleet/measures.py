@@ -69,6 +69,18 @@ def fail_and_see(begin: float, state: State) -> tuple[float, float]:
     return see(time.monotonic(), state)
 
 
+def probe_and_see(begin: float, state: State) -> tuple[float, float]:
+    """Call until a call is admitted. Return when it had succeeded, and when this process saw the state."""
+    _until(begin)
+    while True:
+        try:
+            Here.breaker.call(int)
+            break
+        except CircuitOpenError:
+            _never.wait(0.002)
+    return see(time.monotonic(), state)
+
+
 def burst(calls: int) -> tuple[float, float, float]:
     """Call a dependency that is quick and well. Return the median, the 99th percentile and the most, in nanoseconds."""
     guarded, clock = Here.breaker(int), time.perf_counter_ns

@@ -18,7 +18,7 @@ from cb.testing import Worker
 
 from .hosts import CONFIG, Host, all_in, everyone, hosts, together
 from .inside import end_traffic, start_traffic
-from .measures import burst, drain, fail_and_see, hold_and_see, see, undisturbed
+from .measures import burst, drain, fail_and_see, hold_and_see, probe_and_see, see, undisturbed
 from .proxy import Proxy
 from .servers import BINARIES, Server, until
 
@@ -48,7 +48,7 @@ class Proof:
 
     def run(self) -> dict[str, Any]:
         """Measure everything. `problems` is empty if all limits were kept."""
-        for measure in (self.leak, self.propagation, self.probes, self.latency):
+        for measure in (self.leak, self.propagation, self.recovery, self.probes, self.latency):
             with (
                 tempfile.TemporaryDirectory() as directory,
                 Server(BINARIES["valkey"], Path(directory) / "s") as server,
@@ -109,6 +109,22 @@ class Proof:
         for name, times in (("hold", by_hold), ("last failure", by_failures)):
             self.require(f"worst ms after a {name}", max(times), WORST)
         return figures
+
+    def recovery(self, server: Server, directory: Path) -> dict[str, Any]:
+        """Let one probe close a fleet of four hosts with two workers each."""
+        config = replace(CONFIG, minimum_requests=8, failure_rate_threshold=0.5, timeout=0.2, success_threshold=1)
+        times = []
+        with hosts(directory, [server.url] * 4, processes=2, config=config) as made:
+            processes = everyone(made)
+            for _ in range(self.openings):
+                each(processes, [fail_and_see] * len(processes), soon(), State.OPEN)
+                until(lambda: all(host.led for host in made), 3)
+                doing: list[Callable[..., Any]] = [probe_and_see] + [see] * (len(processes) - 1)
+                seen = each(processes, doing, soon(), State.CLOSED)
+                times += [(when - seen[0][0]) * 1000 for _, when in seen]
+                self.close(made)
+        self.require("worst ms after the last probe", max(times), SYNC * 1000)
+        return {"after the last probe": _spread(times)}
 
     @staticmethod
     def close(made: list[Host]) -> None:
