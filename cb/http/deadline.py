@@ -8,11 +8,14 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
+from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util import create_urllib3_context
 
@@ -116,11 +119,42 @@ class _SecurePool(HTTPSConnectionPool):
 class DeadlineAdapter(HTTPAdapter):
     """Keeps the exchanges of a session within the limit that `within` sets. Not for proxies."""
 
-    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+    def init_poolmanager(self, connections: int, *args: Any, **options: Any) -> None:
         context = create_urllib3_context()
         context.sslsocket_class = _TimedTLS
-        super().init_poolmanager(*args, ssl_context=context, **options)
+        super().init_poolmanager(connections, *args, ssl_context=context, **options)
         self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _SecurePool}
+        self._most = connections
+        self._pools: dict[tuple[str, bool | str | None], ConnectionPool] = {}
+
+    def get_connection_with_tls_context(
+        self,
+        request: PreparedRequest,
+        verify: bool | str | None,
+        proxies: Mapping[str, str] | None = None,
+        cert: Any = None,
+    ) -> ConnectionPool:
+        """Return the pool of a request's origin, looked up once: requests does it each time, for 3 % of a request."""
+        if proxies or cert:
+            return super().get_connection_with_tls_context(request, verify, proxies, cert)
+        key = front(request), verify
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = super().get_connection_with_tls_context(request, verify)
+            if len(self._pools) >= self._most:
+                self._pools.clear()
+            self._pools[key] = pool
+        return pool
+
+    def close(self) -> None:
+        """Close the connections. The next request opens one anew."""
+        self._pools.clear()
+        super().close()
+
+
+def front(request: PreparedRequest) -> str:
+    """Return what a request's URL says before its path, as in `https://example.com`."""
+    return "/".join((request.url or "").split("/", 3)[:3])
 
 
 def _open(connection: HTTPConnection) -> socket.socket:
