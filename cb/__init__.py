@@ -5,6 +5,7 @@ from .config import BreakerConfig, parse_duration
 from .errors import CircuitError, CircuitOpenError, ConfigError, LedgerBusyError, LedgerError, LedgerFullError
 from .events import (
     Event,
+    HealthChanged,
     LateResult,
     LedgerDegraded,
     Listener,
@@ -14,8 +15,10 @@ from .events import (
     Transition,
     WouldOpen,
 )
+from .health import Health
 from .layout import State
 from .ledger import Ledger
+from .monitor import Monitor
 from .registry import Registry
 from .snapshot import Histogram, LastFailure, Snapshot, Totals
 from .window import Counts
@@ -28,6 +31,8 @@ __all__ = [
     "ConfigError",
     "Counts",
     "Event",
+    "Health",
+    "HealthChanged",
     "Histogram",
     "LastFailure",
     "LateResult",
@@ -37,6 +42,7 @@ __all__ = [
     "LedgerError",
     "LedgerFullError",
     "Listener",
+    "Monitor",
     "Reclaimed",
     "Registry",
     "Rejected",

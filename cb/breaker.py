@@ -13,7 +13,7 @@ from .errors import CircuitOpenError
 from .events import Listener
 from .layout import BOUNDS, BROKEN, CALM, CALM_UNTIL, CODES, ELAPSED, REJECTED, STARTED, SUCCESSES, UNTIL, WORD, State
 from .ledger import Ledger
-from .passage import Passage
+from .recovery import Recovery
 from .snapshot import Snapshot, take
 from .tally import Tally
 from .watch import WATCH
@@ -23,7 +23,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class CircuitBreaker(Passage):
+class CircuitBreaker(Recovery):
     """Refuses calls to a dependency that fails, for all threads and processes that share the ledger.
 
     Use `call`, decorate a function, or write `with breaker:`. An exception of `failures` is a failure, one of `ignored`

@@ -69,6 +69,15 @@ class WouldOpen(Event):
     reason: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class HealthChanged(Event):
+    """A health check has found another health than the one before."""
+
+    up: bool
+    #: what the check raised, in words; empty if the dependency is up
+    reason: str
+
+
 Listener = Callable[[Event], object]
 
 

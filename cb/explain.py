@@ -7,16 +7,24 @@ from .row import Row
 from .window import Reading
 
 
-def explain(row: Row, state: State, config: BreakerConfig, reading: Reading, wait: float | None) -> str:
-    """Return the sentence. `wait` is seconds until the state may change by itself, None if it does not."""
+def explain(
+    row: Row, state: State, config: BreakerConfig, reading: Reading, wait: float | None, *, checked: bool
+) -> str:
+    """Return the sentence. `wait` is seconds until the state may change by itself, None if it does not.
+
+    `checked` is whether health checks, and no calls, are the probes.
+    """
     reason = at.get_text(row.head, at.REASON, at.REASON_CELLS)
     if state is State.OPEN:
-        return f"open: {reason}; " + (f"next probe in {wait:.0f} s" if wait else "the next call is a probe")
+        probe, now = (
+            ("health check", "health checks are the probes") if checked else ("probe", "the next call is a probe")
+        )
+        return f"open: {reason}; " + (f"next {probe} in {wait:.0f} s" if wait else now)
     if state is State.HALF_OPEN:
         probes = reading.probes
         return (
-            f"half-open: {probes.taken} of {config.max_requests} probes sent, {probes.successes} succeeded and "
-            f"{probes.failures} failed, closes after {config.success_threshold}"
+            f"half-open: {probes.taken} of {config.max_requests} {'health checks' if checked else 'probes'} sent, "
+            f"{probes.successes} succeeded and {probes.failures} failed, closes after {config.success_threshold}"
         )
     if state is State.FORCED_OPEN:
         return f"forced open: {reason}; " + ("until reset" if wait is None else f"probes in {wait:.0f} s")

@@ -60,6 +60,11 @@ EXEMPT = 87  # the fleet's state that an operator has exempted this host from
 TERMS = 86  # version of the fleet's thresholds that were taken over
 PROBED = 91  # not 0: a probe of the fleet's round has ended (any call)
 REPORTED = 88  # requests, failures and slow calls that the fleet knows of
+# Written by the process that checks the dependency's health. HEALTH is 0 before the first check, 1 up, 2 down.
+HEALTH, HEALTH_SINCE = 92, 93  # what the last check found, and when it was first found so
+HEALTH_AT, HEALTH_TOOK = 94, 95  # when the last check ended, and how long it took
+HEALTH_UNTIL = 96  # from then on a check is overdue, and nobody knows
+PROBER_UNTIL = 97  # until then only health checks are probes
 CHANGES = 16  # transitions, by state before * 8 + state after
 REASON, REASON_CELLS = 128, 32  # why this state was entered, UTF-8
 NAME, NAME_CELLS = 160, 16

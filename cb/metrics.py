@@ -72,6 +72,12 @@ def _families(snapshots: list[Snapshot]) -> Iterator[Metric]:
     duration = HistogramMetricFamily(
         "circuit_breaker_request_duration_seconds", "Durations of calls that succeeded or failed", labels=["name"]
     )
+    health = GaugeMetricFamily(
+        "circuit_breaker_health", "1 if the latest health check found the dependency up, 0 if down", labels=["name"]
+    )
+    checked = GaugeMetricFamily(
+        "circuit_breaker_health_check_age_seconds", "Time since the latest health check ended", labels=["name"]
+    )
     for seen in snapshots:
         for outcome, total in _OUTCOMES.items():
             requests.add_metric([seen.name, outcome], getattr(seen.totals, total))
@@ -83,7 +89,11 @@ def _families(snapshots: list[Snapshot]) -> Iterator[Metric]:
             state.add_metric([seen.name, each.value], each is seen.state)
         in_flight.add_metric([seen.name], seen.in_flight)
         duration.add_metric([seen.name], _buckets(seen.latency), seen.latency.sum)
-    yield from (requests, failures, rejected, changes, state, in_flight, duration)
+        if seen.health:
+            checked.add_metric([seen.name], seen.health.ago)
+            if seen.health.up is not None:  # what nobody knows any more has no value
+                health.add_metric([seen.name], seen.health.up)
+    yield from (requests, failures, rejected, changes, state, in_flight, duration, health, checked)
 
 
 def _suffixed(suffix: str, seen: Snapshot) -> Iterator[Metric]:

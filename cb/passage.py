@@ -27,10 +27,7 @@ class Passage(Steering):
 
     def begin(self) -> Tally:
         """Admit what is not a call. Whoever takes the tally must `finish` it. Raises CircuitOpenError."""
-        try:
-            tally = self._idle.pop()
-        except IndexError:
-            tally = self._grow()
+        tally = self._take()
         if tally.word == self._head[at.WORD]:
             tally.cells[at.STARTED] = tally.started = self._clock()
         else:
@@ -48,6 +45,12 @@ class Passage(Steering):
         """End it as neither a success nor a failure."""
         self._settle(tally, Outcome.NEUTRAL, self._clock())
 
+    def _take(self) -> Tally:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._grow()
+
     def _grow(self) -> Tally:
         WATCH.start()
         self._tell_degraded()
@@ -55,7 +58,13 @@ class Passage(Steering):
 
     def _admit(self, tally: Tally) -> None:
         """Let a call into a state that its tally does not know. Raises CircuitOpenError."""
-        head, now = self._head, self._clock()
+        now = self._clock()
+        if not self._admits(tally, now):
+            self._reject(tally, state_of(self._head[at.WORD]), now)
+
+    def _admits(self, tally: Tally, now: int, *, prober: bool = False) -> bool:
+        """Return whether a call may run; its tally then says so. `prober`: it is a health check."""
+        head = self._head
         word = head[at.WORD]
         known, events = tally.word == word, list[Event]()
         tally.word = -1
@@ -67,7 +76,7 @@ class Passage(Steering):
             if admitted:
                 self._refresh()
                 tally.admit(word, now)
-            elif tally.seen and self._due(word, now):
+            elif tally.seen and self._due(word, now, prober=prober):
                 # A lock that cannot be had means no probe: whoever holds it may be stopped for good.
                 with suppress(LedgerBusyError):
                     admitted, events = self.ledger.lock.run(lambda: self._admit_locked(tally, now), PATIENCE)
@@ -79,8 +88,7 @@ class Passage(Steering):
             tally.word = -1
             self._row.free(tally)
             raise
-        if not admitted:
-            self._reject(tally, state_of(head[at.WORD]), now)
+        return admitted
 
     def _admit_locked(self, tally: Tally, now: int) -> tuple[bool, list[Event]]:
         self._refresh()
@@ -89,11 +97,13 @@ class Passage(Steering):
             tally.admit(self._head[at.WORD], now)
         return admitted, events
 
-    def _due(self, word: int, now: int) -> bool:
+    def _due(self, word: int, now: int, *, prober: bool) -> bool:
         """Return whether a circuit that refuses calls may have to change its mind."""
         head, state, until = self._head, state_of(word), self._head[at.UNTIL]
         if head[at.HALTED] == word and now < head[at.HALTED_UNTIL]:
             return False  # somebody has just asked
+        if now < head[at.PROBER_UNTIL] and not prober:
+            return False  # health checks find out, at no customer's cost
         # An OPEN without an end is one whose successor was killed in the middle of a change.
         return state is State.HALF_OPEN or (until <= now and (until > 0 or state is State.OPEN))
 
@@ -124,12 +134,15 @@ class Passage(Steering):
             if not (isinstance(error, CircuitOpenError) and error.name == self.name):  # else a call within this one
                 outcome = self._classifier.error(error, now - tally.started >= self._slow)
             if outcome is Outcome.FAILURE:
-                self._row.note_failure(now, type(error).__name__)
-                if asked := _retry_after(error):
-                    until = now + nanoseconds(min(asked, self._circuit.config.timeout_max))
-                    self._head[at.RETRY_AT] = max(self._head[at.RETRY_AT], until)
+                self._note_failure(error, now)
         finally:
             self._settle(tally, outcome, now)
+
+    def _note_failure(self, error: BaseException, now: int) -> None:
+        self._row.note_failure(now, type(error).__name__)
+        if asked := _retry_after(error):
+            until = now + nanoseconds(min(asked, self._circuit.config.timeout_max))
+            self._head[at.RETRY_AT] = max(self._head[at.RETRY_AT], until)
 
     def _settle(self, tally: Tally, outcome: Outcome, now: int) -> None:
         """Count an outcome, free its tally, and see whether the state must change."""

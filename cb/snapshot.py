@@ -8,6 +8,8 @@ from . import layout as at
 from . import window
 from .config import BreakerConfig
 from .explain import explain
+from .health import Health
+from .health import read as read_health
 from .layout import ADMITTING, STATES, State, generation_of, state_of
 from .row import Row
 from .window import Counts
@@ -89,6 +91,8 @@ class Snapshot:
     #: number of transitions by (before, after)
     changes: dict[tuple[State, State], int]
     config: BreakerConfig
+    #: of the dependency, None if nobody has ever checked it
+    health: Health | None
     #: why it is in its state, and what would change it
     why: str
 
@@ -133,5 +137,6 @@ def take(name: str, row: Row, config: BreakerConfig, scope: str, now: int) -> Sn
             if (number := head[at.CHANGES + i * 8 + j])
         },
         config=config,
-        why=explain(row, state, config, reading, wait),
+        health=read_health(head, now),
+        why=explain(row, state, config, reading, wait, checked=now < head[at.PROBER_UNTIL]),
     )

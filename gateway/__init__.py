@@ -2,6 +2,7 @@
 
 from flask import Flask
 
+from cb import Monitor
 from cb.database import Database, DatabaseUnavailable
 from cb.http import HTTPClient
 from cb.web import Faults, create_service, forwarded_headers, load_settings
@@ -9,6 +10,7 @@ from cb.web.databases import opening_database
 
 from . import problems, views
 from .audit import Audit
+from .health import readiness
 from .market_data import MarketData
 from .notification import Notification
 from .portfolio import Portfolio
@@ -30,10 +32,14 @@ def create_app() -> Flask:
     with opening_database(settings, DatabaseUnavailable):
         store = Store(Database(own["database"], connections=settings.threads + 2))
 
+    monitor = app.extensions["monitor"] = Monitor()
+
     def client(name: str) -> HTTPClient:
         key = name.replace("-", "_")
         url = own[f"{key}_url"] or f"http://{settings.host}:{load_settings(name).port}"
-        return HTTPClient(url, own[f"{key}_timeout"], breaker(name), headers=forwarded_headers)
+        made = HTTPClient(url, own[f"{key}_timeout"], breaker(name), headers=forwarded_headers)
+        monitor.add(breaker(name), readiness(name, made), interval=own["health_interval"])
+        return made
 
     def faults(name: str) -> Faults:
         return Faults(app, name, f"/api/v1/{name}")
@@ -52,4 +58,5 @@ def create_app() -> Flask:
     app.extensions["health"].add("database", store.health, ready=True)
     problems.init_app(app)
     app.register_blueprint(views.bp)
+    monitor.start()
     return app

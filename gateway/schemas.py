@@ -21,6 +21,8 @@ class GatewaySettings(Schema):
     # Seconds for each read; above slow_call_duration, so that slow answers are seen as slow before they are cut off.
     market_data_timeout = Duration(load_default=3.0)
     portfolio_timeout = Duration(load_default=3.0)
+    # Between two health checks of market data, and of the portfolio.
+    health_interval = Duration(load_default=5.0, validate=validate.Range(0.1, 3600, error="must be from 100ms to 1h"))
     # How far an order's price may be from the market's, as a share of it.
     price_band = fields.Decimal(load_default=Decimal("0.05"), validate=validate.Range(0, 1, max_inclusive=False))
 

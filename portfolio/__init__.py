@@ -26,7 +26,8 @@ def create_app() -> Flask:
     portfolios = Portfolios(store, settings.service["opening_cash"])
     portfolios.open("user123")
     app.extensions["portfolios"] = portfolios
-    app.extensions["faults"] = Faults(app, "portfolio")
+    faults = app.extensions["faults"] = Faults(app, "portfolio")
+    app.extensions["health"].add("simulation", faults.check, ready=True)
     app.extensions["health"].add("database", store.health, ready=True)
     problems.init_app(app)
     app.register_blueprint(views.bp)

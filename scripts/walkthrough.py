@@ -12,8 +12,11 @@ from .screen import Screen, ask
 NORMAL_TRADES = 5
 FAILING_TRADES = 10
 REJECTED_TRADES = 5
+RECOVERED_TRADES = 3
 #: more failures than any sensible configuration needs to open
 MAX_TRADES = 50
+#: more looks than any recovery needs, with the open time between them
+MAX_LOOKS = 20
 
 
 class PhaseError(Exception):
@@ -84,17 +87,16 @@ class Walkthrough:
 
     def recovery(self) -> str:
         self._client.simulate(failure_rate=0.0)
-        self._screen.wait(self._open_seconds(), "the circuit stays OPEN until its timeout is over")
-        answers = self._trade_until("CLOSED")
+        self._wait_until_closed("the circuit stays OPEN until its timeout is over")
+        answers = self._trades(RECOVERED_TRADES)
         expect(all(answer.filled for answer in answers), "a trade was not filled although market data is well")
-        return f"HALF_OPEN let probes through, {len(answers)} trades were filled; the circuit is CLOSED again"
+        return f"HALF_OPEN let health checks through; the circuit is CLOSED again, {len(answers)} trades were filled"
 
     def _begin(self) -> None:
         """Heal what an earlier visitor left broken."""
         self._client.simulate(failure_rate=0.0)
         if "market-data" in self._client.breakers() and self._client.market_data()["state"] != "CLOSED":
-            self._screen.wait(self._open_seconds(), "the circuit is still open from earlier")
-            self._trade_until("CLOSED")
+            self._wait_until_closed("the circuit is still open from earlier")
 
     def _play(self, title: str, story: str, phase: Callable[[], str]) -> bool:
         try:
@@ -126,9 +128,16 @@ class Walkthrough:
         seen = self._client.market_data()["state"]
         expect(seen == state, f"the circuit is {seen}, not {state}")
 
-    def _open_seconds(self) -> float:
-        """Return how long the circuit still refuses, and a moment more."""
-        return float(self._client.market_data()["retry_after_seconds"] or 0.0) + 0.2
+    def _wait_until_closed(self, why: str) -> None:
+        """Let the gateway's health checks close the circuit: no trade is needed. Raises PhaseError if they do not."""
+        for _ in range(MAX_LOOKS):
+            breaker = self._client.market_data()
+            if breaker["state"] == "CLOSED":
+                return
+            # In HALF_OPEN it is over any moment, and at the latest when `retry_after_seconds` says.
+            left = float(breaker["retry_after_seconds"] or 0.0) if breaker["state"] == "OPEN" else 0.0
+            self._screen.wait(left + 0.2, why)
+        raise PhaseError("health checks do not close the circuit although market data is well")
 
 
 def expect(behaved: bool, otherwise: str) -> None:

@@ -47,28 +47,41 @@ class HTTPClient:
         """Send a JSON object, return the one that is answered. Raises ClientError, CircuitOpenError."""
         return self._call("POST", path, json.dumps(body).encode())
 
+    def ask(self, path: str, timeout: float) -> Json:
+        """Return the JSON object at a path, outside of the breaker and on a new connection, as health checks ask.
+
+        `timeout` is seconds for all of it. Raises ClientError.
+        """
+        headers = {"Accept": "application/json", "Connection": "close", **self._headers()}
+        with _session() as session:
+            return _accepted(*self._exchange(session, "GET", _plain(path), None, headers, timeout=timeout))
+
     def _call(self, method: str, path: str, body: bytes | None) -> Json:
-        if not _PATH.fullmatch(path):
-            raise ValueError(f"not a plain absolute path: {path!r}")
+        path = _plain(path)
         headers = {"Accept": "application/json", **self._headers()}
         if body is not None:
             headers["Content-Type"] = "application/json"
         with self._breaker.block() as admitted:
             limit = self._breaker.config.probe_timeout if admitted.probe else None
             timeout = self._timeout if limit is None else min(self._timeout, limit)
-            status, answer = self._exchange(method, path, body, headers, timeout)
-        if status >= 400:
-            raise Refused(status, answer)
-        return answer
+            status, answer = self._exchange(self._session, method, path, body, headers, timeout=timeout)
+        return _accepted(status, answer)
 
     def _exchange(
-        self, method: str, path: str, body: bytes | None, headers: dict[str, str], timeout: float
+        self,
+        session: requests.Session,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: dict[str, str],
+        *,
+        timeout: float,
     ) -> tuple[int, Json]:
         """Return status and answer, its body read: a body that never ends is the dependency's failure, too."""
         try:
             with (
                 within(timeout),
-                self._session.request(
+                session.request(
                     method,
                     self._base_url + path,
                     data=body,
@@ -90,6 +103,19 @@ class HTTPClient:
             if 400 <= status < 500:
                 return status, {}
             raise
+
+
+def _plain(path: str) -> str:
+    if not _PATH.fullmatch(path):
+        raise ValueError(f"not a plain absolute path: {path!r}")
+    return path
+
+
+def _accepted(status: int, answer: Json) -> Json:
+    """Return an answer that is no refusal. Raises Refused."""
+    if status >= 400:
+        raise Refused(status, answer)
+    return answer
 
 
 def _session() -> requests.Session:

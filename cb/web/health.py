@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import Blueprint, Flask, current_app
 
+from cb.breaker import CircuitBreaker
 from cb.layout import State
 
 from .extension import circuit_breakers
@@ -50,8 +51,7 @@ class Health:
             return "DOWN", found
         if not only_own:
             for breaker in circuit_breakers().registry:
-                found.setdefault(breaker.name, {"status": _BY_CIRCUIT.get(breaker.state, "UP")})
-                found[breaker.name]["circuit"] = breaker.state.value
+                found[breaker.name] = _with_circuit(found.get(breaker.name), breaker)
         healthy = all(component["status"] == "UP" for component in found.values())
         return "UP" if healthy else "DEGRADED", found
 
@@ -85,6 +85,18 @@ def _answer(status: str, components: dict[str, dict[str, Any]]) -> Any:
         "components": components,
     }
     return body, 503 if status == "DOWN" else 200
+
+
+def _with_circuit(component: dict[str, Any] | None, breaker: CircuitBreaker) -> dict[str, Any]:
+    """Return a component with what its breaker says, and what a monitor has found: the worst of them is its status."""
+    state, health = breaker.state, breaker.health()
+    told = dict(component or {"status": _BY_CIRCUIT.get(state, "UP")}, circuit=state.value)
+    if health:
+        told["health"] = "UNKNOWN" if health.up is None else "UP" if health.up else "DOWN"
+        told["checked_seconds_ago"] = round(health.ago, 1)
+        if health.up is False:
+            told["status"] = "DOWN"
+    return told
 
 
 def _run(name: str, check: Check) -> dict[str, Any]:

@@ -46,7 +46,11 @@ class Platform:
             f"CB_SERVICES__GATEWAY__{name.upper().replace('-', '_')}_URL": f"http://127.0.0.1:{self.ports[name]}"
             for name in ("portfolio", "market-data")
         }
-        own = {"CB_CIRCUIT_BREAKER__TIMEOUT": "1s", "CB_STATE_DIR": str(directory / "state")}
+        own = {
+            "CB_CIRCUIT_BREAKER__TIMEOUT": "1s",
+            "CB_SERVICES__GATEWAY__HEALTH_INTERVAL": "500ms",
+            "CB_STATE_DIR": str(directory / "state"),
+        }
         self._environment = os.environ | ports | databases | urls | own
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 

@@ -42,11 +42,9 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: Path, market_data: Server, portfolio: Server) -> Flask:
-    state = tmp_path / "state"
-    state.mkdir(mode=0o700)
     settings = {
         "CB_CONFIG": str(ROOT / "config" / "config.yaml"),
-        "CB_STATE_DIR": str(state),
+        "CB_STATE_DIR": str(tmp_path / "state"),
         "CB_STATE__URL": "memory://",
         "CB_SERVICES__GATEWAY__DATABASE": f"sqlite:///{file}",
         "CB_SERVICES__GATEWAY__MARKET_DATA_URL": market_data.url,
@@ -55,7 +53,9 @@ def app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: Path, market_data
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    return create_app()
+    app = create_app()
+    app.extensions["monitor"].stop()  # its checks would be among the requests that are looked at here
+    return app
 
 
 @pytest.fixture

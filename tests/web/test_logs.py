@@ -62,3 +62,13 @@ def test_line_outside_of_a_request_has_no_request_id(app: Flask, capsys: pytest.
     (line,) = lines(capsys)
     assert line["message"] == "hello you"
     assert "request_id" not in line
+
+
+def test_change_of_health_is_one_line_with_its_reason(app: Flask, capsys: pytest.CaptureFixture[str]) -> None:
+    stock = app.extensions["circuit_breakers"].registry.get("own-stock")
+    for error in (OSError("no route"), OSError("no route"), None):
+        stock.note_health(error, took=0.1, valid=15)
+    down, up = lines(capsys)
+    assert (down["message"], down["level"]) == ("health of own-stock: DOWN", "WARNING")
+    assert (down["breaker"], down["health"], down["reason"]) == ("own-stock", "DOWN", "OSError: no route")
+    assert (up["message"], up["level"]) == ("health of own-stock: UP", "INFO")

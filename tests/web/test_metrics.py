@@ -129,3 +129,19 @@ def test_scraping_changes_nothing(tripped: FlaskClient) -> None:
         return {key: value for key, value in samples(tripped).items() if key[0].startswith("circuit_breaker")}
 
     assert breakers() == breakers()
+
+
+def test_health_is_a_metric_of_those_that_are_checked(app: Flask) -> None:
+    client = app.test_client()
+    stock = app.extensions["circuit_breakers"].registry.get("own-stock")
+    key = frozenset({"name": "own-stock"}.items())
+    ages, values = [], []
+    for error, valid in ((None, 15), (OSError(), 15), (None, 0)):
+        found = samples(client)
+        ages.append(("circuit_breaker_health_check_age_seconds", key) in found)
+        values.append(found.get(("circuit_breaker_health", key)))
+        stock.note_health(error, took=0.1, valid=valid)
+    found = samples(client)
+    ages.append(("circuit_breaker_health_check_age_seconds", key) in found)
+    values.append(found.get(("circuit_breaker_health", key)))
+    assert (ages, values) == ([False, True, True, True], [None, 1, 0, None])

@@ -1,0 +1,43 @@
+"""Health checks as probes of a fleet: one host asks by them, the other by its calls. DESIGN section 3, rule 17."""
+
+from dataclasses import replace
+
+from cb import State
+from cb import layout as at
+
+from .by_hand import CONFIG, Host, opened, pause
+from .servers import Server
+
+
+def checked(host: Host) -> bool:
+    """Run a check that succeeds, if the host has a permit for it, or ask for one."""
+    pause(0.02)  # whoever is refused asks again a moment later
+    ran = host.breaker.probe(int)
+    host.exchange()
+    return ran
+
+
+def test_checks_of_one_host_and_calls_of_another_share_the_permits_of_a_round(valkey: Server) -> None:
+    config = replace(CONFIG, success_threshold=2)
+    monitored, other = Host(valkey, config), Host(valkey, config)
+    opened(monitored, other)
+    pause(0.12)
+    monitored.breaker.reserve_probes(60)
+
+    assert monitored.refused()
+    assert not monitored.ledger.row("d", 0).head[at.WANTED], "a call asks for no permit"
+    monitored.exchange()
+    assert monitored.state is State.OPEN
+
+    assert not checked(monitored), "it asks for a permit"
+    assert monitored.state is State.HALF_OPEN
+    assert checked(monitored)
+    other.exchange()
+    assert other.refused(), "it asks for a permit"
+    other.exchange()
+    assert monitored.refused() and not checked(monitored), "the other host has the second permit"
+    pause(0.02)
+    other.succeed()
+    other.exchange()
+    monitored.exchange()
+    assert (monitored.state, other.state) == (State.CLOSED, State.CLOSED)

@@ -1,0 +1,51 @@
+"""Asking a service for its health: past its breaker."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from cb import State
+from cb.http import BadAnswer, ClientError, HTTPClient, Refused, ServiceUnavailable
+from cb.testing import breaker_in
+
+from .misbehaving import Act, Server, answer, hang_up, stay_silent
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.close()
+
+
+def test_question_for_the_health_passes_an_open_circuit_by_and_counts_for_nothing(server: Server) -> None:
+    server.act = answer(200, '{"status": "UP"}')
+    breaker = breaker_in(State.OPEN)
+    before = breaker.snapshot()
+    client = HTTPClient(server.url, 0.3, breaker)
+    assert client.ask("/health/ready", 1) == client.ask("/health/ready", 1) == {"status": "UP"}
+    assert server.connections == 2, "a new one each time"
+    assert breaker.snapshot() == before
+
+
+@pytest.mark.parametrize(
+    ("act", "error"),
+    [
+        (stay_silent, ServiceUnavailable),
+        (hang_up, ServiceUnavailable),
+        (answer(503, "{}"), ServiceUnavailable),
+        (answer(404, "{}"), Refused),
+        (answer(200, "[]"), BadAnswer),
+    ],
+)
+def test_question_for_the_health_raises_what_a_call_would(server: Server, act: Act, error: type[ClientError]) -> None:
+    server.act = act
+    client = HTTPClient(server.url, 5, breaker_in(State.CLOSED))
+    with pytest.raises(error):
+        client.ask("/health/ready", 0.2)
+
+
+def test_question_for_the_health_needs_a_plain_path(server: Server) -> None:
+    client = HTTPClient(server.url, 5, breaker_in(State.CLOSED))
+    with pytest.raises(ValueError, match="not a plain absolute path"):
+        client.ask("/health/../admin", 1)

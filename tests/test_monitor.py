@@ -1,0 +1,95 @@
+"""Monitors in real processes: one of a host checks, and another one goes on."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cb import CircuitBreaker, Ledger, Monitor
+from cb.testing import Worker, workers
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes; Windows has memory:// only")
+
+
+class Here:
+    """What a process has."""
+
+    breaker: CircuitBreaker
+    monitor: Monitor
+
+
+def make(path: Path) -> None:
+    """Make what a service makes, before or after a fork; each check leaves its process's number."""
+
+    def check() -> None:
+        with path.with_suffix(".checks").open("a", encoding="ascii") as checks:
+            checks.write(f"{os.getpid()}\n")
+
+    Here.breaker = CircuitBreaker("d", ledger=Ledger.in_file(path))
+    Here.monitor = Monitor()
+    Here.monitor.add(Here.breaker, check, interval=0.1)
+    Here.monitor.start()
+
+
+def serve() -> int:
+    Here.breaker.call(int)
+    return os.getpid()
+
+
+def up() -> bool:
+    health = Here.breaker.health()
+    return health is not None and health.up is True
+
+
+def stop() -> None:
+    Here.monitor.stop()
+
+
+def checkers(path: Path) -> list[int]:
+    file = path.with_suffix(".checks")
+    return [int(line) for line in file.read_text().split()] if file.exists() else []
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.02)
+
+
+def test_one_process_checks_and_all_know(tmp_path: Path) -> None:
+    path = tmp_path / "l"
+    with workers(3) as processes:
+        for process in processes:
+            process.call(make, path)
+        until(lambda: len(checkers(path)) >= 5)
+        assert len(set(checkers(path))) == 1
+        assert all(process.call(up) for process in processes)
+
+
+def test_next_process_goes_on_when_one_is_killed_or_stops(tmp_path: Path) -> None:
+    path = tmp_path / "l"
+    with workers(3) as processes:
+        for process in processes:
+            process.call(make, path)
+        for number, end in enumerate([Worker.kill, lambda worker: worker.call(stop)], 1):
+            until(lambda number=number: len(set(checkers(path))) == number)  # type: ignore[misc]  # a lambda's default
+            last = checkers(path)[-1]
+            (checker,) = [process for process in processes if process.process.pid == last]
+            end(checker)
+        until(lambda: len(set(checkers(path))) == 3)
+
+
+def test_forked_child_takes_over_from_its_parent(tmp_path: Path) -> None:
+    path = tmp_path / "l"
+    make(path)
+    until(lambda: checkers(path))
+    assert set(checkers(path)) == {os.getpid()}
+    with workers(1, "fork") as (child,):
+        pid = child.call(serve)
+        stop()
+        until(lambda: pid in checkers(path))
+        assert child.call(up)
