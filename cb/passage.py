@@ -121,7 +121,7 @@ class Passage(Steering):
     def _fail(self, tally: Tally, error: BaseException) -> None:
         now, outcome = self._clock(), Outcome.NEUTRAL
         try:
-            if not (isinstance(error, CircuitOpenError) and error.name == self.name):  # else a call within this one
+            if not self._refused(error):  # else a call within this one
                 outcome = self._classifier.error(error, now - tally.started >= self._slow)
             if outcome is Outcome.FAILURE:
                 self._row.note_failure(now, type(error).__name__)
@@ -130,6 +130,13 @@ class Passage(Steering):
                     self._head[at.RETRY_AT] = max(self._head[at.RETRY_AT], until)
         finally:
             self._settle(tally, outcome, now)
+
+    def _refused(self, error: BaseException) -> bool:
+        return isinstance(error, CircuitOpenError) and error.name == self.name
+
+    def _missed(self, error: Exception) -> bool:
+        """Return whether there is no answer: this breaker refused the call, or calls the exception a failure."""
+        return self._refused(error) or self._classifier.error(error, slow=False) is Outcome.FAILURE
 
     def _settle(self, tally: Tally, outcome: Outcome, now: int) -> None:
         """Count an outcome, free its tally, and see whether the state must change."""
