@@ -26,7 +26,7 @@ def of_the_client(client: HTTPClient) -> None:
     assert_type(client.get_json("/a", check=check, fallback=None), Quote | None)
     assert_type(client.get_json("/a", check=check, fallback=stale), Quote)
     assert_type(client.get_json("/a", check=check, fallback=Quote(0)), Quote)
-    assert_type(client.get_json("/a", check=check, fallback=lambda error: str(error)), Quote | str)
+    assert_type(client.get_json("/a", check=check, fallback=lambda error: f"{error}"), Quote | str)
     assert_type(client.post_json("/a", {}, fallback={}), dict[str, Any])
 
 
@@ -43,7 +43,7 @@ def of_the_decorator(breaker: CircuitBreaker) -> None:
     def empty(symbol: str) -> list[int]:
         return [len(symbol)]
 
-    @breaker(fallback=lambda error: str(error))
+    @breaker(fallback=lambda error: f"{error}")
     def told(symbol: str) -> int:
         return len(symbol)
 
