@@ -4,13 +4,14 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, overload
 
 from .block import SUSPENDS, Block, Entered, place
 from .classify import Classifier, Kinds
 from .config import BreakerConfig
 from .errors import CircuitOpenError
 from .events import Listener
+from .fallback import F, V, falling_back, reraise
 from .layout import BOUNDS, BROKEN, CALM, CALM_UNTIL, CODES, ELAPSED, REJECTED, STARTED, SUCCESSES, UNTIL, WORD, State
 from .ledger import Ledger
 from .recovery import Recovery
@@ -69,11 +70,27 @@ class CircuitBreaker(Recovery):
             raise TypeError(f"{fn!r} does its work after the call has returned: a breaker cannot see its outcome")
         return self._guard(fn)(*args, **kwargs)
 
-    def __call__(self, fn: Callable[P, R]) -> Callable[P, R]:
-        """Guard a function. Raises TypeError for one whose call only makes a coroutine or a generator."""
+    @overload
+    def __call__(
+        self, fn: Callable[P, R], *, fallback: Callable[[Exception], F] | V = ...
+    ) -> Callable[P, R | F | V]: ...
+    @overload
+    def __call__(
+        self, *, fallback: Callable[[Exception], F] | V
+    ) -> Callable[[Callable[P, R]], Callable[P, R | F | V]]: ...
+    def __call__(self, fn: Any = None, *, fallback: Any = reraise) -> Any:
+        """Guard a function: `@breaker`. Raises TypeError for one whose call only makes a coroutine or a generator.
+
+        With `@breaker(fallback=...)` callers get the fallback where the circuit refuses or the call fails: a value, or
+        what a function makes of the exception. The breaker counts as it does without. What is an answer or `ignored`
+        is raised as ever, and a result that counts as failed is returned as it is.
+        """
+        if fn is None and fallback is not reraise:
+            return partial(self, fallback=fallback)
         if _works_later(fn):
             raise TypeError(f"{fn!r} does its work after the call has returned: a breaker cannot see its outcome")
-        return wraps(fn)(self._guard(fn))
+        guarded = wraps(fn)(self._guard(fn))
+        return guarded if fallback is reraise else falling_back(guarded, fallback, self._missed)
 
     def _guard(self, fn: Callable[P, R]) -> Callable[P, R]:
         # A function made anew and not a method: what every call needs lies in its closure.
@@ -143,5 +160,8 @@ class CircuitBreaker(Recovery):
 def _works_later(fn: Callable[..., object]) -> bool:
     while isinstance(fn, partial):
         fn = fn.func
-    code = getattr(fn, "__code__", None) or getattr(type(fn).__call__, "__code__", None)
+    if not (code := getattr(fn, "__code__", None)):
+        if not callable(fn):
+            raise TypeError(f"{fn!r} is not a function: write `@breaker`, or `@breaker(fallback=...)`")
+        code = getattr(type(fn).__call__, "__code__", None)
     return code is not None and bool(code.co_flags & SUSPENDS)

@@ -131,7 +131,7 @@ class Passage(Steering):
     def _fail(self, tally: Tally, error: BaseException) -> None:
         now, outcome = self._clock(), Outcome.NEUTRAL
         try:
-            if not (isinstance(error, CircuitOpenError) and error.name == self.name):  # else a call within this one
+            if not self._refused(error):  # else a call within this one
                 outcome = self._classifier.error(error, now - tally.started >= self._slow)
             if outcome is Outcome.FAILURE:
                 self._note_failure(error, now)
@@ -143,6 +143,13 @@ class Passage(Steering):
         if asked := _retry_after(error):
             until = now + nanoseconds(min(asked, self._circuit.config.timeout_max))
             self._head[at.RETRY_AT] = max(self._head[at.RETRY_AT], until)
+
+    def _refused(self, error: BaseException) -> bool:
+        return isinstance(error, CircuitOpenError) and error.name == self.name
+
+    def _missed(self, error: Exception) -> bool:
+        """Return whether there is no answer: this breaker refused the call, or calls the exception a failure."""
+        return self._refused(error) or self._classifier.error(error, slow=False) is Outcome.FAILURE
 
     def _settle(self, tally: Tally, outcome: Outcome, now: int) -> None:
         """Count an outcome, free its tally, and see whether the state must change."""

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
-from marshmallow import EXCLUDE, Schema, ValidationError, fields
+from marshmallow import EXCLUDE, Schema, fields
 
-from cb.http import ClientError, HTTPClient, Refused
+from cb.http import ClientError, HTTPClient, Json, Refused
 from cb.web.fields import Money, Symbol
 
 from .errors import Unavailable, UnknownSymbol
@@ -38,14 +38,18 @@ class MarketData:
 
     def quote(self, symbol: str) -> Quote:
         """Return the price of a symbol. Raises UnknownSymbol, Unavailable, CircuitOpenError."""
+
+        def check(answer: Json) -> Quote:
+            quote = Quote(**self._answer.load(answer))
+            if quote.symbol != symbol:
+                raise ValueError("answered for another symbol")
+            return quote
+
         try:
-            quote = Quote(**self._answer.load(self._client.get_json(f"/api/v1/prices/{symbol}")))
+            return self._client.get_json(f"/api/v1/prices/{symbol}", check=check)
         except Refused as error:
             if error.status == 404:
                 raise UnknownSymbol(symbol) from error
             raise Unavailable(NAME, str(error)) from error
-        except (ClientError, ValidationError) as error:
+        except ClientError as error:
             raise Unavailable(NAME, str(error)) from error
-        if quote.symbol != symbol:
-            raise Unavailable(NAME, "answered for another symbol")
-        return quote

@@ -6,7 +6,7 @@ from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
-from cb.http import ClientError, HTTPClient, Refused, ServiceUnavailable
+from cb.http import ClientError, HTTPClient, Json, Refused, ServiceUnavailable
 from cb.web.fields import Identifier, Money, Symbol, Whole
 
 from .errors import Unavailable, UnknownUser
@@ -62,13 +62,20 @@ class Portfolio:
 
     def find(self, user_id: str) -> Holdings:
         """Return what a user owns. Raises UnknownUser, Unavailable, CircuitOpenError."""
+
+        def check(answer: Json) -> Holdings:
+            holdings = Holdings(**self._holdings.load(answer))
+            if holdings.user_id != user_id:
+                raise ValueError("answered for another user")
+            return holdings
+
         try:
-            return Holdings(**self._holdings.load(self._client.get_json(f"/api/v1/portfolio/{user_id}")))
+            return self._client.get_json(f"/api/v1/portfolio/{user_id}", check=check)
         except Refused as error:
             if error.status == 404:
                 raise UnknownUser(user_id) from error
             raise Unavailable(NAME, str(error)) from error
-        except (ClientError, ValidationError) as error:
+        except ClientError as error:
             raise Unavailable(NAME, str(error)) from error
 
     def apply(self, trade: Trade) -> Verdict:
@@ -81,25 +88,31 @@ class Portfolio:
             "orderType": order.side,
             "price": str(order.price),
         }
+
+        def filled(answer: Json) -> Verdict:
+            self._same(trade, self._filled.load(answer))
+            return Verdict(State.FILLED)
+
         try:
-            answer = self._filled.load(self._client.post_json(f"/api/v1/portfolio/{order.user_id}/positions", body))
-            verdict = Verdict(State.FILLED)
+            return self._client.post_json(f"/api/v1/portfolio/{order.user_id}/positions", body, check=filled)
         except Refused as error:
-            answer = self._rejection(error)
-            verdict = Verdict(State.REJECTED, answer["code"], answer["detail"])
+            return self._rejection(trade, error)
         except ServiceUnavailable as error:
             raise Unavailable(NAME, str(error), sent=error.sent) from error
-        except (ClientError, ValidationError) as error:
+        except ClientError as error:
             raise Unavailable(NAME, str(error)) from error
-        if answer["trade_id"] != trade.trade_id:
-            raise Unavailable(NAME, "answered for another trade")
-        return verdict
 
-    def _rejection(self, refused: Refused) -> dict[str, str]:
+    def _rejection(self, trade: Trade, refused: Refused) -> Verdict:
         try:
             if refused.status != 409:
                 raise refused
-            answer: dict[str, str] = self._rejected.load(refused.body)
-            return answer
-        except (Refused, ValidationError) as error:
+            answer = self._same(trade, self._rejected.load(refused.body))
+        except (Refused, ValidationError, ValueError) as error:
             raise Unavailable(NAME, str(error)) from error
+        return Verdict(State.REJECTED, answer["code"], answer["detail"])
+
+    @staticmethod
+    def _same(trade: Trade, answer: dict[str, str]) -> dict[str, str]:
+        if answer["trade_id"] != trade.trade_id:
+            raise ValueError("answered for another trade")
+        return answer

@@ -1,10 +1,11 @@
-"""HTTP calls through a breaker: a JSON client, and an adapter for any `requests.Session`."""
+"""HTTP calls through a breaker: a JSON client, a guarded session, and an adapter for any `requests.Session`."""
 
 from .adapter import CircuitBreakerAdapter, CircuitOpenConnectionError, FailingStatus, origin
 from .answer import BadAnswer, ClientError, Json, Refused, ServiceUnavailable
 from .body import BodyTooLarge
 from .client import HTTPClient
 from .deadline import DeadlineAdapter, within
+from .session import guarded_session
 
 __all__ = [
     "BadAnswer",
@@ -18,6 +19,7 @@ __all__ = [
     "Json",
     "Refused",
     "ServiceUnavailable",
+    "guarded_session",
     "origin",
     "within",
 ]

@@ -5,7 +5,7 @@ What counts as failure: no answer, an answer that is not what was asked for, and
 
 ClientError
  +- ServiceUnavailable   no answer in time, or one that says that the service cannot serve
- +- BadAnswer            an answer that makes no sense
+ +- BadAnswer            an answer that is not what it should be
  +- Refused              a 4xx
 
 A call that the breaker refuses raises cb.CircuitOpenError.
@@ -13,12 +13,13 @@ A call that the breaker refuses raises cb.CircuitOpenError.
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 #: bytes
 LARGEST_ANSWER = 1 << 20
@@ -40,17 +41,29 @@ class ServiceUnavailable(ClientError):
 
 
 class BadAnswer(ClientError):
-    """The service answered something else than the JSON object it should."""
+    """The service answered something else than the JSON object it should, or than its check accepts."""
+
+    def __init__(self, reason: str, status: int = 200) -> None:
+        super().__init__(reason, status)
+        #: what is wrong with it; the exception that found it is the `__cause__`
+        self.reason = reason
+        self.status = status
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class Refused(ClientError):
     """The service is well and says no."""
 
     def __init__(self, status: int, body: Json) -> None:
-        super().__init__(f"status {status}")
+        super().__init__(status, body)
         self.status = status
         #: the JSON object of the answer, empty if it has none
         self.body = body
+
+    def __str__(self) -> str:
+        return f"status {self.status}"
 
 
 #: statuses that say that a service cannot serve now
@@ -73,18 +86,50 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def parse(content: bytes) -> Json:
-    """Return the JSON object of an answer. Raises BadAnswer."""
-    if len(content) > LARGEST_ANSWER:
-        raise BadAnswer(f"longer than {LARGEST_ANSWER} bytes")
+def accepted(status: int, content: bytes, check: Callable[[Json], T]) -> T:
+    """Return what a check makes of an answer. Raises BadAnswer, also for all that the check raises."""
+    if not 200 <= status < 300:
+        raise BadAnswer(f"status {status}", status)
+    answer = _parse(status, content)
     try:
-        answer = json.loads(content, parse_float=Decimal, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
-        raise BadAnswer("not JSON") from error
+        return check(answer)
+    except BadAnswer:
+        raise
+    except Exception as error:
+        raise BadAnswer(f"{type(error).__name__}: {error}", status) from error
+
+
+def refusal(status: int, content: bytes) -> Refused:
+    """Return a 4xx as an exception, whatever its body is."""
+    try:
+        return Refused(status, _parse(status, content))
+    except BadAnswer:
+        return Refused(status, {})
+
+
+def _parse(status: int, content: bytes) -> Json:
+    if len(content) > LARGEST_ANSWER:
+        raise BadAnswer(f"longer than {LARGEST_ANSWER} bytes", status)
+    try:
+        answer = json.loads(
+            content.decode("utf-8-sig"),
+            parse_float=Decimal,
+            parse_constant=_no_number,
+            object_pairs_hook=_without_repetition,
+        )
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        raise BadAnswer(f"not JSON: {error}", status) from error
     if not isinstance(answer, dict):
-        raise BadAnswer("not a JSON object")
+        raise BadAnswer("not a JSON object", status)
     return answer
 
 
 def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not JSON")
+    raise ValueError(f"{text} is no number")
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> Json:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("an object names a member twice")  # and others may take the first for what it says
+    return members

@@ -3,18 +3,44 @@
 import json
 import re
 from collections.abc import Callable, Mapping
+from http.cookiejar import DefaultCookiePolicy
+from types import MappingProxyType
+from typing import Any, TypeVar, overload
+from urllib.parse import urlsplit
 
 import requests
 from urllib3.exceptions import HTTPError, NewConnectionError
 
-from cb import CircuitBreaker
+from cb import CircuitBreaker, CircuitError, ConfigError
+from cb.fallback import V, instead, reraise
 
-from .answer import LARGEST_ANSWER, BadAnswer, Json, Refused, ServiceUnavailable, failing, parse, retry_after
+from .adapter import POOL
+from .answer import (
+    LARGEST_ANSWER,
+    BadAnswer,
+    ClientError,
+    Json,
+    ServiceUnavailable,
+    accepted,
+    failing,
+    refusal,
+    retry_after,
+)
 from .deadline import DeadlineAdapter, within
+from .session import confined, seconds
 
-_POOL = 64  # connections kept per dependency: at least the threads of a worker
+T = TypeVar("T")
+F = TypeVar("F")
+#: makes what the caller gets instead of an answer
+Otherwise = Callable[[ClientError | CircuitError], F]
+Headers = Mapping[str, str]
+
+_NONE: Headers = MappingProxyType({})
+_BASE = re.compile(r"https?://[^/?#\s]+(/[^?#\s]*)?", re.ASCII | re.IGNORECASE)
 # A segment that is `..` would make requests call another path, quoted or not.
 _PATH = re.compile(r"(/(?!\.\.?(/|\Z))[A-Za-z0-9._~-]+)+", re.ASCII)
+_NAME = re.compile(r"[!#$%&'*+.^_`|~A-Za-z0-9-]+", re.ASCII)
+_VALUE = re.compile(r"(?!\s)[\t\x20-\x7e\x80-\xff]*")
 
 
 class HTTPClient:
@@ -22,6 +48,12 @@ class HTTPClient:
 
     `timeout` is seconds for the whole exchange: connecting, headers and body together; a probe of the breaker has at
     most its `probe_timeout`. A session of the caller's own keeps to it only with a `DeadlineAdapter`.
+
+    Each call may have a `check`: a function of the JSON object that returns what the caller gets, such as a schema's
+    `load`. Whatever it raises makes the answer a BadAnswer, which the breaker counts as failure. Instead of a
+    CircuitError, ServiceUnavailable or BadAnswer the caller gets the `fallback`, a value or a function of the error,
+    if there is one. A 4xx is an answer: it is not checked, and always raises Refused. The `headers` of a call go
+    before those of the client. A call that cannot be sent as it is raises ValueError, and counts as nothing.
     """
 
     def __init__(
@@ -31,41 +63,78 @@ class HTTPClient:
         breaker: CircuitBreaker,
         session: requests.Session | None = None,
         *,
-        headers: Callable[[], Mapping[str, str]] = dict,
+        headers: Callable[[], Headers] = dict,
     ) -> None:
-        self._base_url = base_url.rstrip("/")
-        self._timeout = timeout
+        self._base_url = _checked(base_url).rstrip("/")
+        self._timeout = seconds("timeout", timeout)
         self._breaker = breaker
         self._session = session or _session()
         self._headers = headers
 
-    def get_json(self, path: str) -> Json:
-        """Return the JSON object at a path, its fractions as Decimal. Raises ClientError, CircuitOpenError."""
-        return self._call("GET", path, None)
+    @overload
+    def get_json(self, path: str, *, headers: Headers = ..., fallback: Otherwise[F] | V = ...) -> Json | F | V: ...
+    @overload
+    def get_json(
+        self, path: str, *, check: Callable[[Json], T], headers: Headers = ..., fallback: Otherwise[F] | V = ...
+    ) -> T | F | V: ...
+    def get_json(self, path: str, **options: Any) -> Any:
+        """Return the JSON object at a path, its fractions as Decimal. Raises ClientError, CircuitError."""
+        return self._call("GET", path, None, **options)
 
-    def post_json(self, path: str, body: Mapping[str, object]) -> Json:
-        """Send a JSON object, return the one that is answered. Raises ClientError, CircuitOpenError."""
-        return self._call("POST", path, json.dumps(body).encode())
+    @overload
+    def post_json(
+        self, path: str, body: Mapping[str, object], *, headers: Headers = ..., fallback: Otherwise[F] | V = ...
+    ) -> Json | F | V: ...
+    @overload
+    def post_json(
+        self,
+        path: str,
+        body: Mapping[str, object],
+        *,
+        check: Callable[[Json], T],
+        headers: Headers = ...,
+        fallback: Otherwise[F] | V = ...,
+    ) -> T | F | V: ...
+    def post_json(self, path: str, body: Mapping[str, object], **options: Any) -> Any:
+        """Send a JSON object, return the one that is answered. Raises ClientError, CircuitError."""
+        return self._call("POST", path, json.dumps(body, allow_nan=False).encode(), **options)
 
     def ask(self, path: str, timeout: float) -> Json:
         """Return the JSON object at a path, outside of the breaker and on a new connection, as health checks ask.
 
         `timeout` is seconds for all of it. Raises ClientError.
         """
-        headers = {"Accept": "application/json", "Connection": "close", **self._headers()}
+        sent = _sendable({"Accept": "application/json", "Connection": "close", **self._headers()})
         with _session() as session:
-            return _accepted(*self._exchange(session, "GET", _plain(path), None, headers, timeout=timeout))
+            status, content = self._exchange(session, "GET", _plain(path), None, sent, timeout=timeout)
+        if 400 <= status < 500:
+            raise refusal(status, content)
+        return accepted(status, content, dict)
 
-    def _call(self, method: str, path: str, body: bytes | None) -> Json:
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        *,
+        check: Callable[[Json], Any] = dict,
+        headers: Headers = _NONE,
+        fallback: Any = reraise,
+    ) -> Any:
         path = _plain(path)
-        headers = {"Accept": "application/json", **self._headers()}
+        sent = _sendable({"Accept": "application/json", **self._headers(), **headers})
         if body is not None:
-            headers["Content-Type"] = "application/json"
-        with self._breaker.block() as admitted:
-            limit = self._breaker.config.probe_timeout if admitted.probe else None
-            timeout = self._timeout if limit is None else min(self._timeout, limit)
-            status, answer = self._exchange(self._session, method, path, body, headers, timeout=timeout)
-        return _accepted(status, answer)
+            sent["Content-Type"] = "application/json"
+        try:
+            with self._breaker.block() as admitted:
+                limit = self._breaker.config.probe_timeout if admitted.probe else None
+                timeout = self._timeout if limit is None else min(self._timeout, limit)
+                status, content = self._exchange(self._session, method, path, body, sent, timeout=timeout)
+                if not 400 <= status < 500:
+                    return accepted(status, content, check)
+        except (CircuitError, ServiceUnavailable, BadAnswer) as error:
+            return instead(fallback, error)
+        raise refusal(status, content)
 
     def _exchange(
         self,
@@ -76,8 +145,8 @@ class HTTPClient:
         headers: dict[str, str],
         *,
         timeout: float,
-    ) -> tuple[int, Json]:
-        """Return status and answer, its body read: a body that never ends is the dependency's failure, too."""
+    ) -> tuple[int, bytes]:
+        """Return status and body: one that never ends is the dependency's failure, too. Raises ServiceUnavailable."""
         try:
             with (
                 within(timeout),
@@ -92,17 +161,22 @@ class HTTPClient:
                 ) as response,
             ):
                 content = response.raw.read(LARGEST_ANSWER + 1, decode_content=True)
-        except (requests.RequestException, HTTPError) as error:
+        # A ValueError is a redirect that a session of the caller's own cannot read.
+        except (requests.RequestException, HTTPError, ValueError) as error:
             raise ServiceUnavailable(type(error).__name__, sent=_sent(error)) from error
-        status = response.status_code
-        if failing(status):
-            raise ServiceUnavailable(f"status {status}", retry_after=retry_after(response.headers))
-        try:
-            return status, parse(content)
-        except BadAnswer:
-            if 400 <= status < 500:
-                return status, {}
-            raise
+        if failing(response.status_code):
+            raise ServiceUnavailable(f"status {response.status_code}", retry_after=retry_after(response.headers))
+        return response.status_code, content
+
+
+def _checked(base_url: str) -> str:
+    try:
+        valid = _BASE.fullmatch(base_url) and urlsplit(base_url).port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ConfigError("base_url", "be http:// or https:// with a host, a port up to 65535, and no query", base_url)
+    return base_url
 
 
 def _plain(path: str) -> str:
@@ -111,19 +185,19 @@ def _plain(path: str) -> str:
     return path
 
 
-def _accepted(status: int, answer: Json) -> Json:
-    """Return an answer that is no refusal. Raises Refused."""
-    if status >= 400:
-        raise Refused(status, answer)
-    return answer
-
-
 def _session() -> requests.Session:
-    session = requests.Session()
-    session.trust_env = False  # else a proxy of the environment gets even the calls to 127.0.0.1
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, DeadlineAdapter(pool_connections=1, pool_maxsize=_POOL))
+    session = confined(DeadlineAdapter(pool_connections=1, pool_maxsize=POOL))
+    # All callers share it: what the service tells one of them, it must not hear from the next.
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
     return session
+
+
+def _sendable(headers: dict[str, str]) -> dict[str, str]:
+    """Return headers that requests takes. Raises ValueError, without the value, which may be a secret."""
+    for name, value in headers.items():
+        if not (isinstance(value, str) and _NAME.fullmatch(name) and _VALUE.fullmatch(value)):
+            raise ValueError(f"not a header that can be sent: {name!r}")
+    return headers
 
 
 def _sent(error: Exception) -> bool:

@@ -1,4 +1,4 @@
-"""Ids that follow a request through all services: `X-Request-ID`, and the W3C `traceparent`."""
+"""Ids that follow a request through all services: `X-Request-ID`, and the `traceparent` and `tracestate` of the W3C."""
 
 import re
 import secrets
@@ -7,6 +7,7 @@ from flask import Flask, Response, g, has_request_context, request
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})", re.ASCII)
+_TRACESTATE = re.compile(r"[!-~][ -~]{0,511}", re.ASCII)
 
 
 def choose(received: str | None) -> str:
@@ -34,6 +35,8 @@ def forwarded_headers() -> dict[str, str]:
     headers = {"X-Request-ID": request_id()}
     if has_request_context() and (trace := _TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))):
         headers["traceparent"] = f"00-{trace[1]}-{secrets.token_hex(8)}-{trace[2]}"
+        if state := _TRACESTATE.fullmatch(request.headers.get("tracestate", "")):
+            headers["tracestate"] = state[0]
     return headers
 
 

@@ -44,5 +44,20 @@ def test_malformed_traceparent_is_not_passed_on(relay: FlaskClient, received: st
     assert "traceparent" not in answer.json
 
 
+def test_tracestate_is_passed_on_with_its_traceparent_only(relay: FlaskClient) -> None:
+    state = "vendor=00f067aa0ba902b7,other=t61rcWkgMzE"
+    together = relay.get("/relay", headers={"traceparent": TRACE, "tracestate": state})
+    alone = relay.get("/relay", headers={"tracestate": state})
+    assert together.json is not None and together.json["tracestate"] == state
+    assert alone.json is not None and "tracestate" not in alone.json
+
+
+@pytest.mark.parametrize("received", ["", "a" * 513, "vendor=ä"])
+def test_malformed_tracestate_is_not_passed_on(relay: FlaskClient, received: str) -> None:
+    answer = relay.get("/relay", headers={"traceparent": TRACE, "tracestate": received})
+    assert answer.json is not None
+    assert set(answer.json) == {"X-Request-ID", "traceparent"}
+
+
 def test_call_outside_of_a_request_has_an_id_of_its_own() -> None:
     assert set(forwarded_headers()) == {"X-Request-ID"}

@@ -1,0 +1,44 @@
+"""What a caller gets instead of an answer that cannot be had."""
+
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any, ClassVar, NoReturn, ParamSpec, Protocol, SupportsFloat, TypeVar
+
+
+class _Record(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+E = TypeVar("E", bound=Exception)
+F = TypeVar("F")
+#: A value that type checkers can tell from a function. Where one cannot be told, write `lambda error: value`.
+V = TypeVar("V", bound="SupportsFloat | Iterable[Any] | _Record | None")
+
+
+def reraise(error: Exception) -> NoReturn:
+    """Stand for no fallback at all."""
+    raise error
+
+
+def instead(fallback: Callable[[E], F] | V, error: E) -> F | V:
+    """Return the value, the same each time, or what the function makes of the error."""
+    return fallback(error) if callable(fallback) else fallback
+
+
+def falling_back(
+    guarded: Callable[P, R], fallback: Callable[[Exception], F] | V, covers: Callable[[Exception], bool]
+) -> Callable[P, R | F | V]:
+    """Guard a guarded function once more: an exception that `covers` accepts becomes the fallback's answer."""
+
+    @wraps(guarded)
+    def answered(*args: P.args, **kwargs: P.kwargs) -> R | F | V:
+        try:
+            return guarded(*args, **kwargs)
+        except Exception as error:
+            if not covers(error):
+                raise
+            return instead(fallback, error)
+
+    return answered

@@ -1,0 +1,120 @@
+"""Answers made to hurt: each is a failure in words, cheap, and of no use to the next caller."""
+
+import gzip
+import tracemalloc
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from cb import BreakerConfig, CircuitBreaker
+from cb.http import BadAnswer, ClientError, HTTPClient, ServiceUnavailable
+
+from .misbehaving import Act, Server, answer
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def breaker() -> CircuitBreaker:
+    return CircuitBreaker("service", BreakerConfig(failure_threshold=3))
+
+
+@pytest.fixture
+def client(server: Server, breaker: CircuitBreaker) -> HTTPClient:
+    return HTTPClient(server.url, 2, breaker)
+
+
+def counted(breaker: CircuitBreaker) -> tuple[int, int, int]:
+    totals = breaker.snapshot().totals
+    return totals.successes, totals.failures, totals.neutral
+
+
+def send(data: bytes) -> Act:
+    return lambda connection: connection.sendall(data)
+
+
+def zipped(status: int, body: bytes, *headers: bytes) -> Act:
+    head = [b"HTTP/1.1 %d Word" % status, b"Content-Encoding: gzip", b"Content-Length: %d" % len(body), *headers]
+    return send(b"\r\n".join(head) + b"\r\n\r\n" + body)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ('{"price": 1, "price": 2}', "not JSON: an object names a member twice"),
+        ('{"price": 1e99999999999999999999}', "not JSON: "),
+        ('{"price": -Infinity}', "not JSON: -Infinity is no number"),
+        ("[]", "not a JSON object"),
+    ],
+)
+def test_answer_that_others_might_read_otherwise_is_bad(
+    server: Server, client: HTTPClient, breaker: CircuitBreaker, *, body: str, reason: str
+) -> None:
+    server.act = answer(200, body)
+    with pytest.raises(BadAnswer) as raised:
+        client.get_json("/a")
+    assert raised.value.reason.startswith(reason)
+    assert counted(breaker) == (0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    "data", ['{"a": 1}'.encode("utf-16-le"), b'{"a": "\xed\xa0\x80"}'], ids=["utf-16", "surrogate"]
+)
+def test_answer_must_be_utf_8(server: Server, client: HTTPClient, data: bytes) -> None:
+    server.act = send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
+    with pytest.raises(BadAnswer, match="not JSON"):
+        client.get_json("/a")
+
+
+@pytest.mark.parametrize("status", [300, 302, 304])
+def test_json_of_a_status_other_than_2xx_is_no_answer(server: Server, client: HTTPClient, status: int) -> None:
+    server.act = answer(status, "{}" if status != 304 else "")
+    with pytest.raises(BadAnswer) as raised:
+        client.get_json("/a")
+    assert (raised.value.reason, raised.value.status) == (f"status {status}", status)
+
+
+@pytest.mark.parametrize("location", [b"\xff\xfe", b"http://[", b"//"])
+def test_redirect_to_where_nobody_can_go_is_bad(
+    server: Server, client: HTTPClient, breaker: CircuitBreaker, location: bytes
+) -> None:
+    server.act = send(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + location + b"\r\n\r\n")
+    with pytest.raises(BadAnswer, match="status 302"):
+        client.get_json("/a")
+    assert counted(breaker) == (0, 1, 0)
+
+
+def test_redirect_that_a_session_of_the_callers_own_cannot_read_is_a_failure(
+    server: Server, breaker: CircuitBreaker
+) -> None:
+    server.act = answer(302, "", "Location: http://[")
+    with requests.Session() as session:
+        session.trust_env = False
+        with pytest.raises(ServiceUnavailable, match="ValueError"):
+            HTTPClient(server.url, 2, breaker, session).get_json("/a")
+    assert counted(breaker) == (0, 1, 0)
+
+
+@pytest.mark.parametrize("status", [200, 302, 404, 503])
+def test_body_that_grows_when_it_is_unpacked_costs_little(server: Server, client: HTTPClient, status: int) -> None:
+    server.act = zipped(status, gzip.compress(bytes(100_000_000)), b"Location: /elsewhere")
+    tracemalloc.start()
+    try:
+        with pytest.raises(ClientError):
+            client.get_json("/a")
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_cookie_of_one_caller_is_not_sent_for_the_next(server: Server, client: HTTPClient) -> None:
+    server.act = answer(200, "{}", "Set-Cookie: session=alice; Path=/")
+    for _ in range(2):
+        client.get_json("/a")
+    assert not [request for request in server.requests if "Cookie" in request]

@@ -1,0 +1,161 @@
+"""A guarded session goes where it is told and nowhere else, with a breaker before each request."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from cb import BreakerConfig, CircuitOpenError, ConfigError, Registry, State
+from cb.http import guarded_session
+
+from .misbehaving import Server, answer, drip_body, hang_up, send_much, stay_silent
+
+METHODS = ("GET", "OPTIONS", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+
+
+@pytest.fixture
+def servers() -> Iterator[tuple[Server, Server]]:
+    """Yield a server that redirects to the other."""
+    here, there = Server(), Server()
+    here.act = answer(302, "", f"Location: {there.url}/there")
+    yield here, there
+    here.close()
+    there.close()
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry(defaults=BreakerConfig(failure_threshold=2))
+
+
+@pytest.fixture
+def session(registry: Registry) -> Iterator[requests.Session]:
+    with guarded_session(registry, deadline=0.3) as session:
+        yield session
+
+
+def successes(registry: Registry) -> dict[str, int]:
+    return {breaker.name: breaker.snapshot().totals.successes for breaker in registry}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_redirect_is_returned_and_not_followed(
+    servers: tuple[Server, Server], session: requests.Session, method: str
+) -> None:
+    here, there = servers
+    if method == "HEAD":
+        here.act = lambda connection: connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: /there\r\n\r\n")
+    for call in (getattr(session, method.lower()), lambda url: session.request(method, url)):
+        response = call(here.url)
+        assert (response.status_code, response.is_redirect, response.history) == (302, True, [])
+    assert (len(here.requests), there.requests) == (2, [])
+
+
+def test_redirect_of_a_prepared_request_is_not_followed(
+    servers: tuple[Server, Server], session: requests.Session
+) -> None:
+    here, there = servers
+    assert session.send(requests.Request("GET", here.url).prepare()).status_code == 302
+    assert not there.requests
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_redirect_that_is_asked_for_is_followed_through_the_breaker_of_each_host(
+    servers: tuple[Server, Server], session: requests.Session, registry: Registry, method: str
+) -> None:
+    here, there = servers
+    if method == "HEAD":
+        here.act = lambda connection: connection.sendall(f"HTTP/1.1 302 F\r\nLocation: {there.url}\r\n\r\n".encode())
+        there.act = lambda connection: connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    response = getattr(session, method.lower())(here.url, allow_redirects=True)
+    assert (response.status_code, len(response.history)) == (200, 1)
+    assert successes(registry) == {here.url: 1, there.url: 1}
+
+
+def test_redirect_to_a_host_whose_circuit_is_open_is_refused_there(
+    servers: tuple[Server, Server], session: requests.Session, registry: Registry
+) -> None:
+    here, there = servers
+    registry.get(there.url).hold(State.FORCED_OPEN, reason="test")
+    with pytest.raises(CircuitOpenError) as raised:
+        session.get(here.url, allow_redirects=True)
+    assert raised.value.name == there.url
+    assert (len(here.requests), there.requests) == (1, [])
+
+
+def test_redirect_with_a_location_that_cannot_be_read_is_returned(
+    servers: tuple[Server, Server], session: requests.Session
+) -> None:
+    here, _ = servers
+    here.act = answer(302, "", "Location: http://[")
+    assert session.get(here.url).headers["Location"] == "http://["
+
+
+def test_body_of_a_redirect_is_read_by_nobody_but_the_caller(
+    servers: tuple[Server, Server], session: requests.Session, registry: Registry
+) -> None:
+    here, _ = servers
+    here.act = lambda connection: connection.sendall(
+        b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 4\r\n\r\nbody"
+    )
+    with session.get(here.url, stream=True) as response:
+        assert registry.get(here.url).snapshot().in_flight == 1
+        assert response.content == b"body"
+
+
+@pytest.mark.parametrize("act", [stay_silent, drip_body])
+def test_exchange_without_a_timeout_of_its_own_ends_at_the_deadline(
+    servers: tuple[Server, Server], session: requests.Session, registry: Registry, act: Any
+) -> None:
+    here, _ = servers
+    here.act = act
+    with pytest.raises(requests.RequestException):
+        session.get(here.url)
+    assert 0.25 < registry.get(here.url).snapshot().latency.sum < 2
+
+
+def test_nothing_is_tried_again(servers: tuple[Server, Server], session: requests.Session) -> None:
+    here, _ = servers
+    here.act = hang_up
+    with pytest.raises(requests.ConnectionError):
+        session.get(here.url)
+    assert len(here.requests) == 1
+
+
+def test_environment_gives_it_no_proxy_and_no_password(
+    servers: tuple[Server, Server], session: requests.Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    here, _ = servers
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login alice password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    session.get(here.url)
+    assert "Authorization" not in here.requests[0]
+
+
+def test_name_largest_and_failing_are_those_of_the_adapter(servers: tuple[Server, Server], registry: Registry) -> None:
+    here, _ = servers
+    with guarded_session(registry, "both", largest=10, failing={404}, deadline=5) as session:
+        here.act = answer(404, "{}")
+        session.get(here.url)
+        here.act = send_much
+        with pytest.raises(requests.RequestException):
+            session.get(here.url)
+    assert registry.get("both").snapshot().totals.failures == 2
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_both_schemes_are_guarded(session: requests.Session, registry: Registry, scheme: str) -> None:
+    registry.get(f"{scheme}://127.0.0.1:1").hold(State.FORCED_OPEN, reason="test")
+    with pytest.raises(CircuitOpenError):
+        session.get(f"{scheme}://127.0.0.1:1/")
+
+
+@pytest.mark.parametrize("deadline", [None, 0, -1, float("inf"), "5"])
+def test_deadline_is_a_number_of_seconds(registry: Registry, deadline: Any) -> None:
+    make: Callable[..., requests.Session] = guarded_session
+    with pytest.raises(ConfigError, match=r"^deadline must be a number of seconds above 0"):
+        make(registry, deadline=deadline)

@@ -1,0 +1,55 @@
+"""What type checkers make of calls: `make lint` reads this file, nothing runs it."""
+
+from dataclasses import dataclass
+from typing import Any, assert_type
+
+from cb import CircuitBreaker
+from cb.http import HTTPClient, Json
+
+
+@dataclass(frozen=True)
+class Quote:
+    price: int
+
+
+def check(answer: Json) -> Quote:
+    return Quote(answer["price"])
+
+
+def stale(error: Exception) -> Quote:
+    raise error
+
+
+def of_the_client(client: HTTPClient) -> None:
+    assert_type(client.get_json("/a"), dict[str, Any])
+    assert_type(client.post_json("/a", {}, check=check), Quote)
+    assert_type(client.get_json("/a", check=check, fallback=None), Quote | None)
+    assert_type(client.get_json("/a", check=check, fallback=stale), Quote)
+    assert_type(client.get_json("/a", check=check, fallback=Quote(0)), Quote)
+    assert_type(client.get_json("/a", check=check, fallback=lambda error: f"{error}"), Quote | str)
+    assert_type(client.post_json("/a", {}, fallback={}), dict[str, Any])
+
+
+def of_the_decorator(breaker: CircuitBreaker) -> None:
+    @breaker
+    def plain(symbol: str, *, at: int = 0) -> Quote:
+        return Quote(at)
+
+    @breaker(fallback=None)
+    def nothing(symbol: str, *, at: int = 0) -> Quote:
+        return Quote(at)
+
+    @breaker(fallback=[])
+    def empty(symbol: str) -> list[int]:
+        return [len(symbol)]
+
+    @breaker(fallback=lambda error: f"{error}")
+    def told(symbol: str) -> int:
+        return len(symbol)
+
+    assert_type(plain("AAPL", at=1), Quote)
+    assert_type(nothing("AAPL", at=1), Quote | None)
+    assert_type(told("AAPL"), int | str)
+    found: list[int] = empty("AAPL")
+    plain(found)  # type: ignore[arg-type]  # arguments are checked as ever
+    breaker("text")  # type: ignore[call-overload]  # it is no function
