@@ -16,6 +16,7 @@ OUTER = {
     "cb.database": {"sqlalchemy"},
     "cb.fleet": {"redis"},
     "cb.metrics": {"prometheus_client"},
+    "cb.resilience": {"limits", "redis", "tenacity"},
     "cb.web": {
         *("cb.fleet", "cb.metrics", "flask", "gunicorn", "marshmallow", "prometheus_client"),
         *("prometheus_flask_exporter", "waitress", "werkzeug", "yaml"),
@@ -128,6 +129,11 @@ def test_part_of_the_library_imports_the_core_and_what_its_extra_brings(part: st
     assert not {path: names for path, names in found.items() if names}
 
 
+def test_what_composes_around_a_breaker_needs_its_packages_only_where_they_are_used() -> None:
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import cb.resilience as r; r.open_store('memory://')"
+    python(program, "-I", "-S")
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_program_imports_the_library_and_no_other_program(program: str) -> None:
     found = {str(path): strangers(path, PROGRAMS[program] | {program}) for path in files_of(program)}
@@ -213,7 +219,8 @@ import os, sys
 sys.modules["fcntl"] = sys.modules["gunicorn"] = None
 for name in ("fork", "register_at_fork", "getuid", "geteuid", "posix_fallocate", "O_NOFOLLOW", "O_CLOEXEC"):
     delattr(os, name)
-import cb, cb.http, cb.metrics, cb.web, gateway, marketdata, portfolio, scripts.processes, scripts.walkthrough
+import cb, cb.http, cb.metrics, cb.resilience, cb.web
+import gateway, marketdata, portfolio, scripts.processes, scripts.walkthrough
 assert cb.CircuitBreaker("d", ledger=cb.Ledger.open("shm://d")).call(abs, -1) == 1
 """)
 
