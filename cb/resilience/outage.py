@@ -27,8 +27,11 @@ class Outage(Generic[D]):
 
     def ask(self, work: Callable[[], R], otherwise: D) -> R | D:
         """Return work(), or `otherwise` if that fails or has failed within the last second."""
-        if self._clock() < self._until:
+        now = self._clock()
+        if now < self._until:
             return otherwise
+        if self._told:
+            self._until = now + REST  # one looks whether it is back, and no other waits with it
         try:
             answer = work()
         except self._errors as error:
@@ -39,5 +42,6 @@ class Outage(Generic[D]):
             return otherwise
         if self._told:
             self._told = False
+            self._until = now
             log.warning("%s: is whole again", self._what)
         return answer

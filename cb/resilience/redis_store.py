@@ -15,7 +15,7 @@ from cb.errors import ConfigError
 from .errors import StoreError
 
 #: seconds that an answer waits for the server. It does not bound how long the name of a host may take to be looked up.
-PATIENCE = 0.02
+PATIENCE = 0.05
 #: seconds after its last value for which a cache lives
 _LIVES = 86_400
 _HERE = Path(__file__).parent

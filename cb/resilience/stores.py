@@ -16,7 +16,7 @@ from cb.errors import ConfigError
 from .forks import renew_in_children
 from .hostfile import HostFile
 
-_PATIENCE = 0.02  # seconds that an answer waits for another process
+_PATIENCE = 0.05  # seconds that an answer waits for another process
 
 
 class Store(Protocol):
