@@ -129,11 +129,6 @@ def test_part_of_the_library_imports_the_core_and_what_its_extra_brings(part: st
     assert not {path: names for path, names in found.items() if names}
 
 
-def test_what_composes_around_a_breaker_needs_its_packages_only_where_they_are_used() -> None:
-    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import cb.resilience as r; r.open_store('memory://')"
-    python(program, "-I", "-S")
-
-
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_program_imports_the_library_and_no_other_program(program: str) -> None:
     found = {str(path): strangers(path, PROGRAMS[program] | {program}) for path in files_of(program)}

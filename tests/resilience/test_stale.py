@@ -1,15 +1,13 @@
-"""The stale cache: when it fetches, when it answers with what it kept, and what a failing store does to its callers."""
+"""The stale cache: when it fetches, when it answers with what it kept, and what it refuses."""
 
 import json
-import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cb import CircuitOpenError, ConfigError
-from cb.resilience import Reading, StaleCache, StoreError, open_store
+from cb.resilience import Reading, StaleCache, open_store
 from cb.resilience.stores import FileStore, MemoryStore, Store
 from cb.testing import FakeClock
 
@@ -156,59 +154,6 @@ def test_value_that_another_release_kept_in_another_form_is_not_there(
     with pytest.raises(TimeoutError):
         it.read("k", fail, TimeoutError())
     assert "cannot be read: KeyError('new')" in caplog.text
-
-
-class Broken:
-    """A store that fails when it is told to, and counts how often it is asked."""
-
-    def __init__(self) -> None:
-        self.broken = True
-        self.asked = 0
-        self.store = MemoryStore()
-
-    def _ask(self, work: Callable[..., Any], *args: Any) -> Any:
-        self.asked += 1
-        if self.broken:
-            raise StoreError("place", "is away")
-        return work(*args)
-
-    def get(self, key: str) -> Any:
-        return self._ask(self.store.get, key)
-
-    def put(self, key: str, value: bytes, age: int) -> None:
-        self._ask(self.store.put, key, value, age)
-
-
-def test_store_that_fails_costs_no_answer_and_rests_for_a_second(
-    clock: FakeClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    store = Broken()
-    it = cache(store, clock, fresh_for=1)
-    assert [it.read("k", lambda n=n: n).value for n in range(5)] == [0, 1, 2, 3, 4]
-    with pytest.raises(TimeoutError):
-        it.read("k", fail, TimeoutError())
-    assert store.asked == 1
-    clock.advance(1)
-    it.read("k", int)
-    assert store.asked == 2
-    assert [record.message for record in caplog.records] == ["stale cache 'c': goes on without place: is away"]
-
-
-def test_store_that_is_back_is_used_again_and_its_next_outage_told(
-    clock: FakeClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    store = Broken()
-    it = cache(store, clock)
-    for broken in (True, False, True):
-        store.broken = broken
-        it.read("k", int)
-        clock.advance(1)
-    assert [record.message.partition(": ")[2].partition(" place")[0] for record in caplog.records] == [
-        "goes on without",
-        "is whole again",
-        "goes on without",
-    ]
 
 
 @pytest.mark.parametrize(
