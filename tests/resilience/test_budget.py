@@ -1,6 +1,7 @@
 """The budget that keeps retries from adding to an outage."""
 
 import os
+import signal
 import threading
 
 import pytest
@@ -99,6 +100,7 @@ def test_budget_that_is_in_use_at_a_fork_works_in_the_child() -> None:
     assert inside.wait(10)
     pid = os.fork()
     if not pid:
+        signal.alarm(10)  # rather than to hang
         os._exit(not budget.retry())
     forked.set()
     thread.join()

@@ -86,8 +86,8 @@ def test_value_from_a_server_whose_clock_was_set_back_is_not_there_and_hinders_n
     store = open_store(server.url, entries=2)
     future = time.time_ns() // 1000 + 3_600_000_000
     for key in ("k", "other"):
-        store.put(key, b"v", 0)
-        server.client.zadd("cb:stale:{stale}:times", {key: future})
+        store.put(key, b"before", 0)
+    server.client.zadd("cb:stale:{stale}:times", {"k": future, "other": future})
     assert store.get("k") is None
     store.put("k", b"after", SECOND)
     assert value_of(store, "k") == b"after"
