@@ -13,8 +13,8 @@ class Classifier:
     """The user's rules. A predicate that raises is the caller's own error: the call then counts as neither."""
 
     def __init__(self, failures: Kinds, ignored: Kinds, failed_result: Callable[[Any], bool] | None) -> None:
-        self._is_failure = _predicate("failures", failures)
-        self._is_ignored = _predicate("ignored", ignored)
+        self._is_failure = predicate("failures", failures)
+        self._is_ignored = predicate("ignored", ignored)
         #: whether a returned value is a failure; None if none is
         self.failed_result = failed_result
 
@@ -31,7 +31,8 @@ class Classifier:
         return Outcome.FAILURE if self._is_failure(error) else Outcome.SUCCESS
 
 
-def _predicate(name: str, kinds: Kinds) -> Callable[[BaseException], bool]:
+def predicate(name: str, kinds: Kinds) -> Callable[[BaseException], bool]:
+    """Return whether an exception is of the kinds, as a function. Raises ConfigError, with the setting's name."""
     if isinstance(kinds, type):
         kinds = (kinds,)
     if isinstance(kinds, Iterable):

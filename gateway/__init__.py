@@ -1,26 +1,31 @@
 """The trading gateway: the entry point for orders, with a breaker before each dependency."""
 
-from flask import Flask
+from typing import Any
 
-from cb import Monitor
+from flask import Flask
+from marshmallow import Schema
+
+from cb import CircuitOpenError, Monitor
 from cb.database import Database, DatabaseUnavailable
 from cb.http import HTTPClient
+from cb.resilience import StaleCache, open_store
 from cb.web import Faults, create_service, forwarded_headers, load_settings
 from cb.web.databases import opening_database
 
 from . import problems, views
 from .audit import Audit
+from .errors import Unavailable
 from .health import readiness
-from .market_data import MarketData
+from .market_data import MarketData, Quote, QuoteSchema
 from .notification import Notification
-from .portfolio import Portfolio
+from .portfolio import Holdings, HoldingsSchema, Portfolio
 from .risk import Risk
 from .schemas import GatewaySettings
-from .stale import LastGood
 from .store import Store
 from .trading import Trading
 
 SETTINGS = GatewaySettings
+_PLAIN_SERVERS = ("redis://", "rediss://", "unix://")
 
 
 def create_app() -> Flask:
@@ -44,6 +49,21 @@ def create_app() -> Flask:
     def faults(name: str) -> Faults:
         return Faults(app, name, f"/api/v1/{name}")
 
+    # A server that all hosts share has the last good answers of all; sentinels and clusters are for breakers only.
+    shared = settings.fleet_url if (settings.fleet_url or "").startswith(_PLAIN_SERVERS) else None
+    answers = open_store(shared or f"file://{settings.state_dir / 'gateway.answers'}", name="trading-gateway")
+
+    def last_good(name: str, kind: type[Any], schema: Schema) -> StaleCache[Any]:
+        return StaleCache(
+            name,
+            answers,
+            usable_for=own["stale_usable_for"],
+            fresh_for=own["stale_fresh_for"],
+            errors=(CircuitOpenError, Unavailable),
+            dump=lambda value: schema.dumps(value).encode(),
+            load=lambda data: kind(**schema.loads(data)),
+        )
+
     market_data = MarketData(client("market-data"))
     portfolio = Portfolio(client("portfolio"))
     trading = Trading(
@@ -54,7 +74,13 @@ def create_app() -> Flask:
         notification=Notification(breaker("notification"), faults("notification").apply),
         audit=Audit(breaker("audit"), faults("audit").apply, store),
     )
-    app.extensions["gateway"] = views.Parts(trading, market_data, portfolio, LastGood(), LastGood())
+    app.extensions["gateway"] = views.Parts(
+        trading,
+        market_data,
+        portfolio,
+        quotes=last_good("quotes", Quote, QuoteSchema()),
+        holdings=last_good("holdings", Holdings, HoldingsSchema()),
+    )
     app.extensions["health"].add("database", store.health, ready=True)
     problems.init_app(app)
     app.register_blueprint(views.bp)

@@ -23,7 +23,7 @@ class Quote:
     time: str
 
 
-class _Answer(Schema):
+class QuoteSchema(Schema):
     symbol = Symbol(required=True)
     price = Money(required=True)
     time = fields.String(required=True)
@@ -34,7 +34,7 @@ class MarketData:
 
     def __init__(self, client: HTTPClient) -> None:
         self._client = client
-        self._answer = _Answer(unknown=EXCLUDE)
+        self._answer = QuoteSchema(unknown=EXCLUDE)
 
     def quote(self, symbol: str) -> Quote:
         """Return the price of a symbol. Raises UnknownSymbol, Unavailable, CircuitOpenError."""

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from marshmallow import Schema, fields, post_dump, post_load, validate
+from marshmallow import Schema, ValidationError, fields, post_dump, post_load, validate, validates_schema
 
 from cb.web.fields import DatabaseURL, Duration, Identifier, Money, Quantity, Symbol
 
@@ -23,8 +23,16 @@ class GatewaySettings(Schema):
     portfolio_timeout = Duration(load_default=3.0)
     # Between two health checks of market data, and of the portfolio.
     health_interval = Duration(load_default=5.0, validate=validate.Range(0.1, 3600, error="must be from 100ms to 1h"))
+    # Reads only: how old an answer may be that stands in for a failure, and how old one that saves a request.
+    stale_usable_for = Duration(load_default=3600.0)
+    stale_fresh_for = Duration(zero=True, load_default=0.0)
     # How far an order's price may be from the market's, as a share of it.
     price_band = fields.Decimal(load_default=Decimal("0.05"), validate=validate.Range(0, 1, max_inclusive=False))
+
+    @validates_schema
+    def fresh_is_usable(self, values: dict[str, Any], **_: object) -> None:
+        if values["stale_fresh_for"] > values["stale_usable_for"]:
+            raise ValidationError({"stale_fresh_for": ["must be at most stale_usable_for"]})
 
 
 class OrderSchema(Schema):
@@ -60,7 +68,7 @@ class TradeSchema(Schema):
 class ReadingSchema(Schema):
     """What a read that may be stale says of it."""
 
-    stale = fields.Function(lambda reading: reading.age is not None)
+    stale = fields.Boolean()
     age = fields.Function(lambda reading: reading.age and round(reading.age, 3), data_key="ageSeconds")
 
 

@@ -5,12 +5,12 @@ from typing import Any
 
 from flask import Blueprint, current_app, url_for
 
+from cb.resilience import StaleCache
 from cb.web import Problem, check_id, check_symbol, read_json
 
 from .market_data import MarketData, Quote
 from .portfolio import Holdings, Portfolio
 from .schemas import HoldingsReadingSchema, OrderSchema, QuoteReadingSchema, TradeSchema
-from .stale import LastGood
 from .trade import State
 from .trading import Trading
 
@@ -27,8 +27,9 @@ class Parts:
     trading: Trading
     market_data: MarketData
     portfolio: Portfolio
-    quotes: LastGood[Quote]
-    holdings: LastGood[Holdings]
+    #: for reads only: a trade never uses a stale value
+    quotes: StaleCache[Quote]
+    holdings: StaleCache[Holdings]
 
 
 @bp.post("/trades")
@@ -48,13 +49,15 @@ def show_trade(trade_id: str) -> Any:
 @bp.get("/portfolio/<user_id>")
 def show_portfolio(user_id: str) -> Any:
     parts = _parts()
-    return _holdings.dump(parts.holdings.read(parts.portfolio.find, check_id("userId", user_id)))
+    user_id = check_id("userId", user_id)
+    return _holdings.dump(parts.holdings.read(user_id, parts.portfolio.find, user_id))
 
 
 @bp.get("/market-data/<symbol>")
 def show_market_data(symbol: str) -> Any:
     parts = _parts()
-    return _quote.dump(parts.quotes.read(parts.market_data.quote, check_symbol("symbol", symbol)))
+    symbol = check_symbol("symbol", symbol)
+    return _quote.dump(parts.quotes.read(symbol, parts.market_data.quote, symbol))
 
 
 def _parts() -> Parts:

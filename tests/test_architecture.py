@@ -16,6 +16,7 @@ OUTER = {
     "cb.database": {"sqlalchemy"},
     "cb.fleet": {"redis"},
     "cb.metrics": {"prometheus_client"},
+    "cb.resilience": {"limits", "redis", "tenacity"},
     "cb.web": {
         *("cb.fleet", "cb.metrics", "flask", "gunicorn", "marshmallow", "prometheus_client"),
         *("prometheus_flask_exporter", "waitress", "werkzeug", "yaml"),
@@ -213,7 +214,8 @@ import os, sys
 sys.modules["fcntl"] = sys.modules["gunicorn"] = None
 for name in ("fork", "register_at_fork", "getuid", "geteuid", "posix_fallocate", "O_NOFOLLOW", "O_CLOEXEC"):
     delattr(os, name)
-import cb, cb.http, cb.metrics, cb.web, gateway, marketdata, portfolio, scripts.processes, scripts.walkthrough
+import cb, cb.http, cb.metrics, cb.resilience, cb.web
+import gateway, marketdata, portfolio, scripts.processes, scripts.walkthrough
 assert cb.CircuitBreaker("d", ledger=cb.Ledger.open("shm://d")).call(abs, -1) == 1
 """)
 

@@ -113,15 +113,19 @@ class Flag(Checked[bool]):
 
 
 class Duration(Checked[float]):
-    """Seconds, written as a number of them or as 30s, 500ms, 2m, 1h."""
+    """Seconds, written as a number of them or as 30s, 500ms, 2m, 1h. `zero` is one too where that makes sense."""
+
+    def __init__(self, *, zero: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self._zero = zero
 
     def check(self, value: Any) -> float:
         try:
             seconds = parse_duration(value, "")
         except ConfigError as error:
             raise ValidationError(f"must {error.rule}") from error
-        if not 0 < seconds <= 86_400:
-            raise ValidationError("must be a duration above 0 and up to 24h")
+        if not (0 < seconds <= 86_400 or (self._zero and seconds == 0)):
+            raise ValidationError(f"must be a duration {'from' if self._zero else 'above'} 0 and up to 24h")
         return seconds
 
 

@@ -160,6 +160,23 @@ def test_reads_give_the_last_good_answer_marked_stale_while_a_service_is_away(pl
         assert platform.get("gateway", "/api/v1/market-data/MSFT").status_code == 503, "never read before"
 
 
+def test_answer_that_one_worker_fetched_is_served_stale_by_the_other(platform: Platform) -> None:
+    first, second = platform.workers("gateway")
+    reads = ("market-data/GOOGL", "portfolio/user123")
+    with only(platform, "gateway", first):
+        fresh = [platform.get("gateway", f"/api/v1/{path}").json() for path in reads]
+    platform.simulate("market-data", is_healthy=False)
+    platform.simulate("portfolio", is_healthy=False)
+
+    with only(platform, "gateway", second):
+        stale = [platform.get("gateway", f"/api/v1/{path}").json() for path in reads]
+
+    assert [answer["stale"] for answer in stale] == [True, True]
+    assert all(answer["ageSeconds"] >= 0 for answer in stale)
+    marked = {"stale": True, "ageSeconds": None}
+    assert [answer | marked for answer in stale] == [answer | marked for answer in fresh]
+
+
 def test_health_tells_of_open_circuits_and_the_gateway_stays_ready(platform: Platform) -> None:
     platform.simulate("market-data", is_healthy=False)
     open_circuit(platform)

@@ -1,0 +1,74 @@
+"""How many retries are too many: a budget, which every call adds to and every retry takes from."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from cb.errors import ConfigError
+
+from .forks import renew_in_children
+
+
+class RetryBudget:
+    """Allows `share` retries for each call, and at least `minimum` a second, in this process.
+
+    When a dependency is down, each call fails and asks for all its attempts: three of them are three times the load, at
+    the worst moment. With a budget it is 1.1 times. A token bucket: each call puts `share` of a token in and each
+    second `minimum`, each retry takes one out, and more than `burst` are never in it. It starts with one second's
+    `minimum`. Share one budget among all that retry the same dependency.
+
+    After RetryBudget of Finagle (finagle.github.io/blog/2016/02/08/retry-budgets: a share of the calls, and a minimum a
+    second for clients that call seldom), the retry throttling of gRPC (gRFC A6: a capped count of tokens), and the
+    per-client retry budget of "Handling Overload" in Site Reliability Engineering (sre.google/sre-book: 10 %).
+    """
+
+    def __init__(
+        self,
+        share: float = 0.1,
+        *,
+        minimum: float = 1.0,
+        burst: float = 10.0,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        if not 0 <= share <= 1:
+            raise ConfigError("share", "be from 0 to 1", share)
+        if not 0 <= minimum <= 1000:
+            raise ConfigError("minimum", "be from 0 to 1000 retries a second", minimum)
+        if not 1 <= burst <= 10_000:
+            raise ConfigError("burst", "be from 1 to 10000 retries", burst)
+        self._share, self._minimum, self._burst = share, minimum, burst
+        self._clock = clock
+        self._tokens = min(minimum, burst)
+        self._since = clock()
+        self.renew()
+        renew_in_children(self)
+
+    @property
+    def retries(self) -> float:
+        """Retries that are allowed now."""
+        with self._lock:
+            return self._fill_locked(0.0)
+
+    def call(self) -> None:
+        """Count a call. Its retries are not calls."""
+        with self._lock:
+            self._tokens = self._fill_locked(self._share)
+
+    def retry(self) -> bool:
+        """Take a retry out. Return False, and take nothing, if there is none."""
+        with self._lock:
+            self._tokens = self._fill_locked(0.0)
+            # Tenths do not add up to one: without the grain, ten calls would not be enough for a retry.
+            if self._tokens < 1 - 1e-9:
+                return False
+            self._tokens = max(0.0, self._tokens - 1)
+            return True
+
+    def _fill_locked(self, more: float) -> float:
+        now = self._clock()
+        passed, self._since = max(0, now - self._since), now
+        return min(self._burst, self._tokens + more + self._minimum * passed / 1e9)
+
+    def renew(self) -> None:
+        """Forget, in a forked child, which thread of the parent is at work."""
+        self._lock = threading.RLock()

@@ -1,0 +1,28 @@
+"""What begins anew in a forked child: locks, which a thread that only the parent has may hold."""
+
+import os
+import weakref
+from typing import Protocol
+
+
+class Renewed(Protocol):
+    """What can begin anew."""
+
+    def renew(self) -> None: ...
+
+
+_ALL: weakref.WeakSet[Renewed] = weakref.WeakSet()
+
+
+def renew_in_children(thing: Renewed) -> None:
+    """Have `renew` called in every child that this process forks, as long as the thing exists."""
+    _ALL.add(thing)
+
+
+def _renew_all() -> None:
+    for thing in list(_ALL):
+        thing.renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all)

@@ -1,0 +1,133 @@
+"""Limits to the flow of calls to a dependency, by `limits`: of this process, of this host, or of all hosts."""
+
+import threading
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import limits
+from limits.errors import ConfigurationError, StorageError
+from limits.storage import MemoryStorage, Storage, storage_from_string
+from limits.strategies import (
+    FixedWindowRateLimiter,
+    MovingWindowRateLimiter,
+    RateLimiter,
+    SlidingWindowCounterRateLimiter,
+)
+
+from cb.errors import ConfigError
+
+from .errors import RateLimitedError
+from .forks import renew_in_children
+from .outage import Outage
+from .ratefile import FileStorage
+
+__all__ = ["FileStorage", "RateLimit", "RateLimitedError"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+#: seconds that a call waits for a server: on a busy host an answer may take its time, and without it the rate is broken
+_PATIENCE = 0.25
+_SERVERS = ("redis://", "rediss://", "redis+unix://")
+#: the most exact first: the last two may let up to twice the rate through where two windows meet
+_STRATEGIES = (MovingWindowRateLimiter, SlidingWindowCounterRateLimiter, FixedWindowRateLimiter)
+
+
+class RateLimit:
+    """Lets so many calls through, such as "100/second", and refuses the others before anything else is asked.
+
+    `storage` says who shares the limit by the same `key`: `memory://` all threads of this process, `file:///PATH` all
+    processes of this host, `redis://`, `rediss://` or `unix://` all hosts; or it is any storage of `limits`. While the
+    storage is away, each process keeps to the rate by itself. Raises ConfigError.
+    """
+
+    def __init__(self, rate: str, storage: str | Storage = "memory://", *, key: str) -> None:
+        try:
+            self._rate = limits.parse(rate)
+        except ValueError as error:
+            raise ConfigError("rate", "be like 100/second or 10 per 5 minutes", rate) from error
+        self.key = key
+        self._shared = None if storage == "memory://" else _limiter(_open(storage))
+        self._outage: Outage[None] = Outage(f"rate limit {key!r}", _errors(self._shared))
+        self.renew()
+        renew_in_children(self)
+
+    def acquire(self) -> None:
+        """Count a call. Raises RateLimitedError if it is one too many."""
+        shared = self._shared
+        wait = None if shared is None else self._outage.ask(lambda: self._ask(shared), None)
+        if wait is None:
+            wait = self._ask(self._own())
+        if wait:
+            raise RateLimitedError(self.key, wait)
+
+    def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Return fn(*args, **kwargs). Raises RateLimitedError, without calling fn, if it is one too many."""
+        self.acquire()
+        return fn(*args, **kwargs)
+
+    def __call__(self, fn: Callable[P, R]) -> Callable[P, R]:
+        """Limit a function."""
+
+        @wraps(fn)
+        def limited(*args: P.args, **kwargs: P.kwargs) -> R:
+            self.acquire()
+            return fn(*args, **kwargs)
+
+        return limited
+
+    def renew(self) -> None:
+        """Count anew, in a forked child, what it calls by itself: the parent's threads may hold locks of a storage."""
+        self._lock = threading.RLock()
+        self._alone: RateLimiter | None = None
+
+    def _ask(self, limiter: RateLimiter) -> float:
+        """Return the seconds to wait, 0 if the call may be made."""
+        if limiter.hit(self._rate, self.key):
+            return 0.0
+        return max(0.001, limiter.get_window_stats(self._rate, self.key).reset_time - time.time())
+
+    def _own(self) -> RateLimiter:
+        with self._lock:  # made when it is needed: it starts a thread
+            self._alone = self._alone or _limiter(MemoryStorage())
+            return self._alone
+
+
+def _open(storage: str | Storage) -> Storage:
+    if isinstance(storage, Storage):
+        return storage
+    url = storage.replace("unix://", "redis+unix://", 1) if storage.startswith("unix://") else storage
+    options: dict[str, Any] = {}
+    if url.startswith(_SERVERS):
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
+        options = {
+            "socket_timeout": _PATIENCE,
+            "socket_connect_timeout": _PATIENCE,
+            "retry": Retry(NoBackoff(), 0),
+        }
+    try:
+        opened = storage_from_string(url, **options)
+    except (ConfigurationError, ValueError, TypeError):  # not its text: it may quote a password
+        opened = None
+    if not isinstance(opened, Storage):  # one of another kind is for asyncio
+        rule = "be memory://, file:///PATH, redis://, rediss://, unix://, or another that limits knows"
+        raise ConfigError("storage", rule, f"{storage.partition('://')[0]}://...") from None
+    return opened
+
+
+def _limiter(storage: Storage) -> RateLimiter:
+    for strategy in _STRATEGIES[:-1]:
+        try:
+            return strategy(storage)
+        except NotImplementedError:
+            continue
+    return _STRATEGIES[-1](storage)
+
+
+def _errors(limiter: RateLimiter | None) -> tuple[type[Exception], ...]:
+    """Return what a storage raises that cannot be used."""
+    kinds = limiter.storage.base_exceptions if limiter else ()
+    return (StorageError, *(kinds if isinstance(kinds, tuple) else (kinds,)))

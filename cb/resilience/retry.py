@@ -1,0 +1,74 @@
+"""Retries around a breaker, by tenacity: never of a refusal, never sooner than was asked for, never too many."""
+
+import random
+import time
+from collections.abc import Callable
+
+from tenacity import RetryCallState, Retrying
+
+from cb.classify import Kinds, predicate
+from cb.errors import CircuitError, ConfigError
+
+from .budget import RetryBudget
+
+__all__ = ["RetryBudget", "retrying"]
+
+
+def retrying(
+    errors: Kinds,
+    *,
+    attempts: int = 3,
+    budget: RetryBudget | None = None,
+    first_wait: float = 0.1,
+    longest_wait: float = 5.0,
+    sleep: Callable[[float], None] = time.sleep,
+    uniform: Callable[[float, float], float] = random.uniform,
+) -> Retrying:
+    """Return what calls, decorates or loops as tenacity does, and retries `errors` up to so many attempts in all.
+
+    It goes outside the breaker, which then sees each attempt: `retrying(errors)(breaker.call, fetch)`. Name only errors
+    of calls that may be made twice. Refusals (CircuitError: an open circuit, a full bulkhead, a rate limit) are never
+    retried, whatever `errors` says: to ask again at once is what they are there to prevent. The error of the last
+    attempt is raised as it is; so is one for which the `budget` has no retry left.
+
+    The wait before attempt n + 1 is random, from 0 to `first_wait` times 2^(n-1) seconds, at most `longest_wait` (full
+    jitter: aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter). It comes on top of the `retry_after` of
+    an error that has one, in seconds; an error that asks for more than `longest_wait` is raised at once.
+    """
+    if not isinstance(attempts, int) or not 1 <= attempts <= 100:
+        raise ConfigError("attempts", "be a whole number from 1 to 100", attempts)
+    if not 0 <= first_wait <= longest_wait:
+        raise ConfigError("first_wait", f"be from 0 to longest_wait ({longest_wait:g} s)", first_wait)
+    is_passing = predicate("errors", errors)
+
+    def begin(state: RetryCallState) -> None:
+        if budget is not None and state.attempt_number == 1:
+            budget.call()
+
+    def retry(state: RetryCallState) -> bool:
+        error = _error(state)
+        return (
+            isinstance(error, Exception)
+            and not isinstance(error, CircuitError)
+            and is_passing(error)
+            and _asked(error) <= longest_wait
+        )
+
+    def stop(state: RetryCallState) -> bool:
+        return state.attempt_number >= attempts or not (budget is None or budget.retry())
+
+    def wait(state: RetryCallState) -> float:
+        longest = min(longest_wait, first_wait * 2 ** (state.attempt_number - 1))
+        return _asked(_error(state)) + uniform(0, longest)
+
+    return Retrying(sleep=sleep, before=begin, retry=retry, stop=stop, wait=wait, reraise=True)
+
+
+def _error(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
+def _asked(error: BaseException | None) -> float:
+    """Return the seconds for which an error asks to be left alone."""
+    seconds = getattr(error, "retry_after", None)
+    return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else 0.0

@@ -1,0 +1,110 @@
+"""The last good answer, while a dependency is away: what HTTP calls stale-if-error (RFC 5861)."""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from cb.classify import Kinds, predicate
+from cb.config import nanoseconds
+from cb.errors import CircuitError, ConfigError
+
+from .errors import StoreError
+from .outage import Outage
+from .stores import Store
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading(Generic[T]):
+    """An answer, and whether it is one of earlier that stands in for a failure."""
+
+    value: T
+    #: seconds since it was asked for; None if that was just now
+    age: float | None = None
+    stale: bool = False
+
+
+def _dump(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+class StaleCache(Generic[T]):
+    """Answers with the last good value where there is no better one.
+
+    A value younger than `fresh_for` seconds answers at once. Else it is fetched; when that fails by one of `errors`, a
+    value of at most `usable_for` seconds answers, marked stale. Any other error is an answer, and reaches the caller:
+    so is a 404. By default `errors` are refusals (CircuitError), ConnectionError and TimeoutError.
+
+    `name` sets the cache apart from others in its store. `dump` makes bytes of a value, which `load` understands:
+    by default it is JSON. A value of more than `largest` bytes is not kept. A store that is away costs the cache, never
+    an answer. `clock` returns monotonic nanoseconds.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        store: Store,
+        *,
+        usable_for: float,
+        fresh_for: float = 0.0,
+        errors: Kinds = (CircuitError, ConnectionError, TimeoutError),
+        dump: Callable[[T], bytes] = _dump,
+        load: Callable[[bytes], T] = json.loads,
+        largest: int = 65_536,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        if not 0 < usable_for <= _DAY:
+            raise ConfigError("usable_for", "be above 0 and at most 24h, in seconds", usable_for)
+        if not 0 <= fresh_for <= usable_for:
+            raise ConfigError("fresh_for", f"be from 0 to usable_for ({usable_for:g} s)", fresh_for)
+        self.name = name
+        self._store = store
+        self._usable, self._fresh = nanoseconds(usable_for), nanoseconds(fresh_for)
+        self._stands_in = predicate("errors", errors)
+        self._dump, self._load = dump, load
+        self._largest = largest
+        self._clock = clock
+        self._outage: Outage[None] = Outage(f"stale cache {name!r}", (StoreError,), clock)
+
+    def read(self, key: str, fetch: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Reading[T]:
+        """Return what fetch(*args, **kwargs) returns, or has returned for this key. Raises what it raises."""
+        if self._fresh and (kept := self._find(key, self._fresh, stale=False)):
+            return kept
+        started = self._clock()
+        try:
+            value = fetch(*args, **kwargs)
+        except Exception as error:
+            if self._stands_in(error) and (kept := self._find(key, self._usable, stale=True)):
+                return kept
+            raise
+        self._keep(key, value, started)
+        return Reading(value)
+
+    def _find(self, key: str, oldest: int, *, stale: bool) -> Reading[T] | None:
+        found = self._outage.ask(lambda: self._store.get(f"{self.name}/{key}"), None)
+        if found is None or found[1] > oldest:
+            return None
+        try:
+            value = self._load(found[0])
+        except Exception as error:  # noqa: BLE001 - another release of the program may have kept it
+            log.warning("stale cache %r: what is kept for %r cannot be read: %r", self.name, key, error)
+            return None
+        return Reading(value, found[1] / 1e9, stale)
+
+    def _keep(self, key: str, value: T, started: int) -> None:
+        try:
+            data = self._dump(value)
+        except Exception:  # the caller has asked for a value, and here it is
+            log.exception("stale cache %r: the value of %r cannot be kept", self.name, key)
+            return
+        if len(data) <= self._largest:
+            # The age, as of the question: an answer that was long on its way may be older than one that overtook it.
+            self._outage.ask(lambda: self._store.put(f"{self.name}/{key}", data, self._clock() - started), None)

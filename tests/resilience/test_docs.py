@@ -1,0 +1,31 @@
+"""The examples of docs/resilience.md, run as they stand, and what the package needs for them."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/resilience.md").read_text(), re.MULTILINE | re.DOTALL)
+PRINTED = [
+    "150.10 False\n",
+    "Reading(value={'price': '150.10'}, age=None, stale=False)\n{'price': '150.10'} True True\n",
+    "150.10\n",
+    "called\ncalled\nmarket-data: not for another while\n",
+]
+
+
+@pytest.mark.parametrize(
+    ("block", "printed"), [*zip(BLOCKS, PRINTED, strict=True)], ids=["order", "stale", "retry", "rate"]
+)
+def test_example_prints_what_the_text_says(block: str, printed: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", "-c", block.replace("/var/run/trading", str(tmp_path))]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ran.stdout, ran.stderr) == (printed, "")
+
+
+def test_package_needs_what_it_composes_only_where_that_is_used() -> None:
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import cb.resilience as r; r.open_store('memory://')"
+    assert subprocess.run([sys.executable, "-I", "-S", "-c", program], check=False).returncode == 0

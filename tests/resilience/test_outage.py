@@ -1,0 +1,95 @@
+"""What a store that is away does to the callers of a stale cache."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from cb.resilience import StaleCache, StoreError
+from cb.resilience.stores import MemoryStore
+from cb.testing import FakeClock
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+def cache(store: Any, clock: FakeClock, **settings: Any) -> StaleCache[Any]:
+    return StaleCache("c", store, usable_for=60, clock=clock, **settings)
+
+
+def fail() -> int:
+    raise TimeoutError
+
+
+class Broken:
+    """A store that fails when it is told to, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.broken = True
+        self.asked = 0
+        self.store = MemoryStore()
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    def _ask(self, work: Callable[..., Any], *args: Any) -> Any:
+        self.asked += 1
+        self.meanwhile()
+        if self.broken:
+            raise StoreError("place", "is away")
+        return work(*args)
+
+    def get(self, key: str) -> Any:
+        return self._ask(self.store.get, key)
+
+    def put(self, key: str, value: bytes, age: int) -> None:
+        self._ask(self.store.put, key, value, age)
+
+
+def test_store_that_fails_costs_no_answer_and_rests_for_a_second(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Broken()
+    it = cache(store, clock, fresh_for=1)
+    assert [it.read("k", lambda n=n: n).value for n in range(5)] == [0, 1, 2, 3, 4]
+    with pytest.raises(TimeoutError):
+        it.read("k", fail)
+    assert store.asked == 1
+    clock.advance(1)
+    it.read("k", int)
+    assert store.asked == 2
+    assert [record.message for record in caplog.records] == ["stale cache 'c': goes on without place: is away"]
+
+
+def test_store_that_is_back_is_used_again_and_its_next_outage_told(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Broken()
+    it = cache(store, clock)
+    for broken in (True, False, True):
+        store.broken = broken
+        it.read("k", int)
+        clock.advance(1)
+    assert [record.message.partition(": ")[2].partition(" place")[0] for record in caplog.records] == [
+        "goes on without",
+        "is whole again",
+        "goes on without",
+    ]
+
+
+def test_one_caller_alone_looks_whether_a_store_is_back(clock: FakeClock) -> None:
+    store = Broken()
+    it = cache(store, clock)
+    it.read("k", int)
+    clock.advance(1)
+
+    def others_read() -> None:
+        store.meanwhile = lambda: None
+        thread = threading.Thread(target=lambda: it.read("k", int))
+        thread.start()
+        thread.join()
+
+    store.meanwhile = others_read
+    it.read("k", int)
+    assert store.asked == 2

@@ -1,0 +1,169 @@
+"""Retries: of what, how often, and after how long."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from cb import BreakerConfig, CircuitBreaker, CircuitError, CircuitOpenError, ConfigError, State
+from cb.resilience import RateLimitedError
+from cb.resilience.retry import RetryBudget, retrying
+from cb.testing import breaker_in
+
+
+class Flaky:
+    """Fails by these errors, one after the other, then succeeds."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.calls = 0
+
+    def __call__(self) -> str:
+        self.calls += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return "done"
+
+
+class AskedToWait(Exception):
+    def __init__(self, retry_after: Any) -> None:
+        self.retry_after = retry_after
+
+
+class Full(CircuitError):
+    """As any other part would refuse a call."""
+
+
+@pytest.fixture
+def slept() -> list[float]:
+    return []
+
+
+def longest(_: float, high: float) -> float:
+    return high
+
+
+def test_call_that_succeeds_is_made_once(slept: list[float]) -> None:
+    fn = Flaky()
+    assert retrying(OSError, sleep=slept.append)(fn) == "done"
+    assert (fn.calls, slept) == (1, [])
+
+
+def test_failed_call_is_made_again_until_it_succeeds(slept: list[float]) -> None:
+    fn = Flaky(OSError(), OSError())
+    assert retrying(OSError, sleep=slept.append)(fn) == "done"
+    assert (fn.calls, len(slept)) == (3, 2)
+
+
+def test_error_of_the_last_attempt_is_raised_as_it_is(slept: list[float]) -> None:
+    last = OSError("third")
+    fn = Flaky(OSError("first"), OSError("second"), last, OSError("fourth"))
+    with pytest.raises(OSError, match="third") as raised:
+        retrying(OSError, sleep=slept.append)(fn)
+    assert raised.value is last and fn.calls == 3
+
+
+@pytest.mark.parametrize(
+    "errors", [(OSError,), OSError, lambda error: isinstance(error, OSError)], ids=["classes", "class", "function"]
+)
+def test_other_errors_are_answers(errors: Any, slept: list[float]) -> None:
+    fn = Flaky(OSError(), KeyError("answer"))
+    with pytest.raises(KeyError):
+        retrying(errors, sleep=slept.append)(fn)
+    assert fn.calls == 2
+
+
+@pytest.mark.parametrize(
+    "refusal", [CircuitOpenError("other", 0.01), RateLimitedError("d", 0.01), Full()], ids=["open", "rate", "full"]
+)
+def test_refusal_of_any_part_is_never_retried(refusal: Exception, slept: list[float]) -> None:
+    fn = Flaky(refusal)
+    with pytest.raises(type(refusal)):
+        retrying(Exception, sleep=slept.append)(fn)
+    assert (fn.calls, slept) == (1, [])
+
+
+def test_interruption_is_never_retried(slept: list[float]) -> None:
+    calls = []
+
+    def interrupt() -> None:
+        calls.append(1)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        retrying(BaseException, sleep=slept.append)(interrupt)
+    assert (len(calls), slept) == (1, [])
+
+
+def test_breaker_inside_sees_each_attempt_and_ends_the_retries_when_it_opens(slept: list[float]) -> None:
+    breaker = CircuitBreaker("d", BreakerConfig(failure_threshold=2))
+    fn = Flaky(*(OSError() for _ in range(9)))
+    with pytest.raises(CircuitOpenError):
+        retrying(OSError, attempts=9, sleep=slept.append)(breaker.call, fn)
+    assert (fn.calls, breaker.snapshot().totals.failures, len(slept)) == (2, 2, 2)
+
+
+def test_open_breaker_is_asked_once(slept: list[float]) -> None:
+    breaker = breaker_in(State.OPEN)
+    rejected = breaker.snapshot().totals.rejected
+    with pytest.raises(CircuitOpenError):
+        retrying(Exception, sleep=slept.append)(breaker.call, int)
+    assert breaker.snapshot().totals.rejected == rejected + 1
+
+
+def test_longest_wait_doubles_up_to_its_limit(slept: list[float]) -> None:
+    fn = Flaky(*(OSError() for _ in range(5)))
+    retrying(OSError, attempts=6, first_wait=0.5, longest_wait=3, sleep=slept.append, uniform=longest)(fn)
+    assert slept == [0.5, 1, 2, 3, 3]
+
+
+def test_wait_is_random_from_zero(slept: list[float]) -> None:
+    for _ in range(50):
+        retrying(OSError, first_wait=1, sleep=slept.append)(Flaky(OSError()))
+    assert 0 <= min(slept) < 0.3 and 0.7 < max(slept) <= 1
+
+
+def test_dependency_is_left_alone_as_long_as_it_asks(slept: list[float]) -> None:
+    fn = Flaky(AskedToWait(2), AskedToWait(0.5))
+    retrying(AskedToWait, first_wait=0.25, sleep=slept.append, uniform=longest)(fn)
+    assert slept == [2.25, 1.0]
+
+
+def test_error_that_asks_for_too_long_is_raised_at_once(slept: list[float]) -> None:
+    fn = Flaky(AskedToWait(5.5))
+    with pytest.raises(AskedToWait):
+        retrying(AskedToWait, longest_wait=5, sleep=slept.append)(fn)
+    assert (fn.calls, slept) == (1, [])
+
+
+@pytest.mark.parametrize("unreadable", [None, "3", -1, float("nan")])
+def test_wait_that_cannot_be_read_is_none(unreadable: object, slept: list[float]) -> None:
+    retrying(AskedToWait, first_wait=0.25, sleep=slept.append, uniform=longest)(Flaky(AskedToWait(unreadable)))
+    assert slept == [0.25]
+
+
+def test_function_is_decorated_as_tenacity_does(slept: list[float]) -> None:
+    fn = Flaky(OSError())
+
+    @retrying(OSError, sleep=slept.append).wraps
+    def fetch() -> str:
+        return fn()
+
+    assert fetch() == "done" and fn.calls == 2
+
+
+@pytest.mark.parametrize(
+    ("make", "field"),
+    [
+        (lambda: retrying(OSError, attempts=0), "attempts"),
+        (lambda: retrying(OSError, first_wait=6), "first_wait"),
+        (lambda: retrying("OSError"), "errors"),  # type: ignore[arg-type]  # the mistake that is told
+        (lambda: RetryBudget(1.5), "share"),
+        (lambda: RetryBudget(minimum=-1), "minimum"),
+        (lambda: RetryBudget(burst=0), "burst"),
+    ],
+)
+def test_setting_that_makes_no_sense_is_refused(make: Callable[[], object], field: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        make()
+    assert refused.value.field == field

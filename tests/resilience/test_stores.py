@@ -1,0 +1,166 @@
+"""What every store of last good answers does, and what is true of the one in Redis alone."""
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cb.resilience import StaleCache, StoreError, open_store
+from cb.resilience.stores import MemoryStore, Store
+from cb.testing import workers
+from tests.fleet.servers import BINARIES, Server
+
+SECOND = 1_000_000_000
+
+
+@pytest.fixture(params=["memory", "file", *BINARIES])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """Return each kind of store in turn, with room for three entries."""
+    if request.param in BINARIES:
+        with Server(BINARIES[request.param], tmp_path / "server") as server:
+            yield open_store(server.url, entries=3)
+    else:
+        yield open_store(f"file://{tmp_path / 'c'}" if request.param == "file" else "memory://", entries=3)
+
+
+def value_of(store: Store, key: str) -> bytes | None:
+    found = store.get(key)
+    return found and found[0]
+
+
+def test_value_comes_back_byte_for_byte_with_its_age(store: Store) -> None:
+    store.put("k", bytes(range(256)), 5 * SECOND)
+    found = store.get("k")
+    assert found and found[0] == bytes(range(256))
+    assert 5 * SECOND <= found[1] < 6 * SECOND
+
+
+def test_key_may_be_any_text(store: Store) -> None:
+    for key in ("", "a/b ü'\"\x00", "k" * 1000):
+        store.put(key, b"v", 0)
+        assert value_of(store, key) == b"v"
+
+
+def test_key_that_was_never_kept_is_not_there(store: Store) -> None:
+    store.put("k", b"v", 0)
+    assert store.get("other") is None
+
+
+def test_later_value_takes_the_place_of_an_earlier_one(store: Store) -> None:
+    store.put("k", b"old", 5 * SECOND)
+    store.put("k", b"new", 4 * SECOND)
+    assert value_of(store, "k") == b"new"
+
+
+def test_value_of_an_earlier_question_changes_nothing(store: Store) -> None:
+    store.put("k", b"new", 4 * SECOND)
+    store.put("k", b"old", 5 * SECOND)
+    assert value_of(store, "k") == b"new"
+
+
+def test_oldest_go_when_there_are_too_many(store: Store) -> None:
+    for age, key in ((9, "a"), (8, "b"), (7, "c"), (6, "d")):
+        store.put(key, b"v", age * SECOND)
+    store.put("b", b"v", 5 * SECOND)
+    store.put("e", b"v", 4 * SECOND)
+    assert [key for key in "abcde" if store.get(key)] == ["b", "d", "e"]
+
+
+def test_stores_in_memory_share_nothing() -> None:
+    one, other = open_store("memory://"), open_store("memory://")
+    one.put("k", b"v", 0)
+    assert other.get("k") is None
+
+
+def test_hosts_that_name_the_same_server_share_what_they_keep(server: Server) -> None:
+    one, other = open_store(server.url), open_store(server.url)
+    one.put("k", b"v", 0)
+    assert value_of(other, "k") == b"v"
+    assert open_store(server.url, name="other").get("k") is None
+
+
+def test_value_from_a_server_whose_clock_was_set_back_is_not_there_and_hinders_none(server: Server) -> None:
+    store = open_store(server.url, entries=2)
+    future = time.time_ns() // 1000 + 3_600_000_000
+    for key in ("k", "other"):
+        store.put(key, b"before", 0)
+    server.client.zadd("cb:stale:{stale}:times", {"k": future, "other": future})
+    assert store.get("k") is None
+    store.put("k", b"after", SECOND)
+    assert value_of(store, "k") == b"after"
+    assert server.client.hkeys("cb:stale:{stale}:values") == ["k"]
+
+
+def test_cache_that_nobody_writes_to_leaves_nothing_on_the_server(server: Server) -> None:
+    open_store(server.url).put("k", b"v", 0)
+    assert {86_300 < server.client.ttl(key) <= 86_400 for key in server.client.keys("*")} == {True}
+
+
+def test_server_that_was_emptied_is_filled_again(server: Server) -> None:
+    store = open_store(server.url)
+    store.put("k", b"v", 0)
+    server.restart_empty()
+    with suppress(StoreError):  # by the connection of before
+        store.get("k")
+    assert store.get("k") is None
+    store.put("k", b"v", 0)
+    assert value_of(store, "k") == b"v"
+
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+def test_server_that_is_away_costs_one_short_wait_a_second(server: Server, how: str) -> None:
+    cache: StaleCache[int] = StaleCache("c", open_store(server.url), usable_for=60)
+    cache.read("k", int)
+    getattr(server, how)()
+    try:
+        begin = time.perf_counter()
+        assert [cache.read("k", int).value for _ in range(100)] == [0] * 100
+        assert time.perf_counter() - begin < 0.2
+    finally:
+        if how == "stop":
+            server.resume()
+
+
+def test_error_names_the_server_and_no_password() -> None:
+    store = open_store("redis://me:secret@127.0.0.1:1/0")
+    with pytest.raises(StoreError) as refused:
+        store.get("k")
+    assert str(refused.value).startswith("redis://127.0.0.1:1/0: ")
+    assert "secret" not in str(refused.value)
+
+
+_store: list[Any] = []
+
+
+def _open(url: str) -> None:
+    _store[:] = [open_store(url)]
+
+
+def _put(key: str, value: bytes, age: int) -> None:
+    _store[0].put(key, value, age)
+
+
+def _get(key: str) -> Any:
+    return _store[0].get(key)
+
+
+@pytest.mark.parametrize("kind", ["file", "valkey"])
+def test_process_finds_what_another_has_kept(kind: str, tmp_path: Path) -> None:
+    with Server(BINARIES["valkey"], tmp_path / "server") as server, workers(2) as (one, other):
+        for worker in (one, other):
+            worker.call(_open, server.url if kind == "valkey" else f"file://{tmp_path / 'c'}")
+        one.call(_put, "k", b"new", SECOND)
+        other.call(_put, "k", b"old", 3 * SECOND)
+        for worker in (one, other):
+            value, age = worker.call(_get, "k")
+            assert (value, SECOND <= age < 3 * SECOND) == (b"new", True)
+
+
+def test_memory_keeps_the_newest() -> None:
+    store = MemoryStore(entries=2)
+    for number in range(100):
+        store.put(str(number), b"v", 0)
+    assert [key for key in map(str, range(100)) if store.get(key)] == ["98", "99"]
