@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Callable, Sequence
-from functools import partial, wraps
+from functools import wraps
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
-from .block import SUSPENDS, Block, Entered, place
+from .block import Block, Entered, place, require_now
 from .classify import Classifier, Kinds
 from .config import BreakerConfig
 from .errors import CircuitOpenError
@@ -65,14 +65,12 @@ class CircuitBreaker(Passage):
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return fn(*args, **kwargs). Raises CircuitOpenError, without calling fn, when the circuit refuses."""
-        if _works_later(fn):
-            raise TypeError(f"{fn!r} does its work after the call has returned: a breaker cannot see its outcome")
+        require_now(fn)
         return self._guard(fn)(*args, **kwargs)
 
     def __call__(self, fn: Callable[P, R]) -> Callable[P, R]:
         """Guard a function. Raises TypeError for one whose call only makes a coroutine or a generator."""
-        if _works_later(fn):
-            raise TypeError(f"{fn!r} does its work after the call has returned: a breaker cannot see its outcome")
+        require_now(fn)
         return wraps(fn)(self._guard(fn))
 
     def _guard(self, fn: Callable[P, R]) -> Callable[P, R]:
@@ -138,10 +136,3 @@ class CircuitBreaker(Passage):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._entered.leave(place(), error)
-
-
-def _works_later(fn: Callable[..., object]) -> bool:
-    while isinstance(fn, partial):
-        fn = fn.func
-    code = getattr(fn, "__code__", None) or getattr(type(fn).__call__, "__code__", None)
-    return code is not None and bool(code.co_flags & SUSPENDS)

@@ -64,6 +64,10 @@ def _families(snapshots: list[Snapshot]) -> Iterator[Metric]:
     )
     failures = CounterMetricFamily("circuit_breaker_failures_total", "Calls that failed", labels=["name"])
     rejected = CounterMetricFamily("circuit_breaker_rejected_total", "Calls that were refused", labels=["name"])
+    full = CounterMetricFamily(
+        "circuit_breaker_bulkhead_full_total", "Calls that were refused because too many ran", labels=["name"]
+    )
+    limit = GaugeMetricFamily("circuit_breaker_bulkhead_limit", "Calls that may run at once", labels=["name"])
     changes = CounterMetricFamily(
         "circuit_breaker_state_changes_total", "Changes of the circuit's state", labels=["name", "from", "to"]
     )
@@ -77,13 +81,16 @@ def _families(snapshots: list[Snapshot]) -> Iterator[Metric]:
             requests.add_metric([seen.name, outcome], getattr(seen.totals, total))
         failures.add_metric([seen.name], seen.totals.failures)
         rejected.add_metric([seen.name], seen.totals.rejected)
+        full.add_metric([seen.name], seen.totals.full)
+        if seen.limit:
+            limit.add_metric([seen.name], seen.limit)
         for before, after in sorted({*_ARROWS, *seen.changes}, key=str):
             changes.add_metric([seen.name, before.value, after.value], seen.changes.get((before, after), 0))
         for each in _STATES:
             state.add_metric([seen.name, each.value], each is seen.state)
         in_flight.add_metric([seen.name], seen.in_flight)
         duration.add_metric([seen.name], _buckets(seen.latency), seen.latency.sum)
-    yield from (requests, failures, rejected, changes, state, in_flight, duration)
+    yield from (requests, failures, rejected, full, limit, changes, state, in_flight, duration)
 
 
 def _suffixed(suffix: str, seen: Snapshot) -> Iterator[Metric]:

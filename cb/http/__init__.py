@@ -1,6 +1,12 @@
 """HTTP calls through a breaker: a JSON client, and an adapter for any `requests.Session`."""
 
-from .adapter import CircuitBreakerAdapter, CircuitOpenConnectionError, FailingStatus, origin
+from .adapter import (
+    BulkheadFullConnectionError,
+    CircuitBreakerAdapter,
+    CircuitOpenConnectionError,
+    FailingStatus,
+    origin,
+)
 from .answer import BadAnswer, ClientError, Json, Refused, ServiceUnavailable
 from .body import BodyTooLarge
 from .client import HTTPClient
@@ -9,6 +15,7 @@ from .deadline import DeadlineAdapter, within
 __all__ = [
     "BadAnswer",
     "BodyTooLarge",
+    "BulkheadFullConnectionError",
     "CircuitBreakerAdapter",
     "CircuitOpenConnectionError",
     "ClientError",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import requests
 from urllib3.exceptions import HTTPError, NewConnectionError
 
-from cb import CircuitBreaker
+from cb import Bulkhead, CircuitBreaker
 
 from .answer import LARGEST_ANSWER, BadAnswer, Json, Refused, ServiceUnavailable, failing, parse, retry_after
 from .deadline import DeadlineAdapter, within
@@ -21,14 +21,15 @@ class HTTPClient:
     """Speaks JSON with one service. `headers` is asked at each call, for what the caller's request passes on.
 
     `timeout` is seconds for the whole exchange: connecting, headers and body together; a probe of the breaker has at
-    most its `probe_timeout`. A session of the caller's own keeps to it only with a `DeadlineAdapter`.
+    most its `probe_timeout`. A session of the caller's own keeps to it only with a `DeadlineAdapter`. A bulkhead in the
+    breaker's place limits the exchanges at once.
     """
 
     def __init__(
         self,
         base_url: str,
         timeout: float,
-        breaker: CircuitBreaker,
+        breaker: CircuitBreaker | Bulkhead,
         session: requests.Session | None = None,
         *,
         headers: Callable[[], Mapping[str, str]] = dict,
@@ -40,11 +41,11 @@ class HTTPClient:
         self._headers = headers
 
     def get_json(self, path: str) -> Json:
-        """Return the JSON object at a path, its fractions as Decimal. Raises ClientError, CircuitOpenError."""
+        """Return the JSON object at a path, its fractions as Decimal. Raises ClientError, CircuitError."""
         return self._call("GET", path, None)
 
     def post_json(self, path: str, body: Mapping[str, object]) -> Json:
-        """Send a JSON object, return the one that is answered. Raises ClientError, CircuitOpenError."""
+        """Send a JSON object, return the one that is answered. Raises ClientError, CircuitError."""
         return self._call("POST", path, json.dumps(body).encode())
 
     def _call(self, method: str, path: str, body: bytes | None) -> Json:
