@@ -2,9 +2,10 @@
 
 from flask import Flask
 
+from cb import Bulkhead
 from cb.database import Database, DatabaseUnavailable
 from cb.http import HTTPClient
-from cb.web import Faults, create_service, forwarded_headers, load_settings
+from cb.web import Faults, create_service, forwarded_headers, limits, load_settings
 from cb.web.databases import opening_database
 
 from . import problems, views
@@ -27,13 +28,20 @@ def create_app() -> Flask:
     app = create_service("trading-gateway", settings)
     breaker = app.extensions["circuit_breakers"].registry.get
     own = settings.service
+    limit = limits(settings, "market-data", "portfolio", "database")
+
+    def bulkhead(name: str) -> Bulkhead:
+        return Bulkhead(breaker(name), limit[name], own["limit_wait"])
+
     with opening_database(settings, DatabaseUnavailable):
-        store = Store(Database(own["database"], connections=settings.threads + 2))
+        database = Database(own["database"], connections=settings.threads + 2)
+        store = Store(database)
+    database.guard(bulkhead("database"))
 
     def client(name: str) -> HTTPClient:
         key = name.replace("-", "_")
         url = own[f"{key}_url"] or f"http://{settings.host}:{load_settings(name).port}"
-        return HTTPClient(url, own[f"{key}_timeout"], breaker(name), headers=forwarded_headers)
+        return HTTPClient(url, own[f"{key}_timeout"], bulkhead(name), headers=forwarded_headers)
 
     def faults(name: str) -> Faults:
         return Faults(app, name, f"/api/v1/{name}")

@@ -37,7 +37,7 @@ class MarketData:
         self._answer = _Answer(unknown=EXCLUDE)
 
     def quote(self, symbol: str) -> Quote:
-        """Return the price of a symbol. Raises UnknownSymbol, Unavailable, CircuitOpenError."""
+        """Return the price of a symbol. Raises UnknownSymbol, Unavailable, CircuitOpenError, BulkheadFullError."""
         try:
             quote = Quote(**self._answer.load(self._client.get_json(f"/api/v1/prices/{symbol}")))
         except Refused as error:

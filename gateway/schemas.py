@@ -5,7 +5,7 @@ from typing import Any
 
 from marshmallow import Schema, fields, post_dump, post_load, validate
 
-from cb.web.fields import DatabaseURL, Duration, Identifier, Money, Quantity, Symbol
+from cb.web.fields import DatabaseURL, Duration, Identifier, Money, Quantity, Symbol, Whole
 
 from .portfolio import PositionSchema
 from .trade import Order, Side
@@ -21,6 +21,11 @@ class GatewaySettings(Schema):
     # Seconds for each read; above slow_call_duration, so that slow answers are seen as slow before they are cut off.
     market_data_timeout = Duration(load_default=3.0)
     portfolio_timeout = Duration(load_default=3.0)
+    # Calls at once, of all workers together; None: an even share of their threads. One more waits so many seconds.
+    market_data_limit = Whole(1, 10_000, load_default=None, allow_none=True)
+    portfolio_limit = Whole(1, 10_000, load_default=None, allow_none=True)
+    database_limit = Whole(1, 10_000, load_default=None, allow_none=True)
+    limit_wait = Duration(load_default=1.0)
     # How far an order's price may be from the market's, as a share of it.
     price_band = fields.Decimal(load_default=Decimal("0.05"), validate=validate.Range(0, 1, max_inclusive=False))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from cb import CircuitOpenError
+from cb import BulkheadFullError, CircuitOpenError
 
 from .errors import Unavailable
 
@@ -36,7 +36,7 @@ class LastGood(Generic[T]):
         """Return fetch(key), or what it last returned if the dependency is away. Raises what fetch raises."""
         try:
             value = fetch(key)
-        except (CircuitOpenError, Unavailable):
+        except (CircuitOpenError, BulkheadFullError, Unavailable):
             with self._lock:
                 if key not in self._kept:
                     raise
