@@ -10,13 +10,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from . import call_cost, contention, http, leak, remote
+from . import bulkhead, call_cost, contention, http, leak, remote
 from .result import Result
 
 PEERS = ("circuitbreaker", "interlock-cb", "pybreaker")
 BENCHMARKS = {
     "success": call_cost.success,
     "rejection": call_cost.rejection,
+    "bulkhead": bulkhead.cost,
     "threads": contention.threads,
     "processes": contention.processes,
     "leak": leak.leak,

@@ -1,8 +1,17 @@
 """A circuit breaker for all threads, all workers of a host, and all hosts."""
 
 from .breaker import CircuitBreaker
+from .bulkhead import Bulkhead
 from .config import BreakerConfig, parse_duration
-from .errors import CircuitError, CircuitOpenError, ConfigError, LedgerBusyError, LedgerError, LedgerFullError
+from .errors import (
+    BulkheadFullError,
+    CircuitError,
+    CircuitOpenError,
+    ConfigError,
+    LedgerBusyError,
+    LedgerError,
+    LedgerFullError,
+)
 from .events import (
     Event,
     HealthChanged,
@@ -25,6 +34,8 @@ from .window import Counts
 
 __all__ = [
     "BreakerConfig",
+    "Bulkhead",
+    "BulkheadFullError",
     "CircuitBreaker",
     "CircuitError",
     "CircuitOpenError",

@@ -3,6 +3,8 @@
 import inspect
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -58,6 +60,18 @@ class Entered:
         if before:
             self._entered[place] = before
         self._guard.finish(tally, error)
+
+
+def require_now(fn: Callable[..., object]) -> None:
+    """Raise TypeError for what is no function, and for one whose call only makes a coroutine or a generator."""
+    inner = fn
+    while isinstance(inner, partial):
+        inner = inner.func
+    if not callable(inner):
+        raise TypeError(f"{fn!r} is not a function: write `@breaker`, or `@breaker(fallback=...)`")
+    code = getattr(inner, "__code__", None) or getattr(type(inner).__call__, "__code__", None)
+    if code is not None and code.co_flags & SUSPENDS:
+        raise TypeError(f"{fn!r} does its work after the call has returned: a breaker cannot see its outcome")
 
 
 def place() -> int:

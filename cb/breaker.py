@@ -6,7 +6,7 @@ from functools import partial, wraps
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, overload
 
-from .block import SUSPENDS, Block, Entered, place
+from .block import Block, Entered, place, require_now
 from .classify import Classifier, Kinds
 from .config import BreakerConfig
 from .errors import CircuitOpenError
@@ -66,8 +66,7 @@ class CircuitBreaker(Recovery):
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return fn(*args, **kwargs). Raises CircuitOpenError, without calling fn, when the circuit refuses."""
-        if _works_later(fn):
-            raise TypeError(f"{fn!r} does its work after the call has returned: a breaker cannot see its outcome")
+        require_now(fn)
         return self._guard(fn)(*args, **kwargs)
 
     @overload
@@ -87,8 +86,7 @@ class CircuitBreaker(Recovery):
         """
         if fn is None and fallback is not reraise:
             return partial(self, fallback=fallback)
-        if _works_later(fn):
-            raise TypeError(f"{fn!r} does its work after the call has returned: a breaker cannot see its outcome")
+        require_now(fn)
         guarded = wraps(fn)(self._guard(fn))
         return guarded if fallback is reraise else falling_back(guarded, fallback, self._missed)
 
@@ -155,13 +153,3 @@ class CircuitBreaker(Recovery):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._entered.leave(place(), error)
-
-
-def _works_later(fn: Callable[..., object]) -> bool:
-    while isinstance(fn, partial):
-        fn = fn.func
-    if not (code := getattr(fn, "__code__", None)):
-        if not callable(fn):
-            raise TypeError(f"{fn!r} is not a function: write `@breaker`, or `@breaker(fallback=...)`")
-        code = getattr(type(fn).__call__, "__code__", None)
-    return code is not None and bool(code.co_flags & SUSPENDS)

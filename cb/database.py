@@ -9,12 +9,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Engine, MetaData, Table, TypeDecorator, create_engine, event
+from sqlalchemy import BigInteger, Connection, Engine, MetaData, Table, TypeDecorator, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
-from .errors import ConfigError
+from .breaker import CircuitBreaker
+from .bulkhead import Bulkhead
+from .errors import BulkheadFullError, CircuitOpenError, ConfigError
+from .sql import guard
 
 _UNITS = 10_000  # money is kept in whole units of 1/10000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -26,6 +29,10 @@ class DatabaseUnavailable(Exception):
     """The database is locked, full or gone. Nothing of the transaction was kept, unless its commit was under way."""
 
 
+class DatabaseBusy(DatabaseUnavailable):
+    """As many transactions run as may. This one was not begun."""
+
+
 class Database:
     """Transactions on SQLite or PostgreSQL, by URL. Holds no open connection until the first transaction."""
 
@@ -35,28 +42,60 @@ class Database:
             raise ConfigError("database", "be sqlite:///FILE or postgresql+psycopg://...", url.rpartition("@")[2])
         if file != url:
             _create_file(Path(file))
-        self._engine = create_engine(url, pool_size=connections, max_overflow=0, pool_timeout=_PATIENCE_MS / 1000)
+        whole = make_url(url)
+        if file == url:
+            # A server that is frozen accepts connections, and says no more.
+            whole = whole.update_query_dict({"connect_timeout": str(_PATIENCE_MS // 1000), **whole.query})
+        self._engine = create_engine(whole, pool_size=connections, max_overflow=0, pool_timeout=_PATIENCE_MS / 1000)
         if file != url:
             _prepare_sqlite(self._engine)
         self._reader = self._engine.execution_options(reads_only=True)
+        self._breaker: str | None = None
+
+    def guard(self, breaker: CircuitBreaker | Bulkhead) -> None:
+        """Have a breaker or a bulkhead asked before each transaction from now on: once tables exist, and before a fork.
+
+        What it refuses is DatabaseUnavailable, or DatabaseBusy: callers need not know that there is a breaker, and must
+        not take its refusal for that of another one.
+        """
+        guard(self._engine, breaker)
+        self._breaker = breaker.name
 
     def create(self, tables: MetaData) -> None:
         """Make the tables that are missing. Safe while other workers do the same; leaves no connection for a fork."""
         with self.write() as connection:
             tables.create_all(connection)
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections that nobody uses. The next transaction opens a new one."""
         self._engine.dispose()
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Run a transaction that commits at the end of the block. Raises DatabaseUnavailable."""
-        with _translated(), self._engine.begin() as connection:
+        with self._translated(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Run a transaction that waits for no writer. Raises DatabaseUnavailable."""
-        with _translated(), self._reader.begin() as connection:
+        with self._translated(), self._reader.begin() as connection:
             yield connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except IntegrityError:
+            raise  # a rule of ours was broken: an error of the program
+        except (DBAPIError, NoConnection) as error:
+            raise DatabaseUnavailable(type(error).__name__) from error
+        except (CircuitOpenError, BulkheadFullError) as error:
+            if error.name != self._breaker:
+                raise
+            kind = DatabaseBusy if isinstance(error, BulkheadFullError) else DatabaseUnavailable
+            raise kind(str(error)) from error
 
 
 def insert_once(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
@@ -97,16 +136,6 @@ class Instant(TypeDecorator[datetime]):
 
     def process_result_value(self, value: int | None, _: object) -> datetime | None:
         return None if value is None else _EPOCH + timedelta(microseconds=value)
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except IntegrityError:
-        raise  # a rule of ours was broken: an error of the program
-    except (DBAPIError, NoConnection) as error:
-        raise DatabaseUnavailable(type(error).__name__) from error
 
 
 def _create_file(path: Path) -> None:

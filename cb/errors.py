@@ -2,6 +2,7 @@
 
 CircuitError
  +- CircuitOpenError   a call was refused
+ +- BulkheadFullError  a call was refused because too many run
  +- ConfigError        a setting is wrong (also a ValueError)
  +- LedgerError        the shared state cannot be used
      +- LedgerBusyError
@@ -34,6 +35,28 @@ class CircuitOpenError(CircuitError):
     def __str__(self) -> str:
         when = "until an operator closes it" if self.retry_after is None else f"for {self.retry_after:.3g} s"
         return f"circuit {self.name!r} refuses calls {when}"
+
+
+class BulkheadFullError(CircuitError):
+    """A call was refused because as many run as may, the function was not called. Made of `name` and `limit`."""
+
+    #: seconds after which it makes sense to try again; a place may come free at any time
+    retry_after = 1.0
+
+    @property
+    def name(self) -> str:
+        """The breaker's name."""
+        name: str = self.args[0] if self.args else "?"
+        return name
+
+    @property
+    def limit(self) -> int:
+        """Calls that may run at once."""
+        limit: int = self.args[1] if len(self.args) > 1 else 0
+        return limit
+
+    def __str__(self) -> str:
+        return f"{self.name!r} has {self.limit} calls in flight, as many as it may have"
 
 
 class ConfigError(CircuitError, ValueError):

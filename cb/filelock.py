@@ -9,6 +9,7 @@ from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from typing import TypeVar
 
 from .errors import LedgerBusyError
+from .slots import Slot
 
 R = TypeVar("R")
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -95,3 +96,40 @@ def _locks(fd: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+class FileSlot(Slot):
+    """A slot between all processes that name the same file. The kernel frees it when its process dies."""
+
+    _fd: int | None = None  # of the class: an interruption may come before __init__ has done anything
+
+    def __init__(self, number: int, path: str) -> None:
+        super().__init__(number)
+        self._path = path
+
+    def lock(self) -> bool:
+        try:
+            if self._fd is None:
+                self._fd = os.open(self._path, _FLAGS, 0o600)
+            return _locks(self._fd)
+        except OSError as error:
+            # No call may fail for that: it is then a slot of this process only.
+            self._close()
+            self.complaint = f"{self._path}: {error.strerror}"
+            return True
+
+    def unlock(self) -> None:
+        if self._fd is not None:
+            flock(self._fd, LOCK_UN)
+
+    def renew(self) -> None:
+        super().renew()
+        self._close()  # not unlocked: the lock is the parent's
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            with suppress(OSError):  # a daemon may have closed all that it inherited
+                os.close(fd)
+
+    __del__ = _close

@@ -39,6 +39,7 @@ UNTIL = 2  # OPEN: when a probe is due; HALF_OPEN: when the round ends; held by 
 ORIGIN = 3  # where the window began: slices from before it do not count
 SLICE = 4  # length of a slice
 ROUNDS = 5  # rounds that failed since the circuit was last closed
+LIMIT = 6  # calls that a bulkhead lets run at once, 0 without one (any process that makes one)
 CALM = 7  # WORD, if no outcome in the window asks a quick success to look closer; else 0 (any call)
 CALM_UNTIL = 8  # until then no quick success can open the circuit, CALM or not (any call)
 STREAK = 9  # number of the running streak of failures: a success after a failure begins a new one (any call)
@@ -78,7 +79,7 @@ TALLIES, TALLY, TALLY_CELLS = 6, 8, 84
 # A tally.
 STARTED = 0  # when the running call began, 0 between calls
 ADMITTED = 1  # WORD as the call found it that used this tally last
-SLOW, NEUTRAL, LATE, REJECTED, ELAPSED = 3, 4, 5, 6, 7  # totals; ELAPSED in nanoseconds
+FULL, SLOW, NEUTRAL, LATE, REJECTED, ELAPSED = 2, 3, 4, 5, 6, 7  # totals; ELAPSED in nanoseconds
 STREAK_OF, STREAK_FAILURES = 8, 9  # failures of this tally in the streak with that number
 # Probes of the round with that generation: permits taken, and how each ended. One is out while TAKEN exceeds their sum.
 ROUND, ROUND_TAKEN, ROUND_SUCCESSES, ROUND_FAILURES, ROUND_RETURNED = 10, 11, 12, 13, 14

@@ -64,6 +64,10 @@ def _families(snapshots: list[Snapshot]) -> Iterator[Metric]:
     )
     failures = CounterMetricFamily("circuit_breaker_failures_total", "Calls that failed", labels=["name"])
     rejected = CounterMetricFamily("circuit_breaker_rejected_total", "Calls that were refused", labels=["name"])
+    full = CounterMetricFamily(
+        "circuit_breaker_bulkhead_full_total", "Calls that were refused because too many ran", labels=["name"]
+    )
+    limit = GaugeMetricFamily("circuit_breaker_bulkhead_limit", "Calls that may run at once", labels=["name"])
     changes = CounterMetricFamily(
         "circuit_breaker_state_changes_total", "Changes of the circuit's state", labels=["name", "from", "to"]
     )
@@ -83,6 +87,9 @@ def _families(snapshots: list[Snapshot]) -> Iterator[Metric]:
             requests.add_metric([seen.name, outcome], getattr(seen.totals, total))
         failures.add_metric([seen.name], seen.totals.failures)
         rejected.add_metric([seen.name], seen.totals.rejected)
+        full.add_metric([seen.name], seen.totals.full)
+        if seen.limit:
+            limit.add_metric([seen.name], seen.limit)
         for before, after in sorted({*_ARROWS, *seen.changes}, key=str):
             changes.add_metric([seen.name, before.value, after.value], seen.changes.get((before, after), 0))
         for each in _STATES:
@@ -93,7 +100,7 @@ def _families(snapshots: list[Snapshot]) -> Iterator[Metric]:
             checked.add_metric([seen.name], seen.health.ago)
             if seen.health.up is not None:  # what nobody knows any more has no value
                 health.add_metric([seen.name], seen.health.up)
-    yield from (requests, failures, rejected, changes, state, in_flight, duration, health, checked)
+    yield from (requests, failures, rejected, full, limit, changes, state, in_flight, duration, health, checked)
 
 
 def _suffixed(suffix: str, seen: Snapshot) -> Iterator[Metric]:

@@ -6,13 +6,17 @@ from typing import NoReturn
 from . import layout as at
 from .classify import Classifier
 from .config import BreakerConfig, nanoseconds
-from .errors import CircuitOpenError, LedgerBusyError
+from .errors import BulkheadFullError, CircuitOpenError, LedgerBusyError
 from .events import Event, LateResult, Rejected
 from .layout import ADMITTING, State, generation_of, state_of
 from .ledger import PATIENCE
+from .slots import Slots
 from .steering import Steering
 from .tally import DETACHED, Outcome, Tally
 from .watch import WATCH
+
+#: of a call within a call: no outcome
+_REFUSALS = (CircuitOpenError, BulkheadFullError)
 
 
 class Passage(Steering):
@@ -50,6 +54,28 @@ class Passage(Steering):
             return self._idle.pop()
         except IndexError:
             return self._grow()
+
+    def answer(self, tally: Tally, result: object) -> None:
+        """Count what it returned."""
+        self._succeed(tally, result, self._clock())
+
+    def withdraw(self, tally: Tally, *, full: bool) -> None:
+        """Undo an admission: nothing was called, and there is no outcome. `full` counts it as refused by a bulkhead."""
+        if tally.word == DETACHED:
+            return
+        if full:
+            tally.count(at.FULL)
+        if tally.probe:
+            tally.probed(at.ROUND_RETURNED)
+        tally.cells[at.STARTED] = 0
+        if tally.probe:
+            self._probe_ended(tally)
+        self._row.free(tally)
+
+    def slots(self, limit: int) -> Slots:
+        """Return what its bulkheads share out, with the limit noted for all to see."""
+        self._head[at.LIMIT] = limit
+        return self._row.slots
 
     def _grow(self) -> Tally:
         WATCH.start()
@@ -145,7 +171,7 @@ class Passage(Steering):
             self._head[at.RETRY_AT] = max(self._head[at.RETRY_AT], until)
 
     def _refused(self, error: BaseException) -> bool:
-        return isinstance(error, CircuitOpenError) and error.name == self.name
+        return isinstance(error, _REFUSALS) and error.name == self.name
 
     def _missed(self, error: Exception) -> bool:
         """Return whether there is no answer: this breaker refused the call, or calls the exception a failure."""
@@ -175,16 +201,19 @@ class Passage(Steering):
                 tally.probed(at.ROUND_SUCCESSES if good else at.ROUND_FAILURES)
         tally.cells[at.STARTED] = 0
         if state is State.HALF_OPEN:
-            tally.word = -1  # the next call must ask for a permit of its own
-            head[at.HALTED] = 0
-            if head[at.LED]:
-                self._row.tell()
+            self._probe_ended(tally)
         self._row.free(tally)
         if late:
             if self.listeners:
                 self._tell([LateResult(self.name, outcome.value)])
         elif outcome is not Outcome.NEUTRAL and self._circuit.matters(outcome, slow, now):
             self._evaluate(now)
+
+    def _probe_ended(self, tally: Tally) -> None:
+        tally.word = -1  # the next call must ask for a permit of its own
+        self._head[at.HALTED] = 0
+        if self._head[at.LED]:
+            self._row.tell()
 
 
 def _retry_after(error: BaseException) -> float | None:

@@ -3,12 +3,14 @@
 import logging
 import threading
 import weakref
+from functools import partial
 from typing import Protocol
 
 from . import layout as at
 from .errors import LedgerFullError
 from .events import StateChange
 from .layout import State, generation_of, state_of
+from .slots import Slot, Slots
 from .tally import DETACHED, Outcome, Overflow, Spill, Tally, nowhere
 
 log = logging.getLogger(__name__)
@@ -18,6 +20,14 @@ _AGAIN = 1_000_000_000  # nanoseconds until a process that found no memory asks 
 
 class Space(Protocol):
     """What a row needs of its ledger."""
+
+    @property
+    def scope(self) -> str:
+        """`host` if other processes see it."""
+
+    @property
+    def path(self) -> str:
+        """The file, or `memory`."""
 
     def allocate(self, index: int, page: int) -> None:
         """Give a page of a row its memory."""
@@ -41,14 +51,14 @@ class Pooled(Tally):
     __slots__ = ("__weakref__", "_row", "lane")
 
     def __init__(self, cells: memoryview, row: "Row", lane: int) -> None:
-        super().__init__(cells, row.head)
         self._row = row
         self.lane = lane
+        super().__init__(cells, row.head)
 
     def __del__(self) -> None:
         # Its call ended without a word: a signal handler, or another thread, raised between two steps of the breaker.
         # Only noted here: a finalizer runs anywhere, also where its thread holds a lock.
-        if self.word != DETACHED:
+        if getattr(self, "word", DETACHED) != DETACHED:  # it has none if even its making was cut off
             self._row.dropped.append((self.cells, self.lane, self.word))
 
 
@@ -69,6 +79,8 @@ class Row:
         self._lock = threading.RLock()  # a log handler may call through the breaker
         self._spill: Spill | None = None
         self._full_at: int | None = None
+        #: what its bulkheads share out
+        self.slots = Slots(partial(_slot, index, space))
 
     def grow(self, now: int) -> Tally:
         """Return one more tally."""
@@ -174,6 +186,7 @@ class Row:
     def renew(self) -> None:
         """Forget the parent's tallies, in a forked child. What still writes to them writes to nowhere."""
         self._lock = threading.RLock()
+        self.slots.renew()
         for tally in self._pooled:
             # No slice: a call that is quick would not look at the word.
             tally.cells, tally.word, tally.slice_end = nowhere(at.TALLY_CELLS), DETACHED, 0
@@ -184,6 +197,15 @@ class Row:
             self._spill = None
         self.idle.clear()
         self.dropped.clear()
+
+
+def _slot(index: int, space: Space, number: int) -> Slot:
+    """Return a slot of a row: a lock file, where other processes see the ledger."""
+    if space.scope != "host":
+        return Slot(number)
+    from .filelock import FileSlot  # not above: some systems have no such locks
+
+    return FileSlot(number, f"{space.path}.locks/slot-{index}-{number}")
 
 
 def tally_of(cells: memoryview, block: int, lane: int) -> Tally:

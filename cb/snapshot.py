@@ -28,6 +28,8 @@ class Totals:
     slow: int
     #: calls that were refused
     rejected: int
+    #: calls that were refused because too many ran
+    full: int
     #: calls that ended neither well nor badly
     neutral: int
     #: calls that ended after the circuit had changed its state
@@ -86,6 +88,8 @@ class Snapshot:
     totals: Totals
     consecutive_failures: int
     in_flight: int
+    #: calls that a bulkhead lets run at once, None without one
+    limit: int | None
     latency: Histogram
     last_failure: LastFailure | None
     #: number of transitions by (before, after)
@@ -123,11 +127,13 @@ def take(name: str, row: Row, config: BreakerConfig, scope: str, now: int) -> Sn
             failures=sum(bad),
             slow=sums[at.SLOW],
             rejected=sums[at.REJECTED],
+            full=sums[at.FULL],
             neutral=sums[at.NEUTRAL],
             late=sums[at.LATE],
         ),
         consecutive_failures=reading.streak,
         in_flight=reading.in_flight,
+        limit=head[at.LIMIT] or None,
         latency=Histogram(tuple(bound / _NS for bound in at.BOUNDS), bars, sums[at.ELAPSED] / _NS),
         last_failure=LastFailure(max(now - failed[0], 0) / _NS, failed[1]) if failed else None,
         changes={

@@ -6,6 +6,7 @@ from enum import Enum
 
 from . import layout as at
 from .layout import State, generation_of, state_of
+from .slots import Slot
 
 #: the word of a tally that the process has lost in a fork: nothing that its call does is counted here
 DETACHED = -2
@@ -26,7 +27,7 @@ class Tally:
     the pool, alone writes its cells.
     """
 
-    __slots__ = ("brief", "cells", "elapsed", "head", "slice_end", "started", "word")
+    __slots__ = ("brief", "cells", "elapsed", "head", "slice_end", "slot", "started", "word")
 
     def __init__(self, cells: memoryview, head: memoryview) -> None:
         self.cells = cells
@@ -40,6 +41,8 @@ class Tally:
         #: what stands in the cells of the briefest successes and of ELAPSED, while `slice_end` lies ahead: a call that
         #: succeeds quickly then need not load them
         self.brief = self.elapsed = 0
+        #: what the running call has of a bulkhead; gone with the tally, should the call be cut off
+        self.slot: Slot | None = None
 
     @property
     def seen(self) -> bool:
@@ -81,7 +84,7 @@ class Tally:
         cells[at.ROUND_TAKEN] += 1
 
     def count(self, total: int) -> None:
-        """Add one to a total: NEUTRAL, LATE or REJECTED."""
+        """Add one to a total: FULL, NEUTRAL, LATE or REJECTED."""
         self.cells[total] += 1
 
     def record(self, now: int, outcome: Outcome, slow: bool) -> None:

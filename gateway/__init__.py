@@ -5,11 +5,11 @@ from typing import Any
 from flask import Flask
 from marshmallow import Schema
 
-from cb import CircuitOpenError, Monitor
+from cb import Bulkhead, BulkheadFullError, CircuitOpenError, Monitor
 from cb.database import Database, DatabaseUnavailable
 from cb.http import HTTPClient
 from cb.resilience import StaleCache, open_store
-from cb.web import Faults, create_service, forwarded_headers, load_settings
+from cb.web import Faults, create_service, forwarded_headers, limits, load_settings
 from cb.web.databases import opening_database
 
 from . import problems, views
@@ -34,15 +34,22 @@ def create_app() -> Flask:
     app = create_service("trading-gateway", settings)
     breaker = app.extensions["circuit_breakers"].registry.get
     own = settings.service
+    limit = limits(settings, "market-data", "portfolio", "database")
+
+    def bulkhead(name: str) -> Bulkhead:
+        return Bulkhead(breaker(name), limit[name], own["limit_wait"])
+
     with opening_database(settings, DatabaseUnavailable):
-        store = Store(Database(own["database"], connections=settings.threads + 2))
+        database = Database(own["database"], connections=settings.threads + 2)
+        store = Store(database)
+    database.guard(bulkhead("database"))
 
     monitor = app.extensions["monitor"] = Monitor()
 
     def client(name: str) -> HTTPClient:
         key = name.replace("-", "_")
         url = own[f"{key}_url"] or f"http://{settings.host}:{load_settings(name).port}"
-        made = HTTPClient(url, own[f"{key}_timeout"], breaker(name), headers=forwarded_headers)
+        made = HTTPClient(url, own[f"{key}_timeout"], bulkhead(name), headers=forwarded_headers)
         monitor.add(breaker(name), readiness(name, made), interval=own["health_interval"])
         return made
 
@@ -59,7 +66,7 @@ def create_app() -> Flask:
             answers,
             usable_for=own["stale_usable_for"],
             fresh_for=own["stale_fresh_for"],
-            errors=(CircuitOpenError, Unavailable),
+            errors=(CircuitOpenError, BulkheadFullError, Unavailable),
             dump=lambda value: schema.dumps(value).encode(),
             load=lambda data: kind(**schema.loads(data)),
         )

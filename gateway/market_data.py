@@ -37,7 +37,7 @@ class MarketData:
         self._answer = QuoteSchema(unknown=EXCLUDE)
 
     def quote(self, symbol: str) -> Quote:
-        """Return the price of a symbol. Raises UnknownSymbol, Unavailable, CircuitOpenError."""
+        """Return the price of a symbol. Raises UnknownSymbol, Unavailable, CircuitOpenError, BulkheadFullError."""
 
         def check(answer: Json) -> Quote:
             quote = Quote(**self._answer.load(answer))

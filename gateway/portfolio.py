@@ -61,7 +61,7 @@ class Portfolio:
         self._holdings = HoldingsSchema(unknown=EXCLUDE)
 
     def find(self, user_id: str) -> Holdings:
-        """Return what a user owns. Raises UnknownUser, Unavailable, CircuitOpenError."""
+        """Return what a user owns. Raises UnknownUser, Unavailable, CircuitOpenError, BulkheadFullError."""
 
         def check(answer: Json) -> Holdings:
             holdings = Holdings(**self._holdings.load(answer))
@@ -79,7 +79,10 @@ class Portfolio:
             raise Unavailable(NAME, str(error)) from error
 
     def apply(self, trade: Trade) -> Verdict:
-        """Have a trade booked, once however often it is asked. Raises Unavailable, CircuitOpenError."""
+        """Have a trade booked, once however often it is asked.
+
+        Raises Unavailable, CircuitOpenError, BulkheadFullError.
+        """
         order = trade.order
         body = {
             "tradeId": trade.trade_id,

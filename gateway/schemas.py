@@ -5,7 +5,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_dump, post_load, validate, validates_schema
 
-from cb.web.fields import DatabaseURL, Duration, Identifier, Money, Quantity, Symbol
+from cb.web.fields import DatabaseURL, Duration, Identifier, Money, Quantity, Symbol, Whole
 
 from .portfolio import PositionSchema
 from .trade import Order, Side
@@ -26,6 +26,11 @@ class GatewaySettings(Schema):
     # Reads only: how old an answer may be that stands in for a failure, and how old one that saves a request.
     stale_usable_for = Duration(load_default=3600.0)
     stale_fresh_for = Duration(zero=True, load_default=0.0)
+    # Calls at once, of all workers together; None: an even share of their threads. One more waits so many seconds.
+    market_data_limit = Whole(1, 10_000, load_default=None, allow_none=True)
+    portfolio_limit = Whole(1, 10_000, load_default=None, allow_none=True)
+    database_limit = Whole(1, 10_000, load_default=None, allow_none=True)
+    limit_wait = Duration(load_default=1.0)
     # How far an order's price may be from the market's, as a share of it.
     price_band = fields.Decimal(load_default=Decimal("0.05"), validate=validate.Range(0, 1, max_inclusive=False))
 

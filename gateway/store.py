@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Column, Index, Integer, MetaData, Row, String, Table, insert, select, update
 
-from cb.database import Database, DatabaseUnavailable, Instant, Money, insert_once
+from cb.database import Database, DatabaseBusy, DatabaseUnavailable, Instant, Money, insert_once
 
 from .trade import MOVES, Order, Side, State, Trade, Verdict
 
@@ -111,6 +111,8 @@ class Store:
         """Return whether the database can be read, as a health check."""
         try:
             self.find("")
+        except DatabaseBusy as error:
+            return {"status": "DEGRADED", "reason": str(error)}  # it works, and is at its limit
         except DatabaseUnavailable as error:
             return {"status": "DOWN", "reason": str(error)}
         return {"status": "UP"}

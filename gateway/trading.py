@@ -6,7 +6,7 @@ still RECEIVED was surely not sent. The portfolio books a trade id once, so aski
 
 import logging
 
-from cb import CircuitOpenError
+from cb import BulkheadFullError, CircuitOpenError
 
 from .audit import Audit
 from .errors import Unavailable, UnknownTrade
@@ -44,7 +44,7 @@ class Trading:
         """Check an order, store it, and have it booked.
 
         Returns the trade FILLED, REJECTED, or APPLYING where its outcome is not known yet. Raises CircuitOpenError,
-        GatewayError or DatabaseUnavailable if it surely was not booked.
+        BulkheadFullError, GatewayError or DatabaseUnavailable if it surely was not booked.
         """
         quote = self._market_data.quote(order.symbol)
         self._risk.check(order, quote.price)
@@ -52,7 +52,7 @@ class Trading:
         trade = self._store.move(trade, Verdict(State.APPLYING))
         try:
             verdict = self._portfolio.apply(trade)
-        except (CircuitOpenError, Unavailable) as error:
+        except (CircuitOpenError, BulkheadFullError, Unavailable) as error:
             if isinstance(error, Unavailable) and error.sent:
                 log.warning("outcome of trade %s is not known yet: %s", trade.trade_id, error)
             else:

@@ -5,8 +5,9 @@ It books whatever symbol it is told: that somebody quotes it is for the gateway 
 
 from flask import Flask
 
+from cb import Bulkhead
 from cb.database import Database, DatabaseUnavailable
-from cb.web import Faults, create_service, load_settings
+from cb.web import Faults, create_service, limits, load_settings
 from cb.web.databases import opening_database
 
 from . import problems, views
@@ -21,10 +22,14 @@ def create_app() -> Flask:
     """Build the service from its settings. Raises SettingsError."""
     settings = load_settings("portfolio", SETTINGS())
     app = create_service("portfolio-service", settings)
+    own = settings.service
     with opening_database(settings, DatabaseUnavailable):
-        store = Store(Database(settings.service["database"], connections=settings.threads + 2))
-    portfolios = Portfolios(store, settings.service["opening_cash"])
-    portfolios.open("user123")
+        database = Database(own["database"], connections=settings.threads + 2)
+        store = Store(database)
+        portfolios = Portfolios(store, own["opening_cash"])
+        portfolios.open("user123")
+    breaker = app.extensions["circuit_breakers"].registry.get("database")
+    database.guard(Bulkhead(breaker, limits(settings, "database")["database"], own["limit_wait"]))
     app.extensions["portfolios"] = portfolios
     faults = app.extensions["faults"] = Faults(app, "portfolio")
     app.extensions["health"].add("simulation", faults.check, ready=True)

@@ -5,13 +5,16 @@ from typing import Any
 
 from marshmallow import Schema, fields
 
-from cb.web.fields import DatabaseURL, Identifier, Money, Quantity, Symbol
+from cb.web.fields import DatabaseURL, Duration, Identifier, Money, Quantity, Symbol, Whole
 
 from .order import Side
 
 
 class PortfolioSettings(Schema):
     database = DatabaseURL(load_default="sqlite:///run/portfolio.db")
+    # Transactions at once, of all workers together; None: most of their threads. One more waits so many seconds.
+    database_limit = Whole(1, 10_000, load_default=None, allow_none=True)
+    limit_wait = Duration(load_default=1.0)
     opening_cash = Money(load_default=Decimal(1_000_000))
 
 

@@ -13,7 +13,7 @@ from decimal import Decimal
 from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, MetaData, String, Table, select, update
 from sqlalchemy.engine import Connection
 
-from cb.database import Database, DatabaseUnavailable, Instant, Money, insert_once
+from cb.database import Database, DatabaseBusy, DatabaseUnavailable, Instant, Money, insert_once
 
 from .order import Order, Outcome, Side, Verdict
 
@@ -102,6 +102,8 @@ class Store:
         try:
             with self._database.read() as connection:
                 connection.execute(select(accounts.c.user_id).limit(1))
+        except DatabaseBusy as error:
+            return {"status": "DEGRADED", "reason": str(error)}  # it works, and is at its limit
         except DatabaseUnavailable as error:
             return {"status": "DOWN", "reason": str(error)}
         return {"status": "UP"}

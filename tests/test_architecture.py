@@ -13,8 +13,9 @@ ROOT = Path(__file__).resolve().parent.parent
 #: parts of the library that need an extra, and what each may import beyond the standard library and the core
 OUTER = {
     "cb.http": {"requests", "urllib3"},
-    "cb.database": {"sqlalchemy"},
+    "cb.database": {"cb.sql", "sqlalchemy"},
     "cb.fleet": {"redis"},
+    "cb.sql": {"sqlalchemy"},
     "cb.metrics": {"prometheus_client"},
     "cb.resilience": {"limits", "redis", "tenacity"},
     "cb.web": {
@@ -214,7 +215,7 @@ import os, sys
 sys.modules["fcntl"] = sys.modules["gunicorn"] = None
 for name in ("fork", "register_at_fork", "getuid", "geteuid", "posix_fallocate", "O_NOFOLLOW", "O_CLOEXEC"):
     delattr(os, name)
-import cb, cb.http, cb.metrics, cb.resilience, cb.web
+import cb, cb.http, cb.metrics, cb.resilience, cb.sql, cb.web
 import gateway, marketdata, portfolio, scripts.processes, scripts.walkthrough
 assert cb.CircuitBreaker("d", ledger=cb.Ledger.open("shm://d")).call(abs, -1) == 1
 """)

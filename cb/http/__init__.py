@@ -1,6 +1,12 @@
 """HTTP calls through a breaker: a JSON client, a guarded session, and an adapter for any `requests.Session`."""
 
-from .adapter import CircuitBreakerAdapter, CircuitOpenConnectionError, FailingStatus, origin
+from .adapter import (
+    BulkheadFullConnectionError,
+    CircuitBreakerAdapter,
+    CircuitOpenConnectionError,
+    FailingStatus,
+    origin,
+)
 from .answer import BadAnswer, ClientError, Json, Refused, ServiceUnavailable
 from .body import BodyTooLarge
 from .client import HTTPClient
@@ -10,6 +16,7 @@ from .session import guarded_session
 __all__ = [
     "BadAnswer",
     "BodyTooLarge",
+    "BulkheadFullConnectionError",
     "CircuitBreakerAdapter",
     "CircuitOpenConnectionError",
     "ClientError",

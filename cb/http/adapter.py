@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 
-from cb import CircuitBreaker, CircuitOpenError, Registry
+from cb import Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, Registry
+from cb.bulkhead import check
 from cb.tally import Tally
 
 from .answer import FAILING, retry_after
@@ -39,6 +40,15 @@ class CircuitOpenConnectionError(CircuitOpenError, requests.exceptions.Connectio
         self.response = None
 
 
+class BulkheadFullConnectionError(BulkheadFullError, requests.exceptions.ConnectionError):
+    """A request for which a `CircuitBreakerAdapter` had no slot, for those who catch what requests raises."""
+
+    def __init__(self, name: str, limit: int, request: requests.PreparedRequest) -> None:
+        BulkheadFullError.__init__(self, name, limit)
+        self.request = request
+        self.response = None
+
+
 class CircuitBreakerAdapter(DeadlineAdapter):
     """Puts breakers before the requests of a session: `session.mount("https://", CircuitBreakerAdapter(registry))`.
 
@@ -46,7 +56,8 @@ class CircuitBreakerAdapter(DeadlineAdapter):
     response with one of the `failing` statuses counts as failure and is returned all the same. Any other counts when
     its body has been read to its end, or closed before: a body that breaks off, or drips, or is longer than `largest`
     bytes, is a failure. `deadline` is seconds for the whole exchange, the body included; a probe has at most its
-    breaker's `probe_timeout`. A request that cannot be sent as it is counts as nothing.
+    breaker's `probe_timeout`. A request that cannot be sent as it is counts as nothing. `limit` gives each breaker a
+    bulkhead: so many exchanges at once, bodies included, and one more waits up to `wait` seconds.
     """
 
     def __init__(
@@ -57,6 +68,8 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         deadline: float | None = DEADLINE,
         largest: int = LARGEST,
         failing: Collection[int] = FAILING,
+        limit: int | None = None,
+        wait: float = 0.0,
         pool_maxsize: int = POOL,
         **options: Any,
     ) -> None:
@@ -65,15 +78,21 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         self._deadline = deadline
         self._largest = largest
         self._failing = frozenset(failing)
+        if limit is not None:
+            check(limit, wait)
+        self._places = limit, wait
+        self._bulkheads: dict[str, Bulkhead] = {}
         super().__init__(pool_maxsize=pool_maxsize, **options)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a request. Raises CircuitOpenConnectionError, and what HTTPAdapter raises."""
-        breaker = self._registry.get(self._name if isinstance(self._name, str) else self._name(request))
+        """Send a request. Raises CircuitOpen- and BulkheadFullConnectionError, and what HTTPAdapter raises."""
+        breaker = self._guard(self._name if isinstance(self._name, str) else self._name(request))
         try:
             call = breaker.begin()
         except CircuitOpenError as error:
             raise CircuitOpenConnectionError(error.name, error.retry_after, request) from error
+        except BulkheadFullError as error:
+            raise BulkheadFullConnectionError(error.name, error.limit, request) from error
         try:
             with within(self._limit(breaker, call)):
                 response = HTTPAdapter.send(self, request, *args, **kwargs)
@@ -89,7 +108,14 @@ class CircuitBreakerAdapter(DeadlineAdapter):
             response.raw = Body(response.raw, self._largest, lambda error: breaker.finish(call, error))
         return response
 
-    def _limit(self, breaker: CircuitBreaker, call: Tally) -> float | None:
+    def _guard(self, name: str) -> CircuitBreaker | Bulkhead:
+        breaker = self._registry.get(name)
+        limit, wait = self._places
+        if limit is None:
+            return breaker
+        return self._bulkheads.get(name) or self._bulkheads.setdefault(name, Bulkhead(breaker, limit, wait))
+
+    def _limit(self, breaker: CircuitBreaker | Bulkhead, call: Tally) -> float | None:
         limit = breaker.config.probe_timeout if call.probe else None
         if limit is None or self._deadline is None:
             return limit or self._deadline

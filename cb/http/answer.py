@@ -8,7 +8,7 @@ ClientError
  +- BadAnswer            an answer that is not what it should be
  +- Refused              a 4xx
 
-A call that the breaker refuses raises cb.CircuitOpenError.
+A call that the breaker refuses raises cb.CircuitOpenError, one that a full bulkhead refuses cb.BulkheadFullError.
 """
 
 import json

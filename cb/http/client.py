@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import requests
 from urllib3.exceptions import HTTPError, NewConnectionError
 
-from cb import CircuitBreaker, CircuitError, ConfigError
+from cb import Bulkhead, CircuitBreaker, CircuitError, ConfigError
 from cb.fallback import V, instead, reraise
 
 from .adapter import POOL
@@ -47,7 +47,8 @@ class HTTPClient:
     """Speaks JSON with one service. `headers` is asked at each call, for what the caller's request passes on.
 
     `timeout` is seconds for the whole exchange: connecting, headers and body together; a probe of the breaker has at
-    most its `probe_timeout`. A session of the caller's own keeps to it only with a `DeadlineAdapter`.
+    most its `probe_timeout`. A session of the caller's own keeps to it only with a `DeadlineAdapter`. A bulkhead in the
+    breaker's place limits the exchanges at once.
 
     Each call may have a `check`: a function of the JSON object that returns what the caller gets, such as a schema's
     `load`. Whatever it raises makes the answer a BadAnswer, which the breaker counts as failure. Instead of a
@@ -60,7 +61,7 @@ class HTTPClient:
         self,
         base_url: str,
         timeout: float,
-        breaker: CircuitBreaker,
+        breaker: CircuitBreaker | Bulkhead,
         session: requests.Session | None = None,
         *,
         headers: Callable[[], Headers] = dict,

@@ -7,6 +7,7 @@ from .extension import CircuitBreakers
 from .faults import Faults, SimulatedFailure, Simulation
 from .health import Health
 from .ids import check_id, check_symbol
+from .limits import limits
 from .problems import Problem
 from .serve import serve
 from .service import create_service
@@ -27,6 +28,7 @@ __all__ = [
     "create_service",
     "fields",
     "forwarded_headers",
+    "limits",
     "load_settings",
     "read_json",
     "request_id",

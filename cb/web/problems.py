@@ -9,7 +9,7 @@ from typing import Any
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from cb.errors import CircuitOpenError
+from cb.errors import BulkheadFullError, CircuitOpenError
 
 from .correlation import request_id
 
@@ -53,6 +53,7 @@ def init_app(app: Flask) -> None:
     """Make every error of an app a problem."""
     app.register_error_handler(Problem, _answer)
     app.register_error_handler(CircuitOpenError, _circuit_open)
+    app.register_error_handler(BulkheadFullError, _bulkhead_full)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _unexpected)
 
@@ -70,6 +71,21 @@ def _circuit_open(error: CircuitOpenError) -> Response:
             f"{error.name} is not called while its circuit is open",
             headers={"Retry-After": str(wait)},
             breaker=error.name,
+            retry_after_seconds=wait,
+        )
+    )
+
+
+def _bulkhead_full(error: BulkheadFullError) -> Response:
+    wait = max(math.ceil(error.retry_after), 1)
+    return _answer(
+        Problem(
+            429,
+            "bulkhead-full",
+            f"{error.name} has as many calls at once as it may have",
+            headers={"Retry-After": str(wait)},
+            breaker=error.name,
+            limit=error.limit,
             retry_after_seconds=wait,
         )
     )

@@ -56,6 +56,7 @@ def _describe(seen: Snapshot, now: datetime) -> dict[str, Any]:
         "totals": asdict(seen.totals),
         "consecutive_failures": seen.consecutive_failures,
         "in_flight": seen.in_flight,
+        "limit": seen.limit,
         "latency_ms": {f"p{percent}": _milliseconds(seen.latency.quantile(percent / 100)) for percent in (50, 95, 99)},
         "last_failure": {"at": _time(now, failed.ago), "type": failed.type} if failed else None,
         "config": asdict(seen.config),

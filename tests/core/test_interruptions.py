@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 import cb
-from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger, State
+from cb import BreakerConfig, Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, Ledger, State
+from cb.filelock import FileSlot
 from cb.testing import FakeClock
 
 CONFIG = BreakerConfig(
@@ -101,6 +102,17 @@ def enter(breaker: CircuitBreaker) -> None:
         raise ZeroDivisionError
 
 
+def share(breaker: CircuitBreaker) -> None:
+    with suppress(CircuitOpenError):
+        Bulkhead(breaker, 1).call(int)
+
+
+def share_in_vain(breaker: CircuitBreaker) -> None:
+    bulkhead = Bulkhead(breaker, 1, wait=0.001)
+    with suppress(CircuitOpenError, BulkheadFullError), bulkhead.block(), bulkhead.block():
+        pass
+
+
 @pytest.fixture
 def breakers(tmp_path: Path) -> Iterator[tuple[CircuitBreaker, FakeClock]]:
     """Yield breakers, a new one each time, on one ledger."""
@@ -124,6 +136,8 @@ def breakers(tmp_path: Path) -> Iterator[tuple[CircuitBreaker, FakeClock]]:
         (succeed, State.HALF_OPEN),
         (fail, State.HALF_OPEN),
         (enter, State.HALF_OPEN),
+        (share, State.CLOSED),
+        (share_in_vain, State.HALF_OPEN),
     ],
 )
 def test_interruption_between_any_two_steps_leaves_no_call_no_permit_and_no_lock_behind(
@@ -142,6 +156,8 @@ def test_interruption_between_any_two_steps_leaves_no_call_no_permit_and_no_lock
         breaker.tend()  # what was cut off is made up for
         assert breaker.snapshot().in_flight == 0, f"point {tried}"
         assert breaker.ledger.lock.run(lambda: True, 0), f"point {tried}"
+        another = FileSlot(0, f"{breaker.ledger.path}.locks/slot-{tried - 1}-0")  # as another process sees it
+        assert another.lock(), f"point {tried}"
         for _ in range(3):  # a change of state that was cut off may have left its deadline behind
             clock.advance(10)
             succeed(breaker)

@@ -15,8 +15,14 @@ from typing import Any
 import psutil
 import pytest
 import requests
+from flask import Flask
+from flask.testing import FlaskClient
+
+from gateway import create_app
+from tests.misbehaving import Server, answer
 
 ROOT = Path(__file__).resolve().parents[2]
+QUOTE = answer(200, '{"symbol": "AAPL", "price": "150.10", "time": "2026-01-01T00:00:00Z", "currency": "USD"}')
 PACKAGES = {"gateway": "gateway", "portfolio": "portfolio", "market-data": "marketdata"}
 
 
@@ -154,3 +160,52 @@ def platform(running: Platform) -> Iterator[Platform]:
         news = running.log(name).read_bytes()[before[name] :].decode()
         assert "Traceback" not in news, news
         assert '"status": 500' not in news, news
+
+
+# What follows is for the gateway alone, in this process, between two services that misbehave as told.
+
+
+@pytest.fixture
+def market_data() -> Iterator[Server]:
+    server = Server()
+    server.act = QUOTE
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def portfolio() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "gateway.db"
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: Path, market_data: Server, portfolio: Server) -> Flask:
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    settings = {
+        "CB_CONFIG": str(ROOT / "config" / "config.yaml"),
+        "CB_STATE_DIR": str(state),
+        "CB_STATE__URL": "memory://",
+        "CB_SERVICES__GATEWAY__DATABASE": f"sqlite:///{file}",
+        "CB_SERVICES__GATEWAY__MARKET_DATA_URL": market_data.url,
+        "CB_SERVICES__GATEWAY__PORTFOLIO_URL": portfolio.url,
+        "CB_SERVICES__GATEWAY__PORTFOLIO_TIMEOUT": "300ms",
+        "CB_SERVICES__GATEWAY__LIMIT_WAIT": "10ms",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    app = create_app()
+    app.extensions["monitor"].stop()  # its checks would be among the requests that are looked at here
+    return app
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()

@@ -3,64 +3,16 @@
 import json
 import socket
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 
-from gateway import create_app
 from tests import misbehaving
 from tests.misbehaving import Act, Server, answer
 
-ROOT = Path(__file__).resolve().parents[2]
-QUOTE = answer(200, '{"symbol": "AAPL", "price": "150.10", "time": "2026-01-01T00:00:00Z", "currency": "USD"}')
 ORDER = {"userId": "ann", "symbol": "AAPL", "quantity": 1, "orderType": "BUY", "price": "150"}
-
-
-@pytest.fixture
-def market_data() -> Iterator[Server]:
-    server = Server()
-    server.act = QUOTE
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def portfolio() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "gateway.db"
-
-
-@pytest.fixture
-def app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: Path, market_data: Server, portfolio: Server) -> Flask:
-    settings = {
-        "CB_CONFIG": str(ROOT / "config" / "config.yaml"),
-        "CB_STATE_DIR": str(tmp_path / "state"),
-        "CB_STATE__URL": "memory://",
-        "CB_SERVICES__GATEWAY__DATABASE": f"sqlite:///{file}",
-        "CB_SERVICES__GATEWAY__MARKET_DATA_URL": market_data.url,
-        "CB_SERVICES__GATEWAY__PORTFOLIO_URL": portfolio.url,
-        "CB_SERVICES__GATEWAY__PORTFOLIO_TIMEOUT": "300ms",
-    }
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    app = create_app()
-    app.extensions["monitor"].stop()  # its checks would be among the requests that are looked at here
-    return app
-
-
-@pytest.fixture
-def client(app: Flask) -> FlaskClient:
-    return app.test_client()
 
 
 def trade(client: FlaskClient) -> Any:

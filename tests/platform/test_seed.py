@@ -50,7 +50,7 @@ def test_status_shows_a_closed_breaker_for_each_dependency(platform: Platform) -
     status = platform.get("gateway", "/api/v1/circuit-breaker/status").json()
 
     assert status["service"] == "trading-gateway"
-    assert list(status["breakers"]) == ["audit", "market-data", "notification", "portfolio", "risk"]
+    assert list(status["breakers"]) == ["audit", "database", "market-data", "notification", "portfolio", "risk"]
     assert {breaker["state"] for breaker in status["breakers"].values()} == {"CLOSED"}
 
 

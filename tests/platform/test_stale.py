@@ -12,9 +12,6 @@ from tests import misbehaving
 from tests.fleet.servers import BINARIES, Server
 from tests.misbehaving import answer
 
-from .test_gateway import app, file, market_data, portfolio
-
-__all__ = ["app", "file", "market_data", "portfolio"]  # fixtures
 PATH = "/api/v1/market-data/AAPL"
 
 

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from cb import Registry
+from cb import Bulkhead, BulkheadFullError, Registry
 from cb.metrics import BreakerCollector
 from cb.web import Simulation
 from tests.web import shop
@@ -51,6 +51,16 @@ def test_metrics_have_the_names_and_values_of_the_breakers(tripped: FlaskClient)
     assert value("in_flight") == 0
     assert value("request_duration_seconds_count") == 4
     assert value("request_duration_seconds_bucket", le="+Inf") == 4
+
+
+def test_metrics_of_a_bulkhead_are_its_limit_and_the_calls_that_it_refused(app: Flask) -> None:
+    bulkhead = Bulkhead(app.extensions["circuit_breakers"].registry.get("own-stock"), 1)
+    full, limit = "circuit_breaker_bulkhead_full_total", "circuit_breaker_bulkhead_limit"
+    name = frozenset({("name", "own-stock")})
+    with bulkhead, pytest.raises(BulkheadFullError):
+        bulkhead.call(int)
+    found = samples(app.test_client())
+    assert (found[full, name], found[limit, name]) == (1, 1)
 
 
 def test_metrics_have_the_names_of_the_seed_too(tripped: FlaskClient) -> None:

@@ -5,7 +5,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from cb import CircuitOpenError
+from cb import BulkheadFullError, CircuitOpenError
 from cb.web import Problem
 
 
@@ -67,6 +67,17 @@ def test_open_circuit_is_a_503_that_says_when_to_come_back(app: Flask, retry_aft
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, told)
     assert answer.json is not None
     assert (answer.json["code"], answer.json["breaker"]) == ("circuit-open", "own-stock")
+
+
+def test_full_bulkhead_is_a_429_that_says_when_to_come_back(app: Flask) -> None:
+    @app.get("/full")
+    def refuse() -> NoReturn:
+        raise BulkheadFullError("own-stock", 7)
+
+    answer = app.test_client().get("/full")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1")
+    assert answer.json is not None
+    assert (answer.json["code"], answer.json["breaker"], answer.json["limit"]) == ("bulkhead-full", "own-stock", 7)
 
 
 def test_facts_and_headers_of_a_problem_are_in_its_answer(app: Flask) -> None:

@@ -34,9 +34,19 @@ def test_closed_circuit_is_described(client: FlaskClient) -> None:
             "failure_rate": 0.0,
             "slow_call_rate": 0.0,
         },
-        "totals": {"requests": 1, "successes": 1, "failures": 0, "slow": 0, "rejected": 0, "neutral": 0, "late": 0},
+        "totals": {
+            "requests": 1,
+            "successes": 1,
+            "failures": 0,
+            "slow": 0,
+            "rejected": 0,
+            "full": 0,
+            "neutral": 0,
+            "late": 0,
+        },
         "consecutive_failures": 0,
         "in_flight": 0,
+        "limit": None,
         "last_failure": None,
     }
 

@@ -1,0 +1,143 @@
+"""A limit on the calls that a dependency gets at once, from all threads and processes of a host."""
+
+import time
+from collections.abc import Callable
+from functools import wraps
+from types import TracebackType
+from typing import Literal, ParamSpec, TypeVar, overload
+
+from .block import Block, Entered, place, require_now
+from .breaker import CircuitBreaker
+from .config import BreakerConfig, nanoseconds
+from .errors import BulkheadFullError, ConfigError
+from .layout import ADMITTING
+from .tally import Tally
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: seconds between two looks for a slot that another process gives back
+PAUSE = 0.003
+
+
+class Bulkhead:
+    """Lets at most `limit` calls run at once through a breaker, in all processes that share its ledger.
+
+    It offers what a breaker offers. Each call asks the breaker first: an open circuit refuses at once. One call more
+    than the limit waits up to `wait` seconds for a slot, while it neither runs nor holds a permit, then raises
+    BulkheadFullError; that is no outcome. A slot is a lock of the kernel: it comes free when its process dies, and
+    stays taken while its process is stopped, for its call is in flight. All bulkheads of a breaker share its slots;
+    calls that go to the breaker itself take none.
+    """
+
+    def __init__(
+        self, breaker: CircuitBreaker, limit: int, wait: float = 0.0, *, clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        check(limit, wait)
+        #: asked first
+        self.breaker = breaker
+        self.limit = limit
+        #: seconds
+        self.wait = wait
+        self._clock = clock
+        self._slots = breaker.slots(limit)
+        self._entered = Entered(self)
+
+    @property
+    def name(self) -> str:
+        """The breaker's name."""
+        return self.breaker.name
+
+    @property
+    def config(self) -> BreakerConfig:
+        """The breaker's thresholds in force."""
+        return self.breaker.config
+
+    def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Return fn(*args, **kwargs). Raises CircuitOpenError or BulkheadFullError, without calling fn."""
+        require_now(fn)
+        return self._guard(fn)(*args, **kwargs)
+
+    def __call__(self, fn: Callable[P, R]) -> Callable[P, R]:
+        """Guard a function. Raises TypeError for one whose call only makes a coroutine or a generator."""
+        require_now(fn)
+        return wraps(fn)(self._guard(fn))
+
+    def _guard(self, fn: Callable[P, R]) -> Callable[P, R]:
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+            tally = self.begin()
+            try:
+                result = fn(*args, **kwargs)
+            except BaseException as error:
+                self.finish(tally, error)
+                raise
+            self._leave(tally)
+            self.breaker.answer(tally, result)
+            return result
+
+        return guarded
+
+    def block(self) -> Block:
+        """Return a guard of one block of code, as the breaker's `block` does."""
+        return Block(self)
+
+    def __enter__(self) -> Tally:
+        return self._entered.enter(place())
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._entered.leave(place(), error)
+
+    def begin(self) -> Tally:
+        """Admit what is not a call. Whoever takes the tally must `finish` or `abandon` it.
+
+        Raises CircuitOpenError, BulkheadFullError.
+        """
+        if not self.wait:
+            return self._try(last=True)
+        end = self._clock() + nanoseconds(self.wait)
+        if (not self._slots.wanted or self.breaker.state not in ADMITTING) and (tally := self._try()):
+            return tally
+        with self._slots.line() as wait:
+            while (left := (end - self._clock()) / 1e9) > 0:
+                if (wait(min(PAUSE, left)) or self.breaker.state not in ADMITTING) and (tally := self._try()):
+                    return tally
+            return self._try(last=True)
+
+    @overload
+    def _try(self) -> Tally | None: ...
+    @overload
+    def _try(self, *, last: Literal[True]) -> Tally: ...
+    def _try(self, *, last: bool = False) -> Tally | None:
+        """Return a tally that has a slot. Raises CircuitOpenError, and BulkheadFullError if this is the last try."""
+        tally = self.breaker.begin()
+        tally.slot = self._slots.take(self.limit)
+        if tally.slot:
+            return tally
+        self.breaker.withdraw(tally, full=last)
+        if last:
+            raise BulkheadFullError(self.name, self.limit)
+        return None
+
+    def finish(self, tally: Tally, error: BaseException | None) -> None:
+        """Count how it ended."""
+        self._leave(tally)
+        self.breaker.finish(tally, error)
+
+    def abandon(self, tally: Tally) -> None:
+        """End it as neither a success nor a failure."""
+        self._leave(tally)
+        self.breaker.abandon(tally)
+
+    def _leave(self, tally: Tally) -> None:
+        # Before the call is counted, and its tally another's: what follows may be a listener that takes its time.
+        slot, tally.slot = tally.slot, None
+        if slot:
+            self._slots.give_back(slot)
+
+
+def check(limit: int, wait: float) -> None:
+    """Raise ConfigError for what no bulkhead can be made of."""
+    if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= 10_000:
+        raise ConfigError("limit", "be a whole number from 1 to 10000", limit)
+    if not isinstance(wait, int | float) or isinstance(wait, bool) or not 0 <= wait <= 3600:
+        raise ConfigError("wait", "be seconds from 0 to 3600", wait)

