@@ -193,3 +193,10 @@ def test_url_that_cannot_be_asked_counts_as_neither(session: requests.Session, r
     with pytest.raises(ValueError):
         session.get_adapter("http://").send(request)
     assert registry.get("d").snapshot().totals.requests == 0
+
+
+def test_answer_of_two_lengths_is_a_failure(server: Server, session: requests.Session, registry: Registry) -> None:
+    server.act = answer(200, "{}", "Content-Length: 7")
+    with pytest.raises(requests.exceptions.InvalidHeader):
+        session.get(server.url, timeout=5)
+    assert registry.get("d").snapshot().totals.failures == 1
