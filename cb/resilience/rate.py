@@ -44,7 +44,7 @@ class RateLimit:
 
     def __init__(self, rate: str, storage: str | Storage = "memory://", *, key: str) -> None:
         try:
-            self._rate = limits.parse(rate)
+            (self._rate,) = limits.parse_many(rate)
         except ValueError as error:
             raise ConfigError("rate", "be like 100/second or 10 per 5 minutes", rate) from error
         self.key = key

@@ -89,6 +89,7 @@ def test_storage_of_the_users_own_is_taken() -> None:
         ("many", "memory://", "rate"),
         ("", "memory://", "rate"),
         ("1/fortnight", "memory://", "rate"),
+        ("1/second; 10/minute", "memory://", "rate"),
         ("1/hour", "nowhere://x", "storage"),
         ("1/hour", "file://relative", "storage"),
         ("1/hour", "async+memory://", "storage"),
