@@ -11,6 +11,9 @@ from .layout import ADMITTING, state_of
 from .passage import Passage
 from .tally import Outcome
 
+#: characters of a reason that listeners are told
+_LONGEST = 300
+
 
 class Recovery(Passage):
     """A breaker whose probes may be health checks. They are admitted and counted as every probe is."""
@@ -31,7 +34,8 @@ class Recovery(Passage):
         """
         up, now = error is None, self._clock()
         if health.write(self._head, up, now, took=nanoseconds(took), valid=nanoseconds(valid)):
-            self._tell([HealthChanged(self.name, up, "" if up else f"{type(error).__name__}: {error}")])
+            reason = "" if up else f"{type(error).__name__}: {error}"
+            self._tell([HealthChanged(self.name, up, reason[:_LONGEST])])  # it may quote what the dependency says
 
     def reserve_probes(self, seconds: float) -> None:
         """Let no call be a probe for so long, unless this is said again; 0 lets calls be probes at once.

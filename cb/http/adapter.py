@@ -1,7 +1,7 @@
 """An adapter that puts breakers before the requests of any `requests.Session`."""
 
 from collections.abc import Callable, Collection
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,7 +13,7 @@ from cb import CircuitBreaker, CircuitOpenError, Registry
 from cb.tally import Tally
 
 from .answer import FAILING, retry_after
-from .body import Body
+from .body import Body, Settle
 from .deadline import DeadlineAdapter, within
 
 #: seconds that an exchange may take, its body included, and bytes that a body may have
@@ -91,10 +91,11 @@ class CircuitBreakerAdapter(DeadlineAdapter):
             else:
                 breaker.finish(call, error)
             raise
+        settle: Settle = partial(breaker.finish, call)
         if response.status_code in self._failing:
-            breaker.finish(call, FailingStatus(response))
-        else:
-            response.raw = Body(response.raw, self._largest, lambda error: breaker.finish(call, error))
+            settle(FailingStatus(response))
+            settle = _settled
+        response.raw = Body(response.raw, self._largest, settle)
         return response
 
     def _limit(self, breaker: CircuitBreaker, call: Tally) -> float | None:
@@ -102,6 +103,10 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         if limit is None or self._deadline is None:
             return limit or self._deadline
         return min(limit, self._deadline)
+
+
+def _settled(_: BaseException | None) -> None:
+    """Stand for the end of a body that changes nothing more."""
 
 
 def origin(request: requests.PreparedRequest) -> str:

@@ -110,6 +110,8 @@ def _open(storage: str | Storage) -> Storage:
         }
     try:
         opened = storage_from_string(url, **options)
+        if pool := getattr(getattr(opened, "storage", None), "connection_pool", None):
+            pool.connection_class(**pool.connection_kwargs)  # not connected: else the first call finds what is wrong
     except (ConfigurationError, ValueError, TypeError):  # not its text: it may quote a password
         opened = None
     if not isinstance(opened, Storage):  # one of another kind is for asyncio
