@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from cb import BreakerConfig, CircuitOpenError, Registry
+from cb import BreakerConfig, CircuitOpenError, ConfigError, Registry
 from cb.http import CircuitBreakerAdapter, CircuitOpenConnectionError, origin
 
 from .misbehaving import Server, answer, send_half
@@ -118,6 +118,11 @@ def test_refusal_of_the_adapter_survives_the_way_between_processes() -> None:
     sent = pickle.loads(pickle.dumps(CircuitOpenConnectionError("d", 1.5, request)))
 
     assert (sent.name, sent.retry_after, sent.request.url) == ("d", 1.5, "http://127.0.0.1/")
+
+
+def test_retries_inside_the_breaker_are_refused(registry: Registry) -> None:
+    with pytest.raises(ConfigError, match="max_retries must be 0"):
+        CircuitBreakerAdapter(registry, max_retries=3)  # a Retry-After of a day would be slept for
 
 
 def test_origins_too_long_for_a_name_have_breakers_of_their_own(registry: Registry) -> None:

@@ -21,6 +21,8 @@ from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs
 
+from cb.errors import ConfigError
+
 
 class _Current(threading.local):
     #: when the exchange that this thread begins must be over, in seconds of the monotonic clock; None without a limit
@@ -125,7 +127,16 @@ class _SecurePool(HTTPSConnectionPool):
 
 
 class DeadlineAdapter(HTTPAdapter):
-    """Keeps the exchanges of a session within the limit that `within` sets. Not for proxies."""
+    """Keeps the exchanges of a session within the limit that `within` sets. Not for proxies.
+
+    It tries nothing again: urllib3 would wait for the Retry-After of an answer, for hours, and whoever counts failures
+    would see the last one alone. Retry around it. Raises ConfigError for `max_retries`.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if self.max_retries.total != 0:
+            raise ConfigError("max_retries", "be 0: what retries belongs around the breaker", self.max_retries.total)
 
     def init_poolmanager(self, connections: int, *args: Any, **options: Any) -> None:
         super().init_poolmanager(connections, *args, **options)
