@@ -44,6 +44,7 @@ class Monitor:
         self._clock = clock
         self._checkups: dict[str, _Checkup] = {}
         _monitors.add(self)
+        weakref.finalize(self, _stop_all, self._checkups).atexit = False
 
     def add(self, breaker: CircuitBreaker, check: Check, *, interval: float | str = 5.0, probes: bool = True) -> None:
         """Check a breaker's dependency every so often: seconds, or a duration. Raises ConfigError.
@@ -104,7 +105,7 @@ class _Checkup:
         self.renew()
 
     def renew(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler or a finalizer may stop it
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -116,9 +117,11 @@ class _Checkup:
             self._thread = threading.Thread(target=self._run, args=(self._stop,), name="cb-health", daemon=True)
             try:
                 self._thread.start()
-            except RuntimeError as error:  # no thread left, or the interpreter ends: somebody tries again
+                return
+            except RuntimeError as failed:  # no thread left, or the interpreter ends: somebody tries again
                 self._breaker.ledger.resign(self._role)
-                log.warning("nobody checks the health of %s: %s", self._breaker.name, error)
+                error = failed
+        log.warning("nobody checks the health of %s: %s", self._breaker.name, error)
 
     def stop(self) -> None:
         with self._lock:
@@ -164,6 +167,11 @@ class _Checkup:
             if self._probes:
                 self._breaker.reserve_probes(0)
             self._breaker.ledger.resign(self._role)
+
+
+def _stop_all(checkups: dict[str, _Checkup]) -> None:
+    for checkup in list(checkups.values()):
+        checkup.stop()
 
 
 _monitors: weakref.WeakSet[Monitor] = weakref.WeakSet()

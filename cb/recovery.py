@@ -11,6 +11,9 @@ from .layout import ADMITTING, state_of
 from .passage import Passage
 from .tally import Outcome
 
+#: characters of a reason that listeners are told
+_LONGEST = 300
+
 
 class Recovery(Passage):
     """A breaker whose probes may be health checks. They are admitted and counted as every probe is."""
@@ -31,10 +34,18 @@ class Recovery(Passage):
         """
         up, now = error is None, self._clock()
         if health.write(self._head, up, now, took=nanoseconds(took), valid=nanoseconds(valid)):
-            self._tell([HealthChanged(self.name, up, "" if up else f"{type(error).__name__}: {error}")])
+            reason = "" if up else f"{type(error).__name__}: {error}"
+            self._tell([HealthChanged(self.name, up, reason[:_LONGEST])])  # it may quote what the dependency says
 
     def reserve_probes(self, seconds: float) -> None:
-        """Let no call be a probe for so long, unless this is said again; 0 lets calls be probes at once."""
+        """Let no call be a probe for so long, unless this is said again; 0 lets calls be probes at once.
+
+        Where the host has more workers than its ledger has room for, this one may not probe, and nothing is reserved.
+        """
+        tally = self._take()
+        self._row.free(tally)
+        if seconds and not tally.seen:
+            return
         self._head[at.PROBER_UNTIL] = self._clock() + nanoseconds(seconds) if seconds else 0
 
     def probe(self, check: Callable[[], object]) -> bool:

@@ -1,12 +1,13 @@
 """An adapter with breakers in a session of requests, against a server that misbehaves as told."""
 
+import pickle
 from collections.abc import Iterator
 
 import pytest
 import requests
 
-from cb import BreakerConfig, CircuitOpenError, Registry
-from cb.http import CircuitBreakerAdapter, origin
+from cb import BreakerConfig, CircuitOpenError, ConfigError, Registry
+from cb.http import CircuitBreakerAdapter, CircuitOpenConnectionError, origin
 
 from .misbehaving import Server, answer, send_half
 
@@ -109,3 +110,23 @@ def test_adapter_guards_each_host_of_a_redirect_for_itself(
 )
 def test_origin_is_scheme_host_and_port(url: str, name: str) -> None:
     assert origin(requests.Request("GET", url).prepare()) == name
+
+
+def test_refusal_of_the_adapter_survives_the_way_between_processes() -> None:
+    request = requests.Request("GET", "http://127.0.0.1/").prepare()
+
+    sent = pickle.loads(pickle.dumps(CircuitOpenConnectionError("d", 1.5, request)))
+
+    assert (sent.name, sent.retry_after, sent.request.url) == ("d", 1.5, "http://127.0.0.1/")
+
+
+def test_retries_inside_the_breaker_are_refused(registry: Registry) -> None:
+    with pytest.raises(ConfigError, match="max_retries must be 0"):
+        CircuitBreakerAdapter(registry, max_retries=3)  # a Retry-After of a day would be slept for
+
+
+def test_origins_too_long_for_a_name_have_breakers_of_their_own(registry: Registry) -> None:
+    host = ".".join(["a" * 60] * 4)
+    names = {origin(requests.Request("GET", f"http://{host}:{port}/").prepare()) for port in (1, 2)}
+
+    assert len({registry.get(name) for name in names}) == 2

@@ -5,6 +5,7 @@ import re
 import socket
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import requests
 
 from cb import BreakerConfig, CircuitBreaker, Registry
-from cb.http import CircuitBreakerAdapter, HTTPClient
+from cb.http import BodyTooLarge, CircuitBreakerAdapter, HTTPClient
 
 from .misbehaving import (
     Act,
@@ -193,3 +194,56 @@ def test_url_that_cannot_be_asked_counts_as_neither(session: requests.Session, r
     with pytest.raises(ValueError):
         session.get_adapter("http://").send(request)
     assert registry.get("d").snapshot().totals.requests == 0
+
+
+def test_answer_of_two_lengths_is_a_failure(server: Server, session: requests.Session, registry: Registry) -> None:
+    server.act = answer(200, "{}", "Content-Length: 7")
+    with pytest.raises(requests.exceptions.InvalidHeader):
+        session.get(server.url, timeout=5)
+    assert registry.get("d").snapshot().totals.failures == 1
+
+
+def test_lines_of_a_raw_body_are_read_and_counted(
+    server: Server, session: requests.Session, registry: Registry
+) -> None:
+    server.act = answer(200, "one\ntwo\n")
+    assert list(session.get(server.url, timeout=5, stream=True).raw) == [b"one\n", b"two\n"]
+    assert registry.get("d").snapshot().totals.successes == 1
+
+
+def send_much_and_fail(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 503 Word\r\n\r\n")
+    for _ in range(100):
+        connection.sendall(bytes(1 << 20))
+    connection.close()
+
+
+def send_one_large_chunk(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % (100 << 20))
+    for _ in range(100):
+        connection.sendall(bytes(1 << 20))
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("act", "read"),
+    [
+        (send_much_and_fail, lambda response: response.content),
+        (send_much_and_fail, lambda response: response.raw.read()),
+        (send_one_large_chunk, lambda response: b"".join(response.iter_content(None))),
+        (send_one_large_chunk, lambda response: response.raw.read()),
+    ],
+)
+def test_body_without_end_is_cut_off_however_it_is_read(
+    server: Server, session: requests.Session, registry: Registry, act: Act, read: Callable[[requests.Response], bytes]
+) -> None:
+    session.mount("http://", CircuitBreakerAdapter(registry, "d", deadline=20, largest=1 << 20))
+    server.act = act
+    tracemalloc.start()
+    try:
+        with pytest.raises(BodyTooLarge):
+            read(session.get(server.url, timeout=5, stream=True))
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+    assert registry.get("d").snapshot().totals.failures == 1

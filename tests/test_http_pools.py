@@ -1,7 +1,11 @@
 """The connections that an adapter keeps: one pool for each origin, found again without a search."""
 
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -64,3 +68,44 @@ def test_request_through_a_proxy_goes_to_the_proxy(servers: list[Server]) -> Non
         ours.get(servers[0].url, proxies={"http": servers[1].url})
 
     assert (len(servers[0].requests), len(servers[1].requests)) == (1, 1)
+
+
+def test_pool_that_had_to_make_room_is_made_anew(servers: list[Server], tmp_path: Path) -> None:
+    certificate = tmp_path / "unused.pem"
+    certificate.touch()
+    with session(pool_connections=2) as ours:
+        for server in servers[:2]:
+            ours.get(server.url)
+        ours.get(servers[2].url, cert=str(certificate))  # looked up elsewhere, in the same number of pools
+
+        assert [ours.get(server.url).status_code for server in servers[:2]] == [200, 200]
+
+
+def test_address_of_a_family_that_the_host_lacks_is_passed_over(
+    servers: list[Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = socket.getaddrinfo
+
+    def with_another(*args: Any, **options: Any) -> list[Any]:
+        return [(12_345, socket.SOCK_STREAM, 0, "", ("::1", 1)), *found(*args, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", with_another)
+    with session() as ours:
+        assert ours.get(servers[0].url).status_code == 200
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_forked_child_connects_anew_and_leaves_the_parent_its_connection(servers: list[Server]) -> None:
+    with session() as ours:
+        ours.get(servers[0].url)
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                status = int(ours.get(servers[0].url).status_code != 200)
+            finally:
+                os._exit(status)
+        assert os.waitpid(pid, 0)[1] == 0
+        ours.get(servers[0].url)
+
+    assert servers[0].connections == 2

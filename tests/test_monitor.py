@@ -1,5 +1,6 @@
 """Monitors in real processes: one of a host checks, and another one goes on."""
 
+import gc
 import os
 import threading
 import time
@@ -8,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from cb import CircuitBreaker, Ledger, Monitor
-from cb.testing import Worker, workers
+from cb import BreakerConfig, CircuitBreaker, Ledger, Monitor, State
+from cb.layout import BLOCKS
+from cb.testing import FakeClock, Worker, workers
 
+claim = pytest.importorskip("cb.filelock", reason="POSIX").claim
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes; Windows has memory:// only")
 
 
@@ -93,3 +96,36 @@ def test_forked_child_takes_over_from_its_parent(tmp_path: Path) -> None:
         stop()
         until(lambda: pid in checkers(path))
         assert child.call(up)
+
+
+def test_monitor_that_nobody_keeps_leaves_the_checks_to_others(tmp_path: Path) -> None:
+    path = tmp_path / "l"
+    make(path)
+    until(lambda: checkers(path))
+
+    del Here.monitor
+    gc.collect()
+
+    other = Ledger.in_file(path)
+    until(lambda: other.elect(f"health-{Here.breaker.index}"))
+    assert not any(thread.name == "cb-health" for thread in threading.enumerate())
+
+
+def test_worker_without_room_in_the_ledger_leaves_the_probes_to_calls(tmp_path: Path) -> None:
+    path, clock = tmp_path / "l", FakeClock()
+    breaker = CircuitBreaker("d", BreakerConfig(failure_threshold=1), ledger=Ledger.in_file(path), clock=clock)
+    with pytest.raises(OSError), breaker:
+        raise OSError
+    taken = [claim(f"{path}.locks/{block}") for block in range(BLOCKS)]
+    late = CircuitBreaker("d", ledger=Ledger.in_file(path), clock=clock)
+    monitor = Monitor(clock=clock)
+    monitor.add(late, bool)
+
+    clock.advance(60)
+    monitor.turn()
+    assert breaker.state is State.OPEN
+    assert breaker.call(int) == 0
+
+    for fd in taken:
+        if fd is not None:
+            os.close(fd)

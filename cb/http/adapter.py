@@ -1,7 +1,8 @@
 """An adapter that puts breakers before the requests of any `requests.Session`."""
 
 from collections.abc import Callable, Collection
-from functools import lru_cache
+from functools import lru_cache, partial
+from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,13 +14,15 @@ from cb.bulkhead import check
 from cb.tally import Tally
 
 from .answer import FAILING, retry_after
-from .body import Body
+from .body import Body, Settle
 from .deadline import DeadlineAdapter, within
 
 #: seconds that an exchange may take, its body included, and bytes that a body may have
 DEADLINE, LARGEST = 30.0, 10 << 20
 #: connections kept per host: at least the threads of a worker
 POOL = 64
+#: characters that the name of a breaker may have
+_LONGEST = 128
 
 
 class FailingStatus(Exception):
@@ -38,6 +41,9 @@ class CircuitOpenConnectionError(CircuitOpenError, requests.exceptions.Connectio
         CircuitOpenError.__init__(self, name, retry_after)
         self.request = request
         self.response = None
+
+    def __reduce__(self) -> tuple[Any, ...]:  # else a pool of processes could send it, but not receive it
+        return type(self), (self.name, self.retry_after, self.request)
 
 
 class BulkheadFullConnectionError(BulkheadFullError, requests.exceptions.ConnectionError):
@@ -96,16 +102,19 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         try:
             with within(self._limit(breaker, call)):
                 response = HTTPAdapter.send(self, request, *args, **kwargs)
-        except ValueError:  # InvalidURL and its like: nothing was sent, and the dependency has no part in it
-            breaker.abandon(call)
-            raise
         except BaseException as error:
-            breaker.finish(call, error)
+            # InvalidURL and its like: nothing was sent, and the dependency has no part in it. InvalidHeader is a
+            # ValueError too, but here it is of the answer: one of the request is found before.
+            if isinstance(error, ValueError) and not isinstance(error, requests.exceptions.InvalidHeader):
+                breaker.abandon(call)
+            else:
+                breaker.finish(call, error)
             raise
+        settle: Settle = partial(breaker.finish, call)
         if response.status_code in self._failing:
-            breaker.finish(call, FailingStatus(response))
-        else:
-            response.raw = Body(response.raw, self._largest, lambda error: breaker.finish(call, error))
+            settle(FailingStatus(response))
+            settle = _settled
+        response.raw = Body(response.raw, self._largest, settle)
         return response
 
     def _guard(self, name: str) -> CircuitBreaker | Bulkhead:
@@ -122,8 +131,12 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         return min(limit, self._deadline)
 
 
+def _settled(_: BaseException | None) -> None:
+    """Stand for the end of a body that changes nothing more."""
+
+
 def origin(request: requests.PreparedRequest) -> str:
-    """Return scheme, host and port of a request, as in `https://example.com:443`."""
+    """Return scheme, host and port of a request, as in `https://example.com:443`, shortened if it is very long."""
     parts = urlsplit(request.url or "")
     return _origin(parts.scheme, parts.netloc)
 
@@ -132,4 +145,6 @@ def origin(request: requests.PreparedRequest) -> str:
 def _origin(scheme: str, netloc: str) -> str:
     parts = urlsplit(f"{scheme}://{netloc}")
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    return f"{parts.scheme}://{host}:{parts.port or {'http': 80, 'https': 443}.get(parts.scheme)}"
+    name = f"{parts.scheme}://{host}:{parts.port or {'http': 80, 'https': 443}.get(parts.scheme)}"
+    # A host may be longer than the name of a breaker.
+    return name if len(name) <= _LONGEST else f"{name[:80]}~{sha256(name.encode()).hexdigest()[:32]}"

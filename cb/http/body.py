@@ -7,6 +7,7 @@ import requests
 
 #: is told once how the body ended: None if well
 Settle = Callable[[BaseException | None], object]
+_PIECE = 65_536
 
 
 class BodyTooLarge(requests.exceptions.RequestException):
@@ -26,10 +27,16 @@ class Body:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._raw, name)
 
-    def stream(self, *args: Any, **kwargs: Any) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the lines of the body, as urllib3 does."""
+        lines: Iterator[bytes] = type(self._raw).__iter__(self)  # it reads by `stream`, and here by the one below
+        return lines
+
+    def stream(self, amt: int | None = None, decode_content: bool | None = None) -> Iterator[bytes]:
         """Yield the body piece by piece. Raises BodyTooLarge, and what urllib3 raises."""
         try:
-            for piece in self._raw.stream(*args, **kwargs):
+            # Never at once, whatever is asked: a piece would be as long as the dependency says.
+            for piece in self._raw.stream(amt or _PIECE, decode_content):
                 self._count(piece)
                 yield piece
         except GeneratorExit:
@@ -40,10 +47,11 @@ class Body:
             raise
         self._end(None)
 
-    def read(self, *args: Any, **kwargs: Any) -> bytes:
+    def read(self, amt: int | None = None, decode_content: bool | None = None, cache_content: bool = False) -> bytes:
         """Return what is read, as urllib3 does. Raises BodyTooLarge, and what urllib3 raises."""
         try:
-            data: bytes = self._raw.read(*args, **kwargs)
+            amt = self._left + 1 if amt is None or amt < 0 else amt
+            data: bytes = self._raw.read(amt, decode_content, cache_content)
             self._count(data)
         except BaseException as error:
             self._break(error)

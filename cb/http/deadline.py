@@ -4,20 +4,24 @@ The timeouts of requests and urllib3 count from one packet to the next: an answe
 Here each connection knows when its exchange must be over, and each wait on its socket is cut to what is left.
 """
 
+import os
 import socket
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
 from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
-from urllib3.util import create_urllib3_context
+from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs
+
+from cb.errors import ConfigError
 
 
 class _Current(threading.local):
@@ -115,17 +119,38 @@ class _PlainPool(HTTPConnectionPool):
 class _SecurePool(HTTPSConnectionPool):
     ConnectionCls = _Secure
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        # Of this pool alone: urllib3 writes into it what is trusted, whether it is asked for, and who we are.
+        context = create_urllib3_context(cert_reqs=resolve_cert_reqs(options.get("cert_reqs")))
+        context.sslsocket_class = _TimedTLS
+        super().__init__(*args, ssl_context=context, **options)
+
 
 class DeadlineAdapter(HTTPAdapter):
-    """Keeps the exchanges of a session within the limit that `within` sets. Not for proxies."""
+    """Keeps the exchanges of a session within the limit that `within` sets. Not for proxies.
+
+    It tries nothing again: urllib3 would wait for the Retry-After of an answer, for hours, and whoever counts failures
+    would see the last one alone. Retry around it. Raises ConfigError for `max_retries`.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if self.max_retries.total != 0:
+            raise ConfigError("max_retries", "be 0: what retries belongs around the breaker", self.max_retries.total)
 
     def init_poolmanager(self, connections: int, *args: Any, **options: Any) -> None:
-        context = create_urllib3_context()
-        context.sslsocket_class = _TimedTLS
-        super().init_poolmanager(connections, *args, ssl_context=context, **options)
+        super().init_poolmanager(connections, *args, **options)
         self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _SecurePool}
-        self._most = connections
-        self._pools: dict[tuple[str, bool | str | None], ConnectionPool] = {}
+        self._most, self._rest = connections, (args, options)
+        self._pools: dict[tuple[str, bool | str | None], Any] = {}
+        _adapters.add(self)
+
+    def renew(self) -> None:
+        """Leave the parent its connections, in a forked child: two who read one would get each other's answers."""
+        _strays.extend([self.poolmanager, *self.proxy_manager.values()])  # a lost thread may hold the locks of closing
+        self.proxy_manager.clear()
+        args, options = self._rest
+        self.init_poolmanager(self._most, *args, **options)
 
     def get_connection_with_tls_context(
         self,
@@ -138,18 +163,32 @@ class DeadlineAdapter(HTTPAdapter):
         if proxies or cert:
             return super().get_connection_with_tls_context(request, verify, proxies, cert)
         key = front(request), verify
-        pool = self._pools.get(key)
-        if pool is None:
+        pool: Any = self._pools.get(key)
+        if pool is None or pool.pool is None:  # one that was closed, to make room for others
             pool = super().get_connection_with_tls_context(request, verify)
             if len(self._pools) >= self._most:
                 self._pools.clear()
             self._pools[key] = pool
-        return pool
+        found: ConnectionPool = pool
+        return found
 
     def close(self) -> None:
         """Close the connections. The next request opens one anew."""
         self._pools.clear()
         super().close()
+
+
+_adapters: weakref.WeakSet[DeadlineAdapter] = weakref.WeakSet()
+_strays: list[PoolManager] = []
+
+
+def _renew_all() -> None:
+    for adapter in list(_adapters):
+        adapter.renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all)
 
 
 def front(request: PreparedRequest) -> str:
@@ -165,9 +204,10 @@ def _open(connection: HTTPConnection) -> socket.socket:
     except OSError as unknown:
         raise NewConnectionError(connection, f"Failed to resolve: {unknown}") from unknown
     for family, kind, protocol, _, address in addresses:
-        sock = _Timed(family, kind, protocol)
-        sock.end = _current.end
+        sock = None
         try:
+            sock = _Timed(family, kind, protocol)
+            sock.end = _current.end
             for option in connection.socket_options or ():
                 sock.setsockopt(*option)
             sock.settimeout(connection.timeout if isinstance(connection.timeout, float | int) else None)
@@ -176,7 +216,8 @@ def _open(connection: HTTPConnection) -> socket.socket:
             sock.arm()  # for the handshake of TLS
             return sock
         except OSError as failed:
-            sock.close()
+            if sock is not None:
+                sock.close()
             error = failed
     if isinstance(error, TimeoutError):
         raise ConnectTimeoutError(connection, f"Connection to {connection.host} timed out") from error

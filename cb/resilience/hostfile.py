@@ -93,6 +93,9 @@ class HostFile:
                 if not _busy(error):
                     self.close()
                 raise StoreError(self.path, str(error)) from error
+            except BaseException:
+                self.close()  # an interruption may have come just after a transaction began, and others wait for it
+                raise
             finally:
                 self._running = False
 
@@ -149,13 +152,14 @@ class _Forks:
 
     def before(self) -> None:
         self._lock.acquire()
-        self._paused = list(self._files)
-        for file in self._paused:
+        self._paused = []
+        for file in list(self._files):
             file.pause()
+            self._paused.append(file)
 
     def after_in_parent(self) -> None:
-        for file in self._paused:
-            file.resume()
+        while self._paused:
+            self._paused.pop().resume()
         self._lock.release()
 
     def after_in_child(self) -> None:

@@ -30,7 +30,8 @@ class Outage(Generic[D]):
         now = self._clock()
         if now < self._until:
             return otherwise
-        if self._told:
+        looks = self._told
+        if looks:
             self._until = now + REST  # one looks whether it is back, and no other waits with it
         try:
             answer = work()
@@ -40,7 +41,7 @@ class Outage(Generic[D]):
                 self._told = True
                 log.warning("%s: goes on without %s", self._what, error)
             return otherwise
-        if self._told:
+        if looks:  # who asked before the store failed, and got an answer, has nothing to tell
             self._told = False
             self._until = now
             log.warning("%s: is whole again", self._what)

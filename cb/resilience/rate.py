@@ -44,7 +44,7 @@ class RateLimit:
 
     def __init__(self, rate: str, storage: str | Storage = "memory://", *, key: str) -> None:
         try:
-            self._rate = limits.parse(rate)
+            (self._rate,) = limits.parse_many(rate)
         except ValueError as error:
             raise ConfigError("rate", "be like 100/second or 10 per 5 minutes", rate) from error
         self.key = key
@@ -110,6 +110,8 @@ def _open(storage: str | Storage) -> Storage:
         }
     try:
         opened = storage_from_string(url, **options)
+        if pool := getattr(getattr(opened, "storage", None), "connection_pool", None):
+            pool.connection_class(**pool.connection_kwargs)  # not connected: else the first call finds what is wrong
     except (ConfigurationError, ValueError, TypeError):  # not its text: it may quote a password
         opened = None
     if not isinstance(opened, Storage):  # one of another kind is for asyncio

@@ -25,12 +25,15 @@ class RedisStore:
     """Values of all that name the same server and the same cache. Its clock is the server's."""
 
     def __init__(self, url: str, name: str, entries: int = 1000) -> None:
+        # Of the query nothing is told, and of the rest only what follows the password.
         scheme, _, rest = url.partition("://")
-        self._place = f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+        self._place = f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
         try:
             client = redis.Redis.from_url(
                 url, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE, retry=Retry(NoBackoff(), 0)
             )
+            pool = client.connection_pool
+            pool.connection_class(**pool.connection_kwargs)  # not connected: else the first answer finds what is wrong
         except (ValueError, TypeError):
             raise ConfigError("url", "be one that redis-py takes", self._place) from None  # it may quote a password
         self._keys = [f"cb:stale:{{{name}}}:{part}" for part in ("values", "times")]

@@ -70,5 +70,8 @@ def _error(state: RetryCallState) -> BaseException | None:
 
 def _asked(error: BaseException | None) -> float:
     """Return the seconds for which an error asks to be left alone."""
-    seconds = getattr(error, "retry_after", None)
-    return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else 0.0
+    try:
+        seconds = getattr(error, "retry_after", None)
+    except Exception:  # noqa: BLE001 - a property that fails must not hide the caller's own exception
+        return 0.0
+    return seconds if isinstance(seconds, int | float) and seconds > 0 else 0.0

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar
+from urllib.parse import quote
 
 from cb.classify import Kinds, predicate
 from cb.config import nanoseconds
@@ -44,7 +45,8 @@ class StaleCache(Generic[T]):
     so is a 404. By default `errors` are refusals (CircuitError), ConnectionError and TimeoutError.
 
     `name` sets the cache apart from others in its store. `dump` makes bytes of a value, which `load` understands:
-    by default it is JSON. A value of more than `largest` bytes is not kept. A store that is away costs the cache, never
+    by default it is JSON. A value or key of more than `largest` bytes is
+    not kept. A store that is away costs the cache, never
     an answer. `clock` returns monotonic nanoseconds.
     """
 
@@ -89,7 +91,7 @@ class StaleCache(Generic[T]):
         return Reading(value)
 
     def _find(self, key: str, oldest: int, *, stale: bool) -> Reading[T] | None:
-        found = self._outage.ask(lambda: self._store.get(f"{self.name}/{key}"), None)
+        found = self._outage.ask(lambda: self._store.get(self._place(key)), None)
         if found is None or found[1] > oldest:
             return None
         try:
@@ -102,9 +104,14 @@ class StaleCache(Generic[T]):
     def _keep(self, key: str, value: T, started: int) -> None:
         try:
             data = self._dump(value)
+            size = max(len(data), len(key))
         except Exception:  # the caller has asked for a value, and here it is
             log.exception("stale cache %r: the value of %r cannot be kept", self.name, key)
             return
-        if len(data) <= self._largest:
+        if size <= self._largest:
             # The age, as of the question: an answer that was long on its way may be older than one that overtook it.
-            self._outage.ask(lambda: self._store.put(f"{self.name}/{key}", data, self._clock() - started), None)
+            self._outage.ask(lambda: self._store.put(self._place(key), data, self._clock() - started), None)
+
+    def _place(self, key: str) -> str:
+        # Quoted, since a key may be what a customer sent: a lone surrogate, which no store takes, or another's name.
+        return f"{quote(self.name, safe='')}/{quote(key, errors='surrogatepass')}"

@@ -208,6 +208,12 @@ def test_change_of_health_is_told_once_with_its_reason(make: Make, events: list[
     assert breaker.state is State.CLOSED
 
 
+def test_reason_of_any_length_is_told_in_a_line(make: Make, events: list[Event]) -> None:
+    make("bank").breaker.note_health(OSError("x" * 1_000_000), took=0, valid=15)
+    (event,) = events
+    assert isinstance(event, HealthChanged) and len(event.reason) == 300
+
+
 def test_health_that_changes_changes_no_state(dependency: Dependency, events: list[Event]) -> None:
     dependency.breaker.note_health(None, took=0, valid=15)
     assert dependency.breaker.state is State.OPEN

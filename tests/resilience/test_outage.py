@@ -93,3 +93,21 @@ def test_one_caller_alone_looks_whether_a_store_is_back(clock: FakeClock) -> Non
     store.meanwhile = others_read
     it.read("k", int)
     assert store.asked == 2
+
+
+def test_answer_to_a_question_of_before_an_outage_does_not_end_it(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Broken()
+    it = cache(store, clock)
+
+    def go_away() -> None:
+        store.meanwhile, store.broken = lambda: None, True
+        it.read("k", int)
+        store.broken = False
+
+    store.meanwhile, store.broken = go_away, False
+    it.read("k", int)
+    it.read("k", int)
+    assert store.asked == 2
+    assert len(caplog.records) == 1

@@ -89,10 +89,12 @@ def test_storage_of_the_users_own_is_taken() -> None:
         ("many", "memory://", "rate"),
         ("", "memory://", "rate"),
         ("1/fortnight", "memory://", "rate"),
+        ("1/second; 10/minute", "memory://", "rate"),
         ("1/hour", "nowhere://x", "storage"),
         ("1/hour", "file://relative", "storage"),
         ("1/hour", "async+memory://", "storage"),
         ("1/hour", "redis://me:secret@host:port", "storage"),
+        ("1/hour", "redis://me:secret@host?no_such_option=1", "storage"),
     ],
 )
 def test_setting_that_makes_no_sense_is_refused_and_no_password_told(rate: str, storage: str, field: str) -> None:

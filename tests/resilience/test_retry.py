@@ -142,6 +142,19 @@ def test_wait_that_cannot_be_read_is_none(unreadable: object, slept: list[float]
     assert slept == [0.25]
 
 
+class Unreadable(ConnectionError):
+    @property
+    def retry_after(self) -> float:
+        raise RuntimeError("unreadable")
+
+
+def test_error_whose_wait_cannot_be_read_is_raised_as_it_is(slept: list[float]) -> None:
+    with pytest.raises(Unreadable):
+        retrying(Unreadable, attempts=2, sleep=slept.append)(Flaky(*[Unreadable()] * 2))
+    with pytest.raises(AskedToWait):
+        retrying(AskedToWait, sleep=slept.append)(Flaky(*[AskedToWait(10**400)] * 3))
+
+
 def test_function_is_decorated_as_tenacity_does(slept: list[float]) -> None:
     fn = Flaky(OSError())
 

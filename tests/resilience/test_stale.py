@@ -138,6 +138,32 @@ def test_value_that_is_too_large_is_answered_and_not_kept(store: Store, clock: F
     assert it.read("k", fail, TimeoutError()).value == "x" * 8
 
 
+def test_key_that_is_too_large_is_answered_and_not_kept(store: Store, clock: FakeClock) -> None:
+    it = cache(store, clock, largest=10)
+    assert it.read("k" * 11, lambda: 1).value == 1
+    with pytest.raises(TimeoutError):
+        it.read("k" * 11, fail, TimeoutError())
+
+
+@pytest.mark.parametrize("url", ["memory://", "file://{}"])
+def test_key_that_is_no_unicode_is_as_good_as_any(url: str, tmp_path: Path, clock: FakeClock) -> None:
+    it = cache(open_store(url.format(tmp_path / "c")), clock)
+    for number, key in enumerate(["\ud800", "%ED%A0%80", "\\ud800", ""]):
+        it.read(key, lambda number=number: number)
+        assert it.read(key, fail, TimeoutError()).value == number
+    assert it.read("\ud800", fail, TimeoutError()).value == 0
+
+
+def test_name_of_a_cache_may_begin_like_a_key_of_another(store: Store, clock: FakeClock) -> None:
+    StaleCache[int]("a/b", store, usable_for=60, clock=clock).read("c", lambda: 1)
+    with pytest.raises(TimeoutError):
+        StaleCache[int]("a", store, usable_for=60, clock=clock).read("b/c", fail, TimeoutError())
+
+
+def test_dump_that_returns_no_bytes_costs_the_cache(store: Store, clock: FakeClock) -> None:
+    assert cache(store, clock, dump=bool).read("k", lambda: 1).value == 1
+
+
 def test_value_that_cannot_be_dumped_is_answered_and_told(
     store: Store, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -182,6 +208,13 @@ def test_url_that_redis_cannot_take_is_refused_without_its_password() -> None:
     with pytest.raises(ConfigError) as refused:
         open_store("redis://me:secret@host:port/0")
     assert "secret" not in str(refused.value) and refused.value.__cause__ is None
+
+
+@pytest.mark.parametrize("query", ["no_such_option=1", "password=hidden@secret&db=x"])
+def test_url_with_an_option_that_redis_does_not_have_is_refused(query: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        open_store(f"redis://host/0?{query}")
+    assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("entries", [0, -1, 1.5])
