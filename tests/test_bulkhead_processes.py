@@ -200,3 +200,26 @@ def test_child_that_ends_the_call_of_its_parent_frees_nothing(tmp_path: Path) ->
     assert not passes(bulkhead)
     bulkhead.finish(call, None)
     assert passes(bulkhead)
+
+
+def test_forks_while_threads_take_and_wait_hang_no_child(tmp_path: Path) -> None:
+    bulkhead, over = bulkhead_of(tmp_path, 2, wait=60), threading.Event()
+
+    def call_on() -> None:
+        while not over.is_set():
+            bulkhead.call(int)
+
+    threads = [threading.Thread(target=call_on) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(50):
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(20)
+                os._exit(bulkhead.call(int))
+            assert os.waitpid(pid, 0)[1] == 0
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
