@@ -25,9 +25,10 @@ class Bulkhead:
 
     It offers what a breaker offers. Each call asks the breaker first: an open circuit refuses at once. One call more
     than the limit waits up to `wait` seconds for a slot, while it neither runs nor holds a permit, then raises
-    BulkheadFullError; that is no outcome. A slot is a lock of the kernel: it comes free when its process dies, and
-    stays taken while its process is stopped, for its call is in flight. All bulkheads of a breaker share its slots;
-    calls that go to the breaker itself take none.
+    BulkheadFullError; that is no outcome. The calls of a process wait in line, and the first in each line looks every
+    few milliseconds for a slot that another process gave back. A slot is a lock of the kernel: it comes free when its
+    process dies, and stays taken while its process is stopped, for its call is in flight. All bulkheads of a breaker
+    share its slots; calls that go to the breaker itself take none.
     """
 
     def __init__(

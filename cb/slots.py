@@ -55,7 +55,6 @@ class Slots:
         self._known = weakref.WeakValueDictionary()
         self._idle: list[Slot] = []  # those that no call of this process has
         self._line: deque[SimpleQueue[None]] = deque()
-        self._ours = False
         self._lock = threading.RLock()  # a signal handler may call while its thread takes one
 
     def take(self, limit: int) -> Slot | None:
@@ -93,10 +92,7 @@ class Slots:
             return
         slot.unlock()
         self._idle.append(slot)
-        # Every other time the other processes have a few milliseconds to find it, or one could keep it for itself.
-        self._ours = not self._ours
-        if self._ours:
-            self._call_next()
+        self._call_next()
 
     @property
     def wanted(self) -> bool:

@@ -130,8 +130,8 @@ def test_200_calls_that_wait_all_get_through_in_each_of_four_processes(tmp_path:
 def test_no_thread_and_no_process_keeps_the_slots_to_itself(tmp_path: Path) -> None:
     with workers(4) as processes, ThreadPoolExecutor() as pool:
         for worker in processes:
-            worker.call(int)  # it has started
-        made = [pool.submit(w.call, call_again_and_again, tmp_path, time.monotonic() + 1) for w in processes]
+            worker.call(call_again_and_again, tmp_path, 0.0)  # it has started, and knows this module
+        made = [pool.submit(w.call, call_again_and_again, tmp_path, time.monotonic() + 1.5) for w in processes]
         threads = [calls for each in made for calls in each.result()]
     assert min(threads) > sum(threads) / len(threads) / 4
 
@@ -200,3 +200,26 @@ def test_child_that_ends_the_call_of_its_parent_frees_nothing(tmp_path: Path) ->
     assert not passes(bulkhead)
     bulkhead.finish(call, None)
     assert passes(bulkhead)
+
+
+def test_forks_while_threads_take_and_wait_hang_no_child(tmp_path: Path) -> None:
+    bulkhead, over = bulkhead_of(tmp_path, 2, wait=60), threading.Event()
+
+    def call_on() -> None:
+        while not over.is_set():
+            bulkhead.call(int)
+
+    threads = [threading.Thread(target=call_on) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(50):
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(20)
+                os._exit(bulkhead.call(int))
+            assert os.waitpid(pid, 0)[1] == 0
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()

@@ -71,10 +71,9 @@ def test_bulkhead_offers_the_ways_of_a_breaker(breaker: CircuitBreaker) -> None:
 def test_function_that_works_later_is_refused(breaker: CircuitBreaker) -> None:
     async def later() -> None: ...
 
-    with pytest.raises(TypeError):
-        Bulkhead(breaker, 1)(later)
-    with pytest.raises(TypeError):
-        Bulkhead(breaker, 1).call(later)
+    for guarded in (Bulkhead(breaker, 1), Bulkhead(breaker, 1).call):
+        with pytest.raises(TypeError):
+            guarded(later)
 
 
 def test_outcomes_are_those_of_the_breaker(ledger: Ledger) -> None:
@@ -109,8 +108,7 @@ def test_call_within_a_call_that_is_refused_is_no_failure_of_the_outer_one(break
     assert (breaker.snapshot().totals.neutral, breaker.snapshot().totals.failures) == (1, 0)
 
 
-def test_open_circuit_refuses_without_a_wait_though_all_slots_are_taken(ledger: Ledger, clock: FakeClock) -> None:
-    breaker = breaker_in(State.CLOSED, ledger=ledger, clock=clock)
+def test_open_circuit_refuses_without_a_wait_though_all_slots_are_taken(breaker: CircuitBreaker) -> None:
     with full(breaker, 1):
         breaker.hold(State.FORCED_OPEN, reason="test")
         begin = time.monotonic()
@@ -126,6 +124,19 @@ def test_circuit_that_opens_refuses_the_call_that_waits_for_a_slot(breaker: Circ
         breaker.hold(State.FORCED_OPEN, reason="test")
         with pytest.raises(CircuitOpenError):
             waits.result(5)
+
+
+def test_open_circuit_refuses_who_stands_in_line_behind_a_thread_that_does_not_go_on(breaker: CircuitBreaker) -> None:
+    bulkhead = Bulkhead(breaker, 1, wait=20)
+    with ThreadPoolExecutor() as pool, breaker.slots(1).line():
+        waits = pool.submit(bulkhead.call, int)
+        threading.Event().wait(0.02)
+        assert not waits.done()  # though there is a slot: it is not its turn
+        breaker.hold(State.FORCED_OPEN, reason="test")
+        with pytest.raises(CircuitOpenError):
+            waits.result(5)
+        with pytest.raises(CircuitOpenError):
+            pool.submit(bulkhead.call, int).result(5)
 
 
 def test_refused_probe_gives_its_permit_back(ledger: Ledger, clock: FakeClock) -> None:
@@ -218,13 +229,13 @@ def test_call_that_is_forgotten_gives_its_slot_back(breaker: CircuitBreaker) -> 
 def test_limit_that_is_none_is_refused(breaker: CircuitBreaker, limit: int) -> None:
     with pytest.raises(ConfigError, match="limit must be a whole number from 1 to 10000"):
         Bulkhead(breaker, limit)
-    assert breaker.snapshot().limit is None
 
 
 @pytest.mark.parametrize("wait", [-1, 3601, float("nan"), True, "1s"])
 def test_wait_that_is_none_is_refused(breaker: CircuitBreaker, wait: float) -> None:
     with pytest.raises(ConfigError, match="wait must be seconds from 0 to 3600"):
         Bulkhead(breaker, 1, wait)
+    assert breaker.snapshot().limit is None
 
 
 def test_slots_whose_files_cannot_be_opened_limit_the_calls_of_this_process(
