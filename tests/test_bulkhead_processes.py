@@ -130,8 +130,8 @@ def test_200_calls_that_wait_all_get_through_in_each_of_four_processes(tmp_path:
 def test_no_thread_and_no_process_keeps_the_slots_to_itself(tmp_path: Path) -> None:
     with workers(4) as processes, ThreadPoolExecutor() as pool:
         for worker in processes:
-            worker.call(int)  # it has started
-        made = [pool.submit(w.call, call_again_and_again, tmp_path, time.monotonic() + 1) for w in processes]
+            worker.call(call_again_and_again, tmp_path, 0.0)  # it has started, and knows this module
+        made = [pool.submit(w.call, call_again_and_again, tmp_path, time.monotonic() + 1.5) for w in processes]
         threads = [calls for each in made for calls in each.result()]
     assert min(threads) > sum(threads) / len(threads) / 4
 
