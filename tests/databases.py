@@ -32,9 +32,14 @@ class PostgreSQL:
         self._programs = programs
         self._user = NOBODY if os.geteuid() == 0 else None
         # Not pytest's own directory, which only its owner may enter.
-        self._data = Path(tempfile.mkdtemp(prefix="postgresql-"))
+        self._home = Path(tempfile.mkdtemp(prefix="postgresql-"))
+        self._data = self._home / "data"
+        self._data.mkdir(mode=0o700)
         if self._user:
-            shutil.chown(self._data, self._user)
+            for directory in (self._home, self._data):
+                shutil.chown(directory, self._user)
+            if not all(parent.stat().st_mode & 0o001 for parent in programs.parents):  # not even to be executed
+                self._programs = self._copy(programs)
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             self.port = int(listener.getsockname()[1])
@@ -42,6 +47,13 @@ class PostgreSQL:
         self.url = f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/postgres"
         self._process: subprocess.Popen[bytes] | None = None
         self._run("initdb", "--auth=trust", "--encoding=utf8", "--no-sync", "-U", "postgres", "-D", str(self._data))
+
+    def _copy(self, programs: Path) -> Path:
+        """Copy what the server consists of to where its user may go; its libraries lie beside the package."""
+        package = programs.parents[1]
+        for part in (package, package.with_name(f"{package.name}.libs")):
+            shutil.copytree(part, self._home / part.name, symlinks=True)
+        return self._home / programs.relative_to(package.parent)
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self._programs / program), *arguments]
@@ -91,4 +103,4 @@ class PostgreSQL:
 
     def remove(self) -> None:
         self.kill()
-        shutil.rmtree(self._data)
+        shutil.rmtree(self._home)
