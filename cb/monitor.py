@@ -4,8 +4,6 @@ Of all processes that share a ledger one is elected for each dependency, and che
 check that hangs delays no other. When the process ends, another one goes on within a second.
 """
 
-import logging
-import os
 import random
 import threading
 import time
@@ -15,10 +13,9 @@ from contextlib import suppress
 
 from .breaker import CircuitBreaker
 from .config import parse_duration
+from .duty import Duty
 from .errors import ConfigError
 from .watch import WATCH
-
-log = logging.getLogger(__name__)
 
 #: seconds between two looks at whether it is time for a check, or for a probe
 TICK = 0.1
@@ -43,8 +40,9 @@ class Monitor:
     def __init__(self, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
         self._clock = clock
         self._checkups: dict[str, _Checkup] = {}
-        _monitors.add(self)
-        weakref.finalize(self, _stop_all, self._checkups).atexit = False
+        self._duties: list[Duty] = []
+        self._started = False
+        weakref.finalize(self, _release, self._duties).atexit = False
 
     def add(self, breaker: CircuitBreaker, check: Check, *, interval: float | str = 5.0, probes: bool = True) -> None:
         """Check a breaker's dependency every so often: seconds, or a duration. Raises ConfigError.
@@ -57,35 +55,30 @@ class Monitor:
         seconds = parse_duration(interval, "interval")
         if not 0.1 <= seconds <= 3600:
             raise ConfigError("interval", "be from 100ms to 1h", interval)
-        self._checkups[breaker.name] = _Checkup(breaker, check, seconds, probes=probes, clock=self._clock)
+        checkup = self._checkups[breaker.name] = _Checkup(breaker, check, seconds, probes=probes, clock=self._clock)
+        if self._started:
+            self._duties.append(checkup.duty())
 
     def start(self) -> None:
         """Begin to check, as soon as this process is elected. A forked child begins with its first call."""
-        WATCH.add(self)
+        if not self._started:
+            self._started = True
+            self._duties += [checkup.duty() for checkup in self._checkups.values()]
         WATCH.start()
 
     def stop(self) -> None:
         """Leave the checks to other processes, for good. Does not wait for a check that runs."""
-        for checkup in self._all():
-            checkup.stop()
+        _release(self._duties)
 
     def tend(self) -> None:
-        """Begin with the checks that no process of the host does. The watch asks a few times a second."""
-        for checkup in self._all():
-            checkup.tend()
+        """Begin with the checks that no process of the host does. The watch does it a few times a second."""
+        for duty in self._duties:
+            duty.tend()
 
     def turn(self) -> None:
         """Do what is due now, in this thread. Without `start`, and on a clock of one's own, it is all that happens."""
-        for checkup in self._all():
+        for checkup in self._checkups.values():
             checkup.turn()
-
-    def renew(self) -> None:
-        """Start over in a forked child, without the parent's threads."""
-        for checkup in self._all():
-            checkup.renew()
-
-    def _all(self) -> "list[_Checkup]":
-        return list(self._checkups.values())
 
 
 class _Checkup:
@@ -99,34 +92,11 @@ class _Checkup:
         self._interval = interval
         self._probes = probes
         self._clock = clock
-        self._role = f"health-{breaker.index}"
         self._wait = self._spread()
-        self._stopped = False
-        self.renew()
 
-    def renew(self) -> None:
-        self._lock = threading.RLock()  # a signal handler or a finalizer may stop it
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def tend(self) -> None:
-        with self._lock:
-            busy = self._stopped or (self._thread and self._thread.is_alive())
-            if busy or not self._breaker.ledger.elect(self._role):
-                return
-            self._thread = threading.Thread(target=self._run, args=(self._stop,), name="cb-health", daemon=True)
-            try:
-                self._thread.start()
-                return
-            except RuntimeError as failed:  # no thread left, or the interpreter ends: somebody tries again
-                self._breaker.ledger.resign(self._role)
-                error = failed
-        log.warning("nobody checks the health of %s: %s", self._breaker.name, error)
-
-    def stop(self) -> None:
-        with self._lock:
-            self._stopped = True
-            self._stop.set()
+    def duty(self) -> Duty:
+        """Return the checks as a duty. A process that ends does not wait for one that hangs."""
+        return Duty(self._breaker.ledger, f"health-{self._breaker.index}", self._work, patience=0)
 
     def turn(self) -> None:
         if self._probes:
@@ -156,31 +126,15 @@ class _Checkup:
     def _spread(self) -> float:
         return self._interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads hosts, keeps no secret
 
-    def _run(self, stop: threading.Event) -> None:
+    def _work(self, stop: threading.Event) -> None:
         try:
             while not stop.wait(TICK):
-                try:
-                    self.turn()
-                except Exception:
-                    log.exception("checking the health of %s failed", self._breaker.name)
+                self.turn()
         finally:
             if self._probes:
                 self._breaker.reserve_probes(0)
-            self._breaker.ledger.resign(self._role)
 
 
-def _stop_all(checkups: dict[str, _Checkup]) -> None:
-    for checkup in list(checkups.values()):
-        checkup.stop()
-
-
-_monitors: weakref.WeakSet[Monitor] = weakref.WeakSet()
-
-
-def _renew_all() -> None:
-    for monitor in list(_monitors):
-        monitor.renew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)
+def _release(duties: list[Duty]) -> None:
+    for duty in duties:
+        duty.release()

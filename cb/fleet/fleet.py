@@ -1,21 +1,18 @@
 """A host's membership in a fleet: which of its workers speaks for it, and for how long."""
 
-import atexit
 import logging
-import os
 import random
 import re
 import threading
 import time
-import weakref
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from cb.config import parse_duration
+from cb.duty import Duty
 from cb.errors import ConfigError, LedgerBusyError
 from cb.events import Event, Listener, announce
 from cb.ledger import Ledger
-from cb.watch import WATCH
 
 from .agent import Agent
 from .connection import FleetError, check, redacted
@@ -23,7 +20,7 @@ from .server import Server
 
 log = logging.getLogger(__name__)
 
-ROLE = "agent"
+ROLE = "fleet"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 #: seconds until a server that does not answer is asked again, at first and at the most
 RETRY, RETRY_MAX = 0.1, 2.0
@@ -58,57 +55,30 @@ class Fleet:
         self._ledger = ledger
         self._interval = seconds
         self._listeners = listeners
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._closed = False
         with suppress(LedgerBusyError):  # the agent does it too; but an operator may be quicker than that
             ledger.join_fleet()
-        _fleets.add(self)
-        WATCH.add(self)
+        self._duty = Duty(ledger, ROLE, self._work, patience=1)
 
     def tend(self) -> None:
-        """Become the host's agent, if it has none. The watch of this process asks a few times a second."""
-        with self._lock:
-            if self._closed or (self._thread and self._thread.is_alive()) or not self._ledger.elect(ROLE):
-                return
-            self._stop = threading.Event()
-            self._thread = threading.Thread(target=self._run, args=(self._stop,), name="cb-fleet", daemon=True)
-            self._thread.start()
+        """Become the host's agent, if it has none. The watch of this process does it a few times a second."""
+        self._duty.tend()
 
     def close(self) -> None:
         """Leave the fleet, and the role to another worker. Returns when the agent has ended, or after a second."""
-        with self._lock:
-            self._closed = True
-            self._stop.set()
-            thread = self._thread
-        if thread and thread is not threading.current_thread():
-            thread.join(1)
+        self._duty.close()
 
-    def renew(self) -> None:
-        """Start over in a forked child, without the parent's thread, lock and connection."""
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._thread = None
-
-    def _run(self, stop: threading.Event) -> None:
+    def _work(self, stop: threading.Event) -> None:
         wait = 0.0
-        try:
-            while not stop.wait(wait * random.uniform(0.5, 1)):  # noqa: S311 - spreads the hosts
-                begin = time.monotonic()
-                try:
-                    self._speak(stop)
-                except FleetError as error:
-                    if time.monotonic() - begin > RETRY_MAX:  # it did answer for a while
-                        wait = 0.0
-                    if not wait:
-                        log.warning("fleet %s: %s does not answer (%s)", self.name, redacted(self.url), error)
-                    wait = min(max(2 * wait, RETRY), RETRY_MAX)
-                except Exception:
-                    log.exception("fleet %s: the agent failed", self.name)
-                    wait = RETRY_MAX
-        finally:
-            self._ledger.resign(ROLE)
+        while not stop.wait(wait * random.uniform(0.5, 1)):  # noqa: S311 - spreads the hosts
+            begin = time.monotonic()
+            try:
+                self._speak(stop)
+            except FleetError as error:
+                if time.monotonic() - begin > RETRY_MAX:  # it did answer for a while
+                    wait = 0.0
+                if not wait:
+                    log.warning("fleet %s: %s does not answer (%s)", self.name, redacted(self.url), error)
+                wait = min(max(2 * wait, RETRY), RETRY_MAX)
 
     def _speak(self, stop: threading.Event) -> None:
         """Exchange until told to stop. Raises FleetError when the server does not answer."""
@@ -130,21 +100,3 @@ class Fleet:
 
     def _tell(self, events: Iterable[Event]) -> None:
         announce(self._listeners, events)
-
-
-_fleets: weakref.WeakSet[Fleet] = weakref.WeakSet()
-
-
-def _close_all() -> None:
-    for fleet in list(_fleets):
-        fleet.close()
-
-
-def _renew_all() -> None:
-    for fleet in list(_fleets):
-        fleet.renew()
-
-
-atexit.register(_close_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)

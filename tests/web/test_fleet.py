@@ -63,7 +63,7 @@ def test_status_says_that_hosts_share_breakers_and_what_opens_here_opens_there(s
 
 
 def test_another_worker_speaks_for_the_host_when_the_agents_is_killed(shops: list[Service], tmp_path: Path) -> None:
-    (lock,) = (tmp_path / "state0").glob("*.locks/agent")
+    (lock,) = (tmp_path / "state0").glob("*.locks/fleet")
 
     def agents() -> list[int]:
         held = [line.split() for line in Path("/proc/locks").read_text().splitlines()]

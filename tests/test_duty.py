@@ -1,0 +1,133 @@
+"""One process of a host does a duty, and another takes over when that one ends, however it ends."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from multiprocessing.context import ForkProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cb import Ledger
+from cb.duty import Duty
+
+_fork = multiprocessing.get_context("fork")
+
+
+class Workers:
+    """Processes that share a duty; each tells when it begins and ends it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.news: Any = _fork.SimpleQueue()
+        self.processes: list[ForkProcess] = []
+
+    def start(self, count: int) -> None:
+        for _ in range(count):
+            process = _fork.Process(target=self._serve)
+            process.start()
+            self.processes.append(process)
+
+    def _serve(self) -> None:
+        def work(stop: threading.Event) -> None:
+            self.news.put(("begins", os.getpid()))
+            stop.wait()
+            self.news.put(("ends", os.getpid()))
+
+        duty = Duty(Ledger.in_file(self._path), "work", work)
+        signal.signal(signal.SIGTERM, lambda *_: done.set())
+        done = threading.Event()
+        while not done.wait(0.05):
+            duty.tend()
+        duty.close()
+
+    def of(self, pid: int) -> ForkProcess:
+        return next(each for each in self.processes if each.pid == pid)
+
+
+@pytest.fixture
+def workers(tmp_path: Path) -> Iterator[Workers]:
+    made = Workers(tmp_path / "l")
+    with ExitStack() as stack:
+        made.start(4)
+        for each in made.processes:
+            stack.callback(each.kill)
+        yield made
+
+
+def test_one_of_many_processes_has_the_duty(workers: Workers) -> None:
+    assert workers.news.get()[0] == "begins"
+
+    threading.Event().wait(0.5)
+
+    assert workers.news.empty()
+
+
+def test_killed_process_is_followed_by_another(workers: Workers) -> None:
+    _, first = workers.news.get()
+
+    os.kill(first, signal.SIGKILL)
+
+    what, second = workers.news.get()
+    assert (what, second == first) == ("begins", False)
+
+
+def test_process_that_ends_finishes_its_work_before_another_begins(workers: Workers) -> None:
+    _, first = workers.news.get()
+
+    os.kill(first, signal.SIGTERM)
+
+    assert workers.news.get() == ("ends", first)
+    assert workers.news.get()[0] == "begins"
+    workers.of(first).join(5)
+    assert workers.of(first).exitcode == 0
+
+
+def test_work_that_fails_is_logged_and_begun_again(caplog: pytest.LogCaptureFixture) -> None:
+    begun = threading.Semaphore(0)
+
+    def work(stop: threading.Event) -> None:
+        begun.release()
+        if len(caplog.records) < 1:
+            raise ArithmeticError("odd")
+        stop.wait()
+
+    with caplog.at_level(logging.ERROR):
+        duty = Duty(Ledger.in_memory(), "work", work)
+        duty.tend()
+        assert begun.acquire(timeout=5)
+        assert begun.acquire(timeout=5)
+        duty.close()
+
+    assert [record.getMessage() for record in caplog.records] == ["work failed"]
+
+
+def test_duty_that_was_left_is_not_taken_again() -> None:
+    ledger, begun = Ledger.in_memory(), threading.Event()
+    duty = Duty(ledger, "work", lambda _: begun.set())
+    duty.close()
+
+    duty.tend()
+
+    assert not begun.wait(0.1)
+
+
+def test_two_duties_of_one_ledger_do_not_wait_for_each_other() -> None:
+    ledger, both = Ledger.in_memory(), threading.Barrier(3)
+
+    def work(stop: threading.Event) -> None:
+        both.wait(5)
+        stop.wait()
+
+    duties = [Duty(ledger, role, work) for role in ("one", "other")]
+    for duty in duties:
+        duty.tend()
+
+    both.wait(5)
+    for duty in duties:
+        duty.close()
