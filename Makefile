@@ -7,7 +7,7 @@ LOCK := uv pip compile setup.cfg --quiet --upgrade --universal --python-version 
 MUTMUT := .mutmut/bin/python -c 'import gc; gc.disable(); from mutmut.__main__ import cli; cli()'
 .DEFAULT_GOAL := help
 
-.PHONY: help build dev run-all run-market-data run-portfolio run-gateway stop-all demo test lint prove mutate check bench scale clean lock
+.PHONY: help build dev run-all run-market-data run-portfolio run-gateway stop-all demo test lint prove chaos mutate check bench load scale clean lock
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z -]*\):[a-z ]*## /make \1: /p' Makefile
@@ -41,6 +41,10 @@ prove: dev ## the long proofs: 200,000 steps of the model, turmoil, the fleet, t
 	@$(BIN)/python -m pytest -q -s tests/core/test_model.py --hypothesis-profile=prove && $(BIN)/python -m tests.turmoil 60
 	@$(BIN)/python -m tests.fleet.prove && $(BIN)/python -m tests.protocol.check
 
+chaos: dev ## kill, cut and delay for a minute on each database, then plant six bugs that must be found
+	@$(BIN)/python -m tests.chaos --database sqlite && $(BIN)/python -m tests.chaos --database postgresql
+	@$(BIN)/python -m tests.chaos --bugs
+
 mutate: dev ## change the state machine in hundreds of small ways, and list those that no test notices
 	@[ -x .mutmut/bin/mutmut ] || { python3 -m venv .mutmut && .mutmut/bin/pip install -q --require-hashes -r requirements-dev.lock && .mutmut/bin/pip install -q mutmut==3.8.1; }
 	@$(MUTMUT) run --max-children 1 && .mutmut/bin/mutmut results
@@ -49,6 +53,9 @@ check: lint test ## all that CI runs
 
 bench: dev ## measure the cost of a call against other libraries
 	@$(BIN)/python -m benchmarks
+
+load: dev ## measure what the platform sustains (needs wrk, and strace for the share of fsync)
+	@$(BIN)/python -m benchmarks.load
 
 scale: dev ## measure what up to 500 hosts cost the server that they share
 	@$(BIN)/python -m benchmarks.scale

@@ -1,17 +1,20 @@
 """A service's database: durable, one writer at a time, exact numbers."""
 
+import random
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Engine, MetaData, Table, TypeDecorator, create_engine, event, make_url
+from sqlalchemy import BigInteger, Connection, Engine, Table, TypeDecorator, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from .breaker import CircuitBreaker
@@ -22,6 +25,8 @@ from .sql import guard
 _UNITS = 10_000  # money is kept in whole units of 1/10000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PATIENCE_MS = 5_000  # wait for another writer
+#: after which PostgreSQL ends a transaction whose process says nothing: others wait for what it has locked
+_SILENCE_MS = 2 * _PATIENCE_MS
 _PRAGMAS = ("synchronous=FULL", "foreign_keys=ON")
 
 
@@ -47,9 +52,11 @@ class Database:
             # A server that is frozen accepts connections, and says no more.
             whole = whole.update_query_dict({"connect_timeout": str(_PATIENCE_MS // 1000), **whole.query})
         self._engine = create_engine(whole, pool_size=connections, max_overflow=0, pool_timeout=_PATIENCE_MS / 1000)
-        if file != url:
-            _prepare_sqlite(self._engine)
+        (_prepare_postgresql if file == url else _prepare_sqlite)(self._engine)
         self._reader = self._engine.execution_options(reads_only=True)
+        # SQLite has those who wait for another writer sleep and try again, for longer each time; so the threads of a
+        # process wait for each other here, and only one of them for other processes.
+        self._line = threading.Lock() if file != url else None
         self._breaker: str | None = None
 
     def guard(self, breaker: CircuitBreaker | Bulkhead) -> None:
@@ -61,12 +68,6 @@ class Database:
         guard(self._engine, breaker)
         self._breaker = breaker.name
 
-    def create(self, tables: MetaData) -> None:
-        """Make the tables that are missing. Safe while other workers do the same; leaves no connection for a fork."""
-        with self.write() as connection:
-            tables.create_all(connection)
-        self.close()
-
     def close(self) -> None:
         """Close the connections that nobody uses. The next transaction opens a new one."""
         self._engine.dispose()
@@ -74,7 +75,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Run a transaction that commits at the end of the block. Raises DatabaseUnavailable."""
-        with self._translated(), self._engine.begin() as connection:
+        with self._turn(), self._translated(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
@@ -82,6 +83,18 @@ class Database:
         """Run a transaction that waits for no writer. Raises DatabaseUnavailable."""
         with self._translated(), self._reader.begin() as connection:
             yield connection
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if self._line is None:
+            yield
+            return
+        if not self._line.acquire(timeout=_PATIENCE_MS / 1000):  # else the last of many waits as long as all together
+            raise DatabaseUnavailable("other writers of this process wait too long")
+        try:
+            yield
+        finally:
+            self._line.release()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -100,11 +113,14 @@ class Database:
 
 def insert_once(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
     """Insert a row. Return False, and change nothing, if its key is there already."""
-    key = next(iter(table.primary_key.columns))
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return connection.execute(_insert_once(connection.dialect.name, table), row).first() is not None
+
+
+@cache
+def _insert_once(dialect: str, table: Table) -> Any:
     # RETURNING, because the row count of this statement is -1 with psycopg.
-    statement = dialect.insert(table).values(row).on_conflict_do_nothing().returning(key)
-    return connection.execute(statement).first() is not None
+    made = (postgresql if dialect == "postgresql" else sqlite).insert(table).on_conflict_do_nothing()
+    return made.returning(next(iter(table.primary_key.columns)))
 
 
 class Money(TypeDecorator[Decimal]):
@@ -143,6 +159,15 @@ def _create_file(path: Path) -> None:
     path.touch(mode=0o600)  # SQLite gives its other files the same mode
 
 
+def _prepare_postgresql(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def connect(connection: Any, _: object) -> None:
+        # A process that is stopped keeps its locks. Without these, who wants one waits until it goes on or is killed.
+        connection.execute(f"SET lock_timeout = {_PATIENCE_MS}")
+        connection.execute(f"SET idle_in_transaction_session_timeout = {_SILENCE_MS}")
+        connection.commit()
+
+
 def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def connect(connection: Any, _: object) -> None:
@@ -154,9 +179,32 @@ def _prepare_sqlite(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        # A writer that begins as a reader cannot wait for another: its snapshot is too old once the lock is free.
-        reads_only = connection.get_execution_options().get("reads_only")
-        connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+        if connection.get_execution_options().get("reads_only"):
+            connection.exec_driver_sql("BEGIN")
+        else:
+            _begin_writing(connection)
+
+
+def _begin_writing(connection: Connection) -> None:
+    """Begin as a writer. One that begins as a reader cannot wait for another: its snapshot is too old afterwards.
+
+    SQLite sleeps up to 100 ms between two tries, here it is about a millisecond.
+    """
+    driver: Any = connection.connection
+    deadline = time.monotonic() + _PATIENCE_MS / 1000
+    driver.execute("PRAGMA busy_timeout=0")
+    try:
+        while True:
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                return
+            except OperationalError as error:
+                busy = getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() > deadline:
+                    raise
+            time.sleep(random.uniform(0.0005, 0.0015))  # noqa: S311 - that two do not meet again and again
+    finally:
+        driver.execute(f"PRAGMA busy_timeout={_PATIENCE_MS}")
 
 
 def _switch_to_wal(connection: Any) -> None:

@@ -1,95 +1,82 @@
 """The trading gateway: the entry point for orders, with a breaker before each dependency."""
 
-from typing import Any
+import sys
+from datetime import timedelta
+from decimal import Decimal
 
 from flask import Flask
-from marshmallow import Schema
 
-from cb import Bulkhead, BulkheadFullError, CircuitOpenError, Monitor
 from cb.database import Database, DatabaseUnavailable
-from cb.http import HTTPClient
-from cb.resilience import StaleCache, open_store
-from cb.web import Faults, create_service, forwarded_headers, limits, load_settings
+from cb.migrations import migrate
+from cb.web import create_service, load_settings
 from cb.web.databases import opening_database
 
-from . import problems, views
+from . import problems, records, views
+from .alarm import Alarm
 from .audit import Audit
-from .errors import Unavailable
-from .health import readiness
+from .audit_log import AuditLog
+from .dispatcher import Dispatcher
+from .duties import take_up
+from .inbox import Inbox
+from .journal import Journal
 from .market_data import MarketData, Quote, QuoteSchema
 from .notification import Notification
 from .portfolio import Holdings, HoldingsSchema, Portfolio
-from .risk import Risk
+from .reads import Reads
+from .reconciler import Reconciler
+from .risk import Limits, Risk
 from .schemas import GatewaySettings
+from .services import Services
 from .store import Store
 from .trading import Trading
 
 SETTINGS = GatewaySettings
-_PLAIN_SERVERS = ("redis://", "rediss://", "unix://")
+#: seconds that placing an order may take beside the portfolio's answer
+SLACK = 5
 
 
 def create_app() -> Flask:
     """Build the service from its settings. Raises SettingsError."""
+    # Not above: prometheus_client decides at import, by the environment that gunicorn's conf sets, where values live.
+    from .measures import Measures
+
     settings = load_settings("gateway", SETTINGS())
     app = create_service("trading-gateway", settings)
-    breaker = app.extensions["circuit_breakers"].registry.get
     own = settings.service
-    limit = limits(settings, "market-data", "portfolio", "database")
-
-    def bulkhead(name: str) -> Bulkhead:
-        return Bulkhead(breaker(name), limit[name], own["limit_wait"])
-
     with opening_database(settings, DatabaseUnavailable):
-        database = Database(own["database"], connections=settings.threads + 2)
-        store = Store(database)
-    database.guard(bulkhead("database"))
+        database = migrate(Database(own["database"], connections=settings.threads + 4), sys.modules[__name__])
+    store, journal, log, inbox = Store(database), Journal(database), AuditLog(database), Inbox(database)
 
-    monitor = app.extensions["monitor"] = Monitor()
-
-    def client(name: str) -> HTTPClient:
-        key = name.replace("-", "_")
-        url = own[f"{key}_url"] or f"http://{settings.host}:{load_settings(name).port}"
-        made = HTTPClient(url, own[f"{key}_timeout"], bulkhead(name), headers=forwarded_headers)
-        monitor.add(breaker(name), readiness(name, made), interval=own["health_interval"])
-        return made
-
-    def faults(name: str) -> Faults:
-        return Faults(app, name, f"/api/v1/{name}")
-
-    # A server that all hosts share has the last good answers of all; sentinels and clusters are for breakers only.
-    shared = settings.fleet_url if (settings.fleet_url or "").startswith(_PLAIN_SERVERS) else None
-    answers = open_store(shared or f"file://{settings.state_dir / 'gateway.answers'}", name="trading-gateway")
-
-    def last_good(name: str, kind: type[Any], schema: Schema) -> StaleCache[Any]:
-        return StaleCache(
-            name,
-            answers,
-            usable_for=own["stale_usable_for"],
-            fresh_for=own["stale_fresh_for"],
-            errors=(CircuitOpenError, BulkheadFullError, Unavailable),
-            dump=lambda value: schema.dumps(value).encode(),
-            load=lambda data: kind(**schema.loads(data)),
-        )
-
-    market_data = MarketData(client("market-data"))
-    portfolio = Portfolio(client("portfolio"))
-    trading = Trading(
-        store,
-        market_data=market_data,
-        risk=Risk(breaker("risk"), faults("risk").apply, own["price_band"]),
-        portfolio=portfolio,
-        notification=Notification(breaker("notification"), faults("notification").apply),
-        audit=Audit(breaker("audit"), faults("audit").apply, store),
+    services = Services(app, settings)
+    database.guard(services.bulkhead("database"))
+    limits = Limits(
+        price_band=own["price_band"],
+        order_value=own["order_value_limit"],
+        position=Decimal(own["position_limit"]),
+        daily_volume=own["daily_volume_limit"],
     )
-    app.extensions["gateway"] = views.Parts(
-        trading,
-        market_data,
-        portfolio,
-        quotes=last_good("quotes", Quote, QuoteSchema()),
-        holdings=last_good("holdings", Holdings, HoldingsSchema()),
-    )
+    risk = Risk(services.breaker("risk"), services.faults("risk"), limits)
+    audit = Audit(services.breaker("audit"), services.faults("audit"), log)
+    notification = Notification(services.breaker("notification"), services.faults("notification"), inbox)
+    market_data, portfolio = MarketData(services.client("market-data")), Portfolio(services.client("portfolio"))
+
+    lease, deadline = timedelta(seconds=own["portfolio_timeout"] + SLACK), timedelta(seconds=own["pending_deadline"])
+    trading = Trading(store, market_data=market_data, risk=risk, portfolio=portfolio, lease=lease)
+    ledger = app.extensions["circuit_breakers"].registry.ledger
+    alarm = Alarm(store, ledger, notification, patience=timedelta(seconds=own["alert_after"]), clock=store.now)
+    reconciler = Reconciler(store, portfolio, lease=lease, deadline=deadline, clock=store.now)
+    duties = take_up(ledger, reconciler, Dispatcher(journal, audit, notification), alarm, log)
+
+    reads = Reads(settings)
+    quotes = reads.last_good("quotes", Quote, QuoteSchema())
+    holdings = reads.last_good("holdings", Holdings, HoldingsSchema())
+    app.extensions["gateway"] = views.Parts(trading, store, market_data, portfolio, quotes, holdings)
+    app.extensions["records"] = records.Records(log, inbox)
     app.extensions["health"].add("database", store.health, ready=True)
+    app.extensions["metrics"].collectors.append(Measures(store, journal, log, store.now))
     problems.init_app(app)
     app.register_blueprint(views.bp)
-    monitor.start()
+    app.register_blueprint(records.bp)
+    services.monitor.start()
+    app.extensions["duties"], app.extensions["monitor"] = duties, services.monitor
     return app

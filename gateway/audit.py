@@ -4,22 +4,22 @@ from collections.abc import Callable
 
 from cb import CircuitBreaker
 
-from .store import Store
-from .trade import Trade
+from .audit_log import AuditLog
+from .journal import Entry
 
 
 class Audit:
-    """Records trades. `simulate` fails or delays as it was told."""
+    """Records the moves of trades. `simulate` fails or delays as it was told."""
 
-    def __init__(self, breaker: CircuitBreaker, simulate: Callable[[], None], store: Store) -> None:
+    def __init__(self, breaker: CircuitBreaker, simulate: Callable[[], None], log: AuditLog) -> None:
         self._breaker = breaker
         self._simulate = simulate
-        self._store = store
+        self._log = log
 
-    def record(self, trade: Trade) -> None:
-        """Append a trade's state to the log. Raises what hinders it."""
-        self._breaker.call(self._append, trade)
+    def record(self, entries: list[Entry]) -> None:
+        """Append entries to the log, each once however often it is told. Raises what hinders it."""
+        self._breaker.call(self._append, entries)
 
-    def _append(self, trade: Trade) -> None:
+    def _append(self, entries: list[Entry]) -> None:
         self._simulate()
-        self._store.log(trade)
+        self._log.append(entries)

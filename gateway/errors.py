@@ -6,6 +6,8 @@ GatewayError
  +- UnknownUser      nobody of that id has an account
  +- UnknownTrade     no trade has that id
  +- RiskRefusal      the order is beyond a limit
+ +- KeyReused        the Idempotency-Key belongs to another order
+ +- InProgress       the order with that Idempotency-Key is being worked on
 """
 
 
@@ -41,7 +43,20 @@ class UnknownTrade(GatewayError):
 class RiskRefusal(GatewayError):
     """An order beyond a limit."""
 
-    def __init__(self, code: str, detail: str) -> None:
+    def __init__(self, code: str, detail: str, *, limit: str, value: str) -> None:
         super().__init__(detail)
         #: problem code of the limit
         self.code = code
+        #: the limit, and what the order makes of it
+        self.limit = limit
+        self.value = value
+
+
+class KeyReused(GatewayError):
+    def __init__(self, key: str) -> None:
+        super().__init__(f"Idempotency-Key {key} belongs to another order")
+
+
+class InProgress(GatewayError):
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the order with Idempotency-Key {key} is being worked on")

@@ -1,5 +1,6 @@
 """The portfolio service, as the gateway knows it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from cb.http import ClientError, HTTPClient, Json, Refused, ServiceUnavailable
-from cb.web.fields import Identifier, Money, Symbol, Whole
+from cb.web.fields import Checked, Identifier, Money, Symbol, Whole
 
 from .errors import Unavailable, UnknownUser
 from .trade import State, Trade, Verdict
@@ -42,11 +43,38 @@ class _Filled(Schema):
     status = fields.String(required=True, validate=validate.Equal("FILLED"))
 
 
-class _Rejected(Schema):
+class _Sentence(Checked[str]):
+    """Words for people, as far as they can be kept. A verdict must not be lost for its reason."""
+
+    def check(self, value: Any) -> str:
+        if not isinstance(value, str):
+            raise ValidationError("must be text")
+        # No database takes a half of a character, nor PostgreSQL a NUL.
+        return "".join(each if each.isprintable() else "\ufffd" for each in value[:300])
+
+
+_CODE = validate.Regexp(r"[a-z0-9-]{1,40}\Z", error="must be a problem code")
+
+
+class _Turned(Schema):
+    """A trade that is not booked, and never will be."""
+
     trade_id = Identifier(required=True, data_key="tradeId")
-    status = fields.String(required=True, validate=validate.Equal("REJECTED"), data_key="tradeStatus")
-    code = fields.String(required=True, validate=validate.Length(1, 40))
-    detail = fields.String(required=True, validate=validate.Length(1, 300))
+    status = fields.String(required=True, validate=validate.OneOf(("REJECTED", "VOID")), data_key="tradeStatus")
+    code = fields.String(required=True, validate=_CODE)
+    detail = _Sentence(required=True)
+
+
+class _Settled(_Turned):
+    """What a trade has come to that should be void."""
+
+    status = fields.String(required=True, validate=validate.OneOf(("FILLED", "REJECTED", "VOID")))
+    code = fields.String(load_default=None, validate=_CODE)
+    detail = _Sentence(load_default=None)
+
+
+#: what the portfolio's words mean for a trade
+_STATES = {"FILLED": State.FILLED, "REJECTED": State.REJECTED, "VOID": State.CANCELLED}
 
 
 class Portfolio:
@@ -57,7 +85,7 @@ class Portfolio:
 
     def __init__(self, client: HTTPClient) -> None:
         self._client = client
-        self._filled, self._rejected = _Filled(unknown=EXCLUDE), _Rejected(unknown=EXCLUDE)
+        self._filled, self._turned, self._settled = (made(unknown=EXCLUDE) for made in (_Filled, _Turned, _Settled))
         self._holdings = HoldingsSchema(unknown=EXCLUDE)
 
     def find(self, user_id: str) -> Holdings:
@@ -83,6 +111,24 @@ class Portfolio:
 
         Raises Unavailable, CircuitOpenError, BulkheadFullError.
         """
+
+        def filled(answer: Json) -> Verdict:
+            return _verdict(trade, self._filled.load(answer))
+
+        return self._settle(trade, "positions", filled)
+
+    def void(self, trade: Trade) -> Verdict:
+        """Have a trade never booked, unless it has been.
+
+        Raises Unavailable, CircuitOpenError, BulkheadFullError.
+        """
+
+        def settled(answer: Json) -> Verdict:
+            return _verdict(trade, self._settled.load(answer))
+
+        return self._settle(trade, "voids", settled)
+
+    def _settle(self, trade: Trade, resource: str, check: Callable[[Json], Verdict]) -> Verdict:
         order = trade.order
         body = {
             "tradeId": trade.trade_id,
@@ -91,31 +137,25 @@ class Portfolio:
             "orderType": order.side,
             "price": str(order.price),
         }
-
-        def filled(answer: Json) -> Verdict:
-            self._same(trade, self._filled.load(answer))
-            return Verdict(State.FILLED)
-
         try:
-            return self._client.post_json(f"/api/v1/portfolio/{order.user_id}/positions", body, check=filled)
+            return self._client.post_json(f"/api/v1/portfolio/{order.user_id}/{resource}", body, check=check)
         except Refused as error:
-            return self._rejection(trade, error)
+            return self._turn(trade, error)
         except ServiceUnavailable as error:
             raise Unavailable(NAME, str(error), sent=error.sent) from error
         except ClientError as error:
             raise Unavailable(NAME, str(error)) from error
 
-    def _rejection(self, trade: Trade, refused: Refused) -> Verdict:
+    def _turn(self, trade: Trade, refused: Refused) -> Verdict:
         try:
             if refused.status != 409:
                 raise refused
-            answer = self._same(trade, self._rejected.load(refused.body))
+            return _verdict(trade, self._turned.load(refused.body))
         except (Refused, ValidationError, ValueError) as error:
             raise Unavailable(NAME, str(error)) from error
-        return Verdict(State.REJECTED, answer["code"], answer["detail"])
 
-    @staticmethod
-    def _same(trade: Trade, answer: dict[str, str]) -> dict[str, str]:
-        if answer["trade_id"] != trade.trade_id:
-            raise ValueError("answered for another trade")
-        return answer
+
+def _verdict(trade: Trade, answer: dict[str, Any]) -> Verdict:
+    if answer["trade_id"] != trade.trade_id:
+        raise ValueError("answered for another trade")
+    return Verdict(_STATES[answer["status"]], answer.get("code"), answer.get("detail"))

@@ -6,7 +6,7 @@ from flask.typing import ResponseReturnValue
 from cb.database import DatabaseUnavailable
 from cb.web import Problem, request_id
 
-from .errors import RiskRefusal, Unavailable, UnknownSymbol, UnknownTrade, UnknownUser
+from .errors import InProgress, KeyReused, RiskRefusal, Unavailable, UnknownSymbol, UnknownTrade, UnknownUser
 
 _SOON = {"Retry-After": "1"}
 
@@ -30,7 +30,15 @@ def init_app(app: Flask) -> None:
 
     @app.errorhandler(RiskRefusal)
     def risk_refusal(error: RiskRefusal) -> ResponseReturnValue:
-        return _answer(Problem(409, error.code, str(error)))
+        return _answer(Problem(409, error.code, str(error), limit=error.limit, value=error.value))
+
+    @app.errorhandler(KeyReused)
+    def key_reused(error: KeyReused) -> ResponseReturnValue:
+        return _answer(Problem(422, "idempotency-key-reused", str(error)))
+
+    @app.errorhandler(InProgress)
+    def in_progress(error: InProgress) -> ResponseReturnValue:
+        return _answer(Problem(409, "idempotency-in-progress", str(error), headers=_SOON))
 
     @app.errorhandler(Unavailable)
     def unavailable(error: Unavailable) -> ResponseReturnValue:

@@ -33,6 +33,14 @@ class GatewaySettings(Schema):
     limit_wait = Duration(load_default=1.0)
     # How far an order's price may be from the market's, as a share of it.
     price_band = fields.Decimal(load_default=Decimal("0.05"), validate=validate.Range(0, 1, max_inclusive=False))
+    # Cash that one order may move, shares of a symbol that a user may come to hold, cash moved by a user in a day.
+    order_value_limit = Money(load_default=Decimal(10_000_000), digits=12)
+    position_limit = Whole(1, 10**9, load_default=1_000_000)
+    daily_volume_limit = Money(load_default=Decimal(100_000_000), digits=12)
+    # Until a trade without an outcome is given up, unless the portfolio says that it has been booked.
+    pending_deadline = Duration(load_default=30.0)
+    # Until users are told that a trade is still pending.
+    alert_after = Duration(load_default=10.0)
 
     @validates_schema
     def fresh_is_usable(self, values: dict[str, Any], **_: object) -> None:

@@ -1,66 +1,63 @@
 """How an order becomes a trade, so that what a client was told is what is stored.
 
 The intent is stored before anything is sent, and marked APPLYING before the first byte leaves; so a trade that is
-still RECEIVED was surely not sent. The portfolio books a trade id once, so asking again is safe.
+still RECEIVED was surely not sent. The portfolio books a trade id once, so asking again is safe. Whoever works on a
+trade has it on lease: the reconciler takes up what was left.
 """
 
 import logging
+from datetime import timedelta
+from functools import partial
+from typing import NamedTuple
 
 from cb import BulkheadFullError, CircuitOpenError
+from cb.database import DatabaseUnavailable
 
-from .audit import Audit
-from .errors import Unavailable, UnknownTrade
+from .errors import InProgress, KeyReused, Unavailable, UnknownTrade
 from .market_data import MarketData
-from .notification import Notification
 from .portfolio import Portfolio
 from .risk import Risk
-from .store import Store
-from .trade import Order, State, Trade, Verdict
+from .store import KeyTaken, Store
+from .trade import PENDING, Order, State, Trade, Verdict
 
 log = logging.getLogger(__name__)
 
 
+class Placed(NamedTuple):
+    """What became of an order."""
+
+    trade: Trade
+    #: whether it had been placed before, with the same Idempotency-Key
+    replayed: bool
+
+
 class Trading:
-    """Places orders, and finds trades."""
+    """Places orders, and finds trades. `lease` is how long placing an order takes at the most."""
 
     def __init__(
-        self,
-        store: Store,
-        *,
-        market_data: MarketData,
-        risk: Risk,
-        portfolio: Portfolio,
-        notification: Notification,
-        audit: Audit,
+        self, store: Store, *, market_data: MarketData, risk: Risk, portfolio: Portfolio, lease: timedelta
     ) -> None:
         self._store = store
         self._market_data = market_data
         self._risk = risk
         self._portfolio = portfolio
-        self._notification = notification
-        self._audit = audit
+        self._lease = lease
 
-    def place(self, order: Order) -> Trade:
-        """Check an order, store it, and have it booked.
+    def place(self, order: Order, key: str | None = None) -> Placed:
+        """Check an order, store it, and have it booked; with a key that was used, return what became of it then.
 
-        Returns the trade FILLED, REJECTED, or APPLYING where its outcome is not known yet. Raises CircuitOpenError,
-        BulkheadFullError, GatewayError or DatabaseUnavailable if it surely was not booked.
+        Returns the trade FILLED, REJECTED, CANCELLED, or pending where its outcome is not known yet. Raises
+        CircuitOpenError, BulkheadFullError, GatewayError or DatabaseUnavailable if it surely was not booked.
         """
+        known = self._store.by_key(order.user_id, key) if key else None
+        if known and known.order != order:
+            raise KeyReused(str(key))
+        if known and known.state is not State.REFUSED:
+            return Placed(self._answered(known), replayed=True)
         quote = self._market_data.quote(order.symbol)
         self._risk.check(order, quote.price)
-        trade = self._store.receive(order)
-        trade = self._store.move(trade, Verdict(State.APPLYING))
-        try:
-            verdict = self._portfolio.apply(trade)
-        except (CircuitOpenError, BulkheadFullError, Unavailable) as error:
-            if isinstance(error, Unavailable) and error.sent:
-                log.warning("outcome of trade %s is not known yet: %s", trade.trade_id, error)
-            else:
-                self._close(trade, Verdict(State.REFUSED, "not-sent", str(error)))
-                raise
-        else:
-            trade = self._close(trade, verdict)
-        return trade
+        trade = self._begin(order, key, known)
+        return Placed(self._apply(trade) if trade.state is State.APPLYING else trade, replayed=False)
 
     def find(self, trade_id: str) -> Trade:
         """Return a trade. Raises UnknownTrade."""
@@ -69,16 +66,67 @@ class Trading:
             raise UnknownTrade(trade_id)
         return trade
 
-    def _close(self, trade: Trade, verdict: Verdict) -> Trade:
-        """Store the end of a trade and tell about it. Return the trade as it then is."""
+    def _answered(self, known: Trade) -> Trade:
+        if known.state in PENDING and known.lease_until > self._store.now():
+            raise InProgress(str(known.key))
+        return known
+
+    def _begin(self, order: Order, key: str | None, refused: Trade | None) -> Trade:
+        """Store the intent and mark it; return the trade as it then is, APPLYING if it is ours."""
+        admit = partial(self._risk.admit, order)
         try:
-            trade = self._store.move(trade, verdict)
-        except Exception:  # an answer of 500 would invite a second order, while this one may be booked
-            log.exception("trade %s is %s, which could not be stored", trade.trade_id, verdict.state)
+            if refused:
+                received = self._store.retry(refused, self._lease, admit)
+            else:
+                received = self._store.receive(order, self._lease, admit, key)
+        except KeyTaken as error:
+            raise InProgress(str(key)) from error
+        if received is None:
+            raise InProgress(str(key))
+        try:
+            return self._store.move(received, Verdict(State.APPLYING)) or self.find(received.trade_id)
+        except Exception as error:  # noqa: BLE001 - the mark may be stored, and the trade then will be sent
+            _log_trouble(received, "may be marked or not", error)
+            return received
+
+    def _apply(self, trade: Trade) -> Trade:
+        """Ask the portfolio once. Return the trade as it then is.
+
+        From here on the trade may be booked, by the reconciler if not by us. A refusal or an answer of 500 would invite
+        a second order; so there is none unless it is stored that this one was not sent.
+        """
+        try:
+            verdict = self._portfolio.apply(trade)
+        except (CircuitOpenError, BulkheadFullError, Unavailable) as error:
+            if isinstance(error, Unavailable) and error.sent:
+                log.warning("outcome of trade %s is not known yet: %s", trade.trade_id, error)
+                return self._leave(trade)
+            refused = self._close(trade, Verdict(State.REFUSED, "not-sent", str(error)[:300]))
+            if refused.state is State.REFUSED:
+                raise
+            return refused
+        except Exception as error:  # noqa: BLE001 - an answer of 500 would invite a second order
+            _log_trouble(trade, "may be booked or not", error)
+            return self._leave(trade)
+        return self._close(trade, verdict)
+
+    def _close(self, trade: Trade, verdict: Verdict) -> Trade:
+        """Store what became of a trade. Return it as it then is."""
+        try:
+            return self._store.move(trade, verdict) or self.find(trade.trade_id)
+        except Exception as error:  # noqa: BLE001 - an answer of 500 would invite a second order
+            _log_trouble(trade, f"is {verdict.state}, which could not be stored", error)
             return trade
-        for tell in (self._notification.confirm, self._audit.record):
-            try:
-                tell(trade)
-            except Exception as error:  # noqa: BLE001 - the trade is done, whatever hinders those who hear of it
-                log.warning("trade %s is %s, and %s: %r", trade.trade_id, trade.state, tell.__qualname__, error)
-        return trade
+
+    def _leave(self, trade: Trade) -> Trade:
+        """Have the reconciler settle a trade at once; where that cannot be stored, once the lease is over."""
+        try:
+            return self._store.lease(trade, timedelta()) or self.find(trade.trade_id)
+        except Exception as error:  # noqa: BLE001 - an answer of 500 would invite a second order
+            _log_trouble(trade, "is left until its lease is over", error)
+            return trade
+
+
+def _log_trouble(trade: Trade, what: str, error: Exception) -> None:
+    trace = None if isinstance(error, DatabaseUnavailable) else error
+    log.error("trade %s %s: %s", trade.trade_id, what, error, exc_info=trace)

@@ -1,17 +1,22 @@
 """The gateway's resources: trades, and reads that survive the loss of a dependency."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from flask import Blueprint, current_app, url_for
+from flask import Blueprint, current_app, request, url_for
 
 from cb.resilience import StaleCache
 from cb.web import Problem, check_id, check_symbol, read_json
+from cb.web.ids import ID
 
+from .idempotency import read_key
 from .market_data import MarketData, Quote
+from .pages import invalid, only, page, read_cursor, read_limit
 from .portfolio import Holdings, Portfolio
 from .schemas import HoldingsReadingSchema, OrderSchema, QuoteReadingSchema, TradeSchema
-from .trade import State
+from .store import Store
+from .trade import State, Trade
 from .trading import Trading
 
 bp = Blueprint("gateway", __name__, url_prefix="/api/v1")
@@ -25,6 +30,7 @@ class Parts:
     """What the views work with, in `app.extensions["gateway"]`."""
 
     trading: Trading
+    store: Store
     market_data: MarketData
     portfolio: Portfolio
     #: for reads only: a trade never uses a stale value
@@ -34,11 +40,24 @@ class Parts:
 
 @bp.post("/trades")
 def place_trade() -> Any:
-    trade = _parts().trading.place(read_json(_order))
-    if trade.state is State.REJECTED:
-        raise Problem(409, str(trade.code), str(trade.detail), tradeId=trade.trade_id, tradeStatus=trade.status)
-    place = {"Location": url_for("gateway.show_trade", trade_id=trade.trade_id)}
-    return _trade.dump(trade), 201 if trade.state is State.FILLED else 202, place
+    trade, replayed = _parts().trading.place(read_json(_order), read_key(request.headers.get("Idempotency-Key")))
+    headers = {"Location": url_for("gateway.show_trade", trade_id=trade.trade_id)}
+    if replayed:
+        headers["Idempotency-Replayed"] = "true"
+    if trade.state in (State.REJECTED, State.CANCELLED):
+        facts = {"tradeId": trade.trade_id, "tradeStatus": trade.status}
+        raise Problem(409, str(trade.code), str(trade.detail), headers=headers, **facts)
+    return _trade.dump(trade), 201 if trade.state is State.FILLED else 202, headers
+
+
+@bp.get("/trades")
+def list_trades() -> Any:
+    only("userId", "limit", "after")
+    if "userId" not in request.args:
+        raise invalid("userId", "must be given")
+    user_id, limit = check_id("userId", request.args["userId"], where="query"), read_limit()
+    found = _parts().store.of_user(user_id, limit + 1, read_cursor(_moment_and_id))
+    return page("trades", found, limit, _trade.dump, _cursor)
 
 
 @bp.get("/trades/<trade_id>")
@@ -58,6 +77,18 @@ def show_market_data(symbol: str) -> Any:
     parts = _parts()
     symbol = check_symbol("symbol", symbol)
     return _quote.dump(parts.quotes.read(symbol, parts.market_data.quote, symbol))
+
+
+def _cursor(trade: Trade) -> list[str]:
+    return [trade.created_at.isoformat(), trade.trade_id]
+
+
+def _moment_and_id(cursor: Any) -> tuple[datetime, str]:
+    moment, trade_id = cursor
+    found = datetime.fromisoformat(moment)
+    if found.tzinfo is None or not ID.fullmatch(trade_id):
+        raise ValueError(cursor)
+    return found, trade_id
 
 
 def _parts() -> Parts:

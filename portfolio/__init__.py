@@ -3,10 +3,13 @@
 It books whatever symbol it is told: that somebody quotes it is for the gateway to know, its only client.
 """
 
+import sys
+
 from flask import Flask
 
 from cb import Bulkhead
 from cb.database import Database, DatabaseUnavailable
+from cb.migrations import migrate
 from cb.web import Faults, create_service, limits, load_settings
 from cb.web.databases import opening_database
 
@@ -24,7 +27,7 @@ def create_app() -> Flask:
     app = create_service("portfolio-service", settings)
     own = settings.service
     with opening_database(settings, DatabaseUnavailable):
-        database = Database(own["database"], connections=settings.threads + 2)
+        database = migrate(Database(own["database"], connections=settings.threads + 2), sys.modules[__name__])
         store = Store(database)
         portfolios = Portfolios(store, own["opening_cash"])
         portfolios.open("user123")

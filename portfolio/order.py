@@ -16,6 +16,8 @@ class Side(StrEnum):
 class Outcome(StrEnum):
     FILLED = "FILLED"
     REJECTED = "REJECTED"
+    #: surely never booked: whoever asked for it has given up
+    VOID = "VOID"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,12 @@
 """What the portfolio does: apply each trade once, and tell what a user owns."""
 
+from collections.abc import Callable
 from decimal import Decimal
 
 from .order import Order, Outcome, Verdict, judge
 from .store import Portfolio, Store
+
+VOID = Verdict(Outcome.VOID, "voided", "the trade was given up before it was booked")
 
 
 class UnknownUser(Exception):
@@ -40,6 +43,16 @@ class Portfolios:
 
         A user's first order opens the account.
         """
+        return self._settle(order, judge)
+
+    def void(self, order: Order) -> Verdict:
+        """See to it that an order which has not been booked never will be. Raises TradeIdReused.
+
+        Returns what became of it: VOID, or what it was before. An order that comes later finds it void.
+        """
+        return self._settle(order, lambda *_: VOID)
+
+    def _settle(self, order: Order, judge: Callable[[Order, Decimal, int], Verdict]) -> Verdict:
         with self._store.session() as session:
             session.open_account(order.user_id, self._opening_cash)
             cash = session.lock(order.user_id)

@@ -1,8 +1,4 @@
-"""The portfolio's tables: accounts, trades applied to them, and every entry that changed a balance.
-
-A filled trade has four entries, which add up to zero for each asset: cash and shares, of the user and of the market.
-A user's balances are the opening cash plus the user's entries.
-"""
+"""What the portfolio keeps, and the transactions that change it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,57 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, MetaData, String, Table, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.engine import Connection
 
-from cb.database import Database, DatabaseBusy, DatabaseUnavailable, Instant, Money, insert_once
+from cb.database import Database, DatabaseBusy, DatabaseUnavailable, insert_once
 
 from .order import Order, Outcome, Side, Verdict
-
-#: holder of the other side of every trade; not a possible user id
-MARKET = "@market"
-#: asset name of cash; not a possible symbol
-CASH = "$"
-
-metadata = MetaData()
-
-accounts = Table(
-    "accounts",
-    metadata,
-    Column("user_id", String(64), primary_key=True),
-    Column("opening_cash", Money, nullable=False),
-    Column("cash", Money, CheckConstraint("cash >= 0"), nullable=False),
-    Column("opened_at", Instant, nullable=False),
-)
-positions = Table(
-    "positions",
-    metadata,
-    Column("user_id", ForeignKey("accounts.user_id"), primary_key=True),
-    Column("symbol", String(12), primary_key=True),
-    Column("quantity", BigInteger, CheckConstraint("quantity >= 0"), nullable=False),
-)
-trades = Table(
-    "trades",
-    metadata,
-    Column("trade_id", String(64), primary_key=True),
-    Column("user_id", ForeignKey("accounts.user_id"), nullable=False),
-    Column("symbol", String(12), nullable=False),
-    Column("quantity", BigInteger, nullable=False),
-    Column("side", String(4), nullable=False),
-    Column("price", Money, nullable=False),
-    Column("outcome", String(12), nullable=False),
-    Column("code", String(40)),
-    Column("detail", String(300)),
-    Column("applied_at", Instant, nullable=False),
-)
-entries = Table(
-    "entries",
-    metadata,
-    Column("trade_id", ForeignKey("trades.trade_id"), primary_key=True),
-    Column("holder", String(64), primary_key=True),
-    Column("asset", String(12), primary_key=True),
-    Column("amount", Money, nullable=False),
-)
+from .tables import CASH, MARKET, accounts, entries, positions, trades
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +30,6 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        database.create(metadata)
 
     @contextmanager
     def session(self) -> Iterator["Session"]:
@@ -109,6 +60,15 @@ class Store:
         return {"status": "UP"}
 
 
+# Made once: SQLAlchemy takes longer to put a statement together than a database to execute it.
+_LOCK = select(accounts.c.cash).where(accounts.c.user_id == bindparam("user")).with_for_update()
+_HELD = (positions.c.user_id == bindparam("user")) & (positions.c.symbol == bindparam("of"))
+_SHARES = select(positions.c.quantity).where(_HELD)
+_SET_CASH = update(accounts).where(accounts.c.user_id == bindparam("user"))
+_SET_SHARES = update(positions).where(_HELD)
+_ENTER = insert(entries)
+
+
 class Session:
     """What can be done to accounts within one transaction."""
 
@@ -122,13 +82,11 @@ class Session:
 
     def lock(self, user_id: str) -> Decimal:
         """Return a user's cash; no other transaction changes this account before ours ends."""
-        row = select(accounts.c.cash).where(accounts.c.user_id == user_id).with_for_update()
-        cash: Decimal = self._connection.execute(row).scalar_one()
+        cash: Decimal = self._connection.execute(_LOCK, {"user": user_id}).scalar_one()
         return cash
 
     def shares(self, user_id: str, symbol: str) -> int:
-        row = select(positions.c.quantity).where(positions.c.user_id == user_id, positions.c.symbol == symbol)
-        return self._connection.scalar(row) or 0
+        return self._connection.scalar(_SHARES, {"user": user_id, "of": symbol}) or 0
 
     def claim(self, order: Order, verdict: Verdict) -> bool:
         """Write down a trade and its verdict. Return False, and change nothing, if the trade id is known already."""
@@ -155,15 +113,14 @@ class Session:
     def book(self, order: Order, cash: Decimal, shares: int) -> None:
         """Set the new balances of a claimed trade, and write its entries."""
         user, symbol = order.user_id, order.symbol
-        self._connection.execute(update(accounts).where(accounts.c.user_id == user).values(cash=cash))
+        self._connection.execute(_SET_CASH, {"user": user, "cash": cash})
         position = {"user_id": user, "symbol": symbol, "quantity": shares}
         if not insert_once(self._connection, positions, position):
-            held = (positions.c.user_id == user) & (positions.c.symbol == symbol)
-            self._connection.execute(update(positions).where(held).values(quantity=shares))
+            self._connection.execute(_SET_SHARES, {"user": user, "of": symbol, "quantity": shares})
         changes = ((CASH, order.cash_change), (symbol, Decimal(order.share_change)))
         rows = [
             {"trade_id": order.trade_id, "holder": holder, "asset": asset, "amount": sign * amount}
             for asset, amount in changes
             for holder, sign in ((user, 1), (MARKET, -1))
         ]
-        self._connection.execute(entries.insert(), rows)
+        self._connection.execute(_ENTER, rows)

@@ -29,9 +29,17 @@ def show(user_id: str) -> Any:
 def apply(user_id: str) -> Any:
     order = Order(user_id=check_id("userId", user_id), **read_json(_order))
     verdict = _portfolios().apply(order)
-    if verdict.outcome is Outcome.REJECTED:
+    if verdict.outcome is not Outcome.FILLED:
         raise Problem(409, str(verdict.code), str(verdict.detail), tradeId=order.trade_id, tradeStatus=verdict.outcome)
     return _applied.dump(order) | {"status": verdict.outcome}, 201
+
+
+@bp.post("/<user_id>/voids")
+def void(user_id: str) -> Any:
+    order = Order(user_id=check_id("userId", user_id), **read_json(_order))
+    verdict = _portfolios().void(order)
+    reason = {"code": verdict.code, "detail": verdict.detail} if verdict.code else {}
+    return _applied.dump(order) | {"status": verdict.outcome} | reason
 
 
 def _portfolios() -> Portfolios:

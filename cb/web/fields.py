@@ -48,10 +48,13 @@ class Money(Checked[Decimal]):
         return amount
 
     def _serialize(self, value: Decimal | None, *_: Any, **__: Any) -> str | None:
-        if value is None:
-            return None
-        text = f"{value:.4f}"
-        return text[:-2] + text[-2:].rstrip("0")
+        return None if value is None else money_text(value)
+
+
+def money_text(amount: Decimal) -> str:
+    """Return an amount with two decimals, or as many more as it has."""
+    text = f"{amount:.4f}"
+    return text[:-2] + text[-2:].rstrip("0")
 
 
 def _amount(value: object, digits: int) -> Decimal | None:

@@ -13,18 +13,18 @@ SYMBOL = re.compile(r"[A-Z][A-Z0-9.-]{0,11}", re.ASCII)
 SYMBOL_RULE = "must be a capital letter and up to 11 more capital letters, digits, . or -"
 
 
-def check_id(name: str, value: str) -> str:
-    """Return a well-formed id from a path. Raises Problem."""
-    return _check(name, value, ID, ID_RULE)
+def check_id(name: str, value: str, *, where: str = "path") -> str:
+    """Return a well-formed id from a path or a query. Raises Problem."""
+    return _check(name, value, ID, ID_RULE, where)
 
 
 def check_symbol(name: str, value: str) -> str:
     """Return a well-formed symbol from a path. Raises Problem."""
-    return _check(name, value, SYMBOL, SYMBOL_RULE)
+    return _check(name, value, SYMBOL, SYMBOL_RULE, "path")
 
 
-def _check(name: str, value: str, pattern: re.Pattern[str], rule: str) -> str:
+def _check(name: str, value: str, pattern: re.Pattern[str], rule: str, where: str) -> str:
     if not pattern.fullmatch(value):
-        errors = [{"in": "path", "name": name, "detail": rule}]
+        errors = [{"in": where, "name": name, "detail": rule}]
         raise Problem(422, "invalid-parameter", f"{name} {rule}", errors=errors)
     return value

@@ -7,6 +7,7 @@ from flask import Flask
 from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 from prometheus_flask_exporter import PrometheusMetrics
 
 from cb.metrics import BreakerCollector
@@ -20,7 +21,8 @@ class Metrics(PrometheusMetrics):  # type: ignore[misc]  # it ships no types
     """
 
     def __init__(self, app: Flask, breakers: BreakerCollector) -> None:
-        self._breakers = breakers
+        #: what says at each scrape what is so, whichever worker is asked
+        self.collectors: list[Collector] = [breakers]
         disable_created_metrics()  # type: ignore[no-untyped-call]  # workers have no common time of creation
         # By rule: by path, every unknown path would be a series of its own.
         super().__init__(app, group_by="url_rule", registry=CollectorRegistry())
@@ -42,7 +44,8 @@ class Metrics(PrometheusMetrics):  # type: ignore[misc]  # it ships no types
             MultiProcessCollector(scrape)  # type: ignore[no-untyped-call]  # it has no types
         else:
             scrape.register(self.registry)
-        scrape.register(self._breakers)
+        for collector in self.collectors:
+            scrape.register(collector)
         if names:
             scrape = scrape.restricted_registry(names)
         try:

@@ -18,7 +18,8 @@ def create_service(name: str, settings: Settings) -> Flask:
     """Return an app with breakers, health, status, metrics, request ids, JSON logs, and problems for errors.
 
     `name` is what the service calls itself in its answers, such as `trading-gateway`. Its parts are in
-    `app.extensions`: `settings`, `circuit_breakers`, `health`, and `fleet` where the settings name a server for one.
+    `app.extensions`: `settings`, `circuit_breakers`, `health`, `metrics`, and `fleet` where the settings name a server
+    for one.
     """
     # Not above: prometheus_client decides at import, by the environment that gunicorn's conf sets, where values live.
     from cb.metrics import BreakerCollector
@@ -52,7 +53,7 @@ def create_service(name: str, settings: Settings) -> Flask:
         )
     app.register_blueprint(status.bp)
     app.after_request(_harden)
-    Metrics(app, BreakerCollector(registry, seed_names=settings.seed_names))
+    app.extensions["metrics"] = Metrics(app, BreakerCollector(registry, seed_names=settings.seed_names))
     app.wsgi_app = KnownMethods(app.wsgi_app)  # type: ignore[method-assign]  # Flask's documented way to wrap an app
     return app
 

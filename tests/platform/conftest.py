@@ -61,19 +61,33 @@ class Platform:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
-        for name, package in PACKAGES.items():
-            with self.log(name).open("wb") as log:
-                command = [sys.executable, "-m", package]
-                process = subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=log, stderr=log)
-            self._processes[name] = process
         for name in PACKAGES:
-            until(lambda name=name: self._ready(name), f"{name} is ready")  # type: ignore[misc]  # a lambda's default
+            self.launch(name)
+        for name in PACKAGES:
+            self.until_ready(name)
+
+    def launch(self, name: str) -> None:
+        """Start a service, and do not wait for it."""
+        with self.log(name).open("ab") as log:
+            command = [sys.executable, "-m", PACKAGES[name]]
+            self._processes[name] = subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=log, stderr=log)
+
+    def until_ready(self, name: str) -> None:
+        until(lambda: self._ready(name), f"{name} is ready")
 
     def stop(self) -> None:
         for process in self._processes.values():
             process.terminate()
         for process in self._processes.values():
             process.wait(timeout=30)
+
+    def signal(self, service: str, number: int) -> None:
+        """Send a signal to the master of a service."""
+        self._processes[service].send_signal(number)
+
+    def wait(self, service: str) -> int:
+        """Return the exit code of a service that ends."""
+        return self._processes[service].wait(timeout=30)
 
     def _ready(self, name: str) -> bool:
         assert self._processes[name].poll() is None, self.log(name).read_text()
@@ -114,12 +128,16 @@ class Platform:
         for name in ("risk", "notification", "audit"):
             self.simulate("gateway", f"/api/v1/{name}")
         until(self._all_closed, "all circuits close")
+        until(self.all_told, "audit and notification have heard of all trades")
 
     def _all_closed(self) -> bool:
         if set(self.circuits().values()) == {"CLOSED"}:
             return True
         self.trade(userId="healer")  # a probe
         return False
+
+    def all_told(self) -> bool:
+        return self.rows("gateway", "SELECT count(*) FROM journal WHERE NOT (audited AND notified)") == [(0,)]
 
     def workers(self, service: str) -> list[psutil.Process]:
         children: list[psutil.Process] = psutil.Process(self._processes[service].pid).children()
@@ -202,6 +220,8 @@ def app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: Path, market_data
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     app = create_app()
+    for duty in app.extensions["duties"]:  # what is left over is left alone
+        duty.close()
     app.extensions["monitor"].stop()  # its checks would be among the requests that are looked at here
     return app
 

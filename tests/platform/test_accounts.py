@@ -1,18 +1,20 @@
 """The portfolio's books: what an order does to an account, and that it does it once."""
 
-import sqlite3
 import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
+import portfolio
 from cb import ConfigError
 from cb.database import Database, DatabaseUnavailable
+from cb.migrations import migrate
 from portfolio.order import CASH_LIMIT, Order, Outcome, Side
 from portfolio.service import Portfolios, TradeIdReused, UnknownUser
 from portfolio.store import Store
@@ -24,8 +26,15 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def portfolios(file: Path) -> Portfolios:
-    return Portfolios(Store(Database(f"sqlite:///{file}")), Decimal(1000))
+def database(database_url: str) -> Iterator[Database]:
+    database = migrate(Database(database_url), portfolio)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def portfolios(database: Database) -> Portfolios:
+    return Portfolios(Store(database), Decimal(1000))
 
 
 def order(trade_id: str, quantity: int, side: Side = Side.BUY, price: str = "100", *, user_id: str = "ann") -> Order:
@@ -52,18 +61,19 @@ def in_parallel(count: int, act: Callable[[int], object]) -> list[object]:
     return results
 
 
-def entries(file: Path) -> list[tuple[str, str, int]]:
-    with sqlite3.connect(file) as connection:
-        return connection.execute("SELECT holder, asset, amount FROM entries ORDER BY 1, 2").fetchall()
+def entries(database: Database) -> list[tuple[str, str, int]]:
+    with database.read() as connection:
+        rows = connection.execute(text("SELECT holder, asset, amount FROM entries")).all()
+    return sorted((holder, asset, amount) for holder, asset, amount in rows)
 
 
-def test_first_order_opens_an_account_and_moves_cash_and_shares(portfolios: Portfolios, file: Path) -> None:
+def test_first_order_opens_an_account_and_moves_cash_and_shares(portfolios: Portfolios, database: Database) -> None:
     verdict = portfolios.apply(order("t1", 3, price="100.0001"))
 
     assert verdict.outcome is Outcome.FILLED
     owned = portfolios.find("ann")
     assert (owned.cash, owned.positions) == (Decimal("699.9997"), {"AAPL": 3})
-    assert entries(file) == [
+    assert entries(database) == [
         ("@market", "$", 3_000_003),
         ("@market", "AAPL", -30_000),
         ("ann", "$", -3_000_003),
@@ -80,14 +90,14 @@ def test_sale_of_all_shares_returns_the_cash_and_leaves_no_position(portfolios: 
     assert (owned.cash, owned.positions) == (Decimal(1030), {})
 
 
-def test_order_that_costs_more_than_the_cash_is_rejected_for_ever(portfolios: Portfolios, file: Path) -> None:
+def test_order_that_costs_more_than_the_cash_is_rejected_for_ever(portfolios: Portfolios, database: Database) -> None:
     rejected = portfolios.apply(order("t1", 11))
 
     assert (rejected.outcome, rejected.code) == (Outcome.REJECTED, "insufficient-funds")
     portfolios.apply(order("t2", 10))
     portfolios.apply(order("t3", 10, Side.SELL, "200"))
     assert portfolios.apply(order("t1", 11)) == rejected, "the cash is there now, the answer stands"
-    assert len(entries(file)) == 8
+    assert len(entries(database)) == 8
 
 
 def test_sale_of_more_than_is_held_is_rejected(portfolios: Portfolios) -> None:
@@ -108,12 +118,12 @@ def test_sale_beyond_what_an_account_may_hold_is_rejected(portfolios: Portfolios
     assert portfolios.find("ann").cash < CASH_LIMIT
 
 
-def test_same_trade_again_gives_the_same_answer_and_changes_nothing(portfolios: Portfolios, file: Path) -> None:
+def test_same_trade_again_gives_the_same_answer_and_changes_nothing(portfolios: Portfolios, database: Database) -> None:
     first = portfolios.apply(order("t1", 3))
 
     assert portfolios.apply(order("t1", 3)) == first
     assert portfolios.find("ann").positions == {"AAPL": 3}
-    assert len(entries(file)) == 4
+    assert len(entries(database)) == 4
 
 
 @pytest.mark.parametrize(
@@ -132,12 +142,12 @@ def test_trade_id_of_another_order_is_refused_and_changes_nothing(portfolios: Po
         portfolios.find("bob")
 
 
-def test_same_trade_sent_by_eight_at_once_is_booked_once(portfolios: Portfolios, file: Path) -> None:
+def test_same_trade_sent_by_eight_at_once_is_booked_once(portfolios: Portfolios, database: Database) -> None:
     verdicts = in_parallel(8, lambda _: portfolios.apply(order("t1", 1)))
 
     assert verdicts == [portfolios.apply(order("t1", 1))] * 8
     assert portfolios.find("ann").cash == 900
-    assert len(entries(file)) == 4
+    assert len(entries(database)) == 4
 
 
 def test_orders_of_one_account_at_once_never_spend_more_than_it_has(portfolios: Portfolios) -> None:
@@ -162,14 +172,15 @@ def test_account_opened_again_keeps_its_cash(portfolios: Portfolios) -> None:
 
 
 def test_reader_waits_for_no_writer(file: Path) -> None:
-    store = Store(Database(f"sqlite:///{file}"))
+    store = Store(migrate(Database(f"sqlite:///{file}"), portfolio))
     with store.session() as session:
         session.open_account("ann", Decimal(1))
 
         assert store.portfolio("ann") is None, "not committed yet, and not waited for"
 
 
-def test_database_file_is_of_its_owner_alone(portfolios: Portfolios, file: Path) -> None:
+def test_database_file_is_of_its_owner_alone(file: Path) -> None:
+    portfolios = Portfolios(Store(migrate(Database(f"sqlite:///{file}"), portfolio)), Decimal(1000))
     portfolios.open("ann")
 
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in file.parent.iterdir()}
@@ -181,7 +192,7 @@ def test_database_that_is_none_is_down_and_says_so(tmp_path: Path) -> None:
     file.write_text("this is not a database, but it is long enough to be looked at" * 20)
 
     with pytest.raises(DatabaseUnavailable):
-        Store(Database(f"sqlite:///{file}"))
+        Store(migrate(Database(f"sqlite:///{file}"), portfolio))
 
 
 @pytest.mark.parametrize("url", ["mysql://root:secret@host/db", "sqlite://", "sqlite:///", "", "portfolio.db"])
@@ -195,9 +206,10 @@ def test_database_url_of_another_kind_is_refused_without_its_password(url: str) 
 def test_many_workers_that_start_at_once_on_a_new_database_all_start(file: Path) -> None:
     start = (
         "import sys; from decimal import Decimal; from cb.database import Database;"
+        "import portfolio; from cb.migrations import migrate;"
         "from portfolio.service import Portfolios; from portfolio.store import Store;"
         "print('ready', flush=True); sys.stdin.readline();"
-        "Portfolios(Store(Database(sys.argv[1])), Decimal(1)).open('user123')"
+        "Portfolios(Store(migrate(Database(sys.argv[1]), portfolio)), Decimal(1)).open('user123')"
     )
     command = [sys.executable, "-c", start, f"sqlite:///{file}"]
     pipe = subprocess.PIPE

@@ -3,6 +3,7 @@
 import http.client
 import json
 import sqlite3
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -82,6 +83,7 @@ OPTIONAL = set(SIMULATION)
 @pytest.fixture(scope="module", autouse=True)
 def nothing_changes(running: Platform) -> Iterator[None]:
     running.heal()
+    threading.Event().wait(1.5)  # operators hear of the circuits that were closed within a second
     before = state(running)
     yield
     assert state(running) == before

@@ -15,7 +15,7 @@ import portfolio
 from cb.web import SettingsError
 from gateway.portfolio import HoldingsSchema
 from portfolio.order import CASH_LIMIT
-from portfolio.store import positions, trades
+from portfolio.tables import positions, trades
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = [("gateway", gateway.create_app), ("portfolio", portfolio.create_app)]

@@ -17,7 +17,7 @@ from tests.misbehaving import Act, Server, answer
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ORDER = Order("ann", "AAPL", 1, Side.BUY, Decimal(150))
-TRADE = Trade("t1", ORDER, TradeState.APPLYING, 2, None, None, NOW, NOW)
+TRADE = Trade("t1", ORDER, TradeState.APPLYING, 2, 2, None, None, None, NOW, NOW, NOW, NOW)
 REJECTION = '{"tradeId": "%s", "tradeStatus": "REJECTED", "code": "no-money", "detail": "no money"}'
 
 

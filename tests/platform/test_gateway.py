@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
 from tests import misbehaving
@@ -17,10 +18,6 @@ ORDER = {"userId": "ann", "symbol": "AAPL", "quantity": 1, "orderType": "BUY", "
 
 def trade(client: FlaskClient) -> Any:
     return client.post("/api/v1/trades", json=ORDER, headers={"X-Request-ID": "request-1"})
-
-
-def get(client: FlaskClient, path: str) -> Any:
-    return client.get(path)
 
 
 def states(file: Path) -> list[str]:
@@ -85,7 +82,7 @@ def test_rejection_is_told_with_its_reason_and_kept(client: FlaskClient, portfol
     told = trade(client)
 
     assert (told.status_code, told.json["code"], told.json["detail"]) == (409, "insufficient-funds", "no money")
-    kept = get(client, f"/api/v1/trades/{told.json['tradeId']}").json
+    kept = client.get(f"/api/v1/trades/{told.json['tradeId']}").json
     assert (kept["status"], kept["code"], kept["detail"]) == ("REJECTED", "insufficient-funds", "no money")
 
 
@@ -122,7 +119,7 @@ def test_trade_whose_outcome_nobody_told_is_pending(
 
     assert (told.status_code, told.json["status"]) == (202, "PENDING")
     assert told.headers["Location"] == f"/api/v1/trades/{told.json['tradeId']}"
-    assert get(client, told.headers["Location"]).json == told.json
+    assert client.get(told.headers["Location"]).json == told.json
     assert told.json["tradeId"] == sent_trade_id(portfolio)
     assert states(file) == ["APPLYING"]
 
@@ -172,7 +169,7 @@ def test_trade_that_cannot_be_stored_is_refused_before_anything_is_sent(
 
     assert (told.status_code, told.json["code"], told.headers["Retry-After"]) == (503, "database-unavailable", "1")
     assert not portfolio.requests
-    assert get(client, "/api/v1/health/ready").status_code == 503
+    assert client.get("/api/v1/health/ready").status_code == 503
 
 
 def test_trade_whose_end_cannot_be_stored_is_pending(client: FlaskClient, portfolio: Server, file: Path) -> None:
@@ -190,12 +187,20 @@ def test_trade_whose_end_cannot_be_stored_is_pending(client: FlaskClient, portfo
 
 
 def test_stale_answers_are_told_from_fresh_ones_and_unknown_ones(client: FlaskClient, market_data: Server) -> None:
-    fresh = get(client, "/api/v1/market-data/AAPL").json
+    fresh = client.get("/api/v1/market-data/AAPL").json
     market_data.act = answer(503, "{}")
-    stale = get(client, "/api/v1/market-data/AAPL").json
+    stale = client.get("/api/v1/market-data/AAPL").json
     market_data.act = answer(404, "{}")
-    unknown = get(client, "/api/v1/market-data/AAPL")
+    unknown = client.get("/api/v1/market-data/AAPL")
 
     assert (fresh["stale"], stale["stale"], unknown.status_code) == (False, True, 404)
     assert stale["price"] == fresh["price"] == "150.10"
     assert stale["ageSeconds"] >= 0
+
+
+def test_audit_log_is_verified_once_at_a_time(app: Flask, client: FlaskClient) -> None:
+    with app.extensions["records"].verifying:
+        busy = client.get("/api/v1/audit/verify")
+
+    assert (busy.status_code, busy.json["code"], busy.headers["Retry-After"]) == (429, "audit-being-verified", "1")
+    assert client.get("/api/v1/audit/verify").json["valid"] is True

@@ -1,0 +1,54 @@
+"""Brings a service's database to the form that its code expects, with Alembic, however many workers start at once.
+
+A service's scripts are in a folder `migrations`, in the order of their numbers; its `env.py`, without which Alembic
+does nothing, calls `run`. They run in one transaction, so that a database is never left between two forms. Their names
+begin with that of the service: by them a service knows the database of another one, and leaves it alone.
+"""
+
+import logging
+from pathlib import Path
+from types import ModuleType
+
+from alembic import command, context
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Connection, MetaData, text
+
+from .database import Database, DatabaseUnavailable
+
+#: key of the lock of PostgreSQL under which migrations run: any number that nobody else uses
+_LOCK = 0x6362_6D69
+
+
+def migrate(database: Database, service: ModuleType) -> Database:
+    """Run the scripts of a service that its database has not seen, and return it. Raises DatabaseUnavailable.
+
+    Leaves no connection open, so that a process may fork afterwards.
+    """
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of each start that nothing had to be done
+    try:
+        with database.write() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SET LOCAL lock_timeout = 0"))  # whoever is first may take long
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+            command.upgrade(_config(service, connection), "head")
+    except CommandError as error:
+        name = service.__name__
+        raise DatabaseUnavailable(f"it is not of {name}, or of a later version of {name}: {error}") from error
+    finally:
+        database.close()
+    return database
+
+
+def _config(service: ModuleType, connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(str(service.__file__)).parent / "migrations").replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def run(tables: MetaData) -> None:
+    """Do what the command asks for, on the connection that it comes with. For `env.py`."""
+    context.configure(connection=context.config.attributes["connection"], target_metadata=tables, render_as_batch=True)
+    with context.begin_transaction():
+        context.run_migrations()

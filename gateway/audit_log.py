@@ -1,0 +1,142 @@
+"""The audit log: entries that are numbered from 1, each with the hash of the one before.
+
+A changed entry, or one that is missing in the middle, breaks the chain. Missing entries at the end do not, nor does a
+chain written anew from its beginning: who wants to notice those compares the head with one that was seen earlier, in
+the log or in the metrics.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, text
+
+from cb.database import Database
+
+from .journal import Entry
+from .tables import audit_log
+
+#: what the first entry has for the hash of the one before
+GENESIS = "0" * 64
+_CHUNK = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An entry of the log."""
+
+    n: int
+    #: the JSON text that was hashed
+    entry: str
+    previous: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of the chain."""
+
+    n: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Whether the chain holds from the first entry to the head."""
+
+    head: Head
+    #: number and fault of the first entry that does not fit; None if all do
+    broken_at: int | None = None
+    fault: str | None = None
+
+
+class AuditLog:
+    """Each method is one transaction, and raises DatabaseUnavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def append(self, entries: list[Entry]) -> None:
+        """Append those entries that are not in the log yet."""
+        with self._database.write() as connection:
+            if connection.dialect.name == "postgresql":  # one writer at a time; readers go on
+                connection.execute(text("LOCK TABLE audit_entries IN EXCLUSIVE MODE"))
+            ids = [entry.event_id for entry in entries]
+            known = set(connection.scalars(select(audit_log.c.event_id).where(audit_log.c.event_id.in_(ids))))
+            head, rows = _head(connection), []
+            for entry in entries:
+                if entry.event_id not in known:
+                    row = _next(head, entry)
+                    head = Head(row["n"], row["hash"])
+                    rows.append(row)
+            if rows:
+                connection.execute(insert(audit_log), rows)
+
+    def head(self) -> Head:
+        with self._database.read() as connection:
+            return _head(connection)
+
+    def page(self, after: int, limit: int, trade_id: str | None = None) -> list[Recorded]:
+        """Return the entries after a number, of all trades or one, at most so many."""
+        query = select(audit_log).where(audit_log.c.n > after)
+        if trade_id is not None:
+            query = query.where(audit_log.c.trade_id == trade_id)
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(audit_log.c.n).limit(limit)).all()
+        return [Recorded(row.n, row.entry, row.previous, row.hash) for row in rows]
+
+    def verify(self) -> Verification:
+        """Work the whole chain out again."""
+        head = Head(0, GENESIS)
+        for each in self._all():
+            if each.n != head.n + 1:
+                return Verification(head, each.n, f"entry {head.n + 1} is missing")
+            if each.previous != head.hash:
+                return Verification(head, each.n, "it does not follow the entry before it")
+            if each.hash != _hash(each.previous, each.entry):
+                return Verification(head, each.n, "it is not what was recorded")
+            head = Head(each.n, each.hash)
+        return Verification(head)
+
+    def _all(self) -> Iterator[Recorded]:
+        after = 0
+        while page := self.page(after, _CHUNK):
+            yield from page
+            after = page[-1].n
+
+
+def _head(connection: Connection) -> Head:
+    row = connection.execute(select(audit_log.c.n, audit_log.c.hash).order_by(audit_log.c.n.desc()).limit(1)).first()
+    return Head(row.n, row.hash) if row else Head(0, GENESIS)
+
+
+def _next(head: Head, entry: Entry) -> dict[str, Any]:
+    order = entry.order
+    facts = {
+        "tradeId": entry.trade_id,
+        "seq": entry.seq,
+        "userId": order.user_id,
+        "symbol": order.symbol,
+        "quantity": order.quantity,
+        "orderType": order.side,
+        "price": str(order.price),
+        "state": entry.state,
+        "code": entry.code,
+        "detail": entry.detail,
+        "at": entry.at.isoformat(),
+    }
+    content = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+    return {
+        "n": head.n + 1,
+        "event_id": entry.event_id,
+        "trade_id": entry.trade_id,
+        "entry": content,
+        "previous": head.hash,
+        "hash": _hash(head.hash, content),
+    }
+
+
+def _hash(previous: str, content: str) -> str:
+    return hashlib.sha256(f"{previous}\n{content}".encode()).hexdigest()

@@ -1,0 +1,51 @@
+"""Tells audit and notification what the journal has for them: in order for each trade, and at least once."""
+
+import logging
+from collections.abc import Callable
+
+from cb import CircuitOpenError
+from cb.database import DatabaseUnavailable
+from cb.web import SimulatedFailure
+
+from .audit import Audit
+from .journal import Entry, Journal, Reader
+from .notification import Notification
+
+log = logging.getLogger(__name__)
+
+#: entries that are told at once
+BATCH = 200
+#: what may hinder telling; it is tried again
+HINDRANCES = (CircuitOpenError, SimulatedFailure, DatabaseUnavailable)
+
+
+class Dispatcher:
+    """One round of it is a `turn`; a thread repeats it. Neither reader waits for the other, and no trade for either."""
+
+    def __init__(self, journal: Journal, audit: Audit, notification: Notification) -> None:
+        self._journal = journal
+        self._readers: dict[Reader, Callable[[list[Entry]], None]] = {
+            Reader.AUDIT: audit.record,
+            Reader.NOTIFICATION: notification.confirm,
+        }
+        self._failing: set[Reader] = set()
+
+    def turn(self) -> bool:
+        """Tell each reader what is next. Return whether there may be more to do at once."""
+        more = [self._tell(reader) for reader in self._readers]
+        return any(more)
+
+    def _tell(self, reader: Reader) -> bool:
+        try:
+            entries = self._journal.unsent(reader, BATCH)
+            if entries:
+                self._readers[reader](entries)
+                self._journal.mark(reader, entries)
+        except Exception as error:  # of the one reader, and the other must not wait for it
+            if reader not in self._failing:
+                trace = None if isinstance(error, HINDRANCES) else error
+                log.warning("the journal's entries are not %s: %s", reader, error, exc_info=trace)
+            self._failing.add(reader)
+            return False
+        self._failing.discard(reader)
+        return len(entries) == BATCH

@@ -1,0 +1,55 @@
+"""What one worker of a host does for all of them: reconciling trades, and telling of them."""
+
+import logging
+import threading
+import time
+from datetime import timedelta
+
+from cb import Ledger
+from cb.database import DatabaseUnavailable
+from cb.duty import Duty
+
+from .alarm import Alarm
+from .audit_log import AuditLog, Head
+from .dispatcher import Dispatcher
+from .reconciler import Reconciler
+
+log = logging.getLogger(__name__)
+
+#: seconds between two looks for work
+PAUSE = 0.1
+#: time between two lines of the log that tell the head of the audit log
+TELL = timedelta(minutes=1).total_seconds()
+
+
+def take_up(
+    ledger: Ledger, reconciler: Reconciler, dispatcher: Dispatcher, alarm: Alarm, audit: AuditLog
+) -> list[Duty]:
+    """Have the background work done from now on. Whoever keeps what is returned can close it."""
+
+    def reconcile(stop: threading.Event) -> None:
+        busy = False
+        while not stop.wait(0 if busy else PAUSE):
+            busy = reconciler.turn()
+
+    def dispatch(stop: threading.Event) -> None:
+        busy, told, head = False, 0.0, Head(0, "")
+        while not stop.wait(0 if busy else PAUSE):
+            busy = dispatcher.turn()
+            alarm.turn()
+            if time.monotonic() - told >= TELL:
+                told, head = time.monotonic(), _tell_head(audit, head)
+        dispatcher.turn()  # what the last requests have left
+        _tell_head(audit, head)
+
+    return [Duty(ledger, "reconciler", reconcile), Duty(ledger, "dispatcher", dispatch)]
+
+
+def _tell_head(audit: AuditLog, known: Head) -> Head:
+    try:
+        head = audit.head()
+    except DatabaseUnavailable:
+        return known
+    if head != known:
+        log.info("the audit log has %d entries, the last with hash %s", head.n, head.hash)
+    return head

@@ -1,0 +1,43 @@
+"""How the gateway reaches the services that it depends on, those on the wire and those in process."""
+
+from collections.abc import Callable
+
+from flask import Flask
+
+from cb import Bulkhead, CircuitBreaker, Monitor
+from cb.http import HTTPClient
+from cb.web import Faults, Settings, forwarded_headers, limits, load_settings
+
+from .health import readiness
+
+
+class Services:
+    """Makes what each service is called with, and watches the health of those on the wire."""
+
+    def __init__(self, app: Flask, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+        self._own = settings.service
+        self._limits = limits(settings, "market-data", "portfolio", "database")
+        self.monitor = Monitor()
+
+    def breaker(self, name: str) -> CircuitBreaker:
+        """Return the breaker of a service."""
+        found: CircuitBreaker = self._app.extensions["circuit_breakers"].registry.get(name)
+        return found
+
+    def bulkhead(self, name: str) -> Bulkhead:
+        """Return what limits the calls that all workers have at once with market-data, portfolio or database."""
+        return Bulkhead(self.breaker(name), self._limits[name], self._own["limit_wait"])
+
+    def client(self, name: str) -> HTTPClient:
+        """Return a client for a service on the wire."""
+        key = name.replace("-", "_")
+        url = self._own[f"{key}_url"] or f"http://{self._settings.host}:{load_settings(name).port}"
+        made = HTTPClient(url, self._own[f"{key}_timeout"], self.bulkhead(name), headers=forwarded_headers)
+        self.monitor.add(self.breaker(name), readiness(name, made), interval=self._own["health_interval"])
+        return made
+
+    def faults(self, name: str) -> Callable[[], None]:
+        """Return what makes a service in process fail and dawdle as it is told, and let it be told."""
+        return Faults(self._app, name, f"/api/v1/{name}").apply

@@ -1,0 +1,81 @@
+"""A trade that is given up: never booked afterwards, and never given up once it is booked."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+
+import pytest
+
+import portfolio
+from cb.database import Database
+from cb.migrations import migrate
+from portfolio.order import Order, Outcome, Side, Verdict
+from portfolio.service import Portfolios, TradeIdReused
+from portfolio.store import Store
+
+from .conftest import Platform
+
+TRADE = {"tradeId": "void-1", "symbol": "AAPL", "quantity": 1, "orderType": "BUY", "price": "150"}
+
+
+@pytest.fixture
+def portfolios(database_url: str) -> Iterator[Portfolios]:
+    database = migrate(Database(database_url), portfolio)
+    yield Portfolios(Store(database), Decimal(1000))
+    database.close()
+
+
+def order(quantity: int = 1) -> Order:
+    return Order("t1", "ann", "AAPL", quantity, Side.BUY, Decimal(100))
+
+
+def test_void_trade_is_not_booked_by_a_request_that_comes_late(portfolios: Portfolios) -> None:
+    assert portfolios.void(order()).outcome is Outcome.VOID
+
+    assert portfolios.apply(order()).outcome is Outcome.VOID
+    assert (portfolios.find("ann").cash, portfolios.find("ann").positions) == (1000, {})
+
+
+def test_booked_trade_cannot_be_made_void(portfolios: Portfolios) -> None:
+    portfolios.apply(order())
+
+    assert portfolios.void(order()) == Verdict(Outcome.FILLED)
+    assert portfolios.find("ann").positions == {"AAPL": 1}
+
+
+def test_rejected_trade_stays_rejected(portfolios: Portfolios) -> None:
+    rejected = portfolios.apply(order(100))
+
+    assert portfolios.void(order(100)) == rejected
+    assert rejected.code == "insufficient-funds"
+
+
+def test_void_of_another_order_with_the_same_id_is_refused(portfolios: Portfolios) -> None:
+    portfolios.apply(order())
+
+    with pytest.raises(TradeIdReused):
+        portfolios.void(order(2))
+
+
+def test_booking_and_giving_up_at_the_same_time_agree(portfolios: Portfolios) -> None:
+    acts: list[Callable[[Order], Verdict]] = [portfolios.apply, portfolios.void] * 6
+
+    with ThreadPoolExecutor(12) as pool:
+        outcomes = {verdict.outcome for verdict in pool.map(lambda act: act(order()), acts)}
+
+    assert len(outcomes) == 1
+    booked = portfolios.find("ann").positions == {"AAPL": 1}
+    assert booked is (outcomes == {Outcome.FILLED})
+
+
+def test_void_is_told_as_such_on_the_wire(platform: Platform) -> None:
+    path = "/api/v1/portfolio/voider"
+
+    void = platform.post("portfolio", f"{path}/voids", TRADE)
+    late = platform.post("portfolio", f"{path}/positions", TRADE)
+    filled = platform.post("portfolio", f"{path}/positions", TRADE | {"tradeId": "void-2"})
+    never = platform.post("portfolio", f"{path}/voids", TRADE | {"tradeId": "void-2"})
+
+    assert (void.status_code, void.json()["status"], void.json()["code"]) == (200, "VOID", "voided")
+    assert (late.status_code, late.json()["tradeStatus"], late.json()["code"]) == (409, "VOID", "voided")
+    assert (filled.status_code, never.status_code, never.json()["status"]) == (201, 200, "FILLED")
