@@ -1,0 +1,165 @@
+"""What the platform sustains: orders and reads from 8 clients, through gateway and portfolio on this machine.
+
+`python -m benchmarks.load [seconds]` starts the three services with two workers each, on SQLite files with
+`synchronous=FULL`, and has wrk place orders, each with a key of its own, and then read. Needs wrk, and strace for the
+share of fsync: that is taken in a run of its own, because a traced process is slower.
+"""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import requests
+from rich.console import Console
+
+from .__main__ import show
+from .result import Check, Result
+
+CLIENTS, SECONDS = 8, 20
+PACKAGES = {"gateway": "gateway", "portfolio": "portfolio", "market-data": "marketdata"}
+READS = ("/api/v1/trades/{trade}", "/api/v1/trades?userId=reader&limit=20", "/api/v1/market-data/AAPL")
+ORDERS = """
+local run, number, threads = tostring(os.time()), 0, 0
+function setup(thread) threads = threads + 1; thread:set("me", threads) end
+function request()
+  number = number + 1
+  -- What is sold was bought a while ago: the connections of a thread run side by side.
+  local sells = number > 100 and number % 2 == 0
+  local side, bought = sells and "SELL" or "BUY", sells and number - 99 or number
+  local user = string.format("load-%s-%d-%d", run, me, bought % 100)
+  local body = string.format(
+    '{"userId": "%s", "symbol": "AAPL", "quantity": 1, "orderType": "%s", "price": "150.00"}', user, side)
+  local key = string.format("%s-%d-%d", run, me, number)
+  return wrk.format("POST", "/api/v1/trades", {["Content-Type"] = "application/json", ["Idempotency-Key"] = key}, body)
+end
+"""
+
+
+class Measured(NamedTuple):
+    """What wrk saw."""
+
+    per_second: float
+    #: milliseconds
+    p50: float
+    p99: float
+    #: answers other than 2xx and 3xx, and connections that failed
+    bad: int
+
+
+def main(seconds: int = SECONDS) -> int:
+    """Print what was measured. Return the exit code."""
+    Path("run").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir="run") as directory, _platform(Path(directory)) as url:
+        script = Path(directory) / "orders.lua"
+        script.write_text(ORDERS)
+        order = {"userId": "reader", "symbol": "AAPL", "quantity": 1, "orderType": "BUY", "price": "150.00"}
+        trade = requests.post(f"{url}/api/v1/trades", json=order, timeout=10).json()["tradeId"]
+        measured = {"POST /api/v1/trades": _wrk(f"{url}/", seconds, script)}
+        for path in READS:
+            measured[f"GET {path}"] = _wrk(url + path.format(trade=trade), max(seconds // 4, 3))
+        share = _share_of_fsync(url, script, max(seconds // 4, 3))
+    posted, *read = measured.values()
+    checks = [
+        Check("orders a second", posted.per_second, 150, at_most=False),
+        Check("p99 of an order in ms", posted.p99, 150),
+        Check("answers that were no success", sum(each.bad for each in measured.values()), 0),
+        Check("slowest read / orders", min(each.per_second for each in read) / posted.per_second, 3, at_most=False),
+    ]
+    rows = {name: (each.per_second, each.p50, each.p99, float(each.bad)) for name, each in measured.items()}
+    columns = ("requests a second", "p50 ms", "p99 ms", "no success")
+    console = Console(width=120)
+    show(Result(f"{CLIENTS} clients, 2 workers each, SQLite FULL, {seconds} s", columns, rows, checks), console)
+    console.print(f"share of the time of the gateway's workers spent in fsync: {share}")
+    return 0 if all(check.met for check in checks) else 1
+
+
+def _wrk(url: str, seconds: int, script: Path | None = None) -> Measured:
+    options = ["-t2", f"-c{CLIENTS}", f"-d{seconds}s", "--latency", "--timeout", "10s"]
+    command = ["wrk", *options, *(["-s", str(script)] if script else []), url]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    bad = re.findall(r"(?:Non-2xx or 3xx responses:|connect|read|write|timeout) (\d+)", text)
+    rate = float(_only(r"Requests/sec:\s+([\d.]+)", text))
+    return Measured(rate, _latency("50%", text), _latency("99%", text), sum(map(int, bad)))
+
+
+def _latency(share: str, text: str) -> float:
+    number, unit = re.findall(rf"\s{share}\s+([\d.]+)(us|ms|s)\b", text)[0]
+    return float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
+
+
+def _only(pattern: str, text: str) -> str:
+    found: str = re.findall(pattern, text)[0]
+    return found
+
+
+def _share_of_fsync(url: str, script: Path, seconds: int) -> str:
+    """Return the share of time in which one of the gateway's workers waits for the disk, as strace sees it."""
+    gateway = [each for each in psutil.Process().children(recursive=True) if "gateway:create_app()" in each.cmdline()]
+    workers = [each.pid for each in gateway if each.parent() in gateway]
+    command = ["strace", "-f", "-c", "-w", "-e", "trace=fsync,fdatasync", *(f"-p{pid}" for pid in workers)]
+    try:
+        tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    except FileNotFoundError:
+        return "not measured: strace is not installed"
+    time.sleep(0.5)
+    measured = _wrk(f"{url}/", seconds, script)
+    tracer.terminate()
+    rows = re.findall(r"([\d.]+)\s+\d+\s+(\d+)\s+(?:\d+\s+)?(fsync|fdatasync)$", tracer.communicate()[1], re.MULTILINE)
+    if not rows:
+        return "not measured: strace may not trace"
+    spent, calls = sum(float(row[0]) for row in rows), sum(int(row[1]) for row in rows)
+    each, rate = f"{spent / calls * 1000:.2f} ms", f"{measured.per_second:.0f} orders a second"
+    return f"{spent / seconds:.0%} of one thread, in {calls} calls of {each} at {rate}"
+
+
+@contextmanager
+def _platform(directory: Path) -> Iterator[str]:
+    """Run the three services on ports, state and databases of their own. Yields the gateway's URL."""
+    ports = dict(zip(PACKAGES, _free_ports(), strict=True))
+    environment = os.environ | {"CB_STATE_DIR": str((directory / "state").absolute())}
+    for name, port in ports.items():
+        key = f"CB_SERVICES__{name.upper().replace('-', '_')}"
+        environment[f"{key}__PORT"] = str(port)
+        if name != "market-data":
+            environment[f"{key}__DATABASE"] = f"sqlite:///{directory.absolute() / name}.db"
+        if name != "gateway":
+            environment[f"CB_SERVICES__GATEWAY__{name.upper().replace('-', '_')}_URL"] = f"http://127.0.0.1:{port}"
+    with ExitStack() as stack:
+        log = stack.enter_context((directory / "log").open("wb"))
+        for package in PACKAGES.values():
+            process = subprocess.Popen([sys.executable, "-m", package], env=environment, stdout=log, stderr=log)
+            stack.callback(process.wait)
+            stack.callback(process.terminate)
+        end = time.monotonic() + 30
+        while not all(_ready(port) for port in ports.values()):
+            if time.monotonic() > end:
+                sys.exit((directory / "log").read_text())
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{ports['gateway']}"
+
+
+def _free_ports() -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in PACKAGES]
+        return [each.getsockname()[1] for each in sockets]
+
+
+def _ready(port: int) -> bool:
+    try:
+        status = requests.get(f"http://127.0.0.1:{port}/api/v1/circuit-breaker/status", timeout=5).json()
+    except requests.ConnectionError:
+        return False
+    return bool(status["workers"] == 2)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*map(int, sys.argv[1:2])))

@@ -1,0 +1,153 @@
+"""The services as processes that can be killed: gunicorn with two workers each."""
+
+import os
+import random
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = {"gateway": "gateway", "portfolio": "portfolio", "market-data": "marketdata"}
+WORKERS = 2
+SETTINGS = {
+    "SERVER__WORKERS": str(WORKERS),
+    "SERVER__THREADS": "8",
+    # So that a circuit opens where nothing works, and not from chance.
+    "CIRCUIT_BREAKER__TIMEOUT": "1s",
+    "CIRCUIT_BREAKER__FAILURE_THRESHOLD": "8",
+    "CIRCUIT_BREAKER__FAILURE_RATE_THRESHOLD": "0.9",
+    "CIRCUIT_BREAKER__MINIMUM_REQUESTS": "50",
+    "SERVICES__GATEWAY__PORTFOLIO_TIMEOUT": "700ms",
+    "SERVICES__GATEWAY__PENDING_DEADLINE": "3s",
+    "SERVICES__GATEWAY__POSITION_LIMIT": "400",
+    "SERVICES__PORTFOLIO__OPENING_CASH": "20000",
+}
+
+
+class Services:
+    """Gateway, portfolio and market data. The gateway reaches the portfolio through the port `between`.
+
+    `databases` are URLs by service. With a `bug`, gateway and portfolio are started with it planted.
+    """
+
+    def __init__(self, directory: Path, databases: dict[str, str], between: int, bug: str | None = None) -> None:
+        self.directory = directory
+        self.ports = dict(zip(PACKAGES, free_ports(len(PACKAGES)), strict=True))
+        own = {f"SERVICES__{_variable(name)}__PORT": str(port) for name, port in self.ports.items()}
+        own |= {f"SERVICES__{_variable(name)}__DATABASE": url for name, url in databases.items()}
+        own |= {
+            "SERVICES__GATEWAY__PORTFOLIO_URL": f"http://127.0.0.1:{between}",
+            "SERVICES__GATEWAY__MARKET_DATA_URL": f"http://127.0.0.1:{self.ports['market-data']}",
+            "STATE_DIR": str(directory / "state"),
+        }
+        self._environment = os.environ | {f"CB_{key}": value for key, value in (SETTINGS | own).items()}
+        self._bug = bug
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self) -> None:
+        """Return when all services answer."""
+        for name in PACKAGES:
+            self._start(name)
+        for name in PACKAGES:
+            self.wait_for(name)
+
+    def stop(self) -> None:
+        for process in self._processes.values():
+            process.terminate()
+        for name, process in self._processes.items():
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                self.kill(name)
+
+    def kill_worker(self, name: str, chance: random.Random) -> bool:
+        """Kill one worker of a service, which its master replaces. Return False if it has none."""
+        workers = psutil.Process(self._processes[name].pid).children()
+        if workers:
+            chance.choice(workers).kill()
+        return bool(workers)
+
+    def kill(self, name: str) -> None:
+        """Kill a service, all at once: nobody has time to say good-bye, nor its master to replace a worker."""
+        master = psutil.Process(self._processes[name].pid)
+        master.suspend()
+        family = [master, *master.children(recursive=True)]
+        for process in family:
+            process.kill()
+        self._processes[name].wait()
+        psutil.wait_procs(family, timeout=10)
+
+    def restart(self, name: str) -> None:
+        """Kill a service, and start it again on the same port and database."""
+        self.kill(name)
+        self._start(name)
+
+    def wait_for(self, name: str) -> None:
+        """Return when a service answers."""
+        until(lambda: self._answers(name), f"{name} answers")
+
+    def fail_audit(self, rate: float) -> None:
+        body = {"failure_rate": rate}
+        assert self._request("POST", "gateway", "/api/v1/audit/simulate/failure", json=body).status_code == 200
+
+    def get(self, name: str, path: str) -> dict[str, Any]:
+        answer: dict[str, Any] = self._request("GET", name, path).json()
+        return answer
+
+    def logs(self) -> dict[str, str]:
+        return {name: self._log(name).read_text() for name in PACKAGES}
+
+    def _start(self, name: str) -> None:
+        package = PACKAGES[name]
+        what = ["tests.chaos.bugs", self._bug, package] if self._bug and name != "market-data" else [package]
+        with self._log(name).open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                [sys.executable, "-m", *what], cwd=ROOT, env=self._environment, stdout=log, stderr=log
+            )
+
+    def _answers(self, name: str) -> bool:
+        assert self._processes[name].poll() is None, self._log(name).read_text()[-3000:]
+        try:
+            return self._request("GET", name, "/api/v1/health/live").status_code == 200
+        except requests.RequestException:
+            return False
+
+    def _request(self, method: str, name: str, path: str, **options: Any) -> requests.Response:
+        with requests.Session() as session:
+            session.trust_env = False
+            return session.request(method, f"http://127.0.0.1:{self.ports[name]}{path}", timeout=10, **options)
+
+    def _log(self, name: str) -> Path:
+        return self.directory / f"{name}.log"
+
+
+def until(check: Callable[[], bool], what: str, seconds: float = 30) -> float:
+    """Return as soon as a check holds: the seconds that it took. Fails when it does not for too long."""
+    begun = time.monotonic()
+    while not check():
+        assert time.monotonic() - begun < seconds, f"{what}: not within {seconds} s"
+        threading.Event().wait(0.05)
+    return time.monotonic() - begun
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody uses, nor is given while we do not: they are none of those that clients get."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as each:
+            if port not in found and each.connect_ex(("127.0.0.1", port)):
+                found.append(port)
+    return found
+
+
+def _variable(name: str) -> str:
+    return name.upper().replace("-", "_")
