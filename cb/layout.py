@@ -143,8 +143,13 @@ def tallies(cells: memoryview) -> Iterator[int]:
 
 def put_text(cells: memoryview, at: int, size: int, text: str) -> None:
     """Write text into `size` cells, cut to fit."""
-    data = text.encode(errors="replace")[: size * 8].decode(errors="ignore").encode()
+    data = cut_text(text, size * 8).encode()
     cells[at : at + size] = memoryview(data.ljust(size * 8, b"\0")).cast("q")
+
+
+def cut_text(text: str, size: int) -> str:
+    """Return as much of a text as fits into so many bytes."""
+    return text.encode(errors="replace")[: max(size, 0)].decode(errors="ignore")
 
 
 def get_text(cells: memoryview, at: int, size: int) -> str:

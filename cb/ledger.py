@@ -17,6 +17,7 @@ from .mappedfile import MappedFile, require_own
 from .places import path_of
 from .row import Row
 from .storage import Lock, Memory
+from .viewedfile import ViewedFile
 from .watch import WATCH
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,11 @@ class Ledger:
     def in_file(cls, path: str | os.PathLike[str]) -> Self:
         """Return the ledger in a file, shared by all processes that name it. Raises LedgerError."""
         return cls(MappedFile(os.path.abspath(path)))
+
+    @classmethod
+    def view(cls, path: str | os.PathLike[str]) -> Self:
+        """Return the ledger in a file for a process that only looks: it makes nothing. Raises LedgerError."""
+        return cls(ViewedFile(os.path.abspath(path)))
 
     @classmethod
     def open(cls, url: str, directory: str | os.PathLike[str] | None = None) -> Self:

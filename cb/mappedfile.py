@@ -56,23 +56,15 @@ class MappedFile:
             found = os.fstat(fd)
             if found.st_uid != os.geteuid() or found.st_mode & 0o177077 != 0o100000:
                 raise LedgerError(self.path, "is not a private file of this user (owner, mode 0600)")
-            boot = _boot_id()
-            header = memoryview(os.pread(fd, 64, 0).ljust(64, b"\0")).cast("q")
-            if header[layout.H_MAGIC] == layout.MAGIC:
-                if header[layout.H_VERSION] != layout.VERSION:
-                    raise LedgerError(self.path, f"has version {header[layout.H_VERSION]}, not {layout.VERSION}")
-                if header[layout.H_BOOT : layout.H_BOOT + 2].tobytes() == boot:
-                    if found.st_size != FILE_BYTES:
-                        raise LedgerError(self.path, f"has {found.st_size} bytes, not {FILE_BYTES}")
-                    return fd
-            elif found.st_size not in (0, FILE_BYTES) or any(header):
-                raise LedgerError(self.path, "is not a ledger")
+            if in_use(fd, self.path):
+                return fd
             # From before the last boot, or never finished: its times mean nothing. Nobody can have it mapped.
             os.ftruncate(fd, 0)
             os.ftruncate(fd, FILE_BYTES)
             _allocate(fd, self.path, 0, HEADER_BYTES)
             # In one piece: a process killed here leaves a whole header or none.
-            os.pwrite(fd, b"".join(n.to_bytes(8, sys.byteorder) for n in (layout.MAGIC, layout.VERSION)) + boot, 0)
+            start = b"".join(n.to_bytes(8, sys.byteorder) for n in (layout.MAGIC, layout.VERSION))
+            os.pwrite(fd, start + _boot_id(), 0)
             return fd
         except BaseException:
             os.close(fd)
@@ -159,6 +151,23 @@ class MappedFile:
             with suppress(OSError):  # a daemon may have closed all that it inherited
                 os.close(fd)
         self._owned = {}
+
+
+def in_use(fd: int, path: str) -> bool:
+    """Return whether an open file is a ledger of this boot. Raises LedgerError if it can never be one."""
+    size = os.fstat(fd).st_size
+    header = memoryview(os.pread(fd, 64, 0).ljust(64, b"\0")).cast("q")
+    if header[layout.H_MAGIC] != layout.MAGIC:
+        if size not in (0, FILE_BYTES) or any(header):
+            raise LedgerError(path, "is not a ledger")
+        return False
+    if header[layout.H_VERSION] != layout.VERSION:
+        raise LedgerError(path, f"has version {header[layout.H_VERSION]}, not {layout.VERSION}")
+    if header[layout.H_BOOT : layout.H_BOOT + 2].tobytes() != _boot_id():
+        return False
+    if size != FILE_BYTES:
+        raise LedgerError(path, f"has {size} bytes, not {FILE_BYTES}")
+    return True
 
 
 def _identity(found: os.stat_result) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Where the file of a ledger lies."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from .errors import ConfigError
@@ -19,6 +20,12 @@ def path_of(url: str, directory: str | os.PathLike[str] | None = None) -> Path:
         return Path(place)
     # The version is in the name: during a rolling upgrade both formats are in use.
     return Path(directory or shared_directory()) / f"{place}.v{VERSION}.ledger"
+
+
+def state_directory(environ: Mapping[str, str]) -> Path:
+    """Return where services have their ledgers: $CB_STATE_DIR, systemd's directory, else `shared_directory`."""
+    systemd = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
+    return Path(environ.get("CB_STATE_DIR") or systemd or shared_directory()).absolute()
 
 
 def shared_directory() -> Path:

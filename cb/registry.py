@@ -12,6 +12,7 @@ from .classify import Kinds
 from .config import BreakerConfig
 from .events import Listener
 from .ledger import Ledger
+from .steering import Steering
 
 
 class Registry:
@@ -67,6 +68,15 @@ class Registry:
     def find(self, name: str) -> CircuitBreaker | None:
         """Return the breaker of that name, None if there is none."""
         return self._breakers.get(name)
+
+    def steer(self, name: str) -> Steering | None:
+        """Return what holds and resets the circuit of that name, None if the ledger has none.
+
+        It finds those of other processes too, and leaves the thresholds in force as they are.
+        """
+        if (found := self._breakers.get(name)) or name not in self.ledger.names():
+            return found
+        return Steering(name, None, self.ledger, listeners=self.listeners, clock=self._clock, wall_clock=time.time_ns)
 
     def __iter__(self) -> Iterator[CircuitBreaker]:
         return iter(sorted(self._breakers.values(), key=lambda breaker: breaker.name))

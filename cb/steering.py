@@ -25,7 +25,7 @@ class Steering:
     def __init__(
         self,
         name: str,
-        config: BreakerConfig,
+        config: BreakerConfig | None,
         ledger: Ledger,
         *,
         listeners: Iterable[Listener],
@@ -47,10 +47,11 @@ class Steering:
             ledger.degraded = str(error)
             self._row = ledger.row(name, clock())
         self._head = self._row.head
-        self._circuit = Circuit(name, self._row, config, wall_clock)
+        self._circuit = Circuit(name, self._row, config or terms.read(self._row, BreakerConfig()), wall_clock)
         self._version = -1
         self._degraded: str | None = None
-        self._adopt(config)
+        if config:  # else whatever is in force stays so
+            self._adopt(config)
         self._refresh()
 
     def _adopt(self, config: BreakerConfig) -> None:
@@ -82,22 +83,22 @@ class Steering:
         author: str | None = None,
         seconds: float | None = None,
         host_only: bool = False,
-    ) -> None:
+    ) -> StateChange:
         """Put the circuit into FORCED_OPEN, DISABLED or METRICS_ONLY, for all processes, until `reset` or for seconds.
 
         It holds for all hosts of a fleet, where there is one, unless `host_only`. After a FORCED_OPEN that expires come
-        probes, after the others the circuit is closed. `author` is by default the user of this process. Raises
-        ConfigError, and LedgerBusyError if the ledger's lock cannot be had.
+        probes, after the others the circuit is closed. `author` is by default the user of this process. Returns what
+        was written to the log. Raises ConfigError, and LedgerBusyError if the ledger's lock cannot be had.
         """
         if state not in HELD:
             raise ConfigError("state", f"be one of {', '.join(sorted(HELD))}", str(state))
         if seconds is not None and not 0 < seconds <= 30 * 86_400:
             raise ConfigError("seconds", "be above 0 and at most 30 days", seconds)
-        self._command(state, reason, author, seconds, host_only=host_only)
+        return self._command(state, reason, author, seconds, host_only=host_only)
 
-    def reset(self, *, reason: str, author: str | None = None, host_only: bool = False) -> None:
+    def reset(self, *, reason: str, author: str | None = None, host_only: bool = False) -> StateChange:
         """Close the circuit, as far as `hold` reaches, with an empty window. Raises LedgerBusyError as `hold` does."""
-        self._command(State.CLOSED, reason, author, None, host_only=host_only)
+        return self._command(State.CLOSED, reason, author, None, host_only=host_only)
 
     def configure(self, author: str | None = None, *, host_only: bool = False, **settings: object) -> BreakerConfig:
         """Change thresholds in all processes at once, as `BreakerConfig.parse` reads them; the window stays.
@@ -140,7 +141,7 @@ class Steering:
 
     def _command(
         self, state: State, reason: str, author: str | None, seconds: float | None, *, host_only: bool
-    ) -> None:
+    ) -> StateChange:
         if not reason.strip():
             raise ConfigError("reason", "not be empty", reason)
         by = _by(reason, author)
@@ -151,8 +152,10 @@ class Steering:
             self._head[at.EXEMPT] = self._head[at.FLEET] if host_only else 0
             return change
 
-        self._tell([self.ledger.lock.run(command_locked, LONG_PATIENCE)])
+        change = self.ledger.lock.run(command_locked, LONG_PATIENCE)
+        self._tell([change])
         self.ledger.stir()
+        return change
 
     def _evaluate(self, now: int) -> None:
         """Change the state if outcomes or time demand it. Without the lock they wait for the next evaluation."""
@@ -201,4 +204,5 @@ def _by(reason: str, author: str | None) -> str:
             author = getpass.getuser()
         except (KeyError, OSError, ImportError):  # a user id without a name, as containers have
             author = "unknown"
-    return f"{reason} (by {author})"
+    by = f" (by {author})"
+    return at.cut_text(reason, at.REASON_CELLS * 8 - len(by.encode())) + by  # who did it must not be what is cut off

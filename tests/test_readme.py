@@ -111,7 +111,7 @@ for rule in import_module(sys.argv[1]).create_app().url_map.iter_rules():
     sections = re.split(r"^\| (?=\w)", table, flags=re.MULTILINE)[1:]
     for package, section in zip(("gateway", "portfolio", "marketdata"), sections, strict=True):
         routes = run(reader, "env", f"CB_STATE_DIR={tmp_path}", ".venv/bin/python", "-c", program, package)
-        known = {re.sub(r"<(?:\w+:)?\w+>", "{}", line) for line in routes.splitlines()}
+        known = {re.sub(r"<(?:[^:>]+:)?\w+>", "{}", line) for line in routes.splitlines()}
         told = {re.sub(r"{\w+}", "{}", endpoint) for endpoint in re.findall(r"`((?:GET|POST) /\S+)`", section)}
         assert told <= known
         # What the text adds in words: live and ready, how to see a simulation, the twins of risk.

@@ -13,6 +13,7 @@ from typing import Any
 from flask import Blueprint, Flask
 from marshmallow import Schema, post_load
 
+from .access import require_operator
 from .body import read_json
 from .correlation import request_id
 from .fields import Flag, Rate, Whole
@@ -62,6 +63,7 @@ class Faults:
         self._sleep = sleep
         self._lock = threading.Lock()  # where a file that is open cannot be replaced, all readers are of this process
         bp = Blueprint(f"simulate-{name}", __name__, url_prefix=f"{url_prefix}/simulate")
+        bp.before_request(require_operator)
         bp.get("/failure", endpoint="show")(lambda: asdict(self.read()))
         bp.post("/failure", endpoint="set")(lambda: asdict(self.set(read_json(_SimulationSchema()))))
         app.register_blueprint(bp)

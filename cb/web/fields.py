@@ -124,7 +124,7 @@ class Duration(Checked[float]):
 
     def check(self, value: Any) -> float:
         try:
-            seconds = parse_duration(value, "")
+            seconds = parse_duration(float(value) if isinstance(value, Decimal) else value, "")
         except ConfigError as error:
             raise ValidationError(f"must {error.rule}") from error
         if not (0 < seconds <= 86_400 or (self._zero and seconds == 0)):

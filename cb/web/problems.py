@@ -9,7 +9,7 @@ from typing import Any
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from cb.errors import BulkheadFullError, CircuitOpenError
+from cb.errors import BulkheadFullError, CircuitOpenError, LedgerBusyError
 
 from .correlation import request_id
 
@@ -54,6 +54,7 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(Problem, _answer)
     app.register_error_handler(CircuitOpenError, _circuit_open)
     app.register_error_handler(BulkheadFullError, _bulkhead_full)
+    app.register_error_handler(LedgerBusyError, _ledger_busy)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _unexpected)
 
@@ -89,6 +90,11 @@ def _bulkhead_full(error: BulkheadFullError) -> Response:
             retry_after_seconds=wait,
         )
     )
+
+
+def _ledger_busy(_: LedgerBusyError) -> Response:
+    detail = "the state that all workers share is locked by a process that does not go on"
+    return _answer(Problem(503, "ledger-busy", detail, headers={"Retry-After": "1"}))
 
 
 def _http(error: HTTPException) -> Any:

@@ -7,7 +7,7 @@ from flask import Flask, Response
 from cb.ledger import Ledger
 from cb.registry import Registry
 
-from . import correlation, health, logs, problems, status
+from . import correlation, health, logs, operator, problems, status
 from .body import MAX_BODY
 from .extension import CircuitBreakers
 from .methods import KnownMethods
@@ -15,7 +15,7 @@ from .settings import Settings
 
 
 def create_service(name: str, settings: Settings) -> Flask:
-    """Return an app with breakers, health, status, metrics, request ids, JSON logs, and problems for errors.
+    """Return an app with breakers, health, status, operators, metrics, request ids, JSON logs, and problems for errors.
 
     `name` is what the service calls itself in its answers, such as `trading-gateway`. Its parts are in
     `app.extensions`: `settings`, `circuit_breakers`, `health`, `metrics`, and `fleet` where the settings name a server
@@ -51,7 +51,8 @@ def create_service(name: str, settings: Settings) -> Flask:
             sync_interval=settings.sync_interval,
             listeners=[logs.log_event],
         )
-    app.register_blueprint(status.bp)
+    for each in (status.bp, operator.bp):
+        app.register_blueprint(each)
     app.after_request(_harden)
     app.extensions["metrics"] = Metrics(app, BreakerCollector(registry, seed_names=settings.seed_names))
     app.wsgi_app = KnownMethods(app.wsgi_app)  # type: ignore[method-assign]  # Flask's documented way to wrap an app

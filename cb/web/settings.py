@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from marshmallow.fields import String
 
 from cb.config import BreakerConfig
 from cb.errors import ConfigError
-from cb.places import SHARED, shared_directory
+from cb.places import SHARED, state_directory
 
 from .fields import Duration, Flag, Whole
 from .names import BREAKERS, SERVICES
@@ -39,6 +39,8 @@ class Settings:
     state_dir: Path
     #: whether metrics have the names with the breaker's name as suffix too
     seed_names: bool
+    #: what operators must show to steer breakers and to simulate failures; None where whoever is on this host may
+    admin_token: str | None = field(default=None, repr=False)
     host: str
     port: int
     workers: int
@@ -76,6 +78,7 @@ def load_settings(name: str, schema: Schema | None = None, environ: Mapping[str,
         sync_interval=state["sync_interval"],
         state_dir=_private_directory(environ),
         seed_names=_load(source, _Metrics(), ("metrics",))["seed_names"],
+        admin_token=_admin_token(environ),
         host=server["host"],
         port=port,
         workers=server["workers"],
@@ -158,10 +161,17 @@ def _breaker(source: Source, path: Key, defaults: BreakerConfig) -> BreakerConfi
         raise source.error((*path, error.field), error.rule, error.value) from error
 
 
+def _admin_token(environ: Mapping[str, str]) -> str | None:
+    token = environ.get("CB_ADMIN_TOKEN")
+    if token is not None and not re.fullmatch(r"[!-~]{16,200}", token, re.ASCII):
+        rule = "be 16 to 200 letters, digits and signs without spaces"
+        raise SettingsError("environment variable CB_ADMIN_TOKEN", "", rule, f"{len(token)} characters")
+    return token
+
+
 def _private_directory(environ: Mapping[str, str]) -> Path:
     """Return the directory for state, made if there is none. Raises SettingsError unless it is ours alone to write."""
-    systemd = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
-    path = Path(environ.get("CB_STATE_DIR") or systemd or shared_directory()).absolute()
+    path = state_directory(environ)
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         # The link too: in a directory that all may write, somebody else may have put one here first.

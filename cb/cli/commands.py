@@ -1,0 +1,183 @@
+"""The commands, and what they print."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from cb.document import describe, outcome, record
+from cb.errors import ConfigError, LedgerError
+from cb.places import state_directory
+
+from .arguments import HOLDS, parse
+from .completion import script
+from .ledgers import Survey, places, steering, survey
+from .text import HEADINGS, age, clock, plain, rows, table
+
+_LATEST = 3  # transitions that `explain` shows
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command. Return its exit code, as `--help` lists them."""
+    asked = parse(arguments)
+    try:
+        code = _COMMANDS.get(asked.command, _steer)(asked)
+        sys.stdout.flush()  # here, where it is caught that nobody reads any more
+    except ConfigError as error:
+        _complain(error)
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _status(asked: argparse.Namespace) -> int:
+    found = _survey(asked)
+    if asked.json:
+        _print(_document(found))
+    elif found.ledgers:
+        print(table([HEADINGS, *rows(found)]))
+    return found.code
+
+
+def _watch(asked: argparse.Namespace) -> int:
+    try:
+        from .live import watch
+    except ModuleNotFoundError:
+        _complain("watch needs rich: pip install 'distributed-circuit-breaker[cli]'; `cb status` does without")
+        return 2
+    watch(asked.ledger)
+    return 0
+
+
+def _explain(asked: argparse.Namespace) -> int:
+    found = _survey(asked)
+    known = found.only(asked.name)
+    if not known.ledgers:
+        return _unknown(asked.name, found)
+    if asked.json:
+        _print(_document(known))
+        return known.code
+    for each in known.ledgers:
+        seen = each.breakers[asked.name]
+        print(plain(f"{each.name} {asked.name}: {seen.why}"))
+        if seen.last_failure:
+            print(plain(f"  last failure {age(seen.last_failure.ago)} ago: {seen.last_failure.type}"))
+        for event in each.events[-_LATEST:]:
+            print(plain(f"  {clock(event.at)} {event.before} -> {event.after}: {event.reason}"))
+    return known.code
+
+
+def _events(asked: argparse.Namespace) -> int:
+    found = _survey(asked)
+    if asked.name and asked.name not in found.names:
+        return _unknown(asked.name, found)
+    known = found.only(asked.name) if asked.name else found
+    merged = [(event, each.name) for each in known.ledgers for event in each.events]
+    merged.sort(key=lambda pair: (pair[0].at, pair[1], pair[0].number))
+    latest = merged[-asked.limit :]
+    if asked.json:
+        _print({"events": [{"ledger": ledger, **record(event)} for event, ledger in latest], "errors": _errors(found)})
+    elif latest:
+        lines = [
+            (clock(event.at), ledger, event.name, f"{event.before} -> {event.after}", event.reason)
+            for event, ledger in latest
+        ]
+        print(table([("TIME", "LEDGER", "BREAKER", "CHANGE", "WHY"), *lines]))
+    return 3 if found.errors or not found.ledgers else 0
+
+
+def _steer(asked: argparse.Namespace) -> int:
+    found = _survey(asked)
+    known, errors, changes = found.only(asked.name), [], []
+    if not known.ledgers:
+        return _unknown(asked.name, found)
+    order = {"reason": asked.reason, "author": asked.author, "host_only": asked.host_only}
+    for each in known.ledgers:
+        try:
+            breaker = steering(each.path, asked.name)
+            if asked.command in HOLDS:
+                change = breaker.hold(HOLDS[asked.command], seconds=asked.seconds, **order)
+            else:
+                change = breaker.reset(**order)
+        except LedgerError as error:
+            _complain(error)
+            errors.append(error)
+        else:
+            changes.append({"ledger": each.name, **outcome(change)})
+            if not asked.json:
+                print(plain(f"{each.name} {change.name}: {change.before} -> {change.after}, {change.reason}"))
+    everything = Survey(known.ledgers, [*found.errors, *errors])
+    if asked.json:
+        _print({"changes": changes, "errors": _errors(everything)})
+    return 3 if everything.errors else 0
+
+
+def _completion(asked: argparse.Namespace) -> int:
+    print(script(asked.shell), end="")
+    return 0
+
+
+def _names(asked: argparse.Namespace) -> int:
+    for name in survey(places(asked.ledger)).names:
+        if name.startswith(asked.prefix):
+            print(plain(name))
+    return 0
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "status": _status,
+    "watch": _watch,
+    "explain": _explain,
+    "events": _events,
+    "completion": _completion,
+    "__names": _names,
+}
+
+
+def _survey(asked: argparse.Namespace) -> Survey:
+    paths = places(asked.ledger)
+    found = survey(paths)
+    for error in found.errors:
+        _complain(error)
+    if not paths:
+        _complain(f"no ledger in {state_directory(os.environ)}: no service has run there since it was cleared")
+    return found
+
+
+def _unknown(name: str, found: Survey) -> int:
+    if not found.ledgers:
+        return 3
+    _complain(f"no breaker {name!r}, only {', '.join(found.names) or 'ledgers without one'}")
+    return 2
+
+
+def _document(found: Survey) -> dict[str, Any]:
+    ledgers = [
+        {
+            "name": each.name,
+            "path": each.path,
+            "workers": each.workers,
+            "breakers": {name: describe(seen, datetime.now(UTC)) for name, seen in sorted(each.breakers.items())},
+        }
+        for each in found.ledgers
+    ]
+    return {"ledgers": ledgers, "errors": _errors(found)}
+
+
+def _errors(found: Survey) -> list[dict[str, str]]:
+    return [{"path": error.path, "reason": error.reason} for error in found.errors]
+
+
+def _print(document: object) -> None:
+    print(json.dumps(document, indent=2))
+
+
+def _complain(reason: object) -> None:
+    print(f"cb: {plain(str(reason))}", file=sys.stderr)

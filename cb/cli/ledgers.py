@@ -1,0 +1,110 @@
+"""The ledgers of this host: where they are, what stands in them."""
+
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cb import terms
+from cb.config import BreakerConfig
+from cb.errors import ConfigError, LedgerError
+from cb.events import Transition
+from cb.layout import ADMITTING, VERSION
+from cb.ledger import Ledger
+from cb.places import path_of, state_directory
+from cb.registry import Registry
+from cb.snapshot import Snapshot, take
+from cb.steering import Steering
+
+_SUFFIX = f".v{VERSION}.ledger"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What stood in a ledger when it was looked at."""
+
+    #: what its service calls itself, or the name of the file
+    name: str
+    path: str
+    #: live processes that count calls in it
+    workers: int
+    breakers: dict[str, Snapshot]
+    events: list[Transition]
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """All ledgers that were asked for, and what was wrong with the others."""
+
+    ledgers: list[Seen]
+    errors: list[LedgerError]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all breakers."""
+        return sorted({name for each in self.ledgers for name in each.breakers})
+
+    def only(self, name: str) -> "Survey":
+        """Return what is known of the breakers of that name."""
+        found = [
+            Seen(
+                each.name,
+                each.path,
+                each.workers,
+                {name: each.breakers[name]},
+                [event for event in each.events if event.name == name],
+            )
+            for each in self.ledgers
+            if name in each.breakers
+        ]
+        return Survey(found, self.errors)
+
+    @property
+    def code(self) -> int:
+        """The exit code: 3 if something could not be seen, 1 if a circuit refuses calls, else 0."""
+        if self.errors or not self.ledgers:
+            return 3
+        return int(any(seen.state not in ADMITTING for each in self.ledgers for seen in each.breakers.values()))
+
+
+def places(urls: Sequence[str], environ: Mapping[str, str] = os.environ) -> list[Path]:
+    """Return the files that are meant: those named, else all in the directory of the services. Raises ConfigError."""
+    directory = state_directory(environ)
+    if not urls:
+        return sorted(directory.glob(f"*{_SUFFIX}"))
+    if "memory://" in urls:
+        raise ConfigError("--ledger", "be a file: nobody else sees memory", "memory://")
+    return [path_of(url, directory) if "://" in url else Path(url) for url in urls]
+
+
+def survey(paths: Iterable[Path]) -> Survey:
+    """Look at ledgers. Writes nothing."""
+    seen: list[Seen] = []
+    errors: list[LedgerError] = []
+    for path in paths:
+        try:
+            seen.append(_look(path))
+        except LedgerError as error:
+            errors.append(error)
+    return Survey(seen, errors)
+
+
+def steering(path: str, name: str) -> Steering:
+    """Return what holds and resets a breaker. Raises LedgerError."""
+    found = Registry(ledger=Ledger.in_file(path)).steer(name)
+    if found is None:
+        raise LedgerError(path, f"has no breaker {name!r} any more")
+    return found
+
+
+def _look(path: Path) -> Seen:
+    ledger, now = Ledger.view(path), time.monotonic_ns()
+    try:
+        breakers = {}
+        for name in ledger.names():
+            row = ledger.row(name, now)
+            breakers[name] = take(name, row, terms.read(row, BreakerConfig()), ledger.scope, now)
+        return Seen(path.name.removesuffix(_SUFFIX), ledger.path, ledger.workers(), breakers, ledger.history())
+    except (ArithmeticError, IndexError, ValueError) as error:  # no number that we write leads there
+        raise LedgerError(ledger.path, "is damaged") from error

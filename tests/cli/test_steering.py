@@ -1,0 +1,82 @@
+"""What `cb` does to the breakers of services that run, and what it refuses to do."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cb import BreakerConfig, Ledger, Registry, State
+
+from .conftest import cb, document, everything, start
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="ledgers in files need POSIX")
+
+
+@pytest.mark.parametrize(
+    ("command", "after"),
+    [
+        ("open", State.FORCED_OPEN),
+        ("disable", State.DISABLED),
+        ("shadow", State.METRICS_ONLY),
+        ("close", State.CLOSED),
+        ("reset", State.CLOSED),
+    ],
+)
+def test_command_steers_and_leaves_the_thresholds_alone(shop: Path, command: str, after: State) -> None:
+    ran = cb(command, "stock", "--author", "alice", "--reason", "the stock moves")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout == f"shop stock: OPEN -> {after}, the stock moves (by alice)\n"
+    stock = Registry(ledger=Ledger.in_file(shop)).steer("stock")
+    assert stock is not None
+    assert (stock.state, stock.config.failure_threshold) == (after, 2)
+    assert stock.config != BreakerConfig()
+    assert Ledger.view(shop).workers() == 1
+
+
+def test_hold_ends_by_itself_after_its_time(shop: Path) -> None:
+    (change,) = document("open", "bank", "--for", "15m")["changes"]
+    assert (change["ledger"], change["name"], change["from"], change["to"]) == ("shop", "bank", "CLOSED", "FORCED_OPEN")
+    assert change["reason"].startswith("by hand (by ")
+    assert 890 < document("explain", "bank")["ledgers"][0]["breakers"]["bank"]["retry_after_seconds"] <= 900
+
+
+def test_name_in_several_ledgers_is_steered_in_all_unless_one_is_named(shop: Path, state: Path, tmp_path: Path) -> None:
+    other = start(tmp_path, f"file://{state}/other.v2.ledger")
+    try:
+        assert [each["ledger"] for each in document("open", "bank")["changes"]] == ["other", "shop"]
+        for named in ("shm://other", f"file://{state}/other.v2.ledger", f"{state}/other.v2.ledger"):
+            assert [each["ledger"] for each in document("close", "bank", "--ledger", named)["changes"]] == ["other"]
+        states = {each["name"]: each["breakers"]["bank"]["state"] for each in document("status")["ledgers"]}
+        assert states == {"other": "CLOSED", "shop": "FORCED_OPEN"}
+    finally:
+        other.communicate()
+
+
+@pytest.mark.parametrize("command", ["open", "reset", "explain", "events"])
+def test_unknown_name_is_refused_with_those_that_are_known(shop: Path, command: str) -> None:
+    ran = cb(command, "stok")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == "cb: no breaker 'stok', only bank, stock\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["explode"],
+        ["open"],
+        ["open", "bank", "--for", "soon"],
+        ["open", "bank", "--for", "0"],
+        ["open", "bank", "--reason", " "],
+        ["reset", "bank", "--for", "1m"],
+        ["events", "--limit", "0"],
+        ["status", "--ledger", "memory://"],
+        ["status", "--ledger", "redis://localhost"],
+    ],
+)
+def test_command_that_makes_no_sense_is_refused(shop: Path, state: Path, arguments: list[str]) -> None:
+    before = everything(state)
+    ran = cb(*arguments)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr
+    assert everything(state) == before
