@@ -7,7 +7,7 @@ LOCK := uv pip compile setup.cfg --quiet --upgrade --universal --python-version 
 MUTMUT := .mutmut/bin/python -c 'import gc; gc.disable(); from mutmut.__main__ import cli; cli()'
 .DEFAULT_GOAL := help
 
-.PHONY: help build dev run-all run-market-data run-portfolio run-gateway stop-all demo test lint prove chaos mutate check bench load scale clean lock
+.PHONY: help build dev run-all run-market-data run-portfolio run-gateway stop-all demo test lint prove chaos mutate check bench load scale screenshots clean lock
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z -]*\):[a-z ]*## /make \1: /p' Makefile
@@ -59,6 +59,9 @@ load: dev ## measure what the platform sustains (needs wrk, and strace for the s
 
 scale: dev ## measure what up to 500 hosts cost the server that they share
 	@$(BIN)/python -m benchmarks.scale
+
+screenshots: dev ## take the pictures of the live page that the README shows (needs chromium)
+	@$(BIN)/python -m tests.web.screenshots
 
 clean: ## remove all that was made, after stopping it
 	@if [ -x $(BIN)/python ] && [ -d run ]; then $(BIN)/python -m scripts stop; fi

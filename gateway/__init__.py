@@ -17,6 +17,7 @@ from .audit import Audit
 from .audit_log import AuditLog
 from .dispatcher import Dispatcher
 from .duties import take_up
+from .glance import Glances
 from .inbox import Inbox
 from .journal import Journal
 from .market_data import MarketData, Quote, QuoteSchema
@@ -73,7 +74,9 @@ def create_app() -> Flask:
     app.extensions["gateway"] = views.Parts(trading, store, market_data, portfolio, quotes, holdings)
     app.extensions["records"] = records.Records(log, inbox)
     app.extensions["health"].add("database", store.health, ready=True)
-    app.extensions["metrics"].collectors.append(Measures(store, journal, log, store.now))
+    glances = Glances(store, journal, log, store.now)
+    app.extensions["metrics"].collectors.append(Measures(glances))
+    app.extensions["dashboard"].add("trades", glances.show)
     problems.init_app(app)
     app.register_blueprint(views.bp)
     app.register_blueprint(records.bp)

@@ -67,6 +67,8 @@ class Faults:
         bp.get("/failure", endpoint="show")(lambda: asdict(self.read()))
         bp.post("/failure", endpoint="set")(lambda: asdict(self.set(read_json(_SimulationSchema()))))
         app.register_blueprint(bp)
+        app.extensions["dashboard"].simulators[name] = self
+        self.path = f"{url_prefix}/simulate/failure"
         app.register_error_handler(SimulatedFailure, _answer)
 
     def read(self) -> Simulation:

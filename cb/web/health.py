@@ -56,6 +56,11 @@ class Health:
         return "UP" if healthy else "DEGRADED", found
 
 
+def known() -> dict[str, dict[str, Any]]:
+    """Return by name what is known of the dependencies without asking: their circuits, and what a monitor has found."""
+    return {breaker.name: _with_circuit(None, breaker) for breaker in circuit_breakers().registry}
+
+
 def init_app(app: Flask) -> None:
     """Give an app its health."""
     app.extensions["health"] = Health()

@@ -19,7 +19,7 @@ from .sources import SettingsError
 _access = logging.getLogger("cb.web.access")
 _circuits = logging.getLogger("cb.web.circuits")
 # What is polled would bury the rest.
-_QUIET = ("/metrics", "/api/v1/health", "/api/v1/circuit-breaker/status")
+_QUIET = ("/metrics", "/dashboard", "/api/v1/health", "/api/v1/circuit-breaker/status")
 
 
 class JSONFormatter(logging.Formatter):

@@ -7,7 +7,7 @@ from flask import Flask, Response
 from cb.ledger import Ledger
 from cb.registry import Registry
 
-from . import correlation, health, logs, operator, problems, status
+from . import correlation, health, logs, operator, page, problems, status
 from .body import MAX_BODY
 from .extension import CircuitBreakers
 from .methods import KnownMethods
@@ -15,11 +15,11 @@ from .settings import Settings
 
 
 def create_service(name: str, settings: Settings) -> Flask:
-    """Return an app with breakers, health, status, operators, metrics, request ids, JSON logs, and problems for errors.
+    """Return an app with breakers and what is around them: health, status, live page, operators, metrics, logs, problems.
 
     `name` is what the service calls itself in its answers, such as `trading-gateway`. Its parts are in
-    `app.extensions`: `settings`, `circuit_breakers`, `health`, `metrics`, and `fleet` where the settings name a server
-    for one.
+    `app.extensions`: `settings`, `circuit_breakers`, `dashboard`, `health`, `metrics`, and `fleet` where the settings
+    name a server for one.
     """
     # Not above: prometheus_client decides at import, by the environment that gunicorn's conf sets, where values live.
     from cb.metrics import BreakerCollector
@@ -31,7 +31,7 @@ def create_service(name: str, settings: Settings) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
     app.url_map.merge_slashes = False  # a redirected order is an order sent twice
     app.extensions["settings"] = settings
-    for part in (correlation, logs, problems, health):  # the log first: opening the ledger may have something to say
+    for part in (correlation, logs, problems, health, page):  # the log first: opening the ledger may say something
         part.init_app(app)
     registry = Registry(
         ledger=Ledger.open(settings.state_url, directory=settings.state_dir),

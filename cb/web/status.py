@@ -16,6 +16,11 @@ bp = Blueprint("circuit-breaker", __name__, url_prefix="/api/v1/circuit-breaker"
 
 @bp.get("/status")
 def status() -> Any:
+    return report()
+
+
+def report() -> dict[str, Any]:
+    """Return what the status says."""
     known = circuit_breakers()
     ledger = known.registry.ledger
     fleet = ledger.fleet(time.monotonic_ns())

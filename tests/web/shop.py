@@ -10,10 +10,13 @@ from marshmallow.fields import List, Nested, String
 from cb import Registry
 from cb.web import Faults, check_id, create_service, load_settings, read_json
 from cb.web.fields import Flag, Money, Quantity
+from tests.web import operated
 
 
 class ShopSettings(Schema):
     motto = String(load_default="buy")
+    #: whether it has what only the tests of the live page want
+    operated = Flag(load_default=False)
 
 
 SETTINGS = ShopSettings
@@ -57,6 +60,9 @@ def create_app() -> Flask:
     @app.get("/api/v1/bug")
     def bug() -> Any:
         raise RuntimeError("secret")
+
+    if settings.service["operated"]:
+        operated.equip(app)
 
     @app.after_request
     def name_worker(response: Response) -> Response:

@@ -27,7 +27,13 @@ def test_request_is_a_line_with_its_id(client: FlaskClient, capsys: pytest.Captu
 
 
 def test_what_is_polled_is_not_logged(client: FlaskClient, capsys: pytest.CaptureFixture[str]) -> None:
-    for path in ("/metrics", "/api/v1/health", "/api/v1/health/live", "/api/v1/circuit-breaker/status"):
+    for path in (
+        "/metrics",
+        "/dashboard/data",
+        "/api/v1/health",
+        "/api/v1/health/live",
+        "/api/v1/circuit-breaker/status",
+    ):
         client.get(path)
     assert lines(capsys) == []
 

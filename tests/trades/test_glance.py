@@ -1,0 +1,40 @@
+"""How the trades stand, as the metrics and the live page have it."""
+
+from pathlib import Path
+
+from cb.database import Database
+from gateway.audit_log import AuditLog
+from gateway.glance import Glances
+from gateway.journal import Journal, Reader
+from gateway.store import Store
+
+from .conftest import Clock, applying, filled
+
+
+def test_pending_trades_and_what_readers_have_not_been_told_are_shown_with_their_age(
+    database: Database, store: Store, clock: Clock
+) -> None:
+    journal, audit = Journal(database), AuditLog(database)
+    filled(store)
+    told = journal.unsent(Reader.AUDIT, 2)
+    audit.append(told)
+    journal.mark(Reader.AUDIT, told)
+    clock.pass_(4)
+    applying(store)
+    clock.pass_(6)
+    head = audit.head()
+    assert head.n == 2
+    assert Glances(store, journal, audit, clock).show() == {
+        "pending": {"number": 1, "oldest_seconds": 6.0},
+        "behind": {
+            "audit": {"number": 3, "oldest_seconds": 10.0},
+            "notification": {"number": 1, "oldest_seconds": 10.0},
+        },
+        "audit": {"entries": 2, "hash": head.hash},
+    }
+
+
+def test_database_that_is_away_is_said_to_be(tmp_path: Path, clock: Clock) -> None:
+    nowhere = Database(f"sqlite:///{tmp_path}")
+    shown = Glances(Store(nowhere, clock), Journal(nowhere), AuditLog(nowhere), clock).show()
+    assert shown == {"unavailable": "OperationalError"}
