@@ -15,7 +15,7 @@ from .settings import Settings
 
 
 def create_service(name: str, settings: Settings) -> Flask:
-    """Return an app with breakers and what is around them: health, status, live page, operators, metrics, logs, problems.
+    """Return an app with breakers and what is around them: health, status, live page, operators, metrics, problems.
 
     `name` is what the service calls itself in its answers, such as `trading-gateway`. Its parts are in
     `app.extensions`: `settings`, `circuit_breakers`, `dashboard`, `health`, `metrics`, and `fleet` where the settings

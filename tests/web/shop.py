@@ -10,13 +10,12 @@ from marshmallow.fields import List, Nested, String
 from cb import Registry
 from cb.web import Faults, check_id, create_service, load_settings, read_json
 from cb.web.fields import Flag, Money, Quantity
-from tests.web import operated
 
 
 class ShopSettings(Schema):
     motto = String(load_default="buy")
-    #: whether it has what only the tests of the live page want
-    operated = Flag(load_default=False)
+    #: name of another breaker, for the tests of the live page
+    another = String(load_default=None)
 
 
 SETTINGS = ShopSettings
@@ -61,8 +60,8 @@ def create_app() -> Flask:
     def bug() -> Any:
         raise RuntimeError("secret")
 
-    if settings.service["operated"]:
-        operated.equip(app)
+    if another := settings.service["another"]:
+        registry.get(another)
 
     @app.after_request
     def name_worker(response: Response) -> Response:

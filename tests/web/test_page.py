@@ -3,10 +3,11 @@
 import json
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from flask import Blueprint, Flask
+from flask import Flask
 from flask.testing import FlaskClient
 
 import cb.web.page
@@ -82,7 +83,7 @@ def test_data_says_what_the_status_says_and_more_and_is_kept_by_nobody(app: Flas
     status = client.get("/api/v1/circuit-breaker/status").json
     assert status is not None
     assert {"service", "scope", "workers", "time", "breakers"} <= seen.keys() & status.keys()
-    assert (seen["service"], seen["operator"]) == ("corner-shop", False)
+    assert (seen["service"], seen["operator"]) == ("corner-shop", True)
     assert seen["breakers"]["own-stock"]["state"] == "OPEN"
     assert seen["breakers"]["own-stock"].keys() == status["breakers"]["own-stock"].keys()
     assert seen["health"] == {"own-stock": {"status": "DOWN", "circuit": "OPEN"}}
@@ -126,9 +127,9 @@ def test_service_shows_what_it_adds_and_one_that_fails_hides_nothing_else(app: F
     assert "own-stock" in seen["breakers"]
 
 
-def test_operator_is_true_where_the_service_has_that_blueprint(app: Flask) -> None:
-    app.register_blueprint(Blueprint("operator", __name__))
-    assert polled(app.test_client())["operator"] is True
+def test_page_has_no_controls_where_they_need_a_token(app: Flask, client: FlaskClient) -> None:
+    app.extensions["settings"] = replace(app.extensions["settings"], admin_token="x" * 32)
+    assert polled(client)["operator"] is False
 
 
 def test_data_of_ten_breakers_comes_within_ten_milliseconds(app: Flask, client: FlaskClient) -> None:

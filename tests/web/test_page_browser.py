@@ -12,10 +12,10 @@ from playwright.sync_api import Browser, Dialog, Locator, Page, expect
 
 from .browser import chromium, needs_chromium
 from .conftest import Service, wait_until
-from .operated import MARKUP
 
 pytestmark = needs_chromium
 
+MARKUP = "<img src=x onerror=alert(1)>"
 #: milliseconds from what happens to when the page shows it
 SOON = 1500
 #: what a browser tells of an answer that never came: nothing that the page did wrong
@@ -30,7 +30,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def shop(config: Path, tmp_path: Path) -> Iterator[Service]:
-    service = Service(tmp_path / "log", CB_CIRCUIT_BREAKER__TIMEOUT="2s", CB_SERVICES__SHOP__OPERATED="true")
+    service = Service(tmp_path / "log", CB_CIRCUIT_BREAKER__TIMEOUT="2s", CB_SERVICES__SHOP__ANOTHER=MARKUP)
     try:
         service.wait_until_up()
         yield service

@@ -72,7 +72,8 @@ def data() -> dict[str, Any]:
         "health": health.known(),
         "events": [_event(each) for each in circuit_breakers().registry.ledger.history()[-_EVENTS:]],
         "simulators": {name: {"path": each.path, **asdict(each.read())} for name, each in shown.simulators.items()},
-        "operator": "operator" in current_app.blueprints,
+        # A page cannot show a token that it does not have: where there is one, it only looks.
+        "operator": current_app.extensions["settings"].admin_token is None,
         **{name: _ask(name, provider) for name, provider in shown.providers.items()},
     }
 
