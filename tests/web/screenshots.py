@@ -26,7 +26,7 @@ def main() -> None:
         browser = stack.enter_context(chromium())
         pages = {}
         for scheme in ("light", "dark"):
-            pages[scheme] = browser.new_page(color_scheme=scheme, viewport={"width": 1440, "height": 1080})
+            pages[scheme] = browser.new_page(color_scheme=scheme, viewport={"width": 1440, "height": 1110})
             pages[scheme].goto(f"{gateway}/dashboard")
 
         trouble = [

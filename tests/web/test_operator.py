@@ -140,7 +140,7 @@ def test_what_is_no_command_is_refused(client: FlaskClient) -> None:
     assert problem(client.post(f"{API}/own-stock/force-open", data="reason=x"))[0] == 415
     assert problem(client.post(f"{API}/own-stock/explode", json=REASON)) == (404, "not-found")
     answer = client.get(f"{API}/own-stock/force-open")
-    assert (problem(answer)[0], answer.headers["Allow"]) == (405, "POST, OPTIONS")
+    assert (problem(answer)[0], set(answer.headers["Allow"].split(", "))) == (405, {"POST", "OPTIONS"})
 
 
 def test_events_are_the_latest_transitions(client: FlaskClient) -> None:

@@ -112,7 +112,7 @@ class Card {
   tick(ago, stale) {
     const { state, retry_after_seconds: wait, probes } = this.seen;
     say(this.word, stale ? `was ${word(state)}` : word(state));
-    const left = wait === null ? null : Math.max(wait - ago, 0);
+    const left = wait === null ? null : Math.max(Math.round(wait - ago), 0); // as the sentence rounds it
     const sent = probes ? `Probes: ${probes.taken} of ${this.seen.config.max_requests}` : "";
     const next = left === null ? sent : left > 0 ? `Next probe in ${span(left)}` : "Next probe is due";
     say(this.wait, state === "FORCED_OPEN" && left === null ? "Until reset" : next);
