@@ -31,7 +31,8 @@ demo: build ## play the walk-through, on the running services or on its own
 	@$(BIN)/python -m scripts demo
 
 test: dev ## run the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 -m "not alone"
+	@$(BIN)/python -m pytest -m alone || [ $$? = 5 ] # 5: a choice of tests has none of them
 
 lint: dev ## look at style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/shellcheck start-demo.sh scripts/build.sh .ci/run
