@@ -3,13 +3,12 @@
 import logging
 import multiprocessing
 import os
+import select
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
 from multiprocessing.context import ForkProcess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,7 +23,9 @@ class Workers:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.news: Any = _fork.SimpleQueue()
+        # A pipe and no queue: a process that is killed may have the lock of a queue.
+        reader, self._writer = os.pipe()
+        self._news = os.fdopen(reader)
         self.processes: list[ForkProcess] = []
 
     def start(self, count: int) -> None:
@@ -35,9 +36,9 @@ class Workers:
 
     def _serve(self) -> None:
         def work(stop: threading.Event) -> None:
-            self.news.put(("begins", os.getpid()))
+            self._tell("begins")
             stop.wait()
-            self.news.put(("ends", os.getpid()))
+            self._tell("ends")
 
         duty = Duty(Ledger.in_file(self._path), "work", work)
         signal.signal(signal.SIGTERM, lambda *_: done.set())
@@ -46,6 +47,25 @@ class Workers:
             duty.tend()
         duty.close()
 
+    def _tell(self, what: str) -> None:
+        os.write(self._writer, f"{what} {os.getpid()}\n".encode())
+
+    def next(self) -> tuple[str, int]:
+        """Wait for news: what a process does, and which."""
+        what, pid = self._news.readline().split()
+        return what, int(pid)
+
+    def silent(self, seconds: float) -> bool:
+        """Return whether there is no news for so long."""
+        return not select.select([self._news], [], [], seconds)[0]
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.join()
+        os.close(self._writer)
+        self._news.close()
+
     def of(self, pid: int) -> ForkProcess:
         return next(each for each in self.processes if each.pid == pid)
 
@@ -53,37 +73,35 @@ class Workers:
 @pytest.fixture
 def workers(tmp_path: Path) -> Iterator[Workers]:
     made = Workers(tmp_path / "l")
-    with ExitStack() as stack:
+    try:
         made.start(4)
-        for each in made.processes:
-            stack.callback(each.kill)
         yield made
+    finally:
+        made.close()
 
 
 def test_one_of_many_processes_has_the_duty(workers: Workers) -> None:
-    assert workers.news.get()[0] == "begins"
+    assert workers.next()[0] == "begins"
 
-    threading.Event().wait(0.5)
-
-    assert workers.news.empty()
+    assert workers.silent(0.5)
 
 
 def test_killed_process_is_followed_by_another(workers: Workers) -> None:
-    _, first = workers.news.get()
+    _, first = workers.next()
 
     os.kill(first, signal.SIGKILL)
 
-    what, second = workers.news.get()
+    what, second = workers.next()
     assert (what, second == first) == ("begins", False)
 
 
 def test_process_that_ends_finishes_its_work_before_another_begins(workers: Workers) -> None:
-    _, first = workers.news.get()
+    _, first = workers.next()
 
     os.kill(first, signal.SIGTERM)
 
-    assert workers.news.get() == ("ends", first)
-    assert workers.news.get()[0] == "begins"
+    assert workers.next() == ("ends", first)
+    assert workers.next()[0] == "begins"
     workers.of(first).join(5)
     assert workers.of(first).exitcode == 0
 
