@@ -2,12 +2,12 @@
 
 import atexit
 import logging
-import os
 import random
 import threading
 import weakref
 from collections.abc import Callable
 
+from .forks import renew_in_children
 from .ledger import Ledger
 from .watch import WATCH
 
@@ -38,6 +38,7 @@ class Duty:
         self._closed = False
         self.renew()
         _duties.add(self)
+        renew_in_children(self)
         WATCH.add(self)
 
     def renew(self) -> None:
@@ -99,11 +100,4 @@ def _close_all() -> None:
         duty.close()
 
 
-def _renew_all() -> None:
-    for duty in list(_duties):
-        duty.renew()
-
-
 atexit.register(_close_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)

@@ -1,8 +1,11 @@
-"""What begins anew in a forked child: locks, which a thread that only the parent has may hold."""
+"""What begins anew in a forked child: above all locks, which a thread that only the parent has may hold."""
 
+import logging
 import os
 import weakref
 from typing import Protocol
+
+log = logging.getLogger(__name__)
 
 
 class Renewed(Protocol):
@@ -21,7 +24,10 @@ def renew_in_children(thing: Renewed) -> None:
 
 def _renew_all() -> None:
     for thing in list(_ALL):
-        thing.renew()
+        try:
+            thing.renew()
+        except BaseException:  # an interruption too: the others must begin anew all the same
+            log.exception("%r cannot begin anew in a forked child", thing)
 
 
 if hasattr(os, "register_at_fork"):

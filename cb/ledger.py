@@ -4,7 +4,6 @@ import logging
 import os
 import secrets
 import threading
-import weakref
 from dataclasses import dataclass
 from functools import partial
 from typing import Self
@@ -13,6 +12,7 @@ from . import layout as at
 from .blocks import Blocks
 from .errors import ConfigError, LedgerError, LedgerFullError
 from .events import StateChange, Transition, read_transitions, write_transition
+from .forks import renew_in_children
 from .mappedfile import MappedFile, require_own
 from .places import path_of
 from .row import Row
@@ -55,7 +55,7 @@ class Ledger:
         self._blocks = Blocks(storage)
         #: why this ledger is not the shared one that was asked for; None if it is
         self.degraded: str | None = None
-        _ledgers.add(self)
+        renew_in_children(self)
 
     @classmethod
     def in_memory(cls) -> Self:
@@ -236,15 +236,3 @@ class Ledger:
         self._blocks = Blocks(self._storage)
         for row in self._rows.values():
             row.renew()
-
-
-_ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()
-
-
-def _renew_all() -> None:
-    for ledger in list(_ledgers):
-        ledger.renew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)

@@ -1,9 +1,7 @@
 """One breaker per dependency."""
 
-import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +9,7 @@ from .breaker import CircuitBreaker
 from .classify import Kinds
 from .config import BreakerConfig
 from .events import Listener
+from .forks import renew_in_children
 from .ledger import Ledger
 from .steering import Steering
 
@@ -35,7 +34,7 @@ class Registry:
         self._clock = clock
         self._breakers: dict[str, CircuitBreaker] = {}
         self._lock = threading.RLock()  # a signal handler may ask for a breaker while its thread makes one
-        _registries.add(self)
+        renew_in_children(self)
 
     def get(
         self,
@@ -84,15 +83,3 @@ class Registry:
     def renew(self) -> None:
         """Forget a lock that another thread may have held, in a forked child."""
         self._lock = threading.RLock()
-
-
-_registries: weakref.WeakSet[Registry] = weakref.WeakSet()
-
-
-def _renew_all() -> None:
-    for registry in list(_registries):
-        registry.renew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)

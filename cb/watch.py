@@ -5,11 +5,12 @@ while perhaps nobody calls. One daemon thread of each process looks, a few times
 """
 
 import logging
-import os
 import threading
 import time
 import weakref
 from typing import Protocol
+
+from .forks import renew_in_children
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,4 @@ def _look_after(tended: Tended) -> None:
 
 
 WATCH = _Watch()
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=WATCH.renew)
+renew_in_children(WATCH)

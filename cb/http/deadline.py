@@ -4,12 +4,10 @@ The timeouts of requests and urllib3 count from one packet to the next: an answe
 Here each connection knows when its exchange must be over, and each wait on its socket is cut to what is left.
 """
 
-import os
 import socket
 import ssl
 import threading
 import time
-import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +20,7 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs
 
 from cb.errors import ConfigError
+from cb.forks import renew_in_children
 
 
 class _Current(threading.local):
@@ -143,7 +142,7 @@ class DeadlineAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _SecurePool}
         self._most, self._rest = connections, (args, options)
         self._pools: dict[tuple[str, bool | str | None], Any] = {}
-        _adapters.add(self)
+        renew_in_children(self)
 
     def renew(self) -> None:
         """Leave the parent its connections, in a forked child: two who read one would get each other's answers."""
@@ -178,17 +177,7 @@ class DeadlineAdapter(HTTPAdapter):
         super().close()
 
 
-_adapters: weakref.WeakSet[DeadlineAdapter] = weakref.WeakSet()
 _strays: list[PoolManager] = []
-
-
-def _renew_all() -> None:
-    for adapter in list(_adapters):
-        adapter.renew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)
 
 
 def front(request: PreparedRequest) -> str:

@@ -5,8 +5,7 @@ import time
 from collections.abc import Callable
 
 from cb.errors import ConfigError
-
-from .forks import renew_in_children
+from cb.forks import renew_in_children
 
 
 class RetryBudget:

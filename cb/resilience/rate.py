@@ -17,9 +17,9 @@ from limits.strategies import (
 )
 
 from cb.errors import ConfigError
+from cb.forks import renew_in_children
 
 from .errors import RateLimitedError
-from .forks import renew_in_children
 from .outage import Outage
 from .ratefile import FileStorage
 

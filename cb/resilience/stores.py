@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 from cb.errors import ConfigError
+from cb.forks import renew_in_children
 
-from .forks import renew_in_children
 from .hostfile import HostFile
 
 _PATIENCE = 0.05  # seconds that an answer waits for another process

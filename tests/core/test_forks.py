@@ -1,0 +1,47 @@
+"""What begins anew in a forked child, whatever becomes of others."""
+
+import os
+
+import pytest
+
+from cb.forks import renew_in_children
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes: run on Linux or macOS")
+
+
+class Thing:
+    """Counts how often it began anew, and fails if it is told so."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.renewed = 0
+        self.error = error
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        self.renewed += 1
+        if self.error:
+            raise self.error
+
+
+def test_all_things_begin_anew_in_the_child_and_none_in_the_parent() -> None:
+    things = [Thing(), Thing(KeyboardInterrupt()), Thing(ArithmeticError()), Thing()]
+
+    child = os.fork()
+    if not child:
+        os._exit([each.renewed for each in things] != [1] * 4)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert [each.renewed for each in things] == [0] * 4
+
+
+def test_thing_that_is_gone_does_not_begin_anew() -> None:
+    seen = []
+    gone = Thing()
+    gone.renew = lambda: seen.append(1)  # type: ignore[method-assign]  # to see it after it is gone
+    del gone
+
+    child = os.fork()
+    if not child:
+        os._exit(len(seen))
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
