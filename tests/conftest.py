@@ -5,8 +5,10 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.databases import PostgreSQL
+from tests.misbehaving import Server
 
 _numbers = count()
 #: tests that measure, or look at all processes of the machine: nothing else may run beside them
@@ -49,3 +51,19 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     name = f"test-{next(_numbers)}"
     yield server.create(name)
     server.drop(name)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """Yield a server that does what the test tells it."""
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def session() -> Iterator[requests.Session]:
+    """Yield a session that takes nothing from the environment."""
+    with requests.Session() as session:
+        session.trust_env = False
+        yield session

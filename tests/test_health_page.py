@@ -3,7 +3,6 @@
 import re
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,6 @@ from .misbehaving import Server
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "health.md").read_text()
 URL = "http://127.0.0.1:8081"
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
 
 
 def test_examples_find_a_dependency_up_and_say_so(

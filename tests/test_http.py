@@ -3,7 +3,6 @@
 import json
 import socket
 import time
-from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
@@ -29,23 +28,13 @@ from .misbehaving import (
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
-
-
-@pytest.fixture
 def breaker() -> CircuitBreaker:
     return CircuitBreaker("service", BreakerConfig(failure_threshold=3))
 
 
 @pytest.fixture
-def client(server: Server, breaker: CircuitBreaker) -> Iterator[HTTPClient]:
-    session = requests.Session()
-    session.trust_env = False
-    with session:
-        yield HTTPClient(server.url, 0.3, breaker, session)
+def client(server: Server, breaker: CircuitBreaker, session: requests.Session) -> HTTPClient:
+    return HTTPClient(server.url, 0.3, breaker, session)
 
 
 def totals(breaker: CircuitBreaker) -> tuple[int, int]:

@@ -1,7 +1,6 @@
 """An adapter with breakers in a session of requests, against a server that misbehaves as told."""
 
 import pickle
-from collections.abc import Iterator
 
 import pytest
 import requests
@@ -13,22 +12,8 @@ from .misbehaving import Server, answer, send_half
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
-
-
-@pytest.fixture
 def registry() -> Registry:
     return Registry(defaults=BreakerConfig(failure_threshold=2))
-
-
-@pytest.fixture
-def session() -> Iterator[requests.Session]:
-    with requests.Session() as session:
-        session.trust_env = False
-        yield session
 
 
 def totals(registry: Registry, name: str) -> tuple[int, int]:

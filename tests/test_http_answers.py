@@ -1,7 +1,6 @@
 """What the caller of a client gets: the answer as its check makes it, a fallback, or an error in words."""
 
 import pickle
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -26,13 +25,6 @@ def symbol(found: Json) -> str:
     if found["symbol"] != "AAPL":
         raise ValueError("answered for another symbol")
     return str(found["symbol"])
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
 
 
 @pytest.fixture

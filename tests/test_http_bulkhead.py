@@ -1,7 +1,7 @@
 """Bulkheads before HTTP: the client and the adapter, against a real server."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import requests
@@ -13,22 +13,8 @@ from .misbehaving import Server
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
-
-
-@pytest.fixture
 def registry() -> Registry:
     return Registry()
-
-
-@pytest.fixture
-def session() -> Iterator[requests.Session]:
-    with requests.Session() as session:
-        session.trust_env = False
-        yield session
 
 
 def test_client_with_a_bulkhead_sends_nothing_when_it_is_full(server: Server, registry: Registry) -> None:

@@ -1,7 +1,5 @@
 """Asking a service for its health: past its breaker."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from cb import State
@@ -9,13 +7,6 @@ from cb.http import BadAnswer, ClientError, HTTPClient, Refused, ServiceUnavaila
 from cb.testing import breaker_in
 
 from .misbehaving import Act, Server, answer, hang_up, stay_silent
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
 
 
 def test_question_for_the_health_passes_an_open_circuit_by_and_counts_for_nothing(server: Server) -> None:

@@ -2,7 +2,6 @@
 
 import gzip
 import tracemalloc
-from collections.abc import Iterator
 
 import pytest
 import requests
@@ -11,13 +10,6 @@ from cb import BreakerConfig, CircuitBreaker
 from cb.http import BadAnswer, ClientError, HTTPClient, ServiceUnavailable
 
 from .misbehaving import Act, Server, answer
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
 
 
 @pytest.fixture

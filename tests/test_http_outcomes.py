@@ -53,13 +53,6 @@ ROWS = {what: ((adapted, got), (counted, raised)) for what, adapted, got, counte
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
-
-
-@pytest.fixture
 def registry() -> Registry:
     return Registry(defaults=NEVER_OPENS)
 

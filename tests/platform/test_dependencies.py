@@ -1,6 +1,5 @@
 """What the gateway's breakers count of what market data and portfolio answer."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -19,13 +18,6 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ORDER = Order("ann", "AAPL", 1, Side.BUY, Decimal(150))
 TRADE = Trade("t1", ORDER, TradeState.APPLYING, 2, 2, None, None, None, NOW, NOW, NOW, NOW)
 REJECTION = '{"tradeId": "%s", "tradeStatus": "REJECTED", "code": "no-money", "detail": "no money"}'
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
 
 
 @pytest.fixture
