@@ -2,7 +2,6 @@
 
 import base64
 import json
-import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -10,20 +9,16 @@ from urllib.parse import urlencode
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from cb.web import Problem
+from cb.web.parameters import invalid_parameter, read_whole
 
 #: entries of a page, if the client does not say, and at most
 DEFAULT, MOST = 50, 200
-_LIMIT = re.compile(r"[1-9][0-9]{0,2}", re.ASCII)
 T = TypeVar("T")
 
 
 def read_limit() -> int:
     """Return how many entries the running request asks for. Raises Problem."""
-    text = request.args.get("limit", str(DEFAULT))
-    if not _LIMIT.fullmatch(text) or int(text) > MOST:
-        raise invalid("limit", f"must be a whole number from 1 to {MOST}")
-    return int(text)
+    return read_whole("limit", DEFAULT, 1, MOST)
 
 
 def read_cursor(parse: Callable[[Any], T]) -> T | None:
@@ -34,16 +29,16 @@ def read_cursor(parse: Callable[[Any], T]) -> T | None:
     try:
         return parse(json.loads(base64.urlsafe_b64decode(text.encode() + b"==")))
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-        raise invalid("after", "must be what an earlier page gave as next") from error
+        raise invalid_parameter("query", "after", "must be what an earlier page gave as next") from error
 
 
 def only(*names: str) -> None:
     """Refuse parameters of the running request with other names, and any that comes twice. Raises Problem."""
     for name, values in request.args.lists():
         if name not in names:
-            raise invalid(name, f"is none of {', '.join(names)}")
+            raise invalid_parameter("query", name, f"is none of {', '.join(names)}")
         if len(values) > 1:
-            raise invalid(name, "must be given once")
+            raise invalid_parameter("query", name, "must be given once")
 
 
 def page(
@@ -59,9 +54,3 @@ def page(
         link = f"{request.path}?{urlencode({**request.args, 'after': following})}"
         headers = {"Link": f'<{link}>; rel="next"'}
     return {name: [dump(each) for each in shown], "next": following}, 200, headers
-
-
-def invalid(name: str, rule: str) -> Problem:
-    """Return the problem of a query parameter."""
-    errors = [{"in": "query", "name": name[:64], "detail": rule}]
-    return Problem(422, "invalid-parameter", f"{name[:64]} {rule}", errors=errors)

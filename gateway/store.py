@@ -13,7 +13,7 @@ from cb.database import Database, DatabaseBusy, DatabaseUnavailable, Instant, in
 
 from .exposure import Exposure, follow, reserve
 from .journal import note
-from .tables import PENDING, trades
+from .tables import IS_PENDING, trades
 from .trade import MOVES, Order, Side, State, Trade, Verdict
 
 #: raises what forbids an order that would bring its user to this
@@ -127,13 +127,13 @@ class Store:
 
     def pending_since(self, moment: datetime, limit: int) -> list[Trade]:
         """Return trades that have been pending since before a moment, at most so many."""
-        old = select(trades).where(PENDING, trades.c.attempted_at <= moment).limit(limit)
+        old = select(trades).where(IS_PENDING, trades.c.attempted_at <= moment).limit(limit)
         with self._database.read() as connection:
             return [_trade(row) for row in connection.execute(old)]
 
     def backlog(self) -> Backlog:
         """Return how many trades are pending, and since when."""
-        query = select(func.count(), func.min(trades.c.attempted_at)).where(PENDING)
+        query = select(func.count(), func.min(trades.c.attempted_at)).where(IS_PENDING)
         with self._database.read() as connection:
             pending, oldest = connection.execute(query).one()
         return Backlog(pending, oldest)
@@ -169,8 +169,10 @@ class Store:
 # Made once: SQLAlchemy takes longer to put a statement together than SQLite to execute it.
 _BY_ID = select(trades).where(trades.c.trade_id == bindparam("trade"))
 _BY_KEY = select(trades).where(trades.c.user_id == bindparam("user"), trades.c.key == bindparam("idempotency"))
-_LEFT = select(trades).where(PENDING, trades.c.lease_until <= bindparam("now")).order_by(trades.c.lease_until).limit(1)
-_AHEAD = select(trades).where(PENDING, trades.c.lease_until > bindparam("latest")).limit(1)
+_LEFT = (
+    select(trades).where(IS_PENDING, trades.c.lease_until <= bindparam("now")).order_by(trades.c.lease_until).limit(1)
+)
+_AHEAD = select(trades).where(IS_PENDING, trades.c.lease_until > bindparam("latest")).limit(1)
 _UPDATE = (
     update(trades)
     .where(trades.c.trade_id == bindparam("trade"), trades.c.version == bindparam("known"))

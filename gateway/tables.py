@@ -12,7 +12,7 @@ metadata = MetaData()
 # What the background looks for, all the time. A partial index serves queries that have its condition word for word:
 # SQLAlchemy would write it with parameters, or as `audited = 0`, and SQLite then read the whole table.
 #: of trades
-PENDING = text("state IN ('RECEIVED', 'APPLYING')")
+IS_PENDING = text("state IN ('RECEIVED', 'APPLYING')")
 #: of the journal
 NOT_AUDITED, NOT_NOTIFIED = text("NOT audited"), text("NOT notified")
 
@@ -37,7 +37,7 @@ trades = Table(
     Column("attempted_at", Instant, nullable=False, server_default="0"),
     Index("trades_of_user", "user_id", "created_at", "trade_id"),
     Index("trades_by_key", "user_id", "key", unique=True),
-    Index("trades_pending", "lease_until", sqlite_where=PENDING, postgresql_where=PENDING),
+    Index("trades_pending", "lease_until", sqlite_where=IS_PENDING, postgresql_where=IS_PENDING),
 )
 # What a user's trades may come to: shares of a symbol, counting what is still to be bought; cash moved on a day.
 exposure = Table(

@@ -9,10 +9,11 @@ from flask import Blueprint, current_app, request, url_for
 from cb.resilience import StaleCache
 from cb.web import Problem, check_id, check_symbol, read_json
 from cb.web.ids import ID
+from cb.web.parameters import invalid_parameter
 
 from .idempotency import read_key
 from .market_data import MarketData, Quote
-from .pages import invalid, only, page, read_cursor, read_limit
+from .pages import only, page, read_cursor, read_limit
 from .portfolio import Holdings, Portfolio
 from .schemas import HoldingsReadingSchema, OrderSchema, QuoteReadingSchema, TradeSchema
 from .store import Store
@@ -54,7 +55,7 @@ def place_trade() -> Any:
 def list_trades() -> Any:
     only("userId", "limit", "after")
     if "userId" not in request.args:
-        raise invalid("userId", "must be given")
+        raise invalid_parameter("query", "userId", "must be given")
     user_id, limit = check_id("userId", request.args["userId"], where="query"), read_limit()
     found = _parts().store.of_user(user_id, limit + 1, read_cursor(_moment_and_id))
     return page("trades", found, limit, _trade.dump, _cursor)

@@ -124,7 +124,7 @@ def _limiter(storage: Storage) -> RateLimiter:
     for strategy in _STRATEGIES[:-1]:
         try:
             return strategy(storage)
-        except NotImplementedError:
+        except NotImplementedError:  # so `limits` says that a storage cannot do what a strategy needs
             continue
     return _STRATEGIES[-1](storage)
 

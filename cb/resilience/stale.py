@@ -45,9 +45,8 @@ class StaleCache(Generic[T]):
     so is a 404. By default `errors` are refusals (CircuitError), ConnectionError and TimeoutError.
 
     `name` sets the cache apart from others in its store. `dump` makes bytes of a value, which `load` understands:
-    by default it is JSON. A value or key of more than `largest` bytes is
-    not kept. A store that is away costs the cache, never
-    an answer. `clock` returns monotonic nanoseconds.
+    by default it is JSON. A value or key of more than `largest` bytes is not kept. A store that is away costs the
+    cache, never an answer. `clock` returns monotonic nanoseconds.
     """
 
     def __init__(

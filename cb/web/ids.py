@@ -5,7 +5,7 @@
 
 import re
 
-from .problems import Problem
+from .parameters import invalid_parameter
 
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 ID_RULE = "must be 1 to 64 letters, digits, _ or -"
@@ -25,6 +25,5 @@ def check_symbol(name: str, value: str) -> str:
 
 def _check(name: str, value: str, pattern: re.Pattern[str], rule: str, where: str) -> str:
     if not pattern.fullmatch(value):
-        errors = [{"in": where, "name": name, "detail": rule}]
-        raise Problem(422, "invalid-parameter", f"{name} {rule}", errors=errors)
+        raise invalid_parameter(where, name, rule)
     return value

@@ -15,6 +15,7 @@ from .body import read_json
 from .correlation import request_id
 from .extension import circuit_breakers
 from .fields import Checked, Duration, Flag
+from .parameters import read_whole
 from .problems import Problem
 
 bp = Blueprint("operator", __name__, url_prefix="/api/v1/circuit-breaker")
@@ -58,7 +59,7 @@ def command(name: str, action: str) -> Any:
 @bp.get("/events")
 def events() -> Any:
     """Return the latest transitions, oldest first: those after number `since`, at most `limit`."""
-    since, limit = _whole("since", 0, 2**62), _whole("limit", _LIMIT, _LIMIT)
+    since, limit = read_whole("since", 0, 0, 2**62), read_whole("limit", _LIMIT, 0, _LIMIT)
     found = circuit_breakers().registry.ledger.history(since)
     return {"events": [record(each) for each in found[len(found) - min(limit, len(found)) :]]}
 
@@ -74,12 +75,3 @@ def _find(name: str) -> Steering:
 def _operator() -> str:
     given = request.headers.get("X-Operator", "")
     return given if _OPERATOR.fullmatch(given) else "api"
-
-
-def _whole(name: str, default: int, highest: int) -> int:
-    text = request.args.get(name, str(default))
-    if not re.fullmatch(r"[0-9]{1,19}", text, re.ASCII) or int(text) > highest:
-        rule = f"must be a whole number from 0 to {highest}"
-        errors = [{"in": "query", "name": name, "detail": rule}]
-        raise Problem(422, "invalid-parameter", f"{name} {rule}", errors=errors)
-    return int(text)

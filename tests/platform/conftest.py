@@ -136,6 +136,15 @@ class Platform:
         self.trade(userId="healer")  # a probe
         return False
 
+    def all_alarmed(self) -> bool:
+        """Return whether operators have been told of the last circuit that opened or closed."""
+        events = self.get("gateway", "/api/v1/circuit-breaker/events").json()["events"]
+        last = next((each for each in reversed(events) if each["to"] in ("OPEN", "CLOSED")), None)
+        if last is None:
+            return True
+        told = f"circuit:{last['name']}:{last['generation']}:%"
+        return self.rows("gateway", "SELECT count(*) FROM notifications WHERE event_id LIKE ?", told) == [(1,)]
+
     def all_told(self) -> bool:
         return self.rows("gateway", "SELECT count(*) FROM journal WHERE NOT (audited AND notified)") == [(0,)]
 

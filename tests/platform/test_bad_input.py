@@ -3,14 +3,13 @@
 import http.client
 import json
 import sqlite3
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from .conftest import PACKAGES, Platform
+from .conftest import PACKAGES, Platform, until
 
 ORDER = {"userId": "user123", "symbol": "AAPL", "quantity": 1, "orderType": "BUY", "price": 150.00}
 POSITION = {"tradeId": "bad-1", "symbol": "AAPL", "quantity": 1, "orderType": "BUY", "price": 150.00}
@@ -83,7 +82,7 @@ OPTIONAL = set(SIMULATION)
 @pytest.fixture(scope="module", autouse=True)
 def nothing_changes(running: Platform) -> Iterator[None]:
     running.heal()
-    threading.Event().wait(1.5)  # operators hear of the circuits that were closed within a second
+    until(running.all_alarmed, "operators have heard of the circuits that were closed")
     before = state(running)
     yield
     assert state(running) == before

@@ -88,8 +88,8 @@ def test_data_says_what_the_status_says_and_more_and_is_kept_by_nobody(app: Flas
     assert seen["breakers"]["own-stock"].keys() == status["breakers"]["own-stock"].keys()
     assert seen["health"] == {"own-stock": {"status": "DOWN", "circuit": "OPEN"}}
     [event] = seen["events"]
-    assert (event["number"], event["name"], event["before"], event["after"]) == (1, "own-stock", "CLOSED", "OPEN")
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", event["at"])
+    assert (event["number"], event["name"], event["from"], event["to"]) == (1, "own-stock", "CLOSED", "OPEN")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", event["at"])
     assert seen["simulators"]["shop"] == {
         "path": "/api/v1/simulate/failure",
         "failure_rate": 0.0,

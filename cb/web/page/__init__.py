@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, Flask, Response, current_app, request
 from werkzeug.exceptions import NotFound
 
+from cb.document import record
 from cb.web import health, status
 from cb.web.extension import circuit_breakers
 
@@ -70,16 +70,12 @@ def data() -> dict[str, Any]:
     return {
         **status.report(),
         "health": health.known(),
-        "events": [_event(each) for each in circuit_breakers().registry.ledger.history()[-_EVENTS:]],
+        "events": [record(each) for each in circuit_breakers().registry.ledger.history()[-_EVENTS:]],
         "simulators": {name: {"path": each.path, **asdict(each.read())} for name, each in shown.simulators.items()},
         # A page cannot show a token that it does not have: where there is one, it only looks.
         "operator": current_app.extensions["settings"].admin_token is None,
         **{name: _ask(name, provider) for name, provider in shown.providers.items()},
     }
-
-
-def _event(transition: Any) -> dict[str, Any]:
-    return asdict(transition) | {"at": f"{datetime.fromtimestamp(transition.at, UTC):%Y-%m-%dT%H:%M:%SZ}"}
 
 
 def _ask(name: str, provider: Provider) -> dict[str, Any]:

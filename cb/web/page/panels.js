@@ -65,7 +65,7 @@ export function showEvents(events) {
   byId("no-events").hidden = events.length > 0;
   rebuild(byId("events"), events, () => [...events].reverse().map((event) => {
     const at = new Date(event.at);
-    const change = element("td", { class: "change", "data-state": event.after }, `${word(event.before)} → `, element("strong", {}, word(event.after)));
+    const change = element("td", { class: "change", "data-state": event.to }, `${word(event.from)} → `, element("strong", {}, word(event.to)));
     return element("tr", {},
       element("td", {}, element("time", { datetime: event.at, title: at.toLocaleString() }, at.toLocaleTimeString([], { hour12: false }))),
       element("th", { scope: "row" }, event.name), change, element("td", {}, event.reason));
