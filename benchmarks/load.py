@@ -26,7 +26,14 @@ from .result import Check, Result
 
 CLIENTS, SECONDS = 8, 20
 PACKAGES = {"gateway": "gateway", "portfolio": "portfolio", "market-data": "marketdata"}
-READS = ("/api/v1/trades/{trade}", "/api/v1/trades?userId=reader&limit=20", "/api/v1/market-data/AAPL")
+READS = (
+    "/api/v1/trades/{trade}",
+    "/api/v1/trades?userId=reader&limit=20",
+    "/api/v1/portfolio/reader",
+    "/api/v1/market-data/AAPL",
+    "/api/v1/notifications/reader",
+    "/api/v1/audit/trades?limit=20",
+)
 ORDERS = """
 local run, number, threads = tostring(os.time()), 0, 0
 function setup(thread) threads = threads + 1; thread:set("me", threads) end
