@@ -1,14 +1,19 @@
 """An adapter with breakers in a session of requests, against a server that misbehaves as told."""
 
+import logging
 import pickle
+import socket
+from contextlib import suppress
+from typing import Any
 
 import pytest
 import requests
+from urllib3.util import Retry
 
 from cb import BreakerConfig, CircuitOpenError, ConfigError, Registry
 from cb.http import CircuitBreakerAdapter, CircuitOpenConnectionError, origin
 
-from .misbehaving import Server, answer, send_half
+from .misbehaving import Act, Server, answer, reset, send_half
 
 
 @pytest.fixture
@@ -105,9 +110,37 @@ def test_refusal_of_the_adapter_survives_the_way_between_processes() -> None:
     assert (sent.name, sent.retry_after, sent.request.url) == ("d", 1.5, "http://127.0.0.1/")
 
 
-def test_retries_inside_the_breaker_are_refused(registry: Registry) -> None:
-    with pytest.raises(ConfigError, match="max_retries must be 0"):
-        CircuitBreakerAdapter(registry, max_retries=3)  # a Retry-After of a day would be slept for
+@pytest.mark.parametrize("retries", [-1, 11, 1.5, True, "3", Retry(3)])
+def test_retries_that_do_more_than_connect_are_refused(registry: Registry, retries: Any) -> None:
+    with pytest.raises(ConfigError, match="max_retries must be a whole number"):
+        CircuitBreakerAdapter(registry, max_retries=retries)  # a Retry-After of a day would be slept for
+
+
+def test_adapter_that_is_asked_to_tries_again_to_connect_and_counts_one_failure(
+    registry: Registry, session: requests.Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    session.mount("http://", CircuitBreakerAdapter(registry, "d", max_retries=2))
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        with caplog.at_level(logging.WARNING, "urllib3"), pytest.raises(requests.ConnectionError):
+            session.get(f"http://127.0.0.1:{nobody.getsockname()[1]}/")
+
+    assert len([record for record in caplog.records if record.msg.startswith("Retrying")]) == 2
+    assert totals(registry, "d") == (0, 1)
+
+
+@pytest.mark.parametrize("act", [send_half, reset, answer(503, "{}", "Retry-After: 0")])
+def test_adapter_that_tries_again_to_connect_sends_nothing_again(
+    server: Server, registry: Registry, session: requests.Session, act: Act
+) -> None:
+    session.mount("http://", CircuitBreakerAdapter(registry, "d", max_retries=2))
+    server.act = act
+
+    with suppress(requests.RequestException):
+        session.get(server.url)
+
+    assert len(server.requests) == 1
+    assert totals(registry, "d") == (0, 1)
 
 
 def test_origins_too_long_for_a_name_have_breakers_of_their_own(registry: Registry) -> None:

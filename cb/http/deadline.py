@@ -17,6 +17,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+from urllib3.util import Retry
 from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs
 
 from cb.errors import ConfigError
@@ -128,14 +129,16 @@ class _SecurePool(HTTPSConnectionPool):
 class DeadlineAdapter(HTTPAdapter):
     """Keeps the exchanges of a session within the limit that `within` sets. Not for proxies.
 
-    It tries nothing again: urllib3 would wait for the Retry-After of an answer, for hours, and whoever counts failures
-    would see the last one alone. Retry around it. Raises ConfigError for `max_retries`.
+    `max_retries` is how often it tries again to connect, within the limit and without a pause. What has been sent is
+    not sent again: urllib3 would wait for the Retry-After of an answer, for hours, and whoever counts failures would
+    see the last one alone. Retry around it. Raises ConfigError for anything else than a small whole number.
     """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        if self.max_retries.total != 0:
-            raise ConfigError("max_retries", "be 0: what retries belongs around the breaker", self.max_retries.total)
+    def __init__(
+        self, pool_connections: int = 10, pool_maxsize: int = 10, max_retries: int = 0, pool_block: bool = False
+    ) -> None:
+        retries = _connecting(max_retries)
+        super().__init__(pool_connections, pool_maxsize, max_retries=retries, pool_block=pool_block)
 
     def init_poolmanager(self, connections: int, *args: Any, **options: Any) -> None:
         super().init_poolmanager(connections, *args, **options)
@@ -178,6 +181,14 @@ class DeadlineAdapter(HTTPAdapter):
 
 
 _strays: list[PoolManager] = []
+
+
+def _connecting(attempts: int) -> Retry:
+    """Return what has urllib3 try again to connect, and nothing else."""
+    if not isinstance(attempts, int) or isinstance(attempts, bool) or not 0 <= attempts <= 10:
+        rule = "be a whole number from 0 to 10, of attempts to connect: what else is retried belongs around the breaker"
+        raise ConfigError("max_retries", rule, attempts)
+    return Retry(attempts, read=False, redirect=0, status=0, other=0, respect_retry_after_header=False)
 
 
 def front(request: PreparedRequest) -> str:
