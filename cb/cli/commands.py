@@ -98,6 +98,9 @@ def _steer(asked: argparse.Namespace) -> int:
     known, errors, changes = found.only(asked.name), [], []
     if not known.ledgers:
         return _unknown(asked.name, found)
+    if twins := [each.path for each in known.ledgers if each.name == each.path and not asked.ledger]:
+        _complain(f"several platforms run here: choose with --ledger or CB_STATE_DIR among {', '.join(twins)}")
+        return 2
     order = {"reason": asked.reason, "author": asked.author, "host_only": asked.host_only}
     for each in known.ledgers:
         try:

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from cb.registry import Registry
 from cb.snapshot import Snapshot, take
 from cb.steering import Steering
 
+from .running import in_use
+
 _SUFFIX = f".v{VERSION}.ledger"
 
 
@@ -24,7 +27,7 @@ _SUFFIX = f".v{VERSION}.ledger"
 class Seen:
     """What stood in a ledger when it was looked at."""
 
-    #: what its service calls itself, or the name of the file
+    #: that of the file; its whole path, where another has the same name
     name: str
     path: str
     #: live processes that count calls in it
@@ -69,10 +72,14 @@ class Survey:
 
 
 def places(urls: Sequence[str], environ: Mapping[str, str] = os.environ) -> list[Path]:
-    """Return the files that are meant: those named, else all in the directory of the services. Raises ConfigError."""
+    """Return the files that are meant: those named, else all that services have. Raises ConfigError.
+
+    Where no directory is set, those that running services have elsewhere are among them.
+    """
     directory = state_directory(environ)
     if not urls:
-        return sorted(directory.glob(f"*{_SUFFIX}"))
+        elsewhere = set() if environ.get("CB_STATE_DIR") else in_use(_SUFFIX)
+        return sorted({*directory.glob(f"*{_SUFFIX}"), *elsewhere})
     if "memory://" in urls:
         raise ConfigError("--ledger", "be a file: nobody else sees memory", "memory://")
     return [path_of(url, directory) if "://" in url else Path(url) for url in urls]
@@ -80,11 +87,13 @@ def places(urls: Sequence[str], environ: Mapping[str, str] = os.environ) -> list
 
 def survey(paths: Iterable[Path]) -> Survey:
     """Look at ledgers. Writes nothing."""
+    names = {path: path.name.removesuffix(_SUFFIX) for path in paths}
+    shared = {name for name, number in Counter(names.values()).items() if number > 1}
     seen: list[Seen] = []
     errors: list[LedgerError] = []
-    for path in paths:
+    for path, name in names.items():
         try:
-            seen.append(_look(path))
+            seen.append(_look(path, str(path) if name in shared else name))
         except LedgerError as error:
             errors.append(error)
     return Survey(seen, errors)
@@ -98,13 +107,13 @@ def steering(path: str, name: str) -> Steering:
     return found
 
 
-def _look(path: Path) -> Seen:
+def _look(path: Path, name: str) -> Seen:
     ledger, now = Ledger.view(path), time.monotonic_ns()
     try:
         breakers = {}
-        for name in ledger.names():
-            row = ledger.row(name, now)
-            breakers[name] = take(name, row, terms.read(row, BreakerConfig()), ledger.scope, now)
-        return Seen(path.name.removesuffix(_SUFFIX), ledger.path, ledger.workers(), breakers, ledger.history())
+        for breaker in ledger.names():
+            row = ledger.row(breaker, now)
+            breakers[breaker] = take(breaker, row, terms.read(row, BreakerConfig()), ledger.scope, now)
+        return Seen(name, ledger.path, ledger.workers(), breakers, ledger.history())
     except (ArithmeticError, IndexError, ValueError) as error:  # no number that we write leads there
         raise LedgerError(ledger.path, "is damaged") from error

@@ -1,0 +1,78 @@
+"""What `cb` finds by itself: the ledgers of services that run as this user, wherever they have them."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cb.cli.running import in_use
+
+from .conftest import cb, start
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what processes have mapped")
+
+
+@pytest.fixture
+def odd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Yield the ledger of a service that runs and has it in a directory which nothing names."""
+    monkeypatch.delenv("CB_STATE_DIR", raising=False)
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "nothing"))
+    directory = tmp_path / "two  words\nand a line \udcff"
+    directory.mkdir(mode=0o700)
+    service = start(directory)
+    yield directory / "shop.v2.ledger"
+    service.communicate()
+
+
+def found() -> set[str]:
+    return {each["path"] for each in json.loads(cb("status", "--json").stdout)["ledgers"]}
+
+
+def test_ledger_of_a_running_service_is_found_wherever_it_lies(odd: Path) -> None:
+    assert odd in in_use(".v2.ledger")
+    assert str(odd) in found()
+
+
+def test_ledger_of_a_service_that_has_ended_is_found_no_more(odd: Path, tmp_path: Path) -> None:
+    service = start(tmp_path, "shm://gone")
+    assert str(tmp_path / "gone.v2.ledger") in found()
+    service.communicate()
+    assert str(tmp_path / "gone.v2.ledger") not in found()
+
+
+def test_deleted_ledger_is_not_found(odd: Path) -> None:
+    odd.unlink()
+    assert odd not in in_use(".v2.ledger")
+
+
+def test_directory_that_is_set_is_the_only_one(odd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CB_STATE_DIR", str(tmp_path / "state"))
+    ran = cb("status", "--json")
+    assert (ran.returncode, json.loads(ran.stdout)["ledgers"]) == (3, [])
+
+
+def test_processes_that_end_or_hide_meanwhile_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2" / "maps").write_text(
+        "7f00-7f10 rw-s 00000000 00:1a 2 /nowhere/x.v2.ledger\n7f20-7f30 rw-p 0 00:00 0\n"
+    )
+    (tmp_path / "self").symlink_to("2")
+    assert in_use(".v2.ledger", tmp_path) == set()
+
+
+def test_name_that_two_platforms_have_is_steered_only_where_it_is_said(odd: Path, tmp_path: Path) -> None:
+    other = start(tmp_path)
+    try:
+        ran = cb("open", "bank")
+        assert (ran.returncode, ran.stdout) == (2, "")
+        assert "choose with --ledger or CB_STATE_DIR" in ran.stderr
+        assert str(tmp_path / "shop.v2.ledger") in ran.stderr
+        assert cb("open", "bank", "--ledger", str(tmp_path / "shop.v2.ledger")).returncode == 0
+        seen = {each["name"]: each for each in json.loads(cb("status", "--json").stdout)["ledgers"]}
+        assert seen[str(tmp_path / "shop.v2.ledger")]["breakers"]["bank"]["state"] == "FORCED_OPEN"
+        assert seen[str(odd)]["breakers"]["bank"]["state"] == "CLOSED"
+    finally:
+        other.communicate()
