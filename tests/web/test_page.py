@@ -127,7 +127,7 @@ def test_service_shows_what_it_adds_and_one_that_fails_hides_nothing_else(app: F
     assert "own-stock" in seen["breakers"]
 
 
-def test_page_has_no_controls_where_they_need_a_token(app: Flask, client: FlaskClient) -> None:
+def test_page_is_told_where_its_controls_need_a_token(app: Flask, client: FlaskClient) -> None:
     app.extensions["settings"] = replace(app.extensions["settings"], admin_token="x" * 32)
     assert polled(client)["operator"] is False
 

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 #: of the log of transitions, the latest
 _EVENTS = 50
 _DIRECTORY = Path(__file__).parent
-_SCRIPTS = ("page.js", "cards.js", "controls.js", "elements.js", "panels.js", "rates.js")
+_SCRIPTS = ("page.js", "cards.js", "controls.js", "elements.js", "panels.js", "rates.js", "token.js")
 _FILES = {"page.html": "text/html", "page.css": "text/css", **dict.fromkeys(_SCRIPTS, "text/javascript")}
 #: nothing inline, nothing from elsewhere, no frame around it
 _POLICY = (
@@ -72,7 +72,7 @@ def data() -> dict[str, Any]:
         "health": health.known(),
         "events": [record(each) for each in circuit_breakers().registry.ledger.history()[-_EVENTS:]],
         "simulators": {name: {"path": each.path, **asdict(each.read())} for name, each in shown.simulators.items()},
-        # A page cannot show a token that it does not have: where there is one, it only looks.
+        # Where operators have a token, the page asks for it before it offers to steer.
         "operator": current_app.extensions["settings"].admin_token is None,
         **{name: _ask(name, provider) for name, provider in shown.providers.items()},
     }

@@ -17,13 +17,13 @@ const FACTS = {
 const cards = new Map();
 
 // Shows what an answer says of the breakers. Returns sentences on what has changed its state since the last one.
-export function show(parent, data, now) {
+export function show(parent, data, operator, now) {
   const news = [];
   for (const [name, breaker] of Object.entries(data.breakers)) {
     if (!cards.has(name)) cards.set(name, new Card(name));
     const card = cards.get(name);
     if (card.state && card.state !== breaker.state) news.push(`${name} is ${word(breaker.state)}, was ${word(card.state)}`);
-    card.show(breaker, data.health[name], data.operator, now);
+    card.show(breaker, data.health[name], operator, now);
   }
   for (const name of cards.keys()) if (!(name in data.breakers)) cards.delete(name);
   const sorted = [...cards.values()].sort((one, other) => one.rank - other.rank || (one.name < other.name ? -1 : 1));

@@ -1,6 +1,7 @@
-// What an operator can do. Shown only where the service has the operator API.
+// What an operator can do.
 
 import { element, percent, say, set } from "./elements.js";
+import { credentials, forget } from "./token.js";
 
 const byId = (id) => document.getElementById(id);
 const ACTIONS = {
@@ -44,9 +45,10 @@ byId("question-form").addEventListener("submit", async (event) => {
 // Returns what went wrong, in words, or nothing.
 async function post(path, body) {
   try {
-    const headers = { "Content-Type": "application/json" };
+    const headers = { "Content-Type": "application/json", ...credentials() };
     const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body), signal: AbortSignal.timeout(5000) });
     if (answer.ok) return "";
+    if (answer.status === 401) forget();
     const problem = await answer.json().catch(() => ({}));
     return problem.detail ?? `The service answered ${answer.status}.`;
   } catch {

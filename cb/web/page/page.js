@@ -4,6 +4,7 @@ import * as cards from "./cards.js";
 import { showSimulators } from "./controls.js";
 import { say, span } from "./elements.js";
 import { showEvents, showHealth, showSummary, showTrades } from "./panels.js";
+import { mayOperate, onChange } from "./token.js";
 
 const EVERY = 1000; // milliseconds
 const HIDDEN = 5000; // while nobody looks
@@ -37,12 +38,13 @@ async function poll() {
 // Shows an answer. Returns sentences on what has changed.
 function show(data) {
   answered = seconds();
-  const news = cards.show(byId("cards"), data, answered);
+  const operator = mayOperate(data.operator);
+  const news = cards.show(byId("cards"), data, operator, answered);
   showSummary(data);
   showHealth(data);
   showTrades(data.trades, answered);
   showEvents(data.events);
-  showSimulators(data.simulators, data.operator);
+  showSimulators(data.simulators, operator);
   return news;
 }
 
@@ -66,6 +68,9 @@ function clock(news = []) {
 
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden && timer !== null) poll();
+});
+onChange(() => {
+  if (timer !== null) poll();
 });
 setInterval(() => clock(), 250);
 poll();
