@@ -27,8 +27,8 @@ run-market-data run-portfolio run-gateway: build ## start one of them
 stop-all: build ## stop what was started, and leave nothing behind
 	@$(BIN)/python -m scripts stop
 
-demo: build ## play the walk-through, on the running services or on its own
-	@$(BIN)/python -m scripts demo
+demo: build ## play the walk-through, on the running services or on its own; RECORD=DIR leaves pictures (after make dev)
+	@$(BIN)/python -m scripts demo $(if $(RECORD),--record $(RECORD))
 
 test: dev ## run the tests
 	@$(BIN)/python -m pytest -n 2 -m "not alone"

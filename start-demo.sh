@@ -2,12 +2,13 @@
 # Set up, start the three services, wait until they are healthy, offer the walk-through; Ctrl-C stops all of it.
 #   ./start-demo.sh          start and stay
 #   ./start-demo.sh --demo   play the walk-through and exit: 0 only if every phase behaved
+#   --record DIRECTORY       beside either: leave a picture of the live page after each phase there (needs playwright and Chromium)
 set -eu
 cd "$(dirname "$0")"
 
 case "$*" in
-"" | --demo) ;;
-*) sed -n '2,4s/^# *//p' "$(basename "$0")" >&2 && exit 2 ;;
+"" | --demo | --record\ * | --demo\ --record\ *) ;;
+*) sed -n '2,5s/^# *//p' "$(basename "$0")" >&2 && exit 2 ;;
 esac
 
 scripts/build.sh demo

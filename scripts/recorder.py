@@ -1,0 +1,46 @@
+"""Pictures of the live page, taken while the walk-through plays."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from .browser import chromium
+from .processes import StartError
+
+#: takes a picture of a page, under a title, and returns where it is; None if none is taken
+Camera = Callable[[str], Path | None]
+_SETTLED = 500  # milliseconds after an answer until nothing on the page moves
+
+
+@contextmanager
+def recording(page_url: str, directory: Path | None) -> Iterator[Camera]:
+    """Yield what takes pictures of a page, which stays open for its courses; without a directory it takes none.
+
+    Raises StartError where no browser can be had.
+    """
+    if directory is None:
+        yield lambda _: None
+        return
+    try:
+        from playwright.sync_api import Error
+    except ModuleNotFoundError as error:
+        raise StartError("--record needs a driver for the browser: `make dev`, or pip install playwright") from error
+    directory.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        try:
+            page = stack.enter_context(chromium()).new_page(viewport={"width": 1440, "height": 1110})
+            page.goto(page_url)
+        except Error as error:
+            raise StartError(f"--record needs Chromium: {error.message.splitlines()[0]}") from error
+
+        def take(title: str) -> Path:
+            for _ in range(2):  # the first answer may have been asked for before
+                with page.expect_response("**/dashboard/data"):
+                    pass
+            page.wait_for_timeout(_SETTLED)
+            path = directory / f"{re.sub(r'[^a-z0-9]+', '-', title.lower())}.png"
+            page.screenshot(path=path)
+            return path
+
+        yield take
