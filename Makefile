@@ -7,7 +7,7 @@ LOCK := uv pip compile setup.cfg --quiet --upgrade --universal --python-version 
 MUTMUT := .mutmut/bin/python -c 'import gc; gc.disable(); from mutmut.__main__ import cli; cli()'
 .DEFAULT_GOAL := help
 
-.PHONY: help build dev run-all run-market-data run-portfolio run-gateway stop-all demo test lint prove chaos mutate check bench load scale screenshots clean lock
+.PHONY: help build dev run-all run-market-data run-portfolio run-gateway stop-all demo test lint prove chaos mutate check bench load scale screenshots audit clean lock
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z -]*\):[a-z ]*## /make \1: /p' Makefile
@@ -50,6 +50,12 @@ mutate: dev ## change the state machine in hundreds of small ways, and list thos
 	@[ -x .mutmut/bin/mutmut ] || { python3 -m venv .mutmut && .mutmut/bin/pip install -q --require-hashes -r requirements-dev.lock && .mutmut/bin/pip install -q mutmut==3.8.1; }
 	@$(MUTMUT) run --max-children 1 && .mutmut/bin/mutmut results
 
+audit: ## ask for known vulnerabilities of all that is pinned, and write the lists of parts (SBOM) to build/
+	@[ -x .audit/bin/pip-audit ] || { python3 -m venv .audit && .audit/bin/pip install -q --require-hashes -r requirements-audit.lock; }
+	@mkdir -p build && for lock in requirements requirements-dev; do \
+		.audit/bin/cyclonedx-py requirements $$lock.lock --output-reproducible -o build/$$lock.cdx.json || exit; done
+	@for lock in requirements requirements-dev; do .audit/bin/pip-audit --strict --require-hashes --disable-pip -r $$lock.lock || exit; done
+
 check: lint test ## all that CI runs
 
 bench: dev ## measure the cost of a call against other libraries
@@ -66,8 +72,9 @@ screenshots: dev ## take the pictures of the live page that the README shows (ne
 
 clean: ## remove all that was made, after stopping it
 	@if [ -x $(BIN)/python ] && [ -d run ]; then $(BIN)/python -m scripts stop; fi
-	@rm -rf $(CB_VENV) tests/postman/node_modules .mutmut mutants run build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache && find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@rm -rf $(CB_VENV) .audit tests/postman/node_modules .mutmut mutants run build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache && find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 lock: ## choose new versions of all dependencies (needs uv)
 	@$(LOCK) --extra dev -o requirements-dev.lock
 	@$(LOCK) --extra demo -c requirements-dev.lock -o requirements.lock
+	@$(LOCK) --extra audit -o requirements-audit.lock
