@@ -72,7 +72,7 @@ screenshots: dev ## take the pictures of the live page that the README shows (ne
 
 clean: ## remove all that was made, after stopping it
 	@if [ -x $(BIN)/python ] && [ -d run ]; then $(BIN)/python -m scripts stop; fi
-	@rm -rf $(CB_VENV) .audit tests/postman/node_modules .mutmut mutants run build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache && find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@rm -rf $(CB_VENV) .audit .ci/newman/node_modules .mutmut mutants run build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache && find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 lock: ## choose new versions of all dependencies (needs uv)
 	@$(LOCK) --extra dev -o requirements-dev.lock

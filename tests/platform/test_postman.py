@@ -16,12 +16,12 @@ FOLDER = ROOT / "docs/postman"
 COLLECTION = json.loads((FOLDER / "collection.json").read_text())
 ENVIRONMENT = json.loads((FOLDER / "environment.json").read_text())
 GUIDE = (ROOT / "docs/POSTMAN_GUIDE.md").read_text()
-NEWMAN = ROOT / "tests/postman/node_modules/.bin/newman"
+NEWMAN = ROOT / ".ci/newman/node_modules/.bin/newman"
 PLACES = {"gateway": "gateway", "portfolio": "portfolio", "marketData": "market-data"}
 
 needs_newman = pytest.mark.skipif(
     not NEWMAN.exists() or not shutil.which("node"),
-    reason="the collection is not played: needs newman (npm ci --prefix tests/postman)",
+    reason="the collection is not played: needs newman (npm ci --prefix .ci/newman)",
 )
 
 
