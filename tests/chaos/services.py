@@ -33,22 +33,31 @@ SETTINGS = {
 
 
 class Services:
-    """Gateway, portfolio and market data. The gateway reaches the portfolio through the port `between`.
+    """Gateway, portfolio and market data.
 
-    `databases` are URLs by service. With a `bug`, gateway and portfolio are started with it planted.
+    `databases` are URLs by service. The gateway reaches the portfolio through the port `between`, if there is one. With a `bug`, gateway and portfolio are started with it planted. `options` are
+    those of gunicorn's command line.
     """
 
-    def __init__(self, directory: Path, databases: dict[str, str], between: int, bug: str | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        databases: dict[str, str],
+        between: int | None = None,
+        bug: str | None = None,
+        options: str = "",
+    ) -> None:
         self.directory = directory
         self.ports = dict(zip(PACKAGES, free_ports(len(PACKAGES)), strict=True))
         own = {f"SERVICES__{_variable(name)}__PORT": str(port) for name, port in self.ports.items()}
         own |= {f"SERVICES__{_variable(name)}__DATABASE": url for name, url in databases.items()}
         own |= {
-            "SERVICES__GATEWAY__PORTFOLIO_URL": f"http://127.0.0.1:{between}",
+            "SERVICES__GATEWAY__PORTFOLIO_URL": f"http://127.0.0.1:{between or self.ports['portfolio']}",
             "SERVICES__GATEWAY__MARKET_DATA_URL": f"http://127.0.0.1:{self.ports['market-data']}",
             "STATE_DIR": str(directory / "state"),
         }
         self._environment = os.environ | {f"CB_{key}": value for key, value in (SETTINGS | own).items()}
+        self._environment["GUNICORN_CMD_ARGS"] = options
         self._bug = bug
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -97,6 +106,10 @@ class Services:
     def fail_audit(self, rate: float) -> None:
         body = {"failure_rate": rate}
         assert self._request("POST", "gateway", "/api/v1/audit/simulate/failure", json=body).status_code == 200
+
+    def pid(self, name: str) -> int:
+        """Return the process that leads a service."""
+        return self._processes[name].pid
 
     def get(self, name: str, path: str) -> dict[str, Any]:
         answer: dict[str, Any] = self._request("GET", name, path).json()

@@ -1,0 +1,27 @@
+"""Soak: `python -m tests.soak --minutes 3`. Ends with 1 if something grew, went back, or was answered with 500."""
+
+import argparse
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+from .run import Soak
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=3)
+    parser.add_argument("--seed", type=int, default=random.randrange(10_000))
+    parser.add_argument("--directory", type=Path, help="where logs and databases are to stay")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="soak-") as temporary:
+        directory = given.directory or Path(temporary)
+        directory.mkdir(exist_ok=True)
+        report = Soak(directory, given.minutes * 60, given.seed).report()
+    sys.stdout.write(f"seed {given.seed}, {report}\n")
+    return int(bool(report.problems))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""What is looked at again and again while services run: their processes, their files, their metrics."""
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import requests
+
+#: what must never go back: counters, and the counts of histograms
+_GROWS = re.compile(r"^(\w+(?:_total|_count|_sum|_bucket)(?:\{[^}]*\})?) (\S+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process of a service, at one moment."""
+
+    pid: int
+    #: seconds since it was started
+    age: float
+    #: bytes that nobody shares with it
+    memory: int
+    descriptors: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A service at one moment."""
+
+    #: seconds, of the clock of the run
+    at: float
+    master: Process
+    workers: list[Process]
+    #: in the directory of the state of all services
+    files: int
+
+
+def sample(master: psutil.Process, state: Path, at: float) -> Sample:
+    """Look at a service. Workers that end meanwhile are left out."""
+    return Sample(at, _look(master), list(_workers(master)), sum(1 for path in state.rglob("*") if path.is_file()))
+
+
+def counters(url: str, session: requests.Session) -> dict[str, float]:
+    """Return what one worker says of everything that only grows, by series."""
+    answer = session.get(f"{url}/metrics", timeout=10)
+    answer.raise_for_status()
+    return {series: float(value) for series, value in _GROWS.findall(answer.text)}
+
+
+def _workers(master: psutil.Process) -> Iterator[Process]:
+    for child in master.children():
+        with suppress(psutil.Error):
+            yield _look(child)
+
+
+def _look(process: psutil.Process) -> Process:
+    return Process(
+        pid=process.pid,
+        age=time.time() - process.create_time(),
+        memory=process.memory_full_info().uss,
+        descriptors=process.num_fds(),
+    )
