@@ -35,8 +35,8 @@ SETTINGS = {
 class Services:
     """Gateway, portfolio and market data.
 
-    `databases` are URLs by service. The gateway reaches the portfolio through the port `between`, if there is one. With a `bug`, gateway and portfolio are started with it planted. `options` are
-    those of gunicorn's command line.
+    `databases` are URLs by service. The gateway reaches the portfolio through the port `between`, if there is one.
+    With a `bug`, gateway and portfolio are started with it planted. `options` are those of gunicorn's command line.
     """
 
     def __init__(
