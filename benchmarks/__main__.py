@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from . import bulkhead, call_cost, contention, http, leak, remote
+from . import bulkhead, call_cost, contention, http, leak, metrics, remote
 from .result import Result
 
 PEERS = ("circuitbreaker", "interlock-cb", "pybreaker")
@@ -23,6 +23,7 @@ BENCHMARKS = {
     "leak": leak.leak,
     "remote": remote.remote,
     "http": http.adapter,
+    "metrics": metrics.scrape,
 }
 
 

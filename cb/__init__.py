@@ -29,7 +29,7 @@ from .layout import State
 from .ledger import Ledger
 from .monitor import Monitor
 from .registry import Registry
-from .snapshot import Histogram, LastFailure, Snapshot, Totals
+from .snapshot import Figures, Histogram, LastFailure, Snapshot, Totals
 from .window import Counts
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "ConfigError",
     "Counts",
     "Event",
+    "Figures",
     "Health",
     "HealthChanged",
     "Histogram",

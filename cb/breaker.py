@@ -15,7 +15,7 @@ from .fallback import F, V, falling_back, reraise
 from .layout import BOUNDS, BROKEN, CALM, CALM_UNTIL, CODES, ELAPSED, REJECTED, STARTED, SUCCESSES, UNTIL, WORD, State
 from .ledger import Ledger
 from .recovery import Recovery
-from .snapshot import Snapshot, take
+from .snapshot import Figures, Snapshot, count, take
 from .tally import Tally
 from .watch import WATCH
 
@@ -59,6 +59,11 @@ class CircuitBreaker(Recovery):
         """Return all there is to know, summed over all processes."""
         WATCH.start()
         return take(self.name, self._row, self.config, self.ledger.scope, self._clock())
+
+    def figures(self) -> Figures:
+        """Return what is counted, summed over all processes: a part of the snapshot, at a third of its cost."""
+        WATCH.start()
+        return count(self.name, self._row, self.config, self._clock())
 
     def explain(self) -> str:
         """Return one sentence: why the breaker is in its state and what would change it."""

@@ -164,10 +164,10 @@ class Row:
         starts = [(1 + block) * at.PAGE for block in at.blocks(self._cells)]
         return not any(any(self._cells[s + at.TALLY : s + at.PAGE : at.TALLY_CELLS].tolist()) for s in starts)
 
-    def pages(self) -> list[list[int]]:
-        """Return what stands in every block that has memory, as integers of Python: summing those is faster."""
+    def pages(self) -> list[memoryview]:
+        """Return the cells of every block that has memory."""
         starts = [(1 + block) * at.PAGE for block in at.blocks(self._cells)]
-        return [self._cells[start : start + at.PAGE].tolist() for start in starts]
+        return [self._cells[start : start + at.PAGE] for start in starts]
 
     def log(self, change: StateChange, wall: int) -> None:
         """Append to the host's log of transitions. Caller holds the ledger lock."""

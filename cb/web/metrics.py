@@ -21,8 +21,9 @@ class Metrics(PrometheusMetrics):  # type: ignore[misc]  # it ships no types
     """
 
     def __init__(self, app: Flask, breakers: BreakerCollector) -> None:
-        #: what says at each scrape what is so, whichever worker is asked
-        self.collectors: list[Collector] = [breakers]
+        self._breakers = breakers
+        #: what else says at each scrape what is so, whichever worker is asked
+        self.collectors: list[Collector] = []
         disable_created_metrics()  # type: ignore[no-untyped-call]  # workers have no common time of creation
         # By rule: by path, every unknown path would be a series of its own.
         super().__init__(app, group_by="url_rule", registry=CollectorRegistry())
@@ -46,10 +47,13 @@ class Metrics(PrometheusMetrics):  # type: ignore[misc]  # it ships no types
             scrape.register(self.registry)
         for collector in self.collectors:
             scrape.register(collector)
-        if names:
-            scrape = scrape.restricted_registry(names)
         try:
             encode, content_type = choose_encoder(accept_header or "")
         except (TypeError, ValueError):  # a version that is none
             encode, content_type = choose_encoder("")
-        return encode(scrape).decode(), content_type
+        if names:
+            scrape.register(self._breakers)
+            return encode(scrape.restricted_registry(names)).decode(), content_type
+        # The breakers write their text themselves, which is quicker, and first: OpenMetrics has a last line.
+        breakers = self._breakers.text(openmetrics=content_type.startswith("application/openmetrics-text"))
+        return breakers + encode(scrape).decode(), content_type

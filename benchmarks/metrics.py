@@ -1,0 +1,96 @@
+"""What a scrape of `/metrics` costs, on a host with many breakers and many workers."""
+
+import logging
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cb import CircuitBreaker
+from cb.testing import workers
+
+from .result import Check, Result
+
+BREAKERS, WORKERS, ROUTES, ROUNDS = 100, 16, 20, 50
+#: milliseconds
+LIMIT = 20
+ACCEPT = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"  # what Prometheus asks for
+_apps: dict[bool, Any] = {}
+
+
+def scrape() -> Result:
+    """Measure, in a worker of a service, the scrape and its parts, in milliseconds: median and best of the rounds.
+
+    Each of the workers has used the six tallies of a block in every breaker, and answered on every route.
+    """
+    with tempfile.TemporaryDirectory() as directory, workers(WORKERS) as started:
+        for worker in started:
+            worker.call(_serve, directory)
+        rows: dict[str, tuple[float, ...]] = started[0].call(_measure)
+    checks = [Check(f"{what}, ms", median, LIMIT) for what, (median, _) in rows.items() if what.startswith("text")]
+    return Result(f"Metrics of {BREAKERS} breakers, {WORKERS} workers", ("ms", "best"), rows, checks)
+
+
+def _serve(directory: str) -> None:
+    """Be a worker that has done some work."""
+    metrics = Path(directory) / "metrics"
+    metrics.mkdir(exist_ok=True)
+    os.environ |= {"PROMETHEUS_MULTIPROC_DIR": str(metrics), "CB_STATE_DIR": directory}
+    from cb.web import create_service, load_settings  # not above: the environment decides where values live
+
+    for seed_names in (False, True):
+        os.environ |= {"CB_METRICS__SEED_NAMES": str(seed_names), "CB_STATE__URL": f"shm://seed-names-{seed_names}"}
+        app = _apps[seed_names] = create_service("bench", load_settings("gateway"))
+        for number in range(BREAKERS):
+            _nest(app.extensions["circuit_breakers"].registry.get(f"dependency-{number}"), 5)
+    logging.disable()
+    for number in range(ROUTES):
+        app.add_url_rule(f"/route-{number}", str(number), view_func=dict)
+    for number in range(ROUTES):
+        app.test_client().get(f"/route-{number}")
+
+
+def _nest(breaker: CircuitBreaker, depth: int) -> None:
+    if depth:
+        breaker.call(_nest, breaker, depth - 1)
+
+
+def _measure() -> dict[str, tuple[float, float]]:
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    from cb.metrics import BreakerCollector
+
+    registry = _apps[True].extensions["circuit_breakers"].registry
+    plain, both = BreakerCollector(registry), BreakerCollector(registry, seed_names=True)
+    collected, http = CollectorRegistry(), CollectorRegistry()
+    collected.register(both)
+    MultiProcessCollector(http)  # type: ignore[no-untyped-call]  # it has no types
+    parts: dict[str, Callable[[], object]] = {
+        "figures of all breakers": lambda: [breaker.figures() for breaker in registry],
+        "snapshots of all breakers": lambda: [breaker.snapshot() for breaker in registry],
+        "text": lambda: plain.text(openmetrics=True),
+        "text, seed names too": lambda: both.text(openmetrics=True),
+        "the same by prometheus_client": lambda: generate_latest(collected),
+        f"metrics of HTTP, {ROUTES} routes in {WORKERS} workers": lambda: generate_latest(http),
+        "GET /metrics": lambda: _get(seed_names=False),
+        "GET /metrics, seed names too": lambda: _get(seed_names=True),
+    }
+    return {what: _time(part) for what, part in parts.items()}
+
+
+def _get(*, seed_names: bool) -> None:
+    assert _apps[seed_names].test_client().get("/metrics", headers={"Accept": ACCEPT}).status_code == 200
+
+
+def _time(part: Callable[[], object]) -> tuple[float, float]:
+    part()
+    spans = []
+    for _ in range(ROUNDS):
+        begin = time.perf_counter_ns()
+        part()
+        spans.append((time.perf_counter_ns() - begin) / 1e6)
+    return statistics.median(spans), min(spans)
