@@ -15,6 +15,7 @@ from . import problems, records, views
 from .alarm import Alarm
 from .audit import Audit
 from .audit_log import AuditLog
+from .auditor import Auditor
 from .dispatcher import Dispatcher
 from .duties import take_up
 from .glance import Glances
@@ -66,7 +67,8 @@ def create_app() -> Flask:
     ledger = app.extensions["circuit_breakers"].registry.ledger
     alarm = Alarm(store, ledger, notification, patience=timedelta(seconds=own["alert_after"]), clock=store.now)
     reconciler = Reconciler(store, portfolio, lease=lease, deadline=deadline, clock=store.now)
-    duties = take_up(ledger, reconciler, Dispatcher(journal, audit, notification), alarm, log)
+    dispatcher, auditor = Dispatcher(journal, audit, notification), Auditor(log, store.now)
+    duties = take_up(ledger, reconciler=reconciler, dispatcher=dispatcher, alarm=alarm, audit=log, auditor=auditor)
 
     reads = Reads(settings)
     quotes = reads.last_good("quotes", Quote, QuoteSchema())

@@ -2,25 +2,26 @@
 
 A changed entry, or one that is missing in the middle, breaks the chain. Missing entries at the end do not, nor does a
 chain written anew from its beginning: who wants to notice those compares the head with one that was seen earlier, in
-the log or in the metrics.
+the log or in the metrics, as the alert AuditLogRewritten does.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, text
+from sqlalchemy import Connection, insert, select, text, update
 
-from cb.database import Database
+from cb.database import Database, insert_once
 
 from .journal import Entry
-from .tables import audit_log
+from .tables import audit_checks, audit_log
 
 #: what the first entry has for the hash of the one before
 GENESIS = "0" * 64
-_CHUNK = 1000
+#: entries that are verified at once
+PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,17 @@ class Verification:
     #: number and fault of the first entry that does not fit; None if all do
     broken_at: int | None = None
     fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What the latest verification that was noted has found, and when."""
+
+    at: datetime
+    found: Verification
+
+
+START = Head(0, GENESIS)
 
 
 class AuditLog:
@@ -89,27 +101,41 @@ class AuditLog:
 
     def verify(self) -> Verification:
         """Work the whole chain out again."""
-        head = Head(0, GENESIS)
-        for each in self._all():
-            if each.n != head.n + 1:
-                return Verification(head, each.n, f"entry {head.n + 1} is missing")
-            if each.previous != head.hash:
-                return Verification(head, each.n, "it does not follow the entry before it")
-            if each.hash != _hash(each.previous, each.entry):
-                return Verification(head, each.n, "it is not what was recorded")
-            head = Head(each.n, each.hash)
-        return Verification(head)
+        seen = Verification(START)
+        while seen.broken_at is None and (entries := self.page(seen.head.n, PAGE)):
+            seen = follow(seen.head, entries)
+        return seen
 
-    def _all(self) -> Iterator[Recorded]:
-        after = 0
-        while page := self.page(after, _CHUNK):
-            yield from page
-            after = page[-1].n
+    def note(self, found: Verification, at: datetime) -> None:
+        """Keep what a verification has found, in the place of what was noted before."""
+        row = {"n": found.head.n, "hash": found.head.hash, "broken_at": found.broken_at, "fault": found.fault, "at": at}
+        with self._database.write() as connection:
+            if not insert_once(connection, audit_checks, {"id": 1, **row}):
+                connection.execute(update(audit_checks).values(row))
+
+    def verified(self) -> Verified | None:
+        """Return what was noted, None if the log has never been verified."""
+        with self._database.read() as connection:
+            row = connection.execute(select(audit_checks)).first()
+        return Verified(row.at, Verification(Head(row.n, row.hash), row.broken_at, row.fault)) if row else None
+
+
+def follow(head: Head, entries: list[Recorded]) -> Verification:
+    """Verify the entries that come next after a head."""
+    for each in entries:
+        if each.n != head.n + 1:
+            return Verification(head, each.n, f"entry {head.n + 1} is missing")
+        if each.previous != head.hash:
+            return Verification(head, each.n, "it does not follow the entry before it")
+        if each.hash != _hash(each.previous, each.entry):
+            return Verification(head, each.n, "it is not what was recorded")
+        head = Head(each.n, each.hash)
+    return Verification(head)
 
 
 def _head(connection: Connection) -> Head:
     row = connection.execute(select(audit_log.c.n, audit_log.c.hash).order_by(audit_log.c.n.desc()).limit(1)).first()
-    return Head(row.n, row.hash) if row else Head(0, GENESIS)
+    return Head(row.n, row.hash) if row else START
 
 
 def _next(head: Head, entry: Entry) -> dict[str, Any]:

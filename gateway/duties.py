@@ -1,4 +1,4 @@
-"""What one worker of a host does for all of them: reconciling trades, and telling of them."""
+"""What one worker of a host does for all of them: reconciling trades, telling of them, and verifying what was told."""
 
 import logging
 import threading
@@ -11,6 +11,7 @@ from cb.duty import Duty
 
 from .alarm import Alarm
 from .audit_log import AuditLog, Head
+from .auditor import Auditor
 from .dispatcher import Dispatcher
 from .reconciler import Reconciler
 
@@ -18,12 +19,20 @@ log = logging.getLogger(__name__)
 
 #: seconds between two looks for work
 PAUSE = 0.1
+#: seconds between two verifications of the audit log
+VERIFY = 60.0
 #: time between two lines of the log that tell the head of the audit log
 TELL = timedelta(minutes=1).total_seconds()
 
 
 def take_up(
-    ledger: Ledger, reconciler: Reconciler, dispatcher: Dispatcher, alarm: Alarm, audit: AuditLog
+    ledger: Ledger,
+    *,
+    reconciler: Reconciler,
+    dispatcher: Dispatcher,
+    alarm: Alarm,
+    audit: AuditLog,
+    auditor: Auditor,
 ) -> list[Duty]:
     """Have the background work done from now on. Whoever keeps what is returned can close it."""
 
@@ -42,7 +51,13 @@ def take_up(
         dispatcher.turn()  # what the last requests have left
         _tell_head(audit, head)
 
-    return [Duty(ledger, "reconciler", reconcile), Duty(ledger, "dispatcher", dispatch)]
+    def verify(stop: threading.Event) -> None:
+        pause = PAUSE
+        while not stop.wait(pause):
+            pause = PAUSE if auditor.turn() else VERIFY
+
+    works = {"reconciler": reconcile, "dispatcher": dispatch, "auditor": verify}
+    return [Duty(ledger, role, work) for role, work in works.items()]
 
 
 def _tell_head(audit: AuditLog, known: Head) -> Head:

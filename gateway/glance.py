@@ -7,7 +7,7 @@ from typing import Any
 
 from cb.database import DatabaseUnavailable
 
-from .audit_log import AuditLog, Head
+from .audit_log import AuditLog, Head, Verified
 from .journal import Journal, Reader
 from .store import Store
 
@@ -31,6 +31,10 @@ class Glance:
     behind: Mapping[Reader, Waiting]
     #: the end of the audit log
     head: Head
+    #: what the latest verification of the audit log has found, None if there was none
+    verified: Verified | None
+    #: seconds since then
+    verified_ago: float
 
 
 class Glances:
@@ -44,12 +48,14 @@ class Glances:
 
     def take(self) -> Glance:
         """Return how the trades stand. Raises DatabaseUnavailable."""
-        pending, head = self._store.backlog(), self._audit.head()
+        pending, head, verified = self._store.backlog(), self._audit.head(), self._audit.verified()
         behind = {reader: self._journal.backlog(reader) for reader in Reader}
         return Glance(
             Waiting(pending.trades, self._age(pending.oldest)),
             {reader: Waiting(backlog.entries, self._age(backlog.oldest)) for reader, backlog in behind.items()},
             head,
+            verified,
+            self._age(verified.at if verified else None),
         )
 
     def show(self) -> dict[str, Any]:

@@ -43,3 +43,9 @@ class Measures:
         # A gauge has 53 bits, which suffice to see that a chain was written anew.
         help_ = "The first 13 hexadecimal digits of the last hash of the audit log"
         yield GaugeMetricFamily("gateway_audit_head", help_, int(seen.head.hash[:13], 16))
+        if seen.verified:  # what nobody has verified is not known to be whole
+            help_ = "1 if the latest verification of the audit log found an entry that does not fit"
+            broken = seen.verified.found.broken_at is not None
+            yield GaugeMetricFamily("gateway_audit_chain_broken", help_, broken)
+            help_ = "Time since the audit log was verified from its first entry to its last"
+            yield GaugeMetricFamily("gateway_audit_verified_age_seconds", help_, seen.verified_ago)

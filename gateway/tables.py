@@ -75,6 +75,17 @@ audit_log = Table(
     Column("previous", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
 )
+# What the latest verification of the audit log has found: one row.
+audit_checks = Table(
+    "audit_checks",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("at", Instant, nullable=False),
+    Column("n", BigInteger, nullable=False),
+    Column("hash", String(64), nullable=False),
+    Column("broken_at", BigInteger),
+    Column("fault", String(200)),
+)
 # The notification service's. Without a user it is for the operators.
 notifications = Table(
     "notifications",
