@@ -175,7 +175,7 @@ def _outcomes(seen: Figures) -> int:
 
 @lru_cache(maxsize=2**16)  # the series of a process do not change, and of its breakers there are 1,024 at most
 def _braces(labels: Labels) -> str:
-    return "{" + ",".join(f'{name}="{_escape(value)}"' for name, value in labels) + "}" if labels else ""
+    return "{" + ",".join(f'{name}="{_escape(value)}"' for name, value in sorted(labels)) + "}" if labels else ""
 
 
 def _escape(text: str, *, quotes: bool = True) -> str:

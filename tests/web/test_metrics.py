@@ -5,10 +5,11 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from cb import Bulkhead, BulkheadFullError, Registry
+from cb import BreakerConfig, Bulkhead, BulkheadFullError, Registry, State
 from cb.metrics import BreakerCollector
 from cb.web import Simulation
 from tests.web import shop
@@ -49,6 +50,7 @@ def test_metrics_have_the_names_and_values_of_the_breakers(tripped: FlaskClient)
     assert value("state_changes_total", **{"from": "OPEN", "to": "HALF_OPEN"}) == 0
     assert [value("state", state=state) for state in ("CLOSED", "OPEN", "HALF_OPEN")] == [0, 1, 0]
     assert value("in_flight") == 0
+    assert value("failure_rate_threshold") == 0.6
     assert value("request_duration_seconds_count") == 4
     assert value("request_duration_seconds_bucket", le="+Inf") == 4
 
@@ -108,6 +110,7 @@ def test_number_of_series_does_not_grow_with_what_clients_invent(client: FlaskCl
         client.get(f"/{random.random()}")
         client.get(f"/api/v1/stock/{random.randrange(10**9)}")
         client.open("/api/v1/orders", method=f"M{random.randrange(10**9)}")
+        client.post(f"/api/v1/circuit-breaker/{random.randrange(10**9)}/reset", json={"reason": "there is none"})
 
     invent()
     before = len(samples(client))
@@ -125,6 +128,25 @@ def test_breakers_whose_names_a_metric_cannot_tell_apart_are_one_series_of_the_s
     names = [sample.name for each in registry.collect() for sample in each.samples if not sample.labels]
     assert len(names) == len(set(names))
     assert "circuit_breaker_requests_total_a_b" in names
+
+
+@pytest.mark.parametrize("openmetrics", [False, True], ids=["plain", "openmetrics"])
+def test_text_of_the_breakers_says_what_prometheus_client_would_write(openmetrics: bool) -> None:
+    breakers = Registry(overrides={"rateless": BreakerConfig(failure_rate_threshold=None)})
+    for name in ('a"b', "a\\b", "ä\\nb", "rateless"):
+        breakers.get(name).call(int)
+    breakers.get("rateless").note_health(None, took=0.1, valid=15)
+    breakers.get("rateless").hold(State.DISABLED, reason="a change that no arrow has", author="test")
+    collector = BreakerCollector(breakers, seed_names=True)
+    registry = CollectorRegistry()
+    registry.register(collector)
+    encode, _ = choose_encoder("application/openmetrics-text" if openmetrics else "")
+    theirs, ours = (
+        [line for line in text.splitlines() if "health_check_age" not in line]
+        for text in (encode(registry).decode(), collector.text(openmetrics=openmetrics) + "# EOF\n" * openmetrics)
+    )
+    assert ours == theirs
+    assert not [line for line in ours if "failure_rate_threshold{" in line and "rateless" in line]
 
 
 def test_ledger_that_cannot_be_shared_shows_in_the_metrics(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
