@@ -7,16 +7,16 @@ many times as fast.
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate
 
 from prometheus_client.core import Metric, Sample
 
-from .layout import BOUNDS, State
+from .layout import State
 from .registry import Registry
-from .snapshot import Figures
+from .snapshot import Figures, Histogram
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -28,41 +28,51 @@ _ARROWS = (
     (State.HALF_OPEN, State.OPEN),
 )
 _STATES = tuple(State)
-_LE = [("le", str(bound / 1e9)) for bound in BOUNDS] + [("le", "+Inf")]
 
 
 @dataclass(slots=True)
 class Family:
-    """A metric: its series, and their values."""
+    """A metric: its series, by their labels."""
 
     name: str
     kind: str
     help: str
-    #: what a series has for a name beyond the family's, its labels, its value
-    series: list[tuple[str, Labels, float]] = field(default_factory=list)
+    values: list[tuple[Labels, float]] = field(default_factory=list)
+    histograms: list[tuple[Labels, Histogram]] = field(default_factory=list)
 
     def add(self, value: float, *labels: tuple[str, str]) -> None:
-        self.series.append(("_total" if self.kind == "counter" else "", labels, value))
-
-    def add_histogram(self, figures: Figures, *labels: tuple[str, str]) -> None:
-        sums = list(accumulate(figures.latency.counts))
-        self.series += [("_bucket", (*labels, le), number) for le, number in zip(_LE, sums, strict=True)]
-        self.series += [("_count", labels, sums[-1]), ("_sum", labels, figures.latency.sum)]
+        self.values.append((labels, value))
 
     def metric(self) -> Metric:
         """Return it as prometheus_client has it."""
         metric = Metric(self.name, self.help, self.kind)
-        metric.samples = [Sample(self.name + suffix, dict(labels), value) for suffix, labels, value in self.series]
+        total = "_total" if self.kind == "counter" else ""
+        metric.samples = [Sample(self.name + total, dict(labels), value) for labels, value in self.values]
+        for labels, seen in self.histograms:
+            sums = _sums(seen)
+            for le, number in zip(_les(seen.bounds), sums, strict=True):
+                metric.add_sample(f"{self.name}_bucket", {**dict(labels), "le": le}, number)
+            metric.add_sample(f"{self.name}_count", dict(labels), sums[-1])
+            metric.add_sample(f"{self.name}_sum", dict(labels), seen.sum)
         return metric
 
     def lines(self, *, openmetrics: bool) -> Iterator[str]:
         """Yield the lines of the text format of Prometheus, or of OpenMetrics, which differ in their heads."""
+        total = "_total" if self.kind == "counter" else ""
         name, kind = self.name, self.kind
         if not openmetrics:
-            name, kind = name + ("_total" if kind == "counter" else ""), "untyped" if kind == "unknown" else kind
+            name, kind = name + total, "untyped" if kind == "unknown" else kind
         yield f"# HELP {name} {_escape(self.help, quotes=openmetrics)}\n# TYPE {name} {kind}\n"
-        for suffix, labels, value in self.series:
-            yield f"{self.name}{suffix}{_braces(labels)} {float(value)}\n"
+        for labels, value in self.values:
+            yield f"{self.name}{total}{_braces(labels)} {float(value)}\n"
+        for labels, seen in self.histograms:
+            sums = _sums(seen)
+            yield _bars(self.name, labels, seen.bounds) % (*sums, sums[-1], seen.sum)
+
+
+def text(families: Iterable[Family], *, openmetrics: bool) -> str:
+    """Return the lines of families, in the text format of Prometheus or of OpenMetrics."""
+    return "".join([line for family in families for line in family.lines(openmetrics=openmetrics)])
 
 
 class BreakerCollector:
@@ -78,7 +88,7 @@ class BreakerCollector:
 
     def text(self, *, openmetrics: bool = False) -> str:
         """Return all families as text, without the `# EOF` that ends a whole answer of OpenMetrics."""
-        return "".join([line for family in self._families() for line in family.lines(openmetrics=openmetrics)])
+        return text(self._families(), openmetrics=openmetrics)
 
     def _families(self) -> Iterator[Family]:
         seen = [breaker.figures() for breaker in self._registry]
@@ -134,7 +144,7 @@ def _labelled(seen: list[Figures]) -> Iterator[Family]:
         for one in _STATES:
             state.add(one is each.state, name, ("state", one.value))
         in_flight.add(each.in_flight, name)
-        duration.add_histogram(each, name)
+        duration.histograms.append(((name,), each.latency))
         if each.config.failure_rate_threshold:
             threshold.add(each.config.failure_rate_threshold, name)
         if each.health:
@@ -165,7 +175,7 @@ def _suffixed(suffix: str, seen: Figures) -> Iterator[Family]:
         "histogram",
         f"Durations of calls that succeeded or failed, breaker {seen.name}",
     )
-    duration.add_histogram(seen)
+    duration.histograms.append(((), seen.latency))
     yield duration
 
 
@@ -173,9 +183,27 @@ def _outcomes(seen: Figures) -> int:
     return sum(getattr(seen.totals, total) for total in _OUTCOMES.values())
 
 
-@lru_cache(maxsize=2**16)  # the series of a process do not change, and of its breakers there are 1,024 at most
+def _sums(seen: Histogram) -> list[float]:
+    """Return how many calls there were below each bound, the infinite one included."""
+    return list(map(float, accumulate(seen.counts)))
+
+
+def _les(bounds: tuple[float, ...]) -> list[str]:
+    return [*map(str, bounds), "+Inf"]
+
+
+# The series of a process do not change, and of its breakers there are 1,024 at most.
+@lru_cache(maxsize=2**16)
 def _braces(labels: Labels) -> str:
     return "{" + ",".join(f'{name}="{_escape(value)}"' for name, value in sorted(labels)) + "}" if labels else ""
+
+
+@lru_cache(maxsize=2**12)
+def _bars(name: str, labels: Labels, bounds: tuple[float, ...]) -> str:
+    """Return the lines of a histogram with places for its numbers."""
+    series = [f"{name}_bucket{_braces((*labels, ('le', le)))}" for le in _les(bounds)]
+    series += [f"{name}_{what}{_braces(labels)}" for what in ("count", "sum")]
+    return "".join(each.replace("%", "%%") + " %s\n" for each in series)
 
 
 def _escape(text: str, *, quotes: bool = True) -> str:

@@ -112,7 +112,8 @@ class Snapshot(Figures):
 
 def count(name: str, row: Row, config: BreakerConfig, now: int) -> Figures:
     """Return the figures of a row. Reads only."""
-    head, sums = row.head, window.totals(row)
+    head, pages = row.head, row.pages()
+    sums = window.totals(pages)
     good, bad = sums[at.SUCCESSES : at.FAILURES], sums[at.FAILURES : at.WINDOW]
     bars = tuple(map(add, good, bad))
     return Figures(
@@ -129,7 +130,7 @@ def count(name: str, row: Row, config: BreakerConfig, now: int) -> Figures:
             late=sums[at.LATE],
         ),
         latency=Histogram(_BOUNDS, bars, sums[at.ELAPSED] / _NS),
-        in_flight=window.in_flight(row),
+        in_flight=window.in_flight(pages),
         limit=head[at.LIMIT] or None,
         changes={
             (STATES[place // 8], STATES[place % 8]): number

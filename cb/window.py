@@ -85,14 +85,14 @@ def read(row: Row, config: BreakerConfig, now: int) -> Reading:
     return reading
 
 
-def totals(row: Row) -> list[int]:
-    """Return the cells of all tallies before their windows, added up: totals and histogram.
+def totals(pages: list[memoryview]) -> list[int]:
+    """Return the cells of all tallies of a row before their windows, added up: totals and histogram.
 
     Each tally is one long integer here, so that one addition adds all of its cells: ten times as fast as cell by cell.
     No counter runs over into the next; STREAK_OF may, into STREAK_FAILURES, and neither means anything in a sum.
     """
     added = 0
-    for page in row.pages():
+    for page in pages:
         for lane, admitted in zip(_LANES, page[at.TALLY + at.ADMITTED :: at.TALLY_CELLS].tolist(), strict=True):
             if admitted:
                 added += int.from_bytes(page[lane + at.FULL : lane + at.WINDOW], sys.byteorder)
@@ -100,9 +100,9 @@ def totals(row: Row) -> list[int]:
     return [0] * at.FULL + cells
 
 
-def in_flight(row: Row) -> int:
-    """Return how many calls run."""
-    started = [page[at.TALLY + at.STARTED :: at.TALLY_CELLS].tolist() for page in row.pages()]
+def in_flight(pages: list[memoryview]) -> int:
+    """Return how many calls of a row run."""
+    started = [page[at.TALLY + at.STARTED :: at.TALLY_CELLS].tolist() for page in pages]
     return sum(at.TALLIES - times.count(0) for times in started)
 
 

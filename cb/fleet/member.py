@@ -63,7 +63,7 @@ class Member:
         head, config = self._head, self._refresh()
         presses, self._word, head[at.PROBED] = self.presses, head[at.WORD], 0
         state, generation = state_of(self._word), generation_of(self._word)
-        reading, sums = read(self._row, config, now), totals(self._row)
+        reading, sums = read(self._row, config, now), totals(self._row.pages())
         failures = sum(sums[at.FAILURES : at.WINDOW])
         self._totals = sum(sums[at.SUCCESSES : at.WINDOW]), failures, sums[at.SLOW]
         fresh = [total - told for total, told in zip(self._totals, head[at.REPORTED : at.REPORTED + 3], strict=True)]

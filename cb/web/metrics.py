@@ -6,27 +6,33 @@ from typing import Any
 from flask import Flask
 from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_flask_exporter import PrometheusMetrics
 
 from cb.metrics import BreakerCollector
 
+from .workerfiles import WorkerFiles
+
 
 class Metrics(PrometheusMetrics):  # type: ignore[misc]  # it ships no types
     """The exporter, with one answer whichever worker gives it.
 
-    Under gunicorn the values of all workers lie in $PROMETHEUS_MULTIPROC_DIR; the exporter reads them into a registry
-    made for each scrape, in which nothing else is registered. Ours has the breakers too.
+    Under gunicorn the values of all workers lie in $PROMETHEUS_MULTIPROC_DIR. The exporter has nothing else then; ours
+    has the breakers too, and what a service adds.
     """
 
     def __init__(self, app: Flask, breakers: BreakerCollector) -> None:
-        self._breakers = breakers
-        #: what else says at each scrape what is so, whichever worker is asked
-        self.collectors: list[Collector] = []
         disable_created_metrics()  # type: ignore[no-untyped-call]  # workers have no common time of creation
         # By rule: by path, every unknown path would be a series of its own.
         super().__init__(app, group_by="url_rule", registry=CollectorRegistry())
+        #: what writes its text itself, which is quicker
+        self._writers: list[Any] = [breakers]
+        #: what else says at each scrape what is so, whichever worker is asked
+        self.collectors: list[Collector] = [self.registry]
+        if directory := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+            files = WorkerFiles(directory)
+            self._writers.append(files)
+            self.collectors = [files.rest]
 
     def info(
         self, name: str, description: str, labelnames: Any = None, labelvalues: Any = None, **labels: Any
@@ -41,10 +47,6 @@ class Metrics(PrometheusMetrics):  # type: ignore[misc]  # it ships no types
     def generate_metrics(self, accept_header: str | None = None, names: list[str] | None = None) -> tuple[str, str]:
         """Return all metrics, or those of some names, and their content type."""
         scrape: Any = CollectorRegistry(support_collectors_without_names=True)
-        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-            MultiProcessCollector(scrape)  # type: ignore[no-untyped-call]  # it has no types
-        else:
-            scrape.register(self.registry)
         for collector in self.collectors:
             scrape.register(collector)
         try:
@@ -52,8 +54,9 @@ class Metrics(PrometheusMetrics):  # type: ignore[misc]  # it ships no types
         except (TypeError, ValueError):  # a version that is none
             encode, content_type = choose_encoder("")
         if names:
-            scrape.register(self._breakers)
+            for writer in self._writers:
+                scrape.register(writer)
             return encode(scrape.restricted_registry(names)).decode(), content_type
-        # The breakers write their text themselves, which is quicker, and first: OpenMetrics has a last line.
-        breakers = self._breakers.text(openmetrics=content_type.startswith("application/openmetrics-text"))
-        return breakers + encode(scrape).decode(), content_type
+        openmetrics = content_type.startswith("application/openmetrics-text")
+        texts = [writer.text(openmetrics=openmetrics) for writer in self._writers]
+        return "".join([*texts, encode(scrape).decode()]), content_type  # the end of OpenMetrics comes last

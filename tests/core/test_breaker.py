@@ -3,10 +3,11 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import fields
 
 import pytest
 
-from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Event, Ledger, Registry, State, StateChange
+from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Event, Figures, Ledger, Registry, State, StateChange
 from tests.core.conftest import Dependency, FakeClock
 
 Make = Callable[..., Dependency]
@@ -153,6 +154,36 @@ def test_snapshot_of_a_used_breaker_tells_all(make: Make, clock: FakeClock) -> N
     assert (snapshot.last_failure.type, snapshot.last_failure.ago) == ("TimeoutError", 4)
     assert snapshot.why == "closed: 3 of 5 calls needed in 60 s, or 10 failures in a row"
     assert snapshot.age == pytest.approx(5.703)
+
+
+def test_figures_are_those_of_the_snapshot(make: Make, clock: FakeClock) -> None:
+    dependency = make(failure_threshold=3)
+    breaker = dependency.breaker
+    breaker.note_health(None, took=0.1, valid=15)
+    dependency.answer(seconds=0.02)
+    for _ in range(3):
+        dependency.fail()
+    with pytest.raises(CircuitOpenError):
+        dependency.answer()
+    snapshot = breaker.snapshot()
+    assert breaker.figures() == Figures(**{each.name: getattr(snapshot, each.name) for each in fields(Figures)})
+    assert (snapshot.totals.failures, snapshot.totals.rejected, snapshot.latency.sum) == (3, 1, 0.02)
+
+
+def test_totals_are_right_where_a_sum_of_times_is_too_large_for_a_cell(make: Make, clock: FakeClock) -> None:
+    clock.now = 2**62
+    breaker = make(failure_threshold=100, failure_rate_threshold=None).breaker
+
+    def fail(depth: int) -> None:
+        if depth:
+            breaker.call(fail, depth - 1)
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        fail(20)
+    totals = breaker.figures().totals
+    assert (totals.failures, totals.requests, totals.rejected, breaker.figures().in_flight) == (20, 20, 0, 0)
+    assert breaker.figures().latency.sum == 0
 
 
 def test_snapshot_of_a_busy_breaker_says_what_would_open_it(make: Make) -> None:

@@ -20,6 +20,8 @@ from tests.platform.conftest import PACKAGES, ROOT, Platform, until
 
 CONFIG = ROOT / "config"
 BOARDS = sorted((CONFIG / "grafana").glob("*.json"))
+#: what docs/operations.md has an operator type
+COMMANDS = re.findall(r"^((?:prometheus|promtool) .+)$", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
 PORTS = {"gateway": 8080, "portfolio": 8081, "market-data": 8082}
 
 
@@ -126,7 +128,8 @@ def server(stopped: Platform, tmp_path_factory: pytest.TempPathFactory) -> Itera
     (directory / "alerts.yml").write_text(rules)
     with socket.create_server(("127.0.0.1", 0)) as probe:
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    options = [f"--config.file={directory}/prometheus.yml", f"--storage.tsdb.path={directory}/data"]
+    _, *options = next(line for line in COMMANDS if line.startswith("prometheus ")).split()
+    options = [each.replace("=config", f"={directory}").replace("=run", f"={directory}") for each in options]
     command = [program("prometheus"), *options, f"--web.listen-address={address}", "--log.level=warn"]
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(

@@ -9,19 +9,17 @@ from typing import Any
 import pytest
 import yaml
 
-from .conftest import BOARDS, CONFIG, PORTS, alerts, panels, program
+from .conftest import BOARDS, COMMANDS, CONFIG, PORTS, alerts, panels, program
 
 CASES = yaml.safe_load((CONFIG / "alerts_test.yml").read_text())["tests"]
+TEXT = (CONFIG.parent / "docs/operations.md").read_text()
 SHIPPED = yaml.safe_load((CONFIG / "config.yaml").read_text())
 
 
-@pytest.mark.parametrize(
-    "asked",
-    ["check rules config/alerts.yml", "check config config/prometheus.yml", "test rules config/alerts_test.yml"],
-)
-def test_files_pass_the_tool_of_prometheus(asked: str) -> None:
-    command = [program("promtool"), *asked.split()]
-    ran = subprocess.run(command, cwd=CONFIG.parent, capture_output=True, text=True, check=False, timeout=120)
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("promtool ")])
+def test_files_pass_the_tool_of_prometheus(command: str) -> None:
+    asked = [program("promtool"), *command.split()[1:]]
+    ran = subprocess.run(asked, cwd=CONFIG.parent, capture_output=True, text=True, check=False, timeout=120)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "SUCCESS" in ran.stdout
 
@@ -84,3 +82,12 @@ def test_dashboard_can_be_imported_and_its_panels_have_places_of_their_own(board
         taken |= cells
         sources = [panel.get("datasource"), *(target["datasource"] for target in panel.get("targets", []))]
         assert all(source in (None, {"type": "prometheus", "uid": "${datasource}"}) for source in sources)
+
+
+def test_text_lists_every_alert_with_its_severity_and_all_checks_of_the_tool() -> None:
+    table = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| .+ \| (page|ticket) \|$", TEXT, re.MULTILINE)
+    told = {name: severity for names, severity in table for name in re.findall(r"\w+", names)}
+    assert told == {name: rule["labels"]["severity"] for name, rule in alerts().items()}
+    assert {command.split()[1] + " " + command.split()[2] for command in COMMANDS if "promtool" in command} == {
+        *("check rules", "check config", "test rules")
+    }

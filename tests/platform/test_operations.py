@@ -12,7 +12,7 @@ from cb.cli.arguments import HOLDS, RESETS
 from .conftest import ROOT, Platform
 
 TEXT = (ROOT / "docs/operations.md").read_text()
-BY_HAND, OVER_HTTP = re.findall(r"^```bash\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+BY_HAND, OVER_HTTP, *_ = re.findall(r"^```bash\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 
 def shell(platform: Platform, tmp_path: Path, block: str) -> list[str]:

@@ -1,0 +1,90 @@
+"""The metrics that the workers of a service keep in files of prometheus_client, added up.
+
+Its own collector makes a sample of each value of each worker, and adds the samples; this one adds the values, and then
+looks at each series once, however many workers have it.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from prometheus_client import Metric
+from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from cb.metrics import Family, Labels, text
+from cb.snapshot import Histogram
+
+_ADDED = ("counter", "histogram")
+#: by labels, and by the bound of each bar
+_Bars = defaultdict[Labels, dict[float | None, float]]
+
+
+class WorkerFiles:
+    """The counters and histograms in a directory, as a collector of prometheus_client or as text."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = Path(directory)
+        #: a collector of what else there is
+        self.rest = _Rest(self._directory)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield all families with the values of this moment."""
+        return (family.metric() for family in self._families())
+
+    def text(self, *, openmetrics: bool = False) -> str:
+        """Return them as text, without the `# EOF` that ends a whole answer of OpenMetrics."""
+        return text(self._families(), openmetrics=openmetrics)
+
+    def _families(self) -> Iterator[Family]:
+        for kind in _ADDED:
+            sums: defaultdict[str, float] = defaultdict(float)
+            for file in sorted(self._directory.glob(f"{kind}_*.db")):
+                for key, value, *_ in MmapedDict.read_all_values_from_file(str(file)):  # type: ignore[no-untyped-call]  # it has no types
+                    sums[key] += value
+            found: dict[str, Family] = {}
+            bars: dict[str, _Bars] = defaultdict(lambda: defaultdict(dict))
+            for key, value in sums.items():
+                series = _parse(key)
+                family = found.setdefault(series.family, Family(series.family, kind, series.help))
+                if kind == "counter":
+                    family.values.append((series.labels, value))
+                else:
+                    bars[series.family][series.labels][series.bound] = value
+            for name, family in found.items():
+                family.histograms = [(labels, _histogram(values)) for labels, values in bars[name].items()]
+                yield family
+
+
+class _Rest:
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def collect(self) -> Iterator[Metric]:
+        files = [str(file) for file in self._directory.glob("*.db") if not file.name.startswith(_ADDED)]
+        return iter(MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call]  # it has no types
+
+
+@dataclass(frozen=True, slots=True)
+class _Series:
+    family: str
+    help: str
+    #: without that of the bar
+    labels: Labels
+    #: of the bar, in seconds; None for the sum of a histogram, and for a counter
+    bound: float | None
+
+
+@lru_cache(maxsize=2**14)
+def _parse(key: str) -> _Series:
+    name, _, labels, help_ = json.loads(key)
+    bound = labels.pop("le", None)
+    return _Series(name, help_, tuple(labels.items()), None if bound is None else float(bound))
+
+
+def _histogram(values: dict[float | None, float]) -> Histogram:
+    bounds = sorted(bound for bound in values if bound is not None)
+    return Histogram(tuple(bounds[:-1]), tuple(int(values[bound]) for bound in bounds), values.get(None, 0.0))
