@@ -9,7 +9,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import Metric
 from prometheus_client.mmap_dict import MmapedDict
@@ -18,6 +20,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from cb.metrics import Family, Labels, text
 from cb.snapshot import Histogram
 
+_read: Any = MmapedDict.read_all_values_from_file  # it has no types
 _ADDED = ("counter", "histogram")
 #: by labels, and by the bound of each bar
 _Bars = defaultdict[Labels, dict[float | None, float]]
@@ -43,7 +46,7 @@ class WorkerFiles:
         for kind in _ADDED:
             sums: defaultdict[str, float] = defaultdict(float)
             for file in sorted(self._directory.glob(f"{kind}_*.db")):
-                for key, value, *_ in MmapedDict.read_all_values_from_file(str(file)):  # type: ignore[no-untyped-call]  # it has no types
+                for key, value, *_ in _read(str(file)):
                     sums[key] += value
             found: dict[str, Family] = {}
             bars: dict[str, _Bars] = defaultdict(lambda: defaultdict(dict))
@@ -55,7 +58,10 @@ class WorkerFiles:
                 else:
                     bars[series.family][series.labels][series.bound] = value
             for name, family in found.items():
-                family.histograms = [(labels, _histogram(values)) for labels, values in bars[name].items()]
+                complete = [
+                    each for each in bars[name].items() if inf in each[1]
+                ]  # a worker may be making one just now
+                family.histograms = [(labels, _histogram(values)) for labels, values in complete]
                 yield family
 
 
