@@ -92,7 +92,8 @@ def state(platform: Platform) -> list[object]:
     found: list[object] = []
     for service in ("gateway", "portfolio"):
         connection = sqlite3.connect(platform.database(service))
-        found.append(list(connection.iterdump()))
+        # The gateway verifies its audit log once a minute, and notes when.
+        found.append([line for line in connection.iterdump() if "audit_checks" not in line])
         connection.close()
     return found + [platform.get(route.service, route.path).json() for route in SIMULATIONS]
 
