@@ -84,11 +84,14 @@ def post_worker_init(worker: Any) -> None:
 
 
 def child_exit(_server: Any, worker: Any) -> None:
-    """Take a dead worker's gauges away. Its counters stay: they must never go back."""
+    """Take a dead worker's gauges away, and keep its counts: they must never go back."""
     from prometheus_client.multiprocess import mark_process_dead
 
-    with suppress(OSError):
+    from cb.web.endedworkers import fold
+
+    with suppress(Exception):  # a master that ends because of a worker's file takes all others with it
         mark_process_dead(worker.pid)
+        fold(_metrics, worker.pid)
 
 
 def on_exit(_server: Any) -> None:

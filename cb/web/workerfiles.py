@@ -11,17 +11,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
 from pathlib import Path
-from typing import Any
 
 from prometheus_client import Metric
-from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from cb.metrics import Family, Labels, text
 from cb.snapshot import Histogram
 
-_read: Any = MmapedDict.read_all_values_from_file  # it has no types
-_ADDED = ("counter", "histogram")
+from .endedworkers import KINDS, Sums, kind_of, read, values
+
 #: by labels, and by the bound of each bar
 _Bars = defaultdict[Labels, dict[float | None, float]]
 
@@ -43,11 +41,7 @@ class WorkerFiles:
         return text(self._families(), openmetrics=openmetrics)
 
     def _families(self) -> Iterator[Family]:
-        for kind in _ADDED:
-            sums: defaultdict[str, float] = defaultdict(float)
-            for file in sorted(self._directory.glob(f"{kind}_*.db")):
-                for key, value, *_ in _read(str(file)):
-                    sums[key] += value
+        for kind, sums in self._sums().items():
             found: dict[str, Family] = {}
             bars: dict[str, _Bars] = defaultdict(lambda: defaultdict(dict))
             for key, value in sums.items():
@@ -64,13 +58,27 @@ class WorkerFiles:
                 family.histograms = [(labels, _histogram(values)) for labels, values in complete]
                 yield family
 
+    def _sums(self) -> Sums:
+        while True:
+            files = [file for kind in KINDS for file in sorted(self._directory.glob(f"{kind}_*.db"))]
+            ended = read(self._directory)
+            try:
+                for file in files:
+                    if file.name not in ended.folded:
+                        sums = ended.sums[kind_of(file)]
+                        for key, value in values(file):
+                            sums[key] += value
+            except FileNotFoundError:  # a worker has ended meanwhile, and is with the ended now
+                continue
+            return ended.sums
+
 
 class _Rest:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def collect(self) -> Iterator[Metric]:
-        files = [str(file) for file in self._directory.glob("*.db") if not file.name.startswith(_ADDED)]
+        files = [str(file) for file in self._directory.glob("*.db") if kind_of(file) not in KINDS]
         return iter(MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call]  # it has no types
 
 

@@ -1,0 +1,73 @@
+"""What workers that have ended had counted, in one file: else each would leave two more for every scrape to read."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.mmap_dict import MmapedDict
+
+_read: Any = MmapedDict.read_all_values_from_file  # it has no types
+_NAME = "ended.json"
+#: what is added up; gauges say what is so, and go when their worker does
+KINDS = ("counter", "histogram")
+
+Sums = dict[str, defaultdict[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What is in the file."""
+
+    #: by kind and key
+    sums: Sums
+    #: files that are in the sums, and may not have been removed yet
+    folded: frozenset[str] = frozenset()
+
+
+def fold(directory: Path, pid: int) -> None:
+    """Add what a worker has counted to the rest of the ended, and remove its files. For their master alone.
+
+    Whoever lists the files, then reads this one, and then those files that are not in it, finds everything once: if a
+    file that it has listed is gone, it has to begin again. Killed in here, a master leaves it so too.
+    """
+    files = [file for kind in KINDS if (file := directory / f"{kind}_{pid}.db").exists()]
+    if not files:
+        return
+    sums = read(directory).sums
+    for file in files:
+        for key, value in values(file):
+            sums[kind_of(file)][key] += value
+    _write(directory, Ended(sums, frozenset(file.name for file in files)))
+    for file in files:
+        file.unlink()
+    _write(directory, Ended(sums))  # a later worker may have the same pid
+
+
+def read(directory: Path) -> Ended:
+    """Return what the ended have counted."""
+    try:
+        found = json.loads((directory / _NAME).read_bytes())
+    except FileNotFoundError:
+        return Ended({kind: defaultdict(float) for kind in KINDS})
+    return Ended({kind: defaultdict(float, found[kind]) for kind in KINDS}, frozenset(found["folded"]))
+
+
+def values(file: Path) -> Iterator[tuple[str, float]]:
+    """Yield the key and the value of each series. Raises FileNotFoundError."""
+    if file.stat().st_size:  # a worker may be making it just now, or have been killed when it did
+        for key, value, *_ in _read(str(file)):
+            yield key, value
+
+
+def kind_of(file: Path) -> str:
+    """Return the kind of the values in a worker's file."""
+    return file.name.partition("_")[0]
+
+
+def _write(directory: Path, ended: Ended) -> None:
+    new = directory / f"{_NAME}.new"
+    new.write_text(json.dumps({**ended.sums, "folded": sorted(ended.folded)}))
+    new.replace(directory / _NAME)
