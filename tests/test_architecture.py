@@ -21,8 +21,9 @@ OUTER = {
     "cb.sql": {"sqlalchemy"},
     "cb.metrics": {"prometheus_client"},
     "cb.resilience": {"limits", "redis", "tenacity"},
+    "cb.tracing": {"flask", "opentelemetry"},
     "cb.web": {
-        *("cb.fleet", "cb.metrics", "flask", "gunicorn", "marshmallow", "prometheus_client"),
+        *("cb.fleet", "cb.metrics", "cb.tracing", "flask", "gunicorn", "marshmallow", "prometheus_client"),
         *("prometheus_flask_exporter", "waitress", "werkzeug", "yaml"),
     },
 }

@@ -11,6 +11,7 @@ from requests.adapters import HTTPAdapter
 
 from cb import Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, Registry
 from cb.bulkhead import check
+from cb.exchange import UNSEEN, Exchange, observe
 from cb.tally import Tally
 
 from .answer import FAILING, retry_after
@@ -99,8 +100,9 @@ class CircuitBreakerAdapter(DeadlineAdapter):
             raise CircuitOpenConnectionError(error.name, error.retry_after, request) from error
         except BulkheadFullError as error:
             raise BulkheadFullConnectionError(error.name, error.limit, request) from error
+        exchange = observe(breaker, call, request.method or "", request.url or "", request.headers)
         try:
-            with within(self._limit(breaker, call)):
+            with exchange, within(self._limit(breaker, call)):
                 response = HTTPAdapter.send(self, request, *args, **kwargs)
         except BaseException as error:
             # InvalidURL and its like: nothing was sent, and the dependency has no part in it. InvalidHeader is a
@@ -110,10 +112,13 @@ class CircuitBreakerAdapter(DeadlineAdapter):
             else:
                 breaker.finish(call, error)
             raise
+        exchange.answered(response.status_code)
         settle: Settle = partial(breaker.finish, call)
         if response.status_code in self._failing:
             settle(FailingStatus(response))
             settle = _settled
+        if exchange is not UNSEEN:
+            settle = partial(_end, exchange, settle)
         response.raw = Body(response.raw, self._largest, settle)
         return response
 
@@ -133,6 +138,11 @@ class CircuitBreakerAdapter(DeadlineAdapter):
 
 def _settled(_: BaseException | None) -> None:
     """Stand for the end of a body that changes nothing more."""
+
+
+def _end(exchange: Exchange, settle: Settle, error: BaseException | None) -> None:
+    settle(error)
+    exchange.ended(error)
 
 
 def origin(request: requests.PreparedRequest) -> str:

@@ -12,6 +12,7 @@ import requests
 from urllib3.exceptions import HTTPError, NewConnectionError
 
 from cb import Bulkhead, CircuitBreaker, CircuitError, ConfigError
+from cb.exchange import UNSEEN, Exchange, observe
 from cb.fallback import V, instead, reraise
 
 from .adapter import POOL
@@ -127,15 +128,22 @@ class HTTPClient:
         if body is not None:
             sent["Content-Type"] = "application/json"
         try:
-            with self._breaker.block() as admitted:
+            with (
+                self._breaker.block() as admitted,
+                observe(self._breaker, admitted, method, self._base_url + path, sent) as exchange,
+            ):
                 limit = self._breaker.config.probe_timeout if admitted.probe else None
                 timeout = self._timeout if limit is None else min(self._timeout, limit)
-                status, content = self._exchange(self._session, method, path, body, sent, timeout=timeout)
-                if not 400 <= status < 500:
-                    return accepted(status, content, check)
+                status, content = self._exchange(
+                    self._session, method, path, body, sent, timeout=timeout, exchange=exchange
+                )
+                answer = None if 400 <= status < 500 else accepted(status, content, check)
+                exchange.ended()
         except (CircuitError, ServiceUnavailable, BadAnswer) as error:
             return instead(fallback, error)
-        raise refusal(status, content)
+        if 400 <= status < 500:
+            raise refusal(status, content)
+        return answer
 
     def _exchange(
         self,
@@ -146,6 +154,7 @@ class HTTPClient:
         headers: dict[str, str],
         *,
         timeout: float,
+        exchange: Exchange = UNSEEN,
     ) -> tuple[int, bytes]:
         """Return status and body: one that never ends is the dependency's failure, too. Raises ServiceUnavailable."""
         try:
@@ -161,9 +170,11 @@ class HTTPClient:
                     stream=True,
                 ) as response,
             ):
+                exchange.answered(response.status_code)
                 content = response.raw.read(LARGEST_ANSWER + 1, decode_content=True)
         # A ValueError is a redirect that a session of the caller's own cannot read.
         except (requests.RequestException, HTTPError, ValueError) as error:
+            exchange.ended(error)
             raise ServiceUnavailable(type(error).__name__, sent=_sent(error)) from error
         if failing(response.status_code):
             raise ServiceUnavailable(f"status {response.status_code}", retry_after=retry_after(response.headers))

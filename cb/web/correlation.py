@@ -2,8 +2,9 @@
 
 import re
 import secrets
+from collections.abc import Callable
 
-from flask import Flask, Response, g, has_request_context, request
+from flask import Flask, Response, current_app, g, has_request_context, request
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})", re.ASCII)
@@ -28,6 +29,20 @@ def request_id() -> str:
         g.request_id = choose(request.headers.get("X-Request-ID"))
     chosen: str = g.request_id
     return chosen
+
+
+def trace_ids() -> dict[str, str]:
+    """Return the ids by which the running request's trace is found: `trace_id`, with `span_id` where spans are made.
+
+    None is made up where the request came without: services further on would take it for a decision whether to sample.
+    """
+    if not has_request_context():
+        return {}
+    current: Callable[[], dict[str, str]] = current_app.extensions.get("tracing", dict)
+    if ids := current():
+        return ids
+    trace = _TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
+    return {"trace_id": trace[1]} if trace else {}
 
 
 def forwarded_headers() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Log lines as JSON, one object each, on standard error."""
+"""Log lines as JSON, one object each, on standard error, without passwords."""
 
 import json
 import logging
@@ -13,17 +13,38 @@ from flask import Flask, Response, g, has_request_context, request
 from cb.events import Event, HealthChanged, LateResult, Rejected, StateChange
 from cb.layout import State
 
-from .correlation import request_id
+from .correlation import request_id, trace_ids
+from .redaction import Redaction, passwords
 from .sources import SettingsError
 
 _access = logging.getLogger("cb.web.access")
 _circuits = logging.getLogger("cb.web.circuits")
 # What is polled would bury the rest.
-_QUIET = ("/metrics", "/dashboard", "/api/v1/health", "/api/v1/circuit-breaker/status")
+QUIET = ("/metrics", "/dashboard", "/api/v1/health", "/api/v1/circuit-breaker/status")
+#: characters of a message, and of a traceback
+_LONGEST = 10_000
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception as error:  # noqa: BLE001 - else logging prints the stack and the arguments, as they are
+        return f"{record.msg!s} ({type(error).__name__}: its arguments do not fit)"
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception as error:  # noqa: BLE001 - as above
+        return f"{type(value).__name__} ({type(error).__name__}: it cannot be shown)"
 
 
 class JSONFormatter(logging.Formatter):
-    """Makes a line of a record; `extra={"facts": {...}}` adds members."""
+    """Makes a line of a record, whatever it holds; `extra={"facts": {...}}` adds members."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.redaction = Redaction()
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -31,16 +52,17 @@ class JSONFormatter(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "process": record.process,
-            "message": record.getMessage(),
+            "message": _message(record)[:_LONGEST],
         }
         if has_request_context():
             line["request_id"] = request_id()
+            line |= trace_ids()
         line.update(getattr(record, "facts", {}))
         if record.exc_info and isinstance(record.exc_info[1], SettingsError):
             line["error"] = str(record.exc_info[1])  # whoever wrote the setting has no use for our stack
         elif record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+            line["exception"] = self.formatException(record.exc_info)[-_LONGEST:]
+        return self.redaction(json.dumps(line, default=_text))
 
 
 class StandardError(logging.StreamHandler[TextIO]):
@@ -48,7 +70,8 @@ class StandardError(logging.StreamHandler[TextIO]):
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
-        self.setFormatter(JSONFormatter())
+        self.json = JSONFormatter()
+        self.setFormatter(self.json)
 
     @property
     def stream(self) -> TextIO:  # type: ignore[override]  # the attribute of the parent is read only here
@@ -71,6 +94,10 @@ def init_app(app: Flask) -> None:
     if not any(isinstance(handler, StandardError) for handler in root.handlers):
         root.addHandler(StandardError())
         root.setLevel(logging.INFO)
+    if settings := app.extensions.get("settings"):
+        for handler in root.handlers:
+            if isinstance(handler, StandardError):
+                handler.json.redaction.hide(passwords(settings))
     # It warns of every request that waits for a thread.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     app.before_request(_start)
@@ -109,7 +136,7 @@ def _start() -> None:
 
 
 def _end(response: Response) -> Response:
-    level = logging.DEBUG if request.path.startswith(_QUIET) else logging.INFO
+    level = logging.DEBUG if request.path.startswith(QUIET) else logging.INFO
     facts = {
         "method": request.method,
         "path": request.path,

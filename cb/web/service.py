@@ -1,5 +1,7 @@
 """A Flask app with all that every service of a platform has."""
 
+import logging
+import os
 import time
 
 from flask import Flask, Response
@@ -13,13 +15,15 @@ from .extension import CircuitBreakers
 from .methods import KnownMethods
 from .settings import Settings
 
+log = logging.getLogger(__name__)
+
 
 def create_service(name: str, settings: Settings) -> Flask:
     """Return an app with breakers and what is around them: health, status, live page, operators, metrics, problems.
 
     `name` is what the service calls itself in its answers, such as `trading-gateway`. Its parts are in
     `app.extensions`: `settings`, `circuit_breakers`, `dashboard`, `health`, `metrics`, and `fleet` where the settings
-    name a server for one.
+    name a server for one. With $OTEL_EXPORTER_OTLP_ENDPOINT it makes spans and metrics for OpenTelemetry's providers.
     """
     # Not above: prometheus_client decides at import, by the environment that gunicorn's conf sets, where values live.
     from cb.metrics import BreakerCollector
@@ -41,6 +45,8 @@ def create_service(name: str, settings: Settings) -> Flask:
     )
     registry.ledger.join(time.monotonic_ns())
     app.extensions["circuit_breakers"] = CircuitBreakers(name, registry)
+    if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+        _trace(app)
     if settings.fleet_url:
         from cb.fleet import Fleet
 
@@ -57,6 +63,15 @@ def create_service(name: str, settings: Settings) -> Flask:
     app.extensions["metrics"] = Metrics(app, BreakerCollector(registry, seed_names=settings.seed_names))
     app.wsgi_app = KnownMethods(app.wsgi_app)  # type: ignore[method-assign]  # Flask's documented way to wrap an app
     return app
+
+
+def _trace(app: Flask) -> None:
+    try:
+        from cb.tracing import instrument_app
+    except ModuleNotFoundError as error:  # the endpoint may be meant for a neighbour in the same environment
+        log.warning("no traces: %s", error)
+    else:
+        instrument_app(app, quiet=logs.QUIET)
 
 
 def _harden(response: Response) -> Response:
