@@ -1,5 +1,6 @@
 """Two hosts of a service that name the same server: here two state directories, with two real workers each."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -81,3 +82,20 @@ def test_service_goes_on_as_a_host_alone_while_the_server_is_away(shops: list[Se
     assert status(shops[0])["fleet"]["connected"] is False
     assert requests.get(shops[0].url + "/api/v1/stock/pen", timeout=5).status_code == 200
     assert requests.get(shops[0].url + "/api/v1/health/ready", timeout=5).status_code == 200
+
+
+def test_change_of_state_is_one_line_on_each_host(shops: list[Service]) -> None:
+    first, second = shops
+    wait_until(lambda: all(status(shop)["fleet"]["hosts"] == 2 for shop in shops))
+    requests.post(first.url + "/api/v1/simulate/failure", json={"is_healthy": False}, timeout=5)
+    for _ in range(3):
+        requests.get(first.url + "/api/v1/stock/pen", headers={"X-Request-ID": "mine"}, timeout=5)
+    wait_until(lambda: stock(second)["state"] == "OPEN" and stock(first)["source"] == "fleet")
+    for shop in shops:
+        shop.stop()
+
+    for shop in shops:
+        told = [json.loads(line) for line in shop.log.read_text().splitlines()]
+        changes = [(line["to"], line["generation"]) for line in told if line["logger"] == "cb.web.circuits"]
+        assert len(set(changes)) == len(changes) >= 1
+        assert changes[0] == ("OPEN", 2)
