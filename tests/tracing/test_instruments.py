@@ -97,11 +97,15 @@ def test_one_process_reports_and_the_next_goes_on_where_it_ended(tmp_path: Path,
     go_in, go_out = os.pipe()
     child = os.fork()
     if child == 0:  # the first to collect: it is elected, and reports what happened since the fork
-        stock.call(len, ())
-        told = telemetry.values("circuit_breaker.requests")["stock", "success"]
-        os.write(answer_out, str(int(told)).encode())
-        os.read(go_in, 1)
-        os._exit(0)
+        try:
+            stock.call(len, ())
+            told = telemetry.values("circuit_breaker.requests")["stock", "success"]
+            os.write(answer_out, str(int(told)).encode())
+            os.close(go_out)  # where the parent fails, its end is the end of this one too
+            os.read(go_in, 1)
+        finally:
+            os._exit(0)
+    os.close(answer_out)
     assert os.read(answer_in, 10) == b"1"
     stock.call(len, ())
     assert telemetry.values("circuit_breaker.requests") == {}
@@ -109,7 +113,7 @@ def test_one_process_reports_and_the_next_goes_on_where_it_ended(tmp_path: Path,
     os.write(go_out, b"x")
     os.waitpid(child, 0)
     assert telemetry.values("circuit_breaker.requests")["stock", "success"] == 1
-    for descriptor in (answer_in, answer_out, go_in, go_out):
+    for descriptor in (answer_in, go_in, go_out):
         os.close(descriptor)
 
 
