@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from . import bulkhead, call_cost, contention, http, leak, metrics, remote
+from . import bulkhead, call_cost, contention, http, leak, metrics, remote, tracing
 from .result import Result
 
 PEERS = ("circuitbreaker", "interlock-cb", "pybreaker")
@@ -24,6 +24,7 @@ BENCHMARKS = {
     "remote": remote.remote,
     "http": http.adapter,
     "metrics": metrics.scrape,
+    "tracing": tracing.tracing,
 }
 
 

