@@ -8,10 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
-from . import bulkhead, call_cost, contention, http, leak, metrics, remote, tracing
-from .result import Result
+from . import bulkhead, call_cost, contention, http, leak, metrics, page, remote, tracing
+from .table import show
 
 PEERS = ("circuitbreaker", "interlock-cb", "pybreaker")
 BENCHMARKS = {
@@ -24,21 +23,9 @@ BENCHMARKS = {
     "remote": remote.remote,
     "http": http.adapter,
     "metrics": metrics.scrape,
+    "page": page.poll,
     "tracing": tracing.tracing,
 }
-
-
-def show(result: Result, console: Console) -> None:
-    """Print a result as a table, with its checks below."""
-    table = Table(title=result.title)
-    table.add_column("")
-    for heading in result.columns:
-        table.add_column(heading, justify="right")
-    for name, figures in result.rows.items():
-        table.add_row(name, *(f"{figure:,.0f}" if figure >= 20 else f"{figure:.2f}" for figure in figures))
-    console.print(table)
-    for check in result.checks:
-        console.print(f"{'ok  ' if check.met else 'MISS'} {check}")
 
 
 def main(names: list[str]) -> int:

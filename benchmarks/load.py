@@ -21,8 +21,8 @@ import psutil
 import requests
 from rich.console import Console
 
-from .__main__ import show
 from .result import Check, Result
+from .table import show
 
 CLIENTS, SECONDS = 8, 20
 PACKAGES = {"gateway": "gateway", "portfolio": "portfolio", "market-data": "marketdata"}
@@ -65,7 +65,7 @@ class Measured(NamedTuple):
 def main(seconds: int = SECONDS) -> int:
     """Print what was measured. Return the exit code."""
     Path("run").mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir="run") as directory, _platform(Path(directory)) as url:
+    with tempfile.TemporaryDirectory(dir="run") as directory, running(Path(directory)) as url:
         script = Path(directory) / "orders.lua"
         script.write_text(ORDERS)
         order = {"userId": "reader", "symbol": "AAPL", "quantity": 1, "orderType": "BUY", "price": "150.00"}
@@ -129,7 +129,7 @@ def _share_of_fsync(url: str, script: Path, seconds: int) -> str:
 
 
 @contextmanager
-def _platform(directory: Path) -> Iterator[str]:
+def running(directory: Path) -> Iterator[str]:
     """Run the three services on ports, state and databases of their own. Yields the gateway's URL."""
     ports = dict(zip(PACKAGES, _free_ports(), strict=True))
     environment = os.environ | {"CB_STATE_DIR": str((directory / "state").absolute())}

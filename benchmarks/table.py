@@ -1,0 +1,19 @@
+"""A result as a table on the screen."""
+
+from rich.console import Console
+from rich.table import Table
+
+from .result import Result
+
+
+def show(result: Result, console: Console) -> None:
+    """Print a result as a table, with its checks below."""
+    table = Table(title=result.title)
+    table.add_column("")
+    for heading in result.columns:
+        table.add_column(heading, justify="right")
+    for name, figures in result.rows.items():
+        table.add_row(name, *(f"{figure:,.0f}" if figure >= 20 else f"{figure:.2f}" for figure in figures))
+    console.print(table)
+    for check in result.checks:
+        console.print(f"{'ok  ' if check.met else 'MISS'} {check}")
