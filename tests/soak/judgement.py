@@ -7,29 +7,33 @@ from statistics import median
 from .samples import Process, Sample
 
 MEBIBYTE = 1 << 20
-#: bytes and descriptors by which a process may be larger at the end of the time that it is compared over
-MEMORY, DESCRIPTORS = 6 * MEBIBYTE, 8
-#: seconds until a process has imported and pooled what it needs, and the least time that growth is looked for in
-WARM, LONG = 15.0, 30.0
-#: files by which the directory of state may grow from the second quarter of the run to the last
-FILES = 12
+#: bytes by which a process may be larger at the end of its work than when it was warm
+MEMORY = 6 * MEBIBYTE
+#: seconds of processor until a process has imported and pooled what it needs, and the least work that is judged
+WARM, LONG = 4.0, 4.0
+#: descriptors of one worker, and files of all services, by which the last quarter of a run may exceed the second one
+DESCRIPTORS, FILES = 20, 12
 
 
 def growth(samples: Sequence[Sample]) -> Iterator[str]:
-    """Yield each process of a service that grows while it works, and each kind of file that becomes more."""
+    """Yield each process of a service that grows while it works, and what there is more of at the end of a run."""
     courses: dict[int, list[Process]] = defaultdict(list)
     for each in samples:
         for process in (each.master, *each.workers):
             courses[process.pid].append(process)
     for pid, course in courses.items():
-        warm = [process for process in course if process.age > WARM]
-        if warm and warm[-1].age - warm[0].age >= LONG:
-            first, last = _ends(warm)
-            yield from _grown(f"process {pid}", first, last, warm[-1].age - warm[0].age)
+        warm = [process for process in course if process.worked >= WARM]
+        if warm and warm[-1].worked - warm[0].worked >= LONG:
+            third = max(len(warm) // 3, 1)
+            before, after = (median(each.memory for each in part) for part in (warm[:third], warm[-third:]))
+            if after > before + MEMORY:
+                yield f"process {pid}: {after / MEBIBYTE:.1f} MiB, before {before / MEBIBYTE:.1f}"
     quarter = len(samples) // 4
-    before, after = (
-        median(each.files for each in part) for part in (samples[quarter : 2 * quarter], samples[-quarter:])
-    )
+    parts = samples[quarter : 2 * quarter], samples[-quarter:]
+    before, after = (max(each.descriptors for one in part for each in (one.master, *one.workers)) for part in parts)
+    if after > before + DESCRIPTORS:
+        yield f"{after} descriptors, before {before}"
+    before, after = (median(each.files for each in part) for part in parts)
     if after > before + FILES:
         yield f"{after:.0f} files in the directory of state, before {before:.0f}"
 
@@ -40,17 +44,3 @@ def steps_back(before: dict[str, float], after: dict[str, float]) -> Iterator[st
         now = after.get(series)
         if now is None or now < value:
             yield f"{series} was {value:g}, now {'gone' if now is None else f'{now:g}'}"
-
-
-def _ends(course: Sequence[Process]) -> tuple[Sequence[Process], Sequence[Process]]:
-    third = max(len(course) // 3, 1)
-    return course[:third], course[-third:]
-
-
-def _grown(who: str, first: Sequence[Process], last: Sequence[Process], seconds: float) -> Iterator[str]:
-    for what, limit, before, after in (
-        ("bytes", MEMORY, median(each.memory for each in first), median(each.memory for each in last)),
-        ("descriptors", DESCRIPTORS, max(each.descriptors for each in first), max(each.descriptors for each in last)),
-    ):
-        if after > before + limit:
-            yield f"{who}: {after:.0f} {what}, {seconds:.0f} s before {before:.0f}"

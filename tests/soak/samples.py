@@ -1,7 +1,6 @@
 """What is looked at again and again while services run: their processes, their files, their metrics."""
 
 import re
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,8 +18,8 @@ class Process:
     """One process of a service, at one moment."""
 
     pid: int
-    #: seconds since it was started
-    age: float
+    #: seconds of processor that it has used: an idle process has pooled nothing yet, however old it is
+    worked: float
     #: bytes that nobody shares with it
     memory: int
     descriptors: int
@@ -57,9 +56,5 @@ def _workers(master: psutil.Process) -> Iterator[Process]:
 
 
 def _look(process: psutil.Process) -> Process:
-    return Process(
-        pid=process.pid,
-        age=time.time() - process.create_time(),
-        memory=process.memory_full_info().uss,
-        descriptors=process.num_fds(),
-    )
+    times = process.cpu_times()
+    return Process(process.pid, times.user + times.system, process.memory_full_info().uss, process.num_fds())

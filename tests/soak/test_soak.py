@@ -8,27 +8,28 @@ from .run import Soak
 from .samples import Process, Sample
 
 SECONDS = 12
-MASTER = Process(pid=1, age=0.0, memory=20 * MEBIBYTE, descriptors=10)
-WORKER = Process(pid=2, age=0.0, memory=50 * MEBIBYTE, descriptors=30)
+WORK = WARM + LONG
+MASTER = Process(pid=1, worked=0.1, memory=20 * MEBIBYTE, descriptors=10)
+WORKER = Process(pid=2, worked=0.0, memory=50 * MEBIBYTE, descriptors=30)
 
 
-def course(*, seconds: int = 90, memory: float = 0, descriptors: float = 0, files: float = 0) -> list[Sample]:
-    """Return looks at a service, one a second, whose worker and whose state grow by so much in all."""
+def course(*, work: float = 3 * WORK, memory: float = 0, descriptors: float = 0, files: float = 0) -> list[Sample]:
+    """Return a hundred looks at a service whose worker does so much work, while this and its state grow by so much."""
     return [
         Sample(
-            at=at,
-            master=replace(MASTER, age=at),
+            at=share * 100,
+            master=MASTER,
             workers=[
                 replace(
                     WORKER,
-                    age=at,
-                    memory=WORKER.memory + int(memory * at / seconds),
-                    descriptors=WORKER.descriptors + int(descriptors * at / seconds),
+                    worked=work * share,
+                    memory=WORKER.memory + int(memory * share),
+                    descriptors=WORKER.descriptors + int(descriptors * share),
                 )
             ],
-            files=5 + int(files * at / seconds),
+            files=5 + int(files * share),
         )
-        for at in map(float, range(seconds))
+        for share in (number / 100 for number in range(100))
     ]
 
 
@@ -45,13 +46,16 @@ def test_service_that_stays_as_it_is_does_not_grow() -> None:
 
 def test_process_that_grows_while_it_works_is_told() -> None:
     (memory,) = growth(course(memory=3 * MEMORY))
-    assert memory.startswith("process 2: ") and "bytes" in memory
+    assert memory.startswith("process 2: ") and "MiB" in memory
+
+
+def test_process_that_has_not_worked_much_is_not_judged() -> None:
+    assert list(growth(course(work=WORK - 0.5, memory=100 * MEMORY))) == []
+
+
+def test_descriptors_that_become_more_are_told() -> None:
     (descriptors,) = growth(course(descriptors=3 * DESCRIPTORS))
-    assert descriptors.startswith("process 2: ") and "descriptors" in descriptors
-
-
-def test_process_that_has_not_worked_for_long_is_not_judged() -> None:
-    assert list(growth(course(seconds=int(WARM + LONG) - 5, memory=100 * MEMORY))) == []
+    assert "descriptors" in descriptors
 
 
 def test_files_that_become_more_are_told() -> None:
