@@ -70,6 +70,17 @@ def test_call_outside_of_spans_stays_in_the_trace_that_its_headers_name(
     assert headers["traceparent"] == PARENT
 
 
+def test_call_within_a_span_takes_no_state_of_another_trace_along(
+    registry: Registry, telemetry: Telemetry, server: Server
+) -> None:
+    instrument(registry, **telemetry.providers)
+    headers = {"traceparent": PARENT, "tracestate": "a=b"}
+    with telemetry.tracer_provider.get_tracer("t").start_as_current_span("outer"):
+        HTTPClient(server.url, 2, registry.get("stock"), headers=lambda: headers).get_json("/a")
+    assert sent(server, "traceparent") == [traceparent(telemetry.spans[0])]
+    assert sent(server, "tracestate") == []
+
+
 @pytest.mark.parametrize(
     "case",
     [
