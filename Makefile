@@ -7,7 +7,8 @@ LOCK := uv pip compile setup.cfg --quiet --upgrade --universal --python-version 
 MUTMUT := .mutmut/bin/python -c 'import gc; gc.disable(); from mutmut.__main__ import cli; cli()'
 .DEFAULT_GOAL := help
 
-.PHONY: help build dev run-all run-market-data run-portfolio run-gateway stop-all demo test lint prove chaos soak nightly mutate check bench load scale screenshots audit clean lock
+.PHONY: help build dev run-all run-market-data run-portfolio run-gateway stop-all demo test lint prove chaos contract openapi soak nightly mutate check \
+	bench load scale screenshots audit clean lock
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z -]*\):[a-z ]*## /make \1: /p' Makefile
@@ -46,10 +47,16 @@ chaos: dev ## kill, cut and delay for a minute on each database, then plant six 
 	@$(BIN)/python -m tests.chaos --database sqlite && $(BIN)/python -m tests.chaos --database postgresql
 	@$(BIN)/python -m tests.chaos --bugs
 
+contract: dev ## try the contract of the three services, with a thousand requests for each operation
+	@$(BIN)/python -m tests.contract --max-examples 1000 --workers 2
+
+openapi: dev ## write the contract into docs/openapi
+	@$(BIN)/python -m tests.contract write
+
 soak: dev ## full traffic for MINUTES=3 while dependencies fail, workers are replaced and killed: nothing may grow or go back
 	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),3)
 
-nightly: prove chaos soak load audit ## the long proofs that nobody waits for
+nightly: prove chaos contract soak load audit ## the long proofs that nobody waits for
 
 mutate: dev ## change the state machine in hundreds of small ways, and list those that no test notices
 	@[ -x .mutmut/bin/mutmut ] || { python3 -m venv .mutmut && .mutmut/bin/pip install -q --require-hashes -r requirements-dev.lock && .mutmut/bin/pip install -q mutmut==3.8.1; }

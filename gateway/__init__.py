@@ -43,7 +43,7 @@ def create_app() -> Flask:
     from .measures import Measures
 
     settings = load_settings("gateway", SETTINGS())
-    app = create_service("trading-gateway", settings)
+    app = create_service("trading-gateway", settings, __doc__ or "")
     own = settings.service
     with opening_database(settings, DatabaseUnavailable):
         database = migrate(Database(own["database"], connections=settings.threads + 4), sys.modules[__name__])

@@ -5,19 +5,16 @@ user of the order, and stays with the trade for good. What identifies the reques
 """
 
 import re
+from typing import Any
 
-from cb.web import Problem
-
-_KEY = re.compile(r'"?([A-Za-z0-9_.:-]{1,255})"?', re.ASCII)
-_RULE = "must be 1 to 255 letters, digits, _, ., : or -, in quotes or without"
+from cb.web.fields import Text
 
 
-def read_key(header: str | None) -> str | None:
-    """Return the key of a request, None if it has none. Raises Problem."""
-    if header is None:
-        return None
-    found = _KEY.fullmatch(header)
-    if not found or header.count('"') == 1:
-        errors = [{"in": "header", "name": "Idempotency-Key", "detail": _RULE}]
-        raise Problem(422, "invalid-idempotency-key", f"Idempotency-Key {_RULE}", errors=errors)
-    return found[1]
+class IdempotencyKey(Text):
+    """The key of a request, without its quotes."""
+
+    pattern = re.compile(r'[A-Za-z0-9_.:-]{1,255}|"[A-Za-z0-9_.:-]{1,255}"', re.ASCII)
+    rule = "must be 1 to 255 letters, digits, _, ., : or -, in quotes or without"
+
+    def check(self, value: Any) -> str:
+        return super().check(value).strip('"')

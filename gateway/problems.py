@@ -9,6 +9,13 @@ from cb.web import Problem, request_id
 from .errors import InProgress, KeyReused, RiskRefusal, Unavailable, UnknownSymbol, UnknownTrade, UnknownUser
 
 _SOON = {"Retry-After": "1"}
+_FULL = "`bulkhead-full`: there are as many calls at once as there may be."
+#: what the contract says of operations that need the database, and of those that need other services
+STORED = {429: _FULL, 503: "`database-unavailable`, or `circuit-open` with `breaker`."}
+DEPENDS = {
+    429: _FULL,
+    503: "`circuit-open` with `breaker`, `dependency-failed` with `dependency`, `database-unavailable`.",
+}
 
 
 def init_app(app: Flask) -> None:

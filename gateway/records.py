@@ -5,13 +5,16 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
-from flask import Blueprint, current_app, request
+from flask import Blueprint, current_app
 
-from cb.web import Problem, check_id
+from cb.web import Answer, Problem, operation
+from cb.web.fields import Identifier
 
+from . import pages
 from .audit_log import AuditLog, Recorded
-from .inbox import Inbox, Notified
-from .pages import only, page, read_cursor, read_limit
+from .inbox import Inbox
+from .problems import STORED
+from .schemas import AuditPageSchema, NotificationsSchema, VerificationSchema
 
 bp = Blueprint("records", __name__, url_prefix="/api/v1")
 
@@ -27,69 +30,72 @@ class Records:
 
 
 @bp.get("/audit/trades")
-def list_audit() -> Any:
-    only("tradeId", "limit", "after")
-    trade_id, limit = request.args.get("tradeId"), read_limit()
-    if trade_id is not None:
-        check_id("tradeId", trade_id, where="query")
-    found = _records().audit.page(read_cursor(_number) or 0, limit + 1, trade_id)
-    return page("entries", found, limit, _recorded, lambda each: each.n)
+@operation(
+    "listAudit",
+    tag="audit",
+    query=pages.paged(
+        pages.number(), trade_id=Identifier(data_key="tradeId", load_default=None, metadata={"description": "Of one."})
+    ),
+    answers={200: pages.answer("A part of it.", AuditPageSchema())},
+    problems=STORED,
+)
+def list_audit(trade_id: str | None, limit: int, after: int | None) -> Any:
+    """List the moves of trades, the oldest first."""
+    found = _records().audit.page(after or 0, limit + 1, trade_id)
+    return pages.page("entries", [_recorded(each) for each in found], limit, lambda each: each["n"])
 
 
 @bp.get("/audit/verify")
+@operation(
+    "verifyAudit",
+    tag="audit",
+    answers={200: Answer("What has been found.", VerificationSchema())},
+    problems=STORED | {429: "`audit-being-verified`, one at a time, or `bulkhead-full`."},
+)
 def verify_audit() -> Any:
+    """Work out anew whether the audit log is whole, which takes a while."""
     records = _records()
     if not records.verifying.acquire(blocking=False):  # it takes long, and anybody may ask
         raise Problem(429, "audit-being-verified", "the audit log is being verified", headers={"Retry-After": "1"})
     try:
-        seen = records.audit.verify()
+        return records.audit.verify()
     finally:
         records.verifying.release()
-    return {
-        "valid": seen.broken_at is None,
-        "entries": seen.head.n,
-        "head": seen.head.hash,
-        "brokenAt": seen.broken_at,
-        "fault": seen.fault,
-    }
+
+
+_NOTIFICATIONS = {200: pages.answer("A part of them.", NotificationsSchema())}
 
 
 @bp.get("/notifications")
-def list_alerts() -> Any:
-    return _messages(None)
+@operation(
+    "listAlerts", tag="notifications", query=pages.paged(pages.number()), answers=_NOTIFICATIONS, problems=STORED
+)
+def list_alerts(limit: int, after: int | None) -> Any:
+    """List what the operators were told, the newest first."""
+    return _messages(None, limit, after)
 
 
 @bp.get("/notifications/<user_id>")
-def list_notifications(user_id: str) -> Any:
-    return _messages(check_id("userId", user_id))
+@operation(
+    "listNotifications",
+    tag="notifications",
+    path={"user_id": Identifier(data_key="userId", metadata={"examples": ["user123"]})},
+    query=pages.paged(pages.number()),
+    answers=_NOTIFICATIONS,
+    problems=STORED,
+)
+def list_notifications(user_id: str, limit: int, after: int | None) -> Any:
+    """List what a user was told, the newest first."""
+    return _messages(user_id, limit, after)
 
 
-def _messages(user_id: str | None) -> Any:
-    only("limit", "after")
-    limit = read_limit()
-    found = _records().inbox.page(user_id, limit + 1, read_cursor(_number))
-    return page("notifications", found, limit, _notified, lambda each: each.id)
-
-
-def _number(cursor: Any) -> int:
-    if not isinstance(cursor, int) or not 0 <= cursor < 2**63:
-        raise ValueError(cursor)
-    return cursor
+def _messages(user_id: str | None, limit: int, after: int | None) -> Any:
+    found = _records().inbox.page(user_id, limit + 1, after)
+    return pages.page("notifications", found, limit, lambda each: each.id)
 
 
 def _recorded(each: Recorded) -> dict[str, Any]:
     return {"n": each.n, **json.loads(each.entry), "previous": each.previous, "hash": each.hash}
-
-
-def _notified(each: Notified) -> dict[str, Any]:
-    message = each.message
-    return {
-        "id": each.id,
-        "kind": message.kind,
-        "text": message.text,
-        "tradeId": message.trade_id,
-        "at": message.at.isoformat(),
-    }
 
 
 def _records() -> Records:

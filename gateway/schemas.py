@@ -5,10 +5,11 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_dump, post_load, validate, validates_schema
 
+from cb.web import Answered, Document
 from cb.web.fields import DatabaseURL, Duration, Identifier, Money, Quantity, Symbol, Whole
 
-from .portfolio import PositionSchema
-from .trade import Order, Side
+from .pages import PageSchema
+from .trade import Order, Side, State
 
 _service_url = validate.Regexp(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?\Z", error="must be http://HOST:PORT")
 
@@ -60,38 +61,107 @@ class OrderSchema(Schema):
         return Order(**values)
 
 
-class TradeSchema(Schema):
-    trade_id = fields.String(data_key="tradeId")
-    status = fields.String()
-    user_id = fields.String(attribute="order.user_id", data_key="userId")
-    symbol = fields.String(attribute="order.symbol")
-    quantity = fields.Integer(attribute="order.quantity")
-    side = fields.String(attribute="order.side", data_key="orderType")
-    price = Money(attribute="order.price")
-    code = fields.String()
-    detail = fields.String()
-    created_at = fields.AwareDateTime(data_key="createdAt")
-    updated_at = fields.AwareDateTime(data_key="updatedAt")
+class TradeSchema(Answered):
+    """An order that was taken, and what became of it."""
+
+    trade_id = fields.String(required=True, data_key="tradeId")
+    status = fields.String(
+        required=True, metadata={"enum": ["PENDING", *sorted(State.__members__.keys() - {"RECEIVED", "APPLYING"})]}
+    )
+    user_id = Identifier(required=True, attribute="order.user_id", data_key="userId")
+    symbol = Symbol(required=True, attribute="order.symbol")
+    quantity = Quantity(required=True, attribute="order.quantity")
+    side = fields.Enum(Side, required=True, by_value=True, attribute="order.side", data_key="orderType")
+    price = Money(required=True, attribute="order.price")
+    code = fields.String(metadata={"description": "Why it came to nothing, for programs."})
+    detail = fields.String(metadata={"description": "Why it came to nothing, for people."})
+    created_at = fields.AwareDateTime(required=True, data_key="createdAt")
+    updated_at = fields.AwareDateTime(required=True, data_key="updatedAt")
 
     @post_dump
     def without_nothing(self, members: dict[str, Any], **_: object) -> dict[str, Any]:
         return {name: value for name, value in members.items() if value is not None}
 
 
-class ReadingSchema(Schema):
+class TradesSchema(PageSchema):
+    trades = fields.List(fields.Nested(TradeSchema), required=True)
+
+
+class ReadingSchema(Answered):
     """What a read that may be stale says of it."""
 
-    stale = fields.Boolean()
-    age = fields.Function(lambda reading: reading.age and round(reading.age, 3), data_key="ageSeconds")
+    stale = fields.Boolean(required=True, metadata={"description": "Whether it stands in for an answer that failed."})
+    age = fields.Function(
+        lambda reading: reading.age and round(reading.age, 3),
+        required=True,
+        data_key="ageSeconds",
+        metadata={"type": ["number", "null"], "minimum": 0, "description": "Since it was said; none if it is new."},
+    )
 
 
 class QuoteReadingSchema(ReadingSchema):
-    symbol = fields.String(attribute="value.symbol")
-    price = Money(attribute="value.price")
-    time = fields.String(attribute="value.time")
+    """What a share costs."""
+
+    symbol = Symbol(required=True, attribute="value.symbol")
+    price = Money(required=True, attribute="value.price")
+    time = fields.String(required=True, attribute="value.time", metadata={"description": "When it was the price."})
+
+
+class PositionReadingSchema(Answered):
+    symbol = Symbol(required=True)
+    quantity = Whole(1, 2**63 - 1, required=True)
 
 
 class HoldingsReadingSchema(ReadingSchema):
-    user_id = fields.String(attribute="value.user_id", data_key="userId")
-    cash = Money(attribute="value.cash")
-    positions = fields.List(fields.Nested(PositionSchema), attribute="value.positions")
+    """What a user owns."""
+
+    user_id = Identifier(required=True, attribute="value.user_id", data_key="userId")
+    cash = Money(required=True, digits=15, min_exclusive=None, attribute="value.cash")
+    positions = fields.List(fields.Nested(PositionReadingSchema), required=True, attribute="value.positions")
+
+
+class AuditEntrySchema(Document):
+    """A move of a trade, with the hash of the entry before. What was hashed is in docs/trades.md."""
+
+    n = fields.Integer(required=True, metadata={"minimum": 1})
+    trade_id = fields.String(required=True, data_key="tradeId")
+    seq = fields.Integer(required=True, metadata={"description": "Number of the move within its trade."})
+    user_id = fields.String(required=True, data_key="userId")
+    symbol = fields.String(required=True)
+    quantity = fields.Integer(required=True)
+    side = fields.String(required=True, data_key="orderType")
+    price = fields.String(required=True)
+    state = fields.String(required=True, metadata={"enum": list(State)})
+    code = fields.String(required=True, allow_none=True)
+    detail = fields.String(required=True, allow_none=True)
+    at = fields.String(required=True, metadata={"format": "date-time"})
+    previous = fields.String(required=True)
+    hash = fields.String(required=True)
+
+
+class AuditPageSchema(PageSchema):
+    entries = fields.List(fields.Nested(AuditEntrySchema), required=True)
+
+
+class VerificationSchema(Answered):
+    """Whether the chain of hashes holds, and where it breaks."""
+
+    valid = fields.Function(lambda seen: seen.broken_at is None, required=True, metadata={"type": "boolean"})
+    entries = fields.Integer(required=True, attribute="head.n")
+    head = fields.String(required=True, attribute="head.hash")
+    broken_at = fields.Integer(required=True, allow_none=True, data_key="brokenAt")
+    fault = fields.String(required=True, allow_none=True)
+
+
+class NotificationSchema(Answered):
+    """What a user or the operators were told."""
+
+    id = fields.Integer(required=True)
+    kind = fields.String(required=True, attribute="message.kind", metadata={"enum": ["trade", "alert"]})
+    text = fields.String(required=True, attribute="message.text")
+    trade_id = fields.String(required=True, allow_none=True, attribute="message.trade_id", data_key="tradeId")
+    at = fields.AwareDateTime(required=True, attribute="message.at")
+
+
+class NotificationsSchema(PageSchema):
+    notifications = fields.List(fields.Nested(NotificationSchema), required=True)

@@ -1,29 +1,40 @@
 """The gateway's resources: trades, and reads that survive the loss of a dependency."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-from flask import Blueprint, current_app, request, url_for
+from flask import Blueprint, current_app, url_for
 
 from cb.resilience import StaleCache
-from cb.web import Problem, check_id, check_symbol, read_json
-from cb.web.ids import ID
-from cb.web.parameters import invalid_parameter
+from cb.web import Answer, Link, Problem, operation
+from cb.web.fields import Identifier, Symbol
 
-from .idempotency import read_key
+from . import pages
+from .cursor import Moment, TradeCursor
+from .idempotency import IdempotencyKey
 from .market_data import MarketData, Quote
-from .pages import only, page, read_cursor, read_limit
 from .portfolio import Holdings, Portfolio
-from .schemas import HoldingsReadingSchema, OrderSchema, QuoteReadingSchema, TradeSchema
+from .problems import DEPENDS, STORED
+from .schemas import HoldingsReadingSchema, OrderSchema, QuoteReadingSchema, TradeSchema, TradesSchema
 from .store import Store
-from .trade import State, Trade
+from .trade import Order, State
 from .trading import Trading
 
 bp = Blueprint("gateway", __name__, url_prefix="/api/v1")
 
-_order, _trade = OrderSchema(), TradeSchema()
-_quote, _holdings = QuoteReadingSchema(), HoldingsReadingSchema()
+_KEY = {"description": "A name for this order, chosen by the client.", "examples": ["order-1"]}
+_PLACED = {"Location": "Where the trade is.", "Idempotency-Replayed": "`true` if it had been placed before."}
+_SHOW = Link("readTrade", {"tradeId": "$response.body#/tradeId"})
+_ORDER = {"userId": "user123", "symbol": "AAPL", "quantity": 100, "orderType": "BUY", "price": 150.00}
+_MOMENT = "2026-01-05T14:30:00.000000+00:00"
+_TRADE = {"tradeId": "t-1", "status": "FILLED", **_ORDER, "price": "150.00", "createdAt": _MOMENT, "updatedAt": _MOMENT}
+_QUOTE = {"stale": False, "ageSeconds": None, "symbol": "AAPL", "price": "150.37", "time": _MOMENT}
+_HELD = [{"symbol": "AAPL", "quantity": 100}]
+_HOLDINGS = {"stale": False, "ageSeconds": None, "userId": "user123", "cash": "985000.00", "positions": _HELD}
+
+
+def _user(**options: Any) -> Identifier:
+    return Identifier(data_key="userId", metadata={"examples": ["user123"]}, **options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,56 +51,104 @@ class Parts:
 
 
 @bp.post("/trades")
-def place_trade() -> Any:
-    trade, replayed = _parts().trading.place(read_json(_order), read_key(request.headers.get("Idempotency-Key")))
+@operation(
+    "placeTrade",
+    tag="trades",
+    headers={"key": IdempotencyKey(data_key="Idempotency-Key", load_default=None, metadata=_KEY)},
+    body=OrderSchema(),
+    example=_ORDER,
+    answers={
+        201: Answer("It is booked.", TradeSchema(), headers=_PLACED, example=_TRADE, links={"trade": _SHOW}),
+        202: Answer(
+            "Its outcome is not known yet, and will be found out: ask again, or send it again with the same key.",
+            TradeSchema(),
+            headers=_PLACED,
+            example=_TRADE | {"status": "PENDING"},
+            links={"trade": _SHOW},
+        ),
+    },
+    problems={
+        404: "`unknown-symbol`: nobody quotes it.",
+        409: "It is not booked: `price-out-of-band`, `order-value-limit`, `position-limit`, `daily-volume-limit`, "
+        "`insufficient-funds`, `insufficient-position`, `balance-limit`, `voided`, or `idempotency-in-progress`.",
+        **DEPENDS,
+    },
+)
+def place_trade(body: Order, key: str | None) -> Any:
+    """Place an order.
+
+    `price` is a limit, which must be near the market's price. The same order with the same `Idempotency-Key` is one
+    trade, however often it is sent; another order with that key is refused with 422, `idempotency-key-reused`. What is
+    refused with 429 or 503 is surely not booked.
+    """
+    trade, replayed = _parts().trading.place(body, key)
     headers = {"Location": url_for("gateway.show_trade", trade_id=trade.trade_id)}
     if replayed:
         headers["Idempotency-Replayed"] = "true"
     if trade.state in (State.REJECTED, State.CANCELLED):
         facts = {"tradeId": trade.trade_id, "tradeStatus": trade.status}
         raise Problem(409, str(trade.code), str(trade.detail), headers=headers, **facts)
-    return _trade.dump(trade), 201 if trade.state is State.FILLED else 202, headers
+    return trade, 201 if trade.state is State.FILLED else 202, headers
 
 
 @bp.get("/trades")
-def list_trades() -> Any:
-    only("userId", "limit", "after")
-    if "userId" not in request.args:
-        raise invalid_parameter("query", "userId", "must be given")
-    user_id, limit = check_id("userId", request.args["userId"], where="query"), read_limit()
-    found = _parts().store.of_user(user_id, limit + 1, read_cursor(_moment_and_id))
-    return page("trades", found, limit, _trade.dump, _cursor)
+@operation(
+    "listTrades",
+    tag="trades",
+    query=pages.paged(TradeCursor(load_default=None, metadata=pages.AFTER), user_id=_user(required=True)),
+    answers={200: pages.answer("A part of them.", TradesSchema())},
+    problems=STORED,
+)
+def list_trades(user_id: str, limit: int, after: Moment | None) -> Any:
+    """List the trades of a user, the newest first."""
+    return pages.page("trades", _parts().store.of_user(user_id, limit + 1, after), limit, TradeCursor.text)
 
 
 @bp.get("/trades/<trade_id>")
+@operation(
+    "readTrade",
+    tag="trades",
+    path={"trade_id": Identifier(data_key="tradeId")},
+    answers={200: Answer("The trade.", TradeSchema(), example=_TRADE)},
+    problems={404: "`unknown-trade`: no trade has that id.", **STORED},
+)
 def show_trade(trade_id: str) -> Any:
-    return _trade.dump(_parts().trading.find(check_id("tradeId", trade_id)))
+    """Tell what became of a trade."""
+    return _parts().trading.find(trade_id)
 
 
 @bp.get("/portfolio/<user_id>")
+@operation(
+    "readPortfolio",
+    tag="portfolio",
+    path={"user_id": _user()},
+    answers={200: Answer("What the user owns.", HoldingsReadingSchema(), example=_HOLDINGS)},
+    problems={404: "`unknown-user`: nobody of that id has an account.", **DEPENDS},
+)
 def show_portfolio(user_id: str) -> Any:
+    """Tell what a user owns.
+
+    While the portfolio service is away, this may be what it said last: then it is `stale`.
+    """
     parts = _parts()
-    user_id = check_id("userId", user_id)
-    return _holdings.dump(parts.holdings.read(user_id, parts.portfolio.find, user_id))
+    return parts.holdings.read(user_id, parts.portfolio.find, user_id)
 
 
 @bp.get("/market-data/<symbol>")
+@operation(
+    "readMarketData",
+    tag="market data",
+    path={"symbol": Symbol(metadata={"examples": ["AAPL"]})},
+    answers={200: Answer("The price.", QuoteReadingSchema(), example=_QUOTE)},
+    problems={404: "`unknown-symbol`: nobody quotes it.", **DEPENDS},
+)
 def show_market_data(symbol: str) -> Any:
+    """Tell what a share costs.
+
+    While the market data service is away, this may be what it said last: then it is `stale`.
+    """
     parts = _parts()
-    symbol = check_symbol("symbol", symbol)
-    return _quote.dump(parts.quotes.read(symbol, parts.market_data.quote, symbol))
-
-
-def _cursor(trade: Trade) -> list[str]:
-    return [trade.created_at.isoformat(), trade.trade_id]
-
-
-def _moment_and_id(cursor: Any) -> tuple[datetime, str]:
-    moment, trade_id = cursor
-    found = datetime.fromisoformat(moment)
-    if found.tzinfo is None or not ID.fullmatch(trade_id):
-        raise ValueError(cursor)
-    return found, trade_id
+    return parts.quotes.read(symbol, parts.market_data.quote, symbol)
 
 
 def _parts() -> Parts:

@@ -14,7 +14,7 @@ SETTINGS = MarketDataSettings
 def create_app() -> Flask:
     """Build the service from its settings. Raises SettingsError."""
     settings = load_settings("market-data", SETTINGS())
-    app = create_service("market-data-service", settings)
+    app = create_service("market-data-service", settings, __doc__ or "")
     app.extensions["market"] = Market(settings.service["seed"])
     faults = app.extensions["faults"] = Faults(app, name="market-data", url_prefix="/api/v1")
     app.extensions["health"].add("simulation", faults.check, ready=True)

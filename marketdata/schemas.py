@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from marshmallow import Schema, fields, validate
 
+from cb.web import Answered
 from cb.web.fields import Money, Symbol, Whole
 
 from .market import Quote
@@ -18,12 +19,21 @@ class BatchSchema(Schema):
     symbols = fields.List(Symbol(), required=True, validate=validate.Length(1, 100, error="must hold 1 to 100 symbols"))
 
 
-class QuoteSchema(Schema):
-    symbol = Symbol()
-    price = Money()
-    currency = fields.Constant("USD")
-    time = fields.Method("moment")
+class QuoteSchema(Answered):
+    """What a share costs at a moment."""
+
+    symbol = Symbol(required=True)
+    price = Money(required=True)
+    currency = fields.Constant("USD", required=True, metadata={"enum": ["USD"]})
+    time = fields.Method("moment", required=True, metadata={"type": "string", "format": "date-time"})
 
     def moment(self, quote: Quote) -> str:
         """Return when the price was made, in ISO 8601."""
         return datetime.fromtimestamp(quote.time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class QuotesSchema(Answered):
+    prices = fields.List(fields.Nested(QuoteSchema), required=True)
+    nobodys = fields.List(
+        Symbol(), required=True, data_key="unknown", metadata={"description": "Symbols that nobody trades."}
+    )

@@ -4,15 +4,28 @@ import time
 from typing import Any
 
 from flask import Blueprint, current_app
+from werkzeug.routing import UnicodeConverter
 
-from cb.web import Problem, check_symbol, read_json
+from cb.web import Answer, Problem, operation
+from cb.web.fields import Symbol
 
 from .market import Market, Quote
-from .schemas import BatchSchema, QuoteSchema
+from .schemas import BatchSchema, QuoteSchema, QuotesSchema
 
 bp = Blueprint("prices", __name__, url_prefix="/api/v1/prices")
 
-_batch, _quote = BatchSchema(), QuoteSchema()
+
+class _Asked(UnicodeConverter):
+    """What may be meant for a symbol. `batch` is a resource of its own, which has no GET."""
+
+    regex = "(?!batch$)[^/]+"
+    part_isolating = True
+
+
+bp.record_once(lambda state: state.app.url_map.converters.update(asked=_Asked))
+
+_QUOTE = {"symbol": "AAPL", "price": "150.37", "currency": "USD", "time": "2026-01-05T14:30:00.000Z"}
+_FAILS = {503: "`simulated-failure`: somebody asked for it."}
 
 
 @bp.before_request
@@ -20,23 +33,41 @@ def simulate() -> None:
     current_app.extensions["faults"].apply()
 
 
-@bp.get("/<symbol>")
+@bp.get("/<asked:symbol>")
+@operation(
+    "readPrice",
+    tag="prices",
+    path={"symbol": Symbol(metadata={"examples": ["AAPL"]})},
+    answers={200: Answer("The price now.", QuoteSchema(), example=_QUOTE)},
+    problems={404: "`unknown-symbol`: nobody trades it.", **_FAILS},
+)
 def show(symbol: str) -> Any:
-    quote = _market().quote(check_symbol("symbol", symbol), time.time())
+    """Tell what a share costs."""
+    quote = _market().quote(symbol, time.time())
     if quote is None:
         raise Problem(404, "unknown-symbol", f"{symbol} is not traded here", symbol=symbol)
-    return _quote.dump(quote)
+    return quote
 
 
 @bp.post("/batch")
-def batch() -> Any:
-    """Answer what is known; one unknown symbol does not spoil the rest."""
-    asked = dict.fromkeys(read_json(_batch)["symbols"])
+@operation(
+    "readPrices",
+    tag="prices",
+    body=BatchSchema(),
+    example={"symbols": ["AAPL", "NOPE"]},
+    answers={200: Answer("The prices now.", QuotesSchema(), example={"prices": [_QUOTE], "unknown": ["NOPE"]})},
+    problems=_FAILS,
+)
+def batch(body: dict[str, list[str]]) -> Any:
+    """Tell what several shares cost.
+
+    One unknown symbol does not spoil the rest.
+    """
     now, market = time.time(), _market()
-    quotes: dict[str, Quote | None] = {symbol: market.quote(symbol, now) for symbol in asked}
+    quotes: dict[str, Quote | None] = {symbol: market.quote(symbol, now) for symbol in body["symbols"]}
     return {
-        "prices": _quote.dump([quote for quote in quotes.values() if quote], many=True),
-        "unknown": [symbol for symbol, quote in quotes.items() if quote is None],
+        "prices": [quote for quote in quotes.values() if quote],
+        "nobodys": [symbol for symbol, quote in quotes.items() if quote is None],
     }
 
 

@@ -24,7 +24,7 @@ SETTINGS = PortfolioSettings
 def create_app() -> Flask:
     """Build the service from its settings. Raises SettingsError."""
     settings = load_settings("portfolio", SETTINGS())
-    app = create_service("portfolio-service", settings)
+    app = create_service("portfolio-service", settings, __doc__ or "")
     own = settings.service
     with opening_database(settings, DatabaseUnavailable):
         database = migrate(Database(own["database"], connections=settings.threads + 2), sys.modules[__name__])

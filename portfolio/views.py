@@ -4,15 +4,23 @@ from typing import Any
 
 from flask import Blueprint, current_app
 
-from cb.web import Problem, check_id, read_json
+from cb.web import Answer, Problem, operation
+from cb.web.fields import Identifier
 
 from .order import Order, Outcome
-from .schemas import AppliedSchema, OrderSchema, PortfolioSchema
+from .schemas import AppliedSchema, OrderSchema, PortfolioSchema, SettledSchema
 from .service import Portfolios
 
 bp = Blueprint("portfolio", __name__, url_prefix="/api/v1/portfolio")
 
-_order, _applied, _portfolio = OrderSchema(), AppliedSchema(), PortfolioSchema()
+_USER = {"user_id": Identifier(data_key="userId", metadata={"examples": ["user123"]})}
+_ORDER = {"tradeId": "t-1", "symbol": "AAPL", "quantity": 100, "orderType": "BUY", "price": "150.00"}
+_APPLIED = {**_ORDER, "userId": "user123", "status": "FILLED"}
+_PORTFOLIO = {"userId": "user123", "cash": "985000.00", "positions": [{"symbol": "AAPL", "quantity": 100}]}
+_FAILS = {
+    429: "`bulkhead-full`: the database has as many transactions at once as it may have.",
+    503: "`database-unavailable`, `circuit-open`, or `simulated-failure`: somebody asked for it.",
+}
 
 
 @bp.before_request
@@ -21,25 +29,61 @@ def simulate() -> None:
 
 
 @bp.get("/<user_id>")
+@operation(
+    "readPortfolio",
+    tag="portfolio",
+    path=_USER,
+    answers={200: Answer("What the user owns.", PortfolioSchema(), example=_PORTFOLIO)},
+    problems={404: "`unknown-user`: nobody of that id has an account.", **_FAILS},
+)
 def show(user_id: str) -> Any:
-    return _portfolio.dump(_portfolios().find(check_id("userId", user_id)))
+    """Tell what a user owns."""
+    return _portfolios().find(user_id)
 
 
 @bp.post("/<user_id>/positions")
-def apply(user_id: str) -> Any:
-    order = Order(user_id=check_id("userId", user_id), **read_json(_order))
+@operation(
+    "applyTrade",
+    tag="portfolio",
+    path=_USER,
+    body=OrderSchema(),
+    example=_ORDER,
+    answers={201: Answer("It is booked.", AppliedSchema(), example=_APPLIED)},
+    problems={
+        409: "It is not booked, and never will be: `insufficient-funds`, `insufficient-position`, `balance-limit`, or "
+        "`voided`.",
+        **_FAILS,
+    },
+)
+def apply(user_id: str, body: dict[str, Any]) -> Any:
+    """Book a trade, once however often it is sent.
+
+    Another order of the same `tradeId` is refused with 422, `trade-id-reused`. A user's first order opens the account.
+    """
+    order = Order(user_id=user_id, **body)
     verdict = _portfolios().apply(order)
     if verdict.outcome is not Outcome.FILLED:
         raise Problem(409, str(verdict.code), str(verdict.detail), tradeId=order.trade_id, tradeStatus=verdict.outcome)
-    return _applied.dump(order) | {"status": verdict.outcome}, 201
+    return {"order": order, "verdict": verdict}
 
 
 @bp.post("/<user_id>/voids")
-def void(user_id: str) -> Any:
-    order = Order(user_id=check_id("userId", user_id), **read_json(_order))
-    verdict = _portfolios().void(order)
-    reason = {"code": verdict.code, "detail": verdict.detail} if verdict.code else {}
-    return _applied.dump(order) | {"status": verdict.outcome} | reason
+@operation(
+    "voidTrade",
+    tag="portfolio",
+    path=_USER,
+    body=OrderSchema(),
+    example=_ORDER,
+    answers={200: Answer("What became of it, for ever.", SettledSchema())},
+    problems=_FAILS,
+)
+def void(user_id: str, body: dict[str, Any]) -> Any:
+    """See to it that a trade which has not been booked never will be.
+
+    The answer is `VOID`, or what became of the trade before.
+    """
+    order = Order(user_id=user_id, **body)
+    return {"order": order, "verdict": _portfolios().void(order)}
 
 
 def _portfolios() -> Portfolios:

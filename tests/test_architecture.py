@@ -23,7 +23,7 @@ OUTER = {
     "cb.resilience": {"limits", "redis", "tenacity"},
     "cb.tracing": {"flask", "opentelemetry"},
     "cb.web": {
-        *("cb.fleet", "cb.metrics", "cb.tracing", "flask", "gunicorn", "marshmallow", "prometheus_client"),
+        *("apispec", "cb.fleet", "cb.metrics", "cb.tracing", "flask", "gunicorn", "marshmallow", "prometheus_client"),
         *("prometheus_flask_exporter", "waitress", "werkzeug", "yaml"),
     },
 }
@@ -31,7 +31,7 @@ OUTER = {
 PROGRAMS = {
     "gateway": {"alembic", "cb", "flask", "marshmallow", "prometheus_client", "requests", "sqlalchemy"},
     "portfolio": {"alembic", "cb", "flask", "marshmallow", "sqlalchemy"},
-    "marketdata": {"cb", "flask", "marshmallow"},
+    "marketdata": {"cb", "flask", "marshmallow", "werkzeug"},
     "scripts": {"cb", "playwright", "psutil", "requests", "rich"},
     "benchmarks": {
         *("cb", "circuitbreaker", "interlock", "opentelemetry", "prometheus_client", "psutil", "pybreaker"),

@@ -13,10 +13,10 @@ from typing import Any
 from flask import Blueprint, Flask
 from marshmallow import Schema, post_load
 
-from .access import require_operator
-from .body import read_json
+from .answers import Answered
 from .correlation import request_id
 from .fields import Flag, Rate, Whole
+from .openapi import Answer, operation
 from .problems import Problem
 from .settings import Settings
 
@@ -37,15 +37,28 @@ class Simulation:
     response_time_ms: int = 0
 
 
-class _SimulationSchema(Schema):
+_RATE = {"description": "Share of the calls that fail."}
+_HEALTHY = {"description": "If not, every call fails."}
+_TIME = {"description": "Milliseconds added to every call."}
+
+
+class SimulationSchema(Schema):
     # What is left out is reset: the state is replaced, never merged.
-    failure_rate = Rate(load_default=0.0)
-    is_healthy = Flag(load_default=True)
-    response_time_ms = Whole(0, 60_000, load_default=0)
+    failure_rate = Rate(load_default=0.0, metadata=_RATE)
+    is_healthy = Flag(load_default=True, metadata=_HEALTHY)
+    response_time_ms = Whole(0, 60_000, load_default=0, metadata=_TIME)
 
     @post_load
     def make(self, data: dict[str, Any], **_: Any) -> Simulation:
         return Simulation(**data)
+
+
+class SimulatedSchema(Answered):
+    """How a service misbehaves."""
+
+    failure_rate = Rate(required=True, metadata=_RATE)
+    is_healthy = Flag(required=True, metadata=_HEALTHY)
+    response_time_ms = Whole(0, 60_000, required=True, metadata=_TIME)
 
 
 class Faults:
@@ -63,13 +76,37 @@ class Faults:
         self._sleep = sleep
         self._lock = threading.Lock()  # where a file that is open cannot be replaced, all readers are of this process
         bp = Blueprint(f"simulate-{name}", __name__, url_prefix=f"{url_prefix}/simulate")
-        bp.before_request(require_operator)
-        bp.get("/failure", endpoint="show")(lambda: asdict(self.read()))
-        bp.post("/failure", endpoint="set")(lambda: asdict(self.set(read_json(_SimulationSchema()))))
+        self._serve(bp, name)
         app.register_blueprint(bp)
         app.extensions["dashboard"].simulators[name] = self
         self.path = f"{url_prefix}/simulate/failure"
         app.register_error_handler(SimulatedFailure, _answer)
+
+    def _serve(self, bp: Blueprint, name: str) -> None:
+        suffix = "".join(word.capitalize() for word in name.split("-"))
+        answers = {200: Answer("What is simulated now.", SimulatedSchema(), example=asdict(Simulation(0.8)))}
+
+        @bp.get("/failure")
+        @operation(f"readSimulation{suffix}", tag="simulation", operators=True, answers=answers)
+        def show() -> Simulation:
+            """Tell how the service misbehaves."""
+            return self.read()
+
+        @bp.post("/failure")
+        @operation(
+            f"simulateFailure{suffix}",
+            tag="simulation",
+            operators=True,
+            body=SimulationSchema(),
+            example={"failure_rate": 0.8},
+            answers=answers,
+        )
+        def simulate(body: Simulation) -> Simulation:
+            """Make the service fail and dawdle, in all workers at once.
+
+            What is left out is reset: `{}` ends the simulation.
+            """
+            return self.set(body)
 
     def read(self) -> Simulation:
         """Return what is simulated now."""

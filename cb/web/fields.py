@@ -2,7 +2,7 @@
 
 import re
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from marshmallow import ValidationError
 from marshmallow.fields import Field
@@ -14,6 +14,9 @@ from .ids import ID, ID_RULE, SYMBOL, SYMBOL_RULE
 
 _AMOUNT = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]{1,4})?", re.ASCII)
 _DATABASE = re.compile(r"sqlite:///[^?]+|postgresql\+psycopg://([^/@?]*@)?[^/@:?]*(:[0-9]{1,5})?/[^/?]+(\?.+)?")
+_DIGITS = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
+#: a day in each unit that a duration may have
+_DAY = {"ms": "86400000", "s": "86400", "m": "1440", "h": "24"}
 _SMALLEST = Decimal("0.0001")
 T = TypeVar("T")
 
@@ -23,6 +26,10 @@ class Checked(Field[T]):
 
     def check(self, value: Any) -> T:
         """Return what the value stands for. Raises ValidationError."""
+        raise NotImplementedError
+
+    def json_schema(self, *, answered: bool) -> dict[str, Any]:
+        """Return what this field takes, or, if it is one of an answer, what it says."""
         raise NotImplementedError
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> T:
@@ -46,6 +53,15 @@ class Money(Checked[Decimal]):
         if self._floor is not None and amount <= self._floor:
             raise ValidationError(f"must be more than {self._floor}")
         return amount
+
+    def json_schema(self, *, answered: bool) -> dict[str, Any]:
+        sign = "-?" if self._floor is None else "" if answered or self._floor else r"(?!0(\.0+)?$)"
+        whole = f"(0|[1-9][0-9]{{0,{self._digits - 1}}})"
+        if answered:
+            return {"type": "string", "pattern": rf"^{sign}{whole}\.[0-9]{{2,4}}$"}
+        number: dict[str, Any] = {"type": "number", "exclusiveMaximum": 10**self._digits, "multipleOf": 0.0001}
+        number["exclusiveMinimum"] = -(10**self._digits) if self._floor is None else self._floor
+        return {"anyOf": [{"type": "string", "pattern": rf"^{sign}{whole}(\.[0-9]{{1,4}})?$"}, number]}
 
     def _serialize(self, value: Decimal | None, *_: Any, **__: Any) -> str | None:
         return None if value is None else money_text(value)
@@ -89,6 +105,16 @@ class Whole(Checked[int]):
             raise ValidationError(f"must be a whole number from {self._low} to {self._high}")
         return int(value)
 
+    def json_schema(self, *, answered: bool) -> dict[str, Any]:  # noqa: ARG002  # the same both ways
+        return {"type": "integer", "minimum": self._low, "maximum": self._high}
+
+
+class Digits(Whole):
+    """A whole number written out, as in a query."""
+
+    def check(self, value: Any) -> int:
+        return super().check(int(value) if _DIGITS.fullmatch(value) else None)
+
 
 class Quantity(Whole):
     """A number of shares."""
@@ -105,6 +131,9 @@ class Rate(Checked[float]):
             raise ValidationError("must be a number from 0 to 1")
         return float(value)
 
+    def json_schema(self, *, answered: bool) -> dict[str, Any]:  # noqa: ARG002  # the same both ways
+        return {"type": "number", "minimum": 0, "maximum": 1}
+
 
 class Flag(Checked[bool]):
     """True or false, nothing that resembles them."""
@@ -113,6 +142,9 @@ class Flag(Checked[bool]):
         if not isinstance(value, bool):
             raise ValidationError("must be true or false")
         return value
+
+    def json_schema(self, *, answered: bool) -> dict[str, Any]:  # noqa: ARG002  # the same both ways
+        return {"type": "boolean"}
 
 
 class Duration(Checked[float]):
@@ -131,6 +163,21 @@ class Duration(Checked[float]):
             raise ValidationError(f"must be a duration {'from' if self._zero else 'above'} 0 and up to 24h")
         return seconds
 
+    def json_schema(self, *, answered: bool) -> dict[str, Any]:  # noqa: ARG002  # the same both ways
+        units = "|".join(rf"0*({_below(day)}(\.[0-9]+)?|{day}(\.0+)?) ?{unit}" for unit, day in _DAY.items())
+        some = "" if self._zero else "(?![0.]+ ?[a-z])"
+        text = {"type": "string", "pattern": f"^{some}({units})$"}
+        return {
+            "anyOf": [text, {"type": "number", "minimum" if self._zero else "exclusiveMinimum": 0, "maximum": 86_400}]
+        }
+
+
+def _below(limit: str) -> str:
+    """Return a pattern for the whole numbers below one that is written out, which has two digits or more."""
+    lower = [(limit[:at], int(digit), len(limit) - at - 1) for at, digit in enumerate(limit) if int(digit) > (not at)]
+    same = [f"{begin}[{int(not begin)}-{digit - 1}][0-9]{{{rest}}}" for begin, digit, rest in lower]
+    return f"([0-9]{{1,{len(limit) - 1}}}|{'|'.join(same)})"
+
 
 class DatabaseURL(Checked[str]):
     """Where a service keeps its data: a file that all its workers share, or a server."""
@@ -141,19 +188,28 @@ class DatabaseURL(Checked[str]):
         return value
 
 
-class Identifier(Checked[str]):
+class Text(Checked[str]):
+    """Text that a pattern fits as a whole. The pattern means the same in Python and in ECMA-262."""
+
+    pattern: ClassVar[re.Pattern[str]]
+    rule: ClassVar[str]
+
+    def check(self, value: Any) -> str:
+        if not isinstance(value, str) or not self.pattern.fullmatch(value):
+            raise ValidationError(self.rule)
+        return value
+
+    def json_schema(self, *, answered: bool) -> dict[str, Any]:  # noqa: ARG002  # the same both ways
+        return {"type": "string", "pattern": f"^({self.pattern.pattern})$"}
+
+
+class Identifier(Text):
     """The id of a user or a trade."""
 
-    def check(self, value: Any) -> str:
-        if not isinstance(value, str) or not ID.fullmatch(value):
-            raise ValidationError(ID_RULE)
-        return value
+    pattern, rule = ID, ID_RULE
 
 
-class Symbol(Checked[str]):
+class Symbol(Text):
     """What is traded, such as AAPL."""
 
-    def check(self, value: Any) -> str:
-        if not isinstance(value, str) or not SYMBOL.fullmatch(value):
-            raise ValidationError(SYMBOL_RULE)
-        return value
+    pattern, rule = SYMBOL, SYMBOL_RULE

@@ -7,11 +7,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, Flask, current_app
+from marshmallow import INCLUDE, fields
 
 from cb.breaker import CircuitBreaker
 from cb.layout import State
 
+from .answers import Document
 from .extension import circuit_breakers
+from .openapi import Answer, operation
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +34,32 @@ Check = Callable[[], dict[str, Any]]
 class _Component:
     check: Check
     own: bool
+
+
+class ComponentSchema(Document):
+    """A part of a service. Its check may say more than this."""
+
+    class Meta:
+        unknown = INCLUDE
+
+    status = fields.String(required=True, metadata={"enum": ["UP", "DEGRADED", "DOWN"]})
+    reason = fields.String()
+    circuit = fields.String(metadata={"enum": [state.value for state in State]})
+    health = fields.String(metadata={"enum": ["UP", "DOWN", "UNKNOWN"], "description": "What its monitor has found."})
+    checked_seconds_ago = fields.Float()
+
+
+class HealthSchema(Document):
+    """How well a service is."""
+
+    status = fields.String(required=True, metadata={"enum": ["UP", "DEGRADED", "DOWN"]})
+    service = fields.String(required=True)
+    time = fields.String(required=True, metadata={"format": "date-time"})
+    components = fields.Dict(fields.String(), fields.Nested(ComponentSchema), required=True)
+
+
+_UP = Answer("The service works, though some part may be unwell.", HealthSchema())
+_DOWN = Answer("The service cannot do its work.", HealthSchema())
 
 
 class Health:
@@ -68,17 +97,26 @@ def init_app(app: Flask) -> None:
 
 
 @bp.get("")
+@operation("readHealth", tag="health", answers={200: _UP, 503: _DOWN})
 def health() -> Any:
+    """Tell how the service and each of its parts is."""
     return _answer(*_health().report())
 
 
 @bp.get("/live")
+@operation("readLiveness", tag="health", answers={200: Answer("It does.", HealthSchema())})
 def live() -> Any:
+    """Tell that the process answers. Nothing else is looked at."""
     return _answer("UP", {})
 
 
 @bp.get("/ready")
+@operation("readReadiness", tag="health", answers={200: _UP, 503: _DOWN})
 def ready() -> Any:
+    """Tell whether requests may be sent here: how all is that the service itself needs.
+
+    The state of a circuit has no say, or one sick dependency would take the service out of rotation.
+    """
     return _answer(*_health().report(only_own=True))
 
 

@@ -1,65 +1,119 @@
 """What an operator does to the breakers of a service: `/api/v1/circuit-breaker/{name}/{action}`, and what happened."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, request
+from flask import Blueprint
 from marshmallow import Schema, ValidationError
+from marshmallow.fields import String
 
 from cb.document import outcome, record
+from cb.events import StateChange
 from cb.layout import State
 from cb.steering import Steering
 
-from .access import require_operator
-from .body import read_json
 from .correlation import request_id
+from .documents import ChangeSchema, EventsSchema
 from .extension import circuit_breakers
-from .fields import Checked, Duration, Flag
-from .parameters import read_whole
+from .fields import Checked, Digits, Duration, Flag
+from .openapi import Answer, operation
 from .problems import Problem
 
 bp = Blueprint("operator", __name__, url_prefix="/api/v1/circuit-breaker")
-bp.before_request(require_operator)
 
-_HOLD = {"force-open": State.FORCED_OPEN, "disable": State.DISABLED, "metrics-only": State.METRICS_ONLY}
-_RESET = ("close", "reset")
 _OPERATOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}", re.ASCII)
 _LIMIT = 200  # as many as the log holds
+# What does not show, or shows a line otherwise than it is: controls, spaces but one, directions.
+_UNSEEN = (
+    r"\u0000-\u001f\u007f-\u00a0\u00ad\u061c\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"
+    r"\ufff9-\uffff"
+)
+#: halves of characters, which JSON can say and JSON Schema cannot
+_HALF = re.compile(r"[\ud800-\udfff]")
+_LINE = re.compile(f" *[^ {_UNSEEN}][^{_UNSEEN}]*")
 
 
 class _Reason(Checked[str]):
     """A line of text, for people."""
 
     def check(self, value: Any) -> str:
-        if not isinstance(value, str) or not value.strip() or not value.isprintable() or len(value) > _LIMIT:
+        if not isinstance(value, str) or len(value) > _LIMIT or not _LINE.fullmatch(value) or _HALF.search(value):
             raise ValidationError(f"must be a line of 1 to {_LIMIT} printable characters")
         return value.strip()
 
-
-class _Command(Schema):
-    reason = _Reason(required=True)
-    host_only = Flag(load_default=False)
+    def json_schema(self, *, answered: bool) -> dict[str, Any]:  # noqa: ARG002  # the same both ways
+        return {"type": "string", "pattern": f"^{_LINE.pattern}$", "minLength": 1, "maxLength": _LIMIT}
 
 
-class _Hold(_Command):
-    expires_in = Duration(load_default=None, attribute="seconds")
+class _Author(String):
+    """Who an operator is, as they say."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
+        return value if _OPERATOR.fullmatch(value) else "api"
 
 
-@bp.post(f"/<path:name>/<any{(*_HOLD, *_RESET)}:action>")
-def command(name: str, action: str) -> Any:
-    """Hold or reset a circuit, in all workers of the host at once."""
-    breaker = _find(name)
-    asked = read_json(_Hold() if action in _HOLD else _Command())
-    author = f"{_operator()}, request {request_id()}"
-    if action in _HOLD:
-        return outcome(breaker.hold(_HOLD[action], author=author, **asked))
-    return outcome(breaker.reset(author=author, **asked))
+class CommandSchema(Schema):
+    reason = _Reason(required=True, metadata={"description": "Why, for the log.", "examples": ["the bank migrates"]})
+    host_only = Flag(load_default=False, metadata={"description": "Whether the rest of the fleet is left as it is."})
+
+
+class HoldSchema(CommandSchema):
+    expires_in = Duration(
+        load_default=None,
+        attribute="seconds",
+        metadata={"description": "A number of seconds, or such as 30s, 500ms, 2m, 1h. Then the circuit is reset."},
+    )
+
+
+_PATH = {"name": String(metadata={"minLength": 1, "examples": ["market-data"]})}
+_HEADERS = {"author": _Author(data_key="X-Operator", load_default="api", metadata={"description": "Who, for the log."})}
+_BUSY = {503: "`ledger-busy`: the state that all workers share is locked by a process that does not go on."}
+
+
+def _hold(action: str, state: State, about: str) -> None:
+    schema, example = HoldSchema(), {"reason": "the bank migrates", "expires_in": "10m"}
+    _serve(action, about, lambda breaker, **said: breaker.hold(state, **said), schema, example)
+
+
+def _serve(action: str, about: str, act: Callable[..., StateChange], body: Schema, example: dict[str, str]) -> None:
+    @bp.post(f"/<path:name>/{action}", endpoint=action)
+    @operation(
+        action.replace("-o", "O") + "Breaker",
+        tag="circuit breakers",
+        about=f"{about}, in all workers of the host at once.",
+        operators=True,
+        path=_PATH,
+        headers=_HEADERS,
+        body=body,
+        example=example,
+        answers={200: Answer("What that has changed.", ChangeSchema())},
+        problems=_BUSY,
+    )
+    def command(name: str, author: str, body: dict[str, Any]) -> Any:
+        return outcome(act(_find(name), author=f"{author}, request {request_id()}", **body))
+
+
+_hold("force-open", State.FORCED_OPEN, "Refuse all calls")
+_hold("disable", State.DISABLED, "Let all calls through and count none")
+_hold("metrics-only", State.METRICS_ONLY, "Let all calls through and count them")
+for _action in ("close", "reset"):
+    _serve(_action, "Close a circuit and count anew", Steering.reset, CommandSchema(), {"reason": "the bank is back"})
 
 
 @bp.get("/events")
-def events() -> Any:
-    """Return the latest transitions, oldest first: those after number `since`, at most `limit`."""
-    since, limit = read_whole("since", 0, 0, 2**62), read_whole("limit", _LIMIT, 0, _LIMIT)
+@operation(
+    "listEvents",
+    tag="circuit breakers",
+    operators=True,
+    query={
+        "since": Digits(0, 2**62, load_default=0, metadata={"description": "Those after this number."}),
+        "limit": Digits(0, _LIMIT, load_default=_LIMIT, metadata={"description": "At most so many."}),
+    },
+    answers={200: Answer("Changes of state.", EventsSchema())},
+)
+def events(since: int, limit: int) -> Any:
+    """List the latest changes of state, oldest first."""
     found = circuit_breakers().registry.ledger.history(since)
     return {"events": [record(each) for each in found[len(found) - min(limit, len(found)) :]]}
 
@@ -70,8 +124,3 @@ def _find(name: str) -> Steering:
     if found is None:
         raise Problem(404, "unknown-breaker", f"there is no breaker {name[:128]!r}")
     return found
-
-
-def _operator() -> str:
-    given = request.headers.get("X-Operator", "")
-    return given if _OPERATOR.fullmatch(given) else "api"

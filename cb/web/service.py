@@ -13,17 +13,19 @@ from . import correlation, health, logs, operator, page, problems, status
 from .body import MAX_BODY
 from .extension import CircuitBreakers
 from .methods import KnownMethods
+from .openapi import pages as openapi
 from .settings import Settings
 
 log = logging.getLogger(__name__)
 
 
-def create_service(name: str, settings: Settings) -> Flask:
+def create_service(name: str, settings: Settings, about: str = "") -> Flask:
     """Return an app with breakers and what is around them: health, status, live page, operators, metrics, problems.
 
-    `name` is what the service calls itself in its answers, such as `trading-gateway`. Its parts are in
-    `app.extensions`: `settings`, `circuit_breakers`, `dashboard`, `health`, `metrics`, and `fleet` where the settings
-    name a server for one. With $OTEL_EXPORTER_OTLP_ENDPOINT it makes spans and metrics for OpenTelemetry's providers.
+    `name` is what the service calls itself in its answers, such as `trading-gateway`, and `about` says in its contract
+    what it is. Its parts are in `app.extensions`: `settings`, `circuit_breakers`, `dashboard`, `health`, `metrics`,
+    `openapi`, and `fleet` where the settings name a server for one. With $OTEL_EXPORTER_OTLP_ENDPOINT it makes spans and
+    metrics for OpenTelemetry's providers.
     """
     # Not above: prometheus_client decides at import, by the environment that gunicorn's conf sets, where values live.
     from cb.metrics import BreakerCollector
@@ -37,6 +39,7 @@ def create_service(name: str, settings: Settings) -> Flask:
     app.extensions["settings"] = settings
     for part in (correlation, logs, problems, health, page):  # the log first: opening the ledger may say something
         part.init_app(app)
+    openapi.init_app(app, name, about)
     registry = Registry(
         ledger=Ledger.open(settings.state_url, directory=settings.state_dir),
         defaults=settings.breaker_defaults,

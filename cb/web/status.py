@@ -9,13 +9,17 @@ from flask import Blueprint
 from cb.document import describe, time_text
 from cb.ledger import FleetSight
 
+from .documents import StatusSchema
 from .extension import circuit_breakers
+from .openapi import Answer, operation
 
 bp = Blueprint("circuit-breaker", __name__, url_prefix="/api/v1/circuit-breaker")
 
 
 @bp.get("/status")
+@operation("readStatus", tag="circuit breakers", answers={200: Answer("All breakers by name.", StatusSchema())})
 def status() -> Any:
+    """Tell how the breakers are, the same from any worker."""
     return report()
 
 

@@ -37,7 +37,7 @@ def until(check: Callable[[], bool], what: str, seconds: float = 30) -> None:
 class Platform:
     """The services, how to speak with them, and what they leave behind."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **environ: str) -> None:
         self.directory = directory
         sockets = [socket.create_server(("127.0.0.1", 0)) for _ in PACKAGES]
         self.ports = dict(zip(PACKAGES, [each.getsockname()[1] for each in sockets], strict=True))
@@ -57,7 +57,7 @@ class Platform:
             "CB_SERVICES__GATEWAY__HEALTH_INTERVAL": "500ms",
             "CB_STATE_DIR": str(directory / "state"),
         }
-        self._environment = os.environ | ports | databases | urls | own
+        self._environment = os.environ | ports | databases | urls | own | environ
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:

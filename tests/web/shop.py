@@ -8,8 +8,8 @@ from marshmallow import Schema
 from marshmallow.fields import List, Nested, String
 
 from cb import Registry
-from cb.web import Faults, check_id, create_service, load_settings, read_json
-from cb.web.fields import Flag, Money, Quantity
+from cb.web import Answer, Answered, Faults, create_service, load_settings, operation
+from cb.web.fields import Flag, Identifier, Money, Quantity
 
 
 class ShopSettings(Schema):
@@ -32,6 +32,14 @@ class OrderSchema(Schema):
     lines = List(Nested(LineSchema))
 
 
+class ItemSchema(Answered):
+    item = Identifier(required=True)
+
+
+class PriceSchema(Answered):
+    price = Money(required=True)
+
+
 class StockError(Exception):
     """The stock could not be asked."""
 
@@ -48,13 +56,17 @@ def create_app() -> Flask:
         faults.apply()
 
     @app.get("/api/v1/stock/<item>")
+    @operation(
+        "showItem", tag="shop", path={"item": Identifier()}, answers={200: Answer("It is in stock.", ItemSchema())}
+    )
     def show(item: str) -> Any:
         ask()
-        return {"item": check_id("item", item)}
+        return {"item": item}
 
     @app.post("/api/v1/orders")
-    def order() -> Any:
-        return {"price": OrderSchema().dump(read_json(OrderSchema()))["price"]}, 201
+    @operation("order", tag="shop", body=OrderSchema(), answers={201: Answer("It is ordered.", PriceSchema())})
+    def order(body: dict[str, Any]) -> Any:
+        return body
 
     @app.get("/api/v1/bug")
     def bug() -> Any:

@@ -1,7 +1,11 @@
+import json
 from decimal import Decimal
 from typing import Any
 
+import jsonschema_rs
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from marshmallow import Schema, ValidationError
 
 from cb.web.fields import Duration, Flag, Identifier, Money, Quantity, Rate, Symbol
@@ -114,3 +118,49 @@ def test_value_that_only_resembles_another_is_refused(field: str, values: list[o
 def test_value_is_loaded_as_what_it_is(field: str, value: object, loaded: object) -> None:
     found = load(field, value)
     assert (found, type(found)) == (loaded, type(loaded))
+
+
+def odd_values() -> st.SearchStrategy[Any]:
+    """Return values around the limits of all fields, and what resembles them."""
+    numbers = st.one_of(st.integers(-2, 2**70), st.integers(0, 10**6).map(lambda n: n / 10_000), st.floats(0, 1e16))
+    units = st.sampled_from(["", "ms", "s", "m", "h", " s", "  s", "d", "S"])
+    digits = st.text("019.-+e_ \n\u0661", max_size=8)
+    near = st.sampled_from(
+        ["0", "1", "23.9", "24", "24.0", "24.01", "1440", "1440.0", "1441", "86400", "86401", "86400000"]
+    )
+    texts = st.builds(str.__add__, digits | near | st.just("0" * 9 + "1.50"), units)
+    names = st.text("aZ09_-.\n\u00df", max_size=70) | st.sampled_from(["A" * 12, "A" * 13, "a" * 64, "a" * 65, "A\n"])
+    limits = st.sampled_from([10**10, 10**15, -(10**15), 9999999999.9999, 0.00001, 86400.5, 2**70, "1.00001", "0.0000"])
+    return limits | numbers | texts | names | st.booleans() | st.lists(st.just(1), max_size=1)
+
+
+@given(odd_values())
+@settings(max_examples=600, deadline=None)
+def test_field_takes_what_its_json_schema_allows_and_nothing_else(value: Any) -> None:
+    for name, field in Document().fields.items():
+        # As it arrives: fractions are Decimals.
+        arrived = json.loads(json.dumps(value), parse_float=Decimal)
+        assert takes(field, arrived) == SCHEMAS[name].is_valid(value), (name, value)
+
+
+def takes(field: Any, value: Any) -> bool:
+    try:
+        field.deserialize(value)
+    except ValidationError:
+        return False
+    return True
+
+
+SCHEMAS = {
+    name: jsonschema_rs.validator_for(field.json_schema(answered=False))  # type: ignore[attr-defined]  # all are Checked
+    for name, field in Document().fields.items()
+}
+
+
+@pytest.mark.parametrize("name", ["money", "any_money", "much_money"])
+@pytest.mark.parametrize("amount", ["1", "0.0001", "12.5", "9999999999.9999"])
+def test_money_says_what_its_json_schema_for_answers_promises(name: str, amount: str) -> None:
+    field: Money = Document().fields[name]  # type: ignore[assignment]  # these are
+    answered = jsonschema_rs.validator_for(field.json_schema(answered=True))
+    assert answered.is_valid(field.serialize("m", {"m": Decimal(amount)}))
+    assert not answered.is_valid(1) and not answered.is_valid("1")

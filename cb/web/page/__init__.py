@@ -3,16 +3,18 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, Flask, Response, current_app, request
-from werkzeug.exceptions import NotFound
+from flask import Blueprint, Flask, Response, current_app
 
 from cb.document import record
 from cb.web import health, status
 from cb.web.extension import circuit_breakers
+from cb.web.files import TYPES, Files
+from cb.web.openapi import Answer, operation
+
+from .schema import DataSchema
 
 if TYPE_CHECKING:
     from cb.web.faults import Faults
@@ -21,14 +23,8 @@ log = logging.getLogger(__name__)
 
 #: of the log of transitions, the latest
 _EVENTS = 50
-_DIRECTORY = Path(__file__).parent
 _SCRIPTS = ("page.js", "cards.js", "controls.js", "elements.js", "panels.js", "rates.js", "token.js")
-_FILES = {"page.html": "text/html", "page.css": "text/css", **dict.fromkeys(_SCRIPTS, "text/javascript")}
-#: nothing inline, nothing from elsewhere, no frame around it
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-)
+_FILES = Files(Path(__file__).parent, ("page.html", "page.css", *_SCRIPTS))
 
 bp = Blueprint("dashboard", __name__, url_prefix="/dashboard")
 
@@ -55,17 +51,31 @@ def init_app(app: Flask) -> None:
 
 
 @bp.get("")
+@operation("showDashboard", tag="dashboard", answers={200: Answer("The page.", types=("text/html",))})
 def page() -> Response:
-    return _send("page.html")
+    """Show the live page."""
+    return _FILES.send("page.html")
 
 
 @bp.get("/<name>")
+@operation(
+    "readDashboardFile",
+    tag="dashboard",
+    path={"name": _FILES.field},
+    answers={200: Answer("The file.", types=TYPES)},
+)
 def file(name: str) -> Response:
-    return _send(name)
+    """Read a file that the live page needs."""
+    return _FILES.send(name)
 
 
 @bp.get("/data")
+@operation("readDashboardData", tag="dashboard", answers={200: Answer("What is so now.", DataSchema())})
 def data() -> dict[str, Any]:
+    """Read what the live page shows.
+
+    The status of the breakers, what else is known without asking anybody, and what the service adds, such as `trades`.
+    """
     shown: Dashboard = current_app.extensions["dashboard"]
     return {
         **status.report(),
@@ -84,20 +94,3 @@ def _ask(name: str, provider: Provider) -> dict[str, Any]:
     except Exception as error:  # the breakers are seen all the same
         log.exception("provider %r of the dashboard failed", name)
         return {"unavailable": type(error).__name__}
-
-
-def _send(name: str) -> Response:
-    """Return a file, which browsers keep and ask for again by its hash."""
-    if name not in _FILES:
-        raise NotFound
-    response = Response(_read(name), content_type=f"{_FILES[name]}; charset=utf-8")
-    response.headers["Content-Security-Policy"] = _POLICY
-    response.headers["Cache-Control"] = "no-cache"
-    response.add_etag()
-    response.make_conditional(request)
-    return response
-
-
-@cache
-def _read(name: str) -> bytes:
-    return (_DIRECTORY / name).read_bytes()

@@ -1,0 +1,14 @@
+"""The three services, and their documents."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.contract.run import services
+from tests.platform.conftest import Platform
+
+
+@pytest.fixture(scope="session")
+def platform() -> Iterator[Platform]:
+    with services() as platform:
+        yield platform

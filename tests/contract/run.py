@@ -1,0 +1,66 @@
+"""The contract, tried on real workers: requests made of the documents, and every answer held against them."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import requests
+
+from tests.platform.conftest import PACKAGES, ROOT, Platform
+
+TOKEN = "token-of-the-operators"
+_CONFIG = Path(__file__).with_name("schemathesis.toml")
+#: operations after which a service does not do what it did before: by themselves, when all others are through
+_DISTURBING = "(^simulateFailure|Breaker$)"
+
+
+@contextmanager
+def services() -> Iterator[Platform]:
+    """Yield the services with two workers each, which want the token of the operators."""
+    with TemporaryDirectory() as name:
+        platform = Platform(Path(name), CB_ADMIN_TOKEN=TOKEN)
+        try:
+            platform.start()
+            yield platform
+        finally:
+            platform.stop()
+
+
+def run(platform: Platform, service: str, *options: str) -> tuple[int, str]:
+    """Try the operations of a service, those that disturb it last. Return an exit code and what has been found."""
+    code, said = _run(platform, service, *options, "--exclude-operation-id-regex", _DISTURBING)
+    unlinked = () if "--phases" in options else ("--phases", "examples,coverage,fuzzing")
+    again, more = _run(platform, service, *options, *unlinked, "--include-operation-id-regex", _DISTURBING)
+    for path in ("", "/risk", "/notification", "/audit"):
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        url = f"http://127.0.0.1:{platform.ports[service]}/api/v1{path}/simulate/failure"
+        requests.post(url, json={}, headers=headers, timeout=10)
+    return code or again, said + more
+
+
+def _run(platform: Platform, service: str, *options: str) -> tuple[int, str]:
+    command = [
+        *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(_CONFIG), "run"),
+        f"http://127.0.0.1:{platform.ports[service]}/openapi.json",
+        *("--checks", "all", "--header", f"Authorization: Bearer {TOKEN}", "--no-color", "--warnings", "off"),
+        *options,
+    ]
+    environ = os.environ | {"SCHEMATHESIS_HOOKS": "tests.contract.hooks", "PYTHONPATH": str(ROOT)}
+    # It keeps what it has found where it runs: that ends with the services.
+    ran = subprocess.run(command, cwd=platform.directory, env=environ, capture_output=True, text=True, check=False)
+    return ran.returncode, ran.stdout + ran.stderr
+
+
+def main(*options: str) -> int:
+    """Try all services. Return an exit code."""
+    worst = 0
+    with services() as platform:
+        for service in PACKAGES:
+            code, said = run(platform, service, *options)
+            print(said, flush=True)  # noqa: T201  # it reports to a person
+            worst = worst or code
+    return worst

@@ -1,0 +1,78 @@
+"""The documents by themselves: whole, valid, and what is committed."""
+
+import json
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from cb.web.openapi.document import operations
+from tests.contract.documents import SERVICES, app, committed
+from tests.contract.schema import Contract
+
+#: routes that are in no document, and why
+HIDDEN: dict[str, str] = {}
+
+
+@pytest.fixture(params=SERVICES)
+def service(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def contract(service: str) -> Contract:
+    return Contract(json.loads(committed(service).read_text()))
+
+
+def test_committed_document_is_what_the_service_says(service: str) -> None:
+    with app(service) as made:
+        assert committed(service).read_text() == made.extensions["openapi"].text, "write it: make openapi"
+
+
+def test_every_route_is_in_the_document(service: str, contract: Contract) -> None:
+    with app(service) as made:
+        routes = {(rule.rule, method): found for rule, method, found in operations(made)}
+    assert {rule for (rule, _), found in routes.items() if found is None} == set(HIDDEN)
+    assert len(contract.operations()) == len(routes) > 15
+
+
+def test_schemas_and_examples_are_valid(contract: Contract) -> None:
+    for name, schema in contract.document["components"]["schemas"].items():
+        jsonschema_rs.meta.validate(schema)
+        for member, told in schema["properties"].items():
+            for example in told.get("examples", ()):
+                assert contract.validator(told).is_valid(example), (name, member)
+    bodies = [body for body in contents(contract.document["paths"]) if "example" in body]
+    assert len(bodies) > 6
+    for body in bodies:
+        contract.validator(body["schema"]).validate(body["example"])
+
+
+def contents(node: Any) -> list[dict[str, Any]]:
+    """Return all bodies below a place of a document."""
+    if not isinstance(node, dict):
+        return []
+    found = list(node["content"].values()) if "content" in node else []
+    return found + [each for inner in node.values() for each in contents(inner)]
+
+
+def test_operations_say_what_they_are_for(contract: Contract) -> None:
+    for name, told in contract.operations().items():
+        assert told["summary"] and told["tags"], name
+        assert told["responses"].keys() & {"200", "201"}, name
+
+
+def test_operations_that_steer_need_the_token_and_no_others(contract: Contract) -> None:
+    guarded = {name for name, told in contract.operations().items() if "security" in told}
+    named = {name for name in contract.operations() if "Simulation" in name or name.startswith("simulate")}
+    steering = {f"{action}Breaker" for action in ("forceOpen", "disable", "metricsOnly", "close", "reset")}
+    assert guarded == named | steering | {"listEvents"}
+
+
+def test_answer_that_asks_to_wait_says_how_long(contract: Contract) -> None:
+    for name, told in contract.operations().items():
+        for status in told["responses"].keys() & {"429", "503"}:
+            response = contract.response(name, int(status))
+            if "application/problem+json" in response["content"]:
+                assert "Retry-After" in response["headers"], (name, status)
