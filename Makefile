@@ -48,7 +48,7 @@ chaos: dev ## kill, cut and delay for a minute on each database, then plant six 
 	@$(BIN)/python -m tests.chaos --bugs
 
 contract: dev ## try the contract of the three services, with a thousand requests for each operation
-	@$(BIN)/python -m tests.contract --max-examples 1000 --workers 2
+	@$(BIN)/python -m tests.contract --max-examples 1000
 
 openapi: dev ## write the contract into docs/openapi
 	@$(BIN)/python -m tests.contract write

@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from flask import Blueprint, current_app
-from werkzeug.routing import UnicodeConverter
+from werkzeug.routing import BaseConverter
 
 from cb.web import Answer, Problem, operation
 from cb.web.fields import Symbol
@@ -15,7 +15,7 @@ from .schemas import BatchSchema, QuoteSchema, QuotesSchema
 bp = Blueprint("prices", __name__, url_prefix="/api/v1/prices")
 
 
-class _Asked(UnicodeConverter):
+class _Asked(BaseConverter):
     """What may be meant for a symbol. `batch` is a resource of its own, which has no GET."""
 
     regex = "(?!batch$)[^/]+"
