@@ -24,8 +24,8 @@ def create_service(name: str, settings: Settings, about: str = "") -> Flask:
 
     `name` is what the service calls itself in its answers, such as `trading-gateway`, and `about` says in its contract
     what it is. Its parts are in `app.extensions`: `settings`, `circuit_breakers`, `dashboard`, `health`, `metrics`,
-    `openapi`, and `fleet` where the settings name a server for one. With $OTEL_EXPORTER_OTLP_ENDPOINT it makes spans and
-    metrics for OpenTelemetry's providers.
+    `openapi`, and `fleet` where the settings name a server for one. With $OTEL_EXPORTER_OTLP_ENDPOINT it makes spans
+    and metrics for OpenTelemetry's providers.
     """
     # Not above: prometheus_client decides at import, by the environment that gunicorn's conf sets, where values live.
     from cb.metrics import BreakerCollector
