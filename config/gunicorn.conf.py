@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path.cwd()))  # as gunicorn will, but only after it has r
 # workers too, where values live.
 from cb.web import SettingsError, load_settings
 from cb.web.faults import forget
+from cb.web.guard import worker_class as guarded
 from cb.web.logs import CONFIG
 
 _MEMORY = "/dev/shm"  # noqa: S108  # gunicorn makes its files there safely
@@ -31,7 +32,7 @@ except SettingsError as error:
     sys.exit(str(error))
 
 bind = f"{_settings.host}:{_settings.port}"
-worker_class = "gthread"
+worker_class = guarded(_settings.read_timeout, _settings.write_timeout)
 workers = _settings.workers
 threads = _settings.threads
 keepalive = 75  # longer than any client keeps an idle connection, so that it is the client who closes

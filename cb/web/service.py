@@ -4,12 +4,12 @@ import logging
 import os
 import time
 
-from flask import Flask, Response
+from flask import Flask
 
 from cb.ledger import Ledger
 from cb.registry import Registry
 
-from . import correlation, health, logs, operator, page, problems, status
+from . import correlation, hardening, health, logs, operator, page, problems, status
 from .body import MAX_BODY
 from .extension import CircuitBreakers
 from .methods import KnownMethods
@@ -37,7 +37,8 @@ def create_service(name: str, settings: Settings, about: str = "") -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
     app.url_map.merge_slashes = False  # a redirected order is an order sent twice
     app.extensions["settings"] = settings
-    for part in (correlation, logs, problems, health, page):  # the log first: opening the ledger may say something
+    # The log first: opening the ledger may say something.
+    for part in (correlation, logs, problems, hardening, health, page):
         part.init_app(app)
     openapi.init_app(app, name, about)
     registry = Registry(
@@ -62,7 +63,6 @@ def create_service(name: str, settings: Settings, about: str = "") -> Flask:
         )
     for each in (status.bp, operator.bp):
         app.register_blueprint(each)
-    app.after_request(_harden)
     app.extensions["metrics"] = Metrics(app, BreakerCollector(registry, seed_names=settings.seed_names))
     app.wsgi_app = KnownMethods(app.wsgi_app)  # type: ignore[method-assign]  # Flask's documented way to wrap an app
     return app
@@ -75,11 +75,3 @@ def _trace(app: Flask) -> None:
         log.warning("no traces: %s", error)
     else:
         instrument_app(app, quiet=logs.QUIET)
-
-
-def _harden(response: Response) -> Response:
-    """Tell browsers to guess nothing, run nothing, frame nothing and keep nothing of an answer."""
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-    response.headers.setdefault("Cache-Control", "no-store")
-    return response

@@ -45,6 +45,9 @@ class Settings:
     port: int
     workers: int
     threads: int
+    #: seconds that a client has to send a request, and to take an answer
+    read_timeout: float
+    write_timeout: float
     #: the service's section, as its schema loads it
     service: dict[str, Any]
 
@@ -83,6 +86,8 @@ def load_settings(name: str, schema: Schema | None = None, environ: Mapping[str,
         port=port,
         workers=server["workers"],
         threads=server["threads"],
+        read_timeout=server["read_timeout"],
+        write_timeout=server["write_timeout"],
         service=_load(source, schema, own, leave_out=leave_out) if schema else dict(source.section(*own)),
     )
 
@@ -119,6 +124,9 @@ class _Metrics(Schema):
     seed_names = Flag(load_default=True)
 
 
+_SOME_TIME = validate.Range(0.1, 300, error="must be from 100ms to 5m")
+
+
 class _Server(Schema):
     host = String(
         load_default="127.0.0.1",
@@ -129,6 +137,8 @@ class _Server(Schema):
     )
     workers = Whole(1, 63, load_default=2)
     threads = Whole(1, 1000, load_default=16)
+    read_timeout = Duration(load_default=5.0, validate=_SOME_TIME)
+    write_timeout = Duration(load_default=10.0, validate=_SOME_TIME)
 
 
 class _Port(Schema):

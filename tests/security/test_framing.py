@@ -1,0 +1,106 @@
+"""Where a request ends: the same as for the parser that reads it afterwards, however it arrives."""
+
+import pytest
+from gunicorn.config import Config
+from gunicorn.http import RequestParser
+from gunicorn.http.errors import NoMoreData
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cb.web.framing import MAX_HEAD, Framing
+
+LIMIT = 128 * 1024
+bodies = st.binary(max_size=300)
+chunks = st.lists(st.binary(min_size=1, max_size=40), max_size=8)
+
+
+def parsed(data: bytes) -> bytes | None:
+    """Return the body that gunicorn finds in a request, None if it needs more for it."""
+    try:
+        body: bytes = next(RequestParser(Config(), [data], ("127.0.0.1", 1))).body.read()
+    except NoMoreData:
+        return None
+    return body
+
+
+def counted(body: bytes) -> bytes:
+    return b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+def chunked(pieces: list[bytes], extension: bytes, trailer: bytes) -> bytes:
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: Chunked\r\n\r\n"
+    return (
+        head
+        + b"".join(b"%X%s\r\n%s\r\n" % (len(each), extension, each) for each in [*pieces])
+        + b"0\r\n"
+        + trailer
+        + b"\r\n"
+    )
+
+
+requests = st.one_of(
+    bodies.map(counted),
+    st.builds(chunked, chunks, st.sampled_from([b"", b";a=b"]), st.sampled_from([b"", b"A: b\r\n"])),
+    st.just(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
+    st.just(b"\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n"),
+)
+
+
+@given(requests, st.integers(1, 50))
+def test_request_is_whole_with_its_last_byte_and_not_before(request_: bytes, piece: int) -> None:
+    framing = Framing(LIMIT)
+    for start in range(0, len(request_) - 1, piece):
+        assert not framing.feed(request_[start : min(start + piece, len(request_) - 1)])
+    assert framing.feed(request_[-1:])
+    assert (framing.cut, bytes(framing.data)) == (False, request_)
+    assert parsed(request_) is not None
+
+
+@given(requests, st.binary(min_size=1, max_size=50))
+def test_what_follows_a_request_is_kept_for_the_next(request_: bytes, more: bytes) -> None:
+    framing = Framing(LIMIT)
+    assert framing.feed(request_ + more)
+    assert (framing.cut, bytes(framing.data)) == (False, request_ + more)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=60), max_size=6), st.sampled_from([b"", counted(b"x" * 9)[:60]]))
+def test_nonsense_never_fails_and_is_whole_at_the_end(pieces: list[bytes], begin: bytes) -> None:
+    framing = Framing(LIMIT)
+    for piece in [begin, *pieces]:
+        if not piece or framing.feed(piece):
+            break
+    assert framing.feed(b"")
+    assert framing.cut
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"Transfer-Encoding: gzip\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n1;" + b"x" * 9000,
+        b"Content-Length: 9999999\r\n\r\n",
+        b"A: b\n",
+        b"A: b\r\n" * MAX_HEAD,
+        b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 30_000,
+    ],
+)
+def test_request_that_cannot_be_right_is_not_waited_for(rest: bytes) -> None:
+    framing = Framing(LIMIT)
+    assert framing.feed(b"POST / HTTP/1.1\r\n" + rest)
+    assert framing.cut
+
+
+@pytest.mark.parametrize(("data", "status"), [(b"GET /" + b"x" * MAX_HEAD, 414), (b"GET /\r\n" + b"x" * MAX_HEAD, 431)])
+def test_headers_without_an_end_are_too_long(data: bytes, status: int) -> None:
+    framing = Framing(LIMIT)
+    assert framing.feed(data)
+    assert framing.too_long() == status
+
+
+def test_client_that_waits_to_be_told_is_known_only_where_a_body_is_to_come() -> None:
+    for rest, expects in ((b"Content-Length: 1\r\n", True), (b"", False)):
+        framing = Framing(LIMIT)
+        framing.feed(b"POST / HTTP/1.1\r\nExpect: 100-Continue\r\n" + rest + b"\r\n")
+        assert framing.expects is expects
