@@ -31,7 +31,7 @@ try:
 except SettingsError as error:
     sys.exit(str(error))
 
-bind = f"{_settings.host}:{_settings.port}"
+bind = f"[{_settings.host}]:{_settings.port}"  # brackets are for IPv6, and taken off whatever they hold
 worker_class = guarded(_settings.read_timeout, _settings.write_timeout)
 workers = _settings.workers
 threads = _settings.threads

@@ -6,7 +6,9 @@ from flask import Flask
 
 from cb import Bulkhead, CircuitBreaker, Monitor
 from cb.http import HTTPClient
-from cb.web import Faults, Settings, forwarded_headers, limits, load_settings
+from cb.web import Faults, Settings, limits, load_settings
+from cb.web.access import service_headers
+from cb.web.server import url_host
 
 from .health import readiness
 
@@ -33,8 +35,9 @@ class Services:
     def client(self, name: str) -> HTTPClient:
         """Return a client for a service on the wire."""
         key = name.replace("-", "_")
-        url = self._own[f"{key}_url"] or f"http://{self._settings.host}:{load_settings(name).port}"
-        made = HTTPClient(url, self._own[f"{key}_timeout"], self.bulkhead(name), headers=forwarded_headers)
+        url = self._own[f"{key}_url"] or f"http://{url_host(self._settings.host)}:{load_settings(name).port}"
+        headers = service_headers(self._settings)
+        made = HTTPClient(url, self._own[f"{key}_timeout"], self.bulkhead(name), headers=headers)
         self.monitor.add(self.breaker(name), readiness(name, made), interval=self._own["health_interval"])
         return made
 

@@ -7,6 +7,7 @@ from flask import Blueprint, current_app
 from werkzeug.routing import BaseConverter
 
 from cb.web import Answer, Problem, operation
+from cb.web.access import require_service
 from cb.web.fields import Symbol
 
 from .market import Market, Quote
@@ -26,6 +27,8 @@ bp.record_once(lambda state: state.app.url_map.converters.update(asked=_Asked))
 
 _QUOTE = {"symbol": "AAPL", "price": "150.37", "currency": "USD", "time": "2026-01-05T14:30:00.000Z"}
 _FAILS = {503: "`simulated-failure`: somebody asked for it."}
+
+bp.before_request(require_service)
 
 
 @bp.before_request

@@ -5,6 +5,7 @@ from typing import Any
 from flask import Blueprint, current_app
 
 from cb.web import Answer, Problem, operation
+from cb.web.access import require_service
 from cb.web.fields import Identifier
 
 from .order import Order, Outcome
@@ -21,6 +22,8 @@ _FAILS = {
     429: "`bulkhead-full`: the database has as many transactions at once as it may have.",
     503: "`database-unavailable`, `circuit-open`, or `simulated-failure`: somebody asked for it.",
 }
+
+bp.before_request(require_service)
 
 
 @bp.before_request

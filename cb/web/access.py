@@ -1,24 +1,49 @@
-"""Who may steer a service and make it fail: whoever shows the token; without one, whoever is on this host."""
+"""Who may do what: operators and other services show a token; without one, whoever is on this host may."""
 
 import hmac
+from collections.abc import Callable
 
 from flask import current_app, request
 
+from .correlation import forwarded_headers
 from .problems import Problem
 from .settings import Settings
 
-_HERE = ("127.0.0.1", "localhost")
-
 
 def require_operator() -> None:
-    """Let nobody else pass. Raises Problem."""
+    """Let nobody else steer a service or make it fail. Raises Problem."""
+    _require(_settings().admin_token, "operators")
+
+
+def require_service() -> None:
+    """Let nobody but the platform's services use what is there for them. Raises Problem."""
+    _require(_settings().service_token, "services")
+
+
+def service_headers(settings: Settings) -> Callable[[], dict[str, str]]:
+    """Return what makes the headers of calls to other services, outside of a request too."""
+    token = settings.service_token
+    if token is None:
+        return forwarded_headers
+    return lambda: {**forwarded_headers(), "Authorization": f"Bearer {token}"}
+
+
+def shown() -> str | None:
+    """Return the token that the running request shows, None without one."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def unauthorized(detail: str) -> Problem:
+    """Return what a request gets that shows no token, or a wrong one."""
+    return Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+def _require(token: str | None, whose: str) -> None:
+    if token is not None and not hmac.compare_digest((shown() or "").encode(), token.encode()):
+        raise unauthorized(f"this needs the token of the {whose}")
+
+
+def _settings() -> Settings:
     settings: Settings = current_app.extensions["settings"]
-    if settings.admin_token is None:
-        # A page of others whose name leads to this host is not on it, though the browser that shows it is.
-        if request.host.partition(":")[0].lower() not in _HERE:
-            raise Problem(403, "forbidden", f"without CB_ADMIN_TOKEN this is for {' or '.join(_HERE)} only")
-        return
-    scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not hmac.compare_digest(shown.strip().encode(), settings.admin_token.encode()):
-        headers = {"WWW-Authenticate": "Bearer"}
-        raise Problem(401, "unauthorized", "this needs the token of the operators", headers=headers)
+    return settings

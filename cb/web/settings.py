@@ -16,7 +16,9 @@ from cb.places import SHARED, state_directory
 
 from .fields import Duration, Flag, Whole
 from .names import BREAKERS, SERVICES
+from .server import ServerSchema, is_loopback
 from .sources import Key, SettingsError, Source
+from .tokens import read_token
 from .violations import violations
 
 
@@ -41,7 +43,11 @@ class Settings:
     seed_names: bool
     #: what operators must show to steer breakers and to simulate failures; None where whoever is on this host may
     admin_token: str | None = field(default=None, repr=False)
+    #: what the services show each other; None where whoever is on this host may do what they do
+    service_token: str | None = field(default=None, repr=False)
     host: str
+    #: names that it answers to, beside `host` and those of the loopback
+    hosts: tuple[str, ...]
     port: int
     workers: int
     threads: int
@@ -62,7 +68,10 @@ def load_settings(name: str, schema: Schema | None = None, environ: Mapping[str,
     defaults = _breaker(source, ("circuit_breaker",), BreakerConfig())
     state = _load(source, _State(), ("state",))
     remote = state["url"].startswith(_REMOTE)
-    server = _load(source, _Server(), ("server",))
+    server = _load(source, ServerSchema(), ("server",))
+    tokens = [read_token(each, environ) for each in _TOKENS]
+    if not is_loopback(server["host"]) and None in tokens:
+        raise source.error(("server", "host"), f"be of this host only without {' and '.join(_TOKENS)}", server["host"])
     known = (*source.section("services"), *SERVICES)
     name = next((each for each in known if name in (each, each.replace("-", ""))), name)
     if name in SERVICES:  # a service of others has neighbours that we do not know
@@ -81,8 +90,10 @@ def load_settings(name: str, schema: Schema | None = None, environ: Mapping[str,
         sync_interval=state["sync_interval"],
         state_dir=_private_directory(environ),
         seed_names=_load(source, _Metrics(), ("metrics",))["seed_names"],
-        admin_token=_admin_token(environ),
+        admin_token=tokens[0],
+        service_token=tokens[1],
         host=server["host"],
+        hosts=tuple(server["hosts"]),
         port=port,
         workers=server["workers"],
         threads=server["threads"],
@@ -92,6 +103,7 @@ def load_settings(name: str, schema: Schema | None = None, environ: Mapping[str,
     )
 
 
+_TOKENS = ("CB_ADMIN_TOKEN", "CB_SERVICE_TOKEN")
 _REMOTE = tuple(f"{scheme}://" for scheme in SHARED)
 
 
@@ -124,23 +136,6 @@ class _Metrics(Schema):
     seed_names = Flag(load_default=True)
 
 
-_SOME_TIME = validate.Range(0.1, 300, error="must be from 100ms to 5m")
-
-
-class _Server(Schema):
-    host = String(
-        load_default="127.0.0.1",
-        validate=validate.OneOf(
-            ("127.0.0.1", "localhost"),
-            error="must be 127.0.0.1 or localhost: anybody who reaches a service can use all of it",
-        ),
-    )
-    workers = Whole(1, 63, load_default=2)
-    threads = Whole(1, 1000, load_default=16)
-    read_timeout = Duration(load_default=5.0, validate=_SOME_TIME)
-    write_timeout = Duration(load_default=10.0, validate=_SOME_TIME)
-
-
 class _Port(Schema):
     port = Whole(1, 65_535, required=True)
 
@@ -169,14 +164,6 @@ def _breaker(source: Source, path: Key, defaults: BreakerConfig) -> BreakerConfi
         return BreakerConfig.parse(source.section(*path), defaults)
     except ConfigError as error:
         raise source.error((*path, error.field), error.rule, error.value) from error
-
-
-def _admin_token(environ: Mapping[str, str]) -> str | None:
-    token = environ.get("CB_ADMIN_TOKEN")
-    if token is not None and not re.fullmatch(r"[!-~]{16,200}", token, re.ASCII):
-        rule = "be 16 to 200 letters, digits and signs without spaces"
-        raise SettingsError("environment variable CB_ADMIN_TOKEN", "", rule, f"{len(token)} characters")
-    return token
 
 
 def _private_directory(environ: Mapping[str, str]) -> Path:

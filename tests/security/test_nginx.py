@@ -130,10 +130,13 @@ def test_flood_of_one_client_is_a_429(nginx: Nginx) -> None:
             seen += connection.recv(65536)
 
 
-def test_services_are_answered_through_it(gunicorn: Service, tmp_path: Path) -> None:
-    nginx = Nginx(tmp_path, gunicorn.url)
+def test_services_are_answered_through_it(config: Path, tmp_path: Path) -> None:
+    service = Service(tmp_path / "log", CB_SERVER__HOSTS="[trading.example]")
+    nginx = Nginx(tmp_path, service.url)
     try:
+        service.wait_until_up()
         answers = [requests.get(f"{nginx.url}/api/v1/health/live", headers=NAME, timeout=5) for _ in range(50)]
         assert {answer.status_code for answer in answers} == {200}
     finally:
         nginx.stop()
+        service.stop()

@@ -119,7 +119,7 @@ def test_chunked_body_that_is_too_large_is_refused(gunicorn: Service) -> None:
     ids=["size", "terminator", "trailer", "trailer-alone", "cut-chunk", "short"],
 )
 def test_body_unlike_its_headers_is_refused(gunicorn: Service, length: str, body: bytes) -> None:
-    head = f"POST /api/v1/orders HTTP/1.1\r\nHost: shop\r\nContent-Type: application/json\r\n{length}\r\n\r\n"
+    head = f"POST /api/v1/orders HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{length}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", int(gunicorn.url.rpartition(":")[2])), timeout=5) as connection:
         connection.sendall(head.encode() + body)
         connection.shutdown(socket.SHUT_WR)

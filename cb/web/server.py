@@ -1,0 +1,59 @@
+"""The section `server` of the settings: where a service listens, under which names, and what clients may cost it."""
+
+import ipaddress
+import re
+from typing import Any
+
+from marshmallow import Schema, ValidationError, validate
+from marshmallow.fields import List
+
+from .fields import Checked, Duration, Whole
+
+_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?", re.ASCII)
+_some_time = validate.Range(0.1, 300, error="must be from 100ms to 5m")
+
+
+class _Address(Checked[str]):
+    """An address to listen on."""
+
+    def check(self, value: Any) -> str:
+        if not isinstance(value, str) or not (value == "localhost" or _is_address(value)):
+            raise ValidationError("must be an IP address or localhost")
+        return value
+
+
+class _HostName(Checked[str]):
+    """A name or an address, as browsers know a service."""
+
+    def check(self, value: Any) -> str:
+        if not isinstance(value, str) or not (_NAME.fullmatch(value) or _is_address(value)):
+            raise ValidationError("must be a name or an address, without a port")
+        return value
+
+
+class ServerSchema(Schema):
+    host = _Address(load_default="127.0.0.1")
+    hosts = List(_HostName(), load_default=())
+    workers = Whole(1, 63, load_default=2)
+    threads = Whole(1, 1000, load_default=16)
+    read_timeout = Duration(load_default=5.0, validate=_some_time)
+    write_timeout = Duration(load_default=10.0, validate=_some_time)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether nothing but this machine reaches an address."""
+    return host == "localhost" or ipaddress.ip_address(host).is_loopback
+
+
+def url_host(host: str) -> str:
+    """Return how a service that listens on an address is reached from this machine, as URLs have it."""
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # it binds nothing
+    return f"[{here}]" if ":" in here else here
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
