@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from .correlation import choose
+from .hardening import harden
 from .problems import Problem
 
 if TYPE_CHECKING:
@@ -27,4 +28,4 @@ class KnownMethods:
         problem = Problem(
             405, "method-not-allowed", f"the method is not possible here, only {allowed}", headers=headers
         )
-        return problem.response(request_id)(environ, start_response)
+        return harden(problem.response(request_id))(environ, start_response)
