@@ -20,6 +20,7 @@ from cb.web.faults import forget
 from cb.web.guard import worker_class as guarded
 from cb.web.logs import CONFIG
 
+os.umask(0o077)  # what a service writes is for nobody else
 _MEMORY = "/dev/shm"  # noqa: S108  # gunicorn makes its files there safely
 _packages = [match[1] for argument in sys.argv if (match := re.fullmatch(r"(\w+):create_app(\(\))?", argument))]
 if len(_packages) != 1:

@@ -21,6 +21,7 @@ def serve(package: str) -> None:
         os.execv(sys.executable, gunicorn)  # noqa: S606  # this very interpreter
     from waitress import serve as run  # type: ignore[import-untyped]  # it ships no types
 
+    os.umask(0o077)  # what a service writes is for nobody else
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # there is one process only
     try:
         app = import_module(package).create_app()

@@ -18,7 +18,7 @@ from .fields import Duration, Flag, Whole
 from .names import BREAKERS, SERVICES
 from .server import ServerSchema, is_loopback
 from .sources import Key, SettingsError, Source
-from .tokens import read_token
+from .tokens import check_private, read_token
 from .violations import violations
 
 
@@ -65,6 +65,8 @@ def load_settings(name: str, schema: Schema | None = None, environ: Mapping[str,
     CB_SERVICES__MARKET_DATA__PORT changes one key. Without a schema the service's own section is taken as it is.
     """
     source = Source.read(environ.get("CB_CONFIG") or "config/config.yaml", environ)
+    if source.secret:
+        check_private(source.file, "it holds a password")
     defaults = _breaker(source, ("circuit_breaker",), BreakerConfig())
     state = _load(source, _State(), ("state",))
     remote = state["url"].startswith(_REMOTE)

@@ -17,6 +17,7 @@ SECTIONS = {
     "services": True,
 }
 _PREFIX = "CB_"
+_PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]+@|[?&](password|sslpassword)=[^&]", re.IGNORECASE)
 
 Key = tuple[str, ...]
 
@@ -44,6 +45,8 @@ class Source:
 
     def __init__(self, file: str, tree: dict[str, Any]) -> None:
         self.file = file
+        #: whether the file itself, and not the environment, says a password
+        self.secret = False
         self._tree = tree
         self._origins: dict[Key, str] = {}
         for name, section in tree.items():
@@ -63,6 +66,7 @@ class Source:
         if not isinstance(tree, dict):
             raise SettingsError(file, "", "hold sections", tree)
         source = cls(file, tree)
+        source.secret = _holds_password(tree)
         for variable, text in environ.items():
             if variable.startswith(_PREFIX) and "__" in variable:
                 source._change(variable, text)
@@ -115,6 +119,12 @@ class Source:
             section = section[name]
         section[path[-1]] = value
         self._origins[path] = origin
+
+
+def _holds_password(value: Any) -> bool:
+    if isinstance(value, dict | list):
+        return any(map(_holds_password, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, str) and _PASSWORD.search(value) is not None
 
 
 class _Loader(yaml.SafeLoader):

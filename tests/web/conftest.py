@@ -53,13 +53,13 @@ def client(app: Flask) -> FlaskClient:
 class Service:
     """The shop as a process of its own, started as its users would."""
 
-    def __init__(self, log: Path, command: Sequence[str] = GUNICORN, **environ: str) -> None:
+    def __init__(self, log: Path, command: Sequence[str] = GUNICORN, name: str = "SHOP", **environ: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         self.log = log
-        environ |= {"CB_SERVICES__SHOP__PORT": str(port), "PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parent}"}
+        environ |= {f"CB_SERVICES__{name}__PORT": str(port), "PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parent}"}
         with log.open("wb") as stream:
             self.process = subprocess.Popen(
                 [sys.executable, *command], cwd=ROOT, env=os.environ | environ, stdout=stream, stderr=stream
