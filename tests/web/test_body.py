@@ -132,6 +132,17 @@ def test_chunked_body_that_is_too_large_is_refused(client: FlaskClient) -> None:
 
 
 def test_answer_stays_small_whatever_the_body(client: FlaskClient) -> None:
-    answer = client.post(ORDERS, json={f"f{n}": 1 for n in range(5000)})
+    answer = client.post(ORDERS, json={f"f{n}": 1 for n in range(1000)})
     assert answer.status_code == 422
     assert len(answer.data) < 4000
+
+
+def test_document_of_too_many_parts_is_refused_before_a_schema_sees_it(client: FlaskClient) -> None:
+    for parts, detail in (
+        (1000, "must be present"),
+        (1001, "the body must have at most 1000 members and elements"),
+    ):
+        answer = client.post(ORDERS, json={f"f{n}": 1 for n in range(parts)})
+        assert answer.json is not None
+        assert (answer.status_code, answer.json["code"]) == (422, "invalid-body")
+        assert detail in answer.json["detail"]
