@@ -23,8 +23,8 @@ OUTER = {
     "cb.resilience": {"limits", "redis", "tenacity"},
     "cb.tracing": {"flask", "opentelemetry"},
     "cb.web": {
-        *("apispec", "cb.fleet", "cb.metrics", "cb.tracing", "flask", "gunicorn", "marshmallow", "prometheus_client"),
-        *("prometheus_flask_exporter", "waitress", "werkzeug", "yaml"),
+        *("apispec", "cb.fleet", "cb.metrics", "cb.resilience", "cb.tracing", "flask", "gunicorn", "marshmallow"),
+        *("prometheus_client", "prometheus_flask_exporter", "waitress", "werkzeug", "yaml"),
     },
 }
 #: programs on top of the library; none imports another

@@ -53,12 +53,12 @@ class RateLimit:
         self.renew()
         renew_in_children(self)
 
-    def acquire(self) -> None:
-        """Count a call. Raises RateLimitedError if it is one too many."""
+    def acquire(self, caller: str = "") -> None:
+        """Count a call, of each caller by itself. Raises RateLimitedError if it is one too many."""
         shared = self._shared
-        wait = None if shared is None else self._outage.ask(lambda: self._ask(shared), None)
+        wait = None if shared is None else self._outage.ask(lambda: self._ask(shared, caller), None)
         if wait is None:
-            wait = self._ask(self._own())
+            wait = self._ask(self._own(), caller)
         if wait:
             raise RateLimitedError(self.key, wait)
 
@@ -82,11 +82,12 @@ class RateLimit:
         self._lock = threading.RLock()
         self._alone: RateLimiter | None = None
 
-    def _ask(self, limiter: RateLimiter) -> float:
+    def _ask(self, limiter: RateLimiter, caller: str) -> float:
         """Return the seconds to wait, 0 if the call may be made."""
-        if limiter.hit(self._rate, self.key):
+        counted = (self.key, caller) if caller else (self.key,)
+        if limiter.hit(self._rate, *counted):
             return 0.0
-        return max(0.001, limiter.get_window_stats(self._rate, self.key).reset_time - time.time())
+        return max(0.001, limiter.get_window_stats(self._rate, *counted).reset_time - time.time())
 
     def _own(self) -> RateLimiter:
         with self._lock:  # made when it is needed: it starts a thread

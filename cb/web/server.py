@@ -10,6 +10,7 @@ from marshmallow.fields import List
 from .fields import Checked, Duration, Whole
 
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?", re.ASCII)
+_RATE = re.compile(r"[1-9][0-9]{0,8}/([1-9][0-9]{0,3} ?)?(second|minute|hour)", re.ASCII)
 _some_time = validate.Range(0.1, 300, error="must be from 100ms to 5m")
 
 
@@ -31,6 +32,15 @@ class _HostName(Checked[str]):
         return value
 
 
+class _Rate(Checked[str]):
+    """So many requests in a while."""
+
+    def check(self, value: Any) -> str:
+        if not isinstance(value, str) or not _RATE.fullmatch(value):
+            raise ValidationError("must be like 200/second or 1000/10 minute")
+        return value
+
+
 class ServerSchema(Schema):
     host = _Address(load_default="127.0.0.1")
     hosts = List(_HostName(), load_default=())
@@ -38,6 +48,8 @@ class ServerSchema(Schema):
     threads = Whole(1, 1000, load_default=16)
     read_timeout = Duration(load_default=5.0, validate=_some_time)
     write_timeout = Duration(load_default=10.0, validate=_some_time)
+    proxies = Whole(0, 5, load_default=0)
+    rate_limit = _Rate(load_default="200/second", allow_none=True)
 
 
 def is_loopback(host: str) -> bool:

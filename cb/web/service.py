@@ -9,7 +9,7 @@ from flask import Flask
 from cb.ledger import Ledger
 from cb.registry import Registry
 
-from . import correlation, hardening, health, hosts, logs, operator, page, problems, status
+from . import correlation, flow, hardening, health, hosts, logs, operator, page, problems, status
 from .body import MAX_BODY
 from .extension import CircuitBreakers
 from .methods import KnownMethods
@@ -38,7 +38,7 @@ def create_service(name: str, settings: Settings, about: str = "") -> Flask:
     app.url_map.merge_slashes = False  # a redirected order is an order sent twice
     app.extensions["settings"] = settings
     # The log first: opening the ledger may say something.
-    for part in (correlation, logs, problems, hardening, hosts, health, page):
+    for part in (correlation, logs, problems, hardening, hosts, flow, health, page):
         part.init_app(app)
     openapi.init_app(app, name, about)
     registry = Registry(

@@ -54,6 +54,10 @@ class Settings:
     #: seconds that a client has to send a request, and to take an answer
     read_timeout: float
     write_timeout: float
+    #: how many proxies before it are to be believed what they say of a client
+    proxies: int
+    #: requests of one client, such as "200/second"; None: as many as it likes
+    rate_limit: str | None
     #: the service's section, as its schema loads it
     service: dict[str, Any]
 
@@ -101,6 +105,8 @@ def load_settings(name: str, schema: Schema | None = None, environ: Mapping[str,
         threads=server["threads"],
         read_timeout=server["read_timeout"],
         write_timeout=server["write_timeout"],
+        proxies=server["proxies"],
+        rate_limit=server["rate_limit"],
         service=_load(source, schema, own, leave_out=leave_out) if schema else dict(source.section(*own)),
     )
 
