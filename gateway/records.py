@@ -10,13 +10,14 @@ from flask import Blueprint, current_app
 from cb.web import Answer, Problem, operation
 from cb.web.fields import Identifier
 
-from . import pages
+from . import owners, pages
 from .audit_log import AuditLog, Recorded
 from .inbox import Inbox
 from .problems import STORED
 from .schemas import AuditPageSchema, NotificationsSchema, VerificationSchema
 
 bp = Blueprint("records", __name__, url_prefix="/api/v1")
+bp.before_request(owners.check)
 
 
 @dataclass(frozen=True, slots=True)

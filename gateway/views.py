@@ -9,7 +9,7 @@ from cb.resilience import StaleCache
 from cb.web import Answer, Link, Problem, operation
 from cb.web.fields import Identifier, Symbol
 
-from . import pages
+from . import owners, pages
 from .cursor import Moment, TradeCursor
 from .idempotency import IdempotencyKey
 from .market_data import MarketData, Quote
@@ -21,6 +21,7 @@ from .trade import Order, State
 from .trading import Trading
 
 bp = Blueprint("gateway", __name__, url_prefix="/api/v1")
+bp.before_request(owners.check)
 
 _KEY = {"description": "A name for this order, chosen by the client.", "examples": ["order-1"]}
 _PLACED = {"Location": "Where the trade is.", "Idempotency-Replayed": "`true` if it had been placed before."}
@@ -81,7 +82,7 @@ def place_trade(body: Order, key: str | None) -> Any:
     trade, however often it is sent; another order with that key is refused with 422, `idempotency-key-reused`. What is
     refused with 429 or 503 is surely not booked.
     """
-    trade, replayed = _parts().trading.place(body, key)
+    trade, replayed = _parts().trading.place(owners.own_order(body), key)
     headers = {"Location": url_for("gateway.show_trade", trade_id=trade.trade_id)}
     if replayed:
         headers["Idempotency-Replayed"] = "true"
@@ -114,7 +115,7 @@ def list_trades(user_id: str, limit: int, after: Moment | None) -> Any:
 )
 def show_trade(trade_id: str) -> Any:
     """Tell what became of a trade."""
-    return _parts().trading.find(trade_id)
+    return owners.own_trade(_parts().trading.find(trade_id))
 
 
 @bp.get("/portfolio/<user_id>")

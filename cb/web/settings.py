@@ -15,10 +15,10 @@ from cb.errors import ConfigError
 from cb.places import SHARED, state_directory
 
 from .fields import Duration, Flag, Whole
-from .names import BREAKERS, SERVICES
+from .names import BREAKERS, FRONT, SERVICES
 from .server import ServerSchema, is_loopback
 from .sources import Key, SettingsError, Source
-from .tokens import check_private, read_token
+from .tokens import check_private, read_keys, read_token
 from .violations import violations
 
 
@@ -45,6 +45,8 @@ class Settings:
     admin_token: str | None = field(default=None, repr=False)
     #: what the services show each other; None where whoever is on this host may do what they do
     service_token: str | None = field(default=None, repr=False)
+    #: users by the hashes of their keys; empty where whoever reaches the gateway may act for any user
+    api_keys: dict[str, str] = field(default_factory=dict, repr=False)
     host: str
     #: names that it answers to, beside `host` and those of the loopback
     hosts: tuple[str, ...]
@@ -78,8 +80,13 @@ def load_settings(name: str, schema: Schema | None = None, environ: Mapping[str,
     tokens = [read_token(each, environ) for each in _TOKENS]
     if not is_loopback(server["host"]) and None in tokens:
         raise source.error(("server", "host"), f"be of this host only without {' and '.join(_TOKENS)}", server["host"])
+    keys = read_keys(source)
+    if keys and tokens[0] is None:
+        raise source.error(("api_keys",), f"stand beside {_TOKENS[0]}: operators may do what users may not", "none")
     known = (*source.section("services"), *SERVICES)
     name = next((each for each in known if name in (each, each.replace("-", ""))), name)
+    if name == FRONT and not keys and not is_loopback(server["host"]):
+        raise source.error(("api_keys",), "name the users where others than this host reach the gateway", {})
     if name in SERVICES:  # a service of others has neighbours that we do not know
         source.check_names("services", SERVICES)
         source.check_names("breakers", BREAKERS)
@@ -98,6 +105,7 @@ def load_settings(name: str, schema: Schema | None = None, environ: Mapping[str,
         seed_names=_load(source, _Metrics(), ("metrics",))["seed_names"],
         admin_token=tokens[0],
         service_token=tokens[1],
+        api_keys=keys,
         host=server["host"],
         hosts=tuple(server["hosts"]),
         port=port,

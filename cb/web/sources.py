@@ -14,6 +14,7 @@ SECTIONS = {
     "state": False,
     "metrics": False,
     "server": False,
+    "api_keys": False,
     "services": True,
 }
 _PREFIX = "CB_"

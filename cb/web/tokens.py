@@ -1,14 +1,23 @@
-"""The tokens that operators and services show: from the environment, or from private files that it names."""
+"""What operators, services and users show: tokens from the environment or private files, and hashes of users' keys.
 
+The settings hold what SHA-256 makes of a key: who reads them can do nothing with that. A key is random and long, so
+nothing slower is needed.
+"""
+
+import hashlib
 import os
 import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from .sources import SettingsError
+from .ids import ID, ID_RULE
+from .sources import SettingsError, Source
 
 _RULE = "be 16 to 200 letters, digits and signs without spaces"
+_PREFIX = "sha256:"
+_HASH = re.compile(rf"{_PREFIX}[0-9a-f]{{64}}", re.ASCII)
+_HASH_RULE = f"be {_PREFIX} and 64 hexadecimal digits, or a list of such (python -m cb.web.keys USER makes one)"
 
 
 def read_token(name: str, environ: Mapping[str, str]) -> str | None:
@@ -36,3 +45,22 @@ def _read(name: str, file: str) -> str:
         return Path(file).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"environment variable {name}_FILE", "", "name a readable file of text", file) from error
+
+
+def hash_key(key: str) -> str:
+    """Return what the settings hold of a key."""
+    return _PREFIX + hashlib.sha256(key.encode()).hexdigest()
+
+
+def read_keys(source: Source) -> dict[str, str]:
+    """Return the users of the section `api_keys`, by the hashes of their keys. Raises SettingsError."""
+    found: dict[str, str] = {}
+    for user, listed in source.section("api_keys").items():
+        if not ID.fullmatch(user):
+            raise source.error(("api_keys", user), f"be the id of a user, which {ID_RULE}", user)
+        for each in listed if isinstance(listed, list) and listed else [listed]:
+            if not isinstance(each, str) or not _HASH.fullmatch(each):
+                raise source.error(("api_keys", user), _HASH_RULE, "something else")  # it may be a key: not to be shown
+            if found.setdefault(each, user) != user:
+                raise source.error(("api_keys", user), f"not be that of {found[each]} too", "the same hash")
+    return found

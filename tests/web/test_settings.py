@@ -204,6 +204,7 @@ def test_shipped_file_holds_the_defaults_of_the_code(tmp_path: Path) -> None:
 
 
 def test_server_of_a_fleet_leaves_the_ledger_on_the_host_and_is_named_without_its_password(config: Path) -> None:
+    config.chmod(0o600)
     config.write_text(FILE + "state: {url: 'redis://:secret@127.0.0.1:6379/0', sync_interval: 50ms}\n")
     settings = load_settings("shop", ShopSettings())
     assert (settings.state_url, settings.sync_interval) == ("shm://shop", 0.05)

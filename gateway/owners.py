@@ -1,0 +1,49 @@
+"""Whose a request may be about: where users have keys, each sees and moves what is its own; the rest is not there."""
+
+from flask import request
+
+from cb.web import check_id
+from cb.web.access import require_operator
+from cb.web.keys import has_keys, is_own, require_user
+
+from .errors import UnknownTrade, UnknownUser
+from .trade import Order, Trade
+
+#: views of what is about all users
+_OPERATORS = ("records.list_audit", "records.verify_audit", "records.list_alerts")
+
+
+def check() -> None:
+    """Let a request pass that shows the key of the user whom its path or its query names.
+
+    Raises UnknownUser, Problem.
+    """
+    if not has_keys():
+        return
+    if request.endpoint in _OPERATORS:
+        require_operator()
+        return
+    require_user()
+    named = request.args.getlist("userId")
+    if request.view_args and "user_id" in request.view_args:
+        named.append(request.view_args["user_id"])
+    for user_id in named:
+        _own(check_id("userId", user_id))
+
+
+def own_order(order: Order) -> Order:
+    """Return an order that the user of the running request may give. Raises UnknownUser."""
+    _own(order.user_id)
+    return order
+
+
+def own_trade(trade: Trade) -> Trade:
+    """Return a trade that the user of the running request may see. Raises UnknownTrade."""
+    if not is_own(trade.order.user_id):
+        raise UnknownTrade(trade.trade_id)
+    return trade
+
+
+def _own(user_id: str) -> None:
+    if not is_own(user_id):
+        raise UnknownUser(user_id)
