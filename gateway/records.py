@@ -34,6 +34,7 @@ class Records:
 @operation(
     "listAudit",
     tag="audit",
+    access="users",
     query=pages.paged(
         pages.number(), trade_id=Identifier(data_key="tradeId", load_default=None, metadata={"description": "Of one."})
     ),
@@ -50,6 +51,7 @@ def list_audit(trade_id: str | None, limit: int, after: int | None) -> Any:
 @operation(
     "verifyAudit",
     tag="audit",
+    access="users",
     answers={200: Answer("What has been found.", VerificationSchema())},
     problems=STORED | {429: "`audit-being-verified`, one at a time, or `bulkhead-full`."},
 )
@@ -69,7 +71,12 @@ _NOTIFICATIONS = {200: pages.answer("A part of them.", NotificationsSchema())}
 
 @bp.get("/notifications")
 @operation(
-    "listAlerts", tag="notifications", query=pages.paged(pages.number()), answers=_NOTIFICATIONS, problems=STORED
+    "listAlerts",
+    tag="notifications",
+    access="users",
+    query=pages.paged(pages.number()),
+    answers=_NOTIFICATIONS,
+    problems=STORED,
 )
 def list_alerts(limit: int, after: int | None) -> Any:
     """List what the operators were told, the newest first."""
@@ -80,6 +87,7 @@ def list_alerts(limit: int, after: int | None) -> Any:
 @operation(
     "listNotifications",
     tag="notifications",
+    access="users",
     path={"user_id": Identifier(data_key="userId", metadata={"examples": ["user123"]})},
     query=pages.paged(pages.number()),
     answers=_NOTIFICATIONS,

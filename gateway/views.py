@@ -55,6 +55,7 @@ class Parts:
 @operation(
     "placeTrade",
     tag="trades",
+    access="users",
     headers={"key": IdempotencyKey(data_key="Idempotency-Key", load_default=None, metadata=_KEY)},
     body=OrderSchema(),
     example=_ORDER,
@@ -96,6 +97,7 @@ def place_trade(body: Order, key: str | None) -> Any:
 @operation(
     "listTrades",
     tag="trades",
+    access="users",
     query=pages.paged(TradeCursor(load_default=None, metadata=pages.AFTER), user_id=_user(required=True)),
     answers={200: pages.answer("A part of them.", TradesSchema())},
     problems=STORED,
@@ -109,6 +111,7 @@ def list_trades(user_id: str, limit: int, after: Moment | None) -> Any:
 @operation(
     "readTrade",
     tag="trades",
+    access="users",
     path={"trade_id": Identifier(data_key="tradeId")},
     answers={200: Answer("The trade.", TradeSchema(), example=_TRADE)},
     problems={404: "`unknown-trade`: no trade has that id.", **STORED},
@@ -122,6 +125,7 @@ def show_trade(trade_id: str) -> Any:
 @operation(
     "readPortfolio",
     tag="portfolio",
+    access="users",
     path={"user_id": _user()},
     answers={200: Answer("What the user owns.", HoldingsReadingSchema(), example=_HOLDINGS)},
     problems={404: "`unknown-user`: nobody of that id has an account.", **DEPENDS},
@@ -139,6 +143,7 @@ def show_portfolio(user_id: str) -> Any:
 @operation(
     "readMarketData",
     tag="market data",
+    access="users",
     path={"symbol": Symbol(metadata={"examples": ["AAPL"]})},
     answers={200: Answer("The price.", QuoteReadingSchema(), example=_QUOTE)},
     problems={404: "`unknown-symbol`: nobody quotes it.", **DEPENDS},

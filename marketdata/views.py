@@ -40,6 +40,7 @@ def simulate() -> None:
 @operation(
     "readPrice",
     tag="prices",
+    access="services",
     path={"symbol": Symbol(metadata={"examples": ["AAPL"]})},
     answers={200: Answer("The price now.", QuoteSchema(), example=_QUOTE)},
     problems={404: "`unknown-symbol`: nobody trades it.", **_FAILS},
@@ -56,6 +57,7 @@ def show(symbol: str) -> Any:
 @operation(
     "readPrices",
     tag="prices",
+    access="services",
     body=BatchSchema(),
     example={"symbols": ["AAPL", "NOPE"]},
     answers={200: Answer("The prices now.", QuotesSchema(), example={"prices": [_QUOTE], "unknown": ["NOPE"]})},

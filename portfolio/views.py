@@ -35,6 +35,7 @@ def simulate() -> None:
 @operation(
     "readPortfolio",
     tag="portfolio",
+    access="services",
     path=_USER,
     answers={200: Answer("What the user owns.", PortfolioSchema(), example=_PORTFOLIO)},
     problems={404: "`unknown-user`: nobody of that id has an account.", **_FAILS},
@@ -48,6 +49,7 @@ def show(user_id: str) -> Any:
 @operation(
     "applyTrade",
     tag="portfolio",
+    access="services",
     path=_USER,
     body=OrderSchema(),
     example=_ORDER,
@@ -74,6 +76,7 @@ def apply(user_id: str, body: dict[str, Any]) -> Any:
 @operation(
     "voidTrade",
     tag="portfolio",
+    access="services",
     path=_USER,
     body=OrderSchema(),
     example=_ORDER,

@@ -87,7 +87,7 @@ class Faults:
         answers = {200: Answer("What is simulated now.", SimulatedSchema(), example=asdict(Simulation(0.8)))}
 
         @bp.get("/failure")
-        @operation(f"readSimulation{suffix}", tag="simulation", operators=True, answers=answers)
+        @operation(f"readSimulation{suffix}", tag="simulation", access="operators", answers=answers)
         def show() -> Simulation:
             """Tell how the service misbehaves."""
             return self.read()
@@ -96,7 +96,7 @@ class Faults:
         @operation(
             f"simulateFailure{suffix}",
             tag="simulation",
-            operators=True,
+            access="operators",
             body=SimulationSchema(),
             example={"failure_rate": 0.8},
             answers=answers,

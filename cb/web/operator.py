@@ -82,7 +82,7 @@ def _serve(action: str, about: str, act: Callable[..., StateChange], body: Schem
         action.replace("-o", "O") + "Breaker",
         tag="circuit breakers",
         about=f"{about}, in all workers of the host at once.",
-        operators=True,
+        access="operators",
         path=_PATH,
         headers=_HEADERS,
         body=body,
@@ -105,7 +105,7 @@ for _action in ("close", "reset"):
 @operation(
     "listEvents",
     tag="circuit breakers",
-    operators=True,
+    access="operators",
     query={
         "since": Digits(0, 2**62, load_default=0, metadata={"description": "Those after this number."}),
         "limit": Digits(0, _LIMIT, load_default=_LIMIT, metadata={"description": "At most so many."}),

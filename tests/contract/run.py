@@ -12,7 +12,7 @@ import requests
 
 from tests.platform.conftest import PACKAGES, ROOT, Platform
 
-TOKEN = "token-of-the-operators"
+TOKEN = "token-of-operators-and-services"
 _CONFIG = Path(__file__).with_name("schemathesis.toml")
 #: operations after which a service does not do what it did before: by themselves, when all others are through
 _DISTURBING = "(^simulateFailure|Breaker$)"
@@ -20,9 +20,9 @@ _DISTURBING = "(^simulateFailure|Breaker$)"
 
 @contextmanager
 def services() -> Iterator[Platform]:
-    """Yield the services with two workers each, which want the token of the operators."""
+    """Yield the services with two workers each, which want tokens."""
     with TemporaryDirectory() as name:
-        platform = Platform(Path(name), CB_ADMIN_TOKEN=TOKEN)
+        platform = Platform(Path(name), CB_ADMIN_TOKEN=TOKEN, CB_SERVICE_TOKEN=TOKEN)
         try:
             platform.start()
             yield platform

@@ -41,12 +41,14 @@ _HEADERS: dict[str, dict[str, Any]] = {
 _ALWAYS = {"X-Request-ID": {"$ref": "#/components/headers/RequestId"}}
 #: said by the server before the service sees it: no problem, and without an id
 _TOO_LONG = {"description": "The URL is longer than the server takes.", "content": {"text/html": {}}}
-_OPERATOR = {
-    "type": "http",
-    "scheme": "bearer",
-    "description": "The token of the operators, `CB_ADMIN_TOKEN` of the service. "
-    "Where that is not set, whoever is on the service's host may do without.",
+#: what is shown as `Authorization: Bearer`, by the access that it gives
+_TOKENS = {
+    "operators": "The token of the operators, `CB_ADMIN_TOKEN` of the service.",
+    "services": "The token that services show each other, `CB_SERVICE_TOKEN`.",
+    "users": "The key of the user whom the request is about, whose hash is among the `api_keys` of the settings. "
+    "What is about all users is for the token of the operators.",
 }
+_OPTIONAL = " Where none is set, whoever reaches the service may do without."
 
 
 def operations(app: Flask) -> Iterator[tuple[Rule, str, Operation | None]]:
@@ -82,7 +84,9 @@ class _Document:
         self._converter.add_attribute_function(_describe)
         for name, header in _HEADERS.items():
             self.spec.components.header(name, header)
-        self.spec.components.security_scheme("operator", _OPERATOR)
+        for name, told_of in _TOKENS.items():
+            scheme = {"type": "http", "scheme": "bearer", "description": told_of + _OPTIONAL}
+            self.spec.components.security_scheme(name, scheme)
         self._problem = self._converter.resolve_nested_schema(ProblemSchema())
         self.spec.components.response("TooLong", _TOO_LONG)
         for status, description in COMMON.items():
@@ -106,8 +110,10 @@ class _Document:
         if terms.body is not None:
             body = {"schema": self._converter.resolve_nested_schema(terms.body), **_example(terms.example)}
             told_of["requestBody"] = {"required": True, "content": {"application/json": body}}
-        if terms.operators:
-            told_of["security"] = [{"operator": []}]
+        if terms.access:
+            # Users have keys on some hosts; on all others, tools must not expect a refusal.
+            optional: list[dict[str, list[str]]] = [{}] if terms.access == "users" else []
+            told_of["security"] = [*optional, {terms.access: []}]
         told_of = {name: value for name, value in told_of.items() if value not in ("", [])}
         names = {name: wire_name(name, field) for name, field in terms.path.items()}
         path = _VARIABLE.sub(lambda variable: f"{{{names[variable[1]]}}}", rule.rule)

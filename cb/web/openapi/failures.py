@@ -12,17 +12,23 @@ from cb.web.fields import Checked
 from .operation import Terms
 
 _READING = {
-    400: "The body is no JSON, or not all of it has arrived.",
     413: "The body has more than 64 KiB.",
     415: "The body is not `application/json`.",
     422: "The request can never be valid; `errors` says where, and what must hold there.",
 }
-_STEERING = {
-    401: "`CB_ADMIN_TOKEN` is set, and its token is not shown.",
-    403: "No token is set, and the request came under another name than this host's.",
+_UNREADABLE = "Or the body is no JSON, or not all of it has arrived."
+#: of every operation
+_ANY = {
+    400: "`unknown-host`: the request came under a name that is none of the service's.",
+    429: "`rate-limited`: one client may not send so many requests.",
 }
 #: problems that mean the same wherever they are
-COMMON = {404: "There is nothing of that name.", **_READING, **_STEERING}
+COMMON = {
+    **_ANY,
+    401: "The token or key that this needs is not shown.",
+    404: "There is nothing of that name.",
+    **_READING,
+}
 #: statuses that say when to come again
 _WAITING = (429, 503)
 
@@ -58,16 +64,18 @@ class ProblemSchema(Answered):
 
 def told(terms: Terms) -> dict[int, str]:
     """Return the problems of an operation by status, those of reading its request among them."""
-    found: dict[int, str] = {}
-    if terms.operators:
-        found |= _STEERING
+    found = dict(_ANY)
+    if terms.access:
+        found[401] = COMMON[401]
     if terms.path:
         found[404] = COMMON[404]
     if any(isinstance(each, Checked) for each in (terms.path | terms.headers | (terms.query or {})).values()):
         found[422] = _READING[422]
     if terms.body is not None:
         found |= _READING
-    return found | dict(terms.problems)
+        found[400] += f" {_UNREADABLE}"
+    own = {status: f"{_ANY[status]} {about}" if status in _ANY else about for status, about in terms.problems.items()}
+    return found | own
 
 
 def response(status: int, description: str, problem: Any, headers: Mapping[str, Any]) -> dict[str, Any]:

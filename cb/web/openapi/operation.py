@@ -52,8 +52,9 @@ class Terms:
     answers: Mapping[int, Answer]
     #: by status, what each is for; those of reading a request are known already
     problems: Mapping[int, str] = field(default_factory=dict)
-    #: whether only operators may
-    operators: bool = False
+    #: whose token or key it needs where there are any: that of `operators`, which it asks for itself; of `services` or
+    #: `users`, for which a hook of the blueprint asks before anything else is done
+    access: str = ""
     path: Fields = field(default_factory=dict)
     #: None: whatever the query says is left alone
     query: Fields | None = None
@@ -80,7 +81,7 @@ class Operation:
 
     def _read(self, path: Mapping[str, str]) -> dict[str, Any]:
         terms = self.terms
-        if terms.operators:
+        if terms.access == "operators":
             require_operator()
         arguments = read_path(terms.path, path) | read_headers(terms.headers)
         if terms.query is not None:
