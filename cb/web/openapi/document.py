@@ -39,8 +39,6 @@ _HEADERS: dict[str, dict[str, Any]] = {
     },
 }
 _ALWAYS = {"X-Request-ID": {"$ref": "#/components/headers/RequestId"}}
-#: said by the server before the service sees it: no problem, and without an id
-_TOO_LONG = {"description": "The URL is longer than the server takes.", "content": {"text/html": {}}}
 #: what is shown as `Authorization: Bearer`, by the access that it gives
 _TOKENS = {
     "operators": "The token of the operators, `CB_ADMIN_TOKEN` of the service.",
@@ -88,7 +86,6 @@ class _Document:
             scheme = {"type": "http", "scheme": "bearer", "description": told_of + _OPTIONAL}
             self.spec.components.security_scheme(name, scheme)
         self._problem = self._converter.resolve_nested_schema(ProblemSchema())
-        self.spec.components.response("TooLong", _TOO_LONG)
         for status, description in COMMON.items():
             self.spec.components.response(f"Problem{status}", response(status, description, self._problem, _ALWAYS))
 
@@ -136,8 +133,7 @@ class _Document:
             else response(status, description, self._problem, _ALWAYS)
             for status, description in told(found.terms).items()
         }
-        too_long = {414: {"$ref": "#/components/responses/TooLong"}} if found.terms.query else {}
-        return {str(status): each for status, each in sorted((answers | too_long | problems).items())}
+        return {str(status): each for status, each in sorted((answers | problems).items())}
 
     def _answer(self, answer: Answer) -> dict[str, Any]:
         own = {name: {"description": about, "schema": {"type": "string"}} for name, about in answer.headers.items()}

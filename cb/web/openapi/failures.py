@@ -27,6 +27,7 @@ COMMON = {
     **_ANY,
     401: "The token or key that this needs is not shown.",
     404: "There is nothing of that name.",
+    414: "The URL is longer than the server takes.",
     **_READING,
 }
 #: statuses that say when to come again
@@ -69,6 +70,8 @@ def told(terms: Terms) -> dict[int, str]:
         found[401] = COMMON[401]
     if terms.path:
         found[404] = COMMON[404]
+    if terms.query:
+        found[414] = COMMON[414]
     if any(isinstance(each, Checked) for each in (terms.path | terms.headers | (terms.query or {})).values()):
         found[422] = _READING[422]
     if terms.body is not None:
