@@ -28,6 +28,8 @@ _ARROWS = (
     (State.HALF_OPEN, State.OPEN),
 )
 _STATES = tuple(State)
+#: suffixes with which a metric of one breaker would have the name of one with labels, or of a part of it
+_TAKEN = frozenset({"bucket", "changes", "count", "created", "sum", "total"})
 
 
 @dataclass(slots=True)
@@ -111,7 +113,8 @@ class BreakerCollector:
             # Two names may differ in what a metric's name cannot hold, and no series may come twice.
             suffixes = {re.sub(r"[^a-zA-Z0-9_]", "_", each.name): each for each in reversed(seen)}
             for suffix, each in sorted(suffixes.items()):
-                yield from _suffixed(suffix, each)
+                if suffix not in _TAKEN:
+                    yield from _suffixed(suffix, each)
 
 
 def _labelled(seen: list[Figures]) -> Iterator[Family]:

@@ -1,16 +1,14 @@
 """Whose a request may be about: where users have keys, each sees and moves what is its own; the rest is not there."""
 
-from flask import request
+from flask import current_app, request
 
 from cb.web.access import require_operator
 from cb.web.ids import ID
 from cb.web.keys import has_keys, is_own, require_user
+from cb.web.openapi import Operation
 
 from .errors import UnknownTrade, UnknownUser
 from .trade import Order, Trade
-
-#: views of what is about all users
-_OPERATORS = ("records.list_audit", "records.verify_audit", "records.list_alerts")
 
 
 def check() -> None:
@@ -20,7 +18,8 @@ def check() -> None:
     """
     if not has_keys():
         return
-    if request.endpoint in _OPERATORS:
+    view = current_app.view_functions[request.endpoint or ""]
+    if isinstance(view, Operation) and view.terms.access == "all-users":
         require_operator()
         return
     require_user()

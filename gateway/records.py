@@ -34,7 +34,7 @@ class Records:
 @operation(
     "listAudit",
     tag="audit",
-    access="users",
+    access="all-users",
     query=pages.paged(
         pages.number(), trade_id=Identifier(data_key="tradeId", load_default=None, metadata={"description": "Of one."})
     ),
@@ -51,7 +51,7 @@ def list_audit(trade_id: str | None, limit: int, after: int | None) -> Any:
 @operation(
     "verifyAudit",
     tag="audit",
-    access="users",
+    access="all-users",
     answers={200: Answer("What has been found.", VerificationSchema())},
     problems=STORED | {429: "`audit-being-verified`, one at a time, or `bulkhead-full`."},
 )
@@ -73,7 +73,7 @@ _NOTIFICATIONS = {200: pages.answer("A part of them.", NotificationsSchema())}
 @operation(
     "listAlerts",
     tag="notifications",
-    access="users",
+    access="all-users",
     query=pages.paged(pages.number()),
     answers=_NOTIFICATIONS,
     problems=STORED,

@@ -13,8 +13,9 @@ def in_use(suffix: str, processes: Path = _PROCESSES) -> set[Path]:
     for process in processes.glob("[0-9]*"):
         with suppress(OSError):  # it has ended, or is somebody else's
             if process.stat().st_uid == os.geteuid():
-                found.update(Path(name) for name in _mapped(process / "maps") if name.endswith(suffix))
-    return {path for path in found if path.exists()}
+                names = (name for name in _mapped(process / "maps") if name.endswith(suffix))
+                found.update(path for path in map(Path, names) if path.exists())
+    return found
 
 
 def _mapped(maps: Path) -> set[str]:

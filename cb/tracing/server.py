@@ -1,5 +1,6 @@
 """A span of each request that a Flask app serves, where no other instrumentation makes one."""
 
+import logging
 from contextvars import Token
 
 from flask import Flask, Response, g, request
@@ -19,6 +20,8 @@ from opentelemetry.trace import (
 
 from .spans import method_of
 
+log = logging.getLogger(__name__)
+
 #: of Flask's instrumentation: true for an app that has it
 _THEIRS = "_is_instrumented_by_opentelemetry"
 
@@ -37,7 +40,7 @@ class Server:
         app.extensions["tracing"] = ids
         app.before_request(lambda: None if getattr(app, _THEIRS, False) else self._begin())
         app.after_request(_answer)
-        app.teardown_request(_end)
+        app.teardown_appcontext(_end)  # which runs even where a teardown of the request raises
 
     def _begin(self) -> None:
         if request.path.startswith(self._quiet or "\n") or get_current_span().get_span_context().is_valid:
@@ -48,7 +51,11 @@ class Server:
         if request.url_rule:
             attributes["http.route"] = request.url_rule.rule
             name = f"{name} {request.url_rule.rule}"
-        span = self._tracer.start_span(name, parent, SpanKind.SERVER, attributes)
+        try:
+            span = self._tracer.start_span(name, parent, SpanKind.SERVER, attributes)
+        except Exception:  # of a processor of spans: the request is none the worse for it
+            log.exception("the span of a request cannot be begun")
+            return
         g.cb_span = span, attach(set_span_in_context(span, parent))
 
 
@@ -79,4 +86,7 @@ def _end(error: BaseException | None) -> None:
     if error:
         span.set_attribute("error.type", type(error).__qualname__)
         span.set_status(Status(StatusCode.ERROR))
-    span.end()
+    try:
+        span.end()
+    except Exception:  # as above
+        log.exception("the span of a request cannot be ended")

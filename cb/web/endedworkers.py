@@ -33,10 +33,13 @@ def fold(directory: Path, pid: int) -> None:
     Whoever lists the files, then reads this one, and then those files that are not in it, finds everything once: if a
     file that it has listed is gone, it has to begin again. Killed in here, a master leaves it so too.
     """
+    ended = read(directory)
+    for name in ended.folded:  # which could not be removed before
+        (directory / name).unlink(missing_ok=True)
     files = [file for kind in KINDS if (file := directory / f"{kind}_{pid}.db").exists()]
     if not files:
         return
-    sums = read(directory).sums
+    sums = ended.sums
     for file in files:
         for key, value in values(file):
             sums[kind_of(file)][key] += value

@@ -78,8 +78,15 @@ class _Rest:
         self._directory = directory
 
     def collect(self) -> Iterator[Metric]:
-        files = [str(file) for file in self._directory.glob("*.db") if kind_of(file) not in KINDS]
+        files = [str(file) for file in self._directory.glob("*.db") if kind_of(file) not in KINDS and _is_made(file)]
         return iter(MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call]  # it has no types
+
+
+def _is_made(file: Path) -> bool:
+    try:
+        return file.stat().st_size > 0  # a worker may be making it just now
+    except FileNotFoundError:
+        return False  # its worker has ended
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,8 @@ class Services:
     """Gateway, portfolio and market data.
 
     `databases` are URLs by service. The gateway reaches the portfolio through the port `between`, if there is one.
-    With a `bug`, gateway and portfolio are started with it planted. `options` are those of gunicorn's command line.
+    With a `bug`, gateway and portfolio are started with it planted. `options` are those of gunicorn's command line,
+    by service.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Services:
         databases: dict[str, str],
         between: int | None = None,
         bug: str | None = None,
-        options: str = "",
+        options: dict[str, str] | None = None,
     ) -> None:
         self.directory = directory
         self.ports = dict(zip(PACKAGES, free_ports(len(PACKAGES)), strict=True))
@@ -57,7 +58,7 @@ class Services:
             "STATE_DIR": str(directory / "state"),
         }
         self._environment = os.environ | {f"CB_{key}": value for key, value in (SETTINGS | own).items()}
-        self._environment["GUNICORN_CMD_ARGS"] = options
+        self._options = options or {}
         self._bug = bug
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -77,9 +78,10 @@ class Services:
             except subprocess.TimeoutExpired:
                 self.kill(name)
 
-    def kill_worker(self, name: str, chance: random.Random) -> bool:
-        """Kill one worker of a service, which its master replaces. Return False if it has none."""
-        workers = psutil.Process(self._processes[name].pid).children()
+    def kill_worker(self, name: str, chance: random.Random, *, spare_oldest: bool = False) -> bool:
+        """Kill one worker of a service, which its master replaces. Return False if it has none, or one to spare."""
+        workers = sorted(psutil.Process(self._processes[name].pid).children(), key=psutil.Process.create_time)
+        workers = workers[1:] if spare_oldest else workers
         if workers:
             chance.choice(workers).kill()
         return bool(workers)
@@ -123,7 +125,11 @@ class Services:
         what = ["tests.chaos.bugs", self._bug, package] if self._bug and name != "market-data" else [package]
         with self._log(name).open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [sys.executable, "-m", *what], cwd=ROOT, env=self._environment, stdout=log, stderr=log
+                [sys.executable, "-m", *what],
+                cwd=ROOT,
+                env=self._environment | {"GUNICORN_CMD_ARGS": self._options.get(name, "")},
+                stdout=log,
+                stderr=log,
             )
 
     def _answers(self, name: str) -> bool:

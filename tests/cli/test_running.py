@@ -53,14 +53,18 @@ def test_directory_that_is_set_is_the_only_one(odd: Path, tmp_path: Path, monkey
     assert (ran.returncode, json.loads(ran.stdout)["ledgers"]) == (3, [])
 
 
-def test_processes_that_end_or_hide_meanwhile_are_passed_over(tmp_path: Path) -> None:
-    (tmp_path / "1").mkdir()
-    (tmp_path / "2").mkdir()
+def test_processes_that_end_or_hide_meanwhile_are_passed_over(odd: Path, tmp_path: Path) -> None:
+    for pid in "1234":
+        (tmp_path / pid).mkdir()
+    (tmp_path / "3" / "maps").write_text(
+        f"7f00-7f10 rw-s 00000000 00:1a 2 /{'x' * 5000}.v2.ledger\n"
+    )  # no such name can be
+    (tmp_path / "4" / "maps").write_bytes(b"7f00-7f10 rw-s 00000000 00:1a 2 %s\n" % bytes(odd).replace(b"\n", b"\\012"))
     (tmp_path / "2" / "maps").write_text(
         "7f00-7f10 rw-s 00000000 00:1a 2 /nowhere/x.v2.ledger\n7f20-7f30 rw-p 0 00:00 0\n"
     )
     (tmp_path / "self").symlink_to("2")
-    assert in_use(".v2.ledger", tmp_path) == set()
+    assert in_use(".v2.ledger", tmp_path) == {odd}
 
 
 def test_name_that_two_platforms_have_is_steered_only_where_it_is_said(odd: Path, tmp_path: Path) -> None:

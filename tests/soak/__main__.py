@@ -9,6 +9,10 @@ from pathlib import Path
 from .run import Soak
 
 
+#: minutes in which each service has a worker that can be judged
+LONG_ENOUGH = 3.0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=3)
@@ -19,6 +23,10 @@ def main() -> int:
         directory = given.directory or Path(temporary)
         directory.mkdir(exist_ok=True)
         report = Soak(directory, given.minutes * 60, given.seed).report()
+    if given.minutes >= LONG_ENOUGH:
+        report.problems += [
+            f"{name}: no process has worked for long" for name, number in report.judged.items() if not number
+        ]
     sys.stdout.write(f"seed {given.seed}, {report}\n")
     return int(bool(report.problems))
 

@@ -15,10 +15,11 @@ import requests
 from tests.chaos.clients import USERS, Clients
 from tests.chaos.services import PACKAGES, Services
 
-from .judgement import growth, steps_back
+from .judgement import growth, judged, steps_back
 from .samples import Sample, counters, sample
 
-#: a worker is replaced after so many requests, and up to half as many more
+#: a worker of the gateway is replaced after so many requests, and up to half as many more; the oldest of the others is
+#: left alone, so that there are workers of each service which work for long
 RECYCLE = 1500
 READERS = 3
 READS = (
@@ -48,6 +49,8 @@ class Report:
     answers: Counter[str] = field(default_factory=Counter)
     done: Counter[str] = field(default_factory=Counter)
     samples: dict[str, list[Sample]] = field(default_factory=lambda: {name: [] for name in PACKAGES})
+    #: processes that have worked for long enough to tell whether they grow, by service
+    judged: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -61,7 +64,7 @@ class Report:
             files = " ".join(str(max([each.descriptors for each in one.workers], default=0)) for one in shown)
             pids = {each.pid for one in seen for each in one.workers}
             lines.append(
-                f"{name}: {len(pids)} workers; MiB of all at each quarter {memory}; descriptors of one {files}"
+                f"{name}: {len(pids)} workers, {self.judged.get(name, 0)} judged; MiB of all at each quarter {memory}; descriptors of one {files}"
             )
         return "\n".join([*lines, *(self.problems or ["nothing grew, nothing went back, nobody was told 500"])])
 
@@ -76,7 +79,7 @@ class Soak:
         self._services = Services(
             directory,
             {name: f"sqlite:///{directory / name}.db" for name in ("gateway", "portfolio")},
-            options=f"--max-requests {RECYCLE} --max-requests-jitter {RECYCLE // 2}",
+            options={"gateway": f"--max-requests {RECYCLE} --max-requests-jitter {RECYCLE // 2}"},
         )
         self._clients = Clients(self._services.ports["gateway"], seed)
         self._stop = threading.Event()
@@ -148,7 +151,7 @@ class Soak:
     def _kill(self) -> None:
         while not self._stop.wait(self._chance.uniform(4.0, 8.0)):
             name = self._chance.choice(list(PACKAGES))
-            self._report.done["kills"] += self._services.kill_worker(name, self._chance)
+            self._report.done["kills"] += self._services.kill_worker(name, self._chance, spare_oldest=True)
 
     def _watch(self) -> None:
         """Look at all services each second. No counter may go back, whichever worker is asked."""
@@ -178,6 +181,7 @@ class Soak:
                 report.problems.append(f"an order: {each.http} {each.code}")
         for name, seen in report.samples.items():
             report.problems += [f"{name}: {grown}" for grown in growth(seen)]
+            report.judged[name] = sum(1 for _ in judged(seen))
         for name, log in self._services.logs().items():
             lines = [line for line in log.splitlines() if "Traceback" in line or '"status": 500' in line]
             report.problems += [f"{name}: {line[:1000]}" for line in lines[:5]]

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode, get_current_span
 
 from cb.tracing import instrument_app
@@ -122,3 +123,32 @@ def test_service_without_the_extra_says_so_and_goes_on(
     with caplog.at_level(logging.WARNING):
         create_service("shop", load_settings("shop"))
     assert "no traces: " in caplog.text
+
+
+def test_teardown_that_raises_leaves_no_span_behind(plain: Flask, telemetry: Telemetry) -> None:
+    @plain.teardown_request
+    def fail(_: BaseException | None) -> None:
+        raise RuntimeError
+
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            plain.test_client().get("/item/pen")
+        assert not get_current_span().get_span_context().is_valid
+    assert len(telemetry.spans) == 2
+
+
+@pytest.mark.parametrize("when", ["on_start", "on_end"])
+def test_processor_of_spans_that_raises_breaks_no_request(
+    plain: Flask, telemetry: Telemetry, when: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(SpanProcessor):
+        pass
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError
+
+    setattr(Broken, when, fail)
+    telemetry.tracer_provider.add_span_processor(Broken())
+    assert plain.test_client().get("/item/pen").status_code == 200
+    assert "the span of a request cannot be" in caplog.text
+    assert not get_current_span().get_span_context().is_valid

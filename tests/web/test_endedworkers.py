@@ -4,6 +4,7 @@ import json
 import threading
 from pathlib import Path
 
+import pytest
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
 from cb.web.endedworkers import fold, read
@@ -86,3 +87,18 @@ def test_who_looks_while_workers_end_sees_every_count_once(tmp_path: Path) -> No
         looker.join()
     assert set(seen) == {1200.0}
     assert len(seen) > 10
+
+
+def test_file_that_could_not_be_removed_is_removed_by_the_next_fold_and_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work(tmp_path, 1, 2)
+    work(tmp_path, 2, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(PermissionError()))
+        with pytest.raises(PermissionError):
+            fold(tmp_path, 1)
+    assert counted(tmp_path) == 5
+    fold(tmp_path, 2)
+    assert counted(tmp_path) == 5
+    assert names(tmp_path) == {"ended.json"}

@@ -177,3 +177,14 @@ def test_health_is_a_metric_of_those_that_are_checked(app: Flask) -> None:
     ages.append(("circuit_breaker_health_check_age_seconds", key) in found)
     values.append(found.get(("circuit_breaker_health", key)))
     assert (ages, values) == ([False, True, True, True], [None, 1, 0, None])
+
+
+def test_names_that_are_also_ends_of_metrics_make_no_metric_twice() -> None:
+    registry = Registry()
+    for name in ("changes", "count", "sum", "total", "bucket", "x"):
+        registry.get(name).call(abs, -1)
+    for openmetrics, parse in ((False, text_string_to_metric_families), (True, parse_openmetrics)):
+        text = BreakerCollector(registry, seed_names=True).text(openmetrics=openmetrics)
+        found = [family.name for family in parse(text + "# EOF\n" * openmetrics)]
+        assert len(set(found)) == len(found)
+        assert "circuit_breaker_state_x" in found

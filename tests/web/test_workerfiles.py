@@ -78,3 +78,12 @@ def test_histogram_that_a_worker_is_just_making_is_left_out(workers: list[Worker
     workers[0].observe("seconds", 0.0, url="/new", way="in")
     workers[0].observe("seconds", 0.0, 0, url="/newer", way="in")
     assert files.text() == before
+
+
+def test_files_that_a_worker_is_just_making_hinder_no_scrape(tmp_path: Path, workers: list[Worker]) -> None:
+    ours, _ = both(tmp_path)
+    for kind in ("counter", "histogram", "gauge_livemax"):
+        (tmp_path / f"{kind}_9.db").touch()
+    files, registry = WorkerFiles(str(tmp_path)), CollectorRegistry()
+    registry.register(files.rest)
+    assert sorted((files.text() + generate_latest(registry).decode()).splitlines()) == ours

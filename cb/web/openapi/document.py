@@ -43,8 +43,7 @@ _ALWAYS = {"X-Request-ID": {"$ref": "#/components/headers/RequestId"}}
 _TOKENS = {
     "operators": "The token of the operators, `CB_ADMIN_TOKEN` of the service.",
     "services": "The token that services show each other, `CB_SERVICE_TOKEN`.",
-    "users": "The key of the user whom the request is about, whose hash is among the `api_keys` of the settings. "
-    "What is about all users is for the token of the operators.",
+    "users": "The key of the user whom the request is about, whose hash is among the `api_keys` of the settings.",
 }
 _OPTIONAL = " Where none is set, whoever reaches the service may do without."
 
@@ -108,9 +107,7 @@ class _Document:
             body = {"schema": self._converter.resolve_nested_schema(terms.body), **_example(terms.example)}
             told_of["requestBody"] = {"required": True, "content": {"application/json": body}}
         if terms.access:
-            # Users have keys on some hosts; on all others, tools must not expect a refusal.
-            optional: list[dict[str, list[str]]] = [{}] if terms.access == "users" else []
-            told_of["security"] = [*optional, {terms.access: []}]
+            told_of["security"] = _security(terms.access)
         told_of = {name: value for name, value in told_of.items() if value not in ("", [])}
         names = {name: wire_name(name, field) for name, field in terms.path.items()}
         path = _VARIABLE.sub(lambda variable: f"{{{names[variable[1]]}}}", rule.rule)
@@ -149,6 +146,12 @@ class _Document:
             **({"content": content} if content else {}),
             **({"links": links} if links else {}),
         }
+
+
+def _security(access: str) -> list[dict[str, list[str]]]:
+    if access in ("users", "all-users"):  # who have keys on some hosts; on the others tools must not expect a refusal
+        return [{}, {"operators" if access == "all-users" else "users": []}]
+    return [{access: []}]
 
 
 def _name(schema: Any) -> str:

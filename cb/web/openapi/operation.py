@@ -52,8 +52,9 @@ class Terms:
     answers: Mapping[int, Answer]
     #: by status, what each is for; those of reading a request are known already
     problems: Mapping[int, str] = field(default_factory=dict)
-    #: whose token or key it needs where there are any: that of `operators`, which it asks for itself; of `services` or
-    #: `users`, for which a hook of the blueprint asks before anything else is done
+    #: whose token or key it needs where there are any: that of `operators`, which it asks for itself. For that of
+    #: `services`, of `users`, or of operators where users have keys (`all-users`), a hook of the blueprint asks before
+    #: anything else is done
     access: str = ""
     path: Fields = field(default_factory=dict)
     #: None: whatever the query says is left alone
