@@ -8,7 +8,6 @@ from pathlib import Path
 
 from .run import Soak
 
-
 #: minutes in which each service has a worker that can be judged
 LONG_ENOUGH = 3.0
 

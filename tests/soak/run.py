@@ -64,7 +64,8 @@ class Report:
             files = " ".join(str(max([each.descriptors for each in one.workers], default=0)) for one in shown)
             pids = {each.pid for one in seen for each in one.workers}
             lines.append(
-                f"{name}: {len(pids)} workers, {self.judged.get(name, 0)} judged; MiB of all at each quarter {memory}; descriptors of one {files}"
+                f"{name}: {len(pids)} workers, {self.judged.get(name, 0)} judged; "
+                f"MiB of all at each quarter {memory}; descriptors of one {files}"
             )
         return "\n".join([*lines, *(self.problems or ["nothing grew, nothing went back, nobody was told 500"])])
 
