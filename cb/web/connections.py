@@ -3,10 +3,14 @@
 import errno
 import socket
 import struct
+import sys
 from collections.abc import Callable
 from contextlib import suppress
+from fcntl import ioctl
 from http import HTTPStatus
-from typing import Any
+from termios import TIOCOUTQ
+from threading import BoundedSemaphore
+from typing import Any, NoReturn
 
 from gunicorn.http import RequestParser  # type: ignore[import-untyped]  # it ships no types
 from gunicorn.workers.gthread import TConn  # type: ignore[import-untyped]  # as above
@@ -20,6 +24,7 @@ from .problems import Problem
 #: bytes of a request that are waited for: a body in chunks may take twice what it holds
 _LIMIT = 2 * MAX_BODY
 _RESET = struct.pack("ii", 1, 0)
+_patient = BoundedSemaphore()
 
 
 class Connection(TConn):  # type: ignore[misc]  # it has no types
@@ -40,7 +45,7 @@ class Connection(TConn):  # type: ignore[misc]  # it has no types
         self._write_timeout = write_timeout
         self._linger = linger
         self.initialized = True
-        self.framing = Framing(_LIMIT)
+        self.framing = Framing(_LIMIT, MAX_BODY)
 
     def init(self) -> None:
         """Prepare to answer, in a thread."""
@@ -49,7 +54,7 @@ class Connection(TConn):  # type: ignore[misc]  # it has no types
     def next_request(self) -> bytes:
         """Begin to collect a request, and return what has come of it with the one before."""
         left = self.parser.unreader.take_buffered() if self.parser else b""
-        self.framing = Framing(_LIMIT)
+        self.framing = Framing(_LIMIT, MAX_BODY)
         self.sock.setblocking(False)
         return left
 
@@ -57,6 +62,7 @@ class Connection(TConn):  # type: ignore[misc]  # it has no types
         """Have a parser for what is here, to which the client seems to have sent no more."""
         self.parser = RequestParser(self.cfg, (), self.client)
         self.parser.unreader.unread(bytes(self.framing.data))
+        self.framing.data = bytearray()  # the connection may be kept for long
 
     def refuse(self, status: int, detail: str) -> None:
         """Answer, without the app, what is wrong with a request."""
@@ -66,6 +72,14 @@ class Connection(TConn):  # type: ignore[misc]  # it has no types
         """Send what the kernel takes at once, as it does with a few bytes to a client that is there."""
         with suppress(OSError):
             self.sock.send(data)
+
+    def unsent(self) -> int:
+        """Return how many bytes of answers the client has not taken."""
+        return unsent(self.sock)
+
+    def forget(self) -> None:
+        """Let what the client has not taken be lost to it when the connection is closed."""
+        forget(self.sock)
 
     def close(self, graceful: bool = False) -> None:
         if graceful:
@@ -82,12 +96,50 @@ class Connection(TConn):  # type: ignore[misc]  # it has no types
 
 class _Socket(socket.socket):
     def sendall(self, data: Any, flags: int = 0) -> None:
-        """Send all of it within the socket's timeout; for gunicorn, a client who does not take it has gone."""
+        """Send all of it; for gunicorn, a client who does not take it has gone.
+
+        What the kernel does not take at once is waited for within the socket's timeout, by few threads at a time.
+        """
+        left, timeout = memoryview(data).cast("B"), self.gettimeout()
+        self.settimeout(0)
         try:
-            super().sendall(data, flags)
-        except TimeoutError as error:
-            self.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)  # or the kernel would go on trying
-            raise BrokenPipeError(errno.EPIPE, "the client does not take its answer") from error
+            while left:
+                left = left[self.send(left, flags) :]
+        except BlockingIOError:
+            self.settimeout(timeout)
+            self._wait(left, flags)
+        else:
+            self.settimeout(timeout)
+
+    def _wait(self, left: memoryview, flags: int) -> None:
+        if not _patient.acquire(blocking=False):
+            self._give_up()
+        try:
+            super().sendall(left, flags)
+        except TimeoutError:
+            self._give_up()
+        finally:
+            _patient.release()
+
+    def _give_up(self) -> NoReturn:
+        forget(self)
+        raise BrokenPipeError(errno.EPIPE, "the client does not take its answer")
+
+
+def forget(sock: socket.socket) -> None:
+    """Have a socket reset when it is closed: the kernel would go on trying to send what it has."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
+
+def unsent(sock: socket.socket) -> int:
+    """Return how many bytes the kernel has that a client has not taken."""
+    return int.from_bytes(ioctl(sock, TIOCOUTQ, bytes(4)), sys.byteorder)
+
+
+def let_wait(threads: int) -> None:
+    """Say how many threads of this process may wait at once for clients to take their answers."""
+    global _patient  # noqa: PLW0603  # of the process, which has one pool
+    _patient = BoundedSemaphore(threads)
 
 
 def refusal(status: int, detail: str) -> bytes:

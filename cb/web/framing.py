@@ -7,7 +7,10 @@ MAX_HEAD = 32 * 1024
 _MAX_LINE = 8 * 1024  # of a chunk's size and its extensions
 _END = b"\r\n\r\n"
 _BARE = re.compile(rb"(?<!\r)\n")
-_LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*([0-9]{1,18})[ \t]*(?=\r\n)", re.IGNORECASE)
+#: chunks of a body; a parser may look through all that is left for each of them
+MAX_CHUNKS = 2000
+_LENGTHS = re.compile(rb"\r\ncontent-length[ \t]*:([^\r\n]*)", re.IGNORECASE)
+_NUMBER = re.compile(rb"0*([0-9]{1,18})")
 _CODING = re.compile(rb"\r\ntransfer-encoding[ \t]*:([^\r\n]*)", re.IGNORECASE)
 _EXPECT = re.compile(rb"\r\nexpect[ \t]*:[ \t]*100-continue", re.IGNORECASE)
 
@@ -15,20 +18,23 @@ _EXPECT = re.compile(rb"\r\nexpect[ \t]*:[ \t]*100-continue", re.IGNORECASE)
 class Framing:
     """Collects a request until nothing more is to come that could matter.
 
-    It judges nothing: what makes no sense is whole at once, for the parser to refuse. `limit` is how many bytes of a
-    request are waited for at most.
+    It judges nothing: what makes no sense is whole at once, for the parser to refuse, and nothing after it is taken for
+    another request. `limit` is how many bytes of a request are waited for at most, and `body` those of a body whose
+    length is told.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, body: int) -> None:
         self.data = bytearray()
         #: whether more of the request may come than is here
         self.cut = False
         #: whether the client waits to be told to go on
         self.expects = False
-        self._limit = limit
+        self._limit, self._body = limit, body
         self._searched = 0
         self._headed = False
+        self._head = 0  # where the headers end
         self._chunked = False
+        self._chunks = 0
         self._next = 0  # where the next chunk's size, or the end of the request, is to be found
 
     def feed(self, received: bytes) -> bool:
@@ -42,11 +48,14 @@ class Framing:
         self.cut = len(self.data) >= self._limit
         return self.cut
 
-    def too_long(self) -> int:
-        """Return the status for headers that do not end, 0 if they have or may."""
-        if self._headed or len(self.data) <= MAX_HEAD:
-            return 0
-        return 431 if b"\r\n" in self.data else 414
+    def excess(self) -> tuple[int, str] | None:
+        """Return status and detail for what is too much to be given to a parser, None if nothing is."""
+        if self._chunks > MAX_CHUNKS:
+            return 413, f"the body must come in at most {MAX_CHUNKS} chunks"
+        if (self._head if self._headed else len(self.data)) <= MAX_HEAD:
+            return None
+        status = 431 if b"\r\n" in self.data[:MAX_HEAD] else 414
+        return status, f"the request line and the headers must have at most {MAX_HEAD} bytes"
 
     def _end_of_head(self) -> bool:
         start, self._searched = max(self._searched - 3, 0), len(self.data)
@@ -54,20 +63,25 @@ class Framing:
         if end < 0:
             self.cut |= len(self.data) > MAX_HEAD or _BARE.search(self.data, start) is not None
             return False
-        self._headed, self._next = True, end + len(_END)
+        self._headed, self._head, self._next = True, end, end + len(_END)
         head = bytes(self.data[: end + 2])
-        coding, length = _CODING.search(head), _LENGTH.search(head)
+        coding, lengths = _CODING.search(head), _LENGTHS.findall(head)
+        length = _NUMBER.fullmatch(lengths[0].strip(b" \t")) if len(lengths) == 1 else None
         self._chunked = coding is not None
         if coding:
-            self.cut |= length is not None or not coding[1].lower().rstrip().endswith(b"chunked")
+            self.cut |= bool(lengths) or not coding[1].lower().rstrip().endswith(b"chunked")
         elif length:
             self._next += int(length[1])
-            self.cut |= self._next > self._limit
-        self.expects = bool(length or self._chunked) and _EXPECT.search(head) is not None
+            self.cut |= int(length[1]) > self._body
+        elif lengths:  # a parser may read a number where none is seen here
+            self.cut = True
+        self.cut |= end > MAX_HEAD
+        newer = head.partition(b"\r\n")[0].endswith(b"HTTP/1.1")  # the older one knows no interim answers
+        self.expects = newer and bool(length or self._chunked) and _EXPECT.search(head) is not None
         return True
 
     def _end_of_body(self) -> bool:
-        while self._chunked:
+        while self._chunked and self._chunks <= MAX_CHUNKS:
             end = self.data.find(b"\r\n", self._next)
             if end < 0:
                 self.cut = len(self.data) - self._next > _MAX_LINE
@@ -79,7 +93,10 @@ class Framing:
             if size == 0:
                 return self.data.find(_END, end) >= 0  # after the trailers
             self._next = end + 2 + size + 2
-        return len(self.data) >= self._next
+            self._chunks += 1
+        if self._chunked:
+            self.cut = True
+        return self.cut or len(self.data) >= self._next
 
 
 def _size(line: bytes) -> int | None:

@@ -3,7 +3,8 @@
 Those of gthread read requests themselves: as many clients as there are threads, each sending a byte now and then, stop
 a worker for ever. Here the thread that accepts connections reads all of them, none longer than `read_timeout`, and a
 thread of the pool begins once a request is whole. What it answers fits into the kernel's buffer, or is taken by the
-client within `write_timeout`; and nobody stands still until a client has closed its end.
+client within `write_timeout`, for which at most a quarter of the threads ever wait; and nobody stands still until a
+client has closed its end.
 """
 
 import errno
@@ -13,16 +14,17 @@ import resource
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import takewhile
 from selectors import EVENT_READ
 from typing import Any
 
 import gunicorn  # type: ignore[import-untyped]  # it ships no types
 from gunicorn import util
+from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]  # as above
 from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]  # as above
 
-from .connections import Connection, refusal
-from .framing import MAX_HEAD
+from .connections import Connection, let_wait, refusal
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +33,14 @@ _TESTED = re.compile(r"27\.0\.[0-9]+")
 _PIECE = 64 * 1024
 #: bytes of an answer that the kernel takes, whatever the client does
 _SEND_BUFFER = 512 * 1024
+#: of these, bytes that a client may not have taken when its next request gets a thread: the answer must find room
+_UNTAKEN = 64 * 1024
 #: seconds for a client to close its end, or what it has not read yet may be lost to it
 _LINGER = 2.0
 _FILES = 4096  # four times worker_connections
+_OTHER_FILES = 200  # databases, ledgers, connections to other services
+#: for which a worker has no room just now
+_NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -52,10 +59,11 @@ class GuardWorker(ThreadWorker):  # type: ignore[misc]  # it has no types
     read_timeout = 5.0
     #: seconds for it to take an answer
     write_timeout = 10.0
+    worker_connections: int
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._reading, self._lingering = _Waiting(self), _Waiting(self)
+        self._reading, self._lingering, self._taking = _Waiting(self), _Waiting(self), _Waiting(self)
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
@@ -67,8 +75,14 @@ class GuardWorker(ThreadWorker):  # type: ignore[misc]  # it has no types
         util.write_error = _write_error  # gunicorn has no hook for what it answers by itself
         for listener in self.sockets:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # its connections inherit it
-        files = resource.getrlimit(resource.RLIMIT_NOFILE)  # one more connection than it allows, and the worker ends
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(files[0], min(files[1], _FILES)), files[1]))
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        files = max(soft, min(hard, _FILES))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+        if self.worker_connections > files - _OTHER_FILES:
+            self.worker_connections = max(files - _OTHER_FILES, 1)
+            self.max_keepalived = max(self.worker_connections - self.cfg.threads, 1)
+            log.warning("%d files may be open: no more than %d connections", files, self.worker_connections)
+        let_wait(max(self.cfg.threads // 4, 1))
         super().init_process()
 
     def accept(self, listener: Any) -> None:
@@ -77,7 +91,7 @@ class GuardWorker(ThreadWorker):  # type: ignore[misc]  # it has no types
         except BlockingIOError:  # another worker has it
             return
         except OSError as error:
-            if error.errno != errno.ECONNABORTED:
+            if error.errno not in {errno.ECONNABORTED, *_NO_ROOM}:
                 raise
             return
         self.nr_conns += 1
@@ -98,6 +112,27 @@ class GuardWorker(ThreadWorker):  # type: ignore[misc]  # it has no types
             self._drop(conn, graceful=begun)
         for conn in self._lingering.expired():
             self._drop(conn)
+        for conn in self._taking.expired():
+            if conn.unsent() or not self.alive:
+                conn.forget()
+                self._drop(conn)
+            else:
+                conn.set_timeout()
+                self.keepalived_conns.append(conn)
+                self.poller.register(conn.sock, EVENT_READ, partial(self.on_client_socket_readable, conn))
+
+    def finish_request(self, conn: Connection, fs: Any) -> None:
+        """Keep a connection only if its client takes the answer within `write_timeout`."""
+        kept = self.alive and not fs.cancelled() and not fs.exception() and fs.result()
+        if kept and conn.unsent() and not conn.parser.unreader.buf.getvalue():
+            conn.sock.setblocking(False)
+            self._taking.add(conn, self.write_timeout, self._go_on)
+        else:
+            super().finish_request(conn, fs)
+
+    def _go_on(self, conn: Connection) -> bool:
+        self.enqueue_req(conn)
+        return True
 
     def _linger(self, conn: Connection) -> None:
         """Close a connection once the client has closed its end, or has had time to: it may still be reading."""
@@ -124,9 +159,12 @@ class GuardWorker(ThreadWorker):  # type: ignore[misc]  # it has no types
                 framing.expects = False
                 conn.send(_GO_ON)
             return False
-        if status := framing.too_long():
-            conn.refuse(status, f"the request line and the headers must have at most {MAX_HEAD} bytes")
+        if excess := framing.excess():
+            conn.refuse(*excess)
             self._drop(conn, graceful=True)
+        elif conn.unsent() > _UNTAKEN:
+            conn.forget()
+            self._drop(conn)
         else:
             conn.parse()
             super().enqueue_req(conn)
@@ -150,7 +188,10 @@ class GuardWorker(ThreadWorker):  # type: ignore[misc]  # it has no types
 
     def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
         # Where a request has not been read to its end, what comes is no other request.
-        return not conn.framing.cut and super()._keepalive_after(conn, keepalive)
+        try:
+            return not conn.framing.cut and super()._keepalive_after(conn, keepalive)
+        except ParseException:  # of a body that nobody has read: it has been answered already
+            return False
 
 
 def _write_error(sock: socket.socket, status: int, _reason: str, message: str) -> None:

@@ -3,13 +3,15 @@
 import json
 import select
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import gunicorn
+import psutil
 import pytest
 import requests
 
@@ -38,7 +40,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         with dripping(service.url, "headers", 4):
             begin = time.monotonic()
             service.stop()
-            assert time.monotonic() - begin < 6
+            assert time.monotonic() - begin < 12  # graceful_timeout, which they would use up, is 25 s
         assert "Traceback" not in service.log.read_text()
     finally:
         service.process.kill()
@@ -82,8 +84,9 @@ def test_connections_on_which_nothing_comes_hold_no_thread_and_are_closed(shop: 
 
 
 def test_kept_connections_hold_no_thread(shop: Service) -> None:
-    with idle(shop.url, 200) as connections:
-        for connection in connections:
+    with ExitStack() as stack:
+        for _ in range(200):
+            connection = stack.enter_context(connect(shop.url))
             connection.sendall(HEAD + b"\r\n")
             assert receive(connection).startswith(b"HTTP/1.1 200 OK")
         assert answers_within(shop, 0.5)
@@ -131,6 +134,66 @@ def test_clients_that_do_not_take_their_answers_are_left(shop: Service) -> None:
     assert answers_within(shop, 0.5)
     for connection in stay:
         connection.close()
+
+
+def test_clients_that_ask_on_and_take_nothing_hold_no_thread(shop: Service) -> None:
+    page = (
+        HEAD.replace(LIVE.encode(), b"/docs/swagger-ui.css") + b"\r\n"
+    )  # one is less than the kernel takes, eight are more
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            with suppress(OSError), connect(shop.url, receive=1024) as connection:
+                connection.sendall(page * 12)
+                over.wait(1)
+
+    threads = [threading.Thread(target=ask) for _ in range(24)]
+    for thread in threads:
+        thread.start()
+    try:
+        assert answers_within(shop, 0.5, times=40)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_answers_that_nobody_takes_are_forgotten_long_before_a_kept_connection_is(shop: Service) -> None:
+    page, watch = HEAD.replace(LIVE.encode(), b"/docs/swagger-ui.css") + b"\r\n", select.poll()
+    with connect(shop.url, receive=1024) as connection:
+        watch.register(connection, 0)
+        connection.sendall(page)
+        wait_until(lambda: bool(watch.poll(0)), 5)  # reset after write_timeout, not after the 75 s of a kept one
+
+
+def test_client_that_takes_its_time_for_an_answer_keeps_its_connection(shop: Service) -> None:
+    page = HEAD.replace(LIVE.encode(), b"/docs/swagger-ui.css") + b"\r\n"
+    with connect(shop.url, receive=1024) as connection:
+        for _ in range(3):
+            connection.sendall(page)
+            assert b"HTTP/1.1 200" in receive(connection)
+            time.sleep(0.4)
+        connection.sendall(HEAD + b"\r\n")
+        assert receive(connection).startswith(b"HTTP/1.1 200")
+
+
+def test_worker_with_few_files_takes_as_few_connections_and_lives(config: Path, tmp_path: Path) -> None:
+    command = f"ulimit -n 300 && exec {sys.executable} {' '.join(GUNICORN)!s}".replace(
+        "shop:create_app()", "'shop:create_app()'"
+    )
+    service = Service(tmp_path / "log", ("-c", f"import os; os.execv('/bin/sh', ['sh', '-c', {command!r}])"), **LIMITS)
+    try:
+        service.wait_until_up()
+        workers = {each.pid for each in psutil.Process(service.process.pid).children()}
+        with idle(service.url, 400):
+            time.sleep(0.5)
+            assert {each.pid for each in psutil.Process(service.process.pid).children()} == workers
+        wait_until(lambda: answers_within(service, 5, times=1))
+        assert "no more than 100 connections" in service.log.read_text()
+    finally:
+        service.stop()
+    assert "Traceback" not in service.log.read_text()
 
 
 def test_requests_in_one_piece_are_answered_one_after_the_other(shop: Service) -> None:
