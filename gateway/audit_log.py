@@ -1,8 +1,8 @@
 """The audit log: entries that are numbered from 1, each with the hash of the one before.
 
 A changed entry, or one that is missing in the middle, breaks the chain. Missing entries at the end do not, nor does a
-chain written anew from its beginning: who wants to notice those compares the head with one that was seen earlier, in
-the log or in the metrics, as the alert AuditLogRewritten does.
+chain written anew from its beginning: those are found by comparing with what an earlier verification has noted. Who
+can write in the log can change that note too: the alert AuditLogRewritten compares with what the metrics said.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, text, update
+from sqlalchemy import Column, ColumnElement, Connection, LargeBinary, Text, cast, func, insert, select, text, update
 
 from cb.database import Database, insert_once
 
@@ -92,26 +92,30 @@ class AuditLog:
 
     def page(self, after: int, limit: int, trade_id: str | None = None) -> list[Recorded]:
         """Return the entries after a number, of all trades or one, at most so many."""
-        query = select(audit_log).where(audit_log.c.n > after)
-        if trade_id is not None:
-            query = query.where(audit_log.c.trade_id == trade_id)
         with self._database.read() as connection:
+            columns = [
+                _bytes(connection, column) for column in (audit_log.c.entry, audit_log.c.previous, audit_log.c.hash)
+            ]
+            query = select(audit_log.c.n, *columns).where(audit_log.c.n > after)
+            if trade_id is not None:
+                query = query.where(audit_log.c.trade_id == trade_id)
             rows = connection.execute(query.order_by(audit_log.c.n).limit(limit)).all()
-        return [Recorded(row.n, row.entry, row.previous, row.hash) for row in rows]
+        return [Recorded(n, *map(_text, columns)) for n, *columns in rows]
 
     def verify(self) -> Verification:
-        """Work the whole chain out again."""
-        seen = Verification(START)
-        while seen.broken_at is None and (entries := self.page(seen.head.n, PAGE)):
-            seen = follow(seen.head, entries)
-        return seen
+        """Work the whole chain out again, as long as it is now."""
+        walk = Walk(self)
+        while (found := walk.step()) is None:
+            pass
+        return found
 
     def note(self, found: Verification, at: datetime) -> None:
-        """Keep what a verification has found, in the place of what was noted before."""
-        row = {"n": found.head.n, "hash": found.head.hash, "broken_at": found.broken_at, "fault": found.fault, "at": at}
+        """Keep what a verification has found. After a fault, the head of the latest one that found none stays."""
+        head = {"n": found.head.n, "hash": found.head.hash}
+        result = {"broken_at": found.broken_at, "fault": found.fault, "at": at}
         with self._database.write() as connection:
-            if not insert_once(connection, audit_checks, {"id": 1, **row}):
-                connection.execute(update(audit_checks).values(row))
+            if not insert_once(connection, audit_checks, {"id": 1, **head, **result}):
+                connection.execute(update(audit_checks).values(result if found.fault else {**head, **result}))
 
     def verified(self) -> Verified | None:
         """Return what was noted, None if the log has never been verified."""
@@ -120,8 +124,30 @@ class AuditLog:
         return Verified(row.at, Verification(Head(row.n, row.hash), row.broken_at, row.fault)) if row else None
 
 
-def follow(head: Head, entries: list[Recorded]) -> Verification:
-    """Verify the entries that come next after a head."""
+class Walk:
+    """A verification page by page, up to the last entry that there is when it begins."""
+
+    def __init__(self, audit: AuditLog) -> None:
+        self._audit = audit
+        verified = audit.verified()  # before the head, which grows meanwhile
+        self._known = verified.found.head if verified else START
+        self._end = max(audit.head().n, self._known.n)
+        self._head = START
+
+    def step(self) -> Verification | None:
+        """Verify the next page. Return what the whole walk has found, None if there is more."""
+        entries = self._audit.page(self._head.n, PAGE)
+        found = follow(self._head, entries, self._known)
+        if found.fault or found.head.n >= self._end:
+            return found
+        if not entries:
+            return Verification(found.head, found.head.n + 1, f"entries {found.head.n + 1} to {self._end} are missing")
+        self._head = found.head
+        return None
+
+
+def follow(head: Head, entries: list[Recorded], known: Head) -> Verification:
+    """Verify the entries that come next after a head; `known` is one that was verified before."""
     for each in entries:
         if each.n != head.n + 1:
             return Verification(head, each.n, f"entry {head.n + 1} is missing")
@@ -129,13 +155,27 @@ def follow(head: Head, entries: list[Recorded]) -> Verification:
             return Verification(head, each.n, "it does not follow the entry before it")
         if each.hash != _hash(each.previous, each.entry):
             return Verification(head, each.n, "it is not what was recorded")
+        if each.n == known.n and each.hash != known.hash:
+            return Verification(head, each.n, "it is not what was verified before")
         head = Head(each.n, each.hash)
     return Verification(head)
 
 
 def _head(connection: Connection) -> Head:
-    row = connection.execute(select(audit_log.c.n, audit_log.c.hash).order_by(audit_log.c.n.desc()).limit(1)).first()
-    return Head(row.n, row.hash) if row else START
+    query = select(audit_log.c.n, _bytes(connection, audit_log.c.hash)).order_by(audit_log.c.n.desc())
+    row = connection.execute(query.limit(1)).first()
+    return Head(row.n, _text(row.hash)) if row else START
+
+
+def _bytes(connection: Connection, column: Column[str]) -> ColumnElement[bytes]:
+    """Ask for the bytes of a text: a driver fails on what is not UTF-8, and a forged entry would hide all others."""
+    if connection.dialect.name == "postgresql":
+        return func.textsend(cast(column, Text), type_=LargeBinary).label(column.name)
+    return cast(column, LargeBinary).label(column.name)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="surrogateescape")  # different bytes remain different texts
 
 
 def _next(head: Head, entry: Entry) -> dict[str, Any]:
@@ -165,4 +205,4 @@ def _next(head: Head, entry: Entry) -> dict[str, Any]:
 
 
 def _hash(previous: str, content: str) -> str:
-    return hashlib.sha256(f"{previous}\n{content}".encode()).hexdigest()
+    return hashlib.sha256(f"{previous}\n{content}".encode(errors="surrogateescape")).hexdigest()

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from cb.database import DatabaseUnavailable
 
-from .audit_log import PAGE, START, AuditLog, Verification, follow
+from .audit_log import AuditLog, Verification, Walk
 
 log = logging.getLogger(__name__)
 
@@ -17,23 +17,27 @@ class Auditor:
     def __init__(self, audit: AuditLog, clock: Callable[[], datetime]) -> None:
         self._audit = audit
         self._clock = clock
-        self._head = START
+        self._walk: Walk | None = None
         self._fault: str | None = None
+        self._hindered = False
 
     def turn(self) -> bool:
         """Verify the next page. Return whether there is more: else the next turn begins with the first entry."""
         try:
-            entries = self._audit.page(self._head.n, PAGE)
-            found = follow(self._head, entries)
-            if entries and found.broken_at is None:
-                self._head = found.head
-                return True
-            self._audit.note(found, self._clock())
+            self._walk = self._walk or Walk(self._audit)
+            found = self._walk.step()
+            if found:
+                self._audit.note(found, self._clock())
         except DatabaseUnavailable as error:
-            log.debug("the audit log cannot be verified: %s", error)
+            level = logging.DEBUG if self._hindered else logging.WARNING
+            log.log(level, "the audit log cannot be verified: %s", error)
+            self._hindered = True
             return False
+        self._hindered = False
+        if found is None:
+            return True
         self._tell(found)
-        self._head = START
+        self._walk = None
         return False
 
     def _tell(self, found: Verification) -> None:

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 PAUSE = 0.1
 #: seconds between two verifications of the audit log
 VERIFY = 60.0
+#: how much longer than it works the auditor rests after each page
+REST = 3
 #: time between two lines of the log that tell the head of the audit log
 TELL = timedelta(minutes=1).total_seconds()
 
@@ -54,7 +56,9 @@ def take_up(
     def verify(stop: threading.Event) -> None:
         pause = PAUSE
         while not stop.wait(pause):
-            pause = PAUSE if auditor.turn() else VERIFY
+            begun = time.monotonic()
+            more = auditor.turn()
+            pause = REST * (time.monotonic() - begun) if more else VERIFY
 
     works = {"reconciler": reconcile, "dispatcher": dispatch, "auditor": verify}
     return [Duty(ledger, role, work) for role, work in works.items()]

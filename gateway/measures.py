@@ -42,10 +42,17 @@ class Measures:
         yield GaugeMetricFamily("gateway_audit_entries", "Entries of the audit log", seen.head.n)
         # A gauge has 53 bits, which suffice to see that a chain was written anew.
         help_ = "The first 13 hexadecimal digits of the last hash of the audit log"
-        yield GaugeMetricFamily("gateway_audit_head", help_, int(seen.head.hash[:13], 16))
+        yield GaugeMetricFamily("gateway_audit_head", help_, _number(seen.head.hash))
         if seen.verified:  # what nobody has verified is not known to be whole
             help_ = "1 if the latest verification of the audit log found an entry that does not fit"
             broken = seen.verified.found.broken_at is not None
             yield GaugeMetricFamily("gateway_audit_chain_broken", help_, broken)
             help_ = "Time since the audit log was verified from its first entry to its last"
             yield GaugeMetricFamily("gateway_audit_verified_age_seconds", help_, seen.verified_ago)
+
+
+def _number(hash_: str) -> int:
+    try:
+        return int(hash_[:13], 16)
+    except ValueError:  # somebody wrote it who is not the audit log: no reason to have no metrics
+        return -1

@@ -1,14 +1,16 @@
 """The audit log is verified all the time, and what was found is a metric of every worker."""
 
+import hashlib
 import logging
+from dataclasses import asdict
 
 import pytest
 from prometheus_client import CollectorRegistry
-from sqlalchemy import text
+from sqlalchemy import insert, text
 
 from cb.database import Database
-from gateway import auditor
-from gateway.audit_log import AuditLog
+from gateway import audit_log
+from gateway.audit_log import AuditLog, Recorded
 from gateway.auditor import Auditor
 from gateway.glance import Glances
 from gateway.journal import Journal, Reader
@@ -30,7 +32,7 @@ def log(store: Store, database: Database) -> AuditLog:
 
 @pytest.fixture(autouse=True)
 def four_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auditor, "PAGE", 4)
+    monkeypatch.setattr(audit_log, "PAGE", 4)
 
 
 def spoil(database: Database, statement: str) -> None:
@@ -38,8 +40,56 @@ def spoil(database: Database, statement: str) -> None:
         if connection.dialect.name == "postgresql":
             connection.execute(text("ALTER TABLE audit_entries DISABLE TRIGGER audit_only_grows"))
         else:
-            connection.execute(text("DROP TRIGGER IF EXISTS audit_no_update"))
+            for trigger in ("audit_no_update", "audit_no_delete"):
+                connection.execute(text(f"DROP TRIGGER IF EXISTS {trigger}"))
         connection.execute(text(statement))
+
+
+def forge(database: Database, column: str, n: int) -> None:
+    """Write bytes that are no text in a column for text, as only the owner of a database can."""
+    if on_server(database):
+        spoil(database, "CREATE CAST (bytea AS text) WITHOUT FUNCTION")
+        value = r"decode('ff41', 'hex')\:\:text"
+    else:
+        value = "CAST(x'ff41' AS TEXT)"
+    spoil(database, f"UPDATE audit_entries SET {column} = {value} WHERE n = {n}")
+
+
+def on_server(database: Database) -> bool:
+    with database.read() as connection:
+        return connection.dialect.name == "postgresql"
+
+
+def done(works: Auditor) -> None:
+    while works.turn():
+        pass
+
+
+def grow(log: AuditLog, store: Store, database: Database) -> None:
+    """Append the moves of three more trades: more than a page."""
+    for _ in range(3):
+        filled(store)
+    log.append(Journal(database).unsent(Reader.AUDIT, 100))
+
+
+def restore(database: Database, entries: list[Recorded]) -> None:
+    """Have the entries be these, whatever they were."""
+    spoil(database, "DELETE FROM audit_entries")
+    with database.write() as connection:
+        connection.execute(
+            insert(audit_log.audit_log),
+            [{**asdict(each), "event_id": f"event-{each.n}", "trade_id": "t1"} for each in entries],
+        )
+
+
+def rewrite(database: Database, entries: list[Recorded]) -> None:
+    """Write another log that is as long, and whose chain holds."""
+    previous, forged = audit_log.GENESIS, []
+    for each in entries:
+        hash_ = hashlib.sha256(f"{previous}\n{{}}".encode()).hexdigest()
+        forged.append(Recorded(each.n, "{}", previous, hash_))
+        previous = hash_
+    restore(database, forged)
 
 
 def metrics(database: Database, store: Store, clock: Clock) -> tuple[float | None, float | None]:
@@ -63,7 +113,7 @@ def test_whole_log_is_verified_page_by_page_and_found_whole(
     log: AuditLog, database: Database, store: Store, clock: Clock
 ) -> None:
     works = Auditor(log, clock)
-    assert [works.turn() for _ in range(4)] == [True, True, True, False]
+    assert [works.turn() for _ in range(3)] == [True, True, False]
     clock.pass_(7)
     assert metrics(database, store, clock) == (0, 7)
     verified = log.verified()
@@ -85,9 +135,88 @@ def test_change_in_a_later_page_is_found_told_once_and_forgotten_when_it_is_undo
     assert metrics(database, store, clock) == (1, 0)
 
     spoil(database, f"UPDATE audit_entries SET entry = '{entry}' WHERE n = 6".replace(":", r"\:"))
-    while works.turn():
-        pass
+    done(works)
     assert metrics(database, store, clock) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        ("entry", 6, "it is not what was recorded"),
+        ("hash", 6, "it is not what was recorded"),
+        ("hash", 9, "it is not what was recorded"),
+        ("previous", 6, "it does not follow the entry before it"),
+    ],
+)
+def test_forged_entry_that_is_no_text_hides_nothing(
+    log: AuditLog, database: Database, store: Store, clock: Clock, forged: tuple[str, int, str]
+) -> None:
+    column, n, fault = forged
+    forge(database, column, n)
+    done(Auditor(log, clock))
+    assert metrics(database, store, clock) == (1, 0)
+    seen = log.verify()
+    assert (seen.broken_at, seen.fault) == (n, fault)
+
+
+def test_log_that_grows_faster_than_it_is_verified_is_verified_as_far_as_it_went(
+    log: AuditLog, database: Database, store: Store, clock: Clock
+) -> None:
+    works = Auditor(log, clock)
+    turns = []
+    for _ in range(3):
+        turns.append(works.turn())
+        grow(log, store, database)
+    assert turns == [True, True, False]
+    assert metrics(database, store, clock) == (0, 0)
+
+
+def test_log_that_was_written_anew_while_it_grows_is_broken_until_it_is_what_it_was(
+    log: AuditLog, database: Database, store: Store, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    works = Auditor(log, clock)
+    done(works)
+    old = log.page(0, 100)
+    rewrite(database, old)
+    grow(log, store, database)
+    found = log.verify()
+    assert (found.head.n, found.broken_at, found.fault) == (8, 9, "it is not what was verified before")
+    for _ in range(2):  # what was found does not become what was verified
+        done(works)
+        assert metrics(database, store, clock) == (1, 0)
+    assert len(caplog.records) == 1, "it is told once"
+
+    restore(database, old)
+    done(works)
+    assert metrics(database, store, clock) == (0, 0)
+
+
+def test_log_that_was_cut_off_is_broken_until_it_is_what_it_was(
+    log: AuditLog, database: Database, store: Store, clock: Clock
+) -> None:
+    works = Auditor(log, clock)
+    done(works)
+    old = log.page(0, 100)
+    spoil(database, "DELETE FROM audit_entries WHERE n > 7")
+    for _ in range(2):
+        done(works)
+        assert metrics(database, store, clock) == (1, 0)
+    found = log.verify()
+    assert (found.head.n, found.broken_at, found.fault) == (7, 8, "entries 8 to 9 are missing")
+
+    restore(database, old)
+    done(works)
+    assert metrics(database, store, clock) == (0, 0)
+
+
+def test_log_that_is_cut_off_while_it_is_verified_is_broken(
+    log: AuditLog, database: Database, store: Store, clock: Clock
+) -> None:
+    works = Auditor(log, clock)
+    assert works.turn()
+    spoil(database, "DELETE FROM audit_entries WHERE n > 4")
+    done(works)
+    assert metrics(database, store, clock) == (1, 0)
 
 
 def test_log_without_entries_is_whole(database: Database, store: Store, clock: Clock) -> None:
@@ -95,6 +224,12 @@ def test_log_without_entries_is_whole(database: Database, store: Store, clock: C
     assert metrics(database, store, clock) == (0, 0)
 
 
-def test_database_that_is_away_says_nothing_of_the_log(tmp_path: object, clock: Clock) -> None:
+def test_database_that_is_away_says_nothing_of_the_log(
+    tmp_path: object, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     nowhere = AuditLog(Database(f"sqlite:///{tmp_path}"))
-    assert not Auditor(nowhere, clock).turn()
+    works = Auditor(nowhere, clock)
+    with caplog.at_level(logging.INFO):
+        assert [works.turn() for _ in range(3)] == [False] * 3
+    (told,) = caplog.records
+    assert told.levelname == "WARNING", "what hinders it is told once"
