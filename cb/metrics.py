@@ -93,7 +93,7 @@ class BreakerCollector:
         return text(self._families(), openmetrics=openmetrics)
 
     def _families(self) -> Iterator[Family]:
-        seen = [breaker.figures() for breaker in self._registry]
+        seen = list(self._registry.figures())
         yield from _labelled(seen)
         ledger = self._registry.ledger
         degraded = Family(

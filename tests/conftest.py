@@ -16,7 +16,7 @@ ALONE = (
     *("fleet", "platform/test_deploy", "platform/test_health", "resilience/test_hostfile", "soak", "test_bulkhead"),
     *("test_duty", "test_gunicorn", "test_http_outcomes", "test_monitor", "test_processes"),
     *("test_recipes", "test_sql_server", "test_survivors", "test_trouble", "test_turmoil"),
-    *("security/test_reached", "security/test_secrets", "security/test_slow_clients"),
+    *("security/test_reached", "security/test_secrets", "security/test_slow"),
     *("web/test_fleet", "web/test_gunicorn", "web/test_page"),
 )
 

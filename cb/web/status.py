@@ -34,7 +34,7 @@ def report() -> dict[str, Any]:
         "workers": ledger.workers(),
         **({"fleet": _fleet(fleet)} if fleet else {}),
         "time": time_text(datetime.now(UTC)),
-        "breakers": {each.name: describe(each.snapshot(), datetime.now(UTC)) for each in known.registry},
+        "breakers": {each.name: describe(each, datetime.now(UTC)) for each in known.registry.snapshots()},
     }
 
 

@@ -9,7 +9,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from cb import BreakerConfig, Bulkhead, BulkheadFullError, Registry, State
+from cb import BreakerConfig, Bulkhead, BulkheadFullError, Ledger, Registry, State
 from cb.metrics import BreakerCollector
 from cb.web import Simulation
 from tests.web import shop
@@ -188,3 +188,13 @@ def test_names_that_are_also_ends_of_metrics_make_no_metric_twice() -> None:
         found = [family.name for family in parse(text + "# EOF\n" * openmetrics)]
         assert len(set(found)) == len(found)
         assert "circuit_breaker_state_x" in found
+
+
+def test_breakers_that_another_process_made_later_are_told_too(tmp_path: Path) -> None:
+    mine, others = (Registry(ledger=Ledger.in_file(tmp_path / "ledger")) for _ in range(2))
+    mine.get("stock").call(abs, -1)
+    others.get("late").call(abs, -1)
+    assert [each.name for each in mine.snapshots()] == ["late", "stock"]
+    assert [each.totals.successes for each in mine.figures()] == [1, 1]
+    assert 'circuit_breaker_requests_total{name="late",outcome="success"} 1.0' in BreakerCollector(mine).text()
+    assert "circuit_breaker_requests_total_late 1.0" in BreakerCollector(mine, seed_names=True).text()
