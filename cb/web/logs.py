@@ -14,7 +14,7 @@ from cb.events import Event, HealthChanged, LateResult, Rejected, StateChange
 from cb.layout import State
 
 from .correlation import request_id, trace_ids
-from .redaction import Redaction, passwords
+from .redaction import Redaction, known_secrets
 from .sources import SettingsError
 
 _access = logging.getLogger("cb.web.access")
@@ -97,7 +97,7 @@ def init_app(app: Flask) -> None:
     if settings := app.extensions.get("settings"):
         for handler in root.handlers:
             if isinstance(handler, StandardError):
-                handler.json.redaction.hide(passwords(settings))
+                handler.json.redaction.hide(known_secrets(settings))
     # It warns of every request that waits for a thread.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     app.before_request(_start)

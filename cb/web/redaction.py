@@ -3,9 +3,9 @@
 import json
 import re
 from collections.abc import Iterable, Iterator
-from urllib.parse import unquote
 
 from .settings import Settings
+from .urls import passwords
 
 #: characters; what is shorter would tear holes into words that only look like it
 _SHORTEST = 6
@@ -36,10 +36,9 @@ class Redaction:
         return _SCHEME.sub(r"\1 ***", _HEADER.sub(r"\1***", text))
 
 
-def passwords(settings: Settings) -> Iterator[str]:
+def known_secrets(settings: Settings) -> Iterator[str]:
     """Yield the secrets that a service knows, each as it stands in its settings and as it is meant."""
-    if settings.admin_token:
-        yield settings.admin_token
+    yield from filter(None, (settings.admin_token, settings.service_token))
     for url in (settings.fleet_url, settings.state_url, *settings.service.values()):
-        if isinstance(url, str) and (found := re.search(r"://[^:@/?#]*:(\S*)@", url)):
-            yield from {found[1], unquote(found[1])}
+        if isinstance(url, str):
+            yield from passwords(url)

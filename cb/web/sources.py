@@ -7,6 +7,8 @@ from typing import Any, Self
 
 import yaml
 
+from .urls import holds_password, without_passwords
+
 #: sections of the file; True for those whose keys are names with a section each
 SECTIONS = {
     "circuit_breaker": False,
@@ -18,7 +20,8 @@ SECTIONS = {
     "services": True,
 }
 _PREFIX = "CB_"
-_PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]+@|[?&](password|sslpassword)=[^&]", re.IGNORECASE)
+#: keys whose values are not to be shown, should somebody write a secret where none belongs
+_SECRET = re.compile("password|passwd|pwd|secret|token")
 
 Key = tuple[str, ...]
 
@@ -37,8 +40,11 @@ class SettingsError(Exception):
         self.value = value
 
     def __str__(self) -> str:
-        shown = re.sub("://.*@", "://***@", repr(self.value))  # passwords stay out of logs
-        return f"{self.file}: {self.key} must {self.rule}, got {shown}".replace(":  must", " must")
+        # Passwords stay out of logs: those of a rule are in what others say of an error.
+        rule, shown = without_passwords(self.rule), without_passwords(repr(self.value))
+        if isinstance(self.value, str):
+            shown = repr("***" if _SECRET.search(self.key) else without_passwords(self.value))
+        return f"{self.file}: {self.key} must {rule}, got {shown}".replace(":  must", " must")
 
 
 class Source:
@@ -63,7 +69,7 @@ class Source:
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(file, "", "be a readable file", str(error)) from error
         except (yaml.YAMLError, RecursionError) as error:
-            raise SettingsError(file, "", "be valid YAML", " ".join(str(error).split())) from error
+            raise SettingsError(file, "", "be valid YAML", _problem(error)) from error
         if not isinstance(tree, dict):
             raise SettingsError(file, "", "hold sections", tree)
         source = cls(file, tree)
@@ -125,7 +131,16 @@ class Source:
 def _holds_password(value: Any) -> bool:
     if isinstance(value, dict | list):
         return any(map(_holds_password, value.values() if isinstance(value, dict) else value))
-    return isinstance(value, str) and _PASSWORD.search(value) is not None
+    return isinstance(value, str) and holds_password(value)
+
+
+def _problem(error: Exception) -> str:
+    """Return what is wrong, and where, without the file's text: that may be a password."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return " ".join(str(error).split())
+    problem = re.sub(r"""(['"]).{2,}\1""", "'...'", error.problem or "")  # type: ignore[attr-defined]  # has a mark
+    return f"{problem} in line {mark.line + 1}, column {mark.column + 1}"
 
 
 class _Loader(yaml.SafeLoader):
@@ -143,6 +158,6 @@ class _Loader(yaml.SafeLoader):
         keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for index, key in enumerate(keys):
             if key.value in [earlier.value for earlier in keys[:index]]:
-                again = f"{key.value!r} stands here for the second time"
+                again = f"the key {key.value} stands here for the second time"
                 raise yaml.constructor.ConstructorError(None, None, again, key.start_mark)
         return super().construct_mapping(node, deep)

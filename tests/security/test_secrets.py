@@ -14,6 +14,9 @@ HOLDING = [
     "state: {url: 'redis://:hunter2@cache/0'}",
     "state: {url: 'redis://user:hunter2@cache/0'}",
     "state: {url: 'redis://cache/0?password=hunter2'}",
+    "state: {url: 'rediss://cache/0?ssl_keyfile=/k&ssl_password=hunter2'}",
+    "services: {shop: {port: 8099, database: 'mysql://db/shop?passwd=hunter2'}}",
+    "services: {shop: {port: 8099, database: 'mssql://db/shop?PWD=hunter2'}}",
     "services: {shop: {port: 8099, database: 'postgresql+psycopg://shop:hunter2@db/shop'}}",
 ]
 
@@ -44,6 +47,51 @@ def test_file_with_a_password_that_others_cannot_read_is_taken(config: Path, tex
 def test_file_without_a_password_may_be_read_by_all(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CB_STATE__URL", "redis://:hunter2@cache/0")  # who sees it has other ways
     loaded(config, "state: {url: 'redis://cache/0'}  # or redis://:hunter2@cache", 0o644)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("CB_STATE__URL", "redis://h:99999/0?password=hunter2"),
+        ("CB_STATE__URL", "rediss://h:99999/0?ssl_keyfile=/k&ssl_password=hunter2&db=1"),
+        ("CB_STATE__URL__0", "redis://u:hunter2@h/0"),
+        ("CB_STATE__PASSWORD", "hunter2"),
+        ("CB_ADMIN__TOKEN", "hunter2-hunter2-hunter2"),
+    ],
+)
+def test_refused_variable_is_told_without_its_password(
+    config: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as caught:
+        loaded(config, "", 0o600)
+    assert str(caught.value).startswith(f"environment variable {variable}: ")
+    assert "hunter2" not in str(caught.value)
+    assert "***" in str(caught.value)
+
+
+def test_refusal_by_others_is_told_without_its_password() -> None:
+    error = SettingsError("f", "k", "be a database (cannot open x://u:hunter2@h, nor y://h?password=hunter2)", "sqlite://")
+    assert str(error) == "f: k must be a database (cannot open x://***@h, nor y://h?password=***, got 'sqlite://'"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("state:\n  url: 'redis://:hunter2@h/0\n", 3),
+        ("state:\n  url: redis://:hunter2: x\n", 2),
+        ("state:\n  url: *hunter2\n", 2),
+        ("state:\n  url: !hunter2 x\n", 2),
+        ("state:\n  url: &hunter2'x y\n", 2),
+    ],
+)
+def test_file_that_is_no_yaml_is_told_by_line_and_column_without_its_text(config: Path, text: str, line: int) -> None:
+    config.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load_settings("shop")
+    assert str(caught.value).startswith(f"{config} must be valid YAML, got ")
+    assert f"line {line}, column " in str(caught.value)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_token_of_a_file_is_taken_if_others_cannot_read_it(config: Path, tmp_path: Path) -> None:
