@@ -16,7 +16,8 @@ from cb.http import CircuitBreakerAdapter
 from cb.web.redaction import Redaction
 
 TOKEN = 'an/admin"token\\of=20signs'
-DATABASE = "postgresql+psycopg://trader:Pa%2Fss%40word@127.0.0.1:1/gateway?connect_timeout=1"
+SERVICE_TOKEN = "a-service'token\\of-signs"
+DATABASE = "postgresql+psycopg://trader:Pa%2Fss%40word@127.0.0.1:1/gateway?connect_timeout=1&ssl_password=Pa%2Fss+file"
 REMOTE = "redis://:re/dis@secret@127.0.0.1:1/0"
 
 
@@ -26,6 +27,7 @@ def app(config: Any, monkeypatch: pytest.MonkeyPatch) -> Flask:
     from tests.web.shop import create_app
 
     monkeypatch.setenv("CB_ADMIN_TOKEN", TOKEN)
+    monkeypatch.setenv("CB_SERVICE_TOKEN", SERVICE_TOKEN)
     monkeypatch.setenv("CB_SERVICES__SHOP__MOTTO", DATABASE)
     return create_app()
 
@@ -79,10 +81,56 @@ def test_exception_with_a_secret_is_told_without_it(app: Flask, capsys: pytest.C
 
 
 def test_secrets_of_the_settings_are_in_no_line(app: Flask, capsys: pytest.CaptureFixture[str]) -> None:
-    for secret in (TOKEN, "Pa%2Fss%40word", "Pa/ss@word"):
+    for secret in (TOKEN, SERVICE_TOKEN, "Pa%2Fss%40word", "Pa/ss@word", "Pa%2Fss+file", "Pa/ss file"):
         logging.getLogger("x").error("it is %s!", secret, extra={"facts": {"thing": [secret], "it": object}})
     for line in lines(capsys):
         assert (line["message"], line["thing"]) == ("it is ***!", ["***"])
+
+
+def test_secret_in_the_repr_of_a_text_is_in_no_line() -> None:
+    for secret in (TOKEN, SERVICE_TOKEN, "sl\\ash'quote\"both"):
+        redaction = Redaction()
+        redaction.hide([secret])
+        for text in (repr(secret), repr(f"with {secret}"), repr({"a": f"{secret} and \"'"}), repr(secret.encode())):
+            hidden = json.loads(redaction(json.dumps(text)))
+            assert not re.search("admin|signs|sl.*ash|both", hidden), hidden
+
+
+def test_secret_that_begins_with_another_is_taken_out_whole() -> None:
+    secrets = [f"longer{'-tail' * length}" for length in range(20)]
+    redaction = Redaction()
+    redaction.hide(secrets)
+    assert redaction(json.dumps(secrets)) == json.dumps(["***"] * len(secrets))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Invalid HTTP Header: 'authorization bearer key-of-alice'", "Invalid HTTP Header: 'authorization ***'"),
+        ("'AUTHORIZATION BEARER key' is no header", "'AUTHORIZATION ***' is no header"),
+        ("authorization: bearer key&x=1", "authorization: ***&x=1"),
+        ("Authorization: Bearer key,with;comma) and", "Authorization: *** and"),
+        ("it said bearer Key-of,alice1 again", "it said bearer *** again"),
+        ("it said Bearer all-lower-case-key again", "it said Bearer *** again"),
+        ("x://h/d?password=se,cret-tail&a=b", "x://h/d?password=***&a=b"),
+        ("x://h/d?ssl_password=se;c)r}e]t, then", "x://h/d?ssl_password=*** then"),
+        ("x://h/d?pwd=sec\\ret\nthen", "x://h/d?pwd=***\nthen"),
+        ("password='ab c def' port=1", "password='***' port=1"),
+        ('password="ab c def" port=1', 'password="***" port=1'),
+        ("password='a\\'b \"c' port=1", "password='***' port=1"),
+        ('password="a\\"b \'c" port=1', 'password="***" port=1'),
+        ("{'Password': b'ab c', 'x': 'y'}", "{'Password': b'***', 'x': 'y'}"),
+        ('{"password": "ab, c", "x": "y"}', '{"password": "***", "x": "y"}'),
+        ("[('Authorization', 'bearer key')]", "[('Authorization', '***')]"),
+        ("password='never ends", "password='***"),
+    ],
+)
+def test_credentials_are_taken_out_to_their_end_and_no_further(text: str, expected: str) -> None:
+    for member in (text, f"{text}\n", f"{text}\\"):
+        hidden = json.loads(Redaction()(json.dumps({"a": member, "b": ["c"]})))
+        assert hidden["b"] == ["c"]
+        assert hidden["a"].startswith(expected)
+    assert json.loads(Redaction()(json.dumps(text))) == expected
 
 
 def test_token_of_a_request_is_in_no_line(app: Flask, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,6 +172,7 @@ def test_what_is_no_secret_stays() -> None:
         "GET /api/v1/trades 200",
         "http://127.0.0.1:8082/a answers alice@example.com",
         "Basic information about bearer bonds",
+        "no authorization, and a password that expires",
         "postgresql://db/x has no password",
     ):
         assert Redaction()(json.dumps(text)) == json.dumps(text)
