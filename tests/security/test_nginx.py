@@ -89,6 +89,10 @@ def test_clients_that_drip_never_reach_the_service(nginx: Nginx, server: Server,
             "/api/v1/trades/x/../../simulate/failure",
         ),
         *("/api/v1/audit/trades", "/api/v1/audit/verify", "/API/V1/SIMULATE/FAILURE"),
+        # With the dots out these would be for clients, but that is not what the service would hear.
+        *("/api/v1/circuit-breaker/../trades/force-open", "/api/v1/circuit-breaker/./../trades/force-open"),
+        *("/api/v1/circuit-breaker/%2e%2e/trades/force-open", "/api/v1/circuit-breaker/..//trades/force-open?a=b"),
+        *("/api/v1/simulate//..//trades", "//api/v1/trades", "/api/v1/trade%73"),
     ],
 )
 def test_what_is_not_for_clients_is_not_there(nginx: Nginx, server: Server, path: str) -> None:
@@ -101,6 +105,13 @@ def test_what_is_not_for_clients_is_not_there(nginx: Nginx, server: Server, path
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["Server"] == "nginx"
     assert server.requests == []
+
+
+def test_query_may_hold_what_a_path_may_not(nginx: Nginx, server: Server) -> None:
+    path = "/api/v1/trades?after=a%2Fb//../c"
+    assert requests.get(nginx.url + path, headers=NAME, timeout=5).ok
+    (request,) = server.requests
+    assert request.startswith(f"GET {path} HTTP/1.1\r\n")
 
 
 def test_service_hears_who_asks_from_nginx_and_not_from_the_client(nginx: Nginx, server: Server) -> None:

@@ -71,7 +71,9 @@ def test_refused_variable_is_told_without_its_password(
 
 
 def test_refusal_by_others_is_told_without_its_password() -> None:
-    error = SettingsError("f", "k", "be a database (cannot open x://u:hunter2@h, nor y://h?password=hunter2)", "sqlite://")
+    error = SettingsError(
+        "f", "k", "be a database (cannot open x://u:hunter2@h, nor y://h?password=hunter2)", "sqlite://"
+    )
     assert str(error) == "f: k must be a database (cannot open x://***@h, nor y://h?password=***, got 'sqlite://'"
 
 
