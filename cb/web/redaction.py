@@ -9,8 +9,8 @@ from .urls import passwords
 
 #: characters; what is shorter would tear holes into words that only look like it
 _SHORTEST = 6
-# A JSON text stays one: no match reaches beyond the end of a string in it, where there is a quote or a blank, and what is
-# escaped in it goes or stays as a whole.
+# A JSON text stays one: no match reaches beyond the end of a string in it, where there is a quote or a blank, and
+# what is escaped in it goes or stays as a whole.
 _USERINFO = re.compile(r"://\S*@")  # greedy, for a password may hold any of `/:?#@`
 _BARE = r"""(?:\\[^"nrt]|[^\s'"&\\])"""
 _HEADER = re.compile(
