@@ -5,54 +5,17 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import gunicorn
 import psutil
 import pytest
-import requests
 
 from cb.web.guard import worker_class
-from tests.security.clients import DRIPS, HEAD, LIVE, POST, connect, dripping, exchange, idle, receive
-from tests.web.conftest import CONFIG, GUNICORN, Service, wait_until
-
-LIMITS = {
-    "CB_SERVER__WORKERS": "1",
-    "CB_SERVER__THREADS": "4",
-    "CB_SERVER__READ_TIMEOUT": "1s",
-    "CB_SERVER__WRITE_TIMEOUT": "1s",
-}
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    directory = tmp_path_factory.mktemp("shop")
-    (directory / "config.yaml").write_text(CONFIG)
-    own = {"CB_CONFIG": str(directory / "config.yaml"), "CB_STATE_DIR": str(directory / "state")}
-    service = Service(directory / "log", **LIMITS, **own)
-    try:
-        service.wait_until_up()
-        yield service
-        with dripping(service.url, "headers", 4):
-            begin = time.monotonic()
-            service.stop()
-            assert time.monotonic() - begin < 12  # graceful_timeout, which they would use up, is 25 s
-        assert "Traceback" not in service.log.read_text()
-    finally:
-        service.process.kill()
-        service.process.wait()
-
-
-def answers_within(service: Service, seconds: float, times: int = 20) -> bool:
-    for _ in range(times):
-        begin = time.monotonic()
-        with suppress(requests.RequestException):
-            requests.get(service.url + LIVE, timeout=seconds)
-        if time.monotonic() - begin >= seconds:
-            return False
-    return True
+from tests.security.clients import DRIPS, HEAD, POST, connect, dripping, exchange, idle, receive
+from tests.security.conftest import LIMITS, answers_within
+from tests.web.conftest import GUNICORN, Service, wait_until
 
 
 @pytest.mark.parametrize("kind", DRIPS)
@@ -129,7 +92,8 @@ def test_worker_with_few_files_takes_as_few_connections_and_lives(config: Path, 
         service.wait_until_up()
         workers = {each.pid for each in psutil.Process(service.process.pid).children()}
         with idle(service.url, 400):
-            time.sleep(0.5)
+            (worker,) = workers
+            wait_until(lambda: len(psutil.Process(worker).net_connections()) > 100)
             assert {each.pid for each in psutil.Process(service.process.pid).children()} == workers
         wait_until(lambda: answers_within(service, 5, times=1))
         assert "no more than 100 connections" in service.log.read_text()
