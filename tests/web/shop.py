@@ -70,7 +70,7 @@ def create_app() -> Flask:
 
     @app.get("/api/v1/bug")
     def bug() -> Any:
-        raise RuntimeError("secret")
+        raise RuntimeError("for us alone")
 
     if another := settings.service["another"]:
         registry.get(another)
