@@ -1,7 +1,6 @@
 """Hosts of a fleet: each is a ledger file and the real processes that share it."""
 
 import multiprocessing
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from cb import BreakerConfig, Ledger, State
 from cb import layout as at
 from cb.layout import state_of
 from cb.testing import Worker, workers
-from cb.window import read
+from cb.window import in_flight
 
 from .inside import begin, is_agent, make, operate
 from .servers import until
@@ -94,7 +93,7 @@ class Host:
     @property
     def holds_a_permit(self) -> bool:
         """Whether the circuit is HALF_OPEN and a call runs."""
-        return self.state is State.HALF_OPEN and read(self._row, CONFIG, time.monotonic_ns()).in_flight > 0
+        return self.state is State.HALF_OPEN and in_flight(self._row.pages()) > 0
 
     @property
     def agents(self) -> list[Worker]:
