@@ -5,15 +5,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from . import terms
 from .breaker import CircuitBreaker
 from .classify import Kinds
 from .config import BreakerConfig
 from .events import Listener
 from .forks import renew_in_children
 from .ledger import Ledger
-from .row import Row
-from .snapshot import Figures, Snapshot, count, take
+from .snapshot import Figures, Snapshot, see, see_figures
 from .steering import Steering
 
 
@@ -83,28 +81,15 @@ class Registry:
     def snapshots(self) -> Iterator[Snapshot]:
         """Yield a snapshot of every breaker of the ledger by name, in whichever process it was made."""
         for name, mine in self._known():
-            if mine:
-                yield mine.snapshot()
-            else:
-                row, config, now = self._row(name)
-                yield take(name, row, config, self.ledger.scope, now)
+            yield mine.snapshot() if mine else see(self.ledger, name, self._clock())
 
     def figures(self) -> Iterator[Figures]:
         """Yield the figures of every breaker of the ledger by name, in whichever process it was made."""
         for name, mine in self._known():
-            if mine:
-                yield mine.figures()
-            else:
-                row, config, now = self._row(name)
-                yield count(name, row, config, now)
+            yield mine.figures() if mine else see_figures(self.ledger, name, self._clock())
 
     def _known(self) -> Iterator[tuple[str, CircuitBreaker | None]]:
         return ((name, self._breakers.get(name)) for name in sorted({*self._breakers, *self.ledger.names()}))
-
-    def _row(self, name: str) -> tuple[Row, BreakerConfig, int]:
-        now = self._clock()
-        row = self.ledger.row(name, now)
-        return row, terms.read(row, BreakerConfig()), now
 
     def __iter__(self) -> Iterator[CircuitBreaker]:
         return iter(sorted(self._breakers.values(), key=lambda breaker: breaker.name))

@@ -6,12 +6,13 @@ from itertools import accumulate
 from operator import add
 
 from . import layout as at
-from . import window
+from . import terms, window
 from .config import BreakerConfig
 from .explain import explain
 from .health import Health
 from .health import read as read_health
 from .layout import ADMITTING, STATES, State, generation_of, state_of
+from .ledger import Ledger
 from .row import Row
 from .window import Counts
 
@@ -163,3 +164,15 @@ def take(name: str, row: Row, config: BreakerConfig, scope: str, now: int) -> Sn
         last_failure=LastFailure(max(now - failed[0], 0) / _NS, failed[1]) if failed else None,
         why=explain(row, state, config, reading, wait, checked=now < head[at.PROBER_UNTIL]),
     )
+
+
+def see(ledger: Ledger, name: str, now: int) -> Snapshot:
+    """Return a snapshot of a breaker that a ledger has, made in whichever process, by the thresholds in force."""
+    row = ledger.row(name, now)
+    return take(name, row, terms.read(row, BreakerConfig()), ledger.scope, now)
+
+
+def see_figures(ledger: Ledger, name: str, now: int) -> Figures:
+    """Return the figures of such a breaker."""
+    row = ledger.row(name, now)
+    return count(name, row, terms.read(row, BreakerConfig()), now)

@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import sys
-from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -85,15 +84,17 @@ def post_worker_init(worker: Any) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def child_exit(_server: Any, worker: Any) -> None:
+def child_exit(server: Any, worker: Any) -> None:
     """Take a dead worker's gauges away, and keep its counts: they must never go back."""
     from prometheus_client.multiprocess import mark_process_dead
 
     from cb.web.endedworkers import fold
 
-    with suppress(Exception):  # a master that ends because of a worker's file takes all others with it
+    try:
         mark_process_dead(worker.pid)
         fold(_metrics, worker.pid)
+    except Exception:  # a master that ends because of a worker's file takes all others with it
+        server.log.exception("the metrics of worker %d stay in files of its own", worker.pid)
 
 
 def on_exit(_server: Any) -> None:

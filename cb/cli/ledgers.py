@@ -7,15 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cb import terms
-from cb.config import BreakerConfig
 from cb.errors import ConfigError, LedgerError
 from cb.events import Transition
 from cb.layout import ADMITTING, VERSION
 from cb.ledger import Ledger
 from cb.places import path_of, state_directory
 from cb.registry import Registry
-from cb.snapshot import Snapshot, take
+from cb.snapshot import Snapshot, see
 from cb.steering import Steering
 
 from .running import in_use
@@ -110,10 +108,7 @@ def steering(path: str, name: str) -> Steering:
 def _look(path: Path, name: str) -> Seen:
     ledger, now = Ledger.view(path), time.monotonic_ns()
     try:
-        breakers = {}
-        for breaker in ledger.names():
-            row = ledger.row(breaker, now)
-            breakers[breaker] = take(breaker, row, terms.read(row, BreakerConfig()), ledger.scope, now)
+        breakers = {breaker: see(ledger, breaker, now) for breaker in ledger.names()}
         return Seen(name, ledger.path, ledger.workers(), breakers, ledger.history())
     except (ArithmeticError, IndexError, ValueError) as error:  # no number that we write leads there
         raise LedgerError(ledger.path, "is damaged") from error

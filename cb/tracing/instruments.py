@@ -10,12 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from cb import terms
-from cb.config import BreakerConfig
 from cb.forks import renew_in_children
 from cb.layout import State
 from cb.ledger import Ledger
-from cb.snapshot import Snapshot, take
+from cb.snapshot import Snapshot, see
 
 from .spans import BEFORE, NAME, STATE
 
@@ -81,11 +79,8 @@ class Instruments:
 
     def _look(self) -> dict[str, Snapshot]:
         """Return a snapshot of every breaker of the ledger, in whichever process it was made."""
-        ledger, now, seen = self._ledger, time.monotonic_ns(), {}
-        for name in ledger.names():
-            row = ledger.row(name, now)
-            seen[name] = take(name, row, terms.read(row, BreakerConfig()), ledger.scope, now)
-        return seen
+        now = time.monotonic_ns()
+        return {name: see(self._ledger, name, now) for name in self._ledger.names()}
 
 
 def _requests(seen: Snapshot) -> Values:

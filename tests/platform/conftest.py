@@ -18,7 +18,7 @@ import requests
 from flask import Flask
 from flask.testing import FlaskClient
 
-from gateway import create_app
+from tests.gateways import alone
 from tests.misbehaving import Server, answer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -214,25 +214,15 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: Path, market_data: Server, portfolio: Server) -> Flask:
-    state = tmp_path / "state"
-    state.mkdir(mode=0o700)
-    settings = {
-        "CB_CONFIG": str(ROOT / "config" / "config.yaml"),
-        "CB_STATE_DIR": str(state),
-        "CB_STATE__URL": "memory://",
-        "CB_SERVICES__GATEWAY__DATABASE": f"sqlite:///{file}",
-        "CB_SERVICES__GATEWAY__MARKET_DATA_URL": market_data.url,
-        "CB_SERVICES__GATEWAY__PORTFOLIO_URL": portfolio.url,
-        "CB_SERVICES__GATEWAY__PORTFOLIO_TIMEOUT": "300ms",
-        "CB_SERVICES__GATEWAY__LIMIT_WAIT": "10ms",
-    }
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    app = create_app()
-    for duty in app.extensions["duties"]:  # what is left over is left alone
-        duty.close()
-    app.extensions["monitor"].stop()  # its checks would be among the requests that are looked at here
-    return app
+    return alone(
+        monkeypatch,
+        tmp_path,
+        market_data=market_data.url,
+        portfolio=portfolio.url,
+        SERVICES__GATEWAY__DATABASE=f"sqlite:///{file}",
+        SERVICES__GATEWAY__PORTFOLIO_TIMEOUT="300ms",
+        SERVICES__GATEWAY__LIMIT_WAIT="10ms",
+    )
 
 
 @pytest.fixture

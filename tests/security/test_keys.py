@@ -10,10 +10,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-import gateway
 from cb.web import SettingsError, load_settings
 from cb.web.keys import main
 from cb.web.tokens import hash_key
+from tests.gateways import alone
 from tests.misbehaving import Server, answer
 from tests.web.conftest import ROOT
 
@@ -54,21 +54,14 @@ def inner() -> Iterator[Server]:
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, inner: Server) -> Flask:
     (tmp_path / "config.yaml").write_text((ROOT / "config/config.yaml").read_text().replace("api_keys: {}", CONFIG))
-    settings = {
-        "CB_CONFIG": str(tmp_path / "config.yaml"),
-        "CB_STATE_DIR": str(tmp_path / "state"),
-        "CB_STATE__URL": "memory://",
-        "CB_ADMIN_TOKEN": ADMIN,
-        "CB_SERVICES__GATEWAY__DATABASE": f"sqlite:///{tmp_path}/gateway.db",
-        "CB_SERVICES__GATEWAY__PORTFOLIO_URL": inner.url,
-        "CB_SERVICES__GATEWAY__MARKET_DATA_URL": inner.url,
-    }
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    app = gateway.create_app()
-    for duty in app.extensions["duties"]:
-        duty.close()
-    app.extensions["monitor"].stop()
+    app = alone(
+        monkeypatch,
+        tmp_path,
+        market_data=inner.url,
+        portfolio=inner.url,
+        CONFIG=str(tmp_path / "config.yaml"),
+        ADMIN_TOKEN=ADMIN,
+    )
     inner.requests.clear()
     return app
 

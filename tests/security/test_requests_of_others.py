@@ -9,8 +9,8 @@ from flask.testing import FlaskClient
 
 import gateway
 from cb.web import SettingsError
+from tests.gateways import alone
 from tests.misbehaving import Server, answer
-from tests.web.conftest import ROOT
 
 QUOTE = answer(200, '{"symbol": "AAPL", "price": "150.10", "time": "2026-01-01T00:00:00Z", "currency": "USD"}')
 HOLDINGS = answer(200, '{"userId": "user123", "cash": "1.00", "positions": []}')
@@ -56,24 +56,11 @@ def inner() -> Iterator[Server]:
 
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, inner: Server, server: Server) -> Flask:
-    settings = {
-        "CB_CONFIG": str(ROOT / "config/config.yaml"),
-        "CB_STATE_DIR": str(tmp_path / "state"),
-        "CB_STATE__URL": "memory://",
-        "CB_SERVICES__GATEWAY__DATABASE": f"sqlite:///{tmp_path}/gateway.db",
-        "CB_SERVICES__GATEWAY__PORTFOLIO_URL": inner.url,
-        "CB_SERVICES__GATEWAY__MARKET_DATA_URL": inner.url,
-        # One that catches whatever goes there.
-        **dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HTTPS_PROXY"), server.url),
-        "NO_PROXY": "",
-        "no_proxy": "",
-    }
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    app = gateway.create_app()
-    for duty in app.extensions["duties"]:
-        duty.close()
-    app.extensions["monitor"].stop()
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, server.url)  # one that catches whatever goes there
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "")
+    app = alone(monkeypatch, tmp_path, market_data=inner.url, portfolio=inner.url)
     inner.requests.clear()
     return app
 
