@@ -6,32 +6,22 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.platform.conftest import Platform
-from tests.web.browser import chromium, needs_chromium
+from tests.web.browser import chromium, needs_chromium, watched
 
 pytestmark = needs_chromium
 
 
 @pytest.fixture
-def complaints() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def page(complaints: list[str]) -> Iterator[Page]:
-    with chromium() as browser:
-        page = browser.new_page()
-        page.on("console", lambda said: complaints.append(said.text) if said.type in {"error", "warning"} else None)
-        page.on("pageerror", lambda error: complaints.append(error.message))
-        page.on("requestfailed", lambda request: complaints.append(request.url))
-        page.add_init_script(
-            "addEventListener('securitypolicyviolation', (e) => console.error(e.violatedDirective, e.blockedURI))"
-        )
+def page() -> Iterator[Page]:
+    with chromium() as browser, watched(browser) as page:
         yield page
 
 
-def test_docs_show_each_operation_and_what_it_answers(platform: Platform, page: Page, complaints: list[str]) -> None:
+def test_docs_show_each_operation_and_what_it_answers(platform: Platform, page: Page) -> None:
     asked: list[str] = []
+    failed: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
+    page.on("requestfailed", lambda request: failed.append(request.url))
     url = f"http://127.0.0.1:{platform.ports['gateway']}"
     paths = platform.get("gateway", "/openapi.json").json()["paths"]
 
@@ -48,5 +38,5 @@ def test_docs_show_each_operation_and_what_it_answers(platform: Platform, page: 
     place.get_by_role("button", name="Execute").click()
     expect(place.locator(".live-responses-table")).to_contain_text('"tradeId"', timeout=10_000)
 
-    assert complaints == []
+    assert failed == []
     assert all(each.startswith((f"{url}/", "data:", "blob:")) for each in asked)
