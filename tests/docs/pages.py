@@ -1,0 +1,105 @@
+"""A page of the documentation as its reader follows it: files are written, commands and programs run, in their order.
+
+What a block must do is what it says: a program or command ends well, and a line `print(...)  # text` prints that text.
+A block with `title="NAME"` is a file of that name. Blocks of `text` are for reading only.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 60
+_BLOCK = re.compile(r"^```(\w+)(?: +title=\"([^\"]+)\")?[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_PRINTED = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
+#: for what a command has just started in the background
+_CURLRC = "silent\nshow-error\nretry-connrefused\nretry = 100\nretry-delay = 0\nretry-max-time = 20\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block."""
+
+    language: str
+    #: the file that it is, None if it is to be run
+    title: str | None
+    text: str
+
+
+def blocks(page: Path) -> list[Block]:
+    """Return the blocks of a page in their order."""
+    text = re.sub(r"^ +(?=```)", "", page.read_text(), flags=re.MULTILINE)
+    return [Block(language, title or None, code) for language, title, code in _BLOCK.findall(text)]
+
+
+class Reader:
+    """Follows the blocks of one page in a directory of its own. What it leaves running ends with `close`."""
+
+    def __init__(self, home: Path, in_place_of: Mapping[str, str]) -> None:
+        self._home = home
+        self._in_place_of = in_place_of
+        self._groups: list[int] = []
+        (home / ".curlrc").write_text(_CURLRC)
+        self._environ = os.environ | {
+            "CURL_HOME": str(home),
+            "HOME": str(home),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            "PYTHONWARNINGS": "error",
+        }
+
+    def follow(self, block: Block) -> None:
+        """Do what the block is for."""
+        text = self._at_our_addresses(block.text)
+        if block.title:
+            path = self._home / block.title
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        elif read := _READ.get(block.language):
+            read(text)
+        elif block.language == "python":
+            printed = self._run(sys.executable, "-c", text)
+            assert printed.splitlines() == _PRINTED.findall(text) or not _PRINTED.findall(text), printed
+        else:
+            assert block.language == "bash", f"nobody runs blocks of {block.language}"
+            self._run("bash", "-euo", "pipefail", "-c", text)
+
+    def close(self) -> None:
+        for group in self._groups:
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+
+    def _at_our_addresses(self, text: str) -> str:
+        for theirs, ours in self._in_place_of.items():
+            text = text.replace(theirs, ours)
+        return re.sub(r"shm://([\w-]+)", rf"file://{self._home}/\1.ledger", text)
+
+    def _run(self, *command: str) -> str:
+        # Into files: what stays in the background would hold a pipe open.
+        out, err = self._home / ".out", self._home / ".err"
+        with out.open("w") as stdout, err.open("w") as stderr:
+            process = subprocess.Popen(
+                command, cwd=self._home, env=self._environ, stdout=stdout, stderr=stderr, start_new_session=True
+            )
+            self._groups.append(process.pid)
+            code = process.wait(SECONDS)
+        assert code == 0, f"{command[-1]}\n{out.read_text()}{err.read_text()}"
+        return out.read_text()
+
+
+_READ: Mapping[str, Callable[[str], object]] = {
+    "json": json.loads,
+    "text": str,
+    "toml": tomllib.loads,
+    "yaml": yaml.safe_load,
+}

@@ -1,0 +1,59 @@
+"""Every block of every page in docs/ works as it stands."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fleet.servers import BINARIES, free_port
+from tests.fleet.servers import Server as RedisServer
+from tests.misbehaving import Server, answer
+
+from .pages import ROOT, Reader, blocks
+
+#: pages whose blocks need more around them than a reader's directory, and the test that follows them
+ELSEWHERE = {
+    "POSTMAN_GUIDE.md": "platform/test_postman.py",
+    "api.md": "web/test_openapi.py",
+    "databases.md": "test_databases_docs.py",
+    "deployment.md": "security/test_nginx.py",
+    "health.md": "test_health_page.py",
+    "http.md": "test_http_docs.py",
+    "operations.md": "platform/test_operations.py",
+    "recipes.md": "test_recipes.py",
+    "resilience.md": "resilience/test_docs.py",
+    "tracing.md": "tracing/test_docs.py",
+}
+DOCS = ROOT / "docs"
+PAGES = {page.relative_to(DOCS).as_posix(): page for page in sorted(DOCS.rglob("*.md"))}
+FOLLOWED = [name for name, page in PAGES.items() if name not in ELSEWHERE and blocks(page)]
+
+
+@pytest.fixture
+def reader(server: Server, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Reader]:
+    """Yield a reader to whom every dependency that a page names is there: it answers a price, whatever is asked."""
+    server.act = answer(200, '{"symbol": "AAPL", "price": "150.10"}')
+    ours = {"https://api.example.com": server.url, "http://127.0.0.1:8082": server.url, ":8000": f":{free_port()}"}
+    text = PAGES[request.getfixturevalue("name")].read_text()
+    redis = RedisServer(BINARIES["valkey"], tmp_path / "redis") if "redis://127.0.0.1:6379" in text else None
+    try:
+        if redis:
+            ours["redis://127.0.0.1:6379/0"] = redis.__enter__().url
+        reader = Reader(tmp_path, ours)
+        yield reader
+        reader.close()
+    finally:
+        if redis:
+            redis.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_page_works_as_it_stands(name: str, reader: Reader) -> None:
+    for block in blocks(PAGES[name]):
+        reader.follow(block)
+
+
+def test_pages_that_are_followed_elsewhere_are_named_there() -> None:
+    for page, test in ELSEWHERE.items():
+        assert re.search(rf"\b{page}\b", (ROOT / "tests" / test).read_text()), page
