@@ -33,7 +33,7 @@ def circuit_registry(circuit_clock: FakeClock) -> Registry:
 
 @pytest.fixture
 def circuit_in(circuit_clock: FakeClock) -> Callable[..., CircuitBreaker]:
-    """Return what makes a breaker in a state, on the clock: `circuit_in(State.OPEN)`, with the arguments of `breaker_in`."""
+    """Return `breaker_in`, on the clock: `circuit_in(State.OPEN)` makes a breaker in that state."""
     return partial(breaker_in, clock=circuit_clock)
 
 

@@ -107,11 +107,11 @@ class CircuitBreakers:
             raise RuntimeError("no app has these breakers yet: call init_app first")
         return found.registry
 
-    def session(self, **options: Any) -> "requests.Session":
-        """Return a `guarded_session` with these options: by default it has a breaker for each host that it calls."""
+    def session(self, name: str | None = None, **options: Any) -> "requests.Session":
+        """Return a `guarded_session` of the registry: with a breaker of that name, or else one for each host."""
         from cb.http import guarded_session
 
-        return guarded_session(self.registry, **options)
+        return guarded_session(self.registry, name, **options)
 
 
 def _default_ledger(app: Flask) -> str:
