@@ -32,8 +32,8 @@ demo: build ## play the walk-through, on the running services or on its own; REC
 	@$(BIN)/python -m scripts demo $(if $(RECORD),--record $(RECORD))
 
 test: dev ## run the tests
-	@$(BIN)/python -m pytest -n 3 -m "not alone" # three on two cores: many wait for something
-	@$(BIN)/python -m pytest -m alone || [ $$? = 5 ] # 5: a choice of tests has none of them
+	@$(BIN)/python -m pytest -n 3 -m "not quiet" # three on two cores: many wait for something
+	@$(BIN)/python -m pytest -n 2 -m quiet || [ $$? = 5 ] # 5: a choice of tests has none of them
 
 lint: dev ## look at style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/shellcheck start-demo.sh scripts/build.sh .ci/run

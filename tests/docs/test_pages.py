@@ -19,7 +19,7 @@ ELSEWHERE = {
     "databases.md": "test_databases_docs.py",
     "deployment.md": "security/test_nginx.py",
     "health.md": "test_health_page.py",
-    "http.md": "test_http_docs.py",
+    "http.md": "http/test_docs.py",
     "operations.md": "platform/test_operations.py",
     "recipes.md": "test_recipes.py",
     "resilience.md": "resilience/test_docs.py",
