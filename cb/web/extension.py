@@ -13,6 +13,7 @@ class CircuitBreakers:
 
     #: what the service calls itself in answers
     service: str
+    #: its breakers
     registry: Registry
 
 
