@@ -54,7 +54,7 @@ openapi: dev ## write the contract into docs/openapi
 	@$(BIN)/python -m tests.contract write
 
 docs: dev ## draw the states as the code has them, and build the site of the documentation in build/site
-	@$(BIN)/python -m scripts.docs && NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@$(BIN)/python -m scripts.docs && NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 soak: dev ## full traffic for MINUTES=3 while dependencies fail, workers are replaced and killed: nothing may grow or go back
 	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),3)
