@@ -18,6 +18,8 @@ from pathlib import Path
 
 import yaml
 
+from cb.layout import VERSION
+
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 60
 _BLOCK = re.compile(r"^```(\w+)(?: +title=\"([^\"]+)\")?[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -50,10 +52,14 @@ class Reader:
         self._in_place_of = in_place_of
         self._groups: list[int] = []
         (home / ".curlrc").write_text(_CURLRC)
+        (home / ".bin").mkdir()
+        (home / ".bin/cb").write_text(f'#!/bin/sh\nexec {sys.executable} -m cb "$@"\n')
+        (home / ".bin/cb").chmod(0o755)
         self._environ = os.environ | {
+            "CB_STATE_DIR": str(home),  # the command finds the ledgers of this page, and no others of this machine
             "CURL_HOME": str(home),
             "HOME": str(home),
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": os.pathsep.join((f"{home}/.bin", str(Path(sys.executable).parent), os.environ["PATH"])),
             "PYTHONPATH": str(ROOT),
             "PYTHONWARNINGS": "error",
         }
@@ -82,7 +88,7 @@ class Reader:
     def _at_our_addresses(self, text: str) -> str:
         for theirs, ours in self._in_place_of.items():
             text = text.replace(theirs, ours)
-        return re.sub(r"shm://([\w-]+)", rf"file://{self._home}/\1.ledger", text)
+        return re.sub(r"shm://([\w-]+)", rf"file://{self._home}/\1.v{VERSION}.ledger", text)
 
     def _run(self, *command: str) -> str:
         # Into files: what stays in the background would hold a pipe open.
