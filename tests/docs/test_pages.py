@@ -24,6 +24,7 @@ ELSEWHERE = {
     "recipes.md": "test_recipes.py",
     "resilience.md": "resilience/test_docs.py",
     "tracing.md": "tracing/test_docs.py",
+    "tutorial.md": "docs/test_tutorial.py",
 }
 DOCS = ROOT / "docs"
 PAGES = {page.relative_to(DOCS).as_posix(): page for page in sorted(DOCS.rglob("*.md"))}
