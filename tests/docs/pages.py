@@ -25,9 +25,15 @@ ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 60
 _BLOCK = re.compile(r"^```(\w+)(?: +title=\"([^\"]+)\")?[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PRINTED = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
-#: asks again while what a command has just started in the background does not listen yet, as whoever types would
+#: waits for what a command has just started in the background; curl's own retries would ask again after a 503 too
 _CURL = """#!/bin/sh
-for _ in $(seq 200); do {curl} -sS "$@"; code=$?; [ $code = 7 ] || exit $code; sleep 0.1; done; exit 7
+for attempt in $(seq 200); do
+  {curl} --silent --show-error "$@"
+  code=$?
+  [ $code = 7 ] || exit $code
+  sleep 0.1
+done
+exit 7
 """
 
 
@@ -54,9 +60,10 @@ class Reader:
         self._home = home
         self._in_place_of = in_place_of
         self._groups: list[int] = []
-        self._program("cb", f'#!/bin/sh\nexec {sys.executable} -m cb "$@"\n')
-        self._program("curl", _CURL.format(curl=shutil.which("curl")))
-        self._program("pip", "#!/bin/sh\n")  # what a page installs is there already
+        (home / ".bin").mkdir()
+        self._offer("cb", f'#!/bin/sh\nexec {sys.executable} -m cb "$@"\n')
+        self._offer("curl", _CURL.format(curl=shutil.which("curl")))
+        self._offer("pip", "#!/bin/sh\n")  # what a page installs is there already
         self._environ = os.environ | {
             "CB_STATE_DIR": str(home),  # the command finds the ledgers of this page, and no others of this machine
             "HOME": str(home),
@@ -90,11 +97,10 @@ class Reader:
             with suppress(ProcessLookupError):
                 os.killpg(group, signal.SIGKILL)
 
-    def _program(self, name: str, text: str) -> None:
-        path = self._home / ".bin" / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-        path.chmod(0o755)
+    def _offer(self, command: str, script: str) -> None:
+        file = self._home / ".bin" / command
+        file.write_text(script)
+        file.chmod(0o755)
 
     def _at_our_addresses(self, text: str) -> str:
         for theirs, ours in self._in_place_of.items():

@@ -23,10 +23,10 @@ def test_reader_of_tutorial_md_sees_what_it_promises(tmp_path: Path) -> None:
     answers = re.findall(r"(\d+) worker <(\d+)> answered (\d+)", fail)
     calls = {status: sum(int(number) for number, _, each in answers if each == status) for status in ("200", "502")}
     assert calls["200"] == 1
-    assert 4 <= calls["502"] <= 8 + 3  # and those of the eight clients that were under way
+    assert 3 <= calls["502"] <= 6  # four workers, each with one call under way
     assert len({worker for _, worker, status in answers if status == "503"}) > 1
     assert refused.startswith("HTTP/1.1 503")
-    assert re.search(r"^Retry-After: [123]$", refused, re.MULTILINE)
+    assert re.search(r"^Retry-After: [123]\r$", refused, re.MULTILINE)
     assert re.search(r"^vendor +OPEN\b", look, re.MULTILINE)
     assert "not all is well" in look
     assert recover.count('{"price":"150.10"}') == 4
