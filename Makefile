@@ -7,7 +7,7 @@ LOCK := uv pip compile setup.cfg --quiet --upgrade --universal --python-version 
 MUTMUT := .mutmut/bin/python -c 'import gc; gc.disable(); from mutmut.__main__ import cli; cli()'
 .DEFAULT_GOAL := help
 
-.PHONY: help build dev run-all run-market-data run-portfolio run-gateway stop-all demo test lint prove chaos contract openapi soak nightly mutate check \
+.PHONY: help build dev run-all run-market-data run-portfolio run-gateway stop-all demo test lint prove chaos contract openapi docs soak nightly mutate check \
 	bench load scale screenshots audit clean lock
 
 help: ## list the verbs
@@ -32,8 +32,8 @@ demo: build ## play the walk-through, on the running services or on its own; REC
 	@$(BIN)/python -m scripts demo $(if $(RECORD),--record $(RECORD))
 
 test: dev ## run the tests
-	@$(BIN)/python -m pytest -n 3 -m "not alone" # three on two cores: many wait for something
-	@$(BIN)/python -m pytest -m alone || [ $$? = 5 ] # 5: a choice of tests has none of them
+	@$(BIN)/python -m pytest -n 3 -m "not quiet" # three on two cores: many wait for something
+	@$(BIN)/python -m pytest -n 2 -m quiet || [ $$? = 5 ] # 5: a choice of tests has none of them
 
 lint: dev ## look at style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/shellcheck start-demo.sh scripts/build.sh .ci/run
@@ -52,6 +52,9 @@ contract: dev ## try the contract of the three services, with a thousand request
 
 openapi: dev ## write the contract into docs/openapi
 	@$(BIN)/python -m tests.contract write
+
+docs: dev ## draw the states as the code has them, and build the site of the documentation in build/site
+	@$(BIN)/python -m scripts.docs && NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 soak: dev ## full traffic for MINUTES=3 while dependencies fail, workers are replaced and killed: nothing may grow or go back
 	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),3)

@@ -3,8 +3,6 @@
 
 import os
 import re
-import shutil
-import signal
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +15,7 @@ sys.path.insert(0, str(Path.cwd()))  # as gunicorn will, but only after it has r
 from cb.web import SettingsError, load_settings
 from cb.web.faults import forget
 from cb.web.guard import worker_class as guarded
+from cb.web.hooks import child_exit, on_exit, post_fork, post_worker_init, share_metrics  # noqa: F401  # for gunicorn
 from cb.web.logs import CONFIG
 
 os.umask(0o077)  # what a service writes is for nobody else
@@ -42,61 +41,9 @@ control_socket_disable = True  # all services of a user would share one socket
 worker_tmp_dir = _MEMORY if Path(_MEMORY).is_dir() else None  # a disk that stalls would look like a worker that hangs
 logconfig_dict = CONFIG
 
-_metrics = _settings.state_dir / f"metrics-{_settings.name}-{os.getpid()}"
-
-
-def _prepare() -> None:
-    """Make the directory in which the workers share their metrics, and remove those of masters that were killed."""
-    for directory in _settings.state_dir.glob(f"metrics-{_settings.name}-*"):
-        if directory == _metrics or not _alive(int(directory.name.rpartition("-")[2])):
-            shutil.rmtree(directory, ignore_errors=True)
-    _metrics.mkdir(mode=0o700)
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_metrics)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return True
-
-
-# At a SIGHUP gunicorn reads this file again, and the metrics must go on.
-if os.environ.get("PROMETHEUS_MULTIPROC_DIR") != str(_metrics):
-    _prepare()
+share_metrics(_settings.state_dir, _settings.name)
 
 
 def on_starting(_server: Any) -> None:
     """Start without the faults that an earlier run was asked for."""
     forget(_settings)
-
-
-def post_fork(server: Any, worker: Any) -> None:
-    """Remember where a worker that has just been forked puts its signals: it still handles them as its master does."""
-    worker.master_signals = server.SIG_QUEUE
-
-
-def post_worker_init(worker: Any) -> None:
-    """End, if told so before the worker had handlers of its own: its master waits for it until graceful_timeout."""
-    while not worker.master_signals.empty():
-        if worker.master_signals.get_nowait() == signal.SIGTERM:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
-def child_exit(server: Any, worker: Any) -> None:
-    """Take a dead worker's gauges away, and keep its counts: they must never go back."""
-    from prometheus_client.multiprocess import mark_process_dead
-
-    from cb.web.endedworkers import fold
-
-    try:
-        mark_process_dead(worker.pid)
-        fold(_metrics, worker.pid)
-    except Exception:  # a master that ends because of a worker's file takes all others with it
-        server.log.exception("the metrics of worker %d stay in files of its own", worker.pid)
-
-
-def on_exit(_server: Any) -> None:
-    """Leave nothing behind."""
-    shutil.rmtree(_metrics, ignore_errors=True)

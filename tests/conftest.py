@@ -11,12 +11,12 @@ from tests.databases import PostgreSQL
 from tests.misbehaving import Server
 
 _numbers = count()
-#: tests that measure, or look at all processes of the machine: nothing else may run beside them
-ALONE = (
+#: tests that measure, or wait for a moment: a machine that does much else would fail them
+QUIET = (
     *("fleet/test_agent", "fleet/test_health", "fleet/test_load", "fleet/test_opening", "fleet/test_partition"),
     *("fleet/test_probes", "fleet/test_prove", "fleet/test_server_faults", "fleet/test_topologies"),
     *("platform/test_deploy", "platform/test_health", "resilience/test_hostfile", "security/test_slow"),
-    *("test_bulkhead", "test_duty", "test_gunicorn", "test_http_outcomes", "test_monitor", "test_processes"),
+    *("test_bulkhead", "test_duty", "test_gunicorn", "http/test_outcomes", "test_monitor", "test_processes"),
     *("test_sql_server", "test_survivors", "test_trouble", "test_turmoil", "web/test_fleet", "web/test_page"),
 )
 
@@ -24,8 +24,8 @@ ALONE = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         path = item.path.relative_to(Path(__file__).parent).as_posix()
-        if path.startswith(ALONE):
-            item.add_marker("alone")
+        if path.startswith(QUIET):
+            item.add_marker("quiet")
 
 
 @pytest.fixture(scope="session")

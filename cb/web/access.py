@@ -6,18 +6,29 @@ from collections.abc import Callable
 from flask import current_app, request
 
 from .correlation import forwarded_headers
+from .hosts import is_from_here
+from .installed import circuit_breakers
 from .problems import Problem
 from .settings import Settings
 
 
 def require_operator() -> None:
     """Let nobody else steer a service or make it fail. Raises Problem."""
-    _require(_settings().admin_token, "operators")
+    token = circuit_breakers().token
+    _require(token, "operators")
+    if token is None and not is_from_here():
+        raise unauthorized("this needs the token of the operators, and none is set: only this host may do without")
+
+
+def steers_without_token() -> bool:
+    """Return whether who sends the running request needs no token to steer."""
+    return circuit_breakers().token is None and is_from_here()
 
 
 def require_service() -> None:
     """Let nobody but the platform's services use what is there for them. Raises Problem."""
-    _require(_settings().service_token, "services")
+    settings: Settings = current_app.extensions["settings"]
+    _require(settings.service_token, "services")
 
 
 def service_headers(settings: Settings) -> Callable[[], dict[str, str]]:
@@ -42,8 +53,3 @@ def unauthorized(detail: str) -> Problem:
 def _require(token: str | None, whose: str) -> None:
     if token is not None and not hmac.compare_digest((shown() or "").encode(), token.encode()):
         raise unauthorized(f"this needs the token of the {whose}")
-
-
-def _settings() -> Settings:
-    settings: Settings = current_app.extensions["settings"]
-    return settings

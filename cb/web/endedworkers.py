@@ -11,6 +11,7 @@ from prometheus_client.mmap_dict import MmapedDict
 
 _read: Any = MmapedDict.read_all_values_from_file  # it has no types
 _NAME = "ended.json"
+_AWAITED = "ended.awaited"
 #: what is added up; gauges say what is so, and go when their worker does
 KINDS = ("counter", "histogram")
 
@@ -25,6 +26,16 @@ class Ended:
     sums: Sums
     #: files that are in the sums, and may not have been removed yet
     folded: frozenset[str] = frozenset()
+
+
+def await_ended(directory: Path) -> None:
+    """Have the ended folded: whoever reads this directory knows of it. prometheus_client alone does not."""
+    (directory / _AWAITED).touch()
+
+
+def is_awaited(directory: Path) -> bool:
+    """Return whether the ended of this directory are to be folded."""
+    return (directory / _AWAITED).exists()
 
 
 def fold(directory: Path, pid: int) -> None:

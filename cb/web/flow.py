@@ -6,6 +6,7 @@ itself, and whoever tests it. Behind proxies the address is the one that they te
 
 import ipaddress
 import math
+import re
 
 from flask import Flask, current_app, request
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -15,6 +16,8 @@ from .settings import Settings
 
 # Whoever asks these must know it when it matters most.
 _FREE = ("/metrics", "/api/v1/health")
+# Some proxies tell the port too: another one for each connection, which would make each a client.
+_WITH_PORT = re.compile(r"(?:\[(?P<six>[^]]*)\]|(?P<four>[^:]*))(?::[0-9]+)?")
 
 
 def init_app(app: Flask) -> None:
@@ -63,6 +66,8 @@ def _count() -> None:
 
 def _client(address: str) -> str | None:
     """Return who is counted together: None for this host, and one for all whose address cannot be told."""
+    if told := _WITH_PORT.fullmatch(address):
+        address = told["six"] or told["four"] or ""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:

@@ -13,7 +13,7 @@ from cb.breaker import CircuitBreaker
 from cb.layout import State
 
 from .answers import Document
-from .extension import circuit_breakers
+from .installed import circuit_breakers
 from .openapi import Answer, operation
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,7 @@
 """`/metrics`: the HTTP metrics of prometheus-flask-exporter and those of the breakers."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 from flask import Flask
@@ -11,6 +12,7 @@ from prometheus_flask_exporter import PrometheusMetrics
 
 from cb.metrics import BreakerCollector
 
+from .endedworkers import await_ended
 from .workerfiles import WorkerFiles
 
 
@@ -30,6 +32,7 @@ class Metrics(PrometheusMetrics):  # type: ignore[misc]  # it ships no types
         #: what else says at each scrape what is so, whichever worker is asked
         self.collectors: list[Collector] = [self.registry]
         if directory := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+            await_ended(Path(directory))
             files = WorkerFiles(directory)
             self._writers.append(files)
             self.collectors = [files.rest]

@@ -15,8 +15,8 @@ from cb.steering import Steering
 
 from .correlation import request_id
 from .documents import ChangeSchema, EventsSchema
-from .extension import circuit_breakers
 from .fields import Checked, Digits, Duration, Flag
+from .installed import circuit_breakers
 from .openapi import Answer, operation
 from .problems import Problem
 

@@ -3,7 +3,7 @@
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask import Flask, Response, request
@@ -26,12 +26,15 @@ class Problem(Exception):  # its name on the wire
         self, status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None, **facts: Any
     ) -> None:
         super().__init__(status, code, detail)
+        #: of HTTP
         self.status = status
         #: what programs tell problems apart by, such as "insufficient-funds"
         self.code = code
         #: a sentence for people
         self.detail = detail
+        #: of the answer
         self.headers = dict(headers or {})
+        #: members of its body
         self.facts = facts
 
     def response(self, request_id: str) -> Response:
@@ -51,12 +54,17 @@ class Problem(Exception):  # its name on the wire
 
 def init_app(app: Flask) -> None:
     """Make every error of an app a problem."""
-    app.register_error_handler(Problem, _answer)
-    app.register_error_handler(CircuitOpenError, _circuit_open)
-    app.register_error_handler(BulkheadFullError, _bulkhead_full)
-    app.register_error_handler(LedgerBusyError, _ledger_busy)
+    answer_refusals(app)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _unexpected)
+
+
+def answer_refusals(app: Flask) -> None:
+    """Make what breakers refuse a problem, where an app has no answer of its own; its other errors stay as they are."""
+    known = app.error_handler_spec[None][None]
+    for error, handler in _REFUSALS.items():
+        if error not in known:
+            app.register_error_handler(error, handler)
 
 
 def _answer(problem: Problem) -> Response:
@@ -95,6 +103,14 @@ def _bulkhead_full(error: BulkheadFullError) -> Response:
 def _ledger_busy(_: LedgerBusyError) -> Response:
     detail = "the state that all workers share is locked by a process that does not go on"
     return _answer(Problem(503, "ledger-busy", detail, headers={"Retry-After": "1"}))
+
+
+_REFUSALS: dict[type[Exception], Callable[[Any], Response]] = {
+    Problem: _answer,
+    CircuitOpenError: _circuit_open,
+    BulkheadFullError: _bulkhead_full,
+    LedgerBusyError: _ledger_busy,
+}
 
 
 def _http(error: HTTPException) -> Any:

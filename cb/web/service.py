@@ -7,9 +7,8 @@ import time
 from flask import Flask
 
 from cb.ledger import Ledger
-from cb.registry import Registry
 
-from . import correlation, flow, hardening, health, hosts, logs, operator, page, problems, status
+from . import correlation, flow, hardening, health, hosts, logs, problems
 from .body import MAX_BODY
 from .extension import CircuitBreakers
 from .methods import KnownMethods
@@ -38,17 +37,19 @@ def create_service(name: str, settings: Settings, about: str = "") -> Flask:
     app.url_map.merge_slashes = False  # a redirected order is an order sent twice
     app.extensions["settings"] = settings
     # The log first: opening the ledger may say something.
-    for part in (correlation, logs, problems, hardening, hosts, flow, health, page):
+    for part in (correlation, logs, problems, hardening, hosts, flow, health):
         part.init_app(app)
     openapi.init_app(app, name, about)
-    registry = Registry(
+    breakers = CircuitBreakers(
+        app,
+        name=name,
         ledger=Ledger.open(settings.state_url, directory=settings.state_dir),
         defaults=settings.breaker_defaults,
         overrides=settings.breaker_overrides,
-        listeners=[logs.log_event],
+        token=settings.admin_token,
     )
+    registry = breakers.registry
     registry.ledger.join(time.monotonic_ns())
-    app.extensions["circuit_breakers"] = CircuitBreakers(name, registry)
     if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
         _trace(app)
     if settings.fleet_url:
@@ -61,8 +62,6 @@ def create_service(name: str, settings: Settings, about: str = "") -> Flask:
             sync_interval=settings.sync_interval,
             listeners=[logs.log_event],
         )
-    for each in (status.bp, operator.bp):
-        app.register_blueprint(each)
     app.extensions["metrics"] = Metrics(app, BreakerCollector(registry, seed_names=settings.seed_names))
     app.wsgi_app = KnownMethods(app.wsgi_app)  # type: ignore[method-assign]  # Flask's documented way to wrap an app
     return app

@@ -10,7 +10,7 @@ from cb.document import describe, time_text
 from cb.ledger import FleetSight
 
 from .documents import StatusSchema
-from .extension import circuit_breakers
+from .installed import circuit_breakers
 from .openapi import Answer, operation
 
 bp = Blueprint("circuit-breaker", __name__, url_prefix="/api/v1/circuit-breaker")

@@ -7,6 +7,7 @@ A block with `title="NAME"` is a file of that name. Blocks of `text` are for rea
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,8 +25,16 @@ ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 60
 _BLOCK = re.compile(r"^```(\w+)(?: +title=\"([^\"]+)\")?[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PRINTED = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
-#: for what a command has just started in the background
-_CURLRC = "silent\nshow-error\nretry-connrefused\nretry = 100\nretry-delay = 0\nretry-max-time = 20\n"
+#: waits for what a command has just started in the background; curl's own retries would ask again after a 503 too
+_CURL = """#!/bin/sh
+for attempt in $(seq 200); do
+  {curl} --silent --show-error "$@"
+  code=$?
+  [ $code = 7 ] || exit $code
+  sleep 0.1
+done
+exit 7
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +60,22 @@ class Reader:
         self._home = home
         self._in_place_of = in_place_of
         self._groups: list[int] = []
-        (home / ".curlrc").write_text(_CURLRC)
         (home / ".bin").mkdir()
-        (home / ".bin/cb").write_text(f'#!/bin/sh\nexec {sys.executable} -m cb "$@"\n')
-        (home / ".bin/cb").chmod(0o755)
+        self._offer("cb", f'#!/bin/sh\nexec {sys.executable} -m cb "$@"\n')
+        self._offer("curl", _CURL.format(curl=shutil.which("curl")))
+        self._offer("pip", "#!/bin/sh\n")  # what a page installs is there already
         self._environ = os.environ | {
             "CB_STATE_DIR": str(home),  # the command finds the ledgers of this page, and no others of this machine
-            "CURL_HOME": str(home),
             "HOME": str(home),
             "PATH": os.pathsep.join((f"{home}/.bin", str(Path(sys.executable).parent), os.environ["PATH"])),
             "PYTHONPATH": str(ROOT),
             "PYTHONWARNINGS": "error",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "PYTEST_PLUGINS": "cb.pytest_plugin",  # as if this library were installed
         }
 
-    def follow(self, block: Block) -> None:
-        """Do what the block is for."""
+    def follow(self, block: Block) -> str:
+        """Do what the block is for, and return what it has printed."""
         text = self._at_our_addresses(block.text)
         if block.title:
             path = self._home / block.title
@@ -76,14 +86,21 @@ class Reader:
         elif block.language == "python":
             printed = self._run(sys.executable, "-c", text)
             assert printed.splitlines() == _PRINTED.findall(text) or not _PRINTED.findall(text), printed
+            return printed
         else:
             assert block.language == "bash", f"nobody runs blocks of {block.language}"
-            self._run("bash", "-euo", "pipefail", "-c", text)
+            return self._run("bash", "-euo", "pipefail", "-c", text)
+        return ""
 
     def close(self) -> None:
         for group in self._groups:
             with suppress(ProcessLookupError):
                 os.killpg(group, signal.SIGKILL)
+
+    def _offer(self, command: str, script: str) -> None:
+        file = self._home / ".bin" / command
+        file.write_text(script)
+        file.chmod(0o755)
 
     def _at_our_addresses(self, text: str) -> str:
         for theirs, ours in self._in_place_of.items():

@@ -19,11 +19,12 @@ ELSEWHERE = {
     "databases.md": "test_databases_docs.py",
     "deployment.md": "security/test_nginx.py",
     "health.md": "test_health_page.py",
-    "http.md": "test_http_docs.py",
+    "http.md": "http/test_docs.py",
     "operations.md": "platform/test_operations.py",
     "recipes.md": "test_recipes.py",
     "resilience.md": "resilience/test_docs.py",
     "tracing.md": "tracing/test_docs.py",
+    "tutorial.md": "docs/test_tutorial.py",
 }
 DOCS = ROOT / "docs"
 PAGES = {page.relative_to(DOCS).as_posix(): page for page in sorted(DOCS.rglob("*.md"))}

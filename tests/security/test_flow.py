@@ -88,6 +88,14 @@ def test_what_a_proxy_says_counts_where_there_is_one(make: Callable[..., FlaskCl
     assert [ask(client, "127.0.0.1", **{"X-Forwarded-For": f"junk{n}"}) for n in range(4)] == [200, 200, 200, 429]
 
 
+@pytest.mark.parametrize("address", ["192.0.2.1:{}", "[2001:db8::1]:{}"])
+def test_port_that_a_proxy_tells_makes_no_client_of_its_own(make: Callable[..., FlaskClient], address: str) -> None:
+    client = make(proxies=1)
+    told = [address.format(50_000 + n) for n in range(4)]
+    assert [ask(client, "127.0.0.1", **{"X-Forwarded-For": each}) for each in told] == [200, 200, 200, 429]
+    assert ask(client, "127.0.0.1", **{"X-Forwarded-For": "192.0.2.2:50000"}) == 200
+
+
 def test_rate_whose_file_cannot_be_used_lets_requests_pass_and_is_logged(
     make: Callable[..., FlaskClient], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -41,6 +41,14 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the directory for the ledgers of an app that has no settings."""
+    monkeypatch.delenv("CB_ADMIN_TOKEN", raising=False)
+    monkeypatch.setenv("CB_STATE_DIR", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
+@pytest.fixture
 def app(config: Path) -> Flask:
     return shop.create_app()
 

@@ -3,7 +3,6 @@
 import json
 import re
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from flask.testing import FlaskClient
 import cb.web.page
 from cb import State
 from cb.web import Simulation
+from tests.web import shop
 
 DATA = "/dashboard/data"
 FILES = sorted(path for path in Path(cb.web.page.__file__).parent.iterdir() if path.suffix in {".html", ".css", ".js"})
@@ -127,9 +127,9 @@ def test_service_shows_what_it_adds_and_one_that_fails_hides_nothing_else(app: F
     assert "own-stock" in seen["breakers"]
 
 
-def test_page_is_told_where_its_controls_need_a_token(app: Flask, client: FlaskClient) -> None:
-    app.extensions["settings"] = replace(app.extensions["settings"], admin_token="x" * 32)
-    assert polled(client)["operator"] is False
+def test_page_is_told_where_its_controls_need_a_token(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CB_ADMIN_TOKEN", "x" * 32)
+    assert polled(shop.create_app().test_client())["operator"] is False
 
 
 def test_data_of_ten_breakers_comes_within_ten_milliseconds(app: Flask, client: FlaskClient) -> None:

@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, Flask, Response, current_app
+from flask import Blueprint, Response, current_app
 
 from cb.document import record
-from cb.web import health, status
-from cb.web.extension import circuit_breakers
+from cb.web import access, health, status
 from cb.web.files import TYPES, Files
+from cb.web.installed import circuit_breakers
 from cb.web.openapi import Answer, operation
 
 from .schema import DataSchema
@@ -42,12 +42,6 @@ class Dashboard:
     def add(self, name: str, provider: Provider) -> None:
         """Show what a function returns at each poll. The page has a place for `trades`."""
         self.providers[name] = provider
-
-
-def init_app(app: Flask) -> None:
-    """Give an app its page."""
-    app.extensions["dashboard"] = Dashboard()
-    app.register_blueprint(bp)
 
 
 @bp.get("")
@@ -83,7 +77,7 @@ def data() -> dict[str, Any]:
         "events": [record(each) for each in circuit_breakers().registry.ledger.history()[-_EVENTS:]],
         "simulators": {name: {"path": each.path, **asdict(each.read())} for name, each in shown.simulators.items()},
         # Where operators have a token, the page asks for it before it offers to steer.
-        "operator": current_app.extensions["settings"].admin_token is None,
+        "operator": access.steers_without_token(),
         **{name: _ask(name, provider) for name, provider in shown.providers.items()},
     }
 

@@ -12,8 +12,7 @@ from urllib3.util import Retry
 
 from cb import BreakerConfig, CircuitOpenError, ConfigError, Registry
 from cb.http import CircuitBreakerAdapter, CircuitOpenConnectionError, origin
-
-from .misbehaving import Act, Server, answer, reset, send_half
+from tests.misbehaving import Act, Server, answer, reset, send_half
 
 
 @pytest.fixture

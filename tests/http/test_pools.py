@@ -11,8 +11,7 @@ import pytest
 import requests
 
 from cb.http import DeadlineAdapter
-
-from .misbehaving import Server
+from tests.misbehaving import Server
 
 
 @pytest.fixture

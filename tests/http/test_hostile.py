@@ -6,25 +6,11 @@ import tracemalloc
 import pytest
 import requests
 
-from cb import BreakerConfig, CircuitBreaker
+from cb import CircuitBreaker
 from cb.http import BadAnswer, ClientError, HTTPClient, ServiceUnavailable
+from tests.misbehaving import Act, Server, answer
 
-from .misbehaving import Act, Server, answer
-
-
-@pytest.fixture
-def breaker() -> CircuitBreaker:
-    return CircuitBreaker("service", BreakerConfig(failure_threshold=3))
-
-
-@pytest.fixture
-def client(server: Server, breaker: CircuitBreaker) -> HTTPClient:
-    return HTTPClient(server.url, 2, breaker)
-
-
-def counted(breaker: CircuitBreaker) -> tuple[int, int, int]:
-    totals = breaker.snapshot().totals
-    return totals.successes, totals.failures, totals.neutral
+from .conftest import counted
 
 
 def send(data: bytes) -> Act:

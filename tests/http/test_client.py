@@ -12,8 +12,7 @@ from requests_mock import Mocker
 from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, State
 from cb.http import BadAnswer, ClientError, HTTPClient, Refused, ServiceUnavailable
 from cb.testing import FakeClock, breaker_in
-
-from .misbehaving import (
+from tests.misbehaving import (
     Act,
     Server,
     answer,
@@ -25,11 +24,6 @@ from .misbehaving import (
     send_no_http,
     stay_silent,
 )
-
-
-@pytest.fixture
-def breaker() -> CircuitBreaker:
-    return CircuitBreaker("service", BreakerConfig(failure_threshold=3))
 
 
 @pytest.fixture

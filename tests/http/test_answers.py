@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from marshmallow import EXCLUDE, Schema, fields
 
-from cb import BreakerConfig, CircuitBreaker, CircuitError, CircuitOpenError, ConfigError, State
+from cb import CircuitBreaker, CircuitError, CircuitOpenError, ConfigError, State
 from cb.http import BadAnswer, ClientError, HTTPClient, Json, Refused, ServiceUnavailable
 from cb.testing import breaker_in
+from tests.misbehaving import Act, Server, answer, hang_up
 
-from .misbehaving import Act, Server, answer, hang_up
+from .conftest import counted
 
 PRICE = answer(200, '{"symbol": "AAPL", "price": 150.10}')
 
@@ -25,21 +26,6 @@ def symbol(found: Json) -> str:
     if found["symbol"] != "AAPL":
         raise ValueError("answered for another symbol")
     return str(found["symbol"])
-
-
-@pytest.fixture
-def breaker() -> CircuitBreaker:
-    return CircuitBreaker("service", BreakerConfig(failure_threshold=3))
-
-
-@pytest.fixture
-def client(server: Server, breaker: CircuitBreaker) -> HTTPClient:
-    return HTTPClient(server.url, 2, breaker)
-
-
-def counted(breaker: CircuitBreaker) -> tuple[int, int, int]:
-    totals = breaker.snapshot().totals
-    return totals.successes, totals.failures, totals.neutral
 
 
 def test_check_makes_what_the_caller_gets(server: Server, client: HTTPClient, breaker: CircuitBreaker) -> None:

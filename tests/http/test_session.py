@@ -9,8 +9,7 @@ import requests
 
 from cb import BreakerConfig, CircuitOpenError, ConfigError, Registry, State
 from cb.http import guarded_session
-
-from .misbehaving import Server, answer, drip_body, hang_up, send_much, stay_silent
+from tests.misbehaving import Server, answer, drip_body, hang_up, send_much, stay_silent
 
 METHODS = ("GET", "OPTIONS", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 

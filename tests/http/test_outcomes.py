@@ -15,8 +15,7 @@ import requests
 
 from cb import BreakerConfig, CircuitBreaker, Registry
 from cb.http import BodyTooLarge, CircuitBreakerAdapter, HTTPClient
-
-from .misbehaving import (
+from tests.misbehaving import (
     Act,
     Server,
     answer,

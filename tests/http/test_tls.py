@@ -13,8 +13,7 @@ import pytest
 import requests
 
 from cb.http import DeadlineAdapter, within
-
-from .misbehaving import Server, drip_body, drip_headers
+from tests.misbehaving import Server, drip_body, drip_headers
 
 
 @pytest.fixture(scope="module")

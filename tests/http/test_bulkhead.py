@@ -8,8 +8,7 @@ import requests
 
 from cb import Bulkhead, BulkheadFullError, ConfigError, Registry
 from cb.http import CircuitBreakerAdapter, HTTPClient
-
-from .misbehaving import Server
+from tests.misbehaving import Server
 
 
 @pytest.fixture
