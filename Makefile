@@ -7,7 +7,7 @@ LOCK := uv pip compile setup.cfg --quiet --upgrade --universal --python-version 
 MUTMUT := .mutmut/bin/python -c 'import gc; gc.disable(); from mutmut.__main__ import cli; cli()'
 .DEFAULT_GOAL := help
 
-.PHONY: help build dev run-all run-market-data run-portfolio run-gateway stop-all demo test lint prove chaos contract openapi soak nightly mutate check \
+.PHONY: help build dev run-all run-market-data run-portfolio run-gateway stop-all demo test lint prove chaos contract openapi docs soak nightly mutate check \
 	bench load scale screenshots audit clean lock
 
 help: ## list the verbs
@@ -52,6 +52,9 @@ contract: dev ## try the contract of the three services, with a thousand request
 
 openapi: dev ## write the contract into docs/openapi
 	@$(BIN)/python -m tests.contract write
+
+docs: dev ## draw the states as the code has them, and build the site of the documentation in build/site
+	@$(BIN)/python -m scripts.docs && NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 soak: dev ## full traffic for MINUTES=3 while dependencies fail, workers are replaced and killed: nothing may grow or go back
 	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),3)

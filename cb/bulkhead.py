@@ -37,8 +37,9 @@ class Bulkhead:
         check(limit, wait)
         #: asked first
         self.breaker = breaker
+        #: calls that may run at once
         self.limit = limit
-        #: seconds
+        #: seconds that a call waits for a slot
         self.wait = wait
         self._clock = clock
         self._slots = breaker.slots(limit)

@@ -47,9 +47,11 @@ class BreakerConfig:
     slow_call_duration: float = 2.0
     #: rate of slow calls in the window that opens
     slow_call_rate_threshold: float | None = 0.8
-    #: growth of the open time with each failed round, its cap, and the random share added to it
+    #: growth of the open time with each failed round
     timeout_multiplier: float = 1.0
+    #: what the open time grows to at most; also the longest Retry-After that is heeded
     timeout_max: float = 300.0
+    #: random share added to the open time, so that hosts do not come all at once
     timeout_jitter: float = 0.1
     #: a half-open round without a verdict reopens after this time
     half_open_max_duration: float = 30.0

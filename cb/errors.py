@@ -68,6 +68,7 @@ class ConfigError(CircuitError, ValueError):
         self.field = field
         #: what the value must satisfy, as in "must <rule>"
         self.rule = rule
+        #: what breaks it
         self.value = value
 
     def __str__(self) -> str:
@@ -79,7 +80,9 @@ class LedgerError(CircuitError):
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(path, reason)
+        #: the file, or `memory`
         self.path = path
+        #: why, in words
         self.reason = reason
 
     def __str__(self) -> str:

@@ -12,8 +12,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to the breaker of that name, in this process."""
+    """Something that happened to a breaker, in this process."""
 
+    #: the breaker's
     name: str
 
 
@@ -21,7 +22,9 @@ class Event:
 class StateChange(Event):
     """A circuit has changed its state."""
 
+    #: the state that was left
     before: State
+    #: the state that was entered; the same again where an operator says so
     after: State
     #: number of the stay in the new state
     generation: int
@@ -33,6 +36,7 @@ class StateChange(Event):
 class Rejected(Event):
     """A call was refused."""
 
+    #: the state that refused it
     state: State
     #: seconds, None while an operator holds the circuit open without end
     retry_after: float | None
@@ -58,6 +62,7 @@ class Reclaimed(Event):
 class LedgerDegraded(Event):
     """The breaker is not shared as it was meant to be."""
 
+    #: why, in words
     reason: str
 
 
@@ -73,11 +78,13 @@ class WouldOpen(Event):
 class HealthChanged(Event):
     """A health check has found another health than the one before."""
 
+    #: whether the dependency is well now
     up: bool
     #: what the check raised, in words; empty if the dependency is up
     reason: str
 
 
+#: what is told events: called in the thread where they happen, after the locks; what it raises is logged
 Listener = Callable[[Event], object]
 
 
@@ -99,10 +106,15 @@ class Transition:
     number: int
     #: seconds since the epoch
     at: float
+    #: the breaker's
     name: str
+    #: the state that was left
     before: State
+    #: the state that was entered; the same where thresholds were changed
     after: State
+    #: number of the stay in the new state
     generation: int
+    #: why, in words, and who, where an operator did it
     reason: str
 
 

@@ -99,8 +99,11 @@ assert PAGE + EVENTS * EVENT_CELLS <= HEADER
 class State(StrEnum):
     """What a circuit does with calls."""
 
+    #: admits every call, and looks at how they end
     CLOSED = "CLOSED"
+    #: refuses every call, until its time is up
     OPEN = "OPEN"
+    #: admits a few probes, and refuses the rest
     HALF_OPEN = "HALF_OPEN"
     #: held by an operator: refuses every call
     FORCED_OPEN = "FORCED_OPEN"

@@ -36,13 +36,19 @@ _TAKEN = frozenset({"bucket", "changes", "count", "created", "sum", "total"})
 class Family:
     """A metric: its series, by their labels."""
 
+    #: without a suffix such as `_total`
     name: str
+    #: of Prometheus: counter, gauge, histogram or unknown
     kind: str
+    #: one line for people
     help: str
+    #: with their labels
     values: list[tuple[Labels, float]] = field(default_factory=list)
+    #: with their labels
     histograms: list[tuple[Labels, Histogram]] = field(default_factory=list)
 
     def add(self, value: float, *labels: tuple[str, str]) -> None:
+        """Add a series."""
         self.values.append((labels, value))
 
     def metric(self) -> Metric:

@@ -27,6 +27,7 @@ class Registry:
         listeners: Sequence[Listener] = (),
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
+        #: where the state of all its breakers lies
         self.ledger = ledger or Ledger.in_memory()
         #: listeners of every breaker that is made from now on
         self.listeners = list(listeners)

@@ -26,8 +26,11 @@ class Totals:
 
     #: calls that ended with a success or a failure while the stay that admitted them lasted
     requests: int
+    #: those of them that ended well
     successes: int
+    #: those of them that failed
     failures: int
+    #: those of them that took slow_call_duration or longer
     slow: int
     #: calls that were refused
     rejected: int
@@ -66,6 +69,8 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class LastFailure:
+    """The latest failure in any process."""
+
     #: seconds since then
     ago: float
     #: name of the exception's class
@@ -76,16 +81,21 @@ class LastFailure:
 class Figures:
     """What is counted of a breaker: what can be told without looking at its window."""
 
+    #: the breaker's
     name: str
+    #: at this moment
     state: State
+    #: calls since the ledger was made
     totals: Totals
     #: durations of the requests
     latency: Histogram
+    #: calls that run now
     in_flight: int
     #: calls that a bulkhead lets run at once, None without one
     limit: int | None
     #: number of transitions by (before, after)
     changes: dict[tuple[State, State], int]
+    #: the thresholds in force
     config: BreakerConfig
     #: of the dependency, None if nobody has ever checked it
     health: Health | None
@@ -103,9 +113,13 @@ class Snapshot(Figures):
     age: float
     #: seconds until the circuit may admit a call, None where it admits them all, or refuses them without end
     retry_after: float | None
+    #: calls of the statistical window
     window: Counts
+    #: its length
     window_seconds: float
+    #: failures since the last success
     consecutive_failures: int
+    #: None if no call has failed yet
     last_failure: LastFailure | None
     #: why it is in its state, and what would change it
     why: str

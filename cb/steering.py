@@ -32,7 +32,9 @@ class Steering:
         clock: Callable[[], int],
         wall_clock: Callable[[], int],
     ) -> None:
+        #: the dependency, the same in all processes
         self.name = name
+        #: where the state lies
         self.ledger = ledger
         #: called with every Event of this process; add to it or remove from it at will
         self.listeners: list[Listener] = list(listeners)

@@ -1,14 +1,16 @@
 """What tests of code that uses breakers need: a clock that stands still, a breaker in any state, real processes.
 
+```python
 clock = FakeClock()
 breaker = breaker_in(State.OPEN, clock=clock)
 with pytest.raises(CircuitOpenError):
-breaker.call(fetch)
+    breaker.call(fetch)
 clock.advance(30)
 
 with workers(4) as processes:
-processes[0].call(fail_often, path)   # a function of a module, whose breaker lies in Ledger.in_file(path)
-processes[1].kill()
+    processes[0].call(fail_often, path)   # a function of a module, whose breaker lies in Ledger.in_file(path)
+    processes[1].kill()
+```
 """
 
 import multiprocessing
@@ -31,6 +33,7 @@ class FakeClock:
     """Monotonic nanoseconds that stand still until `advance`. Pass it as `clock=`."""
 
     def __init__(self, seconds: float = 1_000) -> None:
+        #: nanoseconds
         self.now = nanoseconds(seconds)
 
     def __call__(self) -> int:
@@ -78,6 +81,7 @@ class Worker:
     """A process that runs functions when told."""
 
     def __init__(self, process: BaseProcess, pipe: Connection) -> None:
+        #: with its `pid`
         self.process = process
         self._pipe = pipe
         self._sent = 0

@@ -16,8 +16,11 @@ _SLICES = range(at.WINDOW, at.TALLY_CELLS, at.SLICE_CELLS)
 class Counts:
     """Calls of the window. A call that runs too long is in it before it ends."""
 
+    #: successes and failures; no call that was refused or neutral
     requests: int = 0
+    #: calls that failed
     failures: int = 0
+    #: calls that took slow_call_duration or longer, failed or not
     slow: int = 0
 
     @property

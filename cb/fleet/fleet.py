@@ -50,7 +50,9 @@ class Fleet:
         seconds = parse_duration(sync_interval, "sync_interval")
         if not 0.01 <= seconds <= 10:
             raise ConfigError("sync_interval", "be from 10ms to 10s", sync_interval)
+        #: the server's
         self.url = url
+        #: the fleet's: hosts of the same name share their breakers
         self.name = name
         self._ledger = ledger
         self._interval = seconds

@@ -18,6 +18,7 @@ from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn, TypeVar
 
+#: an object, as `json.loads` makes it
 Json = dict[str, Any]
 T = TypeVar("T")
 
@@ -47,6 +48,7 @@ class BadAnswer(ClientError):
         super().__init__(reason, status)
         #: what is wrong with it; the exception that found it is the `__cause__`
         self.reason = reason
+        #: of HTTP
         self.status = status
 
     def __str__(self) -> str:
@@ -58,6 +60,7 @@ class Refused(ClientError):
 
     def __init__(self, status: int, body: Json) -> None:
         super().__init__(status, body)
+        #: of HTTP
         self.status = status
         #: the JSON object of the answer, empty if it has none
         self.body = body

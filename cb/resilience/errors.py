@@ -27,7 +27,9 @@ class StoreError(CircuitError):
 
     def __init__(self, place: str, reason: str) -> None:
         super().__init__(place, reason)
+        #: the file, or the server's URL
         self.place = place
+        #: why, in words
         self.reason = reason
 
     def __str__(self) -> str:

@@ -47,6 +47,7 @@ class RateLimit:
             (self._rate,) = limits.parse_many(rate)
         except ValueError as error:
             raise ConfigError("rate", "be like 100/second or 10 per 5 minutes", rate) from error
+        #: what those who share the limit have in common
         self.key = key
         self._shared = None if storage == "memory://" else _limiter(_open(storage))
         self._outage: Outage[None] = Outage(f"rate limit {key!r}", _errors(self._shared))

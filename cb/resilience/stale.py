@@ -27,9 +27,11 @@ _DAY = 86_400.0
 class Reading(Generic[T]):
     """An answer, and whether it is one of earlier that stands in for a failure."""
 
+    #: the answer
     value: T
     #: seconds since it was asked for; None if that was just now
     age: float | None = None
+    #: whether it stands in for a failure
     stale: bool = False
 
 
@@ -66,6 +68,7 @@ class StaleCache(Generic[T]):
             raise ConfigError("usable_for", "be above 0 and at most 24h, in seconds", usable_for)
         if not 0 <= fresh_for <= usable_for:
             raise ConfigError("fresh_for", f"be from 0 to usable_for ({usable_for:g} s)", fresh_for)
+        #: of the cache, within its store
         self.name = name
         self._store = store
         self._usable, self._fresh = nanoseconds(usable_for), nanoseconds(fresh_for)

@@ -79,6 +79,7 @@ class Faults:
         self._serve(bp, name)
         app.register_blueprint(bp)
         app.extensions["dashboard"].simulators[name] = self
+        #: of the route that steers it
         self.path = f"{url_prefix}/simulate/failure"
         app.register_error_handler(SimulatedFailure, _answer)
 

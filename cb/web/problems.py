@@ -26,12 +26,15 @@ class Problem(Exception):  # its name on the wire
         self, status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None, **facts: Any
     ) -> None:
         super().__init__(status, code, detail)
+        #: of HTTP
         self.status = status
         #: what programs tell problems apart by, such as "insufficient-funds"
         self.code = code
         #: a sentence for people
         self.detail = detail
+        #: of the answer
         self.headers = dict(headers or {})
+        #: members of its body
         self.facts = facts
 
     def response(self, request_id: str) -> Response:

@@ -28,8 +28,11 @@ class Settings:
 
     #: the service's section in the file
     name: str
+    #: which it was read from
     file: str
+    #: the section `circuit_breaker`
     breaker_defaults: BreakerConfig
+    #: the section `breakers`, by dependency, each with the defaults for what it does not say
     breaker_overrides: dict[str, BreakerConfig]
     #: for Ledger.open
     state_url: str
@@ -47,14 +50,19 @@ class Settings:
     service_token: str | None = field(default=None, repr=False)
     #: users by the hashes of their keys; empty where whoever reaches the gateway may act for any user
     api_keys: dict[str, str] = field(default_factory=dict, repr=False)
+    #: address that it listens on
     host: str
     #: names that it answers to, beside `host` and those of the loopback
     hosts: tuple[str, ...]
+    #: port that it listens on
     port: int
+    #: processes
     workers: int
+    #: requests at once in each of them
     threads: int
-    #: seconds that a client has to send a request, and to take an answer
+    #: seconds that a client has to send a request
     read_timeout: float
+    #: seconds that a client has to take an answer
     write_timeout: float
     #: how many proxies before it are to be believed what they say of a client
     proxies: int

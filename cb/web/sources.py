@@ -37,6 +37,7 @@ class SettingsError(Exception):
         self.key = key
         #: what the value must satisfy, as in "must <rule>"
         self.rule = rule
+        #: what breaks it
         self.value = value
 
     def __str__(self) -> str:

@@ -13,6 +13,7 @@ from .conftest import BOARDS, COMMANDS, CONFIG, PORTS, alerts, panels, program
 
 CASES = yaml.safe_load((CONFIG / "alerts_test.yml").read_text())["tests"]
 TEXT = (CONFIG.parent / "docs/operations.md").read_text()
+RUNBOOK = (CONFIG.parent / "docs/night.md").read_text()
 SHIPPED = yaml.safe_load((CONFIG / "config.yaml").read_text())
 
 
@@ -42,10 +43,18 @@ def test_alert_has_a_case_in_which_it_fires_and_one_in_which_it_just_does_not(al
 def test_alert_says_how_urgent_it_is_and_what_to_do(alert: str) -> None:
     rule = alerts()[alert]
     assert rule["labels"]["severity"] in {"page", "ticket"}
-    assert rule["annotations"].keys() == {"summary", "description"}
+    assert rule["annotations"].keys() == {"summary", "description", "runbook"}
     assert re.search(r"`(cb|make) |http://|/api/v1/|[Tt]he log |Its log ", rule["annotations"]["description"])
     if "name" in rule["expr"].partition("by (")[2].partition(")")[0]:
         assert "{{ $labels.name }}" in rule["annotations"]["summary"], "whoever is woken must read what it is about"
+
+
+def test_every_alert_has_its_section_in_the_runbook_and_every_section_its_alert() -> None:
+    sections = re.findall(r"^### (\w+)$(.*?)(?=^##|\Z)", RUNBOOK, re.MULTILINE | re.DOTALL)
+    named = {name: f"docs/night.md#{name.lower()}" for name, _ in sections}
+    assert named == {name: rule["annotations"]["runbook"] for name, rule in alerts().items()}
+    for name, text in sections:
+        assert [word for word in ("Means", "Look", "do", "Over") if not re.search(rf"\*{word}\*", text, re.I)] == [], name
 
 
 def test_commands_that_alerts_recommend_exist() -> None:

@@ -20,7 +20,9 @@ View = Callable[..., Any]
 class Link:
     """Where to go on from an answer: an operation, and its parameters as runtime expressions of OpenAPI."""
 
+    #: its id
     operation: str
+    #: by name
     parameters: Mapping[str, str]
 
 
@@ -32,10 +34,13 @@ class Answer:
     description: str
     #: of a JSON body; None: it is something else, and the view returns a Response
     schema: Schema | None = None
+    #: media types
     types: tuple[str, ...] = ("application/json",)
     #: headers of this answer, with what they say; a JSON Schema is that of text
     headers: Mapping[str, str] = field(default_factory=dict)
+    #: of a body
     example: Any = None
+    #: where to go on, by name
     links: Mapping[str, Link] = field(default_factory=dict)
 
 

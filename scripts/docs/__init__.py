@@ -1,0 +1,1 @@
+"""What the documentation's site has that no page says by itself."""

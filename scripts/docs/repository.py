@@ -1,0 +1,115 @@
+"""Brings into the site what its pages link to elsewhere in the repository: a hook of MkDocs.
+
+A link is written as it works where the repository is read. Here each file that is meant becomes a page, and the link
+leads there.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from posixpath import dirname, join, normpath, relpath
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+from scripts.docs.names import linked
+
+ROOT = Path(__file__).resolve().parents[2]
+#: what a link is not in: blocks of code, and code within a line
+_CODE = r"^(?P<indent> *)(?P<fence>```+)[^`].*?^(?P=indent)(?P=fence)$|`[^`\n]+`"
+_LINK = r"(?<=\]\()[^)\s]+(?=\))|(?<=src=\")[^\"]+|(?<=srcset=\")[^\"]+|(?<=href=\")[^\"]+"
+_FOUND = re.compile(rf"{_CODE}|(?P<link>{_LINK})", re.MULTILINE | re.DOTALL)
+_SECTION = re.compile(r"^<!-- (\S+\.md)#(\S+) -->$", re.MULTILINE)
+_LEXERS = {".conf": "nginx", ".json": "json", ".py": "python", ".service": "ini", ".yaml": "yaml", ".yml": "yaml"}
+
+
+def links(text: str) -> Iterator[str]:
+    """Yield the targets of all links of a page that lie in the repository, or in the page."""
+    for match in _FOUND.finditer(text):
+        if match["link"] and not re.match(r"[a-z]+:", match["link"]):
+            yield match["link"]
+
+
+def resolve(path: str, target: str) -> tuple[str, str]:
+    """Return the path from the root, and the anchor, that a link of the page at `path` leads to."""
+    file, _, anchor = target.partition("#")
+    return normpath(join(dirname(path), file)) if file else path, anchor
+
+
+def slug(title: str) -> str:
+    """Return the anchor of a heading."""
+    return re.sub(r"[^\w\- ]", "", re.sub(r"\]\([^)]*\)", "", title).lower()).strip().replace(" ", "-")
+
+
+def place(path: str) -> str:
+    """Return where the site has the page or the file of a path."""
+    if (ROOT / path).is_dir():
+        path += "/index.md"
+    elif path == "README.md":
+        return "platform.md"
+    elif "/" not in path and path.endswith(".md"):
+        return path.lower()
+    if path.startswith("docs/"):
+        return path.removeprefix("docs/")
+    return f"source/{path}" if path.endswith(".md") else f"source/{path}.md"
+
+
+def content(path: str) -> str:
+    """Return a page that shows a file or a directory."""
+    if path.endswith(".md"):
+        return (ROOT / path).read_text()
+    if (ROOT / path).is_dir():
+        names = sorted(child.name for child in (ROOT / path).iterdir() if not child.name.startswith(("__", ".")))
+        # As they are from the directory's neighbours, as all that is resolved.
+        listed = "".join(f"- [{name}]({path.rpartition('/')[2]}/{name})\n" for name in names)
+        return f"# {path}\n\n{listed}"
+    text = (ROOT / path).read_text()
+    return (
+        f"---\nsearch: {{exclude: true}}\n---\n\n# {path}\n\n````{_LEXERS.get(Path(path).suffix, 'text')}\n{text}````\n"
+    )
+
+
+def rewritten(text: str, path: str, page: str) -> str:
+    """Return text from a path as the site has it in a page, with sections of other pages where it names them."""
+
+    def moved(match: re.Match[str]) -> str:
+        target = match["link"]
+        if not target or target.startswith("#") or re.match(r"[a-z]+:", target):
+            return match[0]
+        file, anchor = resolve(path, target)
+        return relpath(place(file), dirname(page) or ".") + (f"#{anchor}" if anchor else "")
+
+    def section(match: re.Match[str]) -> str:
+        return rewritten(_section(match[1], match[2]), match[1], page)
+
+    return _SECTION.sub(section, _FOUND.sub(moved, text))
+
+
+def _section(path: str, anchor: str) -> str:
+    _, *sections = re.split(r"^(## .*)$", (ROOT / path).read_text(), flags=re.MULTILINE)
+    return next(text for title, text in zip(sections[::2], sections[1::2], strict=True) if slug(title[3:]) == anchor)
+
+
+def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
+    """Add what is linked to, directly or by what is added."""
+    paths = [f"docs/{file.src_uri}" for file in files.documentation_pages()]
+    paths += sorted(path.name for path in ROOT.glob("*.md"))
+    for path in paths:  # which grows meanwhile
+        text = content(path)
+        if not files.get_file_from_path(place(path)):
+            files.append(File.generated(config, place(path), content=rewritten(text, path, place(path))))
+        found = (resolve(path, target)[0] for target in links(text))
+        paths += [
+            new
+            for new in found
+            if new not in paths and not files.get_file_from_path(place(new)) and (ROOT / new).exists()
+        ]
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
+    """Let the links lead to where the site has what they mean."""
+    path = page.file.src_uri
+    return linked(markdown if page.file.generated_by else rewritten(markdown, f"docs/{path}", path))

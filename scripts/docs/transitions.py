@@ -1,0 +1,100 @@
+"""Which changes of state a circuit makes, found out by having it make them."""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import cache
+from itertools import product
+
+from cb import BreakerConfig, CircuitBreaker, CircuitError, Event, Ledger, State, StateChange
+from cb.layout import HELD
+from cb.testing import FakeClock, breaker_in
+
+#: one step decides, and each threshold is reached by another one
+CONFIG = BreakerConfig(
+    max_requests=1,
+    success_threshold=1,
+    minimum_requests=2,
+    failure_threshold=2,
+    failure_rate_threshold=0.5,
+    slow_call_rate_threshold=0.5,
+    timeout_jitter=0.0,
+)
+_LONG = 60.0  # seconds: the end of an open time, of a round and of a hold
+Step = Callable[[CircuitBreaker, FakeClock], object]
+Arrow = tuple[State, State]
+
+
+def _fail(breaker: CircuitBreaker, _: FakeClock) -> None:
+    def fail() -> None:
+        raise OSError
+
+    with suppress(OSError, CircuitError):
+        breaker.call(fail)
+
+
+def _succeed(breaker: CircuitBreaker, _: FakeClock) -> None:
+    with suppress(CircuitError):
+        breaker.call(int)
+
+
+def _succeed_slowly(breaker: CircuitBreaker, clock: FakeClock) -> None:
+    with suppress(CircuitError):
+        breaker.call(clock.advance, 3)
+
+
+def _be_interrupted(breaker: CircuitBreaker, _: FakeClock) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with suppress(KeyboardInterrupt, CircuitError):
+        breaker.call(interrupt)
+
+
+def _wait(breaker: CircuitBreaker, clock: FakeClock) -> None:
+    clock.advance(_LONG)
+    breaker.tend()
+
+
+STEPS: tuple[Step, ...] = (_fail, _succeed, _succeed_slowly, _be_interrupted, _wait)
+
+
+@cache
+def by_itself(steps: int = 4) -> dict[Arrow, set[str]]:
+    """Return the changes that calls and time lead to from any state, and what their events say, each number as N."""
+    found = defaultdict[Arrow, set[str]](set)
+    for change in _changes(steps):
+        found[change.before, change.after].add(re.sub(r"\d+", "N", change.reason))
+    return dict(found)
+
+
+def by_operator() -> set[State]:
+    """Return the states that an operator may put a circuit into, whichever it is in."""
+
+    def reached(before: State) -> Iterator[State]:
+        for after in HELD:
+            yield breaker_in(before).hold(after, reason="test", author="test").after
+        yield breaker_in(before).reset(reason="test", author="test").after
+
+    (targets,) = {frozenset(reached(before)) for before in State}
+    return set(targets)
+
+
+def _changes(steps: int) -> Iterator[StateChange]:
+    for start in (State.CLOSED, *sorted(HELD)):
+        for way in product(STEPS, repeat=steps):
+            breaker, clock = _breaker(start)
+            told: list[Event] = []
+            breaker.listeners.append(told.append)
+            for step in way:
+                step(breaker, clock)
+            yield from (event for event in told if isinstance(event, StateChange))
+
+
+def _breaker(state: State) -> tuple[CircuitBreaker, FakeClock]:
+    clock = FakeClock()
+    breaker = CircuitBreaker("any", CONFIG, ledger=Ledger.in_memory(), clock=clock)
+    if state in HELD:
+        breaker.hold(state, reason="test", author="test", seconds=_LONG)
+    return breaker, clock
