@@ -49,7 +49,12 @@ class Block:
 
 def blocks(page: Path) -> list[Block]:
     """Return the blocks of a page in their order."""
-    text = re.sub(r"^ +(?=```)", "", page.read_text(), flags=re.MULTILINE)
+    return read_blocks(page.read_text())
+
+
+def read_blocks(text: str) -> list[Block]:
+    """Return the blocks of a text in their order."""
+    text = re.sub(r"^ +(?=```)", "", text, flags=re.MULTILINE)
     return [Block(language, title or None, code) for language, title, code in _BLOCK.findall(text)]
 
 

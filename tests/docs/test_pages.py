@@ -20,6 +20,7 @@ ELSEWHERE = {
     "deployment.md": "security/test_nginx.py",
     "health.md": "test_health_page.py",
     "http.md": "http/test_docs.py",
+    "integrations.md": "docs/test_integrations.py",
     "operations.md": "platform/test_operations.py",
     "recipes.md": "test_recipes.py",
     "resilience.md": "resilience/test_docs.py",
