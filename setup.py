@@ -1,7 +1,7 @@
 """Which directories are packages, and what a package index shows. All else is said in setup.cfg.
 
-The platform's directories lie beside `cb` in a checkout. In the wheel they lie below `cb.demo`, as they stand, so that no name
-as common as `config` or `scripts` gets into anybody's environment.
+The platform's directories lie beside `cb` in a checkout. In the wheel they lie below `cb.demo`, as they stand, so that
+no name as common as `config` or `scripts` gets into anybody's environment.
 """
 
 import re

@@ -84,7 +84,7 @@ def _up(*, walkthrough: bool, record: Path | None) -> int:
             return 0 if _play(record, pauses=False) else 1
         if ask("Play the walk-through now?"):
             _play(record, pauses=True)
-        print(f"The services run until you press Ctrl-C. Watch them: {SERVICES[-1].url}/dashboard", flush=True)  # into a pipe too
+        print(f"The services run until you press Ctrl-C. Watch them: {SERVICES[-1].url}/dashboard", flush=True)
         return _watch(new)
     except KeyboardInterrupt:
         return 130 if walkthrough else 0

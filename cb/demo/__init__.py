@@ -1,7 +1,7 @@
 """`cb demo`: the trading platform for once, on ports that are free and in a directory that goes away.
 
-In a wheel the platform's directories lie in this one, in a checkout beside `cb`; from either its own launcher starts, shows and
-ends it.
+In a wheel the platform's directories lie in this one, in a checkout beside `cb`; from either its own launcher starts,
+shows and ends it.
 """
 
 import os
@@ -24,7 +24,7 @@ _NOT_OURS = ("CB_CONFIG", "CB_GUNICORN_CONF", "CB_STATE_DIR", "PYTHONSAFEPATH")
 def demo(*, stay: bool = False, keep: bool = False, record: Path | None = None) -> int:
     """Play the walk-through, or stay until Ctrl-C. Return the exit code: 0 only if every phase behaved.
 
-    This process serves no other purpose afterwards: it has moved. Raises ModuleNotFoundError where the extra `demo` is missing.
+    This process serves no other purpose afterwards: it has moved. Raises ModuleNotFoundError without the extra `demo`.
     """
     verb = ["up" if stay else "demo", *(["--record", str(record.absolute())] if record else [])]
     run = Path(tempfile.mkdtemp(prefix="cb-demo-"))
@@ -45,7 +45,7 @@ def demo(*, stay: bool = False, keep: bool = False, record: Path | None = None) 
 
 
 def _environment(run: Path) -> dict[str, str]:
-    """Return what makes this platform another one than those that run already. A port that the user has chosen stays."""
+    """Return what keeps this platform apart from those that run already. A port that the user has chosen stays."""
     ports = {f"CB_SERVICES__{name}__PORT": port for name, port in _PORTS.items()}
     with ExitStack() as held:  # together: no port is found twice
         free = {name: str(_free(port, held)) for name, port in ports.items() if name not in os.environ}
