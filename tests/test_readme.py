@@ -89,7 +89,7 @@ def test_python_examples_work_as_they_stand(reader: Platform, tmp_path: Path) ->
         examples = [block.replace("redis://127.0.0.1:6379/0", server.url) for block in blocks("python")]
         printed = [run(reader, ".venv/bin/python", "-W", "error", "-c", example) for example in examples]
 
-    custom, steering, fleet, kit, client, adapter = printed
+    _, custom, steering, fleet, kit, client, adapter = printed
     assert custom.startswith("done CLOSED closed: ")
     assert "vendor: CLOSED -> FORCED_OPEN, the vendor migrates (by alice)" in steering
     assert "metrics only: new thresholds on trial (by " in steering
