@@ -8,7 +8,7 @@ MUTMUT := .mutmut/bin/python -c 'import gc; gc.disable(); from mutmut.__main__ i
 .DEFAULT_GOAL := help
 
 .PHONY: help build dev run-all run-market-data run-portfolio run-gateway stop-all demo test lint prove chaos contract openapi docs soak nightly mutate check \
-	bench load scale screenshots audit clean lock
+	bench load scale screenshots dist audit clean lock
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z -]*\):[a-z ]*## /make \1: /p' Makefile
@@ -72,6 +72,9 @@ audit: ## ask for known vulnerabilities of all that is pinned, and write the lis
 	@for lock in requirements requirements-dev; do .audit/bin/pip-audit --strict --require-hashes --disable-pip -r $$lock.lock || exit; done
 
 check: lint test ## all that CI runs
+
+dist: dev ## build sdist and wheel into dist/, and check them
+	@rm -rf dist && $(BIN)/python -m build && $(BIN)/twine check --strict dist/* && $(BIN)/check-wheel-contents dist/*.whl
 
 bench: dev ## measure the cost of a call against other libraries
 	@$(BIN)/python -m benchmarks

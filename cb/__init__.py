@@ -66,3 +66,4 @@ __all__ = [
     "WouldOpen",
     "parse_duration",
 ]
+__version__ = "1.0.0"

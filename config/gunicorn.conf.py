@@ -10,6 +10,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path.cwd()))  # as gunicorn will, but only after it has read this file
 
+from gunicorn.glogging import Logger
+
 # Nothing here may import prometheus_client before PROMETHEUS_MULTIPROC_DIR is set: it decides at its import, for the
 # workers too, where values live.
 from cb.web import SettingsError, load_settings
@@ -40,6 +42,14 @@ graceful_timeout = 25
 control_socket_disable = True  # all services of a user would share one socket
 worker_tmp_dir = _MEMORY if Path(_MEMORY).is_dir() else None  # a disk that stalls would look like a worker that hangs
 logconfig_dict = CONFIG
+
+
+class logger_class(Logger):  # noqa: N801  # gunicorn's name for it
+    """Prepares no line of an access log: cb.web.logs has one of each request, and nobody would see gunicorn's."""
+
+    def access(self, *_: Any) -> None:
+        """Say nothing."""
+
 
 share_metrics(_settings.state_dir, _settings.name)
 

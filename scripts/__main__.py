@@ -18,9 +18,9 @@ from .walkthrough import Walkthrough
 _NAMES = [service.name for service in SERVICES]
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says; return the exit code."""
-    chosen = _command_line()
+    chosen = _command_line(arguments)
     # A closed terminal and a polite kill are like Ctrl-C, and so is Ctrl-C where a shell has it ignored.
     for number in SIGNALS:
         signal.signal(number, _interrupt)
@@ -84,7 +84,7 @@ def _up(*, walkthrough: bool, record: Path | None) -> int:
             return 0 if _play(record, pauses=False) else 1
         if ask("Play the walk-through now?"):
             _play(record, pauses=True)
-        print("The services run until you press Ctrl-C, or call `make stop-all`.")
+        print(f"The services run until you press Ctrl-C. Watch them: {SERVICES[-1].url}/dashboard", flush=True)
         return _watch(new)
     except KeyboardInterrupt:
         return 130 if walkthrough else 0
@@ -110,7 +110,7 @@ def _play(record: Path | None, *, pauses: bool) -> bool:
         return Walkthrough(gateway.url, market_data.url).play(camera, pauses=pauses)
 
 
-def _command_line() -> argparse.Namespace:
+def _command_line(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m scripts", description="Starts, shows and stops the platform.")
     verbs = parser.add_subparsers(dest="verb", required=True)
     verb = verbs.add_parser("start", help="start services in the background and wait until they are healthy")
@@ -125,7 +125,7 @@ def _command_line() -> argparse.Namespace:
     verbs.add_parser("demo", parents=[record], help="play the walk-through on what runs, else start it for that")
     verb = verbs.add_parser("up", parents=[record], help="start all, offer the walk-through, stay until Ctrl-C")
     verb.add_argument("--demo", action="store_true", help="play the walk-through without asking, then stop")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parent.parent
 #: parts of the library that need an extra, and what each may import beyond the standard library and the core
 OUTER = {
     "cb.__main__": {"cb.cli"},
-    "cb.cli": {"rich"},
+    "cb.cli": {"cb.demo", "rich"},
+    # Starts the platform, which is shipped in it.
+    "cb.demo": {"scripts"},
     "cb.http": {"requests", "urllib3"},
     "cb.database": {"cb.sql", "sqlalchemy"},
     "cb.migrations": {"alembic", "cb.database", "sqlalchemy"},

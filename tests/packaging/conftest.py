@@ -1,0 +1,70 @@
+"""What users get: built once, from what git has, for all workers that run tests."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cb.filelock import FileLock
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 120  # far more than anything here takes; only a hang reaches it
+#: no part of what is built
+TIME = {"SOURCE_DATE_EPOCH": "1700000000"}
+
+
+def run(command: Sequence[str | Path], cwd: Path = Path("/"), **environ: str) -> str:
+    done = subprocess.run(
+        command, cwd=cwd, env=os.environ | environ, capture_output=True, text=True, check=False, timeout=SECONDS
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def tracked(*places: str) -> list[str]:
+    """Return the files that git has, below some places or everywhere."""
+    listed = subprocess.run(["git", "ls-files", "-z", *places], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [name for name in listed.stdout.split("\0")[:-1] if (ROOT / name).is_file()]
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """The sdist, the wheel that was made of it, and the one that was made of the checkout."""
+
+    sdist: Path
+    wheel: Path
+    direct: Path
+
+
+def build(home: Path) -> None:
+    """Build from a copy, so that nothing which lies about in the checkout gets in."""
+    source = home / "source"
+    for name in tracked():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes((ROOT / name).read_bytes())
+    run([sys.executable, "-m", "build", "--outdir", home / "dist", source], **TIME)
+    run([sys.executable, "-m", "build", "--wheel", "--outdir", home / "direct", source], **TIME)
+    (home / "done").touch()
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    base = tmp_path_factory.getbasetemp()
+    home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "built"
+    home.mkdir(exist_ok=True)
+    FileLock(str(home / "lock")).run(lambda: (home / "done").exists() or build(home), SECONDS)
+    (sdist,), (wheel,), (direct,) = (home.glob(kind) for kind in ("dist/*.tar.gz", "dist/*.whl", "direct/*.whl"))
+    return Built(sdist, wheel, direct)
+
+
+def install(wheel: Path, venv: Path) -> Path:
+    """Install the wheel, and nothing else, into an environment of its own. Return its programs' directory."""
+    run([sys.executable, "-m", "venv", "--without-pip", venv])
+    programs = venv / ("Scripts" if os.name == "nt" else "bin")
+    pip = [sys.executable, "-m", "pip", "--python", programs / "python", "install", "--quiet", "--no-index"]
+    run([*pip, "--no-deps", wheel])
+    return programs
