@@ -87,7 +87,8 @@ def shell(reader: Platform, block: str) -> str:
 def test_python_examples_work_as_they_stand(reader: Platform, tmp_path: Path) -> None:
     with Server(BINARIES["valkey"], tmp_path) as server:
         examples = [block.replace("redis://127.0.0.1:6379/0", server.url) for block in blocks("python")]
-        printed = [run(reader, ".venv/bin/python", "-W", "error", "-c", example) for example in examples]
+        python = ("env", f"CB_STATE_DIR={tmp_path}/state", ".venv/bin/python", "-W", "error", "-c")
+        printed = [run(reader, *python, example) for example in examples]
 
     _, custom, steering, fleet, kit, client, adapter = printed
     assert custom.startswith("done CLOSED closed: ")
@@ -95,6 +96,7 @@ def test_python_examples_work_as_they_stand(reader: Platform, tmp_path: Path) ->
     assert "metrics only: new thresholds on trial (by " in steering
     assert fleet.startswith("forced open: the exchange migrates (by alice); probes in ")
     assert kit == "a probe\n"
+    assert flask == ""
     assert 140 < float(client) < 160
     assert "'symbol': 'AAPL'" in adapter
 
