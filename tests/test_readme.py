@@ -90,7 +90,7 @@ def test_python_examples_work_as_they_stand(reader: Platform, tmp_path: Path) ->
         python = ("env", f"CB_STATE_DIR={tmp_path}/state", ".venv/bin/python", "-W", "error", "-c")
         printed = [run(reader, *python, example) for example in examples]
 
-    _, custom, steering, fleet, kit, client, adapter = printed
+    flask, custom, steering, fleet, kit, client, adapter = printed
     assert custom.startswith("done CLOSED closed: ")
     assert "vendor: CLOSED -> FORCED_OPEN, the vendor migrates (by alice)" in steering
     assert "metrics only: new thresholds on trial (by " in steering
