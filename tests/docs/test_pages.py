@@ -17,7 +17,7 @@ ELSEWHERE = {
     "POSTMAN_GUIDE.md": "platform/test_postman.py",
     "api.md": "web/test_openapi.py",
     "databases.md": "test_databases_docs.py",
-    "deployment.md": "security/test_nginx.py",
+    "deployment.md": "docs/test_deployment.py",
     "health.md": "test_health_page.py",
     "http.md": "http/test_docs.py",
     "integrations.md": "docs/test_integrations.py",
