@@ -7,58 +7,47 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import circuitbreaker
-import interlock
-import pybreaker
-
-from cb import CircuitBreaker, Ledger
-
-from .result import Check, Result
+from .peers import LOCAL, OURS, Call, Setting
+from .result import Check, Result, with_ratios
 
 ROUNDS, CALLS = 40, 10_000
-OURS = "cb, file ledger"
-Call = Callable[[], object]
+#: interlock takes so many times as long: it makes fewer calls
+SLOW = {"interlock": 10, "purgatory": 4, "pyresilience": 4}
 
 
 def guarded(work: Call, directory: Path) -> dict[str, Call]:
-    """Return the same function, guarded by each library with its defaults."""
-    return {
-        OURS: CircuitBreaker("bench", ledger=Ledger.in_file(directory / "ledger"))(work),
-        "cb, memory": CircuitBreaker("bench")(work),
-        "circuitbreaker": circuitbreaker.circuit(work),
-        "interlock": interlock.CircuitBreaker(name="bench")(work),
-        "pybreaker": pybreaker.CircuitBreaker()(work),
-    }
+    """Return the same function, guarded by each library in the memory of this process, and by ours in a file too."""
+    return {library.name: library.guard(work, Setting(directory)) for library in LOCAL}
 
 
-def success() -> Result:
+def success(rounds: int = ROUNDS) -> Result:
     """Measure the call that every service makes all day: the circuit is closed and the answer comes."""
     with tempfile.TemporaryDirectory() as directory:
-        costs = _in_turns({"no breaker": _work, **guarded(_work, Path(directory))}, _run)
+        costs = _in_turns({**guarded(_work, Path(directory)), "no breaker": _work}, _run, rounds)
     checks = [
         Check(f"{OURS} / circuitbreaker", costs[OURS] / costs["circuitbreaker"], 1.5),
         Check(f"{OURS} / interlock", costs[OURS] / costs["interlock"], 0.2),
     ]
-    return _result("A decorated call that succeeds", costs, checks)
+    return Result("A decorated call that succeeds", ("ns", "ours = 1"), with_ratios(costs, OURS), checks)
 
 
-def rejection() -> Result:
+def rejection(rounds: int = ROUNDS) -> Result:
     """Measure the call that a dead dependency's callers make: the circuit is open."""
     with tempfile.TemporaryDirectory() as directory:
         calls = guarded(_broken, Path(directory))
         for call in calls.values():
             _run_refused(call, 30)
-        costs = _in_turns(calls, _run_refused)
+        costs = _in_turns(calls, _run_refused, rounds)
     checks = [Check(f"{OURS} / circuitbreaker", costs[OURS] / costs["circuitbreaker"], 1.0)]
-    return _result("A decorated call that is refused", costs, checks)
+    return Result("A decorated call that is refused", ("ns", "ours = 1"), with_ratios(costs, OURS), checks)
 
 
-def _in_turns(calls: dict[str, Call], run: Callable[[Call, int], None]) -> dict[str, float]:
+def _in_turns(calls: dict[str, Call], run: Callable[[Call, int], None], rounds: int) -> dict[str, float]:
     """Return the median cost of a call in nanoseconds, by library."""
     costs: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name, call in calls.items():
-            times = CALLS // 10 if name == "interlock" else CALLS
+            times = CALLS // SLOW.get(name, 1)
             begin = time.perf_counter_ns()
             run(call, times)
             costs[name].append((time.perf_counter_ns() - begin) / times)
@@ -82,9 +71,3 @@ def _work() -> None:
 
 def _broken() -> None:
     raise OSError
-
-
-def _result(title: str, costs: dict[str, float], checks: list[Check]) -> Result:
-    peers = ("circuitbreaker", "interlock")
-    rows = {name: (cost, *(cost / costs[peer] for peer in peers)) for name, cost in costs.items()}
-    return Result(title, ("ns", *(f"times {peer}" for peer in peers)), rows, checks)

@@ -1,7 +1,11 @@
 """What a benchmark has found, and what it should find."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+#: a number, or in words what a number cannot say
+Figure = float | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,5 +32,22 @@ class Result:
 
     title: str
     columns: tuple[str, ...]
-    rows: Mapping[str, tuple[float, ...]]
+    rows: Mapping[str, tuple[Figure, ...]]
     checks: list[Check] = field(default_factory=list)
+
+
+def with_ratios(figures: Mapping[str, float], one: str) -> dict[str, tuple[Figure, ...]]:
+    """Return rows of each figure and how many times that of `one` it is."""
+    return {name: (figure, f"{figure / figures[one]:.2f}x") for name, figure in figures.items()}
+
+
+def never(figure: float, seconds: float) -> Figure:
+    """Return a span, or that it was longer than these seconds, if it is infinite."""
+    return figure if math.isfinite(figure) else f"never within {seconds:g} s"
+
+
+def written(figure: Figure) -> str:
+    """Return a figure as tables show it."""
+    if isinstance(figure, str):
+        return figure
+    return f"{figure:,.0f}" if figure >= 20 or figure == int(figure) else f"{figure:.2f}"

@@ -27,9 +27,9 @@ from cb.fleet.agent import GREET, Agent
 from cb.fleet.server import Server
 from cb.testing import Worker, workers
 
-from .remote import server
 from .result import Check, Result
 from .table import show
+from .valkey import server
 
 DRIVERS = 2
 #: seconds between two exchanges of a host, as by default

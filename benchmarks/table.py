@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
-from .result import Result
+from .result import Result, written
 
 
 def show(result: Result, console: Console) -> None:
@@ -13,7 +13,7 @@ def show(result: Result, console: Console) -> None:
     for heading in result.columns:
         table.add_column(heading, justify="right")
     for name, figures in result.rows.items():
-        table.add_row(name, *(f"{figure:,.0f}" if figure >= 20 else f"{figure:.2f}" for figure in figures))
+        table.add_row(name, *map(written, figures))
     console.print(table)
     for check in result.checks:
         console.print(f"{'ok  ' if check.met else 'MISS'} {check}")
