@@ -75,9 +75,7 @@ def crew(library: Library, count: int, setting: Setting, *, hosts: bool = False)
         made = Crew(started, setting)
         with ThreadPoolExecutor(count) as pool:
             list(
-                pool.map(
-                    lambda pair: pair[1].call(_begin, library.name, setting, pair[0] * hosts), enumerate(started)
-                )
+                pool.map(lambda pair: pair[1].call(_begin, library.name, setting, pair[0] * hosts), enumerate(started))
             )
         yield made
 

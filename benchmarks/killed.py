@@ -16,7 +16,7 @@ FAILURES = 3
 TIMEOUT, PATIENCE, BOUND = 1.0, 2.0, 5.0
 
 
-def killed(rounds: int = 3) -> Result:
+def killed(rounds: int = 2) -> Result:
     """Kill workers with SIGKILL, and see what another one of the same host does then."""
     rows: dict[str, tuple[Figure, ...]] = {}
     for library in WORKERS:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +25,8 @@ from .result import Check, Result
 from .table import show
 
 CLIENTS, SECONDS = 8, 20
-PACKAGES = {"gateway": "gateway", "portfolio": "portfolio", "market-data": "marketdata"}
+#: what a gateway needs, and the package of each
+BEHIND = {"portfolio": "portfolio", "market-data": "marketdata"}
 READS = (
     "/api/v1/trades/{trade}",
     "/api/v1/trades?userId=reader&limit=20",
@@ -70,9 +71,9 @@ def main(seconds: int = SECONDS) -> int:
         script.write_text(ORDERS)
         order = {"userId": "reader", "symbol": "AAPL", "quantity": 1, "orderType": "BUY", "price": "150.00"}
         trade = requests.post(f"{url}/api/v1/trades", json=order, timeout=10).json()["tradeId"]
-        measured = {"POST /api/v1/trades": _wrk(f"{url}/", seconds, script)}
+        measured = {"POST /api/v1/trades": wrk(f"{url}/", seconds, script)}
         for path in READS:
-            measured[f"GET {path}"] = _wrk(url + path.format(trade=trade), max(seconds // 4, 3))
+            measured[f"GET {path}"] = wrk(url + path.format(trade=trade), max(seconds // 4, 3))
         share = _share_of_fsync(url, script, max(seconds // 4, 3))
     posted, *read = measured.values()
     checks = [
@@ -89,7 +90,8 @@ def main(seconds: int = SECONDS) -> int:
     return 0 if all(check.met for check in checks) else 1
 
 
-def _wrk(url: str, seconds: int, script: Path | None = None) -> Measured:
+def wrk(url: str, seconds: int, script: Path | None = None) -> Measured:
+    """Have CLIENTS ask a URL, or place the orders of a script, for so long."""
     options = ["-t2", f"-c{CLIENTS}", f"-d{seconds}s", "--latency", "--timeout", "10s"]
     command = ["wrk", *options, *(["-s", str(script)] if script else []), url]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -118,7 +120,7 @@ def _share_of_fsync(url: str, script: Path, seconds: int) -> str:
     except FileNotFoundError:
         return "not measured: strace is not installed"
     time.sleep(0.5)
-    measured = _wrk(f"{url}/", seconds, script)
+    measured = wrk(f"{url}/", seconds, script)
     tracer.terminate()
     rows = re.findall(r"([\d.]+)\s+\d+\s+(\d+)\s+(?:\d+\s+)?(fsync|fdatasync)$", tracer.communicate()[1], re.MULTILINE)
     if not rows:
@@ -128,35 +130,61 @@ def _share_of_fsync(url: str, script: Path, seconds: int) -> str:
     return f"{spent / seconds:.0%} of one thread, in {calls} calls of {each} at {rate}"
 
 
+class Served(NamedTuple):
+    """A service that runs."""
+
+    url: str
+    #: of its gunicorn
+    pid: int
+
+
 @contextmanager
 def running(directory: Path) -> Iterator[str]:
     """Run the three services on ports, state and databases of their own. Yields the gateway's URL."""
-    ports = dict(zip(PACKAGES, _free_ports(), strict=True))
-    environment = os.environ | {"CB_STATE_DIR": str((directory / "state").absolute())}
-    for name, port in ports.items():
-        key = f"CB_SERVICES__{name.upper().replace('-', '_')}"
-        environment[f"{key}__PORT"] = str(port)
-        if name != "market-data":
-            environment[f"{key}__DATABASE"] = f"sqlite:///{directory.absolute() / name}.db"
-        if name != "gateway":
-            environment[f"CB_SERVICES__GATEWAY__{name.upper().replace('-', '_')}_URL"] = f"http://127.0.0.1:{port}"
+    with platform(directory, {"gateway": ("gateway",)}) as gateways:
+        yield gateways["gateway"].url
+
+
+@contextmanager
+def platform(directory: Path, gateways: Mapping[str, Sequence[str]]) -> Iterator[dict[str, Served]]:
+    """Run one portfolio and market data, and gateways before them: each a module that serves it, and its arguments."""
+    ports = dict(zip((*BEHIND, *gateways), _free_ports(len(BEHIND) + len(gateways)), strict=True))
+    urls = {f"CB_SERVICES__GATEWAY__{_key(name)}_URL": f"http://127.0.0.1:{ports[name]}" for name in BEHIND}
     with ExitStack() as stack:
         log = stack.enter_context((directory / "log").open("wb"))
-        for package in PACKAGES.values():
-            process = subprocess.Popen([sys.executable, "-m", package], env=environment, stdout=log, stderr=log)
+
+        def serve(name: str, service: str, *module: str) -> int:
+            """Start a service. Return its process id."""
+            place = directory.absolute() / name.replace(" ", "-")
+            place.mkdir()
+            key = f"CB_SERVICES__{_key(service)}"
+            own = {f"{key}__PORT": str(ports[name]), "CB_STATE_DIR": str(place)}
+            if service != "market-data":
+                own[f"{key}__DATABASE"] = f"sqlite:///{place}/{service}.db"
+            command = [sys.executable, "-m", *module]
+            process = subprocess.Popen(command, env=os.environ | urls | own, stdout=log, stderr=log)
             stack.callback(process.wait)
             stack.callback(process.terminate)
+            return process.pid
+
+        for name, package in BEHIND.items():
+            serve(name, name, package)
+        pids = {name: serve(name, "gateway", *module) for name, module in gateways.items()}
         end = time.monotonic() + 30
         while not all(_ready(port) for port in ports.values()):
             if time.monotonic() > end:
                 sys.exit((directory / "log").read_text())
             time.sleep(0.1)
-        yield f"http://127.0.0.1:{ports['gateway']}"
+        yield {name: Served(f"http://127.0.0.1:{ports[name]}", pid) for name, pid in pids.items()}
 
 
-def _free_ports() -> list[int]:
+def _key(name: str) -> str:
+    return name.upper().replace("-", "_")
+
+
+def _free_ports(count: int) -> list[int]:
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in PACKAGES]
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [each.getsockname()[1] for each in sockets]
 
 

@@ -13,26 +13,32 @@ from .peers import LIBRARIES, OURS, WITH_REDIS, Library, Setting
 from .result import Figure, Result
 from .valkey import server
 
-#: calls that are made, and seconds for all of them
-CALLS, SECONDS = 200, 3.0
+#: calls that are made in a round, and seconds for them
+CALLS, SECONDS = 200, 1.0
 WAYS = {"killed": signal.SIGKILL, "frozen": signal.SIGSTOP}
 
 
-def outage(seconds: float = SECONDS) -> Result:
-    """Stop the server while a worker calls a dependency that is well, then one that is dead."""
+def outage(rounds: int = 3) -> Result:
+    """Stop the server while a worker calls a dependency that is well, for some rounds, then one that is dead."""
     rows: dict[str, tuple[Figure, ...]] = {}
     for library in (LIBRARIES[OURS], *WITH_REDIS):
         for way, number in WAYS.items():
-            rows[f"{library.name}: {way}"] = (*_stopped(library, number, seconds), _made_without(library, number))
+            rows[f"{library.name}: {way}"] = (
+                *_stopped(library, number, rounds * SECONDS),
+                _made_without(library, number),
+            )
     columns = ("ms a call", "worst", "calls", "a dead dependency", "a worker that starts then")
     return Result("Redis stops", columns, rows)
 
 
 def _stopped(library: Library, number: int, seconds: float) -> tuple[Figure, ...]:
-    with tempfile.TemporaryDirectory() as directory, server() as (pid, url):
-        with crew(library, 1, Setting(Path(directory), url)) as workers:
-            os.kill(pid, number)
-            return workers.workers[0].call(_call, seconds)  # type: ignore[no-any-return]  # as _call has it
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        server() as (pid, url),
+        crew(library, 1, Setting(Path(directory), url)) as workers,
+    ):
+        os.kill(pid, number)
+        return workers.workers[0].call(_call, seconds)  # type: ignore[no-any-return]  # as _call has it
 
 
 def _call(seconds: float) -> tuple[Figure, ...]:

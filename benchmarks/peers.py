@@ -30,7 +30,7 @@ Call = Callable[[], object]
 PATIENCE = 0.2
 #: the name of the breaker, and of what else wants one
 NAME = "bench"
-OURS = "cb"
+OURS, OWN = "cb", "distributed-circuit-breaker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +128,7 @@ def _purgatory(work: Call, setting: Setting) -> Call:
 def _purgatory_redis(work: Call, setting: Setting) -> Call:
     # Not its Sync...: in 3.0.1 SyncRedisUnitOfWork uses redis.asyncio, and awaits nothing.
     loop = asyncio.new_event_loop()
-    store = purgatory.AsyncRedisUnitOfWork(
-        f"{setting.url}?socket_timeout={PATIENCE}&socket_connect_timeout={PATIENCE}"
-    )
+    store = purgatory.AsyncRedisUnitOfWork(f"{setting.url}?socket_timeout={PATIENCE}&socket_connect_timeout={PATIENCE}")
     factory = purgatory.AsyncCircuitBreakerFactory(setting.failures, setting.timeout, uow=store)
     loop.run_until_complete(factory.initialize())
 
@@ -167,12 +165,11 @@ def _client(setting: Setting) -> redis.Redis:
     )
 
 
-_OWN = "distributed-circuit-breaker"
 LIBRARIES = {
     library.name: library
     for library in (
-        Library(OURS, _OWN, "workers", "Ledger.in_file", CircuitOpenError, _file),
-        Library("cb, memory", _OWN, "threads", "Ledger.in_memory", CircuitOpenError, _memory),
+        Library(OURS, OWN, "workers", "Ledger.in_file", CircuitOpenError, _file),
+        Library("cb, memory", OWN, "threads", "Ledger.in_memory", CircuitOpenError, _memory),
         Library(
             *("circuitbreaker", "circuitbreaker", "threads", "circuit(...)"),
             *(circuitbreaker.CircuitBreakerError, _circuitbreaker),
@@ -191,7 +188,7 @@ LIBRARIES = {
             *(pyresilience.CircuitOpenError, _pyresilience),
         ),
         Library(
-            *("cb, Redis", _OWN, "hosts", "Ledger.in_file and Fleet; in tables of workers each has a host of its own"),
+            *("cb, Redis", OWN, "hosts", "Ledger.in_file and Fleet; in tables of workers each has a host of its own"),
             *(CircuitOpenError, _fleet),
         ),
         Library(
@@ -199,7 +196,12 @@ LIBRARIES = {
             *(interlock.CircuitOpenError, _interlock_redis),
         ),
         Library(
-            *("purgatory, Redis", "purgatory", "hosts", "AsyncRedisUnitOfWork on a loop: the one of Sync does not work"),
+            *(
+                "purgatory, Redis",
+                "purgatory",
+                "hosts",
+                "AsyncRedisUnitOfWork on a loop: the one of Sync does not work",
+            ),
             *(OpenedState, _purgatory_redis),
         ),
         Library(

@@ -20,7 +20,7 @@ SETTLED = 0.5
 THRESHOLD = 3_000
 
 
-def propagation(rounds: int = 5) -> Result:
+def propagation(rounds: int = 3) -> Result:
     """Let one worker come close to the threshold, then all call."""
     rows = {}
     for library in WORKERS:

@@ -16,7 +16,7 @@ COUNT = 8
 TIMEOUT, TAKES, BOUND = 2.0, 0.1, 5.0
 
 
-def recovery(rounds: int = 3) -> Result:
+def recovery(rounds: int = 2) -> Result:
     """Open all workers, let the dependency come back, and have them call all the time."""
     rows = {}
     for library in WORKERS:

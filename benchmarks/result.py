@@ -50,4 +50,4 @@ def written(figure: Figure) -> str:
     """Return a figure as tables show it."""
     if isinstance(figure, str):
         return figure
-    return f"{figure:,.0f}" if figure >= 20 or figure == int(figure) else f"{figure:.2f}"
+    return f"{figure:,.0f}" if figure >= 20 or figure == int(figure) else f"{figure:.3g}"

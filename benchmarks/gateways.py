@@ -1,0 +1,102 @@
+"""The gateway as it is, but with something else in the place of its breakers.
+
+`python -m benchmarks.gateways WAY` serves it as `python -m gateway` does. The product knows nothing of this: what its
+`Services` hand out, breakers and bulkheads, is replaced from here before gunicorn makes the workers.
+"""
+
+import sys
+from types import SimpleNamespace, TracebackType
+from typing import Any
+
+import interlock
+from gunicorn.app.wsgiapp import run
+
+from cb import CircuitBreaker
+from cb.database import Database
+from gateway.services import Services
+
+#: what a block is told of its call: that it is no probe
+_CALL: Any = SimpleNamespace(probe=False, word=0)
+
+
+class PassThrough:
+    """Nothing before a dependency. What is no call goes to the breaker: its name, and what health checks note."""
+
+    listeners = ()
+
+    def __init__(self, breaker: CircuitBreaker) -> None:
+        self._breaker = breaker
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._breaker, name)
+
+    def call(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return fn(*args, **kwargs)
+
+    def block(self) -> Any:
+        return self
+
+    def __enter__(self) -> Any:
+        return _CALL
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        pass
+
+    def begin(self) -> Any:
+        return self.__enter__()
+
+    def finish(self, _: Any, error: BaseException | None) -> None:
+        self.__exit__(type(error) if error else None, error, None)
+
+
+class Interlock(PassThrough):
+    """A breaker of interlock with the same thresholds: it has no streak, and no bulkhead over processes."""
+
+    def __init__(self, breaker: CircuitBreaker) -> None:
+        super().__init__(breaker)
+        ours = breaker.config
+        config = interlock.Config(
+            failure_rate_threshold=ours.failure_rate_threshold or 1.0,
+            minimum_number_of_calls=ours.minimum_requests,
+            slow_call_duration_threshold=ours.slow_call_duration,
+            slow_call_rate_threshold=ours.slow_call_rate_threshold or 1.0,
+            permitted_calls_in_half_open=ours.max_requests,
+            wait_duration_in_open=ours.timeout,
+            window_type=interlock.WindowType.TIME_BASED,
+            window_size=round(ours.interval),
+        )
+        self._peer = interlock.CircuitBreaker(name=breaker.name, config=config)
+
+    def call(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return self._peer.call(fn, *args, **kwargs)
+
+    def __enter__(self) -> Any:
+        self._peer.__enter__()
+        return _CALL
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._peer.__exit__(kind, error, trace)
+
+
+WAYS = {"without": PassThrough, "interlock": Interlock}
+
+
+def main(way: str) -> None:
+    """Serve the gateway, until this process is told to end."""
+    find = Services.breaker
+    made: dict[str, PassThrough] = {}
+
+    def instead(services: Services, name: str) -> Any:
+        return made.get(name) or made.setdefault(name, WAYS[way](find(services, name)))
+
+    Services.breaker = Services.bulkhead = instead  # type: ignore[assignment,method-assign]  # what this is all about
+    if way == "without":
+        Database.guard = lambda *_: None  # type: ignore[method-assign]  # nobody is asked before a transaction
+    sys.argv[1:] = ["-c", "config/gunicorn.conf.py", "gateway:create_app()"]
+    run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
