@@ -74,7 +74,8 @@ audit: ## ask for known vulnerabilities of all that is pinned, and write the lis
 check: lint test ## all that CI runs
 
 dist: dev ## build sdist and wheel into dist/, and check them
-	@rm -rf dist && $(BIN)/python -m build && $(BIN)/twine check --strict dist/* && $(BIN)/check-wheel-contents dist/*.whl
+	@rm -rf dist && SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build
+	@$(BIN)/twine check --strict dist/* && $(BIN)/check-wheel-contents dist/*.whl
 
 bench: dev ## measure the cost of a call against other libraries
 	@$(BIN)/python -m benchmarks

@@ -11,10 +11,9 @@ from setuptools import find_packages, setup
 
 PLATFORM = ("gateway", "portfolio", "marketdata", "scripts")
 README = (Path(__file__).parent / "README.md").read_text(encoding="utf-8")
-# A package index has no files to which a relative link could lead: it keeps the words, and loses the picture.
-WORDS = re.sub(
-    r"\[([^\]]+)\]\((?![a-z]+://|#)[^)]+\)", r"\1", re.sub(r"<picture>.*?</picture>\n*", "", README, flags=re.DOTALL)
-)
+# A package index has no files to which a relative link could lead: it keeps the words, and loses the pictures.
+WORDS = re.sub(r"<picture>.*?</picture>\n*|\[!\[[^]]*\]\([^)]*\)\]\([^)]*\)\n*", "", README, flags=re.DOTALL)
+WORDS = re.sub(r"\[([^\]]+)\]\((?![a-z]+://|#)[^)]+\)", r"\1", WORDS)
 
 setup(
     long_description=WORDS,

@@ -67,10 +67,10 @@ def section(report: Report) -> str:
     others = [name for name in leak if not name.startswith(OURS)]
     local = [name for name in others if LIBRARIES[name].shared != "hosts"]
     spread, hung, served = rows["propagation"], rows["outage"], rows["end_to_end"]
-    apart = _range(leak[name][3] for name in others if name in local)
+    apart, shared = (_range(leak[each][3] for each in others if (each in local) is alone) for alone in (True, False))
     lines = (
         f"With 8 workers, {leak[OURS][3]:.0f} calls reach a dead dependency before all refuse; with libraries that",
-        f"  keep their state in the process {apart}, with Redis {_range(leak[n][3] for n in others if n not in local)}.",
+        f"  keep their state in the process {apart}, with Redis {shared}.",
         f"A call that succeeds takes {cost[OURS][0]:.0f} ns, a refused one {refused[OURS][0]:.0f} ns.",
         f"  Of that, {_compare(cost)} for a success;",
         f"  {_compare(refused)} for a refusal.",

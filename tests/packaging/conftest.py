@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,8 +47,13 @@ def build(home: Path) -> None:
     for name in tracked():
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes((ROOT / name).read_bytes())
-    run([sys.executable, "-m", "build", "--outdir", home / "dist", source], **TIME)
-    run([sys.executable, "-m", "build", "--wheel", "--outdir", home / "direct", source], **TIME)
+    # Fetched once, and not for each step by itself.
+    backend = home / "backend"
+    needed = tomllib.loads((source / "pyproject.toml").read_text())["build-system"]["requires"]
+    run([sys.executable, "-m", "pip", "install", "--quiet", "--target", backend, *needed])
+    command = [sys.executable, "-m", "build", "--no-isolation"]
+    run([*command, "--outdir", home / "dist", source], PYTHONPATH=str(backend), **TIME)
+    run([*command, "--wheel", "--outdir", home / "direct", source], PYTHONPATH=str(backend), **TIME)
     (home / "done").touch()
 
 

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sysconfig
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -97,6 +98,20 @@ def visitor(complete: Path, tmp_path: Path) -> Iterator[Visitor]:
             process.kill()
 
 
+def read_until(process: "subprocess.Popen[str]", wanted: str) -> str:
+    """Return the lines that a process prints up to a text. Ends it where the text does not come."""
+    assert process.stdout
+    limit = threading.Timer(SECONDS, process.kill)
+    limit.start()
+    printed = ""
+    while wanted not in printed:
+        line = process.stdout.readline()
+        assert line, printed
+        printed += line
+    limit.cancel()
+    return printed
+
+
 def test_core_of_the_wheel_works_alone_and_loads_the_standard_library_only(empty: Path, tmp_path: Path) -> None:
     refused, loaded = run([empty / "python", "-c", PROGRAM, tmp_path / "ledger"]).splitlines()
     assert (refused, loaded) == ("stock", "cb")
@@ -141,12 +156,7 @@ def test_demo_that_stays_runs_from_the_installation_until_interrupted_and_keeps_
     visitor: Visitor,
 ) -> None:
     process = visitor.start("demo", "--stay", "--keep")
-    assert process.stdout
-    printed = ""
-    while "/dashboard" not in printed:
-        line = process.stdout.readline()
-        assert line, printed
-        printed += line
+    printed = read_until(process, "/dashboard")
     # Not from the checkout: of that, nothing is imported.
     services = [each for each in visitor.processes() if "gunicorn" in " ".join(each.cmdline())]
     assert {Path(each.cwd()).parts[-2:] for each in services} == {("cb", "demo")}
