@@ -21,6 +21,8 @@ from .row import Row
 from .tally import Outcome
 from .window import Probes, Reading, read, slice_end
 
+# Not what `random` itself draws from: a breaker must not disturb a program that has seeded it.
+_chance = random.SystemRandom()
 #: nanoseconds for which calls are refused without another look at the permits, unless one comes back
 HALT = 10_000_000
 
@@ -148,7 +150,7 @@ class Circuit:
     def open_time(self, rounds: int, now: int) -> int:
         """Return how long the circuit stays open after that many failed rounds, in nanoseconds from now."""
         seconds = _open_time(self.config, rounds)
-        seconds *= 1 + random.random() * self.config.timeout_jitter  # noqa: S311 - spreads hosts, keeps no secret
+        seconds *= 1 + _chance.random() * self.config.timeout_jitter  # spreads hosts
         asked = min(self._head[at.RETRY_AT] - now, nanoseconds(self.config.timeout_max))
         return max(nanoseconds(seconds), asked)
 

@@ -22,6 +22,9 @@ from .bulkhead import Bulkhead
 from .errors import BulkheadFullError, CircuitOpenError, ConfigError
 from .sql import guard
 
+# Not what `random` itself draws from: a thread of ours must not disturb a program that has seeded it.
+_chance = random.SystemRandom()
+
 _UNITS = 10_000  # money is kept in whole units of 1/10000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PATIENCE_MS = 5_000  # wait for another writer
@@ -202,7 +205,7 @@ def _begin_writing(connection: Connection) -> None:
                 busy = getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
                 if not busy or time.monotonic() > deadline:
                     raise
-            time.sleep(random.uniform(0.0005, 0.0015))  # noqa: S311 - that two do not meet again and again
+            time.sleep(_chance.uniform(0.0005, 0.0015))  # that two do not meet again and again
     finally:
         driver.execute(f"PRAGMA busy_timeout={_PATIENCE_MS}")
 

@@ -11,6 +11,9 @@ from .forks import renew_in_children
 from .ledger import Ledger
 from .watch import WATCH
 
+# Not what `random` itself draws from: a thread of ours must not disturb a program that has seeded it.
+_chance = random.SystemRandom()
+
 log = logging.getLogger(__name__)
 
 #: seconds that a process which ends waits for the piece of work at hand
@@ -84,7 +87,7 @@ class Duty:
                     self._work(stop)
                 except Exception:
                     log.exception("%s failed", self.role)
-                    stop.wait(_AGAIN * random.uniform(0.5, 1))  # noqa: S311 - spreads the hosts
+                    stop.wait(_AGAIN * _chance.uniform(0.5, 1))  # spreads the hosts
         finally:
             self._ledger.resign(self.role)
 

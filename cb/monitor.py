@@ -17,6 +17,9 @@ from .duty import Duty
 from .errors import ConfigError
 from .watch import WATCH
 
+# Not what `random` itself draws from: a thread of ours must not disturb a program that has seeded it.
+_chance = random.SystemRandom()
+
 #: seconds between two looks at whether it is time for a check, or for a probe
 TICK = 0.1
 #: seconds for which calls leave the probes to a monitor that says nothing more; longer than a check takes
@@ -124,7 +127,7 @@ class _Checkup:
         self._breaker.note_health(error, took=took, valid=PATIENCE * self._interval)
 
     def _spread(self) -> float:
-        return self._interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads hosts, keeps no secret
+        return self._interval * _chance.uniform(1 - JITTER, 1 + JITTER)  # spreads hosts
 
     def _work(self, stop: threading.Event) -> None:
         try:

@@ -16,6 +16,9 @@ from .member import MS, SILENCE, Member
 from .messages import Report
 from .server import Server
 
+# Not what `random` itself draws from: a thread of ours must not disturb a program that has seeded it.
+_chance = random.SystemRandom()
+
 log = logging.getLogger(__name__)
 
 #: seconds between two looks at what the workers of this host want: while something goes on, and else
@@ -130,4 +133,4 @@ class Agent:
 
 def _spread(seconds: float) -> int:
     """Return nanoseconds, up to half as many, so that hosts and breakers do not come all at once."""
-    return nanoseconds(seconds * random.uniform(0.5, 1))  # noqa: S311 - keeps no secret
+    return nanoseconds(seconds * _chance.uniform(0.5, 1))

@@ -18,6 +18,9 @@ from .agent import Agent
 from .connection import FleetError, check, redacted
 from .server import Server
 
+# Not what `random` itself draws from: a thread of ours must not disturb a program that has seeded it.
+_chance = random.SystemRandom()
+
 log = logging.getLogger(__name__)
 
 ROLE = "fleet"
@@ -71,7 +74,7 @@ class Fleet:
 
     def _work(self, stop: threading.Event) -> None:
         wait = 0.0
-        while not stop.wait(wait * random.uniform(0.5, 1)):  # noqa: S311 - spreads the hosts
+        while not stop.wait(wait * _chance.uniform(0.5, 1)):  # spreads the hosts
             begin = time.monotonic()
             try:
                 self._speak(stop)

@@ -211,3 +211,12 @@ def test_every_change_of_state_raises_the_generation_by_one(make: Make, changes:
     dependency.answer()
     assert [change.generation for change in changes] == [2, 3, 4]
     assert dependency.breaker.snapshot().generation == 4
+
+
+def test_opening_with_jitter_leaves_the_generator_of_the_program_alone() -> None:
+    before = random.getstate()
+    breaker = CircuitBreaker("jitter", BreakerConfig(failure_threshold=1, timeout_jitter=0.5))
+    with pytest.raises(ZeroDivisionError):
+        breaker.call(divmod, 1, 0)
+    assert breaker.state is State.OPEN
+    assert random.getstate() == before
