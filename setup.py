@@ -9,7 +9,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-PLATFORM = ("gateway", "portfolio", "marketdata", "scripts")
+PLATFORM = ("gateway", "portfolio", "marketdata", "scripts", "config")
 README = (Path(__file__).parent / "README.md").read_text(encoding="utf-8")
 # A package index has no files to which a relative link could lead: it keeps the words, and loses the pictures.
 WORDS = re.sub(r"<picture>.*?</picture>\n*|\[!\[[^]]*\]\([^)]*\)\]\([^)]*\)\n*", "", README, flags=re.DOTALL)
@@ -20,8 +20,9 @@ setup(
     long_description_content_type="text/markdown",
     packages=[
         *find_packages(include=["cb", "cb.*"]),
-        *(f"cb.demo.{name}" for name in find_packages(include=[*PLATFORM, *(f"{name}.*" for name in PLATFORM)])),
+        # Not scripts.docs, which makes the site.
+        *(f"cb.demo.{name}" for name in find_packages(include=["gateway*", "portfolio*", "marketdata*", "scripts"])),
         "cb.demo.config",
     ],
-    package_dir={f"cb.demo.{name}": name for name in (*PLATFORM, "config")},
+    package_dir={f"cb.demo.{name}": name for name in PLATFORM},
 )

@@ -17,12 +17,15 @@ from cb.web.tokens import hash_key
 from tests.databases import PostgreSQL
 from tests.fleet.servers import BINARIES, Server, free_port, until
 
+from . import confined
 from .conftest import ROOT
 
 CONTAINERFILE = (ROOT / "Containerfile").read_text()
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES = {"market-data": 8082, "portfolio": 8081, "gateway": 8080}
 KEY = "a-key-of-user123"
+#: the directories of a container that are not the image's
+PLACES = ("/run/trading", "/run/secrets")
 COPIED = re.findall(r"^COPY (\w\S*) \S+$", CONTAINERFILE, re.MULTILINE)
 
 
@@ -31,7 +34,16 @@ def test_image_gets_what_is_there_and_nothing_else() -> None:
     assert sorted(COPIED) == sorted(kept)
     assert not [name for name in COPIED if not (ROOT / name).exists()]
     assert "--require-hashes" in CONTAINERFILE
-    assert CONTAINERFILE.index("USER trading") < CONTAINERFILE.index("CMD")
+    assert CONTAINERFILE.index("USER ") < CONTAINERFILE.index("CMD")
+
+
+def test_user_is_the_same_number_in_the_image_in_the_containers_and_for_the_secrets() -> None:
+    ids = f"{confined.USER}:{confined.USER}"
+    assert f"\nUSER {ids}\n" in CONTAINERFILE
+    assert re.findall(r"--[ug]id (\d+)", CONTAINERFILE) == ids.split(":")
+    for name in SERVICES:
+        assert COMPOSE["services"][name]["tmpfs"] == ["/run/trading:mode=0700,uid={},gid={}".format(*ids.split(":"))]
+    assert f"chgrp {confined.USER}, " in (ROOT / "docs/deployment.md").read_text()
 
 
 def test_containers_have_no_more_rights_than_they_need() -> None:
@@ -45,59 +57,86 @@ def test_containers_have_no_more_rights_than_they_need() -> None:
 
 
 class Host:
-    """What the containers are on: one machine, where each has a directory of its own and another port."""
+    """What the containers are on: one machine, where each has directories of its own and another port.
+
+    Where this user may, a service can read the image and write its tmpfs, and is nobody; elsewhere it is just started.
+    """
 
     def __init__(self, home: Path, valkey: str, postgresql: PostgreSQL) -> None:
         self.ports = {name: free_port() for name in SERVICES}
         self._home = home
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._ours = {
             "${USER123_KEY_HASH:?`python -m cb.web.keys user123` makes one}": hash_key(KEY),
             "redis://valkey:6379": valkey,
             "trading:${POSTGRES_PASSWORD}@postgres": f"postgres@127.0.0.1:{postgresql.port}",
-            "/run/secrets": str(home / "secrets"),
             **{f"//{name}:{port}": f"//127.0.0.1:{self.ports[name]}" for name, port in SERVICES.items()},
             **{f"127.0.0.1:{port}": f"127.0.0.1:{self.ports[name]}" for name, port in SERVICES.items()},
         }
-        (home / "secrets").mkdir()
-        for token in COMPOSE["secrets"]:
-            (home / "secrets" / token).write_text(f"{token}-of-a-test")
-            (home / "secrets" / token).chmod(0o400)
-        image = home / "image"
-        image.mkdir()
+        if not confined.possible():
+            self._ours["/run/secrets"] = f"{home}/gateway/run/secrets"
+        self._image = home / "image"
+        self._image.mkdir()
         for name in COPIED:
             if (ROOT / name).is_dir():
-                shutil.copytree(ROOT / name, image / name)
+                shutil.copytree(ROOT / name, self._image / name, ignore=shutil.ignore_patterns("__pycache__"))
             else:
-                shutil.copy(ROOT / name, image / name)
+                shutil.copy(ROOT / name, self._image / name)
 
     def start(self, name: str) -> None:
         service = COMPOSE["services"][name]
-        state = self._home / name
-        state.mkdir(mode=0o700)
+        log, container = self._home / f"{name}.log", self._container(name)
         environ = {key: self._here(value) for key, value in service["environment"].items()}
         environ |= {
-            "CB_STATE_DIR": str(state),
+            "CB_STATE_DIR": "/run/trading",
+            "PYTHONDONTWRITEBYTECODE": "1",
             f"CB_SERVICES__{name.upper().replace('-', '_')}__PORT": str(self.ports[name]),
         }
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("CB_")}
-        with (self._home / "log").open("ab") as log:
-            process = subprocess.Popen(
-                self._command(service["command"]), cwd=self._home / "image", env=kept | environ, stdout=log, stderr=log
-            )
-        self._processes.append(process)
-        until(lambda: self._healthy(service["healthcheck"]["test"]), 30)
+        words = [self._here(word) for word in service["command"]]
+        if confined.possible():
+            process = confined.start(words, image=self._image, bound=container, places=PLACES, environ=environ, log=log)
+        else:
+            environ["CB_STATE_DIR"] = f"{container}/run/trading"
+            kept = {key: value for key, value in os.environ.items() if not key.startswith("CB_")}
+            with log.open("wb") as stream:
+                process = subprocess.Popen(
+                    self._command(words), cwd=self._image, env=kept | environ, stdout=stream, stderr=stream
+                )
+        self._processes[name] = process
+
+    def until_healthy(self, name: str) -> None:
+        until(lambda: self._healthy(name), 30)
+
+    def _container(self, name: str) -> Path:
+        """Make what a container has beside its image: an empty tmpfs, and the secrets as the documentation has them."""
+        container = self._home / name
+        for place in PLACES:
+            (container / place[1:]).mkdir(parents=True)
+        state, secrets = (container / place[1:] for place in PLACES)
+        state.chmod(0o700)
+        for token in COMPOSE["services"][name]["secrets"]:
+            (secrets / token).write_text(f"{token}-of-a-test")
+            (secrets / token).chmod(0o440)
+            if confined.possible():
+                os.chown(secrets / token, 0, confined.USER)
+        if confined.possible():
+            os.chown(state, confined.USER, confined.USER)
+        return container
+
+    def files(self) -> set[Path]:
+        """Return what is in the image."""
+        return {*self._image.rglob("*")}
 
     def close(self) -> None:
-        for process in self._processes:
+        for process in self._processes.values():
             process.terminate()
-        for process in self._processes:
-            process.wait(30)
+        assert {name: process.wait(30) for name, process in self._processes.items()} == dict.fromkeys(SERVICES, 0)
 
-    def _healthy(self, test: list[str]) -> bool:
-        assert test[0] == "CMD"
-        asked = subprocess.run(self._command(map(self._here, test[1:])), capture_output=True, check=False)
-        assert self._processes[-1].poll() is None, (self._home / "log").read_text()
+    def _healthy(self, name: str) -> bool:
+        kind, *words = COMPOSE["services"][name]["healthcheck"]["test"]
+        assert kind == "CMD"
+        asked = subprocess.run(self._command(map(self._here, words)), capture_output=True, check=False)
+        assert self._processes[name].poll() is None, (self._home / f"{name}.log").read_text()
         return asked.returncode == 0
 
     def _here(self, text: str) -> str:
@@ -124,11 +163,17 @@ def host(tmp_path: Path, postgresql: PostgreSQL) -> Iterator[Host]:
 
 
 def test_services_become_healthy_and_trade_with_the_environment_and_the_files_of_the_containers(host: Host) -> None:
+    image = host.files()
     for name in SERVICES:
         assert set(COMPOSE["services"][name]["depends_on"]) <= {*COMPOSE["services"]}
         host.start(name)
+    for name in SERVICES:
+        host.until_healthy(name)
     order = {"userId": "user123", "symbol": "AAPL", "quantity": 1, "orderType": "BUY", "price": "150.00"}
     url = f"http://127.0.0.1:{host.ports['gateway']}/api/v1/trades"
-    assert requests.post(url, json=order, timeout=10).status_code == 401
-    answer = requests.post(url, json=order, headers={"Authorization": f"Bearer {KEY}"}, timeout=10)
+    as_nginx_has_it = {"Host": "trading.example", "X-Forwarded-For": "192.0.2.1"}
+    assert requests.post(url, json=order, headers=as_nginx_has_it, timeout=10).status_code == 401
+    headers = {"Authorization": f"Bearer {KEY}"} | as_nginx_has_it
+    answer = requests.post(url, json=order, headers=headers, timeout=10)
     assert answer.status_code == 201, answer.text
+    assert host.files() == image, "a service writes to its file system, which is read-only"
