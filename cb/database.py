@@ -4,8 +4,9 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
@@ -28,9 +29,33 @@ _chance = random.SystemRandom()
 _UNITS = 10_000  # money is kept in whole units of 1/10000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PATIENCE_MS = 5_000  # wait for another writer
+#: a transaction waits so long in any case, in seconds: what is known by then should be stored
+_SHORTEST_WAIT = 0.25
 #: after which PostgreSQL ends a transaction whose process says nothing: others wait for what it has locked
 _SILENCE_MS = 2 * _PATIENCE_MS
 _PRAGMAS = ("synchronous=FULL", "foreign_keys=ON")
+
+
+_wait_left: ContextVar[Callable[[], float] | None] = ContextVar("database_wait_left", default=None)
+
+
+@contextmanager
+def waits_limited(left: Callable[[], float]) -> Iterator[None]:
+    """Limit the waits for other transactions in the block; `left` returns the seconds that remain.
+
+    A transaction that begins in the block, in this thread, waits for other writers as long as that, at most 5 s and at
+    least a quarter of a second.
+    """
+    token = _wait_left.set(left)
+    try:
+        yield
+    finally:
+        _wait_left.reset(token)
+
+
+def _wait_seconds() -> float:
+    left, longest = _wait_left.get(), _PATIENCE_MS / 1000
+    return longest if left is None else min(max(left(), _SHORTEST_WAIT), longest)
 
 
 class DatabaseUnavailable(Exception):
@@ -92,7 +117,7 @@ class Database:
         if self._line is None:
             yield
             return
-        if not self._line.acquire(timeout=_PATIENCE_MS / 1000):  # else the last of many waits as long as all together
+        if not self._line.acquire(timeout=_wait_seconds()):  # else the last of many waits as long as all together
             raise DatabaseUnavailable("other writers of this process wait too long")
         try:
             yield
@@ -170,6 +195,12 @@ def _prepare_postgresql(engine: Engine) -> None:
         connection.execute(f"SET idle_in_transaction_session_timeout = {_SILENCE_MS}")
         connection.commit()
 
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        wait = round(_wait_seconds() * 1000)
+        if wait < _PATIENCE_MS and not connection.get_execution_options().get("reads_only"):
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {wait}")
+
 
 def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
@@ -194,7 +225,7 @@ def _begin_writing(connection: Connection) -> None:
     SQLite sleeps up to 100 ms between two tries, here it is about a millisecond.
     """
     driver: Any = connection.connection
-    deadline = time.monotonic() + _PATIENCE_MS / 1000
+    deadline = time.monotonic() + _wait_seconds()
     driver.execute("PRAGMA busy_timeout=0")
     try:
         while True:

@@ -57,13 +57,15 @@ def create_app() -> Flask:
         position=Decimal(own["position_limit"]),
         daily_volume=own["daily_volume_limit"],
     )
-    risk = Risk(services.breaker("risk"), services.faults("risk"), limits)
-    audit = Audit(services.breaker("audit"), services.faults("audit"), log)
-    notification = Notification(services.breaker("notification"), services.faults("notification"), inbox)
+    risk = Risk(services.breaker("risk"), services.simulation("risk"), limits)
+    audit = Audit(services.breaker("audit"), services.simulation("audit"), log)
+    notification = Notification(services.breaker("notification"), services.simulation("notification"), inbox)
     market_data, portfolio = MarketData(services.client("market-data")), Portfolio(services.client("portfolio"))
 
     lease, deadline = timedelta(seconds=own["portfolio_timeout"] + SLACK), timedelta(seconds=own["pending_deadline"])
-    trading = Trading(store, market_data=market_data, risk=risk, portfolio=portfolio, lease=lease)
+    trading = Trading(
+        store, market_data=market_data, risk=risk, portfolio=portfolio, lease=lease, timeout=own["order_timeout"]
+    )
     ledger = app.extensions["circuit_breakers"].registry.ledger
     alarm = Alarm(store, ledger, notification, patience=timedelta(seconds=own["alert_after"]), clock=store.now)
     reconciler = Reconciler(store, portfolio, lease=lease, deadline=deadline, clock=store.now)

@@ -8,6 +8,7 @@ GatewayError
  +- RiskRefusal      the order is beyond a limit
  +- KeyReused        the Idempotency-Key belongs to another order
  +- InProgress       the order with that Idempotency-Key is being worked on
+ +- OrderTimeout     an order could not be placed in time, and was not sent
 """
 
 
@@ -60,3 +61,12 @@ class KeyReused(GatewayError):
 class InProgress(GatewayError):
     def __init__(self, key: str) -> None:
         super().__init__(f"the order with Idempotency-Key {key} is being worked on")
+
+
+class OrderTimeout(GatewayError):
+    """An order was given up before anything of it was sent to the portfolio."""
+
+    def __init__(self, timeout: float) -> None:
+        super().__init__(f"the order could not be placed within {timeout:g} s, and was not sent")
+        #: seconds that an order may take
+        self.timeout = timeout

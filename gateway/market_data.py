@@ -36,8 +36,11 @@ class MarketData:
         self._client = client
         self._answer = QuoteSchema(unknown=EXCLUDE)
 
-    def quote(self, symbol: str) -> Quote:
-        """Return the price of a symbol. Raises UnknownSymbol, Unavailable, CircuitOpenError, BulkheadFullError."""
+    def quote(self, symbol: str, timeout: float | None = None) -> Quote:
+        """Return the price of a symbol. Raises UnknownSymbol, Unavailable, CircuitOpenError, BulkheadFullError.
+
+        `timeout` is seconds, where fewer are left than the client allows.
+        """
 
         def check(answer: Json) -> Quote:
             quote = Quote(**self._answer.load(answer))
@@ -46,7 +49,7 @@ class MarketData:
             return quote
 
         try:
-            return self._client.get_json(f"/api/v1/prices/{symbol}", check=check)
+            return self._client.get_json(f"/api/v1/prices/{symbol}", check=check, timeout=timeout)
         except Refused as error:
             if error.status == 404:
                 raise UnknownSymbol(symbol) from error

@@ -106,16 +106,17 @@ class Portfolio:
         except ClientError as error:
             raise Unavailable(NAME, str(error)) from error
 
-    def apply(self, trade: Trade) -> Verdict:
+    def apply(self, trade: Trade, timeout: float | None = None) -> Verdict:
         """Have a trade booked, once however often it is asked.
 
-        Raises Unavailable, CircuitOpenError, BulkheadFullError.
+        `timeout` is seconds, where fewer are left than the client allows. Raises Unavailable, CircuitOpenError,
+        BulkheadFullError.
         """
 
         def filled(answer: Json) -> Verdict:
             return _verdict(trade, self._filled.load(answer))
 
-        return self._settle(trade, "positions", filled)
+        return self._settle(trade, "positions", filled, timeout)
 
     def void(self, trade: Trade) -> Verdict:
         """Have a trade never booked, unless it has been.
@@ -128,7 +129,9 @@ class Portfolio:
 
         return self._settle(trade, "voids", settled)
 
-    def _settle(self, trade: Trade, resource: str, check: Callable[[Json], Verdict]) -> Verdict:
+    def _settle(
+        self, trade: Trade, resource: str, check: Callable[[Json], Verdict], timeout: float | None = None
+    ) -> Verdict:
         order = trade.order
         body = {
             "tradeId": trade.trade_id,
@@ -138,7 +141,8 @@ class Portfolio:
             "price": str(order.price),
         }
         try:
-            return self._client.post_json(f"/api/v1/portfolio/{order.user_id}/{resource}", body, check=check)
+            path = f"/api/v1/portfolio/{order.user_id}/{resource}"
+            return self._client.post_json(path, body, check=check, timeout=timeout)
         except Refused as error:
             return self._turn(trade, error)
         except ServiceUnavailable as error:

@@ -6,7 +6,16 @@ from flask.typing import ResponseReturnValue
 from cb.database import DatabaseUnavailable
 from cb.web import Problem, request_id
 
-from .errors import InProgress, KeyReused, RiskRefusal, Unavailable, UnknownSymbol, UnknownTrade, UnknownUser
+from .errors import (
+    InProgress,
+    KeyReused,
+    OrderTimeout,
+    RiskRefusal,
+    Unavailable,
+    UnknownSymbol,
+    UnknownTrade,
+    UnknownUser,
+)
 
 _SOON = {"Retry-After": "1"}
 _FULL = "`bulkhead-full`: there are as many calls at once as there may be."
@@ -46,6 +55,11 @@ def init_app(app: Flask) -> None:
     @app.errorhandler(InProgress)
     def in_progress(error: InProgress) -> ResponseReturnValue:
         return _answer(Problem(409, "idempotency-in-progress", str(error), headers=_SOON))
+
+    @app.errorhandler(OrderTimeout)
+    def order_timeout(error: OrderTimeout) -> ResponseReturnValue:
+        app.logger.warning("%s", error)
+        return _answer(Problem(503, "order-timeout", str(error), headers=_SOON))
 
     @app.errorhandler(Unavailable)
     def unavailable(error: Unavailable) -> ResponseReturnValue:

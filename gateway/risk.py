@@ -1,5 +1,6 @@
 """The risk service, in process: whether an order is within its limits."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -28,20 +29,20 @@ class Limits:
 
 
 class Risk:
-    """Checks orders. `simulate` fails or delays as it was told."""
+    """Checks orders. `simulate` applies the simulated faults to a call that may take so many seconds."""
 
-    def __init__(self, breaker: CircuitBreaker, simulate: Callable[[], None], limits: Limits) -> None:
+    def __init__(self, breaker: CircuitBreaker, simulate: Callable[[float], None], limits: Limits) -> None:
         self._breaker = breaker
         self._simulate = simulate
         self._limits = limits
 
-    def check(self, order: Order, market: Decimal) -> None:
+    def check(self, order: Order, market: Decimal, timeout: float = math.inf) -> None:
         """Return if the order by itself may be placed. Raises RiskRefusal, Unavailable, CircuitOpenError.
 
-        No check, no trade.
+        No check, no trade. `timeout` is seconds.
         """
         try:
-            refusal = self._breaker.call(self._examine, order, market)
+            refusal = self._breaker.call(self._examine, order, market, timeout)
         except SimulatedFailure as error:
             raise Unavailable("risk", str(error)) from error
         if refusal:
@@ -60,8 +61,8 @@ class Risk:
             volume, most = money_text(exposure.volume), money_text(limits.daily_volume)
             raise _over("daily-volume-limit", "the volume of a day", most, volume)
 
-    def _examine(self, order: Order, market: Decimal) -> RiskRefusal | None:
-        self._simulate()
+    def _examine(self, order: Order, market: Decimal, timeout: float) -> RiskRefusal | None:
+        self._simulate(timeout)
         band = self._limits.price_band
         low, high = market * (1 - band), market * (1 + band)
         if not low <= order.price <= high:

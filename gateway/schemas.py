@@ -22,6 +22,12 @@ class GatewaySettings(Schema):
     # Seconds for each read; above slow_call_duration, so that slow answers are seen as slow before they are cut off.
     market_data_timeout = Duration(load_default=3.0)
     portfolio_timeout = Duration(load_default=3.0)
+    # The services in process: for each call.
+    risk_timeout = Duration(load_default=3.0)
+    audit_timeout = Duration(load_default=3.0)
+    notification_timeout = Duration(load_default=3.0)
+    # An order as a whole: refused if it has not been sent by then, else pending.
+    order_timeout = Duration(load_default=8.0)
     # Between two health checks of market data, and of the portfolio.
     health_interval = Duration(load_default=5.0, validate=validate.Range(0.1, 3600, error="must be from 100ms to 1h"))
     # Reads only: how old an answer may be that stands in for a failure, and how old one that saves a request.

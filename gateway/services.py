@@ -1,5 +1,6 @@
 """How the gateway reaches the services that it depends on, those on the wire and those in process."""
 
+import math
 from collections.abc import Callable
 
 from flask import Flask
@@ -41,6 +42,14 @@ class Services:
         self.monitor.add(self.breaker(name), readiness(name, made), interval=self._own["health_interval"])
         return made
 
-    def faults(self, name: str) -> Callable[[], None]:
-        """Return what makes a service in process fail and dawdle as it is told, and let it be told."""
-        return Faults(self._app, name, f"/api/v1/{name}").apply
+    def simulation(self, name: str) -> Callable[..., None]:
+        """Register the simulated faults of an in-process service; return the function that applies them to one call.
+
+        The function may be given the seconds that its caller can wait; it never waits longer than the timeout.
+        """
+        timeout, faults = self._own[f"{name}_timeout"], Faults(self._app, name, f"/api/v1/{name}")
+
+        def apply(seconds: float = math.inf) -> None:
+            faults.apply(min(seconds, timeout))
+
+        return apply

@@ -6,14 +6,17 @@ trade has it on lease: the reconciler takes up what was left.
 """
 
 import logging
+import time
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import NamedTuple
 
 from cb import BulkheadFullError, CircuitOpenError
-from cb.database import DatabaseUnavailable
+from cb.database import DatabaseUnavailable, waits_limited
 
-from .errors import InProgress, KeyReused, Unavailable, UnknownTrade
+from .deadline import Deadline
+from .errors import InProgress, KeyReused, OrderTimeout, Unavailable, UnknownTrade
 from .market_data import MarketData
 from .portfolio import Portfolio
 from .risk import Risk
@@ -32,16 +35,29 @@ class Placed(NamedTuple):
 
 
 class Trading:
-    """Places orders, and finds trades. `lease` is how long placing an order takes at the most."""
+    """Places orders, and finds trades.
+
+    `timeout` is seconds that placing an order may take, of `clock`; `lease` how long the reconciler leaves it alone.
+    """
 
     def __init__(
-        self, store: Store, *, market_data: MarketData, risk: Risk, portfolio: Portfolio, lease: timedelta
+        self,
+        store: Store,
+        *,
+        market_data: MarketData,
+        risk: Risk,
+        portfolio: Portfolio,
+        lease: timedelta,
+        timeout: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._market_data = market_data
         self._risk = risk
         self._portfolio = portfolio
         self._lease = lease
+        self._timeout = timeout
+        self._clock = clock
 
     def place(self, order: Order, key: str | None = None) -> Placed:
         """Check an order, store it, and have it booked; with a key that was used, return what became of it then.
@@ -49,15 +65,21 @@ class Trading:
         Returns the trade FILLED, REJECTED, CANCELLED, or pending where its outcome is not known yet. Raises
         CircuitOpenError, BulkheadFullError, GatewayError or DatabaseUnavailable if it surely was not booked.
         """
+        deadline = Deadline(self._timeout, self._clock)
+        with waits_limited(deadline.remaining):
+            return self._place(order, key, deadline)
+
+    def _place(self, order: Order, key: str | None, deadline: Deadline) -> Placed:
         known = self._store.by_key(order.user_id, key) if key else None
         if known and known.order != order:
             raise KeyReused(str(key))
         if known and known.state is not State.REFUSED:
             return Placed(self._answered(known), replayed=True)
-        quote = self._market_data.quote(order.symbol)
-        self._risk.check(order, quote.price)
+        quote = self._market_data.quote(order.symbol, deadline.left())
+        self._risk.check(order, quote.price, deadline.left())
+        deadline.left()  # what is stored from here on is not refused for its time alone, unless nothing was sent
         trade = self._begin(order, key, known)
-        return Placed(self._apply(trade) if trade.state is State.APPLYING else trade, replayed=False)
+        return Placed(self._apply(trade, deadline) if trade.state is State.APPLYING else trade, replayed=False)
 
     def find(self, trade_id: str) -> Trade:
         """Return a trade. Raises UnknownTrade."""
@@ -89,15 +111,15 @@ class Trading:
             _log_trouble(received, "may be marked or not", error)
             return received
 
-    def _apply(self, trade: Trade) -> Trade:
+    def _apply(self, trade: Trade, deadline: Deadline) -> Trade:
         """Ask the portfolio once. Return the trade as it then is.
 
         From here on the trade may be booked, by the reconciler if not by us. A refusal or an answer of 500 would invite
         a second order; so there is none unless it is stored that this one was not sent.
         """
         try:
-            verdict = self._portfolio.apply(trade)
-        except (CircuitOpenError, BulkheadFullError, Unavailable) as error:
+            verdict = self._portfolio.apply(trade, deadline.left())
+        except (CircuitOpenError, BulkheadFullError, OrderTimeout, Unavailable) as error:
             if isinstance(error, Unavailable) and error.sent:
                 log.warning("outcome of trade %s is not known yet: %s", trade.trade_id, error)
                 return self._leave(trade)

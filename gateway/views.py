@@ -74,6 +74,7 @@ class Parts:
         409: "It is not booked: `price-out-of-band`, `order-value-limit`, `position-limit`, `daily-volume-limit`, "
         "`insufficient-funds`, `insufficient-position`, `balance-limit`, `voided`, or `idempotency-in-progress`.",
         **DEPENDS,
+        503: f"{DEPENDS[503]} `order-timeout`: it could not be sent in time.",
     },
 )
 def place_trade(body: Order, key: str | None) -> Any:

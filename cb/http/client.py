@@ -55,7 +55,8 @@ class HTTPClient:
     `load`. Whatever it raises makes the answer a BadAnswer, which the breaker counts as failure. Instead of a
     CircuitError, ServiceUnavailable or BadAnswer the caller gets the `fallback`, a value or a function of the error,
     if there is one. A 4xx is an answer: it is not checked, and always raises Refused. The `headers` of a call go
-    before those of the client. A call that cannot be sent as it is raises ValueError, and counts as nothing.
+    before those of the client; its `timeout` holds where it is shorter than the client's. A call that cannot be sent
+    as it is raises ValueError, and counts as nothing.
     """
 
     def __init__(
@@ -74,10 +75,18 @@ class HTTPClient:
         self._headers = headers
 
     @overload
-    def get_json(self, path: str, *, headers: Headers = ..., fallback: Otherwise[F] | V = ...) -> Json | F | V: ...
+    def get_json(
+        self, path: str, *, headers: Headers = ..., timeout: float | None = ..., fallback: Otherwise[F] | V = ...
+    ) -> Json | F | V: ...
     @overload
     def get_json(
-        self, path: str, *, check: Callable[[Json], T], headers: Headers = ..., fallback: Otherwise[F] | V = ...
+        self,
+        path: str,
+        *,
+        check: Callable[[Json], T],
+        headers: Headers = ...,
+        timeout: float | None = ...,
+        fallback: Otherwise[F] | V = ...,
     ) -> T | F | V: ...
     def get_json(self, path: str, **options: Any) -> Any:
         """Return the JSON object at a path, its fractions as Decimal. Raises ClientError, CircuitError."""
@@ -95,6 +104,7 @@ class HTTPClient:
         *,
         check: Callable[[Json], T],
         headers: Headers = ...,
+        timeout: float | None = ...,
         fallback: Otherwise[F] | V = ...,
     ) -> T | F | V: ...
     def post_json(self, path: str, body: Mapping[str, object], **options: Any) -> Any:
@@ -121,9 +131,11 @@ class HTTPClient:
         *,
         check: Callable[[Json], Any] = dict,
         headers: Headers = _NONE,
+        timeout: float | None = None,
         fallback: Any = reraise,
     ) -> Any:
         path = _plain(path)
+        longest = self._timeout if timeout is None else min(self._timeout, seconds("timeout", timeout))
         sent = _sendable({"Accept": "application/json", **self._headers(), **headers})
         if body is not None:
             sent["Content-Type"] = "application/json"
@@ -133,7 +145,7 @@ class HTTPClient:
                 observe(self._breaker, admitted, method, self._base_url + path, sent) as exchange,
             ):
                 limit = self._breaker.config.probe_timeout if admitted.probe else None
-                timeout = self._timeout if limit is None else min(self._timeout, limit)
+                timeout = longest if limit is None else min(longest, limit)
                 status, content = self._exchange(
                     self._session, method, path, body, sent, timeout=timeout, exchange=exchange
                 )

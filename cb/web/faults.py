@@ -25,6 +25,10 @@ class SimulatedFailure(Exception):  # no error of ours
     """A failure that somebody asked for."""
 
 
+class SimulatedTimeout(SimulatedFailure):
+    """A simulated response time that exceeds the caller's timeout."""
+
+
 @dataclass(frozen=True, slots=True)
 class Simulation:
     """How a service misbehaves."""
@@ -126,11 +130,19 @@ class Faults:
             draft.replace(self._file)
         return simulation
 
-    def apply(self) -> None:
-        """Do as told: wait, then go on or raise SimulatedFailure."""
+    def apply(self, timeout: float | None = None) -> None:
+        """Wait for the simulated response time, then return or raise SimulatedFailure.
+
+        A caller in the same process passes its `timeout` in seconds: when the response time is longer, SimulatedTimeout
+        is raised after that time, as a client of a service on the network would time out.
+        """
         simulation = self.read()
-        if simulation.response_time_ms:
-            self._sleep(simulation.response_time_ms / 1000)
+        delay = simulation.response_time_ms / 1000
+        if timeout is not None and delay > timeout:
+            self._sleep(timeout)
+            raise SimulatedTimeout(f"simulated: no answer within {timeout:.3g} s")
+        if delay:
+            self._sleep(delay)
         if not simulation.is_healthy:
             raise SimulatedFailure("simulated: the service is not healthy")
         if random.random() < simulation.failure_rate:  # noqa: S311  # chance, not a secret

@@ -106,6 +106,16 @@ def test_open_circuit_recovers_once_the_service_is_well(platform: Platform) -> N
     until(lambda: platform.trade().ok and platform.circuits()["market-data"] == "CLOSED", "the circuit closes")
 
 
+def test_risk_that_hangs_for_a_minute_refuses_the_order_after_its_timeout(platform: Platform) -> None:
+    platform.simulate("gateway", "/api/v1/risk", response_time_ms=60_000)
+    before = time.monotonic()
+
+    answer = platform.trade()
+
+    assert (answer.status_code, answer.json()["dependency"]) == (503, "risk")
+    assert time.monotonic() - before < 8, "order_timeout"
+
+
 def test_open_risk_circuit_refuses_trades(platform: Platform) -> None:
     platform.simulate("gateway", "/api/v1/risk", is_healthy=False)
     failed = platform.trade()

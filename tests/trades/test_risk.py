@@ -21,7 +21,7 @@ MARKET = Decimal(150)
 
 @pytest.fixture
 def risk() -> Risk:
-    return Risk(CircuitBreaker("risk"), lambda: None, LIMITS)
+    return Risk(CircuitBreaker("risk"), lambda _: None, LIMITS)
 
 
 @pytest.mark.parametrize("price", ["142.5", "157.5"])
@@ -72,7 +72,7 @@ def test_volume_of_a_day_beyond_its_limit_is_refused(risk: Risk, side: Side) -> 
 
 def test_refusal_is_no_failure_of_the_service(risk: Risk) -> None:
     breaker = CircuitBreaker("risk")
-    risk = Risk(breaker, lambda: None, LIMITS)
+    risk = Risk(breaker, lambda _: None, LIMITS)
     with pytest.raises(RiskRefusal):
         risk.check(order(1000), MARKET)
 
@@ -82,7 +82,7 @@ def test_refusal_is_no_failure_of_the_service(risk: Risk) -> None:
 def test_no_check_no_trade() -> None:
     breaker = CircuitBreaker("risk")
 
-    def fail() -> None:
+    def fail(_: float) -> None:
         raise SimulatedFailure("as told")
 
     with pytest.raises(Unavailable):

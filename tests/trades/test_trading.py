@@ -65,9 +65,10 @@ class Gateway:
         self.trading = Trading(
             self.store,
             market_data=MarketData(HTTPClient(self.market_data.url, 1, CircuitBreaker("market-data"))),
-            risk=Risk(CircuitBreaker("risk"), lambda: None, LIMITS),
+            risk=Risk(CircuitBreaker("risk"), lambda _: None, LIMITS),
             portfolio=client,
             lease=LEASE,
+            timeout=8,
         )
         self.reconciler = Reconciler(self.store, client, lease=LEASE, deadline=DEADLINE, clock=self.clock)
 

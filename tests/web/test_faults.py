@@ -84,3 +84,24 @@ def test_check_tells_what_is_simulated(app: Flask) -> None:
     assert faults.check()["status"] == "DEGRADED"
     faults.set(Simulation(is_healthy=False))
     assert faults.check()["status"] == "DOWN"
+
+
+def test_response_time_above_the_callers_timeout_is_a_timeout_after_that_time(app: Flask) -> None:
+    slept: list[float] = []
+    faults = Faults(app, "risk", "/api/v1/risk", sleep=slept.append)
+    faults.set(Simulation(response_time_ms=60_000))
+
+    with pytest.raises(SimulatedFailure, match="no answer within 3 s"):
+        faults.apply(3)
+
+    assert slept == [3]
+
+
+def test_response_time_within_the_callers_timeout_is_waited_for(app: Flask) -> None:
+    slept: list[float] = []
+    faults = Faults(app, "risk", "/api/v1/risk", sleep=slept.append)
+    faults.set(Simulation(response_time_ms=2_000))
+
+    faults.apply(3)
+
+    assert slept == [2]
