@@ -1,12 +1,12 @@
 """The audit log: entries that are numbered from 1, each with the hash of the one before.
 
-A changed entry, or one that is missing in the middle, breaks the chain. Missing entries at the end do not, nor does a
-chain written anew from its beginning: those are found by comparing with what an earlier verification has noted. Who
-can write in the log can change that note too: the alert AuditLogRewritten compares with what the metrics said.
+A changed entry, or one that is missing in the middle, breaks the chain. Missing entries at the end do not: the journal
+says how many entries there must be. Nor does a chain written anew from its beginning: it differs from the head that an
+earlier verification has noted. Who can write in the log can change journal and note too: the alert AuditLogRewritten
+compares with what the metrics said.
 """
 
 import hashlib
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,8 +15,9 @@ from sqlalchemy import Column, ColumnElement, Connection, LargeBinary, Text, cas
 
 from cb.database import Database, insert_once
 
+from .audit_facts import write_facts
 from .journal import Entry
-from .tables import audit_checks, audit_log
+from .tables import audit_checks, audit_log, journal
 
 #: what the first entry has for the hash of the one before
 GENESIS = "0" * 64
@@ -96,11 +97,22 @@ class AuditLog:
             columns = [
                 _bytes(connection, column) for column in (audit_log.c.entry, audit_log.c.previous, audit_log.c.hash)
             ]
-            query = select(audit_log.c.n, *columns).where(audit_log.c.n > after)
+            query = select(audit_log.c.n, *columns).where(audit_log.c.n > after, *_numbered(connection))
             if trade_id is not None:
                 query = query.where(audit_log.c.trade_id == trade_id)
             rows = connection.execute(query.order_by(audit_log.c.n).limit(limit)).all()
         return [Recorded(n, *map(_text, columns)) for n, *columns in rows]
+
+    def expected(self) -> int:
+        """Return how many entries the log must have: those that the journal knows to be in it."""
+        with self._database.read() as connection:
+            return connection.execute(select(func.count()).where(journal.c.audited)).scalar_one()
+
+    def unnumbered(self) -> int:
+        """Return how many entries have no number, which only SQLite would keep."""
+        with self._database.read() as connection:
+            others = [~each for each in _numbered(connection)]
+            return connection.execute(select(func.count()).where(*others)).scalar_one() if others else 0
 
     def verify(self) -> Verification:
         """Work the whole chain out again, as long as it is now."""
@@ -131,15 +143,19 @@ class Walk:
         self._audit = audit
         verified = audit.verified()  # before the head, which grows meanwhile
         self._known = verified.found.head if verified else START
-        self._end = max(audit.head().n, self._known.n)
+        self._end = max(audit.expected(), self._known.n)
+        self._end = max(audit.head().n, self._end)
         self._head = START
 
     def step(self) -> Verification | None:
         """Verify the next page. Return what the whole walk has found, None if there is more."""
         entries = self._audit.page(self._head.n, PAGE)
         found = follow(self._head, entries, self._known)
-        if found.fault or found.head.n >= self._end:
+        if found.fault:
             return found
+        if found.head.n >= self._end:
+            without = self._audit.unnumbered()
+            return Verification(found.head, self._end + 1, f"{without} entries have no number") if without else found
         if not entries:
             return Verification(found.head, found.head.n + 1, f"entries {found.head.n + 1} to {self._end} are missing")
         self._head = found.head
@@ -162,9 +178,14 @@ def follow(head: Head, entries: list[Recorded], known: Head) -> Verification:
 
 
 def _head(connection: Connection) -> Head:
-    query = select(audit_log.c.n, _bytes(connection, audit_log.c.hash)).order_by(audit_log.c.n.desc())
-    row = connection.execute(query.limit(1)).first()
+    query = select(audit_log.c.n, _bytes(connection, audit_log.c.hash)).where(*_numbered(connection))
+    row = connection.execute(query.order_by(audit_log.c.n.desc()).limit(1)).first()
     return Head(row.n, _text(row.hash)) if row else START
+
+
+def _numbered(connection: Connection) -> list[ColumnElement[bool]]:
+    """Return the condition of an entry with a number: SQLite keeps a text in a column for numbers."""
+    return [] if connection.dialect.name == "postgresql" else [func.typeof(audit_log.c.n) == "integer"]
 
 
 def _bytes(connection: Connection, column: Column[str]) -> ColumnElement[bytes]:
@@ -174,26 +195,12 @@ def _bytes(connection: Connection, column: Column[str]) -> ColumnElement[bytes]:
     return cast(column, LargeBinary).label(column.name)
 
 
-def _text(raw: bytes) -> str:
-    return raw.decode(errors="surrogateescape")  # different bytes remain different texts
+def _text(raw: bytes | None) -> str:
+    return (raw or b"").decode(errors="surrogateescape")  # different bytes remain different texts
 
 
 def _next(head: Head, entry: Entry) -> dict[str, Any]:
-    order = entry.order
-    facts = {
-        "tradeId": entry.trade_id,
-        "seq": entry.seq,
-        "userId": order.user_id,
-        "symbol": order.symbol,
-        "quantity": order.quantity,
-        "orderType": order.side,
-        "price": str(order.price),
-        "state": entry.state,
-        "code": entry.code,
-        "detail": entry.detail,
-        "at": entry.at.isoformat(),
-    }
-    content = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+    content = write_facts(entry)
     return {
         "n": head.n + 1,
         "event_id": entry.event_id,

@@ -1,6 +1,5 @@
 """The resources of the audit and notification services."""
 
-import json
 import threading
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ from cb.web import Answer, Problem, operation
 from cb.web.fields import Identifier
 
 from . import owners, pages
+from .audit_facts import read_facts
 from .audit_log import AuditLog, Recorded
 from .inbox import Inbox
 from .problems import STORED
@@ -104,7 +104,14 @@ def _messages(user_id: str | None, limit: int, after: int | None) -> Any:
 
 
 def _recorded(each: Recorded) -> dict[str, Any]:
-    return {"n": each.n, **json.loads(each.entry), "previous": each.previous, "hash": each.hash}
+    """Return an entry as it is listed. One that is damaged must not hide the others of its page."""
+    facts, damage = read_facts(each.entry)
+    chain = {"previous": _readable(each.previous), "hash": _readable(each.hash)}
+    return {"n": each.n, **facts, **chain, "damage": damage}
+
+
+def _readable(text: str) -> str:
+    return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _records() -> Records:

@@ -127,22 +127,30 @@ class HoldingsReadingSchema(ReadingSchema):
 
 
 class AuditEntrySchema(Document):
-    """A move of a trade, with the hash of the entry before. What was hashed is in docs/trades.md."""
+    """A move of a trade, with the hash of the entry before. What was hashed is in docs/trades.md.
+
+    Of an entry that cannot be read, everything but `n`, `previous`, `hash` and `damage` is null.
+    """
 
     n = fields.Integer(required=True, metadata={"minimum": 1})
-    trade_id = fields.String(required=True, data_key="tradeId")
-    seq = fields.Integer(required=True, metadata={"description": "Number of the move within its trade."})
-    user_id = fields.String(required=True, data_key="userId")
-    symbol = fields.String(required=True)
-    quantity = fields.Integer(required=True)
-    side = fields.String(required=True, data_key="orderType")
-    price = fields.String(required=True)
-    state = fields.String(required=True, metadata={"enum": list(State)})
+    trade_id = fields.String(required=True, allow_none=True, data_key="tradeId")
+    seq = fields.Integer(
+        required=True, allow_none=True, strict=True, metadata={"description": "Number of the move within its trade."}
+    )
+    user_id = fields.String(required=True, allow_none=True, data_key="userId")
+    symbol = fields.String(required=True, allow_none=True)
+    quantity = fields.Integer(required=True, allow_none=True, strict=True)
+    side = fields.String(required=True, allow_none=True, data_key="orderType")
+    price = fields.String(required=True, allow_none=True)
+    state = fields.String(required=True, allow_none=True, metadata={"enum": [*State, None]})
     code = fields.String(required=True, allow_none=True)
     detail = fields.String(required=True, allow_none=True)
-    at = fields.String(required=True, metadata={"format": "date-time"})
+    at = fields.String(required=True, allow_none=True, metadata={"format": "date-time"})
     previous = fields.String(required=True)
     hash = fields.String(required=True)
+    damage = fields.String(
+        required=True, allow_none=True, metadata={"description": "Why the entry cannot be read; null if it can."}
+    )
 
 
 class AuditPageSchema(PageSchema):

@@ -86,6 +86,16 @@ audit_checks = Table(
     Column("broken_at", BigInteger),
     Column("fault", String(200)),
 )
+# The latest comparison of all settled trades with the portfolio's: one row.
+comparisons = Table(
+    "comparisons",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("at", Instant, nullable=False),
+    Column("trades", BigInteger, nullable=False),
+    Column("differences", BigInteger, nullable=False),
+    Column("examples", Text, nullable=False),
+)
 # The notification service's. Without a user it is for the operators.
 notifications = Table(
     "notifications",

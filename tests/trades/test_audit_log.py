@@ -7,11 +7,32 @@ from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError
 
 from cb.database import Database, DatabaseUnavailable
+from gateway.audit_facts import read_facts
 from gateway.audit_log import GENESIS, AuditLog, Head
 from gateway.journal import Entry, Journal, Reader
 from gateway.store import Store
 
-from .conftest import filled
+from .conftest import filled, spoil
+
+GOOD = (
+    '{"at":"2026-01-05T12:00:00+00:00","code":null,"detail":null,"orderType":"BUY","price":"150","quantity":10,'
+    '"seq":1,"state":"FILLED","symbol":"AAPL","tradeId":"t1","userId":"ann"}'
+)
+CHANGES = [
+    ('"seq":1', '"seq":"1"'),
+    ('"seq":1', '"seq":true'),
+    ('"seq":1', '"seq":1e400'),
+    ('"seq":1', '"seq":99999999999999999999'),
+    ('"quantity":10', '"quantity":null'),
+    ('"quantity":10', '"quantity":1.5'),
+    ('"FILLED"', '"DONE"'),
+    ('"ann"', '["ann"]'),
+    ('"ann"', '"\\ud800"'),
+    ('"price":"150"', '"price":150'),
+    ('"code":null', '"code":{}'),
+    ('"ann"', '"ann","n":7'),
+]
+on_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -70,7 +91,19 @@ def test_page_of_one_trade_has_its_entries_only(log: AuditLog, entries: list[Ent
     assert [each.n for each in log.page(4, 1, trade_id)] == [5]
 
 
-@pytest.mark.parametrize("change", ["UPDATE audit_entries SET entry = '{}'", "DELETE FROM audit_entries"])
+_SAME = "SELECT {}, event_id, trade_id, 'forged', previous, hash FROM audit_entries WHERE n = 4"
+_INTO = "INTO audit_entries (n, event_id, trade_id, entry, previous, hash)"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE audit_entries SET entry = '{}'",
+        "DELETE FROM audit_entries",
+        f"INSERT {_INTO} {_SAME.format('n')} ON CONFLICT (n) DO UPDATE SET entry = excluded.entry",
+        f"INSERT {_INTO} {_SAME.format('10')} ON CONFLICT (event_id) DO UPDATE SET entry = excluded.entry",
+    ],
+)
 def test_change_of_the_log_is_refused(log: AuditLog, database: Database, entries: list[Entry], change: str) -> None:
     log.append(entries)
 
@@ -81,7 +114,97 @@ def test_change_of_the_log_is_refused(log: AuditLog, database: Database, entries
 
 
 @pytest.mark.parametrize(
-    ("spoil", "broken"),
+    "change",
+    [
+        f"INSERT OR REPLACE {_INTO} {_SAME.format('n')}",
+        f"REPLACE {_INTO} {_SAME.format('10')}",
+        (
+            "REPLACE INTO audit_entries (rowid, n, event_id, trade_id, entry, previous, hash) "
+            "SELECT rowid, 10, 'other', trade_id, 'forged', previous, hash FROM audit_entries WHERE n = 4"
+        ),
+        "UPDATE OR REPLACE audit_entries SET n = 4 WHERE n = 5",
+        f"INSERT {_INTO} SELECT 12, 'other', trade_id, entry, previous, hash FROM audit_entries WHERE n = 4",
+        f"INSERT {_INTO} SELECT 'x', 'other', trade_id, entry, previous, hash FROM audit_entries WHERE n = 4",
+        f"INSERT {_INTO} SELECT NULL, 'other', trade_id, entry, previous, hash FROM audit_entries WHERE n = 4",
+    ],
+)
+@on_sqlite
+def test_sqlite_replaces_no_entry_and_appends_nothing_but_the_next(
+    log: AuditLog, database: Database, entries: list[Entry], change: str
+) -> None:
+    log.append(entries)
+    before = log.page(0, 100)
+
+    with pytest.raises((DatabaseError, DatabaseUnavailable)), database.write() as connection:
+        connection.execute(text(change))
+
+    assert log.page(0, 100) == before
+
+
+def test_log_that_was_emptied_is_broken_before_anything_was_noted(
+    log: AuditLog, entries: list[Entry], database: Database
+) -> None:
+    tell(log, database, entries)
+    spoil(database, "DELETE FROM audit_entries")
+
+    seen = log.verify()
+
+    assert log.verified() is None
+    assert (seen.broken_at, seen.fault) == (1, "entries 1 to 9 are missing")
+
+
+def test_log_without_its_last_entries_is_broken_before_anything_was_noted(
+    log: AuditLog, entries: list[Entry], database: Database
+) -> None:
+    tell(log, database, entries)
+    spoil(database, "DELETE FROM audit_entries WHERE n > 7")
+
+    assert log.verify().fault == "entries 8 to 9 are missing"
+
+
+@on_sqlite
+def test_log_with_entries_that_have_no_number_is_broken_and_listed_without_them(
+    log: AuditLog, entries: list[Entry], database: Database
+) -> None:
+    log.append(entries)
+    spoil(database, "UPDATE audit_entries SET n = 'nine' WHERE n = 9")
+
+    assert log.verify().fault == "1 entries have no number"
+    assert log.head().n == 8
+    assert [each.n for each in log.page(0, 100)] == list(range(1, 9))
+
+
+def tell(log: AuditLog, database: Database, entries: list[Entry]) -> None:
+    """Append entries, and mark them as the dispatcher does."""
+    log.append(entries)
+    Journal(database).mark(Reader.AUDIT, entries)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "{}",
+        '{"n": 1}',
+        "[" * 100_000,
+        '{"tradeId": "t1"}',
+        *(GOOD.replace(*change) for change in CHANGES),
+    ],
+)
+def test_damaged_text_of_an_entry_is_told_from_facts(damaged: str) -> None:
+    assert read_facts(GOOD)[1] is None
+
+    facts, damage = read_facts(damaged)
+
+    assert damage
+    assert set(facts.values()) == {None}
+
+
+@pytest.mark.parametrize(
+    ("change", "broken"),
     [
         ("UPDATE audit_entries SET entry = '{}' WHERE n = 4", (4, "it is not what was recorded")),
         ("UPDATE audit_entries SET hash = previous WHERE n = 4", (4, "it is not what was recorded")),
@@ -92,16 +215,10 @@ def test_change_of_the_log_is_refused(log: AuditLog, database: Database, entries
     ],
 )
 def test_log_that_was_changed_behind_its_back_does_not_verify(
-    log: AuditLog, entries: list[Entry], database: Database, spoil: str, broken: tuple[int, str]
+    log: AuditLog, entries: list[Entry], database: Database, change: str, broken: tuple[int, str]
 ) -> None:
     log.append(entries)
-    with database.write() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("DROP TRIGGER audit_only_grows ON audit_entries"))
-        else:
-            connection.execute(text("DROP TRIGGER audit_no_update"))
-            connection.execute(text("DROP TRIGGER audit_no_delete"))
-        connection.execute(text(spoil))
+    spoil(database, change)
 
     seen = log.verify()
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import pytest
 from prometheus_client import CollectorRegistry
-from sqlalchemy import insert, text
+from sqlalchemy import insert
 
 from cb.database import Database
 from gateway import audit_log
@@ -17,7 +17,7 @@ from gateway.journal import Journal, Reader
 from gateway.measures import Measures
 from gateway.store import Store
 
-from .conftest import Clock, filled
+from .conftest import Clock, filled, spoil
 
 
 @pytest.fixture
@@ -33,16 +33,6 @@ def log(store: Store, database: Database) -> AuditLog:
 @pytest.fixture(autouse=True)
 def four_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit_log, "PAGE", 4)
-
-
-def spoil(database: Database, statement: str) -> None:
-    with database.write() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("ALTER TABLE audit_entries DISABLE TRIGGER audit_only_grows"))
-        else:
-            for trigger in ("audit_no_update", "audit_no_delete"):
-                connection.execute(text(f"DROP TRIGGER IF EXISTS {trigger}"))
-        connection.execute(text(statement))
 
 
 def forge(database: Database, column: str, n: int) -> None:

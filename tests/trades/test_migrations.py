@@ -83,7 +83,7 @@ def test_database_that_is_up_to_date_is_left_alone(tmp_path: Path) -> None:
         migrate(Database(f"sqlite:///{file}"), gateway)
 
     with sqlite3.connect(file) as connection:
-        assert connection.execute("SELECT * FROM alembic_version").fetchall() == [("gateway_0003",)]
+        assert connection.execute("SELECT * FROM alembic_version").fetchall() == [("gateway_0004",)]
 
 
 @pytest.mark.parametrize(("first", "second"), [(gateway, portfolio), (portfolio, gateway)])
