@@ -16,13 +16,15 @@ from .alarm import Alarm
 from .audit import Audit
 from .audit_log import AuditLog
 from .auditor import Auditor
+from .comparison import Comparer
+from .comparison_log import ComparisonLog
 from .dispatcher import Dispatcher
 from .duties import take_up
 from .glance import Glances
 from .inbox import Inbox
 from .journal import Journal
 from .market_data import MarketData, Quote, QuoteSchema
-from .notification import Notification
+from .notification import Notification, databases_differ
 from .portfolio import Holdings, HoldingsSchema, Portfolio
 from .reads import Reads
 from .reconciler import Reconciler
@@ -70,15 +72,28 @@ def create_app() -> Flask:
     alarm = Alarm(store, ledger, notification, patience=timedelta(seconds=own["alert_after"]), clock=store.now)
     reconciler = Reconciler(store, portfolio, lease=lease, deadline=deadline, clock=store.now)
     dispatcher, auditor = Dispatcher(journal, audit, notification), Auditor(log, store.now)
-    duties = take_up(ledger, reconciler=reconciler, dispatcher=dispatcher, alarm=alarm, audit=log, auditor=auditor)
+    comparisons = ComparisonLog(database)
+    comparer = Comparer(
+        store, portfolio, comparisons, lambda each: notification.tell([databases_differ(each)]), store.now
+    )
+    duties = take_up(
+        ledger,
+        reconciler=reconciler,
+        dispatcher=dispatcher,
+        alarm=alarm,
+        audit=log,
+        auditor=auditor,
+        comparer=comparer,
+        compare_interval=own["compare_interval"],
+    )
 
     reads = Reads(settings)
     quotes = reads.last_good("quotes", Quote, QuoteSchema())
     holdings = reads.last_good("holdings", Holdings, HoldingsSchema())
     app.extensions["gateway"] = views.Parts(trading, store, market_data, portfolio, quotes, holdings)
-    app.extensions["records"] = records.Records(log, inbox)
+    app.extensions["records"] = records.Records(log, inbox, comparisons)
     app.extensions["health"].add("database", store.health, ready=True)
-    glances = Glances(store, journal, log, store.now)
+    glances = Glances(store, journal, log, comparisons, store.now)
     app.extensions["metrics"].collectors.append(Measures(glances))
     app.extensions["dashboard"].add("trades", glances.show)
     problems.init_app(app)

@@ -12,6 +12,7 @@ from cb.duty import Duty
 from .alarm import Alarm
 from .audit_log import AuditLog, Head
 from .auditor import Auditor
+from .comparison import Comparer
 from .dispatcher import Dispatcher
 from .reconciler import Reconciler
 
@@ -35,8 +36,13 @@ def take_up(
     alarm: Alarm,
     audit: AuditLog,
     auditor: Auditor,
+    comparer: Comparer,
+    compare_interval: float,
 ) -> list[Duty]:
-    """Have the background work done from now on. Whoever keeps what is returned can close it."""
+    """Have the background work done from now on. Whoever keeps what is returned can close it.
+
+    `compare_interval` is seconds between two comparisons with the portfolio.
+    """
 
     def reconcile(stop: threading.Event) -> None:
         busy = False
@@ -60,7 +66,14 @@ def take_up(
             more = auditor.turn()
             pause = REST * (time.monotonic() - begun) if more else VERIFY
 
-    works = {"reconciler": reconcile, "dispatcher": dispatch, "auditor": verify}
+    def compare(stop: threading.Event) -> None:
+        pause = compare_interval / 10  # soon after a start: a database may have been restored
+        while not stop.wait(pause):
+            begun = time.monotonic()
+            more = comparer.turn()
+            pause = REST * (time.monotonic() - begun) if more else compare_interval
+
+    works = {"reconciler": reconcile, "dispatcher": dispatch, "auditor": verify, "comparer": compare}
     return [Duty(ledger, role, work) for role, work in works.items()]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from cb.database import DatabaseUnavailable
 
 from .audit_log import AuditLog, Head, Verified
+from .comparison_log import Comparison, ComparisonLog
 from .journal import Journal, Reader
 from .store import Store
 
@@ -35,20 +36,28 @@ class Glance:
     verified: Verified | None
     #: seconds since then
     verified_ago: float
+    #: the latest comparison with the portfolio, None if there was none
+    compared: Comparison | None
+    #: seconds since then
+    compared_ago: float
 
 
 class Glances:
     """Reads the database at each look."""
 
-    def __init__(self, store: Store, journal: Journal, audit: AuditLog, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, store: Store, journal: Journal, audit: AuditLog, comparisons: ComparisonLog, clock: Callable[[], datetime]
+    ) -> None:
         self._store = store
         self._journal = journal
         self._audit = audit
+        self._comparisons = comparisons
         self._clock = clock
 
     def take(self) -> Glance:
         """Return how the trades stand. Raises DatabaseUnavailable."""
         pending, head, verified = self._store.backlog(), self._audit.head(), self._audit.verified()
+        compared = self._comparisons.latest()
         behind = {reader: self._journal.backlog(reader) for reader in Reader}
         return Glance(
             Waiting(pending.trades, self._age(pending.oldest)),
@@ -56,6 +65,8 @@ class Glances:
             head,
             verified,
             self._age(verified.at if verified else None),
+            compared,
+            self._age(compared.at if compared else None),
         )
 
     def show(self) -> dict[str, Any]:

@@ -49,6 +49,11 @@ class Measures:
             yield GaugeMetricFamily("gateway_audit_chain_broken", help_, broken)
             help_ = "Time since the audit log was verified from its first entry to its last"
             yield GaugeMetricFamily("gateway_audit_verified_age_seconds", help_, seen.verified_ago)
+        if seen.compared:
+            help_ = "Settled trades that are not the same at the portfolio, by the latest comparison"
+            yield GaugeMetricFamily("gateway_trades_differing", help_, seen.compared.differences)
+            help_ = "Time since all trades were compared with the portfolio's"
+            yield GaugeMetricFamily("gateway_trades_compared_age_seconds", help_, seen.compared_ago)
 
 
 def _number(hash_: str) -> int:

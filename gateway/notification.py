@@ -1,5 +1,6 @@
 """The notification service, in process: tells users what became of their trades, and operators what goes wrong."""
 
+import hashlib
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
@@ -7,6 +8,7 @@ from cb import CircuitBreaker
 from cb.events import Transition
 from cb.web.fields import money_text
 
+from .comparison_log import Comparison
 from .inbox import Inbox, Message
 from .journal import Entry
 from .trade import Order, State, Trade
@@ -46,6 +48,14 @@ def circuit_changed(change: Transition, at: datetime) -> Message:
     text = f"circuit {change.name} went from {change.before} to {change.after}: {change.reason}"[:400].replace("\0", "")
     event_id = f"circuit:{change.name}:{change.generation}:{round(change.at * 1000)}"[:80]
     return Message(event_id, None, "alert", text, None, at)
+
+
+def databases_differ(result: Comparison) -> Message:
+    """Return the alert for trades that are not the same at the portfolio; the same differences have the same id."""
+    examples = "; ".join(map(str, result.examples))
+    text = f"{result.differences} trades differ between gateway and portfolio: {examples}"
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return Message(f"comparison:{digest}", None, "alert", text[:400], result.examples[0].trade_id, result.at)
 
 
 def _confirmation(entry: Entry) -> Message:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, validate
 
 from cb.http import ClientError, HTTPClient, Json, Refused, ServiceUnavailable
 from cb.web.fields import Checked, Identifier, Money, Symbol, Whole
 
 from .errors import Unavailable, UnknownUser
-from .trade import State, Trade, Verdict
+from .trade import Order, Side, State, Trade, Verdict
 
 NAME = "portfolio"
 
@@ -24,6 +24,16 @@ class Holdings:
     cash: Decimal
     #: each with `symbol` and `quantity`
     positions: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """A trade as the portfolio has settled it."""
+
+    trade_id: str
+    order: Order
+    #: `FILLED`, `REJECTED` or `VOID`
+    status: str
 
 
 # What an account may hold is far more than one order may move.
@@ -73,6 +83,25 @@ class _Settled(_Turned):
     detail = _Sentence(load_default=None)
 
 
+class _Booked(Schema):
+    trade_id = Identifier(required=True, data_key="tradeId")
+    user_id = Identifier(required=True, data_key="userId")
+    symbol = Symbol(required=True)
+    quantity = Whole(1, 2**63 - 1, required=True)
+    side = fields.Enum(Side, by_value=True, required=True, data_key="orderType")
+    price = Money(required=True)
+    status = fields.String(required=True, validate=validate.OneOf(("FILLED", "REJECTED", "VOID")))
+
+    @post_load
+    def booked(self, values: dict[str, Any], **_: object) -> Booked:
+        trade_id, status = values.pop("trade_id"), values.pop("status")
+        return Booked(trade_id, Order(**values), status)
+
+
+class _Found(Schema):
+    trades = fields.List(fields.Nested(_Booked(unknown=EXCLUDE)), required=True)
+
+
 #: what the portfolio's words mean for a trade
 _STATES = {"FILLED": State.FILLED, "REJECTED": State.REJECTED, "VOID": State.CANCELLED}
 
@@ -86,7 +115,7 @@ class Portfolio:
     def __init__(self, client: HTTPClient) -> None:
         self._client = client
         self._filled, self._turned, self._settled = (made(unknown=EXCLUDE) for made in (_Filled, _Turned, _Settled))
-        self._holdings = HoldingsSchema(unknown=EXCLUDE)
+        self._holdings, self._found = HoldingsSchema(unknown=EXCLUDE), _Found(unknown=EXCLUDE)
 
     def find(self, user_id: str) -> Holdings:
         """Return what a user owns. Raises UnknownUser, Unavailable, CircuitOpenError, BulkheadFullError."""
@@ -128,6 +157,24 @@ class Portfolio:
             return _verdict(trade, self._settled.load(answer))
 
         return self._settle(trade, "voids", settled)
+
+    def booked(self, trade_ids: list[str]) -> dict[str, Booked]:
+        """Return those of some trades that are settled. Raises Unavailable, CircuitOpenError, BulkheadFullError."""
+        return {each.trade_id: each for each in self._search({"tradeIds": trade_ids})}
+
+    def booked_after(self, trade_id: str | None, limit: int) -> list[Booked]:
+        """Return the settled trades behind one, in the portfolio's order. Raises as `booked` does."""
+        return self._search({"after": trade_id, "limit": limit})
+
+    def _search(self, body: dict[str, Any]) -> list[Booked]:
+        def found(answer: Json) -> list[Booked]:
+            trades: list[Booked] = self._found.load(answer)["trades"]
+            return trades
+
+        try:
+            return self._client.post_json("/api/v1/trades/search", body, check=found)
+        except ClientError as error:
+            raise Unavailable(NAME, str(error)) from error
 
     def _settle(
         self, trade: Trade, resource: str, check: Callable[[Json], Verdict], timeout: float | None = None

@@ -12,9 +12,10 @@ from cb.web.fields import Identifier
 from . import owners, pages
 from .audit_facts import read_facts
 from .audit_log import AuditLog, Recorded
+from .comparison_log import ComparisonLog
 from .inbox import Inbox
 from .problems import STORED
-from .schemas import AuditPageSchema, NotificationsSchema, VerificationSchema
+from .schemas import AuditPageSchema, ComparisonSchema, NotificationsSchema, VerificationSchema
 
 bp = Blueprint("records", __name__, url_prefix="/api/v1")
 bp.before_request(owners.check)
@@ -26,6 +27,7 @@ class Records:
 
     audit: AuditLog
     inbox: Inbox
+    comparisons: ComparisonLog
     #: held while the audit log is verified: once at a time in each worker
     verifying: threading.Lock = field(default_factory=threading.Lock)
 
@@ -64,6 +66,22 @@ def verify_audit() -> Any:
         return records.audit.verify()
     finally:
         records.verifying.release()
+
+
+@bp.get("/audit/comparison")
+@operation(
+    "readComparison",
+    tag="audit",
+    access="all-users",
+    answers={200: Answer("The latest result.", ComparisonSchema())},
+    problems=STORED,
+)
+def read_comparison() -> Any:
+    """Tell whether gateway and portfolio agree on every settled trade.
+
+    They are compared in the background, every few minutes. Differences are reported and not repaired.
+    """
+    return _records().comparisons.latest() or {"at": None, "trades": 0, "differences": 0, "examples": []}
 
 
 _NOTIFICATIONS = {200: pages.answer("A part of them.", NotificationsSchema())}

@@ -46,6 +46,8 @@ class GatewaySettings(Schema):
     daily_volume_limit = Money(load_default=Decimal(100_000_000), digits=12)
     # Until a trade without an outcome is given up, unless the portfolio says that it has been booked.
     pending_deadline = Duration(load_default=30.0)
+    # Between two comparisons of all trades with the portfolio's.
+    compare_interval = Duration(load_default=300.0)
     # Until users are told that a trade is still pending.
     alert_after = Duration(load_default=10.0)
 
@@ -165,6 +167,25 @@ class VerificationSchema(Answered):
     head = fields.String(required=True, attribute="head.hash")
     broken_at = fields.Integer(required=True, allow_none=True, data_key="brokenAt")
     fault = fields.String(required=True, allow_none=True)
+
+
+class DifferenceSchema(Answered):
+    """A trade that is not the same at both services."""
+
+    trade_id = fields.String(required=True, data_key="tradeId")
+    gateway = fields.String(required=True, metadata={"description": "Its state at the gateway, or `unknown`."})
+    portfolio = fields.String(required=True, metadata={"description": "Its outcome at the portfolio, or `unknown`."})
+
+
+class ComparisonSchema(Answered):
+    """The latest comparison of all settled trades with the portfolio's."""
+
+    at = fields.AwareDateTime(required=True, allow_none=True, metadata={"description": "When it ended; null: never."})
+    trades = fields.Integer(required=True)
+    differences = fields.Integer(required=True)
+    examples = fields.List(
+        fields.Nested(DifferenceSchema), required=True, metadata={"description": "The first 20 of them."}
+    )
 
 
 class NotificationSchema(Answered):

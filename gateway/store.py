@@ -14,7 +14,7 @@ from cb.database import Database, DatabaseBusy, DatabaseUnavailable, Instant, in
 from .exposure import Exposure, follow, reserve
 from .journal import note
 from .tables import IS_PENDING, trades
-from .trade import MOVES, Order, Side, State, Trade, Verdict
+from .trade import MOVES, PENDING, Order, Side, State, Trade, Verdict
 
 #: raises what forbids an order that would bring its user to this
 Admit = Callable[[Exposure], object]
@@ -130,6 +130,18 @@ class Store:
         old = select(trades).where(IS_PENDING, trades.c.attempted_at <= moment).limit(limit)
         with self._database.read() as connection:
             return [_trade(row) for row in connection.execute(old)]
+
+    def settled(self, after: str | None, limit: int) -> list[Trade]:
+        """Return trades that are not pending, in the order of their ids, those behind one, at most so many."""
+        query = select(trades).where(trades.c.state.not_in(PENDING), trades.c.trade_id > (after or ""))
+        with self._database.read() as connection:
+            return [_trade(row) for row in connection.execute(query.order_by(trades.c.trade_id).limit(limit))]
+
+    def find_all(self, trade_ids: list[str]) -> dict[str, Trade]:
+        """Return those of some trades that exist, by id."""
+        query = select(trades).where(trades.c.trade_id.in_(trade_ids))
+        with self._database.read() as connection:
+            return {row.trade_id: _trade(row) for row in connection.execute(query)}
 
     def backlog(self) -> Backlog:
         """Return how many trades are pending, and since when."""

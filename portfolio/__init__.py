@@ -13,7 +13,7 @@ from cb.migrations import migrate
 from cb.web import Faults, create_service, limits, load_settings
 from cb.web.databases import opening_database
 
-from . import problems, views
+from . import history, problems, views
 from .schemas import PortfolioSettings
 from .service import Portfolios
 from .store import Store
@@ -39,4 +39,5 @@ def create_app() -> Flask:
     app.extensions["health"].add("database", store.health, ready=True)
     problems.init_app(app)
     app.register_blueprint(views.bp)
+    app.register_blueprint(history.bp)
     return app

@@ -52,6 +52,10 @@ class Portfolios:
         """
         return self._settle(order, lambda *_: VOID)
 
+    def settled(self, trade_ids: list[str] | None, after: str | None, limit: int) -> list[tuple[Order, Verdict]]:
+        """Return settled trades with their verdicts: those of some ids, or of all those behind one, by id."""
+        return self._store.settled(trade_ids, after, limit)
+
     def _settle(self, order: Order, judge: Callable[[Order, Decimal, int], Verdict]) -> Verdict:
         with self._store.session() as session:
             session.open_account(order.user_id, self._opening_cash)

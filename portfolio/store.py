@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.engine import Connection
@@ -48,6 +49,16 @@ class Store:
             rows = connection.execute(held.order_by(positions.c.symbol))
             return Portfolio(user_id, cash, {row.symbol: row.quantity for row in rows})
 
+    def settled(self, trade_ids: list[str] | None, after: str | None, limit: int) -> list[tuple[Order, Verdict]]:
+        """Return settled trades: those of some ids, or of all those behind one, in the order of their ids."""
+        query = select(trades).order_by(trades.c.trade_id)
+        if trade_ids is not None:
+            query = query.where(trades.c.trade_id.in_(trade_ids))
+        else:
+            query = query.where(trades.c.trade_id > (after or "")).limit(limit)
+        with self._database.read() as connection:
+            return [_settled(row) for row in connection.execute(query)]
+
     def health(self) -> dict[str, str]:
         """Return whether the database can be read, as a health check."""
         try:
@@ -58,6 +69,11 @@ class Store:
         except DatabaseUnavailable as error:
             return {"status": "DOWN", "reason": str(error)}
         return {"status": "UP"}
+
+
+def _settled(row: Any) -> tuple[Order, Verdict]:
+    order = Order(row.trade_id, row.user_id, row.symbol, row.quantity, Side(row.side), row.price)
+    return order, Verdict(Outcome(row.outcome), row.code, row.detail)
 
 
 # Made once: SQLAlchemy takes longer to put a statement together than a database to execute it.
@@ -106,9 +122,7 @@ class Session:
 
     def applied(self, trade_id: str) -> tuple[Order, Verdict]:
         """Return a trade that was claimed, and its verdict."""
-        row = self._connection.execute(select(trades).where(trades.c.trade_id == trade_id)).one()
-        order = Order(row.trade_id, row.user_id, row.symbol, row.quantity, Side(row.side), row.price)
-        return order, Verdict(Outcome(row.outcome), row.code, row.detail)
+        return _settled(self._connection.execute(select(trades).where(trades.c.trade_id == trade_id)).one())
 
     def book(self, order: Order, cash: Decimal, shares: int) -> None:
         """Set the new balances of a claimed trade, and write its entries."""

@@ -91,7 +91,7 @@ class Prometheus:
 @pytest.fixture(scope="session")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Platform:
     """Return the services before their start: their ports are known."""
-    platform = Platform(tmp_path_factory.mktemp("observed"))
+    platform = Platform(tmp_path_factory.mktemp("observed"), CB_SERVICES__GATEWAY__COMPARE_INTERVAL="5s")
     platform.directory.chmod(0o700)
     return platform
 
@@ -107,6 +107,7 @@ def platform(stopped: Platform) -> Iterator[Platform]:
         stopped.get("gateway", "/api/v1/portfolio/user123")
         stopped.simulate("market-data", is_healthy=False)
         until(lambda: stopped.trade().json().get("code") == "circuit-open", "the circuit opens")
+        until(lambda: "gateway_trades_differing" in stopped.get("gateway", "/metrics").text, "trades are compared")
         yield stopped
     finally:
         stopped.stop()

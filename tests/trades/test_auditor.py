@@ -12,6 +12,7 @@ from cb.database import Database
 from gateway import audit_log
 from gateway.audit_log import AuditLog, Recorded
 from gateway.auditor import Auditor
+from gateway.comparison_log import ComparisonLog
 from gateway.glance import Glances
 from gateway.journal import Journal, Reader
 from gateway.measures import Measures
@@ -85,7 +86,7 @@ def rewrite(database: Database, entries: list[Recorded]) -> None:
 def metrics(database: Database, store: Store, clock: Clock) -> tuple[float | None, float | None]:
     """Return what another worker says: whether the chain is broken, and for how long nobody has looked."""
     registry = CollectorRegistry(support_collectors_without_names=True)
-    registry.register(Measures(Glances(store, Journal(database), AuditLog(database), clock)))
+    registry.register(Measures(Glances(store, Journal(database), AuditLog(database), ComparisonLog(database), clock)))
     return tuple(
         registry.get_sample_value(f"gateway_audit_{name}") for name in ("chain_broken", "verified_age_seconds")
     )

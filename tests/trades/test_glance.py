@@ -4,6 +4,7 @@ from pathlib import Path
 
 from cb.database import Database
 from gateway.audit_log import AuditLog
+from gateway.comparison_log import ComparisonLog
 from gateway.glance import Glances
 from gateway.journal import Journal, Reader
 from gateway.store import Store
@@ -24,7 +25,7 @@ def test_pending_trades_and_what_readers_have_not_been_told_are_shown_with_their
     clock.pass_(6)
     head = audit.head()
     assert head.n == 2
-    assert Glances(store, journal, audit, clock).show() == {
+    assert Glances(store, journal, audit, ComparisonLog(database), clock).show() == {
         "pending": {"number": 1, "oldest_seconds": 6.0},
         "behind": {
             "audit": {"number": 3, "oldest_seconds": 10.0},
@@ -36,5 +37,5 @@ def test_pending_trades_and_what_readers_have_not_been_told_are_shown_with_their
 
 def test_database_that_is_away_is_said_to_be(tmp_path: Path, clock: Clock) -> None:
     nowhere = Database(f"sqlite:///{tmp_path}")
-    shown = Glances(Store(nowhere, clock), Journal(nowhere), AuditLog(nowhere), clock).show()
+    shown = Glances(Store(nowhere, clock), Journal(nowhere), AuditLog(nowhere), ComparisonLog(nowhere), clock).show()
     assert shown == {"unavailable": "OperationalError"}

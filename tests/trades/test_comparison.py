@@ -1,0 +1,230 @@
+"""Gateway and portfolio are compared trade by trade: differences are reported, and nothing is repaired."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from sqlalchemy import text
+from werkzeug.serving import make_server
+
+import portfolio
+from cb import BreakerConfig, CircuitBreaker
+from cb import State as Circuit
+from cb.database import Database
+from cb.http import HTTPClient
+from gateway import comparison
+from gateway.comparison import Comparer
+from gateway.comparison_log import Comparison, ComparisonLog, Difference
+from gateway.notification import databases_differ
+from gateway.portfolio import Portfolio
+from gateway.store import Store
+from gateway.trade import State, Trade
+from portfolio import order as booking
+
+from .conftest import Clock, applying, moved, order, received, welcome
+
+CONFIG = Path(__file__).resolve().parents[2] / "config/config.yaml"
+
+
+@pytest.fixture
+def books(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Flask:
+    """Return the portfolio service."""
+    known = {
+        "CONFIG": str(CONFIG),
+        "STATE_DIR": str(tmp_path / "state"),
+        "STATE__URL": "memory://",
+        "SERVICES__PORTFOLIO__DATABASE": f"sqlite:///{tmp_path}/portfolio.db",
+    }
+    for name, value in known.items():
+        monkeypatch.setenv(f"CB_{name}", value)
+    return portfolio.create_app()
+
+
+@pytest.fixture
+def url(books: Flask) -> Iterator[str]:
+    server = make_server("127.0.0.1", 0, books, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@dataclass
+class Both:
+    """The two services, and what compares them."""
+
+    store: Store
+    books: Flask
+    comparer: Comparer
+    results: ComparisonLog
+    breaker: CircuitBreaker
+    told: list[Comparison] = field(default_factory=list)
+
+    def book(self, trade: Trade, **changes: object) -> None:
+        """Have the portfolio book a trade."""
+        known = trade.order
+        facts = {"quantity": known.quantity, "price": known.price, **changes}
+        booked = booking.Order(trade.trade_id, known.user_id, known.symbol, side=booking.Side(known.side), **facts)
+        self.books.extensions["portfolios"].apply(booked)
+
+    def void(self, trade: Trade) -> None:
+        known = trade.order
+        side = booking.Side(known.side)
+        self.books.extensions["portfolios"].void(
+            booking.Order(trade.trade_id, known.user_id, known.symbol, known.quantity, side, known.price)
+        )
+
+    def filled(self) -> Trade:
+        trade = applying(self.store)
+        self.book(trade)
+        return moved(self.store, trade, State.FILLED)
+
+    def compare(self) -> Comparison:
+        while self.comparer.turn():
+            pass
+        result = self.results.latest()
+        assert result
+        return result
+
+
+@pytest.fixture
+def both(store: Store, database: Database, clock: Clock, books: Flask, url: str) -> Both:
+    breaker = CircuitBreaker("portfolio", BreakerConfig(failure_threshold=1, timeout=60))
+    results, told = ComparisonLog(database), list[Comparison]()
+    comparer = Comparer(store, Portfolio(HTTPClient(url, 5, breaker)), results, told.append, clock)
+    return Both(store, books, comparer, results, breaker, told)
+
+
+@pytest.fixture(autouse=True)
+def two_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparison, "PAGE", 2)
+
+
+def test_services_that_agree_have_no_differences(both: Both, clock: Clock) -> None:
+    for _ in range(5):
+        both.filled()
+    rejected = applying(both.store, order(10_000_000))
+    both.book(rejected)
+    moved(both.store, rejected, State.REJECTED, "insufficient-funds")
+    given_up = applying(both.store)
+    both.void(given_up)
+    moved(both.store, given_up, State.CANCELLED, "voided")
+    moved(both.store, received(both.store), State.CANCELLED, "never-sent")
+    moved(both.store, applying(both.store), State.REFUSED, "not-sent")
+    applying(both.store)  # pending: whatever the portfolio says
+
+    assert both.compare() == Comparison(clock(), 9, 0, ())
+    assert both.told == []
+
+
+def test_fill_that_the_portfolio_has_lost_differs(both: Both) -> None:
+    both.filled()
+    lost = moved(both.store, applying(both.store), State.FILLED)
+
+    assert both.compare().examples == (Difference(lost.trade_id, "FILLED", "unknown"),)
+
+
+def test_fill_that_the_gateway_has_lost_differs(both: Both, database: Database) -> None:
+    lost = both.filled()
+    with database.write() as connection:
+        for table in ("journal", "trades"):
+            connection.execute(text(f"DELETE FROM {table}"))
+
+    assert both.compare().examples == (Difference(lost.trade_id, "unknown", "FILLED"),)
+
+
+@pytest.mark.parametrize(
+    ("state", "code"), [(State.CANCELLED, "never-sent"), (State.REFUSED, "not-sent"), (State.REJECTED, "no-money")]
+)
+def test_trade_that_only_the_portfolio_has_filled_differs(both: Both, state: State, code: str) -> None:
+    trade = received(both.store)
+    if state is not State.CANCELLED:
+        trade = moved(both.store, trade, State.APPLYING)
+    both.book(trade)
+    moved(both.store, trade, state, code)
+
+    assert both.compare().examples == (Difference(trade.trade_id, state.value, "FILLED"),)
+
+
+def test_fill_of_another_order_differs(both: Both) -> None:
+    trade = applying(both.store)
+    both.book(trade, price=Decimal("149.99"))
+    moved(both.store, trade, State.FILLED)
+
+    assert both.compare().examples == (Difference(trade.trade_id, "FILLED", "FILLED, with another order"),)
+
+
+@pytest.mark.parametrize(("state", "code"), [(State.CANCELLED, "voided"), (State.REJECTED, "insufficient-funds")])
+def test_verdict_that_the_portfolio_has_lost_differs(both: Both, state: State, code: str) -> None:
+    trade = moved(both.store, applying(both.store), state, code)
+
+    assert both.compare().examples == (Difference(trade.trade_id, state.value, "unknown"),)
+
+
+def test_fill_that_is_pending_at_the_gateway_is_left_to_the_reconciler(both: Both) -> None:
+    both.book(applying(both.store))
+
+    assert both.compare().differences == 0
+
+
+def test_refused_order_that_is_tried_again_while_it_is_compared_does_not_differ(
+    both: Both,
+) -> None:
+    trade = moved(both.store, applying(both.store, key="k1"), State.REFUSED, "not-sent")
+
+    @both.books.before_request
+    def retry() -> None:  # while the gateway asks
+        known = both.store.find(trade.trade_id)
+        if known and known.state is State.REFUSED:
+            again = both.store.retry(known, timedelta(seconds=5), welcome)
+            assert again
+            both.book(moved(both.store, again, State.APPLYING))
+
+    assert both.compare().differences == 0
+
+
+def test_more_differences_than_are_kept_are_counted(both: Both) -> None:
+    for _ in range(comparison.EXAMPLES + 3):
+        moved(both.store, applying(both.store, order(1)), State.FILLED)
+
+    result = both.compare()
+
+    assert (result.differences, len(result.examples)) == (comparison.EXAMPLES + 3, comparison.EXAMPLES)
+
+
+def test_differences_are_logged_once_told_each_time_and_not_repaired(
+    both: Both, caplog: pytest.LogCaptureFixture
+) -> None:
+    lost = moved(both.store, applying(both.store), State.FILLED)
+
+    with caplog.at_level(logging.ERROR):
+        both.compare()
+        both.compare()
+
+    assert [record.message for record in caplog.records] == [
+        f"1 trades differ between gateway and portfolio, such as {lost.trade_id}: gateway FILLED, portfolio unknown"
+    ]
+    first, second = map(databases_differ, both.told)
+    assert first.event_id == second.event_id, "operators are told once: a message with a known id is dropped"
+    assert both.store.find(lost.trade_id) == lost
+
+
+def test_portfolio_that_is_away_delays_the_comparison_which_goes_on_where_it_was(both: Both) -> None:
+    for _ in range(4):
+        both.filled()
+    assert both.comparer.turn()
+    both.breaker.hold(Circuit.FORCED_OPEN, reason="for the test")
+    assert not both.comparer.turn()
+    assert both.results.latest() is None
+
+    both.breaker.reset(reason="it is back")
+
+    assert both.compare().trades == 4
