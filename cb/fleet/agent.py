@@ -76,7 +76,7 @@ class Agent:
     def turn(self) -> None:
         """Wait a moment for news of other hosts; then exchange what there is to exchange. Raises FleetError."""
         active = self._clock() - self._busy < nanoseconds(GREET)
-        news = self._hear(self._server.changed(TICK if active else IDLE_TICK))
+        news = self._news(self._server.changed(TICK if active else IDLE_TICK))
         now = self._clock()
         if not self._greeted or now - self._greeted >= nanoseconds(GREET):
             self._greet(now)
@@ -89,12 +89,14 @@ class Agent:
             self._pace = max(self._interval, round(self._cost / SHARE))
         elif news or stirred:
             self.exchange(news, now, urgent=True)
+        if not self._hears(now):
+            raise FleetError(f"no answer that makes sense: {self._fault}")
 
     def exchange(self, news: set[str], now: int, *, urgent: bool = False) -> None:
         """Tell the fleet what is new here, and follow it; for the breakers in `news` also if nothing is.
 
         Where it is urgent, those that can wait for their turn do. What is wrong with one breaker, here or on the
-        server, hinders no other. Raises FleetError if the server has had no answer for a while.
+        server, hinders no other. Raises FleetError if it does not answer at all.
         """
         self._header[at.H_STIR], self._transitions = 0, self._header[at.H_EVENTS]
         silence, reports = max(SILENCE, 3 * self._pace // MS), []
@@ -108,13 +110,15 @@ class Agent:
         for _ in range(AT_ONCE):
             if reports:
                 reports = self._follow(reports)
-        if now - self._answered > nanoseconds(LEAD):
-            raise FleetError(f"no answer that makes sense: {self._fault}")
         # Only now: a server that greets and answers nothing else must not lead.
-        if not self._members or self._members.keys() - self._failed:
+        if self._hears(now) and (not self._members or self._members.keys() - self._failed):
             self._header[at.H_LEAD] = now + nanoseconds(LEAD)
 
-    def _hear(self, changed: set[str] | None) -> set[str]:
+    def _hears(self, now: int) -> bool:
+        """Return whether the server has lately given an answer that makes sense."""
+        return now - self._answered <= nanoseconds(LEAD)
+
+    def _news(self, changed: set[str] | None) -> set[str]:
         """Return the breakers that are asked about at once. The news of the others wait for the next look."""
         if changed is None:
             self._waiting = set(self._members)
@@ -179,6 +183,8 @@ class Agent:
         self._failed.add(member.name)
         self._broken[member.name] = now + nanoseconds(max(GREET, member.apart))
         member.forget()
+        if not isinstance(error, FleetError):
+            member.join_anew()
         reason = str(error) if isinstance(error, FleetError) else repr(error)
         self._say(member.name, now, "the fleet has no answer for breaker %s: %s", member.name, reason)
 

@@ -97,9 +97,9 @@ class Member:
             requests=self._totals[0],
             failures=self._totals[1],
             slow=self._totals[2],
-            new_requests=min(fresh[0], window.requests),
-            new_failures=min(fresh[1], window.failures),
-            new_slow=min(fresh[2], window.slow),
+            new_requests=max(min(fresh[0], window.requests), 0),
+            new_failures=max(min(fresh[1], window.failures), 0),
+            new_slow=max(min(fresh[2], window.slow), 0),
             streak=reading.streak - reading.hung,
             traffic=int(window.requests > 0),
             bad=int(_is_bad(window, config)),
@@ -136,6 +136,13 @@ class Member:
         self._head[at.LED] = 0
         self._head[at.APART] = 1
         self._proposal = None
+
+    def join_anew(self) -> None:
+        """Forget what this host and the fleet have told each other: it may be what is damaged."""
+        for cell in (at.FLEET, at.PERMITS, at.PUBLISH, at.PUBLISH_TERMS, at.TERMS, at.EXEMPT, at.WANTED):
+            self._head[cell] = 0
+        for cell in range(at.REPORTED, at.REPORTED + 3):
+            self._head[cell] = 0
 
     def _count_lost(self, view: View) -> None:
         if view.state == State.CLOSED:

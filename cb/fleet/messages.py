@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from cb import layout as at
-from cb.layout import State
+from cb.layout import STATES
 
 #: no number of a View is larger: it fits the cells of a ledger, and JSON as Lua writes it
 MOST = 2**45 + 1
@@ -77,6 +77,13 @@ class Report:
     terms: str | None = None
     change: Change | None = None
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for what only a damaged ledger says: it must not get to other hosts."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, int) and not 0 <= value <= MOST:
+                raise ValueError(f"{field.name} is {value}")
+
     def told(self) -> dict[str, Any]:
         """Return it as the script takes it: what is None is left out, because Lua takes a null for true."""
         told = asdict(self)
@@ -138,7 +145,7 @@ class View:
 
 def _possible(name: str, value: object) -> bool:
     if name == "state":
-        return value in set(State)
+        return value in STATES
     if name in _TEXTS:
         return isinstance(value, str)
     return type(value) is int and (-MOST if name == "remaining" else 0) <= value <= MOST

@@ -2,9 +2,10 @@
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
-from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger, State
+from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Event, Ledger, State
 from cb.fleet.agent import Agent
 from cb.fleet.server import Server as Connection
 
@@ -22,34 +23,60 @@ CONFIG = BreakerConfig(
 )
 
 
+class Clock:
+    """The clock of this machine, which a test can put forward for its hosts. The server's goes on as it does."""
+
+    def __init__(self) -> None:
+        self._ahead = 0
+
+    def __call__(self) -> int:
+        return time.monotonic_ns() + self._ahead
+
+    def advance(self, seconds: float) -> None:
+        self._ahead += round(seconds * 1e9)
+
+
 class Host:
     """A host whose agent does nothing by itself."""
 
-    def __init__(self, server: Server, config: BreakerConfig = CONFIG) -> None:
+    def __init__(self, server: Server, config: BreakerConfig = CONFIG, clock: Callable[[], int] | None = None) -> None:
+        self.clock = clock or Clock()
         self.ledger = Ledger.in_memory()
         self.ledger.join_fleet()
-        self.breaker = CircuitBreaker("d", config, ledger=self.ledger)
+        self.breaker = CircuitBreaker("d", config, ledger=self.ledger, clock=self.clock)
+        #: what listeners of the fleet have been told
+        self.events: list[Event] = []
         self.agent = Agent(
             Connection(server.url, "f"),
             self.ledger,
             sync_interval=0.1,
-            clock=time.monotonic_ns,
+            clock=self.clock,
             wall_clock=time.time_ns,
-            tell=lambda _: None,
+            tell=self.events.extend,
         )
 
     def exchange(self, *names: str) -> "Host":
-        self.agent.exchange({"d", *names}, time.monotonic_ns())
+        self.agent.exchange({"d", *names}, self.clock())
         return self
+
+    @property
+    def leads(self) -> bool:
+        """Whether the host says that the fleet leads its circuits."""
+        sight = self.ledger.fleet(self.clock())
+        return sight is not None and sight.leads
+
+    @property
+    def apart(self) -> tuple[str, ...]:
+        """The breakers about which the server has no sound answer, as the host says."""
+        sight = self.ledger.fleet(self.clock())
+        return sight.apart if sight else ()
 
     def succeed(self, times: int = 1) -> None:
         for _ in range(times):
             self.breaker.call(int)
 
     def fail(self, times: int = 1) -> None:
-        for _ in range(times):
-            with suppress(ZeroDivisionError):
-                self.breaker.call(divmod, 1, 0)
+        fail(self.breaker, times)
 
     @property
     def state(self) -> State:
@@ -61,6 +88,12 @@ class Host:
         except CircuitOpenError:
             return True
         return False
+
+
+def fail(breaker: CircuitBreaker, times: int) -> None:
+    for _ in range(times):
+        with suppress(ZeroDivisionError):
+            breaker.call(divmod, 1, 0)
 
 
 def pause(seconds: float) -> None:
