@@ -46,6 +46,8 @@ class Server:
         self._channel = f"cb:{fleet}:changes"
         self._subscription: Any = None
         self._deaf_until = float("-inf")
+        # News may be forbidden, or come from a node of a cluster that is away: the fleet goes on without.
+        self._bearable = (RedisError, RedisClusterException, OSError) if self._cluster else ResponseError
 
     def exchange(self, host: str, reports: Sequence[tuple[str, Report]]) -> list[View | FleetError]:
         """Exchange reports for views, by breaker's name; what is wrong with one hinders no other."""
@@ -69,29 +71,30 @@ class Server:
 
         None means any: there were more messages than can be read, or nobody has listened for a while.
         """
-        names: set[str] = set()
+        if self._subscription is None and time.monotonic() < self._deaf_until:
+            threading.Event().wait(seconds)
+            return set()
         with _errors():
-            if self._subscription is None:
-                if time.monotonic() < self._deaf_until:
-                    threading.Event().wait(seconds)
-                    return names
+            try:
+                if self._subscription is not None:
+                    return self._read(seconds)
                 self._subscription = self._client.pubsub(ignore_subscribe_messages=True)
                 self._subscription.subscribe(self._channel)
-                return None
-            try:
-                for _ in range(MESSAGES):
-                    message = self._subscription.get_message(timeout=0.0 if names else seconds)
-                    if not message:
-                        return names
-                    data = message["data"]
-                    if isinstance(data, str | bytes) and len(data) <= _NAME:
-                        names.add(data if isinstance(data, str) else data.decode(errors="replace"))
-                fault = f"more than {MESSAGES} messages at once"
-            except ResponseError as error:  # it may be forbidden
-                fault = str(error)
-            self._unsubscribe()  # what waits there is not read either
-            self._rest(fault)
+            except self._bearable as error:
+                self._unsubscribe()  # what waits there is not read either
+                self._rest(error)
         return None
+
+    def _read(self, seconds: float) -> set[str]:
+        names: set[str] = set()
+        for _ in range(MESSAGES):
+            message = self._subscription.get_message(timeout=0.0 if names else seconds)
+            if not message:
+                return names
+            data = message["data"]
+            if isinstance(data, str | bytes) and len(data) <= _NAME:
+                names.add(data if isinstance(data, str) else data.decode(errors="replace"))
+        raise ResponseError(f"more than {MESSAGES} messages at once")
 
     def close(self) -> None:
         """Give the connections up."""
@@ -99,7 +102,7 @@ class Server:
         with suppress(RedisError, RedisClusterException, OSError):
             self._client.close()
 
-    def _rest(self, fault: str) -> None:
+    def _rest(self, fault: Exception) -> None:
         now = time.monotonic()
         said, self._deaf_until = now - self._deaf_until < _SAID, now + REST
         if not said:
