@@ -39,7 +39,9 @@ class Clock:
 class Host:
     """A host whose agent does nothing by itself."""
 
-    def __init__(self, server: Server, config: BreakerConfig = CONFIG, clock: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self, server: Server | str, config: BreakerConfig = CONFIG, clock: Callable[[], int] | None = None
+    ) -> None:
         self.clock = clock or Clock()
         self.ledger = Ledger.in_memory()
         self.ledger.join_fleet()
@@ -47,7 +49,7 @@ class Host:
         #: what listeners of the fleet have been told
         self.events: list[Event] = []
         self.agent = Agent(
-            Connection(server.url, "f"),
+            Connection(server if isinstance(server, str) else server.url, "f"),
             self.ledger,
             sync_interval=0.1,
             clock=self.clock,
