@@ -25,7 +25,7 @@ class Outage(Generic[D]):
     def ask(self, work: Callable[[], R], otherwise: D) -> R | D:
         """Return work(), or `otherwise` if that fails or has failed within the last second."""
         now = self._clock()
-        if now < self._until:
+        if now < self._until <= now + REST:  # beyond that, the clock was set back
             return otherwise
         looks = self._told
         if looks:
