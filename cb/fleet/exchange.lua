@@ -21,7 +21,7 @@ local STATES = { CLOSED = true, OPEN = true, HALF_OPEN = true, FORCED_OPEN = tru
 local LOST = 'the round was lost'
 local HELD = { FORCED_OPEN = 'OPEN', DISABLED = 'CLOSED', METRICS_ONLY = 'CLOSED' } -- and what follows when they expire
 local FIELDS = { 'state', 'reason', 'slices', 'generation', 'until', 'duration', 'operator', 'rounds', 'streak',
-  'window', 'window_used', 'traffic', 'bad', 'streaks', 'terms_version', 'expires', 'leased', 'lost',
+  'window', 'window_used', 'traffic', 'bad', 'streaks', 'terms_version', 'expires', 'leased', 'leased_in', 'lost',
   'operation:' .. report.host }
 local TEXTS = 3 -- of them; the others are numbers
 local LONGEST = { OPEN = report.longest, HALF_OPEN = 86400000 } -- and a month for what an operator holds
@@ -108,7 +108,6 @@ local function enter(state, duration, reason, operator, lost)
     set('slices', '')
     slices = {}
   end
-  if fleet.leased > 0 then set('leased', 0) end
   if fleet.lost ~= (lost or 0) then set('lost', lost or 0) end
   set('generation', fleet.generation + 1)
   set('state', state)
@@ -274,7 +273,8 @@ if fleet.state == 'HALF_OPEN' then
     end
     given, succeeded, failed = given + each[1], succeeded + each[3], failed + each[4]
   end
-  local lost = stored < fleet.leased -- of permits that somebody may use, nothing is known any more
+  -- Of permits that somebody may use, nothing is known any more.
+  local lost = fleet.leased_in == fleet.generation and stored < fleet.leased
   if lost then
     enter('OPEN', report.silence, LOST, 0, 1)
     given, succeeded, failed = 0, 0, 0
@@ -291,7 +291,10 @@ if fleet.state == 'HALF_OPEN' then
       redis.call('HSET', leases, own, cmsgpack.pack(lease))
       redis.call('PEXPIRE', leases, report.keep)
     end
-    if given ~= fleet.leased then set('leased', given) end
+    if given ~= fleet.leased or fleet.leased_in ~= fleet.generation then
+      set('leased', given)
+      set('leased_in', fleet.generation)
+    end
     permits = lease[7] == 1 and lease[2] or lease[1]
   end
 end

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from cb import layout as at
 from cb import terms
@@ -178,7 +178,7 @@ class Member:
         if view.terms is not None and report.terms is None:
             # What a later release or somebody else has written changes nothing here.
             with suppress(ValueError, TypeError, RecursionError, CircuitError):
-                terms.write(self._row, BreakerConfig(**json.loads(view.terms)), now)
+                terms.write(self._row, replace(self._circuit.config, **json.loads(view.terms)), now)
         if view.terms_version < head[at.TERMS]:  # the server has lost them
             head[at.PUBLISH_TERMS] = terms.version(head[at.WORD]) or 1
         else:

@@ -376,3 +376,37 @@ def test_circuit_stays_open_no_longer_than_a_host_lets_it(state: State, server: 
     assert all((host.breaker.snapshot().retry_after or 0) <= 31 for host in hosts)
     if state is State.OPEN:
         assert all((host.breaker.snapshot().retry_after or 0) < 3.1 for host in hosts)
+
+
+@pytest.mark.parametrize(
+    "name", ["a}b{c", "{}", "ä/ö é", "名前", "%s %(x)d", "a:b*?[x]", '"\\', "-- '", "é" * 64, "circuit"]
+)
+def test_breaker_of_any_name_opens_with_its_fleet_and_hinders_no_other(name: str, server: Server) -> None:
+    hosts, fine = pair(server)
+    odd = [CircuitBreaker(name, CONFIG, ledger=host.ledger, clock=host.clock) for host in hosts]
+    for host, breaker in zip(hosts, odd, strict=True):
+        breaker.call(int)
+        host.exchange(name)
+    in_fleet(hosts, odd)
+    in_fleet(hosts, fine)
+
+
+def test_hosts_whose_thresholds_differ_in_everything_open_and_close_together(server: Server) -> None:
+    clock = Clock()
+    short = replace(CONFIG, interval=1, timeout=0.1, timeout_max=0.1, max_requests=1, half_open_max_duration=0.5)
+    long = replace(CONFIG, interval=60, timeout=60, timeout_max=600, max_requests=9, success_threshold=2)
+    hosts = [Host(server, config, clock) for config in (short, long)]
+    opened(*hosts)
+    assert closes(server, hosts, clock, lambda: None)
+
+
+def test_host_whose_clock_jumps_ahead_goes_on(server: Server) -> None:
+    hosts, fine = pair(server, clock := Clock())
+    opened(*hosts)
+    clock.advance(86_400)
+    assert not any(host.leads for host in hosts)
+    for host in (*hosts, *hosts):
+        host.agent.turn()
+        host.exchange("fine")
+    assert all(host.leads for host in hosts)
+    in_fleet(hosts, fine)
