@@ -139,9 +139,8 @@ class Member:
 
     def join_anew(self) -> None:
         """Forget what this host and the fleet have told each other: it may be what is damaged."""
-        for cell in (at.FLEET, at.PERMITS, at.PUBLISH, at.PUBLISH_TERMS, at.TERMS, at.EXEMPT, at.WANTED):
-            self._head[cell] = 0
-        for cell in range(at.REPORTED, at.REPORTED + 3):
+        shared = (at.FLEET, at.PERMITS, at.PUBLISH, at.PUBLISH_TERMS, at.TERMS, at.EXEMPT, at.WANTED)
+        for cell in (*shared, *range(at.REPORTED, at.REPORTED + 3)):
             self._head[cell] = 0
 
     def _count_lost(self, view: View) -> None:

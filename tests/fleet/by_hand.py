@@ -4,6 +4,8 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 
 from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Event, Ledger, State
 from cb.fleet.agent import Agent
@@ -21,6 +23,10 @@ CONFIG = BreakerConfig(
     max_requests=2,
     success_threshold=1,
 )
+
+
+#: the keys of breaker `d` on the server
+KEYS = {part: f"cb:{{f/d}}:{part}" for part in ("circuit", "hosts", "seen", "leases")}
 
 
 class Clock:
@@ -110,3 +116,42 @@ def opened(*hosts: Host) -> None:
     for host in hosts:
         host.exchange()
         assert host.state is State.OPEN and host.breaker.snapshot().source == "fleet"
+
+
+def pair(server: Server, clock: Clock | None = None, **settings: Any) -> tuple[list[Host], list[CircuitBreaker]]:
+    """Return two hosts of a fleet, and their breakers `fine`, which nobody poisons."""
+    config, clock = replace(CONFIG, **settings), clock or Clock()
+    hosts = [Host(server, config, clock) for _ in range(2)]
+    fine = [CircuitBreaker("fine", config, ledger=host.ledger, clock=clock) for host in hosts]
+    for host, breaker in zip(hosts, fine, strict=True):
+        host.succeed()
+        breaker.call(int)
+        host.exchange("fine")
+    return hosts, fine
+
+
+def in_fleet(hosts: list[Host], breakers: list[CircuitBreaker]) -> None:
+    """Check that the fleet opens the breakers, by failures of which no host alone has enough."""
+    for host, breaker in zip(hosts, breakers, strict=True):
+        fail(breaker, 3)
+        host.exchange(breaker.name)
+    for host in hosts:
+        host.exchange(breakers[0].name)
+    assert [(each.state, each.snapshot().source) for each in breakers] == [(State.OPEN, "fleet")] * 2
+    assert all(host.leads for host in hosts)
+
+
+def closes(server: Server, hosts: list[Host], clock: Clock, lose: Callable[[], object]) -> bool:
+    """Call and exchange for 15 s, while the server loses what it knows. Return whether all circuits close."""
+    for _ in range(60):
+        for host in hosts:
+            with suppress(CircuitOpenError):
+                host.succeed()
+            host.exchange()
+            lose()
+        clock.advance(0.25)
+        if server.stored("until"):
+            server.client.hincrby(KEYS["circuit"], "until", -250)  # its clock goes on, too
+        if all(host.state is State.CLOSED for host in hosts):
+            return True
+    return False
