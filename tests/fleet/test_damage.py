@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from cb import CircuitOpenError, LedgerDegraded, State
+from cb import CircuitOpenError, LedgerDegraded, Registry, State
+from cb.metrics import BreakerCollector
 
 from .by_hand import KEYS, Clock, Host, in_fleet, opened, pair
 from .servers import Server
@@ -212,3 +213,12 @@ def test_hosts_that_nobody_has_are_not_counted(emptied: Server) -> None:
     host = Host(emptied)
     host.agent.turn()
     assert (sight := host.ledger.fleet(host.clock())) and sight.hosts == 1
+
+
+def test_breaker_that_has_no_sound_answer_is_named_in_metrics(emptied: Server) -> None:
+    host = Host(emptied).exchange()
+    metrics = BreakerCollector(Registry(ledger=host.ledger))
+    assert 'circuit_breaker_fleet_apart{name="d"} 0' in metrics.text()
+    FOREIGN["circuit is text"](emptied.raw)
+    host.exchange()
+    assert 'circuit_breaker_fleet_apart{name="d"} 1' in metrics.text()
