@@ -66,6 +66,7 @@ HEALTH, HEALTH_SINCE = 92, 93  # what the last check found, and when it was firs
 HEALTH_AT, HEALTH_TOOK = 94, 95  # when the last check ended, and how long it took
 HEALTH_UNTIL = 96  # from then on a check is overdue, and nobody knows
 PROBER_UNTIL = 97  # until then only health checks are probes
+APART = 110  # not 0: the fleet's server had no sound answer about this breaker when it was last asked
 CHANGES = 16  # transitions, by state before * 8 + state after
 REASON, REASON_CELLS = 128, 32  # why this state was entered, UTF-8
 NAME, NAME_CELLS = 160, 16

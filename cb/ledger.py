@@ -35,10 +35,12 @@ class FleetSight:
 
     #: whether the fleet has been heard of lately, and so leads the circuits that it has opened
     leads: bool
-    #: hosts in it, this one included
+    #: hosts in it, this one included; 0 if the server cannot tell
     hosts: int
     #: seconds since the last exchange, None before the first
     age: float | None
+    #: names of the breakers about which the server has no sound answer: this host decides by itself there
+    apart: tuple[str, ...] = ()
 
 
 class Ledger:
@@ -200,7 +202,9 @@ class Ledger:
             return None
         exchanged = self._storage.header[at.H_EXCHANGED]
         age = max(now - exchanged, 0) / SECOND if exchanged else None
-        return FleetSight(self.lead() > now, int(self._storage.header[at.H_HOSTS]), age)
+        names = enumerate(self.names())
+        apart = tuple(name for index, name in names if self._storage.row(index)[at.APART])
+        return FleetSight(self.lead() > now, int(self._storage.header[at.H_HOSTS]), age, apart)
 
     @property
     def header(self) -> memoryview:

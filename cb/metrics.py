@@ -114,7 +114,12 @@ class BreakerCollector:
             connected.add(fleet.leads)
             hosts = Family("circuit_breaker_fleet_hosts", "gauge", "Hosts in the fleet, as seen last")
             hosts.add(fleet.hosts)
-            yield from (connected, hosts)
+            apart = Family(
+                "circuit_breaker_fleet_apart", "gauge", "1 if the fleet has no sound answer for this breaker"
+            )
+            for each in seen:
+                apart.add(each.name in fleet.apart, ("name", each.name))
+            yield from (connected, hosts, apart)
         if self._seed_names:
             # Two names may differ in what a metric's name cannot hold, and no series may come twice.
             suffixes = {re.sub(r"[^a-zA-Z0-9_]", "_", each.name): each for each in reversed(seen)}

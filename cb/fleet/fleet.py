@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
+from cb import layout as at
 from cb.config import parse_duration
 from cb.duty import Duty
 from cb.errors import ConfigError, LedgerBusyError
@@ -79,7 +80,8 @@ class Fleet:
             try:
                 self._speak(stop)
             except FleetError as error:
-                if time.monotonic() - begin > RETRY_MAX:  # it did answer for a while
+                heard = self._ledger.header[at.H_EXCHANGED] / 1e9
+                if time.monotonic() - begin > RETRY_MAX and heard > begin:  # it did answer for a while
                     wait = 0.0
                 if not wait:
                     log.warning("fleet %s: %s does not answer (%s)", self.name, redacted(self.url), error)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from cb import layout as at
 from cb import terms
@@ -24,6 +24,12 @@ SILENCE = 3_000
 SPARE = 600_000
 #: hosts that must agree before the fleet opens, if so many have traffic
 WITNESSES = 2
+#: milliseconds for which an operator can hold a circuit, at the most
+HOLD = 31 * 86_400_000
+#: rounds of probes that the server may lose in a row: after a restart it is one
+LOST_ROUNDS = 2
+#: seconds for which a host then decides by itself, at first and at the most
+APART, APART_MAX = 5.0, 60.0
 
 
 class Member:
@@ -39,6 +45,12 @@ class Member:
         self._published_terms = 0
         self._proposal: Change | None = None
         self._totals = (0, 0, 0)
+        self._lost = self._lost_at = 0
+
+    @property
+    def apart(self) -> float:
+        """Seconds for which the server had better not be asked: it goes on losing the rounds of this circuit."""
+        return min(APART * 2 ** (self._lost - LOST_ROUNDS), APART_MAX) if self._lost >= LOST_ROUNDS else 0.0
 
     @property
     def presses(self) -> bool:
@@ -85,9 +97,9 @@ class Member:
             requests=self._totals[0],
             failures=self._totals[1],
             slow=self._totals[2],
-            new_requests=min(fresh[0], window.requests),
-            new_failures=min(fresh[1], window.failures),
-            new_slow=min(fresh[2], window.slow),
+            new_requests=max(min(fresh[0], window.requests), 0),
+            new_failures=max(min(fresh[1], window.failures), 0),
+            new_slow=max(min(fresh[2], window.slow), 0),
             streak=reading.streak - reading.hung,
             traffic=int(window.requests > 0),
             bad=int(_is_bad(window, config)),
@@ -101,6 +113,7 @@ class Member:
             window=_ms(config.interval),
             permits=config.max_requests,
             round=_ms(config.half_open_max_duration),
+            longest=max(_ms(config.timeout_max * (1 + config.timeout_jitter)) + 1, silence),
             silence=silence,
             keep=2 * _ms(config.interval) + _ms(config.timeout_max) + (self._remaining(now) or 0) + SPARE,
             terms_version=head[at.TERMS],
@@ -112,6 +125,7 @@ class Member:
         """Take over what the fleet knows, and see whether what it knows demands a change."""
         for cell, total in enumerate(self._totals, at.REPORTED):
             self._head[cell] = total
+        self._count_lost(view)
         events = self._lock.run(lambda: self._follow_locked(report, view, now), LONG_PATIENCE)
         self._word = self._head[at.WORD]
         self._proposal = self._propose(view, now)
@@ -120,22 +134,37 @@ class Member:
     def forget(self) -> None:
         """Let the host decide for itself: about this breaker, the server gives no answer."""
         self._head[at.LED] = 0
+        self._head[at.APART] = 1
         self._proposal = None
+
+    def join_anew(self) -> None:
+        """Forget what this host and the fleet have told each other: it may be what is damaged."""
+        shared = (at.FLEET, at.PERMITS, at.PUBLISH, at.PUBLISH_TERMS, at.TERMS, at.EXEMPT, at.WANTED)
+        for cell in (*shared, *range(at.REPORTED, at.REPORTED + 3)):
+            self._head[cell] = 0
+
+    def _count_lost(self, view: View) -> None:
+        if view.state == State.CLOSED:
+            self._lost = 0
+        elif view.lost and view.generation != self._lost_at:
+            self._lost, self._lost_at = self._lost + 1, view.generation
 
     def _follow_locked(self, report: Report, view: View, now: int) -> list[Event]:
         self._follow_terms_locked(report, view, now)
         head, state = self._head, State(view.state)
         generation, here = generation_of(head[at.WORD]), state_of(head[at.WORD])
+        head[at.APART] = 0
         own = report.change if report.change and report.change.operator else None
         if head[at.PUBLISH] == generation and not (own and own.generation == generation):
             return []  # an operator of this host has spoken meanwhile: the fleet hears of it first
         # The permits first: what the fleet has given for an earlier round must not serve in this one.
-        head[at.PERMITS], head[at.PUBLISH], head[at.HALTED] = view.permits, 0, 0
+        head[at.PERMITS], head[at.PUBLISH], head[at.HALTED] = min(view.permits, report.permits), 0, 0
         known, head[at.FLEET] = head[at.FLEET], view.generation << 3 | CODES[state]
         if own and here is state:
             head[at.LED] = state is not State.CLOSED
         elif head[at.EXEMPT] != head[at.FLEET] and self._must_enter(state, here, known, operator=view.operator == 1):
-            until = 0 if view.remaining is None else now + max(view.remaining, 0) * MS
+            longest = {State.OPEN: report.longest, State.HALF_OPEN: report.round}.get(state, HOLD)
+            until = 0 if view.remaining is None else now + min(max(view.remaining, 0), longest) * MS
             return [self._circuit.follow(state, now, view.reason, until, view.rounds)]
         return []
 
@@ -146,8 +175,9 @@ class Member:
         if head[at.PUBLISH_TERMS]:
             return  # an operator of this host has changed them meanwhile: the fleet hears of it first
         if view.terms is not None and report.terms is None:
-            with suppress(ValueError, TypeError, CircuitError):  # of a later release: what is in force here stays
-                terms.write(self._row, BreakerConfig(**json.loads(view.terms)), now)
+            # What a later release or somebody else has written changes nothing here.
+            with suppress(ValueError, TypeError, RecursionError, CircuitError):
+                terms.write(self._row, replace(self._circuit.config, **json.loads(view.terms)), now)
         if view.terms_version < head[at.TERMS]:  # the server has lost them
             head[at.PUBLISH_TERMS] = terms.version(head[at.WORD]) or 1
         else:
@@ -204,7 +234,7 @@ class Member:
 
     def _remaining(self, now: int) -> int | None:
         until = self._head[at.UNTIL]
-        return max(until - now, 0) // MS if until else None
+        return min(max(until - now, 0) // MS, HOLD) if until else None
 
 
 def _is_bad(window: Counts, config: BreakerConfig) -> bool:

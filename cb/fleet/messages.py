@@ -1,7 +1,16 @@
 """What a host and the server tell each other about a breaker. `exchange.lua` answers a Report with a View."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from cb import layout as at
+from cb.layout import STATES
+
+#: no number of a View is larger: it fits the cells of a ledger, and JSON as Lua writes it
+MOST = 2**45 + 1
+_TEXTS = frozenset({"state", "reason", "terms", "damaged"})
+_OPTIONAL = frozenset({"remaining", "terms", "damaged"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +66,8 @@ class Report:
     window: int
     permits: int
     round: int
+    #: for which the circuit may stay open
+    longest: int
     #: for which a host keeps its permits without another report
     silence: int
     #: for which the server keeps what it knows without another report
@@ -65,6 +76,13 @@ class Report:
     #: an operator's new thresholds, as JSON
     terms: str | None = None
     change: Change | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for what only a damaged ledger says: it must not get to other hosts."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, int) and not 0 <= value <= MOST:
+                raise ValueError(f"{field.name} is {value}")
 
     def told(self) -> dict[str, Any]:
         """Return it as the script takes it: what is None is left out, because Lua takes a null for true."""
@@ -104,3 +122,30 @@ class View:
     terms_version: int
     #: thresholds, if they are newer than what the host knows
     terms: str | None
+    #: 1 if the server has lost the round of probes before this state
+    lost: int
+    #: the first field of what was stored that made no sense, if all of it was thrown away for that
+    damaged: str | None
+
+    @classmethod
+    def parse(cls, answer: object) -> Self:
+        """Return what the script has answered. Raises ValueError if it can be nothing that the script answers."""
+        text = answer.decode(errors="replace") if isinstance(answer, bytes) else answer
+        try:
+            told = json.loads(text) if isinstance(text, str) else None
+        except RecursionError as error:
+            raise ValueError("it is nested too deeply") from error
+        if not isinstance(told, dict) or told.keys() != {field.name for field in fields(cls)}:
+            raise ValueError(f"{answer!r:.80}")
+        for name, value in told.items():
+            if not (value is None and name in _OPTIONAL) and not _possible(name, value):
+                raise ValueError(f"{name} is {value!r:.80}")
+        return cls(**{**told, "reason": at.cut_text(told["reason"], at.REASON_CELLS * 8)})
+
+
+def _possible(name: str, value: object) -> bool:
+    if name == "state":
+        return value in STATES
+    if name in _TEXTS:
+        return isinstance(value, str)
+    return type(value) is int and (-MOST if name == "remaining" else 0) <= value <= MOST

@@ -14,13 +14,10 @@ D = TypeVar("D")
 
 
 class Outage(Generic[D]):
-    """Asks a store, and answers `otherwise` while it cannot be used. `errors` are those that say so."""
+    """Asks a store, and answers `otherwise` while it cannot be used: whatever it raises, a caller gets an answer."""
 
-    def __init__(
-        self, what: str, errors: tuple[type[Exception], ...], clock: Callable[[], int] = time.monotonic_ns
-    ) -> None:
+    def __init__(self, what: str, clock: Callable[[], int] = time.monotonic_ns) -> None:
         self._what = what
-        self._errors = errors
         self._clock = clock
         self._until = clock()
         self._told = False
@@ -28,18 +25,18 @@ class Outage(Generic[D]):
     def ask(self, work: Callable[[], R], otherwise: D) -> R | D:
         """Return work(), or `otherwise` if that fails or has failed within the last second."""
         now = self._clock()
-        if now < self._until:
+        if now < self._until <= now + REST:  # beyond that, the clock was set back
             return otherwise
         looks = self._told
         if looks:
             self._until = now + REST  # one looks whether it is back, and no other waits with it
         try:
             answer = work()
-        except self._errors as error:
+        except Exception as error:  # noqa: BLE001 - a store of somebody else, or one that is damaged, raises anything
             self._until = self._clock() + REST
             if not self._told:
                 self._told = True
-                log.warning("%s: goes on without %s", self._what, error)
+                log.warning("%s: goes on without %s", self._what, str(error) or repr(error))
             return otherwise
         if looks:  # who asked before the store failed, and got an answer, has nothing to tell
             self._told = False

@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import limits
-from limits.errors import ConfigurationError, StorageError
+from limits.errors import ConfigurationError
 from limits.storage import MemoryStorage, Storage, storage_from_string
 from limits.strategies import (
     FixedWindowRateLimiter,
@@ -50,7 +50,7 @@ class RateLimit:
         #: what those who share the limit have in common
         self.key = key
         self._shared = None if storage == "memory://" else _limiter(_open(storage))
-        self._outage: Outage[None] = Outage(f"rate limit {key!r}", _errors(self._shared))
+        self._outage: Outage[None] = Outage(f"rate limit {key!r}")
         self.renew()
         renew_in_children(self)
 
@@ -88,7 +88,8 @@ class RateLimit:
         counted = (self.key, caller) if caller else (self.key,)
         if limiter.hit(self._rate, *counted):
             return 0.0
-        return max(0.001, limiter.get_window_stats(self._rate, *counted).reset_time - time.time())
+        wait = limiter.get_window_stats(self._rate, *counted).reset_time - time.time()
+        return min(max(0.001, wait), self._rate.get_expiry())  # a storage may be damaged, or another clock ahead
 
     def _own(self) -> RateLimiter:
         with self._lock:  # made when it is needed: it starts a thread
@@ -129,9 +130,3 @@ def _limiter(storage: Storage) -> RateLimiter:
         except NotImplementedError:  # so `limits` says that a storage cannot do what a strategy needs
             continue
     return _STRATEGIES[-1](storage)
-
-
-def _errors(limiter: RateLimiter | None) -> tuple[type[Exception], ...]:
-    """Return what a storage raises that cannot be used."""
-    kinds = limiter.storage.base_exceptions if limiter else ()
-    return (StorageError, *(kinds if isinstance(kinds, tuple) else (kinds,)))

@@ -7,7 +7,6 @@ from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from cb.errors import ConfigError
@@ -33,6 +32,7 @@ class RedisStore:
                 url, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE, retry=Retry(NoBackoff(), 0)
             )
             pool = client.connection_pool
+            pool.connection_kwargs["decode_responses"] = False  # a value is bytes, whatever the URL says
             pool.connection_class(**pool.connection_kwargs)  # not connected: else the first answer finds what is wrong
         except (ValueError, TypeError):
             raise ConfigError("url", "be one that redis-py takes", self._place) from None  # it may quote a password
@@ -44,7 +44,7 @@ class RedisStore:
     def get(self, key: str) -> tuple[bytes, int] | None:
         with self._errors():
             found = self._find(self._keys, [key])
-        return found and (found[0], int(found[1]) * 1000)
+            return found and (found[0], int(found[1]) * 1000)
 
     def put(self, key: str, value: bytes, age: int) -> None:
         with self._errors():
@@ -54,5 +54,5 @@ class RedisStore:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except (RedisError, OSError) as error:
-            raise StoreError(self._place, str(error)) from error
+        except Exception as error:  # what is no Redis may have the client fail in any way
+            raise StoreError(self._place, str(error) or repr(error)) from error

@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -12,7 +13,6 @@ from cb.classify import Kinds, predicate
 from cb.config import nanoseconds
 from cb.errors import CircuitError, ConfigError
 
-from .errors import StoreError
 from .outage import Outage
 from .stores import Store
 
@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 _DAY = 86_400.0
+_SEAL = b"cb1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,18 @@ class Reading(Generic[T]):
 
 def _dump(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _sealed(place: str, data: bytes) -> bytes:
+    """Return data with a checksum, by which it is known again, whole and for this key, whatever else a store has."""
+    return _SEAL + zlib.crc32(place.encode() + b"\0" + data).to_bytes(4) + data
+
+
+def _unsealed(place: str, sealed: object) -> bytes:
+    """Return what was sealed. Raises ValueError if it was not, or is not whole."""
+    if isinstance(sealed, bytes) and _sealed(place, data := sealed[len(_SEAL) + 4 :]) == sealed:
+        return data
+    raise ValueError("it is not what was kept")
 
 
 class StaleCache(Generic[T]):
@@ -76,7 +89,8 @@ class StaleCache(Generic[T]):
         self._dump, self._load = dump, load
         self._largest = largest
         self._clock = clock
-        self._outage: Outage[None] = Outage(f"stale cache {name!r}", (StoreError,), clock)
+        self._outage: Outage[None] = Outage(f"stale cache {name!r}", clock)
+        self._told = False
 
     def read(self, key: str, fetch: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Reading[T]:
         """Return what fetch(*args, **kwargs) returns, or has returned for this key. Raises what it raises."""
@@ -93,26 +107,36 @@ class StaleCache(Generic[T]):
         return Reading(value)
 
     def _find(self, key: str, oldest: int, *, stale: bool) -> Reading[T] | None:
-        found = self._outage.ask(lambda: self._store.get(self._place(key)), None)
-        if found is None or found[1] > oldest:
+        place = self._place(key)
+        found = self._outage.ask(lambda: self._store.get(place), None)
+        if found is None:
             return None
         try:
-            value = self._load(found[0])
-        except Exception as error:  # noqa: BLE001 - another release of the program may have kept it
-            log.warning("stale cache %r: what is kept for %r cannot be read: %r", self.name, key, error)
+            data, age = found
+            if type(age) is not int or age < 0:
+                raise ValueError(f"its age is {age!r:.80}")
+            if age > oldest:
+                return None
+            value = self._load(_unsealed(place, data))
+        except Exception as error:  # noqa: BLE001 - another release, or somebody else, may have kept it
+            told, self._told = self._told, True
+            if not told:
+                log.warning("stale cache %r: what is kept for %r cannot be read: %r", self.name, key, error)
             return None
-        return Reading(value, found[1] / 1e9, stale)
+        self._told = False
+        return Reading(value, age / 1e9, stale)
 
     def _keep(self, key: str, value: T, started: int) -> None:
+        place, age = self._place(key), max(self._clock() - started, 0)
         try:
             data = self._dump(value)
-            size = max(len(data), len(key))
+            size, data = max(len(data), len(key)), _sealed(place, data)
         except Exception:  # the caller has asked for a value, and here it is
             log.exception("stale cache %r: the value of %r cannot be kept", self.name, key)
             return
         if size <= self._largest:
             # The age, as of the question: an answer that was long on its way may be older than one that overtook it.
-            self._outage.ask(lambda: self._store.put(self._place(key), data, self._clock() - started), None)
+            self._outage.ask(lambda: self._store.put(place, data, age), None)
 
     def _place(self, key: str) -> str:
         # Quoted, since a key may be what a customer sent: a lone surrogate, which no store takes, or another's name.

@@ -23,7 +23,7 @@ class Store(Protocol):
     """What all stores have in common. Any of them may forget anything; each keeps the newest of a key. Ages are ns."""
 
     def get(self, key: str) -> tuple[bytes, int] | None:
-        """Return a value and its age. Raises StoreError."""
+        """Return a value and its age, below 0 if what is there is none of ours. Raises StoreError."""
 
     def put(self, key: str, value: bytes, age: int) -> None:
         """Keep a value that was asked for so long ago, unless there is one of a later question. Raises StoreError."""
@@ -86,6 +86,11 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS kept (key TEXT PRIMARY KEY, since INTEGER NOT NULL, value BLOB NOT NULL) WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS kept_since ON kept (since)",
 )
+#: SQLite keeps anything in any column
+_FIND = (
+    "SELECT CASE typeof(value) WHEN 'blob' THEN value END, CASE typeof(since) WHEN 'integer' THEN since END "
+    "FROM kept WHERE key = ?"
+)
 _TRIM = "DELETE FROM kept WHERE key IN (SELECT key FROM kept ORDER BY since DESC LIMIT -1 OFFSET ?)"
 
 
@@ -104,18 +109,21 @@ class FileStore:
         self._clock = clock
 
     def get(self, key: str) -> tuple[bytes, int] | None:
-        row = self._file.read("SELECT value, since FROM kept WHERE key = ?", key)
+        row = self._file.read(_FIND, key)
         if row is None:
             return None
-        age = self._clock() - row[1]
-        return None if age < 0 else (row[0], age)
+        value, since = row
+        if value is None or since is None or since < 0:
+            return b"", -1
+        age = self._clock() - since
+        return None if age < 0 else (value, age)
 
     def put(self, key: str, value: bytes, age: int) -> None:
         def work(connection: sqlite3.Connection) -> None:
             now = self._clock()
             since = now - age
-            row = connection.execute("SELECT since FROM kept WHERE key = ?", (key,)).fetchone()
-            if row is not None and since < row[0] <= now:
+            row = connection.execute(_FIND, (key,)).fetchone()
+            if row is not None and None not in row and since < row[1] <= now:
                 return
             connection.execute("INSERT OR REPLACE INTO kept (key, since, value) VALUES (?, ?, ?)", (key, since, value))
             if row is None:

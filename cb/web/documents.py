@@ -110,6 +110,11 @@ class FleetSchema(Document):
     connected = fields.Boolean(required=True, metadata={"description": "Whether this host follows them now."})
     hosts = count()
     last_exchange_seconds = number(allow_none=True)
+    apart = fields.List(
+        fields.String(),
+        required=True,
+        metadata={"description": "Breakers about which the server has no sound answer: the host decides alone."},
+    )
 
 
 class StatusSchema(Document):

@@ -41,4 +41,4 @@ def report() -> dict[str, Any]:
 def _fleet(seen: FleetSight) -> dict[str, Any]:
     """Return what this host knows of its fleet: connected is whether it follows it now."""
     age = None if seen.age is None else round(seen.age, 1)
-    return {"connected": seen.leads, "hosts": seen.hosts, "last_exchange_seconds": age}
+    return {"connected": seen.leads, "hosts": seen.hosts, "last_exchange_seconds": age, "apart": list(seen.apart)}

@@ -2,9 +2,12 @@
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 
-from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger, State
+from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Event, Ledger, State
 from cb.fleet.agent import Agent
 from cb.fleet.server import Server as Connection
 
@@ -22,34 +25,66 @@ CONFIG = BreakerConfig(
 )
 
 
+#: the keys of breaker `d` on the server
+KEYS = {part: f"cb:{{f/d}}:{part}" for part in ("circuit", "hosts", "seen", "leases")}
+
+
+class Clock:
+    """The clock of this machine, which a test can put forward for its hosts. The server's goes on as it does."""
+
+    def __init__(self) -> None:
+        self._ahead = 0
+
+    def __call__(self) -> int:
+        return time.monotonic_ns() + self._ahead
+
+    def advance(self, seconds: float) -> None:
+        self._ahead += round(seconds * 1e9)
+
+
 class Host:
     """A host whose agent does nothing by itself."""
 
-    def __init__(self, server: Server, config: BreakerConfig = CONFIG) -> None:
+    def __init__(
+        self, server: Server | str, config: BreakerConfig = CONFIG, clock: Callable[[], int] | None = None
+    ) -> None:
+        self.clock = clock or Clock()
         self.ledger = Ledger.in_memory()
         self.ledger.join_fleet()
-        self.breaker = CircuitBreaker("d", config, ledger=self.ledger)
+        self.breaker = CircuitBreaker("d", config, ledger=self.ledger, clock=self.clock)
+        #: what listeners of the fleet have been told
+        self.events: list[Event] = []
         self.agent = Agent(
-            Connection(server.url, "f"),
+            Connection(server if isinstance(server, str) else server.url, "f"),
             self.ledger,
             sync_interval=0.1,
-            clock=time.monotonic_ns,
+            clock=self.clock,
             wall_clock=time.time_ns,
-            tell=lambda _: None,
+            tell=self.events.extend,
         )
 
     def exchange(self, *names: str) -> "Host":
-        self.agent.exchange({"d", *names}, time.monotonic_ns())
+        self.agent.exchange({"d", *names}, self.clock())
         return self
+
+    @property
+    def leads(self) -> bool:
+        """Whether the host says that the fleet leads its circuits."""
+        sight = self.ledger.fleet(self.clock())
+        return sight is not None and sight.leads
+
+    @property
+    def apart(self) -> tuple[str, ...]:
+        """The breakers about which the server has no sound answer, as the host says."""
+        sight = self.ledger.fleet(self.clock())
+        return sight.apart if sight else ()
 
     def succeed(self, times: int = 1) -> None:
         for _ in range(times):
             self.breaker.call(int)
 
     def fail(self, times: int = 1) -> None:
-        for _ in range(times):
-            with suppress(ZeroDivisionError):
-                self.breaker.call(divmod, 1, 0)
+        fail(self.breaker, times)
 
     @property
     def state(self) -> State:
@@ -61,6 +96,12 @@ class Host:
         except CircuitOpenError:
             return True
         return False
+
+
+def fail(breaker: CircuitBreaker, times: int) -> None:
+    for _ in range(times):
+        with suppress(ZeroDivisionError):
+            breaker.call(divmod, 1, 0)
 
 
 def pause(seconds: float) -> None:
@@ -75,3 +116,42 @@ def opened(*hosts: Host) -> None:
     for host in hosts:
         host.exchange()
         assert host.state is State.OPEN and host.breaker.snapshot().source == "fleet"
+
+
+def pair(server: Server, clock: Clock | None = None, **settings: Any) -> tuple[list[Host], list[CircuitBreaker]]:
+    """Return two hosts of a fleet, and their breakers `fine`, which nobody poisons."""
+    config, clock = replace(CONFIG, **settings), clock or Clock()
+    hosts = [Host(server, config, clock) for _ in range(2)]
+    fine = [CircuitBreaker("fine", config, ledger=host.ledger, clock=clock) for host in hosts]
+    for host, breaker in zip(hosts, fine, strict=True):
+        host.succeed()
+        breaker.call(int)
+        host.exchange("fine")
+    return hosts, fine
+
+
+def in_fleet(hosts: list[Host], breakers: list[CircuitBreaker]) -> None:
+    """Check that the fleet opens the breakers, by failures of which no host alone has enough."""
+    for host, breaker in zip(hosts, breakers, strict=True):
+        fail(breaker, 3)
+        host.exchange(breaker.name)
+    for host in hosts:
+        host.exchange(breakers[0].name)
+    assert [(each.state, each.snapshot().source) for each in breakers] == [(State.OPEN, "fleet")] * 2
+    assert all(host.leads for host in hosts)
+
+
+def closes(server: Server, hosts: list[Host], clock: Clock, lose: Callable[[], object]) -> bool:
+    """Call and exchange for 15 s, while the server loses what it knows. Return whether all circuits close."""
+    for _ in range(60):
+        for host in hosts:
+            with suppress(CircuitOpenError):
+                host.succeed()
+            host.exchange()
+            lose()
+        clock.advance(0.25)
+        if server.stored("until"):
+            server.client.hincrby(KEYS["circuit"], "until", -250)  # its clock goes on, too
+        if all(host.state is State.CLOSED for host in hosts):
+            return True
+    return False

@@ -67,6 +67,8 @@ class Server:
         ]
         self._process: subprocess.Popen[bytes] | None = None
         self.client: Any = redis.Redis(port=self.port, decode_responses=True, socket_timeout=5)
+        #: for what is no text
+        self.raw: Any = redis.Redis(port=self.port, socket_timeout=5)
 
     def __enter__(self) -> Self:
         self.start()
@@ -75,6 +77,7 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.kill()
         self.client.close()
+        self.raw.close()
 
     def start(self) -> None:
         options = [] if "--sentinel" in self._command else ["--save", "", "--appendonly", "no"]

@@ -1,11 +1,13 @@
 """Servers that are more than one: behind sentinels, and a cluster."""
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from cb import State
+from cb import CircuitBreaker, State
 
+from .by_hand import CONFIG, Clock, Host, pause
 from .hosts import all_in, everyone, hosts, together
 from .inside import fail
 from .servers import BINARIES, Server, free_port, until
@@ -35,8 +37,8 @@ def sentinel(directory: Path) -> Iterator[tuple[Server, Server, str]]:
 
 
 @contextmanager
-def cluster(directory: Path) -> Iterator[str]:
-    """Run three nodes that share the slots. Yield the fleet's URL."""
+def cluster(directory: Path) -> Iterator[list[Server]]:
+    """Run three nodes that share the slots. The URL of each is that of the cluster."""
     with ExitStack() as stack:
         nodes = []
         for number in range(3):
@@ -49,7 +51,9 @@ def cluster(directory: Path) -> Iterator[str]:
             node.client.execute_command("CLUSTER ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
             node.client.execute_command("CLUSTER MEET", "127.0.0.1", nodes[0].port, bus)
         until(lambda: all(node.client.cluster("INFO")["cluster_state"] == "ok" for node in nodes), 15)
-        yield f"redis+cluster://127.0.0.1:{nodes[1].port}"
+        for node in nodes:
+            node.url = f"redis+cluster://127.0.0.1:{node.port}"
+        yield nodes
 
 
 def test_fleet_behind_a_sentinel_opens_together_and_goes_on_with_the_replica(tmp_path: Path) -> None:
@@ -65,8 +69,120 @@ def test_fleet_behind_a_sentinel_opens_together_and_goes_on_with_the_replica(tmp
 
 
 def test_fleet_on_a_cluster_opens_together(tmp_path: Path) -> None:
-    with cluster(tmp_path) as url, hosts(tmp_path, [url] * 2) as made:
+    with cluster(tmp_path) as nodes, hosts(tmp_path, [nodes[1].url] * 2) as made:
         together(everyone(made), fail, 6)
         all_in(State.OPEN, made)
         made[0].hold(State.DISABLED)
         all_in(State.DISABLED, made)
+
+
+class Slot:
+    """A slot of a cluster, which moves from one node to another."""
+
+    def __init__(self, nodes: list[Server], key: str) -> None:
+        self._number = nodes[0].client.cluster("KEYSLOT", key)
+        self._from = node_of(nodes, key)
+        self._nodes = nodes
+        self._ids = [node.client.execute_command("CLUSTER MYID") for node in nodes]
+        self._to = (self._from + 1) % 3
+
+    def _set(self, node: int, *what: str) -> None:
+        self._nodes[node].client.execute_command("CLUSTER SETSLOT", self._number, *what)
+
+    def begin(self) -> None:
+        self._set(self._to, "IMPORTING", self._ids[self._from])
+        self._set(self._from, "MIGRATING", self._ids[self._to])
+
+    def finish(self) -> None:
+        """Let the keys go, and the slot be the other node's."""
+        client = self._nodes[self._from].client
+        for key in client.execute_command("CLUSTER GETKEYSINSLOT", self._number, 100):
+            client.delete(key)
+        for node in (self._to, self._from, 3 - self._to - self._from):
+            self._set(node, "NODE", self._ids[self._to])
+
+
+def test_half_moved_slot_of_a_cluster_takes_the_fleet_from_its_breakers_alone_until_it_has_moved(
+    tmp_path: Path,
+) -> None:
+    with cluster(tmp_path) as nodes:
+        clock = Clock()
+        made = [Host(nodes[1], clock=clock) for _ in range(2)]
+        fine = [CircuitBreaker("fine", CONFIG, ledger=host.ledger, clock=clock) for host in made]
+        for host, breaker in zip(made, fine, strict=True):
+            host.succeed()
+            breaker.call(int)
+            host.agent.turn()
+        slot = Slot(nodes, "cb:{f/d}:circuit")
+        slot.begin()
+        begin = clock()
+        for host in made:
+            host.succeed()
+            host.exchange("fine")
+        assert clock() - begin < 1e9
+        assert all(host.apart == ("d",) and host.leads for host in made)
+        fine[0].hold(State.FORCED_OPEN, reason="test")
+        for host in made:
+            host.exchange("fine")
+        assert fine[1].state is State.FORCED_OPEN
+        slot.finish()
+        for _ in range(2):  # the first finds that it has moved
+            clock.advance(1.05)
+            for host in made:
+                host.exchange()
+        assert not any(host.apart for host in made)
+
+
+def test_half_moved_slot_of_the_hosts_key_costs_their_number_and_not_the_fleet(tmp_path: Path) -> None:
+    with cluster(tmp_path) as nodes:
+        made = [Host(nodes[1]) for _ in range(2)]
+        for node in nodes:
+            node.client.config_set("cluster-allow-reads-when-down", "no")
+        Slot(nodes, "cb:{f}:hosts").begin()
+        for host in (*made, *made):
+            host.succeed()
+            host.agent.turn()
+        assert all(host.leads for host in made)
+        made[0].breaker.hold(State.FORCED_OPEN, reason="test")
+        for host in made:
+            host.exchange()
+        assert made[1].state is State.FORCED_OPEN
+
+
+def test_node_of_a_cluster_that_is_away_takes_the_fleet_from_its_breakers_alone(tmp_path: Path) -> None:
+    with cluster(tmp_path) as nodes:
+        for node in nodes:
+            node.client.config_set("cluster-require-full-coverage", "no")
+            node.client.config_set("cluster-node-timeout", 60_000)
+        names: dict[int, str] = {}
+        for number in range(100):  # a name on each node
+            names.setdefault(node_of(nodes, f"cb:{{f/{number}}}:circuit"), str(number))
+        dead = node_of(nodes, "cb:f:changes")  # which tells the news, too
+        there = (dead + 1) % 3
+        made = [Host(nodes[there], clock=(clock := Clock())) for _ in range(2)]
+        breakers = [CircuitBreaker(name, CONFIG, ledger=host.ledger) for host in made for name in names.values()]
+        turns(made, clock)
+        nodes[dead].kill()
+        begin = time.monotonic()
+        turns(made, clock)
+        assert time.monotonic() - begin < 5
+        assert all(names[dead] in host.apart and names[there] not in host.apart for host in made)
+        one, other = (breaker for breaker in breakers if breaker.name == names[there])
+        one.hold(State.FORCED_OPEN, reason="test")
+        pause(1)  # without news, each breaker is asked about once a second
+        turns(made, clock)
+        assert other.state is State.FORCED_OPEN
+        assert all(host.leads for host in made)
+
+
+def node_of(nodes: list[Server], key: str) -> int:
+    slot = nodes[0].client.cluster("KEYSLOT", key)
+    return next(index for index, bound in enumerate((5461, 10923, 16384)) if slot < bound)
+
+
+def turns(made: list[Host], clock: Clock) -> None:
+    """Let the agents of the hosts do what they do within three seconds."""
+    for _ in range(3):
+        clock.advance(1.05)
+        for host in made:
+            host.agent.turn()

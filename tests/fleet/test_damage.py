@@ -1,0 +1,224 @@
+"""Garbage on the server and in a ledger: what is wrong with one breaker hinders no other."""
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from cb import CircuitOpenError, LedgerDegraded, Registry, State
+from cb.metrics import BreakerCollector
+
+from .by_hand import KEYS, Clock, Host, in_fleet, opened, pair
+from .servers import Server
+
+DAY = 86_400_000
+Poison = Callable[[Any], object]
+
+
+def stored(**fields: Any) -> Poison:
+    return lambda client: client.hset(KEYS["circuit"], mapping=fields)
+
+
+def soon() -> int:
+    return int(time.time() * 1000) + 600_000
+
+
+def fake_hosts(client: Any) -> None:
+    client.zadd(KEYS["seen"], {f"f{number}": int(time.time() * 1000) for number in range(5_000)})
+    client.zadd(KEYS["seen"], {"future": 9e15, "past": -9e15, "never": float("inf")})
+
+
+#: what others write under the keys of a breaker, and the server can tell that it is none of ours
+GARBAGE: dict[str, Poison] = {
+    "state of no circuit": stored(state="BOGUS"),
+    "state that is no text": stored(state=b"\xff\x00"),
+    "until that is no number": stored(state="OPEN", until="abc"),
+    "until that is empty": stored(state="OPEN", until=""),
+    "until that is infinite": stored(state="OPEN", until="inf", duration="inf", generation=50),
+    "until beyond all floats": stored(state="OPEN", until="1e300", duration="1e300", generation=50),
+    "until in 30 million years": stored(state="OPEN", until=10**18, duration=10**18, generation=50),
+    "until before time": stored(state="OPEN", until=-(10**15)),
+    "generation beyond all cells": stored(generation="1e30"),
+    "generation beyond floats": stored(generation=2**53),
+    "generation beyond what JSON tells": stored(generation=10**15),
+    "generation that is not a number": stored(generation="nan"),
+    "generation below zero": stored(generation=-5),
+    "rounds that are broken": stored(rounds="0.5", state="OPEN", generation=60, until=soon(), duration=600_000),
+    "version of thresholds beyond all cells": stored(terms_version="1e20"),
+    "version of thresholds below zero": stored(terms_version=-1),
+    "slices that are no list": stored(slices=b"\xc1\xff\x00"),
+    "slices of text": stored(slices=b"\x91\x91\x94\xa1x\xa1y\xa1z\xa1w"),
+    "slices that are too short": stored(slices=b"\x91\x91\x92\x01\x02"),
+    "slices below zero": stored(slices=b"\x91\x91\x94\x01\xff\xff\xff"),
+    "slices cut off": stored(slices=b"\x91\x91\x94\x01"),
+    "votes below zero": stored(traffic=-1000, bad=-1000, streaks=-1000),
+    "streak beyond counting": stored(streak="1e15"),
+    "operation of a host that is no number": lambda client: (
+        [
+            client.hset(KEYS["circuit"], field, "x")
+            for field in client.hkeys(KEYS["circuit"])
+            if field.startswith(b"operation")
+        ]
+        or client.hset(KEYS["circuit"], "streak", "x")
+    ),
+}
+#: what looks as if it were ours, or is not looked at, and must do no harm
+ODD: dict[str, Poison] = {
+    "reason that is no text": stored(reason=b"\xff\xfe\x00"),
+    "reason of a megabyte": stored(reason="x" * 2**20),
+    "thresholds that are no JSON": stored(terms="{{{", terms_version=99),
+    "thresholds nested deeply": stored(terms="[" * 100_000, terms_version=99),
+    "thresholds that are a list": stored(terms="[1]", terms_version=99),
+    "thresholds of no breaker": stored(terms='{"timeout": "never", "x": 1}', terms_version=99),
+    "window that was used in the future": stored(window=1000, window_used=10**13),
+    "expiry in the future": stored(expires=10**13),
+    "votes of more hosts than there are": stored(traffic=1000, bad=0, streaks=0),
+    "hosts that are no list": lambda client: client.hset(KEYS["hosts"], mapping=dict.fromkeys(range(5), b"\xc1")),
+    "hosts of text": lambda client: [
+        client.hset(KEYS["hosts"], host, b"\x97" + b"\xa1a" * 7) for host in client.hkeys(KEYS["hosts"])
+    ],
+    "hosts below zero": lambda client: [
+        client.hset(KEYS["hosts"], host, b"\x97" + b"\xff" * 7) for host in client.hkeys(KEYS["hosts"])
+    ],
+    "hosts that nobody has": fake_hosts,
+    "fields that nobody has": stored(**{"x": b"\xff", "operation:zz": "x"}),
+    "lease of nobody": lambda client: client.hset(KEYS["leases"], "x", b"\xc1"),
+}
+#: keys of another type, which may belong to somebody
+FOREIGN: dict[str, Poison] = {
+    **{f"{part} is text": lambda client, key=key: client.set(key, "garbage") for part, key in KEYS.items()},
+    "circuit is a list": lambda client: (client.delete(KEYS["circuit"]), client.lpush(KEYS["circuit"], "x")),
+    "seen is a hash": lambda client: (client.delete(KEYS["seen"]), client.hset(KEYS["seen"], "x", "y")),
+    "all are text": lambda client: [client.set(key, "garbage") for key in KEYS.values()],
+}
+
+
+@pytest.mark.parametrize("kind", [*GARBAGE, *ODD, *FOREIGN])
+def test_garbage_under_one_breakers_keys_leaves_the_fleet_to_the_others(
+    kind: str, emptied: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    hosts, fine = pair(emptied)
+    (GARBAGE | ODD | FOREIGN)[kind](emptied.raw)
+    for host in (*hosts, *hosts):
+        host.exchange("fine")
+        with suppress(CircuitOpenError):
+            host.succeed()
+    in_fleet(hosts, fine)
+    told = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(told) <= len(hosts), caplog.text
+
+
+@pytest.mark.parametrize("kind", [*GARBAGE, *ODD])
+def test_breaker_whose_stored_numbers_make_no_sense_is_stored_anew_and_opens_and_closes_with_its_fleet(
+    kind: str, emptied: Server
+) -> None:
+    hosts, _ = pair(emptied)
+    (GARBAGE | ODD)[kind](emptied.raw)
+    for host in (*hosts, *hosts):
+        host.exchange()
+    assert not any(host.apart for host in hosts)
+    assert all((host.breaker.snapshot().retry_after or 0) < 1 for host in hosts)
+    hosts[0].breaker.hold(State.FORCED_OPEN, reason="test")
+    for host in hosts:
+        host.exchange()
+    hosts[1].breaker.reset(reason="test")
+    for host in reversed(hosts):
+        host.exchange()
+    for host in hosts:
+        host.succeed()
+    in_fleet(hosts, [host.breaker for host in hosts])
+
+
+def test_what_was_stored_and_made_no_sense_is_said_once_in_log_and_event(
+    emptied: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    (host, _), _ = pair(emptied)
+    for _ in range(5):
+        GARBAGE["state of no circuit"](emptied.raw)
+        host.exchange()
+    assert caplog.text.count("breaker d: what the server had stored makes no sense (state)") == 1
+    assert [type(event) for event in host.events] == [LedgerDegraded]
+
+
+@pytest.mark.parametrize("kind", ["state of no circuit", "generation that is not a number"])
+def test_open_circuit_whose_stored_state_makes_no_sense_comes_back_from_the_hosts(kind: str, emptied: Server) -> None:
+    hosts, _ = pair(emptied, timeout=5)
+    opened(*hosts)
+    GARBAGE[kind](emptied.raw)
+    for host in (*hosts, *hosts):
+        host.exchange()
+    assert [(host.state, host.breaker.snapshot().source) for host in hosts] == [(State.OPEN, "fleet")] * 2
+    assert emptied.stored("state") == "OPEN"
+
+
+@pytest.mark.parametrize(
+    "kind", sorted(FOREIGN.keys() - {"leases is text"})
+)  # which goes with the next change of state
+def test_breaker_whose_key_has_another_type_is_its_hosts_own_and_said_and_follows_once_it_is_gone(
+    kind: str, emptied: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    hosts, _ = pair(emptied, clock := Clock())
+    FOREIGN[kind](emptied.raw)
+    for host in (*hosts, *hosts):
+        host.exchange()
+    assert all(host.apart == ("d",) for host in hosts)
+    assert caplog.text.count("no answer for breaker d: ") == 2
+    assert all(any(isinstance(event, LedgerDegraded) for event in host.events) for host in hosts)
+    emptied.raw.delete(*KEYS.values())
+    clock.advance(1.05)
+    hosts[0].breaker.hold(State.FORCED_OPEN, reason="test")
+    for host in (*hosts, *hosts):
+        host.exchange()
+    assert [host.state for host in hosts] == [State.FORCED_OPEN] * 2
+    assert not any(host.apart for host in hosts)
+
+
+def test_host_whose_breakers_all_have_no_answer_does_not_say_that_it_follows_a_fleet(emptied: Server) -> None:
+    host = Host(emptied, clock=(clock := Clock())).exchange()
+    assert host.leads
+    FOREIGN["all are text"](emptied.raw)
+    for _ in range(4):
+        clock.advance(1)
+        host.agent.turn()
+    assert not host.leads
+    emptied.raw.delete(*KEYS.values())
+    clock.advance(1.05)
+    host.exchange()
+    assert host.leads
+
+
+@pytest.mark.parametrize("kind", ["text", "hash"])
+def test_key_of_the_hosts_that_has_another_type_costs_their_number_and_not_the_fleet(
+    kind: str, emptied: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    hosts, fine = pair(emptied)
+    emptied.raw.delete("cb:{f}:hosts")
+    if kind == "text":
+        emptied.raw.set("cb:{f}:hosts", "x")
+    else:
+        emptied.raw.hset("cb:{f}:hosts", "x", "y")
+    for host in (*hosts, *hosts):
+        host.agent.turn()
+    assert [sight.hosts for host in hosts if (sight := host.ledger.fleet(host.clock()))] == [0, 0]
+    assert caplog.text.count("how many hosts the fleet has is not known") == 2
+    in_fleet(hosts, fine)
+
+
+def test_hosts_that_nobody_has_are_not_counted(emptied: Server) -> None:
+    far = time.time() * 1000 + 3_600_000
+    emptied.raw.zadd("cb:{f}:hosts", {"a": far, "b": float("inf"), "c": float("-inf"), "d": -1})
+    host = Host(emptied)
+    host.agent.turn()
+    assert (sight := host.ledger.fleet(host.clock())) and sight.hosts == 1
+
+
+def test_breaker_that_has_no_sound_answer_is_named_in_metrics(emptied: Server) -> None:
+    host = Host(emptied).exchange()
+    metrics = BreakerCollector(Registry(ledger=host.ledger))
+    assert 'circuit_breaker_fleet_apart{name="d"} 0' in metrics.text()
+    FOREIGN["circuit is text"](emptied.raw)
+    host.exchange()
+    assert 'circuit_breaker_fleet_apart{name="d"} 1' in metrics.text()

@@ -1,0 +1,224 @@
+"""A server that is flooded with messages, forgets its scripts, forbids commands, or is none."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+import redis
+
+from cb import CircuitBreaker, State
+from cb.fleet.connection import FleetError
+from cb.fleet.server import MESSAGES, REST
+from cb.fleet.server import Server as Connection
+
+from .by_hand import CONFIG, Clock, Host, fail, pause
+from .hosts import all_in, everyone, hosts, together
+from .inside import fail as fail_there
+from .servers import Server, until
+
+CHANNEL = "cb:f:changes"
+
+
+@contextmanager
+def goes_on(work: Callable[[], object]) -> Iterator[None]:
+    """Do something again and again meanwhile, in a thread."""
+    end = threading.Event()
+
+    def run() -> None:
+        while not end.wait(0.001):
+            with suppress(redis.RedisError):
+                work()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+
+
+def publish(server: Server, messages: int, data: str | bytes = "d") -> None:
+    pipeline = server.client.pipeline(transaction=False)
+    for _ in range(messages):
+        pipeline.publish(CHANNEL, data)
+    pipeline.execute()
+
+
+@pytest.mark.parametrize("data", ["d", b"\xff" * 200])
+def test_flood_of_messages_is_not_read_to_its_end(data: str | bytes, valkey: Server) -> None:
+    connection = Connection(valkey.url, "f")
+    assert connection.changed(0.01) is None  # before it has listened, anything may have happened
+    assert connection.changed(0.05) == set()
+    publish(valkey, MESSAGES + 1, data)
+    assert connection.changed(0.05) is None
+    begin = time.monotonic()
+    assert connection.changed(0.05) == set()
+    assert 0.04 < time.monotonic() - begin < 0.5
+    pause(REST)
+    assert connection.changed(0.01) is None
+    publish(valkey, 2, "d")
+    until(lambda: connection.changed(0.1) == {"d"}, 1)
+    connection.close()
+
+
+def test_hosts_open_and_follow_an_operator_while_their_channel_is_flooded(
+    valkey: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with hosts(tmp_path, [valkey.url] * 2) as made, goes_on(lambda: publish(valkey, 2 * MESSAGES)):
+        together(everyone(made), fail_there, 6)
+        all_in(State.OPEN, made, 5)
+        made[0].hold(State.FORCED_OPEN)
+        all_in(State.FORCED_OPEN, made, 5)
+
+
+def test_news_of_one_breaker_that_do_not_end_are_not_each_answered(valkey: Server) -> None:
+    host = Host(valkey)
+    host.agent.turn()
+    before, end, turns = valkey.runs("evalsha"), time.monotonic() + 1, 0
+    while time.monotonic() < end:
+        publish(valkey, 3)
+        host.agent.turn()
+        turns += 1
+    # Two at once and one in turn, in each tenth of a second; and greetings.
+    assert turns > 45 and valkey.runs("evalsha") - before < 45
+
+
+def test_server_that_forgets_its_scripts_faster_than_it_is_told_costs_nothing(server: Server) -> None:
+    made = [Host(server), Host(server)]
+    with goes_on(server.client.script_flush):
+        for number in range(40):
+            host = made[number % 2]
+            host.succeed()
+            host.agent.turn()
+            assert not host.apart
+    assert all(host.leads for host in made)
+
+
+def user(server: Server, *rules: str) -> str:
+    """Return the URL of a user who may do everything but what the rules say."""
+    server.client.execute_command("ACL", "SETUSER", "u", "reset", "on", ">p", "+@all", "allkeys", "allchannels", *rules)
+    return server.url.replace("//", "//u:p@")
+
+
+@pytest.mark.parametrize(
+    ("rules", "leads"),
+    [
+        (("-subscribe",), True),
+        (("resetchannels", "&x"), False),  # nor may it tell others
+        (("-eval",), True),
+        (("-script",), True),
+        (("-zcard",), False),
+        (("-time",), False),
+        (("-hset",), False),
+        (("-evalsha",), False),
+    ],
+)
+def test_host_that_may_not_all_says_whether_it_follows_a_fleet(
+    rules: tuple[str, ...], leads: bool, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = Host(user(server, *rules))
+    with suppress(FleetError):
+        for _ in range(3):
+            host.agent.turn()
+    assert host.leads is leads
+    assert len(caplog.records) <= 3
+
+
+def test_breaker_whose_keys_are_forbidden_hinders_no_other(server: Server) -> None:
+    url = user(server, "resetkeys", "~cb:{f/fine}*", "~cb:{f}*")
+    made = [Host(url), Host(url)]
+    fine = [CircuitBreaker("fine", CONFIG, ledger=host.ledger) for host in made]
+    for host, breaker in zip(made, fine, strict=True):
+        fail(breaker, 2)
+        host.exchange("fine")
+    for host in made:
+        host.exchange("fine")
+    assert {breaker.snapshot().source for breaker in fine} == {"fleet"}
+    assert all(host.leads and host.apart == ("d",) for host in made)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("maxmemory", "1"), ("min-replicas-to-write", "1")], ids=["out of memory", "no replica"]
+)
+def test_server_that_takes_no_writes_does_not_lead(setting: str, value: str, server: Server) -> None:
+    host = Host(server, clock=(clock := Clock()))
+    host.agent.turn()
+    assert host.leads
+    server.client.config_set(setting, value)
+    with pytest.raises(FleetError):
+        for _ in range(3):
+            clock.advance(1.05)
+            host.agent.turn()
+    assert not host.leads
+
+
+@contextmanager
+def speaker(answer: bytes) -> Iterator[str]:
+    """Run what is no Redis: whatever it is told, it says the same. Yield its URL."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def speak(connection: socket.socket) -> None:
+            with connection, suppress(OSError):
+                while connection.recv(65_536):
+                    connection.sendall(answer)
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    threading.Thread(target=speak, args=(listener.accept()[0],), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"redis://127.0.0.1:{listener.getsockname()[1]}?protocol=2"
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(
+            b"+OK\r\n",
+            b"$-1\r\n",
+            b":1\r\n",
+            b":-5\r\n",
+            b":99999999999999999999\r\n",
+            b"*-1\r\n",
+            b"*2\r\n:1\r\n$1\r\nx\r\n",
+        ),
+        *(
+            b"$2\r\n{}\r\n",
+            b"$5\r\nab",
+            b"$3\r\n\xff\xfe\x00\r\n",
+            b"*1\r\n" * 50,
+            b"*1000000\r\n",
+            b"$-5\r\n",
+            b":x\r\n",
+        ),
+        *(
+            b"-ERR no\r\n",
+            b"-NOSCRIPT No\r\n",
+            b"-BUSY Redis is busy\r\n",
+            b"-LOADING it\r\n",
+            b"-NOAUTH x\r\n",
+            b"-\r\n",
+        ),
+        *(
+            b"-MOVED 1 127.0.0.1:1\r\n",
+            b"-READONLY You\r\n",
+            b"-MISCONF x\r\n",
+            b"-OOM x\r\n",
+            b"HTTP/1.1 400 Bad\r\n\r\n",
+        ),
+        *(b"\x00\xff", b"%2\r\n", b"_\r\n", b"\r\n", b"*3\r\n$7\r\nmessage\r\n:1\r\n:2\r\n"),
+    ],
+)
+def test_what_is_no_redis_leads_nobody_and_raises_nothing_else(answer: bytes) -> None:
+    with speaker(answer) as url, suppress(FleetError):
+        host = Host(url)
+        for _ in range(3):
+            host.agent.turn()
+        assert not host.leads

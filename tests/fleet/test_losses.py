@@ -1,0 +1,103 @@
+"""A server that goes on losing what it is told, and hosts whose clocks and thresholds differ."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+import pytest
+
+from cb import CircuitOpenError, State
+
+from .by_hand import CONFIG, KEYS, Clock, Host, closes, in_fleet, opened, pair, pause
+from .servers import Server
+from .test_damage import DAY, soon, stored
+
+
+@pytest.mark.parametrize("lost", ["everything", "leases", "circuit"])
+def test_circuit_closes_by_its_host_when_the_server_goes_on_losing_its_rounds(
+    lost: str, emptied: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    hosts, _ = pair(emptied, clock := Clock(), max_requests=6, success_threshold=5, half_open_max_duration=5)
+    opened(*hosts)
+    lose = emptied.client.flushall if lost == "everything" else lambda: emptied.client.delete(KEYS[lost])
+    assert closes(emptied, hosts, clock, lose)
+    assert caplog.text.count("has no answer for breaker d: the server has lost each round of probes") <= 2
+
+
+def test_round_that_was_lost_once_is_begun_anew_by_the_fleet(emptied: Server) -> None:
+    hosts, _ = pair(emptied, clock := Clock(), max_requests=6, success_threshold=5, half_open_max_duration=5)
+    opened(*hosts)
+    for _ in range(4):
+        with suppress(CircuitOpenError):
+            hosts[0].succeed()
+        clock.advance(0.05)
+        pause(0.05)
+        hosts[0].exchange()
+    assert hosts[0].state is State.HALF_OPEN
+    emptied.client.flushall()
+    assert closes(emptied, hosts, clock, lambda: None)
+    assert not any(host.apart for host in hosts)
+
+
+def test_breaker_whose_rounds_were_lost_follows_its_fleet_again_when_the_server_keeps_them(emptied: Server) -> None:
+    hosts, _ = pair(emptied, clock := Clock(), max_requests=6, success_threshold=5, half_open_max_duration=5)
+    opened(*hosts)
+    assert closes(emptied, hosts, clock, emptied.client.flushall)
+    clock.advance(61)
+    hosts[0].breaker.hold(State.FORCED_OPEN, reason="test")
+    for host in (*hosts, *hosts):
+        host.exchange()
+    assert [host.state for host in hosts] == [State.FORCED_OPEN] * 2
+
+
+def test_probe_is_not_given_again_when_the_server_has_lost_who_has_it(emptied: Server) -> None:
+    hosts, _ = pair(emptied, clock := Clock())
+    opened(*hosts)
+    clock.advance(0.2)
+    one, other = hosts
+    pause(0.11)  # by the server's clock too
+    with one.breaker.block() if not one.refused() else _admitted(one):
+        emptied.client.delete(KEYS["leases"])
+        assert other.exchange().refused()
+        other.exchange()
+        assert other.refused()
+
+
+@contextmanager
+def _admitted(host: Host) -> Iterator[None]:
+    host.exchange()
+    with host.breaker.block():
+        yield
+
+
+@pytest.mark.parametrize("state", [State.OPEN, State.HALF_OPEN])
+def test_circuit_stays_open_no_longer_than_a_host_lets_it(state: State, emptied: Server) -> None:
+    hosts, _ = pair(emptied, timeout=0.1, timeout_max=2)
+    stored(state=state.value, generation=70, until=soon() + DAY, duration=DAY)(emptied.raw)
+    for host in hosts:
+        host.exchange()
+    assert all(host.state is state for host in hosts)
+    assert all((host.breaker.snapshot().retry_after or 0) <= 31 for host in hosts)
+    if state is State.OPEN:
+        assert all((host.breaker.snapshot().retry_after or 0) < 3.1 for host in hosts)
+
+
+def test_hosts_whose_thresholds_differ_in_everything_open_and_close_together(emptied: Server) -> None:
+    clock = Clock()
+    short = replace(CONFIG, interval=1, timeout=0.1, timeout_max=0.1, max_requests=1, half_open_max_duration=0.5)
+    long = replace(CONFIG, interval=60, timeout=60, timeout_max=600, max_requests=9, success_threshold=2)
+    hosts = [Host(emptied, config, clock) for config in (short, long)]
+    opened(*hosts)
+    assert closes(emptied, hosts, clock, lambda: None)
+
+
+def test_host_whose_clock_jumps_ahead_goes_on(emptied: Server) -> None:
+    hosts, fine = pair(emptied, clock := Clock())
+    opened(*hosts)
+    clock.advance(86_400)
+    assert not any(host.leads for host in hosts)
+    for host in (*hosts, *hosts):
+        host.agent.turn()
+        host.exchange("fine")
+    assert all(host.leads for host in hosts)
+    in_fleet(hosts, fine)

@@ -1,0 +1,157 @@
+"""Garbage where values are kept: no caller gets it, none gets an exception for it, and it is said once."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cb.resilience import StaleCache, open_store
+from cb.resilience.stores import MemoryStore
+from cb.testing import FakeClock
+from tests.fleet.servers import Server
+
+VALUES, TIMES = "cb:stale:{stale}:values", "cb:stale:{stale}:times"
+
+
+def write(path: Path, query: str, *values: Any) -> None:
+    """Write into a database as another program."""
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute(query, values)
+    connection.close()
+
+
+def fail() -> Any:
+    raise TimeoutError
+
+
+def filled(url: str) -> StaleCache[Any]:
+    """Return a cache that has kept a value of each of two keys."""
+    cache: StaleCache[Any] = StaleCache("c", open_store(url), usable_for=60)
+    for key in ("k", "other"):
+        cache.read(key, lambda key=key: {"price": key})
+    return cache
+
+
+def serves_only_the_other(cache: StaleCache[Any]) -> None:
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            cache.read("k", fail)
+    assert cache.read("other", fail).value == {"price": "other"}
+    assert cache.read("k", lambda: 1).value == 1
+    assert cache.read("k", fail).value == 1
+
+
+#: the seal, as if it were one of the cache's, is of another value
+SEALED = b"cb1\x00\x00\x00\x00"
+FOREIGN = [b"", b"1", b'{"price": "1"}', b"\x80\x04K\x01.", b"\xff\xfe", b"cb1", SEALED, SEALED + b'"x"', b"x" * 2**20]
+
+
+@pytest.mark.parametrize("value", FOREIGN)
+def test_value_in_redis_that_is_not_what_was_kept_is_not_served(
+    value: bytes, emptied: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = filled(emptied.url)
+    emptied.raw.hset(VALUES, "c/k", value)
+    serves_only_the_other(cache)
+    assert caplog.text.count("what is kept for 'k' cannot be read") == 1
+
+
+@pytest.mark.parametrize("since", [float("-inf"), -1e300, -1e17, 0, 1, float("inf"), 1e300])
+def test_value_in_redis_whose_time_is_none_is_not_served(since: float, emptied: Server) -> None:
+    cache = filled(emptied.url)
+    emptied.client.zadd(TIMES, {"c/k": since})
+    serves_only_the_other(cache)
+
+
+@pytest.mark.parametrize("cut", [1, 3, 8, 14])
+def test_value_that_was_cut_off_is_not_served(cut: int, emptied: Server) -> None:
+    cache, raw = filled(emptied.url), emptied.raw
+    cache.read("k", lambda: 12345678901234)  # still a number, if some digits are missing
+    kept = raw.hget(VALUES, "c/k")
+    assert isinstance(kept, bytes)
+    raw.hset(VALUES, "c/k", kept[:-cut])
+    serves_only_the_other(cache)
+
+
+def test_value_that_was_moved_to_another_key_is_not_served(emptied: Server) -> None:
+    cache, raw = filled(emptied.url), emptied.raw
+    raw.hset(VALUES, "c/k", raw.hget(VALUES, "c/other") or b"")  # type: ignore[arg-type]  # no coroutine
+    serves_only_the_other(cache)
+
+
+@pytest.mark.parametrize("key", [VALUES, TIMES])
+@pytest.mark.parametrize("kind", ["text", "list"])
+def test_key_in_redis_of_another_type_costs_the_cache_and_no_answer(
+    key: str, kind: str, emptied: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = filled(emptied.url)
+    emptied.client.delete(key)
+    if kind == "text":
+        emptied.client.set(key, "garbage")
+    else:
+        emptied.client.lpush(key, "garbage")
+    assert [cache.read("k", lambda n=n: n).value for n in range(3)] == [0, 1, 2]
+    with pytest.raises(TimeoutError):
+        cache.read("k", fail)
+    assert caplog.text.count("goes on without") == 1
+
+
+def test_url_that_has_texts_decoded_still_keeps_bytes(emptied: Server) -> None:
+    store = open_store(f"{emptied.url}?decode_responses=true")
+    store.put("k", bytes(range(256)), 0)
+    assert (found := store.get("k")) and found[0] == bytes(range(256))
+
+
+@pytest.mark.parametrize("value", [*FOREIGN, "text", 5, 1.5])
+def test_value_in_a_file_that_is_not_what_was_kept_is_not_served(
+    value: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = filled(f"file://{tmp_path / 'c'}")
+    write(tmp_path / "c", "UPDATE kept SET value = ? WHERE key = 'c/k'", value)
+    serves_only_the_other(cache)
+    assert caplog.text.count("what is kept for 'k' cannot be read") == 1
+
+
+@pytest.mark.parametrize("since", ["text", b"\xff", -1, -(2**62), 2**62, 1.5, float("inf"), float("-inf"), 0])
+def test_value_in_a_file_whose_time_is_none_is_not_served(since: Any, tmp_path: Path) -> None:
+    cache = filled(f"file://{tmp_path / 'c'}")
+    write(tmp_path / "c", "UPDATE kept SET since = ? WHERE key = 'c/k'", since)
+    serves_only_the_other(cache)
+
+
+class Odd(MemoryStore):
+    """A store of somebody else, which answers what it likes."""
+
+    found: Any = None
+
+    def get(self, key: str) -> Any:  # noqa: ARG002 - as all stores
+        if isinstance(self.found, Exception):
+            raise self.found
+        return self.found
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        *[(SEALED, age) for age in (-1, -1e9, float("nan"), 1.5, None, "1", True, 2**70)],
+        *(5, "x", (), (b"x",), (b"1", 1, 1), ("1", 1), (None, 0), [b"1", 1], ValueError("x"), KeyError(1)),
+    ],
+)
+def test_answer_of_a_store_that_makes_no_sense_is_none(found: Any, caplog: pytest.LogCaptureFixture) -> None:
+    store = Odd()
+    cache: StaleCache[Any] = StaleCache("c", store, usable_for=60, fresh_for=60)
+    store.found = found
+    for number in range(3):
+        assert cache.read("k", lambda number=number: number) == cache.read("x", lambda number=number: number)
+    with pytest.raises(TimeoutError):
+        cache.read("k", fail)
+    assert len(caplog.records) <= 1
+
+
+def test_clock_that_goes_back_while_a_value_is_fetched_makes_no_age_below_zero() -> None:
+    clock = FakeClock()
+    cache: StaleCache[int] = StaleCache("c", MemoryStore(clock=clock), usable_for=60, clock=clock)
+    cache.read("k", lambda: clock.advance(-5) or 1)
+    assert cache.read("k", fail).age == 0
