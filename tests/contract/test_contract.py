@@ -19,6 +19,8 @@ COMMON = (
     ("listEvents", 200, "GET", f"{SERVED}/events", None),
     ("listEvents", 422, "GET", f"{SERVED}/events?limit=-1", None),
     ("resetBreaker", 404, "POST", f"{SERVED}/nobodys/reset", {"reason": "a test"}),
+    ("resetNamedBreaker", 404, "POST", f"{SERVED}/reset?name=http://nobody", {"reason": "a test"}),
+    ("resetNamedBreaker", 422, "POST", f"{SERVED}/reset", {"reason": "a test"}),
     ("showDashboard", 200, "GET", "/dashboard", None),
     ("readDashboardFile", 200, "GET", "/dashboard/page.js", None),
     ("readDashboardFile", 404, "GET", "/dashboard/nothing", None),
