@@ -11,7 +11,6 @@ from cb.config import BreakerConfig
 from cb.errors import ConfigError
 from cb.events import Listener
 from cb.ledger import Ledger
-from cb.places import state_directory
 from cb.registry import Registry
 
 from . import operator, page, problems, status
@@ -128,7 +127,7 @@ def _open(ledger: Ledger | str) -> Ledger:
     if isinstance(ledger, Ledger):
         return ledger
     try:
-        return Ledger.open(ledger, directory=state_directory(os.environ))
+        return Ledger.open(ledger)
     except ConfigError as error:
         raise ConfigError("CB_LEDGER", error.rule, error.value) from error
 
