@@ -97,10 +97,12 @@ def _extension_handles(app: Flask, error: Exception) -> bool:
     router = app.__dict__.get("handle_user_exception")
     while isinstance(router, partial):
         api = getattr(router.func, "__self__", None)
-        kinds = getattr(api, "_own_and_child_error_handlers", ())  # of Flask-RESTX: by class
-        names = getattr(api, "errors", ())  # of Flask-RESTful: by the name of the class
-        if type(error).__name__ in names or any(_is_for_ours(kind) and isinstance(error, kind) for kind in kinds):
-            return True
+        if getattr(api, "_has_fr_route", bool)():  # the running request is for one of its views
+            kinds = getattr(api, "_own_and_child_error_handlers", ())  # of Flask-RESTX: by class
+            names = getattr(api, "errors", ())  # of Flask-RESTful: by the name of the class
+            return type(error).__name__ in names or any(
+                _is_for_ours(each) and isinstance(error, each) for each in kinds
+            )
         router = router.args[0] if router.args else None
     return False
 

@@ -145,6 +145,14 @@ def test_handler_of_restx_for_our_errors_wins_and_one_for_everything_does_not(ha
         assert app.test_client().get("/price").status_code == status
 
 
+def test_handler_of_one_api_is_not_asked_for_the_views_of_another() -> None:
+    app = an_app()
+    CircuitBreakers(app, ledger="memory://")
+    raising("restful", app, CircuitOpenError("vendor", 3))
+    flask_restx.Api(app, doc=False, prefix="/other").errorhandler(CircuitOpenError)(lambda _: ({}, 299))
+    assert app.test_client().get("/price").status_code == 503
+
+
 def test_errors_of_restful_by_name_win() -> None:
     app = an_app()
     CircuitBreakers(app, ledger="memory://")
