@@ -78,9 +78,9 @@ class Ledger:
     def open(cls, url: str, directory: str | os.PathLike[str] | None = None) -> Self:
         """Return the ledger that a URL names: `memory://`, `file:///path` or `shm://NAME`.
 
-        `shm://NAME` is the file NAME.v2.ledger in `directory`, else in a directory of this user in shared memory. A
-        file that cannot be used costs sharing, not the service: the ledger is then of this process alone, and says so
-        in the log and in `degraded`. Raises ConfigError for any other URL.
+        `shm://NAME` is the file NAME.v2.ledger in `directory`, else in $CB_STATE_DIR, systemd's $RUNTIME_DIRECTORY, or
+        a directory of this user in shared memory. A file that cannot be used costs sharing, not the service: the ledger
+        is then of this process alone, and says so in the log and in `degraded`. Raises ConfigError for any other URL.
         """
         if url == "memory://":
             return cls.in_memory()

@@ -12,14 +12,17 @@ SHARED = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster", "rediss+
 
 
 def path_of(url: str, directory: str | os.PathLike[str] | None = None) -> Path:
-    """Return the file that `file:///PATH` or `shm://NAME` means, the latter in `directory`. Raises ConfigError."""
+    """Return the file that `file:///PATH` or `shm://NAME` means, the latter in `directory`. Raises ConfigError.
+
+    Without a directory it is the `state_directory`, where the command looks and services have theirs.
+    """
     scheme, separator, place = url.partition("://")
     if not separator or not place or scheme not in ("file", "shm") or (scheme == "shm" and "/" in place):
         raise ConfigError("url", "be memory://, file:///PATH or shm://NAME", url)
     if scheme == "file":
         return Path(place)
     # The version is in the name: during a rolling upgrade both formats are in use.
-    return Path(directory or shared_directory()) / f"{place}.v{VERSION}.ledger"
+    return Path(directory or state_directory(os.environ)) / f"{place}.v{VERSION}.ledger"
 
 
 def state_directory(environ: Mapping[str, str]) -> Path:

@@ -1,4 +1,10 @@
-"""Fixtures of pytest for code that uses breakers; pytest finds them by itself where this library is installed."""
+"""Isolation of a test run, and fixtures, for code that uses breakers.
+
+Pytest finds this by itself where the library is installed. The ledgers that `shm://` names lie in a directory of this
+run, made before any module of the app is imported: no circuit that a test opens is open in the next run, in another
+worker of pytest-xdist, or in what runs on this host. Processes that the tests start inherit it.
+`circuit_isolation = false` in the configuration of pytest leaves the ledgers where they are.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,7 +16,36 @@ import pytest
 from .breaker import CircuitBreaker
 from .ledger import Ledger
 from .registry import Registry
-from .testing import FakeClock, Worker, breaker_in, workers
+from .testing import FakeClock, Worker, breaker_in, isolated_ledgers, workers
+
+_ISOLATED = pytest.StashKey[bool]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the setting that turns the isolation off."""
+    about = "put the ledgers of circuit breakers that shm:// names into a directory of this test run"
+    parser.addini("circuit_isolation", about, type="bool", default=True)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]:
+    """Isolate the run before a conftest.py, or a plugin such as pytest-django, imports the app."""
+    _isolate(early_config)
+    yield
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Isolate the run where a conftest.py has loaded this plugin, which is later."""
+    _isolate(config)
+
+
+def _isolate(config: pytest.Config) -> None:
+    if not config.stash.get(_ISOLATED, False) and config.getini("circuit_isolation"):
+        config.stash[_ISOLATED] = True
+        stack = ExitStack()
+        stack.enter_context(isolated_ledgers())
+        config.add_cleanup(stack.close)
 
 
 @pytest.fixture

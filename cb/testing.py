@@ -13,14 +13,18 @@ with workers(4) as processes:
 ```
 """
 
+import atexit
 import multiprocessing
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 from .breaker import CircuitBreaker
@@ -75,6 +79,31 @@ def breaker_in(
     if breaker.state is not state:
         raise ValueError(f"{config} does not lead to {state} by calls that fail one after the other")
     return breaker
+
+
+@contextmanager
+def isolated_ledgers() -> Iterator[Path]:
+    """Put the ledgers that `shm://` names into a new directory, those of child processes too.
+
+    Enter it before the modules under test are imported: they may open theirs then. The pytest plugin does so. It sets
+    $CB_STATE_DIR until it is left; a ledger of `file://`, or one opened before, stays where it is. The directory is
+    removed when the process ends, as its ledgers live as long.
+    """
+    before, directory = os.environ.get("CB_STATE_DIR"), tempfile.mkdtemp(prefix="cb-tests-")
+    atexit.register(_remove, directory, os.getpid())
+    os.environ["CB_STATE_DIR"] = directory
+    try:
+        yield Path(directory)
+    finally:
+        if before is None:
+            os.environ.pop("CB_STATE_DIR", None)
+        else:
+            os.environ["CB_STATE_DIR"] = before
+
+
+def _remove(directory: str, owner: int) -> None:
+    if os.getpid() == owner:  # a forked child that ends leaves it to the others
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 class Worker:

@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from cb import CircuitBreaker, Ledger
+
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = """
 import time
@@ -52,9 +56,40 @@ def test_next_test_has_a_ledger_of_its_own(circuit_ledger, circuit_in, state):
 """
 
 
-def run(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    environ = os.environ | {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    command = [sys.executable, "-m", "pytest", "-p", "cb.pytest_plugin", "-p", "no:cacheprovider", *options]
+SHOP = """
+from cb import BreakerConfig, Ledger, Registry
+
+registry = Registry(ledger=Ledger.open("shm://shop"), defaults=BreakerConfig(failure_threshold=1))
+
+
+def fetch(work):
+    return registry.get("vendor").call(work)
+"""
+TRIPS = """
+import subprocess
+import sys
+
+import pytest
+
+from shop import fetch, registry
+
+
+def test_vendor_answers_until_it_fails():
+    assert fetch(int) == 0
+    with pytest.raises(ZeroDivisionError):
+        fetch(lambda: 1 / 0)
+    print("DIRECTORY", registry.ledger.path.rpartition("/")[0])
+
+
+def test_process_that_a_test_starts_shares_the_ledger():
+    program = "from shop import registry; print(registry.ledger.path)"
+    assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == registry.ledger.path
+"""
+
+
+def run(directory: Path, *options: str, plugin: str = "cb.pytest_plugin") -> subprocess.CompletedProcess[str]:
+    environ = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{directory}", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = [sys.executable, "-m", "pytest", "-p", plugin, "-p", "no:cacheprovider", *options]
     return subprocess.run(command, cwd=directory, env=environ, capture_output=True, text=True, check=False)
 
 
@@ -64,6 +99,86 @@ def test_fixtures_do_what_tests_of_others_ask_of_them(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stdout
     assert " passed" in ran.stdout
     assert "failed" not in ran.stdout
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the directory for the ledgers of what runs on this host: a shop, whose vendor answers."""
+    monkeypatch.setenv("CB_STATE_DIR", str(tmp_path / "host"))
+    CircuitBreaker("vendor", ledger=Ledger.open("shm://shop")).call(int)
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project/shop.py").write_text(SHOP)
+    (tmp_path / "project/test_shop.py").write_text(TRIPS)
+    return tmp_path / "host"
+
+
+def directories(ran: subprocess.CompletedProcess[str]) -> set[str]:
+    """Return where the ledgers of a run, which has passed, were."""
+    assert ran.returncode == 0, ran.stdout
+    assert ran.stderr == ""
+    return {line.partition(" ")[2] for line in ran.stdout.splitlines() if line.startswith("DIRECTORY")}
+
+
+def calls_on(host: Path) -> int:
+    return CircuitBreaker("vendor", ledger=Ledger.open("shm://shop", host)).snapshot().totals.requests
+
+
+EARLY = """
+import pytest
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests():
+    import shop
+"""
+
+
+@pytest.mark.parametrize("imported", ["by the tests", "by a conftest", "by another plugin"])
+def test_ledger_that_a_module_opens_is_that_of_the_run_alone(host: Path, imported: str) -> None:
+    project = host.parent / "project"
+    if imported == "by a conftest":
+        (project / "conftest.py").write_text("import shop\n")
+    (project / "early.py").write_text(EARLY if imported == "by another plugin" else "")
+    before = calls_on(host)
+    first, second = [directories(run(project, "-q", "-s", "-p", "early")) for _ in range(2)]
+    assert len(first) == len(second) == 1
+    assert first != second
+    assert not [path for path in first | second if Path(path).exists()]
+    assert calls_on(host) == before
+    assert os.environ["CB_STATE_DIR"] == str(host)
+
+
+def test_workers_of_xdist_have_a_ledger_each(host: Path) -> None:
+    project = host.parent / "project"
+    (project / "test_more.py").write_text(TRIPS)
+    ran = run(project, "-q", "-rP", "-p", "xdist.plugin", "-p", "xdist.looponfail", "-n", "2", "--dist", "loadfile")
+    assert len(directories(ran)) == 2
+
+
+def test_isolation_can_be_turned_off(host: Path) -> None:
+    project = host.parent / "project"
+    (project / "pytest.ini").write_text("[pytest]\ncircuit_isolation = false\n")
+    before = calls_on(host)
+    assert directories(run(project, "-q", "-s")) == {str(host)}
+    assert calls_on(host) == before + 2
+
+
+def test_plugin_that_a_conftest_loads_isolates_too(host: Path) -> None:
+    project = host.parent / "project"
+    (project / "conftest.py").write_text("pytest_plugins = ['cb.pytest_plugin']\n")
+    assert directories(run(project, "-q", "-s", plugin="no:circuit_breakers")) != {str(host)}
+
+
+def test_ledgers_are_isolated_without_pytest(host: Path) -> None:
+    program = "from cb.testing import isolated_ledgers\nwith isolated_ledgers() as path:\n    import shop\n"
+    program += "    shop.fetch(int)\n    print(path)\nfrom cb import Ledger\nprint(Ledger.open('shm://shop').path)"
+    project, before = host.parent / "project", calls_on(host)
+    printed = subprocess.check_output(
+        [sys.executable, "-c", program], cwd=project, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    path, after = printed.splitlines()
+    assert after == str(host / "shop.v2.ledger")
+    assert not Path(path).exists()
+    assert calls_on(host) == before
 
 
 def test_fixtures_are_listed_with_what_they_are_and_are_all_ours(tmp_path: Path) -> None:

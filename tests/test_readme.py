@@ -111,7 +111,7 @@ for rule in import_module(sys.argv[1]).create_app().url_map.iter_rules():
 """
     in_words = re.compile(
         r"/static|/health/|/(dashboard|docs)/|GET .*/simulate/|/(notification|audit)/simulate"
-        r"|/(disable|metrics-only|close|reset)$"
+        r"|/(disable|metrics-only|close|reset)$|/circuit-breaker/force-open$"
     )
     table = README.partition("| Service | Endpoint |")[2].partition("\n\n")[0]
     sections = re.split(r"^\| (?=\w)", table, flags=re.MULTILINE)[1:]

@@ -12,8 +12,7 @@ from termios import TIOCOUTQ
 from threading import BoundedSemaphore
 from typing import Any, NoReturn
 
-from gunicorn.http import RequestParser  # type: ignore[import-untyped]  # it ships no types
-from gunicorn.workers.gthread import TConn  # type: ignore[import-untyped]  # as above
+from gunicorn.workers.gthread import TConn  # type: ignore[import-untyped]  # it ships no types
 
 from .body import MAX_BODY
 from .correlation import choose
@@ -45,7 +44,7 @@ class Connection(TConn):  # type: ignore[misc]  # it has no types
         self._write_timeout = write_timeout
         self._linger = linger
         self.initialized = True
-        self.framing = Framing(_LIMIT, MAX_BODY)
+        self.framing = Framing(_LIMIT, MAX_BODY, cfg, client)
 
     def init(self) -> None:
         """Prepare to answer, in a thread."""
@@ -54,15 +53,13 @@ class Connection(TConn):  # type: ignore[misc]  # it has no types
     def next_request(self) -> bytes:
         """Begin to collect a request, and return what has come of it with the one before."""
         left = self.parser.unreader.take_buffered() if self.parser else b""
-        self.framing = Framing(_LIMIT, MAX_BODY)
+        self.framing = Framing(_LIMIT, MAX_BODY, self.cfg, self.client)
         self.sock.setblocking(False)
         return left
 
     def parse(self) -> None:
-        """Have a parser for what is here, to which the client seems to have sent no more."""
-        self.parser = RequestParser(self.cfg, (), self.client)
-        self.parser.unreader.unread(bytes(self.framing.data))
-        self.framing.data = bytearray()  # the connection may be kept for long
+        """Take the parser over what has arrived; the socket is not read again for this request."""
+        self.parser = self.framing.parser()
 
     def refuse(self, status: int, detail: str) -> None:
         """Answer, without the app, what is wrong with a request."""

@@ -11,14 +11,13 @@ from cb.config import BreakerConfig
 from cb.errors import ConfigError
 from cb.events import Listener
 from cb.ledger import Ledger
-from cb.places import state_directory
 from cb.registry import Registry
 
 from . import operator, page, problems, status
 from .hardening import harden
 from .installed import Installed
 from .logs import log_event
-from .tokens import read_token
+from .tokens import checked_token, read_token
 
 if TYPE_CHECKING:
     import requests
@@ -68,7 +67,7 @@ class CircuitBreakers:
     def init_app(self, app: Flask) -> None:
         """Give them to an app. Raises ConfigError, and SettingsError for a token in the environment."""
         registry = self._registry(app)
-        token = app.config.get("CB_ADMIN_TOKEN") or self._token or read_token("CB_ADMIN_TOKEN", os.environ)
+        token = self._admin_token(app)
         self._latest = Installed(service=self._name or app.name, registry=registry, token=token, owner=self)
         app.extensions["circuit_breakers"] = self._latest
         problems.answer_refusals(app)
@@ -84,6 +83,12 @@ class CircuitBreakers:
             from .metrics import Metrics
 
             app.extensions["metrics"] = Metrics(app, BreakerCollector(registry))
+
+    def _admin_token(self, app: Flask) -> str | None:
+        for field, given in (("CB_ADMIN_TOKEN", app.config.get("CB_ADMIN_TOKEN")), ("token", self._token)):
+            if given is not None:
+                return checked_token(field, given)
+        return read_token("CB_ADMIN_TOKEN", os.environ)
 
     def _registry(self, app: Flask) -> Registry:
         defaults = _config("CB_DEFAULTS", app.config.get("CB_DEFAULTS", {}), self._defaults)
@@ -122,7 +127,7 @@ def _open(ledger: Ledger | str) -> Ledger:
     if isinstance(ledger, Ledger):
         return ledger
     try:
-        return Ledger.open(ledger, directory=state_directory(os.environ))
+        return Ledger.open(ledger)
     except ConfigError as error:
         raise ConfigError("CB_LEDGER", error.rule, error.value) from error
 
@@ -146,5 +151,13 @@ def _routes() -> Blueprint:
     routes = Blueprint("circuit_breakers", __name__)
     for each in (status.bp, operator.bp, page.bp):
         routes.register_blueprint(each)
+    routes.url_value_preprocessor(_exempt_from_csrf)  # it comes before the hooks that run before a request
     routes.after_request(harden)
     return routes
+
+
+def _exempt_from_csrf(endpoint: str | None, _: object) -> None:
+    """Have Flask-WTF's CSRFProtect let operators pass: they show a token or send JSON, which no form of others can."""
+    exempt = getattr(current_app.extensions.get("csrf"), "exempt", None)
+    if exempt is not None and endpoint is not None:
+        exempt(current_app.view_functions[endpoint])

@@ -6,18 +6,16 @@ itself, and whoever tests it. Behind proxies the address is the one that they te
 
 import ipaddress
 import math
-import re
 
 from flask import Flask, current_app, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from .hosts import address_of
 from .problems import Problem
 from .settings import Settings
 
 # Whoever asks these must know it when it matters most.
 _FREE = ("/metrics", "/api/v1/health")
-# Some proxies tell the port too: another one for each connection, which would make each a client.
-_WITH_PORT = re.compile(r"(?:\[(?P<six>[^]]*)\]|(?P<four>[^:]*))(?::[0-9]+)?")
 
 
 def init_app(app: Flask) -> None:
@@ -66,14 +64,11 @@ def _count() -> None:
 
 def _client(address: str) -> str | None:
     """Return who is counted together: None for this host, and one for all whose address cannot be told."""
-    if told := _WITH_PORT.fullmatch(address):
-        address = told["six"] or told["four"] or ""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
+    found = address_of(address)
+    if found is None:
         return "unknown"
+    if found.is_loopback:
+        return None
     if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped is None:
-            return None if found.is_loopback else str(ipaddress.ip_network((found, 64), strict=False).network_address)
-        found = found.ipv4_mapped
-    return None if found.is_loopback else str(found)
+        return str(ipaddress.ip_network((int(found), 64), strict=False).network_address)
+    return str(found)

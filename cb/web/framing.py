@@ -1,6 +1,14 @@
-"""Where a request ends, told while it arrives: how much of it a server has to wait for before it begins to work."""
+"""The end of a request, found while the request arrives: a thread begins once there is nothing more to wait for.
+
+The head is read by gunicorn's own parser, so that both find the same end of a body, however the bytes are cut.
+"""
 
 import re
+from typing import Any
+
+from gunicorn.config import Config  # type: ignore[import-untyped]  # it ships no types
+from gunicorn.http import RequestParser  # type: ignore[import-untyped]  # as above
+from gunicorn.http.body import ChunkedReader  # type: ignore[import-untyped]  # as above
 
 #: bytes of the request line and the headers together
 MAX_HEAD = 32 * 1024
@@ -9,30 +17,56 @@ _END = b"\r\n\r\n"
 _BARE = re.compile(rb"(?<!\r)\n")
 #: chunks of a body; a parser may look through all that is left for each of them
 MAX_CHUNKS = 2000
-_LENGTHS = re.compile(rb"\r\ncontent-length[ \t]*:([^\r\n]*)", re.IGNORECASE)
-_NUMBER = re.compile(rb"0*([0-9]{1,18})")
-_CODING = re.compile(rb"\r\ntransfer-encoding[ \t]*:([^\r\n]*)", re.IGNORECASE)
-_EXPECT = re.compile(rb"\r\nexpect[ \t]*:[ \t]*100-continue", re.IGNORECASE)
+_SIZE = re.compile(rb"([0-9a-fA-F]+)[ \t]*(?:;.*)?", re.DOTALL)
+
+
+class Parser(RequestParser):  # type: ignore[misc]  # it has no types
+    """Gunicorn's parser for one request, whose head is read before the body has arrived.
+
+    An error of the head is kept for the thread that asks for the request, where gunicorn answers it.
+    """
+
+    def __init__(self, cfg: Any, peer: Any) -> None:
+        super().__init__(cfg, (), peer)
+        self._message: Any = None
+        self._error: Exception | None = None
+
+    def read_head(self, head: bytes) -> Any:
+        """Return the request that begins with this head, None if it is refused."""
+        self.unreader.unread(head)
+        try:
+            self._message = super().__next__()
+        except Exception as error:  # noqa: BLE001 - raised again in the thread that answers
+            self._error = error
+        return self._message
+
+    def __next__(self) -> Any:
+        if self._error:
+            raise self._error
+        message, self._message = self._message, None
+        return message or super().__next__()
 
 
 class Framing:
     """Collects a request until nothing more is to come that could matter.
 
-    It judges nothing: what makes no sense is whole at once, for the parser to refuse, and nothing after it is taken for
-    another request. `limit` is how many bytes of a request are waited for at most, and `body` those of a body whose
-    length is told.
+    It judges nothing: what the parser will refuse is whole at once, and nothing after it is taken for another request.
+    `limit` is the number of bytes of a request that are waited for at most, and `body` those of a body whose length is
+    told. `cfg` is gunicorn's configuration and `peer` the client's address, both for the parser.
     """
 
-    def __init__(self, limit: int, body: int) -> None:
+    def __init__(self, limit: int, body: int, cfg: Any = None, peer: Any = None) -> None:
         self.data = bytearray()
         #: whether more of the request may come than is here
         self.cut = False
         #: whether the client waits to be told to go on
         self.expects = False
+        self._parser = Parser(cfg or Config(), peer)
         self._limit, self._body = limit, body
         self._searched = 0
         self._headed = False
         self._head = 0  # where the headers end
+        self._parsed = 0  # bytes that the parser has
         self._chunked = False
         self._chunks = 0
         self._next = 0  # where the next chunk's size, or the end of the request, is to be found
@@ -57,6 +91,12 @@ class Framing:
         status = 431 if b"\r\n" in self.data[:MAX_HEAD] else 414
         return status, f"the request line and the headers must have at most {MAX_HEAD} bytes"
 
+    def parser(self) -> Parser:
+        """Return the parser with all that has arrived; the bytes are not kept here."""
+        self._parser.unreader.unread(bytes(self.data[self._parsed :]))
+        self.data = bytearray()  # the connection may be kept for long
+        return self._parser
+
     def _end_of_head(self) -> bool:
         start, self._searched = max(self._searched - 3, 0), len(self.data)
         end = self.data.find(_END, start)
@@ -64,20 +104,22 @@ class Framing:
             self.cut |= len(self.data) > MAX_HEAD or _BARE.search(self.data, start) is not None
             return False
         self._headed, self._head, self._next = True, end, end + len(_END)
-        head = bytes(self.data[: end + 2])
-        coding, lengths = _CODING.search(head), _LENGTHS.findall(head)
-        length = _NUMBER.fullmatch(lengths[0].strip(b" \t")) if len(lengths) == 1 else None
-        self._chunked = coding is not None
-        if coding:
-            self.cut |= bool(lengths) or not coding[1].lower().rstrip().endswith(b"chunked")
-        elif length:
-            self._next += int(length[1])
-            self.cut |= int(length[1]) > self._body
-        elif lengths:  # a parser may read a number where none is seen here
+        if end > MAX_HEAD:
             self.cut = True
-        self.cut |= end > MAX_HEAD
-        newer = head.partition(b"\r\n")[0].endswith(b"HTTP/1.1")  # the older one knows no interim answers
-        self.expects = newer and bool(length or self._chunked) and _EXPECT.search(head) is not None
+            return True
+        self._parsed = self._next
+        message = self._parser.read_head(bytes(self.data[: self._next]))
+        if message is None:
+            self.cut = True
+            return True
+        self._chunked = isinstance(message.body.reader, ChunkedReader)
+        if not self._chunked:
+            length = message.body.reader.length
+            self._next += length
+            self.cut |= length > self._body
+        # The answer to it is sent here, before the body: gunicorn would send one when all has arrived.
+        told, message._expected_100_continue = message._expected_100_continue, False  # noqa: SLF001  # no other door
+        self.expects = told and (self._chunked or self._next > self._parsed)
         return True
 
     def _end_of_body(self) -> bool:
@@ -86,22 +128,18 @@ class Framing:
             if end < 0:
                 self.cut = len(self.data) - self._next > _MAX_LINE
                 return self.cut
-            size = _size(bytes(self.data[self._next : end]))
+            size = _SIZE.fullmatch(self.data, self._next, end)
             if size is None:
                 self.cut = True
                 return True
-            if size == 0:
+            if not (length := int(size[1], 16)):
                 return self.data.find(_END, end) >= 0  # after the trailers
-            self._next = end + 2 + size + 2
+            after = end + 2 + length
+            self.cut = not b"\r\n".startswith(bytes(self.data[after : after + 2]))
+            if self.cut or len(self.data) < after + 2:
+                return self.cut
+            self._next = after + 2
             self._chunks += 1
         if self._chunked:
             self.cut = True
         return self.cut or len(self.data) >= self._next
-
-
-def _size(line: bytes) -> int | None:
-    """Return the size of a chunk, None where the line tells none."""
-    try:
-        return max(int(line.partition(b";")[0], 16), 0)
-    except ValueError:
-        return None

@@ -69,6 +69,8 @@ class GuardWorker(ThreadWorker):  # type: ignore[misc]  # it has no types
     def check_config(cls, cfg: Any, log: Any) -> None:
         if cfg.is_ssl:
             raise RuntimeError("TLS is for a proxy before this service: the guard reads none")
+        if cfg.proxy_protocol != "off":
+            raise RuntimeError("proxy_protocol must be off: the guard reads HTTP alone")
         super().check_config(cfg, log)
 
     def init_process(self) -> None:

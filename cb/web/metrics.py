@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from flask import Flask
+from flask import Flask, request
 from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
@@ -36,6 +36,17 @@ class Metrics(PrometheusMetrics):  # type: ignore[misc]  # it ships no types
             files = WorkerFiles(directory)
             self._writers.append(files)
             self.collectors = [files.rest]
+
+    def register_endpoint(self, path: str, app: Flask | None = None) -> None:
+        """Add the route, under `flask run --debug` too: the exporter has none there."""
+
+        @self.do_not_track()  # type: ignore[untyped-decorator]  # it has no types
+        def prometheus_metrics() -> Any:
+            names = request.args.getlist("name[]")
+            text, content_type = self.generate_metrics(request.headers.get("Accept"), names)
+            return text, 200, {"Content-Type": content_type}
+
+        (app or self.app).add_url_rule(path, view_func=prometheus_metrics)
 
     def info(
         self, name: str, description: str, labelnames: Any = None, labelvalues: Any = None, **labels: Any

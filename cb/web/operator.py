@@ -66,9 +66,32 @@ class HoldSchema(CommandSchema):
     )
 
 
-_PATH = {"name": String(metadata={"minLength": 1, "examples": ["market-data"]})}
+_NAME = {"name": String(required=True, metadata={"minLength": 1, "examples": ["market-data"]})}
+_ANY_NAME = "For names with slashes, which proxies merge or decode in a path: a query goes through them unchanged."
 _HEADERS = {"author": _Author(data_key="X-Operator", load_default="api", metadata={"description": "Who, for the log."})}
 _BUSY = {503: "`ledger-busy`: the state that all workers share is locked by a process that does not go on."}
+_GONE = _BUSY | {404: "There is nothing of that name."}
+
+
+def _find(name: str) -> Steering | None:
+    """Return a breaker, in whichever worker it was made; one that nobody has made stays so."""
+    return circuit_breakers().registry.steer(name)
+
+
+def _find_by_path(name: str) -> Steering | None:
+    """Return the breaker of that name, or else the only one whose name is the same with its slashes merged.
+
+    A proxy that passes a path on below another one has decoded `https%3A%2F%2Fhost` and made `https:/host` of it.
+    """
+    found = _find(name)
+    if found is None:
+        like = [each for each in circuit_breakers().registry.ledger.names() if _merged(each) == _merged(name)]
+        found = _find(like[0]) if len(like) == 1 else None
+    return found
+
+
+def _merged(name: str) -> str:
+    return re.sub("/+", "/", name).strip("/")
 
 
 def _hold(action: str, state: State, about: str) -> None:
@@ -77,21 +100,29 @@ def _hold(action: str, state: State, about: str) -> None:
 
 
 def _serve(action: str, about: str, act: Callable[..., StateChange], body: Schema, example: dict[str, str]) -> None:
-    @bp.post(f"/<path:name>/{action}", endpoint=action)
-    @operation(
-        action.replace("-o", "O") + "Breaker",
-        tag="circuit breakers",
-        about=f"{about}, in all workers of the host at once.",
-        access="operators",
-        path=_PATH,
-        headers=_HEADERS,
-        body=body,
-        example=example,
-        answers={200: Answer("What that has changed.", ChangeSchema())},
-        problems=_BUSY,
-    )
-    def command(name: str, author: str, body: dict[str, Any]) -> Any:
-        return outcome(act(_find(name), author=f"{author}, request {request_id()}", **body))
+    """Serve an action on a breaker that the path names, and on one that the query names."""
+
+    def serve(rule: str, find: Callable[[str], Steering | None], **more: Any) -> None:
+        @bp.post(rule, endpoint=more["id"])
+        @operation(**terms, **more)
+        def command(name: str, author: str, body: dict[str, Any]) -> Any:
+            found = find(name)
+            if found is None:
+                raise Problem(404, "unknown-breaker", f"there is no breaker {name[:128]!r}")
+            return outcome(act(found, author=f"{author}, request {request_id()}", **body))
+
+    verb, about = action.replace("-o", "O"), f"{about}, in all workers of the host at once."
+    terms: dict[str, Any] = {
+        "tag": "circuit breakers",
+        "access": "operators",
+        "headers": _HEADERS,
+        "body": body,
+        "example": example,
+        "answers": {200: Answer("What that has changed.", ChangeSchema())},
+    }
+    serve(f"/<path:name>/{action}", _find_by_path, id=f"{verb}Breaker", about=about, path=_NAME, problems=_BUSY)
+    about += f"\n\n{_ANY_NAME}"
+    serve(f"/{action}", _find, id=f"{verb}NamedBreaker", about=about, query=_NAME, problems=_GONE)
 
 
 _hold("force-open", State.FORCED_OPEN, "Refuse all calls")
@@ -116,11 +147,3 @@ def events(since: int, limit: int) -> Any:
     """List the latest changes of state, oldest first."""
     found = circuit_breakers().registry.ledger.history(since)
     return {"events": [record(each) for each in found[len(found) - min(limit, len(found)) :]]}
-
-
-def _find(name: str) -> Steering:
-    """Return a breaker, in whichever worker it was made; one that nobody has made stays so. Raises Problem."""
-    found = circuit_breakers().registry.steer(name)
-    if found is None:
-        raise Problem(404, "unknown-breaker", f"there is no breaker {name[:128]!r}")
-    return found

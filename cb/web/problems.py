@@ -4,12 +4,14 @@ import json
 import logging
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from cb.errors import BulkheadFullError, CircuitOpenError, LedgerBusyError
+from cb.errors import BulkheadFullError, CircuitError, CircuitOpenError, LedgerBusyError
+from cb.resilience.errors import RateLimitedError
 
 from .correlation import request_id
 
@@ -60,11 +62,64 @@ def init_app(app: Flask) -> None:
 
 
 def answer_refusals(app: Flask) -> None:
-    """Make what breakers refuse a problem, where an app has no answer of its own; its other errors stay as they are."""
+    """Make what breakers refuse a problem, where an app has no answer of its own; its other errors stay as they are.
+
+    Extensions that replace the app's error handling (Flask-RESTful, Flask-RESTX) know nothing of these errors and would
+    make them 500: they are answered before such an extension sees them, unless it has a handler for them.
+    """
     known = app.error_handler_spec[None][None]
-    for error, handler in _REFUSALS.items():
+    for error in _REFUSALS:
         if error not in known:
-            app.register_error_handler(error, handler)
+            app.register_error_handler(error, _refused)
+    # Instance attributes, as the extensions set: the order in which they are set does not matter.
+    app.preprocess_request = _answering(app, app.preprocess_request)  # type: ignore[method-assign]  # as said
+    app.dispatch_request = _answering(app, app.dispatch_request)  # type: ignore[method-assign]  # as said
+
+
+def _answering(app: Flask, run: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a step of a request whose refusals the app itself answers, by its own handlers or by ours."""
+    refusals = tuple(_REFUSALS)
+
+    def answered(*context: Any) -> Any:
+        try:
+            return run(*context)
+        except refusals as error:
+            if _extension_handles(app, error):
+                raise
+            # That of the class: what an extension has put in its place is an attribute of the app.
+            return type(app).handle_user_exception(app, *context, error)  # type: ignore[call-arg]  # a later Flask has a context
+
+    return answered
+
+
+def _extension_handles(app: Flask, error: Exception) -> bool:
+    """Return whether an extension that has replaced the app's error handling has a handler for an error of ours."""
+    router = app.__dict__.get("handle_user_exception")
+    while isinstance(router, partial):
+        api = getattr(router.func, "__self__", None)
+        if getattr(api, "_has_fr_route", bool)():  # the running request is for one of its views
+            kinds = getattr(api, "_own_and_child_error_handlers", ())  # of Flask-RESTX: by class
+            names = getattr(api, "errors", ())  # of Flask-RESTful: by the name of the class
+            return type(error).__name__ in names or any(
+                _is_for_ours(each) and isinstance(error, each) for each in kinds
+            )
+        router = router.args[0] if router.args else None
+    return False
+
+
+def _is_for_ours(kind: type) -> bool:
+    """Return whether a handler of errors of this class is meant for ours: one of Exception is not."""
+    return issubclass(kind, (CircuitError, Problem))
+
+
+def _refused(error: Exception) -> Any:
+    """Answer for what the app has no handler of its own, be it for a parent of the error, such as CircuitError."""
+    handlers = current_app.error_handler_spec[None][None]
+    kinds = [kind for kind in type(error).__mro__ if _is_for_ours(kind)]
+    own = next((handlers[kind] for kind in kinds if handlers.get(kind, _refused) is not _refused), None)
+    if own is not None:
+        return current_app.ensure_sync(own)(error)
+    return next(_REFUSALS[kind] for kind in kinds if kind in _REFUSALS)(error)
 
 
 def _answer(problem: Problem) -> Response:
@@ -100,6 +155,20 @@ def _bulkhead_full(error: BulkheadFullError) -> Response:
     )
 
 
+def _rate_limited(error: RateLimitedError) -> Response:
+    wait = max(math.ceil(error.retry_after), 1)
+    return _answer(
+        Problem(
+            429,
+            "rate-limited",
+            f"{error.name} has had as many calls as it may have",
+            headers={"Retry-After": str(wait)},
+            limit=error.name,
+            retry_after_seconds=wait,
+        )
+    )
+
+
 def _ledger_busy(_: LedgerBusyError) -> Response:
     detail = "the state that all workers share is locked by a process that does not go on"
     return _answer(Problem(503, "ledger-busy", detail, headers={"Retry-After": "1"}))
@@ -109,6 +178,7 @@ _REFUSALS: dict[type[Exception], Callable[[Any], Response]] = {
     Problem: _answer,
     CircuitOpenError: _circuit_open,
     BulkheadFullError: _bulkhead_full,
+    RateLimitedError: _rate_limited,
     LedgerBusyError: _ledger_busy,
 }
 

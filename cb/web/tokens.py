@@ -11,10 +11,13 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from cb.errors import ConfigError
+
 from .ids import ID, ID_RULE
 from .sources import SettingsError, Source
 
 _RULE = "be 16 to 200 letters, digits and signs without spaces"
+_TOKEN = re.compile(r"[!-~]{16,200}", re.ASCII)
 _PREFIX = "sha256:"
 _HASH = re.compile(rf"{_PREFIX}[0-9a-f]{{64}}", re.ASCII)
 _HASH_RULE = f"be {_PREFIX} and 64 hexadecimal digits, or a list of such (python -m cb.web.keys USER makes one)"
@@ -27,8 +30,18 @@ def read_token(name: str, environ: Mapping[str, str]) -> str | None:
         if token is not None:
             raise SettingsError(origin, "", f"be absent beside {name}_FILE", "both")
         origin, token = f"environment variable {name}_FILE", _read(name, file)
-    if token is not None and not re.fullmatch(r"[!-~]{16,200}", token, re.ASCII):
-        raise SettingsError(origin, "", _RULE, f"{len(token)} characters")
+    try:
+        return None if token is None else checked_token(name, token)
+    except ConfigError as error:
+        raise SettingsError(origin, "", error.rule, error.value) from error
+
+
+def checked_token(field: str, token: object) -> str:
+    """Return a token, wherever it comes from, if it is hard to guess. Raises ConfigError, which does not show it."""
+    if not isinstance(token, str):
+        raise ConfigError(field, f"be a string, and {_RULE}", type(token).__name__)
+    if not _TOKEN.fullmatch(token):
+        raise ConfigError(field, _RULE, f"{len(token)} characters")
     return token
 
 

@@ -12,3 +12,10 @@ from tests.platform.conftest import Platform
 def platform() -> Iterator[Platform]:
     with services() as platform:
         yield platform
+
+
+@pytest.fixture(scope="module")
+def open_platform() -> Iterator[Platform]:
+    """Yield the services as the demo starts them: they want no token."""
+    with services(tokens=False) as platform:
+        yield platform

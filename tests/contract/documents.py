@@ -1,7 +1,7 @@
 """The documents of the three services, as they serve them and as they are committed."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -14,11 +14,22 @@ ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("gateway", "portfolio", "marketdata")
 
 
+_TOKENS = {
+    "CB_ADMIN_TOKEN": "token-of-the-operators",
+    "CB_SERVICE_TOKEN": "token-of-the-services",
+    "CB_API_KEYS__alice": f"sha256:{'0' * 64}",
+}
+
+
 @contextmanager
-def app(package: str) -> Iterator[Flask]:
-    """Yield a service that does nothing unless asked, with its state and its database in a directory of their own."""
+def app(package: str, tokens: Mapping[str, str] = _TOKENS) -> Iterator[Flask]:
+    """Yield a service that does nothing unless asked, with its state and its database in a directory of their own.
+
+    It asks for all tokens and keys that there are, as one does that others reach, unless told otherwise.
+    """
     with TemporaryDirectory() as directory:
         settings = {
+            **tokens,
             "CB_CONFIG": str(ROOT / "config" / "config.yaml"),
             "CB_STATE_DIR": f"{directory}/state",
             "CB_STATE__URL": "memory://",

@@ -20,7 +20,9 @@ def before_call(_context: schemathesis.HookContext, case: schemathesis.Case, _kw
     if isinstance(case.body, dict) and fits(ID, case.body.get("tradeId")):
         case.body["tradeId"] = str(uuid.uuid4())
     if case.operation.definition.raw["operationId"].endswith("Breaker") and random.random() < 0.5:
-        case.path_parameters["name"] = random.choice(BREAKERS)
+        place = case.path_parameters if "name" in (case.path_parameters or ()) else case.query
+        if "name" in (place or ()):
+            place["name"] = random.choice(BREAKERS)
 
 
 def fits(pattern: re.Pattern[str], value: object) -> bool:

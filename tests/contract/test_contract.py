@@ -19,6 +19,8 @@ COMMON = (
     ("listEvents", 200, "GET", f"{SERVED}/events", None),
     ("listEvents", 422, "GET", f"{SERVED}/events?limit=-1", None),
     ("resetBreaker", 404, "POST", f"{SERVED}/nobodys/reset", {"reason": "a test"}),
+    ("resetNamedBreaker", 404, "POST", f"{SERVED}/reset?name=http://nobody", {"reason": "a test"}),
+    ("resetNamedBreaker", 422, "POST", f"{SERVED}/reset", {"reason": "a test"}),
     ("showDashboard", 200, "GET", "/dashboard", None),
     ("readDashboardFile", 200, "GET", "/dashboard/page.js", None),
     ("readDashboardFile", 404, "GET", "/dashboard/nothing", None),
@@ -96,4 +98,9 @@ def ask(platform: Platform, service: str, method: str, path: str, body: Any) -> 
 @pytest.mark.parametrize("service", PACKAGES)
 def test_no_request_that_the_document_allows_or_forbids_is_answered_otherwise(platform: Platform, service: str) -> None:
     code, said = run(platform, service, "--phases", "examples,coverage,fuzzing", "--max-examples", "3", "--seed", "1")
+    assert code == 0, said
+
+
+def test_service_that_wants_no_token_says_so_and_asks_for_none(open_platform: Platform) -> None:
+    code, said = run(open_platform, "gateway", "--phases", "examples,coverage", "--max-examples", "1", "--seed", "1")
     assert code == 0, said

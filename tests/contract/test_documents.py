@@ -66,8 +66,32 @@ def test_operations_say_what_they_are_for(contract: Contract) -> None:
 def test_operations_that_steer_need_the_token_of_operators_and_no_others(contract: Contract) -> None:
     guarded = {name for name, told in contract.operations().items() if told.get("security") == [{"operators": []}]}
     named = {name for name in contract.operations() if "Simulation" in name or name.startswith("simulate")}
-    steering = {f"{action}Breaker" for action in ("forceOpen", "disable", "metricsOnly", "close", "reset")}
-    assert guarded == named | steering | {"listEvents"}
+    actions = ("forceOpen", "disable", "metricsOnly", "close", "reset")
+    steering = {f"{action}{named}Breaker" for action in actions for named in ("", "Named")}
+    of_all_users = {"listAudit", "verifyAudit", "listAlerts"} & contract.operations().keys()
+    assert guarded == named | steering | {"listEvents"} | of_all_users
+
+
+@pytest.mark.parametrize(
+    ("tokens", "schemes"),
+    [
+        ({}, set()),
+        ({"CB_ADMIN_TOKEN": "t" * 16}, {"operators"}),
+        ({"CB_SERVICE_TOKEN": "t" * 16}, {"services"}),
+        ({"CB_ADMIN_TOKEN": "t" * 16, "CB_API_KEYS__alice": f"sha256:{'0' * 64}"}, {"operators", "users"}),
+    ],
+)
+def test_document_declares_the_tokens_that_the_service_asks_for_and_no_others(
+    service: str, tokens: dict[str, str], schemes: set[str]
+) -> None:
+    with app(service, tokens) as made:
+        contract = Contract(json.loads(made.extensions["openapi"].text))
+    wanted = {scheme for told in contract.operations().values() for each in told.get("security", ()) for scheme in each}
+    assert set(contract.document["components"].get("securitySchemes", ())) == schemes
+    assert wanted <= schemes
+    for name, told in contract.operations().items():
+        steers = "Simulation" in name or "simulate" in name or name.endswith("Breaker") or name == "listEvents"
+        assert ("401" in told["responses"]) == (steers or "security" in told), name
 
 
 def test_answer_that_asks_to_wait_says_how_long(contract: Contract) -> None:

@@ -199,6 +199,17 @@ def test_url_names_the_kind_of_ledger(tmp_path: Path) -> None:
     assert (tmp_path / "name.v2.ledger").exists()
 
 
+@pytest.mark.parametrize("variable", ["CB_STATE_DIR", "RUNTIME_DIRECTORY"])
+def test_name_in_shared_memory_lies_where_the_environment_says(
+    tmp_path: Path, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("CB_STATE_DIR", "RUNTIME_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, str(tmp_path / "state"))
+    assert Ledger.open("shm://name").path == str(tmp_path / "state/name.v2.ledger")
+    assert Ledger.open("shm://name", tmp_path / "own").path == str(tmp_path / "own/name.v2.ledger")
+
+
 def test_shared_directory_that_others_may_write_to_is_not_used(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     ledger = Ledger.open("shm://name", tmp_path)

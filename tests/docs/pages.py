@@ -19,8 +19,6 @@ from pathlib import Path
 
 import yaml
 
-from cb.layout import VERSION
-
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 60
 _BLOCK = re.compile(r"^```(\w+)(?: +title=\"([^\"]+)\")?[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -70,7 +68,7 @@ class Reader:
         self._offer("curl", _CURL.format(curl=shutil.which("curl")))
         self._offer("pip", "#!/bin/sh\n")  # what a page installs is there already
         self._environ = os.environ | {
-            "CB_STATE_DIR": str(home),  # the command finds the ledgers of this page, and no others of this machine
+            "CB_STATE_DIR": str(home),  # this page has its own ledgers, and the command finds no others of this machine
             "HOME": str(home),
             "PATH": os.pathsep.join((f"{home}/.bin", str(Path(sys.executable).parent), os.environ["PATH"])),
             "PYTHONPATH": str(ROOT),
@@ -110,7 +108,7 @@ class Reader:
     def _at_our_addresses(self, text: str) -> str:
         for theirs, ours in self._in_place_of.items():
             text = text.replace(theirs, ours)
-        return re.sub(r"shm://([\w-]+)", rf"file://{self._home}/\1.v{VERSION}.ledger", text)
+        return text
 
     def _run(self, *command: str) -> str:
         # Into files: what stays in the background would hold a pipe open.

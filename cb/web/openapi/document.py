@@ -1,7 +1,7 @@
 """The document itself, made of the routes of an app and the terms that their views are on."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from apispec import APISpec
@@ -17,7 +17,7 @@ from cb.web.parameters import Fields, wire_name
 
 from .failures import COMMON, ProblemSchema, response, told
 from .foreign import FOREIGN
-from .operation import Answer, Operation
+from .operation import Answer, Operation, Terms
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _VARIABLE = re.compile(r"<(?:[^:<>]+:)?(\w+)>")
@@ -45,7 +45,17 @@ _TOKENS = {
     "services": "The token that services show each other, `CB_SERVICE_TOKEN`.",
     "users": "The key of the user whom the request is about, whose hash is among the `api_keys` of the settings.",
 }
-_OPTIONAL = " Where none is set, whoever reaches the service may do without."
+
+
+def _asked(app: Flask) -> dict[str, str]:
+    """Return the scheme that each access needs in this app; what needs none here is not in it."""
+    settings = app.extensions["settings"]
+    found = {"operators": "operators"} if app.extensions["circuit_breakers"].token is not None else {}
+    if settings.service_token is not None:
+        found["services"] = "services"
+    if settings.api_keys:
+        found |= {"users": "users", "all-users": "operators"}
+    return found
 
 
 def operations(app: Flask) -> Iterator[tuple[Rule, str, Operation | None]]:
@@ -61,8 +71,8 @@ def operations(app: Flask) -> Iterator[tuple[Rule, str, Operation | None]]:
 
 
 def build(app: Flask, title: str, about: str, version: str) -> dict[str, Any]:
-    """Return the document of an app. What is not on terms is left out."""
-    spec = _Document(title, about, version)
+    """Return the document of an app, with the tokens that this very app asks for. What is not on terms is left out."""
+    spec = _Document(title, about, version, _asked(app))
     for rule, method, found in operations(app):
         if found is not None:
             spec.add(rule, method, found)
@@ -72,7 +82,7 @@ def build(app: Flask, title: str, about: str, version: str) -> dict[str, Any]:
 class _Document:
     """A document that grows."""
 
-    def __init__(self, title: str, about: str, version: str) -> None:
+    def __init__(self, title: str, about: str, version: str, asked: Mapping[str, str]) -> None:
         plugin = MarshmallowPlugin(schema_name_resolver=_name)
         info = {"description": _ABOUT.format(about=about)}
         self.spec = APISpec(title, version, "3.1.0", plugins=[plugin], info=info, servers=[{"url": "/"}])
@@ -81,9 +91,11 @@ class _Document:
         self._converter.add_attribute_function(_describe)
         for name, header in _HEADERS.items():
             self.spec.components.header(name, header)
-        for name, told_of in _TOKENS.items():
-            scheme = {"type": "http", "scheme": "bearer", "description": told_of + _OPTIONAL}
-            self.spec.components.security_scheme(name, scheme)
+        self._asked = asked
+        for name in sorted(set(asked.values())):
+            self.spec.components.security_scheme(
+                name, {"type": "http", "scheme": "bearer", "description": _TOKENS[name]}
+            )
         self._problem = self._converter.resolve_nested_schema(ProblemSchema())
         for status, description in COMMON.items():
             self.spec.components.response(f"Problem{status}", response(status, description, self._problem, _ALWAYS))
@@ -106,8 +118,8 @@ class _Document:
         if terms.body is not None:
             body = {"schema": self._converter.resolve_nested_schema(terms.body), **_example(terms.example)}
             told_of["requestBody"] = {"required": True, "content": {"application/json": body}}
-        if terms.access:
-            told_of["security"] = _security(terms.access)
+        if terms.access in self._asked:
+            told_of["security"] = [{self._asked[terms.access]: []}]
         told_of = {name: value for name, value in told_of.items() if value not in ("", [])}
         names = {name: wire_name(name, field) for name, field in terms.path.items()}
         path = _VARIABLE.sub(lambda variable: f"{{{names[variable[1]]}}}", rule.rule)
@@ -128,9 +140,13 @@ class _Document:
             status: {"$ref": f"#/components/responses/Problem{status}"}
             if description == COMMON.get(status)
             else response(status, description, self._problem, _ALWAYS)
-            for status, description in told(found.terms).items()
+            for status, description in told(found.terms, self._refuses(found.terms)).items()
         }
         return {str(status): each for status, each in sorted((answers | problems).items())}
+
+    def _refuses(self, terms: Terms) -> bool:
+        # Where operators have no token, those of other hosts are refused.
+        return terms.access == "operators" or terms.access in self._asked
 
     def _answer(self, answer: Answer) -> dict[str, Any]:
         own = {name: {"description": about, "schema": {"type": "string"}} for name, about in answer.headers.items()}
@@ -146,12 +162,6 @@ class _Document:
             **({"content": content} if content else {}),
             **({"links": links} if links else {}),
         }
-
-
-def _security(access: str) -> list[dict[str, list[str]]]:
-    if access in ("users", "all-users"):  # who have keys on some hosts; on the others tools must not expect a refusal
-        return [{}, {"operators" if access == "all-users" else "users": []}]
-    return [{access: []}]
 
 
 def _name(schema: Any) -> str:

@@ -25,7 +25,7 @@ _ANY = {
 #: problems that mean the same wherever they are
 COMMON = {
     **_ANY,
-    401: "The token or key that this needs is not shown.",
+    401: "The token or key that this needs is not shown, or only the host itself may do without one.",
     404: "There is nothing of that name.",
     414: "The URL is longer than the server takes.",
     **_READING,
@@ -63,10 +63,13 @@ class ProblemSchema(Answered):
     trade_status = fields.String(data_key="tradeStatus", metadata={"enum": ["REJECTED", "CANCELLED", "VOID"]})
 
 
-def told(terms: Terms) -> dict[int, str]:
-    """Return the problems of an operation by status, those of reading its request among them."""
+def told(terms: Terms, refuses: bool) -> dict[int, str]:
+    """Return the problems of an operation by status, those of reading its request among them.
+
+    `refuses` says that a token or key is asked for.
+    """
     found = dict(_ANY)
-    if terms.access:
+    if refuses:
         found[401] = COMMON[401]
     if terms.path:
         found[404] = COMMON[404]

@@ -24,7 +24,7 @@ export function buttons(name) {
 
 function ask(name, action) {
   const [label, effect] = ACTIONS[action];
-  asked = `api/v1/circuit-breaker/${encodeURIComponent(name)}/${action}`;
+  asked = `api/v1/circuit-breaker/${action}?name=${encodeURIComponent(name)}`; // proxies change slashes in a path
   say(byId("question-title"), `${label}: ${name}?`);
   say(byId("question-effect"), effect);
   say(byId("question-yes"), label);
