@@ -1,6 +1,5 @@
 """Who may call at once: slots, each taken by one call of the host at a time."""
 
-import logging
 import threading
 import weakref
 from collections import deque
@@ -8,7 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 
-log = logging.getLogger(__name__)
+from .log import Log
+
+log = Log(__name__)
 
 
 class Slot:

@@ -5,13 +5,13 @@ still RECEIVED was surely not sent. The portfolio books a trade id once, so aski
 trade has it on lease: the reconciler takes up what was left.
 """
 
-import logging
 from datetime import timedelta
 from functools import partial
 from typing import NamedTuple
 
 from cb import BulkheadFullError, CircuitOpenError
 from cb.database import DatabaseUnavailable
+from cb.log import Log
 
 from .errors import InProgress, KeyReused, Unavailable, UnknownTrade
 from .market_data import MarketData
@@ -20,7 +20,7 @@ from .risk import Risk
 from .store import KeyTaken, Store
 from .trade import PENDING, Order, State, Trade, Verdict
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 
 class Placed(NamedTuple):
