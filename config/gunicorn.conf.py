@@ -17,7 +17,14 @@ from gunicorn.glogging import Logger
 from cb.web import SettingsError, load_settings
 from cb.web.faults import forget
 from cb.web.guard import worker_class as guarded
-from cb.web.hooks import child_exit, on_exit, post_fork, post_worker_init, share_metrics  # noqa: F401  # for gunicorn
+from cb.web.hooks import (  # for gunicorn
+    child_exit,  # noqa: F401
+    on_exit,  # noqa: F401
+    post_fork,  # noqa: F401
+    post_worker_init,  # noqa: F401
+    pre_fork,  # noqa: F401
+    share_metrics,
+)
 from cb.web.logs import CONFIG
 
 os.umask(0o077)  # what a service writes is for nobody else
