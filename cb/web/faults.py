@@ -114,7 +114,7 @@ class Faults:
         try:
             with self._lock:
                 text = self._file.read_text()
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):  # or it is of the user who has started the workers of another
             return Simulation()
         return Simulation(**json.loads(text))
 
