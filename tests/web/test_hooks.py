@@ -71,7 +71,7 @@ class Gunicorn:
         surroundings = os.environ | {"CB_STATE_DIR": str(self.state), "PYTHONPATH": str(ROOT)} | environ
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, cwd=home, env=surroundings, stderr=log)
-        self._contained = run[0] == "unshare"
+        self._contained = "--fork" in run
 
     def ask(self) -> int:
         """Return the process id of the worker, once there is one."""
@@ -253,10 +253,12 @@ def test_workers_of_another_user_share_their_metrics(
     if state == "other":
         shutil.chown(world / "state", "nobody", "nogroup")
     options = ("--user", "nobody", "--group", "nogroup", "-w", "1", *preload)
-    given = {"CB_STATE_DIR": ""} if state == "shared" else {}
-    given["PYTHONPATH"] = f"{ROOT}:{sysconfig.get_path('purelib')}"
-    given["LEDGER"] = "memory://"
-    server = started("True", *options, home=str(world), run=(PYTHON, *GUNICORN[1:]), **given)
+    given = {"PYTHONPATH": f"{ROOT}:{sysconfig.get_path('purelib')}", "LEDGER": "memory://"}
+    run: tuple[str, ...] = (PYTHON, *GUNICORN[1:])
+    if state == "shared":  # in a shared memory of its own
+        given["CB_STATE_DIR"] = ""
+        run = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /dev/shm && exec "$@"', "sh", *run)
+    server = started("True", *options, home=str(world), run=run, **given)
     worker = server.ask()
     assert "asked_total 1.0" in server.metrics()
 
