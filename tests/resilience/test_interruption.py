@@ -5,6 +5,7 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,7 @@ def test_interruption_anywhere_around_a_fork_leaves_the_files_to_other_threads(
     number = 1
     while interrupted(fork, number):
         for file in files:
-            assert elsewhere(lambda file=file: file.read("SELECT count(*) FROM t")), f"point {number}"  # type: ignore[misc]
+            assert elsewhere(partial(file.read, "SELECT count(*) FROM t")), f"point {number}"
             assert file.read("SELECT count(*) FROM t")
         number += 1
     assert number > 5
