@@ -1,11 +1,11 @@
 """Which blocks of a ledger this process counts in, and what becomes of those whose owner died."""
 
-import os
 import threading
 from collections import Counter
 
 from . import layout as at
 from .mappedfile import MappedFile
+from .process import process_number
 from .row import inherit
 from .storage import Memory
 
@@ -42,7 +42,7 @@ class Blocks:
                     self._full_at = now
                     return None
                 self._inherit(block, now)
-                self._header[at.H_OWNERS + block] = os.getpid()
+                self._header[at.H_OWNERS + block] = process_number()
                 self._mine.append(block)
             return self._mine[number]
 

@@ -2,7 +2,6 @@
 
 import random
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +20,8 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 from .breaker import CircuitBreaker
 from .bulkhead import Bulkhead
 from .errors import BulkheadFullError, CircuitOpenError, ConfigError
+from .forks import renew_in_children
+from .slots import Slot, Slots
 from .sql import guard
 
 # Not what `random` itself draws from: a thread of ours must not disturb a program that has seeded it.
@@ -33,6 +34,8 @@ _PATIENCE_MS = 5_000  # wait for another writer
 _SHORTEST_WAIT = 0.25
 #: after which PostgreSQL ends a transaction whose process says nothing: others wait for what it has locked
 _SILENCE_MS = 2 * _PATIENCE_MS
+#: seconds until a writer looks whether one before it was cut off without a word
+_LOOK = 0.1
 _PRAGMAS = ("synchronous=FULL", "foreign_keys=ON")
 
 
@@ -84,8 +87,17 @@ class Database:
         self._reader = self._engine.execution_options(reads_only=True)
         # SQLite has those who wait for another writer sleep and try again, for longer each time; so the threads of a
         # process wait for each other here, and only one of them for other processes.
-        self._line = threading.Lock() if file != url else None
+        self._writers = Slots(Slot) if file != url else None
         self._breaker: str | None = None
+        self._inherited: list[object] = []
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """Start over in a forked child, without the parent's connections. They are kept: closing would hurt it."""
+        self._inherited.append(self._engine.pool)
+        self._engine.dispose(close=False)
+        if self._writers:
+            self._writers.renew()
 
     def guard(self, breaker: CircuitBreaker | Bulkhead) -> None:
         """Have a breaker or a bulkhead asked before each transaction from now on: once tables exist, and before a fork.
@@ -114,15 +126,15 @@ class Database:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        if self._line is None:
+        if self._writers is None:
             yield
             return
-        if not self._line.acquire(timeout=_wait_seconds()):  # else the last of many waits as long as all together
-            raise DatabaseUnavailable("other writers of this process wait too long")
+        slot = self._writers.take(1) if not self._writers.wanted else None
+        slot = slot or _wait_for(self._writers)
         try:
             yield
         finally:
-            self._line.release()
+            self._writers.give_back(slot)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -137,6 +149,15 @@ class Database:
                 raise
             kind = DatabaseBusy if isinstance(error, BulkheadFullError) else DatabaseUnavailable
             raise kind(str(error)) from error
+
+
+def _wait_for(writers: Slots) -> Slot:
+    deadline = time.monotonic() + _wait_seconds()  # else the last of many waits as long as all together
+    with writers.line() as wait:
+        while (left := deadline - time.monotonic()) > 0:
+            if wait(min(_LOOK, left)) and (slot := writers.take(1)):
+                return slot
+    raise DatabaseUnavailable("other writers of this process wait too long")
 
 
 def insert_once(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:

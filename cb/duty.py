@@ -1,7 +1,6 @@
 """Work that one process of a host does for all of them."""
 
 import atexit
-import logging
 import random
 import threading
 import weakref
@@ -9,12 +8,13 @@ from collections.abc import Callable
 
 from .forks import renew_in_children
 from .ledger import Ledger
+from .log import Log
 from .watch import WATCH
 
 # Not what `random` itself draws from: a thread of ours must not disturb a program that has seeded it.
 _chance = random.SystemRandom()
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 #: seconds that a process which ends waits for the piece of work at hand
 PATIENCE = 5.0
@@ -49,23 +49,39 @@ class Duty:
         self._lock = threading.RLock()  # a signal handler or a finalizer may release it
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._complained = False
 
     def tend(self) -> None:
         """Take the duty, if nobody has it. The watch of this process asks a few times a second."""
         with self._lock:
-            if self._closed or (self._thread and self._thread.is_alive()) or not self._ledger.elect(self.role):
+            thread = self._thread
+            if self._closed or (thread and thread.is_alive()):
                 return
-            self._stop = threading.Event()
-            thread = threading.Thread(target=self._run, args=(self._stop,), name=f"cb-{self.role}", daemon=True)
+            if thread:  # ended from outside, by an exception that another thread sets: it may have kept the role
+                self._leave_locked()
+            if not self._ledger.elect(self.role):
+                return
             try:
-                thread.start()
-            except RuntimeError as failed:  # no thread left, or the interpreter ends: somebody tries again
-                self._ledger.resign(self.role)
+                self._begin_locked()
+            except (RuntimeError, MemoryError) as failed:  # no thread left, or the interpreter ends: tried again
+                self._leave_locked()
                 error = failed
             else:
-                self._thread = thread
+                self._complained = False
                 return
-        log.warning("nobody does the work of %s: %s", self.role, error)
+            complained, self._complained = self._complained, True
+        if not complained:
+            log.warning("nobody does the work of %s: %s", self.role, error)
+
+    def _begin_locked(self) -> None:
+        self._stop = threading.Event()
+        # Known before it runs: an interruption may come in between, and there must not be two.
+        self._thread = threading.Thread(target=self._run, args=(self._stop,), name=f"cb-{self.role}", daemon=True)
+        self._thread.start()
+
+    def _leave_locked(self) -> None:
+        self._thread = None
+        self._ledger.resign(self.role)
 
     def close(self) -> None:
         """Leave the duty to another process. Returns when the work has ended, or after `patience`."""
@@ -89,7 +105,9 @@ class Duty:
                     log.exception("%s failed", self.role)
                     stop.wait(_AGAIN * _chance.uniform(0.5, 1))  # spreads the hosts
         finally:
-            self._ledger.resign(self.role)
+            with self._lock:
+                if self._thread is threading.current_thread():
+                    self._leave_locked()
 
 
 _duties: weakref.WeakSet[Duty] = weakref.WeakSet()

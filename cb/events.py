@@ -1,13 +1,13 @@
 """What a breaker tells those who listen, and the host's log of transitions."""
 
-import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from . import layout as at
 from .layout import STATES, State
+from .log import Log
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 
 @dataclass(frozen=True, slots=True)

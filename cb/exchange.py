@@ -1,6 +1,5 @@
 """Exchanges with dependencies over the network, for a listener that wants to see them from begin to end."""
 
-import logging
 from collections.abc import MutableMapping
 from types import TracebackType
 from typing import Self
@@ -9,9 +8,10 @@ from .breaker import CircuitBreaker
 from .bulkhead import Bulkhead
 from .events import Event
 from .layout import State, state_of
+from .log import Log
 from .tally import DETACHED, Tally
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 
 class Exchange:

@@ -1,11 +1,12 @@
 """What begins anew in a forked child: above all locks, which a thread that only the parent has may hold."""
 
-import logging
 import os
 import weakref
 from typing import Protocol
 
-log = logging.getLogger(__name__)
+from .log import Log
+
+log = Log(__name__)
 
 
 class Renewed(Protocol):

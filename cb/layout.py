@@ -26,7 +26,7 @@ H_MAGIC, H_VERSION, H_BOOT, H_ROWS, H_EVENTS = 0, 1, 2, 4, 5  # H_EVENTS: number
 # how many hosts there are, and when they last had an exchange.
 H_HOST, H_LEAD, H_HOSTS, H_EXCHANGED = 8, 9, 10, 11
 H_STIR = 12  # not 0: a worker wants something of the agent (any call)
-H_OWNERS = 64  # process id of each block's owner, 0 once the block has been given up or its dead owner buried
+H_OWNERS = 64  # process number of each block's owner, 0 once the block has been given up or its dead owner buried
 EVENTS, EVENT_CELLS = 200, 40  # the latest transitions, in a ring that begins at the second page
 HEADER = 17 * PAGE
 # An event: its number (written last), wall time in nanoseconds, row, states before * 8 + after, generation, reason.

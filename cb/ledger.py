@@ -1,6 +1,5 @@
 """The shared state of all breakers of a process or a host."""
 
-import logging
 import os
 import secrets
 import threading
@@ -13,6 +12,7 @@ from .blocks import Blocks
 from .errors import ConfigError, LedgerError, LedgerFullError
 from .events import StateChange, Transition, read_transitions, write_transition
 from .forks import renew_in_children
+from .log import Log
 from .mappedfile import MappedFile, require_own
 from .places import path_of
 from .row import Row
@@ -20,7 +20,7 @@ from .storage import Lock, Memory
 from .viewedfile import ViewedFile
 from .watch import WATCH
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 #: seconds that a call waits, when it begins and when it ends, for a lock whose holder may be stopped for good
 PATIENCE = 0.02

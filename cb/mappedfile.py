@@ -1,6 +1,5 @@
 """The memory of a ledger in a file, which all workers of a host map."""
 
-import logging
 import mmap
 import os
 import stat
@@ -9,8 +8,9 @@ from contextlib import suppress
 
 from . import layout
 from .errors import LedgerError, LedgerFullError
+from .log import Log
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 PAGE_BYTES = layout.PAGE * 8
 HEADER_BYTES = layout.HEADER * 8
@@ -117,9 +117,10 @@ class MappedFile:
             return self._claim(f"{self.path}.locks/{what}")
         except OSError as error:
             # No call may fail for that: without a block it is guarded by what the other processes see.
-            if not self._complained:
+            # Before the line: its handler may call, and come here.
+            complained, self._complained = self._complained, True
+            if not complained:
                 log.warning("calls of this process may not be counted: %s", error)
-            self._complained = True
             return None
 
     def replaced(self) -> bool:

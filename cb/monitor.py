@@ -132,6 +132,7 @@ class _Checkup:
     def _work(self, stop: threading.Event) -> None:
         try:
             while not stop.wait(TICK):
+                WATCH.start()  # each of the two threads begins the other anew, should that end
                 self.turn()
         finally:
             if self._probes:

@@ -1,6 +1,5 @@
 """One breaker's part of a ledger, as one process sees it."""
 
-import logging
 import threading
 import weakref
 from functools import partial
@@ -10,10 +9,11 @@ from . import layout as at
 from .errors import LedgerFullError
 from .events import StateChange
 from .layout import State, generation_of, state_of
+from .log import Log
 from .slots import Slot, Slots
 from .tally import DETACHED, Outcome, Overflow, Spill, Tally, nowhere
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _AGAIN = 1_000_000_000  # nanoseconds until a process that found no memory asks again
 
@@ -131,8 +131,8 @@ class Row:
                 self._space.allocate(self.index, 1 + block)
             except LedgerFullError as error:
                 # A call must not fail for that; it is then guarded by what the other processes see.
+                self._full_at = now  # before the line: its handler may call, and come here
                 log.warning("calls of this process are not counted: %s", error)
-                self._full_at = now
                 return None
             self.head[at.USED + block] = 1
         cells = tally_of(self._cells, block, lane).cells

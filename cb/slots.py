@@ -1,6 +1,5 @@
 """Who may call at once: slots, each taken by one call of the host at a time."""
 
-import logging
 import threading
 import weakref
 from collections import deque
@@ -8,7 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 
-log = logging.getLogger(__name__)
+from .log import Log
+
+log = Log(__name__)
 
 
 class Slot:
@@ -54,7 +55,7 @@ class Slots:
             slot.renew()
         self._known = weakref.WeakValueDictionary()
         self._idle: list[Slot] = []  # those that no call of this process has
-        self._line: deque[SimpleQueue[None]] = deque()
+        self._line: deque[weakref.ref[SimpleQueue[None]]] = deque()
         self._lock = threading.RLock()  # a signal handler may call while its thread takes one
 
     def take(self, limit: int) -> Slot | None:
@@ -97,7 +98,7 @@ class Slots:
     @property
     def wanted(self) -> bool:
         """Whether calls of this process wait already."""
-        return bool(self._line)
+        return self._first() is not None
 
     @contextmanager
     def line(self) -> Iterator[Callable[[float], bool]]:
@@ -105,21 +106,32 @@ class Slots:
 
         Yields what waits for so many seconds, or shorter, and returns whether this call is the first in line.
         """
-        bell, line = SimpleQueue[None](), self._line
+        bell = SimpleQueue[None]()
+        place = weakref.ref(bell)  # gone with its call, should that be cut off before it leaves the line
 
         def wait(seconds: float) -> bool:
             with suppress(Empty):
                 bell.get(timeout=seconds)
-            return line[0] is bell
+            return self._first() is bell
 
-        line.append(bell)
+        self._line.append(place)
         try:
             yield wait
         finally:
-            line.remove(bell)
+            with suppress(ValueError):  # in a forked child, where the line is another
+                self._line.remove(place)
             self._call_next()
 
     def _call_next(self) -> None:
-        if self._line:
-            with suppress(IndexError):  # who waited has just left
-                self._line[0].put(None)
+        if self._line and (bell := self._first()) is not None:
+            bell.put(None)
+
+    def _first(self) -> SimpleQueue[None] | None:
+        """Return the bell of the call that is first in line."""
+        while self._line:
+            with suppress(IndexError, ValueError):  # who waited has just left
+                place = self._line[0]
+                if (bell := place()) is not None:
+                    return bell
+                self._line.remove(place)
+        return None

@@ -1,7 +1,6 @@
 """What changes a circuit besides its calls: time, the operator, new thresholds."""
 
 import getpass
-import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -14,9 +13,11 @@ from .errors import ConfigError, LedgerBusyError
 from .events import Event, LedgerDegraded, Listener, Reclaimed, StateChange, announce
 from .layout import HELD, State, generation_of, state_of
 from .ledger import LONG_PATIENCE, PATIENCE, Ledger
+from .log import Log
 from .row import Row
+from .watch import WATCH
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 
 class Steering:
@@ -161,6 +162,7 @@ class Steering:
 
     def _evaluate(self, now: int) -> None:
         """Change the state if outcomes or time demand it. Without the lock they wait for the next evaluation."""
+        WATCH.start()
         self._refresh()
         circuit = self._circuit
         reading = circuit.look(now)

@@ -4,15 +4,16 @@ A call that hangs, a worker that was killed and an operator's hold that expires 
 while perhaps nobody calls. One daemon thread of each process looks, a few times a second, for all its ledgers.
 """
 
-import logging
 import threading
 import time
 import weakref
+from contextlib import suppress
 from typing import Protocol
 
 from .forks import renew_in_children
+from .log import Log
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 #: seconds between two looks
 TICK = 0.25
@@ -27,7 +28,11 @@ class Tended(Protocol):
 
 
 class _Watch:
-    """The thread, which must not be started before a fork: `start` is called by the first call of a process."""
+    """The thread, which must not be started before a fork: `start` is called by the first call of a process.
+
+    It may be ended from outside, by an exception that another thread sets. It then starts its successor; should that
+    fail, whatever calls `start` next does: a call that is not quick, a snapshot, a thread of a Duty.
+    """
 
     def __init__(self) -> None:
         self._tended: weakref.WeakSet[Tended] = weakref.WeakSet()
@@ -35,8 +40,15 @@ class _Watch:
 
     def renew(self) -> None:
         """Forget the parent's thread, in a forked child."""
-        self.running = False
+        self._thread: threading.Thread | None = None
+        self._complained = False
         self._lock = threading.RLock()  # a signal handler may look at a breaker while its thread starts the watch
+
+    @property
+    def running(self) -> bool:
+        """Whether a thread looks."""
+        thread = self._thread
+        return thread is not None and thread.is_alive()
 
     def add(self, tended: Tended) -> None:
         """Look after something for as long as it lives."""
@@ -47,16 +59,30 @@ class _Watch:
         """Begin to look, if nobody does."""
         if self.running:
             return
-        with self._lock:
-            if not self.running:
-                self.running = True
-                try:
-                    threading.Thread(target=self._run, name="cb-watch", daemon=True).start()
-                except RuntimeError as error:  # no thread left, or the interpreter ends: the next call tries again
-                    self.running = False
-                    log.warning("nobody looks after calls that hang: %s", error)
+        try:
+            with self._lock:
+                if not self.running:
+                    self._begin_locked()
+        except (RuntimeError, MemoryError) as error:  # no thread left, or the interpreter ends: the next tries again
+            # Before the line: its handler may call, and come here.
+            complained, self._complained = self._complained, True
+            if not complained:
+                log.warning("nobody looks after calls that hang: %s", error)
+        else:
+            self._complained = False
+
+    def _begin_locked(self) -> None:
+        # Known before it runs: an interruption may come in between, and there must not be two.
+        self._thread = threading.Thread(target=self._run, name="cb-watch", daemon=True)
+        self._thread.start()
 
     def _run(self) -> None:
+        try:
+            self._look_on()
+        finally:
+            self._succeed()
+
+    def _look_on(self) -> None:
         wait = TICK
         while True:
             time.sleep(wait)
@@ -66,6 +92,12 @@ class _Watch:
             while all_tended:
                 _look_after(all_tended.pop())  # nothing is kept from one look to the next: it may have been dropped
             wait = max(TICK, (time.perf_counter() - begin) / SHARE)
+
+    def _succeed(self) -> None:
+        """Start the thread that takes the place of this one, which ends."""
+        with suppress(RuntimeError, MemoryError), self._lock:
+            if self._thread is threading.current_thread():
+                self._begin_locked()
 
 
 def _look_after(tended: Tended) -> None:

@@ -14,10 +14,9 @@ from gunicorn.glogging import Logger
 
 # Nothing here may import prometheus_client before PROMETHEUS_MULTIPROC_DIR is set: it decides at its import, for the
 # workers too, where values live.
-from cb.web import SettingsError, load_settings
+from cb.web import SettingsError, hooks, load_settings
 from cb.web.faults import forget
 from cb.web.guard import worker_class as guarded
-from cb.web.hooks import child_exit, on_exit, post_fork, post_worker_init, share_metrics  # noqa: F401  # for gunicorn
 from cb.web.logs import CONFIG
 
 os.umask(0o077)  # what a service writes is for nobody else
@@ -44,6 +43,10 @@ worker_tmp_dir = _MEMORY if Path(_MEMORY).is_dir() else None  # a disk that stal
 logconfig_dict = CONFIG
 
 
+pre_fork, post_fork, post_worker_init = hooks.pre_fork, hooks.post_fork, hooks.post_worker_init
+child_exit, on_exit = hooks.child_exit, hooks.on_exit
+
+
 class logger_class(Logger):  # noqa: N801  # gunicorn's name for it
     """Prepares no line of an access log: cb.web.logs has one of each request, and nobody would see gunicorn's."""
 
@@ -51,7 +54,7 @@ class logger_class(Logger):  # noqa: N801  # gunicorn's name for it
         """Say nothing."""
 
 
-share_metrics(_settings.state_dir, _settings.name)
+hooks.share_metrics(_settings.state_dir, _settings.name)
 
 
 def on_starting(_server: Any) -> None:

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from cb import Ledger, State
+from cb.log import Log
 
 from .dispatcher import BATCH, HINDRANCES
 from .notification import Notification, circuit_changed, still_pending
 from .store import Store
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 #: time between two looks
 LOOK = timedelta(seconds=1)

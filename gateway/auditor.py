@@ -5,10 +5,11 @@ from collections.abc import Callable
 from datetime import datetime
 
 from cb.database import DatabaseUnavailable
+from cb.log import Log
 
 from .audit_log import AuditLog, Verification, Walk
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 
 class Auditor:

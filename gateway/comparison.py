@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cb import BulkheadFullError
+from cb.log import Log
 
 from .comparison_log import Comparison, ComparisonLog, Difference
 from .dispatcher import HINDRANCES
@@ -18,7 +19,7 @@ from .portfolio import Booked, Portfolio
 from .store import Store
 from .trade import State, Trade
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 #: trades that are compared at once
 PAGE = 200

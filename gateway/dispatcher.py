@@ -1,17 +1,17 @@
 """Tells audit and notification what the journal has for them: in order for each trade, and at least once."""
 
-import logging
 from collections.abc import Callable
 
 from cb import CircuitOpenError
 from cb.database import DatabaseUnavailable
+from cb.log import Log
 from cb.web import SimulatedFailure
 
 from .audit import Audit
 from .journal import Entry, Journal, Reader
 from .notification import Notification
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 #: entries that are told at once
 BATCH = 200
@@ -42,10 +42,11 @@ class Dispatcher:
                 self._readers[reader](entries)
                 self._journal.mark(reader, entries)
         except Exception as error:  # of the one reader, and the other must not wait for it
-            if reader not in self._failing:
+            failing = reader in self._failing
+            self._failing.add(reader)
+            if not failing:
                 trace = None if isinstance(error, HINDRANCES) else error
                 log.warning("the journal's entries are not %s: %s", reader, error, exc_info=trace)
-            self._failing.add(reader)
             return False
         self._failing.discard(reader)
         return len(entries) == BATCH

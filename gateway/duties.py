@@ -1,6 +1,5 @@
 """What one worker of a host does for all of them: reconciling trades, telling of them, and verifying what was told."""
 
-import logging
 import threading
 import time
 from datetime import timedelta
@@ -8,6 +7,7 @@ from datetime import timedelta
 from cb import Ledger
 from cb.database import DatabaseUnavailable
 from cb.duty import Duty
+from cb.log import Log
 
 from .alarm import Alarm
 from .audit_log import AuditLog, Head
@@ -16,7 +16,7 @@ from .comparison import Comparer
 from .dispatcher import Dispatcher
 from .reconciler import Reconciler
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 #: seconds between two looks for work
 PAUSE = 0.1

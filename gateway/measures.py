@@ -1,15 +1,15 @@
 """The gateway's own metrics, read from its database: any worker answers for all of them."""
 
-import logging
 from collections.abc import Iterator
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from cb.database import DatabaseUnavailable
+from cb.log import Log
 
 from .glance import Glances
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 
 class Measures:

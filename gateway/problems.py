@@ -4,6 +4,7 @@ from flask import Flask, request
 from flask.typing import ResponseReturnValue
 
 from cb.database import DatabaseUnavailable
+from cb.log import Log
 from cb.web import Problem, request_id
 
 from .errors import (
@@ -16,6 +17,8 @@ from .errors import (
     UnknownTrade,
     UnknownUser,
 )
+
+log = Log(__name__)
 
 _SOON = {"Retry-After": "1"}
 _FULL = "`bulkhead-full`: there are as many calls at once as there may be."
@@ -63,13 +66,13 @@ def init_app(app: Flask) -> None:
 
     @app.errorhandler(Unavailable)
     def unavailable(error: Unavailable) -> ResponseReturnValue:
-        app.logger.warning("%s", error)
+        log.warning("%s", error)
         detail = f"{error.dependency} could not do its part"
         return _answer(Problem(503, "dependency-failed", detail, headers=_SOON, dependency=error.dependency))
 
     @app.errorhandler(DatabaseUnavailable)
     def database_unavailable(error: DatabaseUnavailable) -> ResponseReturnValue:
-        app.logger.error("database: %s", error)
+        log.error("database: %s", error)
         return _answer(Problem(503, "database-unavailable", "the database is not available", headers=_SOON))
 
 

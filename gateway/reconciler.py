@@ -6,13 +6,14 @@ from datetime import datetime, timedelta
 
 from cb import BulkheadFullError, CircuitOpenError
 from cb.database import DatabaseUnavailable
+from cb.log import Log
 
 from .errors import Unavailable
 from .portfolio import Portfolio
 from .store import Store
 from .trade import State, Trade, Verdict
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 #: until a trade is looked at again of which nothing could be learned
 PAUSE = timedelta(seconds=1)

@@ -1,11 +1,11 @@
 """The resources of the audit and notification services."""
 
-import threading
 from dataclasses import dataclass, field
 from typing import Any
 
 from flask import Blueprint, current_app
 
+from cb.slots import Slot, Slots
 from cb.web import Answer, Problem, operation
 from cb.web.fields import Identifier
 
@@ -28,8 +28,8 @@ class Records:
     audit: AuditLog
     inbox: Inbox
     comparisons: ComparisonLog
-    #: held while the audit log is verified: once at a time in each worker
-    verifying: threading.Lock = field(default_factory=threading.Lock)
+    #: one is taken while the audit log is verified: once at a time in each worker
+    verifying: Slots = field(default_factory=lambda: Slots(Slot))
 
 
 @bp.get("/audit/trades")
@@ -60,12 +60,13 @@ def list_audit(trade_id: str | None, limit: int, after: int | None) -> Any:
 def verify_audit() -> Any:
     """Work out anew whether the audit log is whole, which takes a while."""
     records = _records()
-    if not records.verifying.acquire(blocking=False):  # it takes long, and anybody may ask
+    slot = records.verifying.take(1)
+    if slot is None:  # it takes long, and anybody may ask
         raise Problem(429, "audit-being-verified", "the audit log is being verified", headers={"Retry-After": "1"})
     try:
         return records.audit.verify()
     finally:
-        records.verifying.release()
+        records.verifying.give_back(slot)
 
 
 @bp.get("/audit/comparison")

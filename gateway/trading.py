@@ -5,7 +5,6 @@ still RECEIVED was surely not sent. The portfolio books a trade id once, so aski
 trade has it on lease: the reconciler takes up what was left.
 """
 
-import logging
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,6 +13,7 @@ from typing import NamedTuple
 
 from cb import BulkheadFullError, CircuitOpenError
 from cb.database import DatabaseUnavailable, waits_limited
+from cb.log import Log
 
 from .deadline import Deadline
 from .errors import InProgress, KeyReused, OrderTimeout, Unavailable, UnknownTrade
@@ -23,7 +23,7 @@ from .risk import Risk
 from .store import KeyTaken, Store
 from .trade import PENDING, Order, State, Trade, Verdict
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 
 class Placed(NamedTuple):

@@ -4,9 +4,12 @@ from flask import Flask
 from flask.typing import ResponseReturnValue
 
 from cb.database import DatabaseUnavailable
+from cb.log import Log
 from cb.web import Problem, request_id
 
 from .service import TradeIdReused, UnknownUser
+
+log = Log(__name__)
 
 
 def init_app(app: Flask) -> None:
@@ -22,6 +25,6 @@ def init_app(app: Flask) -> None:
 
     @app.errorhandler(DatabaseUnavailable)
     def database_unavailable(error: DatabaseUnavailable) -> ResponseReturnValue:
-        app.logger.error("database: %s", error)
+        log.error("database: %s", error)
         problem = Problem(503, "database-unavailable", "the database is not available", headers={"Retry-After": "1"})
         return problem.response(request_id())

@@ -52,6 +52,8 @@ CLOCKS = {
     "cb.filelock": "waits for another process, in real time",
     "cb.watch": "measures how long its own looking takes",
 }
+#: modules that have to do with the loggers of the standard library themselves, and why
+LOGGERS = {"cb.log": "is what logs", "cb.web.logs": "sets up where lines go"}
 #: tests that may let time pass, and why
 SLEEPERS = {"tests/turmoil.py": "disturbs at random moments: they are what it tries"}
 
@@ -171,6 +173,20 @@ def test_state_of_a_circuit_is_written_by_the_state_machine_only() -> None:
 def test_shared_cells_are_written_whole() -> None:
     # struct.pack_into shows readers a zero first.
     assert not [str(path) for path in CORE if "pack_into" in ast.unparse(TREES[path])]
+
+
+def test_lines_are_logged_in_a_way_that_no_handler_can_fail() -> None:
+    loggers = {path for folder in ("cb", *PROGRAMS) for path in files_of(folder) if module(path) not in LOGGERS}
+    found = [path for path in loggers if re.search(r"= logging\.getLogger|\.logger\.", path.read_text())]
+    assert not found, "cb.log.Log"
+
+
+def test_no_lock_is_left_to_an_exception_that_comes_between_its_two_calls() -> None:
+    taken = re.compile(r"(lock|mutex|semaphore|OPENING)\w*\.(acquire|release)\(", re.IGNORECASE)
+    found = {
+        module(path) for folder in ("cb", *PROGRAMS) for path in files_of(folder) if taken.search(path.read_text())
+    }
+    assert not found, "`with`, or a Slot"
 
 
 def test_tests_wait_for_something_and_never_just_wait() -> None:

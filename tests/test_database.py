@@ -1,5 +1,8 @@
 """The services' database, on a file and on a real PostgreSQL, with and without a breaker."""
 
+import gc
+import os
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -10,6 +13,7 @@ from sqlalchemy import Column, MetaData, String, Table, select
 from cb import BreakerConfig, Bulkhead, CircuitBreaker, CircuitOpenError, State
 from cb.database import Database, DatabaseBusy, DatabaseUnavailable, Money, insert_once
 
+from .core.test_interruptions import interrupted
 from .databases import PostgreSQL
 from .fleet.servers import until
 
@@ -108,3 +112,38 @@ def well(database: Database) -> bool:
         return price(database) is None
     except DatabaseUnavailable:
         return False
+
+
+def test_interruption_anywhere_in_a_transaction_leaves_the_database_to_other_writers(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'd'}")
+
+    def write() -> None:
+        with database.write() as connection:
+            connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS t (n)")
+
+    number = 1
+    while interrupted(write, number):
+        gc.collect()
+        begin = time.monotonic()
+        write()
+        assert time.monotonic() - begin < 3, f"point {number}"
+        number += 1
+    assert number > 5
+
+
+def test_child_of_a_fork_has_connections_of_its_own(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'd'}")
+    with database.write() as connection:
+        connection.exec_driver_sql("CREATE TABLE t (n)")
+        inherited = connection.connection.driver_connection
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            with database.read() as connection:
+                code = int(connection.connection.driver_connection is inherited)
+        finally:
+            os._exit(code)
+    assert os.waitpid(pid, 0)[1] == 0
+    with database.read() as connection:
+        assert connection.connection.driver_connection is inherited

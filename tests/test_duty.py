@@ -149,3 +149,48 @@ def test_two_duties_of_one_ledger_do_not_wait_for_each_other() -> None:
     both.wait(5)
     for duty in duties:
         duty.close()
+
+
+def test_role_that_a_thread_has_kept_is_left_by_its_duty_for_the_next() -> None:
+    begun, cut = threading.Event(), threading.Event()
+
+    class Cut(Duty):
+        """Is cut off, by an exception that another thread sets, before it could leave its role."""
+
+        def _run(self, stop: threading.Event) -> None:
+            if cut.is_set():
+                super()._run(stop)
+            cut.set()
+
+    duty = Cut(Ledger.in_memory(), "work", lambda stop: (begun.set(), stop.wait()))
+    duty.tend()
+    assert cut.wait(5)
+    while duty._thread.is_alive():  # type: ignore[union-attr]  # noqa: SLF001 - it is there
+        pass
+
+    duty.tend()
+
+    assert begun.wait(5)
+    duty.close()
+
+
+def test_duty_that_can_have_no_thread_says_so_once_and_is_done_once_it_can(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun = threading.Event()
+    duty = Duty(Ledger.in_memory(), "work", lambda stop: (begun.set(), stop.wait()))
+    with monkeypatch.context() as patch:
+
+        def refuse(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(3):
+            duty.tend()
+    told = [record.getMessage() for record in caplog.records]
+    assert told == ["nobody does the work of work: can't start new thread"]
+
+    duty.tend()
+
+    assert begun.wait(5)
+    duty.close()

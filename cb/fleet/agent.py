@@ -1,6 +1,5 @@
 """The exchange between a host and its fleet. One process of the host does it, for all breakers of the ledger."""
 
-import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -10,6 +9,7 @@ from cb.config import nanoseconds
 from cb.errors import LedgerBusyError
 from cb.events import Event, LedgerDegraded
 from cb.ledger import Ledger
+from cb.log import Log
 
 from .connection import FleetError
 from .member import MS, SILENCE, Member
@@ -19,7 +19,7 @@ from .server import Server
 # Not what `random` itself draws from: a thread of ours must not disturb a program that has seeded it.
 _chance = random.SystemRandom()
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 #: seconds between two looks at what the workers of this host want: while something goes on, and else
 TICK, IDLE_TICK = 0.01, 0.05

@@ -1,6 +1,5 @@
 """A host's membership in a fleet: which of its workers speaks for it, and for how long."""
 
-import logging
 import random
 import re
 import threading
@@ -14,6 +13,8 @@ from cb.duty import Duty
 from cb.errors import ConfigError, LedgerBusyError
 from cb.events import Event, Listener, announce
 from cb.ledger import Ledger
+from cb.log import Log
+from cb.watch import WATCH
 
 from .agent import Agent
 from .connection import FleetError, check, redacted
@@ -22,7 +23,7 @@ from .server import Server
 # Not what `random` itself draws from: a thread of ours must not disturb a program that has seeded it.
 _chance = random.SystemRandom()
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 ROLE = "fleet"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
@@ -100,6 +101,7 @@ class Fleet:
         )
         try:
             while not stop.is_set():
+                WATCH.start()  # each of the two threads begins the other anew, should that end
                 agent.turn()
             server.hello(agent.host, lives=0)
         finally:

@@ -2,7 +2,8 @@
 
 SQLite must not meet a fork: a connection that crosses one is of no use to the child, and even new ones of its own
 would rely on locks that only the parent holds. So a process has one connection to a file, opened when it is needed, and
-closes it before it forks.
+closes it before it forks. Until the fork is over it opens none: `OPENING` is taken and given back by the interpreter
+itself, because an exception, such as a signal handler's, may come between any two steps of a hook in Python.
 """
 
 import os
@@ -13,11 +14,16 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from .errors import StoreError
 
 R = TypeVar("R")
+#: held by the thread that opens a connection, or forks. Whoever wants both takes it before the lock of a file
+OPENING = threading.RLock()
+#: `on` is set where this thread is at work on a file: what comes meanwhile is a signal handler, or a finalizer
+_AT_WORK = threading.local()
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -33,8 +39,9 @@ class HostFile:
         self._patience = patience
         self._connection: sqlite3.Connection | None = None
         self._lock = threading.RLock()
-        self._running = False
-        _FORKS.add(self)
+        self._stray: sqlite3.Connection | None = None
+        with OPENING:
+            _FILES.add(self)
 
     def read(self, query: str, *values: Any) -> Any:
         """Return the first row that a query finds, or None. Waits for no writer. Raises StoreError."""
@@ -59,59 +66,48 @@ class HostFile:
     def close(self) -> None:
         """Give the connection up, until it is needed again."""
         with self._lock:
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                with suppress(sqlite3.Error):
+            connection = self._connection
+            try:
+                if connection is not None:
                     connection.close()
-
-    def pause(self) -> None:
-        """Wait for what is under way, then have no connection until `resume`."""
-        self._lock.acquire()
-        self.close()
-
-    def resume(self) -> None:
-        """Go on, in the thread that has paused it."""
-        self._lock.release()
+            except sqlite3.Error:
+                pass
+            finally:
+                self._connection = None  # one that an interruption has left open closes when it goes
 
     def renew(self) -> None:
         """Start over in a forked child."""
         self._lock = threading.RLock()
-        self._running = False
-        if self._connection is not None:  # a server in C has forked past our hooks
-            _FORKS.strays.append(self._connection)  # never closed: that would hurt the parent's
-            self._connection = None
+        # Never closed: that would hurt the parent's. SQLite takes its locks for those of this process.
+        self._stray, self._connection = self._stray or self._connection, None
 
     def _run(self, work: Callable[[sqlite3.Connection], R]) -> R:
+        if getattr(_AT_WORK, "on", False):
+            raise StoreError(self.path, "is in use by the code that was interrupted")
+        if self._stray is not None:
+            raise StoreError(self.path, "was open when this process was forked, and would not be safe in it")
         end = time.monotonic() + self._patience
-        with self._lock:
-            if self._running:  # this is a signal handler of the very thread that is at work
-                raise StoreError(self.path, "is in use by the code that was interrupted")
-            try:
-                self._running = True
-                return self._patiently(work, end)
-            except (sqlite3.Error, OSError) as error:
-                if not _busy(error):
-                    self.close()
-                raise StoreError(self.path, str(error)) from error
-            except BaseException:
-                self.close()  # an interruption may have come just after a transaction began, and others wait for it
-                raise
-            finally:
-                self._running = False
-
-    def _patiently(self, work: Callable[[sqlite3.Connection], R], end: float) -> R:
-        # SQLite's own way of waiting begins with a whole millisecond, and leaves the switch to WAL out.
-        wait = 0.0001
         while True:
-            try:
+            with self._lock:
+                if (connection := self._connection) is not None:
+                    return self._guarded_locked(partial(work, connection), end)
+            with OPENING, self._lock:
                 if self._connection is None:
-                    self._connection = self._open()
-                return work(self._connection)
-            except sqlite3.OperationalError as error:
-                if not _busy(error) or time.monotonic() >= end:
-                    raise
-            time.sleep(wait)
-            wait = min(wait * 2, 0.002)
+                    self._connection = self._guarded_locked(self._open, end)
+
+    def _guarded_locked(self, step: Callable[[], R], end: float) -> R:
+        try:
+            _AT_WORK.on = True
+            return _patiently(step, end)
+        except (sqlite3.Error, OSError) as error:
+            if not _busy(error):
+                self.close()
+            raise StoreError(self.path, str(error)) from error
+        except BaseException:
+            self.close()  # an interruption may have come just after a transaction began, and others wait for it
+            raise
+        finally:
+            _AT_WORK.on = False
 
     def _open(self) -> sqlite3.Connection:
         # Only a new file is opened here: closing another descriptor of one in use would free SQLite's locks on it.
@@ -133,43 +129,51 @@ class HostFile:
         return connection
 
 
+def _patiently(step: Callable[[], R], end: float) -> R:
+    # SQLite's own way of waiting begins with a whole millisecond, and leaves the switch to WAL out.
+    wait = 0.0001
+    while True:
+        try:
+            return step()
+        except sqlite3.OperationalError as error:
+            if not _busy(error) or time.monotonic() >= end:
+                raise
+        time.sleep(wait)
+        wait = min(wait * 2, 0.002)
+
+
 def _busy(error: Exception) -> bool:
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF == sqlite3.SQLITE_BUSY
 
 
-class _Forks:
-    """Closes the files of this process before it forks, and keeps them closed meanwhile."""
-
-    def __init__(self) -> None:
-        self._files: weakref.WeakSet[HostFile] = weakref.WeakSet()
-        self._lock = threading.RLock()
-        self._paused: list[HostFile] = []
-        self.strays: list[sqlite3.Connection] = []
-
-    def add(self, file: HostFile) -> None:
-        with self._lock:
-            self._files.add(file)
-
-    def before(self) -> None:
-        self._lock.acquire()
-        self._paused = []
-        for file in list(self._files):
-            file.pause()
-            self._paused.append(file)
-
-    def after_in_parent(self) -> None:
-        while self._paused:
-            self._paused.pop().resume()
-        self._lock.release()
-
-    def after_in_child(self) -> None:
-        self._lock = threading.RLock()
-        for file in list(self._files):
-            file.renew()
+_FILES: weakref.WeakSet[HostFile] = weakref.WeakSet()
 
 
-_FORKS = _Forks()
+def _close_all() -> None:
+    """Close all files before a fork, when their transactions have ended. Caller holds OPENING."""
+    interruption = None
+    while True:
+        try:
+            for file in list(_FILES):
+                file.close()
+            break
+        except BaseException as error:  # noqa: BLE001 - what a hook raises stops no fork: a connection would cross it
+            interruption = error.with_traceback(None)
+    if interruption:
+        raise interruption
+
+
+def _renew_all() -> None:
+    _AT_WORK.__dict__.clear()
+    for file in list(_FILES):
+        file.renew()
+
+
 if hasattr(os, "register_at_fork"):
+    # Hooks before a fork run in reverse: OPENING is taken first.
+    os.register_at_fork(before=_close_all, after_in_child=_renew_all)
     os.register_at_fork(
-        before=_FORKS.before, after_in_parent=_FORKS.after_in_parent, after_in_child=_FORKS.after_in_child
+        before=OPENING.acquire,
+        after_in_parent=OPENING.release,
+        after_in_child=OPENING._at_fork_reinit,  # type: ignore[attr-defined]  # noqa: SLF001 - as concurrent.futures does
     )

@@ -1,11 +1,12 @@
 """Going without a store while it is away: it is left alone for a second after each failure, and told of once."""
 
-import logging
 import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-log = logging.getLogger(__name__)
+from cb.log import Log
+
+log = Log(__name__)
 
 #: nanoseconds for which a store is not asked again after it has failed
 REST = 1_000_000_000

@@ -18,10 +18,13 @@ from limits.strategies import (
 
 from cb.errors import ConfigError
 from cb.forks import renew_in_children
+from cb.log import Log
 
 from .errors import RateLimitedError
 from .outage import Outage
 from .ratefile import FileStorage
+
+log = Log(__name__)
 
 __all__ = ["FileStorage", "RateLimit", "RateLimitedError"]
 
@@ -59,7 +62,7 @@ class RateLimit:
         shared = self._shared
         wait = None if shared is None else self._outage.ask(lambda: self._ask(shared, caller), None)
         if wait is None:
-            wait = self._ask(self._own(), caller)
+            wait = self._ask_own(caller)
         if wait:
             raise RateLimitedError(self.key, wait)
 
@@ -82,6 +85,7 @@ class RateLimit:
         """Count anew, in a forked child, what it calls by itself: the parent's threads may hold locks of a storage."""
         self._lock = threading.RLock()
         self._alone: RateLimiter | None = None
+        self._told = False
 
     def _ask(self, limiter: RateLimiter, caller: str) -> float:
         """Return the seconds to wait, 0 if the call may be made."""
@@ -90,6 +94,15 @@ class RateLimit:
             return 0.0
         wait = limiter.get_window_stats(self._rate, *counted).reset_time - time.time()
         return min(max(0.001, wait), self._rate.get_expiry())  # a storage may be damaged, or another clock ahead
+
+    def _ask_own(self, caller: str) -> float:
+        try:
+            return self._ask(self._own(), caller)
+        except RuntimeError as error:  # no thread left for what it is kept in: that is no reason to refuse
+            told, self._told = self._told, True
+            if not told:
+                log.warning("rate limit %r: calls are not counted: %s", self.key, error)
+            return 0.0
 
     def _own(self) -> RateLimiter:
         with self._lock:  # made when it is needed: it starts a thread

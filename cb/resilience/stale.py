@@ -1,7 +1,6 @@
 """The last good answer, while a dependency is away: what HTTP calls stale-if-error (RFC 5861)."""
 
 import json
-import logging
 import time
 import zlib
 from collections.abc import Callable
@@ -12,11 +11,12 @@ from urllib.parse import quote
 from cb.classify import Kinds, predicate
 from cb.config import nanoseconds
 from cb.errors import CircuitError, ConfigError
+from cb.log import Log
 
 from .outage import Outage
 from .stores import Store
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")

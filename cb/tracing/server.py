@@ -1,6 +1,5 @@
 """A span of each request that a Flask app serves, where no other instrumentation makes one."""
 
-import logging
 from contextvars import Token
 
 from flask import Flask, Response, g, request
@@ -18,9 +17,11 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from cb.log import Log
+
 from .spans import method_of
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 #: of Flask's instrumentation: true for an app that has it
 _THEIRS = "_is_instrumented_by_opentelemetry"

@@ -1,6 +1,5 @@
 """Spans of guarded HTTP calls, and events on the spans around them, in the words of the HTTP conventions."""
 
-import logging
 import time
 from collections.abc import MutableMapping
 from contextvars import Token
@@ -28,8 +27,9 @@ from cb.errors import CircuitOpenError
 from cb.events import Event, Rejected, StateChange
 from cb.exchange import UNSEEN, Exchange, Observer
 from cb.layout import State
+from cb.log import Log
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 NAME, STATE, BEFORE = "circuit_breaker.name", "circuit_breaker.state", "circuit_breaker.previous_state"
 METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"})

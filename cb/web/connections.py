@@ -9,10 +9,11 @@ from contextlib import suppress
 from fcntl import ioctl
 from http import HTTPStatus
 from termios import TIOCOUTQ
-from threading import BoundedSemaphore
 from typing import Any, NoReturn
 
 from gunicorn.workers.gthread import TConn  # type: ignore[import-untyped]  # it ships no types
+
+from cb.slots import Slot, Slots
 
 from .body import MAX_BODY
 from .correlation import choose
@@ -23,7 +24,8 @@ from .problems import Problem
 #: bytes of a request that are waited for: a body in chunks may take twice what it holds
 _LIMIT = 2 * MAX_BODY
 _RESET = struct.pack("ii", 1, 0)
-_patient = BoundedSemaphore()
+#: of threads that wait for clients to take their answers, and how many there are
+_patient, _limit = Slots(Slot), 1
 
 
 class Connection(TConn):  # type: ignore[misc]  # it has no types
@@ -109,14 +111,15 @@ class _Socket(socket.socket):
             self.settimeout(timeout)
 
     def _wait(self, left: memoryview, flags: int) -> None:
-        if not _patient.acquire(blocking=False):
+        slot = _patient.take(_limit)
+        if slot is None:
             self._give_up()
         try:
             super().sendall(left, flags)
         except TimeoutError:
             self._give_up()
         finally:
-            _patient.release()
+            _patient.give_back(slot)
 
     def _give_up(self) -> NoReturn:
         forget(self)
@@ -135,8 +138,8 @@ def unsent(sock: socket.socket) -> int:
 
 def let_wait(threads: int) -> None:
     """Say how many threads of this process may wait at once for clients to take their answers."""
-    global _patient  # noqa: PLW0603  # of the process, which has one pool
-    _patient = BoundedSemaphore(threads)
+    global _patient, _limit  # of the process, which has one pool
+    _patient, _limit = Slots(Slot), threads
 
 
 def refusal(status: int, detail: str) -> bytes:

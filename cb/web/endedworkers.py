@@ -1,15 +1,22 @@
 """What workers that have ended had counted, in one file: else each would leave two more for every scrape to read."""
 
 import json
+import os
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client import mmap_dict
 
-_read: Any = MmapedDict.read_all_values_from_file  # it has no types
+from cb.log import Log
+
+log = Log(__name__)
+
+_read: Any = mmap_dict._read_all_values  # noqa: SLF001 - it reads them from a path only, and has no types
 _NAME = "ended.json"
 _AWAITED = "ended.awaited"
 #: what is added up; gauges say what is so, and go when their worker does
@@ -30,7 +37,11 @@ class Ended:
 
 def await_ended(directory: Path) -> None:
     """Have the ended folded: whoever reads this directory knows of it. prometheus_client alone does not."""
-    (directory / _AWAITED).touch()
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)  # it may have been removed, and this worker is a successor
+        (directory / _AWAITED).touch()
+    except OSError as error:
+        log.warning("workers do not share their metrics: %s", error)
 
 
 def is_awaited(directory: Path) -> bool:
@@ -63,16 +74,17 @@ def fold(directory: Path, pid: int) -> None:
 def read(directory: Path) -> Ended:
     """Return what the ended have counted."""
     try:
-        found = json.loads((directory / _NAME).read_bytes())
-    except FileNotFoundError:
+        found = json.loads(_content(directory / _NAME))
+    except (FileNotFoundError, PermissionError):
         return Ended({kind: defaultdict(float) for kind in KINDS})
     return Ended({kind: defaultdict(float, found[kind]) for kind in KINDS}, frozenset(found["folded"]))
 
 
 def values(file: Path) -> Iterator[tuple[str, float]]:
     """Yield the key and the value of each series. Raises FileNotFoundError."""
-    if file.stat().st_size:  # a worker may be making it just now, or have been killed when it did
-        for key, value, *_ in _read(str(file)):
+    content = _content(file)
+    if content:  # else a worker may be making it just now, or have been killed when it did
+        for key, value, *_ in _read(content):
             yield key, value
 
 
@@ -81,7 +93,23 @@ def kind_of(file: Path) -> str:
     return file.name.partition("_")[0]
 
 
+def _content(file: Path) -> bytes:
+    # Of no link and no pipe: a master that is root looks into the directory of another user.
+    fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as opened:
+        return opened.read()
+
+
 def _write(directory: Path, ended: Ended) -> None:
-    new = directory / f"{_NAME}.new"
-    new.write_text(json.dumps({**ended.sums, "folded": sorted(ended.folded)}))
-    new.replace(directory / _NAME)
+    fd, new = tempfile.mkstemp(prefix=f"{_NAME}.", dir=directory)
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8") as opened:
+            opened.write(json.dumps({**ended.sums, "folded": sorted(ended.folded)}))
+            owner = directory.stat()
+            if owner.st_uid != os.geteuid():
+                os.fchown(fd, owner.st_uid, owner.st_gid)
+        Path(new).replace(directory / _NAME)
+    except BaseException:
+        with suppress(OSError):
+            Path(new).unlink()
+        raise

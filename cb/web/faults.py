@@ -1,8 +1,8 @@
 """Faults on demand: a service that fails and dawdles as it is told, in all workers at once."""
 
 import json
-import os
 import random
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -118,13 +118,14 @@ class Faults:
         try:
             with self._lock:
                 text = self._file.read_text()
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):  # or it is of the user who has started the workers of another
             return Simulation()
         return Simulation(**json.loads(text))
 
     def set(self, simulation: Simulation) -> Simulation:
         """Replace what is simulated, in all workers."""
-        draft = self._file.with_suffix(f".{os.getpid()}")
+        # By chance and not by process: containers that share the directory have the same ids.
+        draft = self._file.with_suffix(f".{secrets.token_hex(8)}")
         with self._lock:
             draft.write_text(json.dumps(asdict(simulation)))
             draft.replace(self._file)

@@ -8,7 +8,6 @@ client has closed its end.
 """
 
 import errno
-import logging
 import re
 import resource
 import socket
@@ -24,9 +23,11 @@ from gunicorn import util
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]  # as above
 from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]  # as above
 
+from cb.log import Log
+
 from .connections import Connection, let_wait, refusal
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 #: the versions whose workers this one is made from; another may have other insides
 _TESTED = re.compile(r"27\.0\.[0-9]+")

@@ -7,15 +7,10 @@ these names calls ours in it.
 
 import os
 
-from cb.mappedfile import require_own
 from cb.places import state_directory
 
-from .hooks import child_exit, on_exit, post_fork, post_worker_init, share_metrics
+from .hooks import child_exit, on_exit, post_fork, post_worker_init, pre_fork, share_metrics_unless_told
 
-__all__ = ["child_exit", "on_exit", "post_fork", "post_worker_init"]
+__all__ = ["child_exit", "on_exit", "post_fork", "post_worker_init", "pre_fork"]
 
-if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-    _directory = state_directory(os.environ)
-    _directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    require_own(str(_directory))
-    share_metrics(_directory, "gunicorn")
+share_metrics_unless_told(state_directory(os.environ), "gunicorn")

@@ -1,6 +1,5 @@
 """Whether a service is well: `/api/v1/health`, and `live` and `ready` below it."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,12 +10,13 @@ from marshmallow import INCLUDE, fields
 
 from cb.breaker import CircuitBreaker
 from cb.layout import State
+from cb.log import Log
 
 from .answers import Document
 from .installed import circuit_breakers
 from .openapi import Answer, operation
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 bp = Blueprint("health", __name__, url_prefix="/api/v1/health")
 

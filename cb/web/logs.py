@@ -12,13 +12,14 @@ from flask import Flask, Response, g, has_request_context, request
 
 from cb.events import Event, HealthChanged, LateResult, Rejected, StateChange
 from cb.layout import State
+from cb.log import Log
 
 from .correlation import request_id, trace_ids
 from .redaction import Redaction, known_secrets
 from .sources import SettingsError
 
-_access = logging.getLogger("cb.web.access")
-_circuits = logging.getLogger("cb.web.circuits")
+_access = Log("cb.web.access")
+_circuits = Log("cb.web.circuits")
 # What is polled would bury the rest.
 QUIET = ("/metrics", "/dashboard", "/api/v1/health", "/api/v1/circuit-breaker/status")
 #: characters of a message, and of a traceback

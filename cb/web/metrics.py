@@ -13,6 +13,7 @@ from prometheus_flask_exporter import PrometheusMetrics
 from cb.metrics import BreakerCollector
 
 from .endedworkers import await_ended
+from .valuefile import use_value_files
 from .workerfiles import WorkerFiles
 
 
@@ -25,6 +26,8 @@ class Metrics(PrometheusMetrics):  # type: ignore[misc]  # it ships no types
 
     def __init__(self, app: Flask, breakers: BreakerCollector) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # workers have no common time of creation
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            use_value_files()
         # By rule: by path, every unknown path would be a series of its own.
         super().__init__(app, group_by="url_rule", registry=CollectorRegistry())
         #: what writes its text itself, which is quicker

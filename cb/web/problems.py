@@ -1,7 +1,6 @@
 """Errors as answers: `application/problem+json` (RFC 9457), whatever goes wrong."""
 
 import json
-import logging
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -11,11 +10,12 @@ from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from cb.errors import BulkheadFullError, CircuitError, CircuitOpenError, LedgerBusyError
+from cb.log import Log
 from cb.resilience.errors import RateLimitedError
 
 from .correlation import request_id
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 #: seconds that clients are asked to wait for a circuit that an operator holds open
 _HELD_OPEN = 60

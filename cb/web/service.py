@@ -1,12 +1,12 @@
 """A Flask app with all that every service of a platform has."""
 
-import logging
 import os
 import time
 
 from flask import Flask
 
 from cb.ledger import Ledger
+from cb.log import Log
 
 from . import correlation, flow, hardening, health, hosts, logs, problems
 from .body import MAX_BODY
@@ -15,7 +15,7 @@ from .methods import KnownMethods
 from .openapi import pages as openapi
 from .settings import Settings
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 
 def create_service(name: str, settings: Settings, about: str = "") -> Flask:

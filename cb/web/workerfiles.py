@@ -5,6 +5,7 @@ looks at each series once, however many workers have it.
 """
 
 import json
+import struct
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,10 +16,13 @@ from pathlib import Path
 from prometheus_client import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from cb.log import Log
 from cb.metrics import Family, Labels, text
 from cb.snapshot import Histogram
 
 from .endedworkers import KINDS, Sums, kind_of, read, values
+
+log = Log(__name__)
 
 #: by labels, and by the bound of each bar
 _Bars = defaultdict[Labels, dict[float | None, float]]
@@ -29,8 +33,9 @@ class WorkerFiles:
 
     def __init__(self, directory: str) -> None:
         self._directory = Path(directory)
+        self._damaged = _Damaged()
         #: a collector of what else there is
-        self.rest = _Rest(self._directory)
+        self.rest = _Rest(self._directory, self._damaged)
 
     def collect(self) -> Iterator[Metric]:
         """Yield all families with the values of this moment."""
@@ -66,27 +71,50 @@ class WorkerFiles:
                 for file in files:
                     if file.name not in ended.folded:
                         sums = ended.sums[kind_of(file)]
-                        for key, value in values(file):
+                        for key, value in self._damaged.sound(file):
                             sums[key] += value
             except FileNotFoundError:  # a worker has ended meanwhile, and is with the ended now
                 continue
             return ended.sums
 
 
+class _Damaged:
+    """Leaves out files that somebody has cut off, written to or locked away: each logged once, and no scrape fails."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def sound(self, file: Path) -> list[tuple[str, float]]:
+        """Return the values of a file, none if it is damaged. Raises FileNotFoundError."""
+        try:
+            found = list(values(file))
+            for key, _ in found:
+                _parse(key)
+        except FileNotFoundError:
+            raise
+        except (OSError, struct.error, RuntimeError, ValueError, TypeError, AttributeError) as error:
+            told = file.name in self._told
+            self._told.add(file.name)
+            if not told:
+                log.warning("metrics in %s are left out: %s", file, error)
+            return []
+        return found
+
+
 class _Rest:
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, damaged: _Damaged) -> None:
         self._directory = directory
+        self._damaged = damaged
 
     def collect(self) -> Iterator[Metric]:
-        files = [str(file) for file in self._directory.glob("*.db") if kind_of(file) not in KINDS and _is_made(file)]
+        files = [str(file) for file in self._directory.glob("*.db") if kind_of(file) not in KINDS and self._has(file)]
         return iter(MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call]  # it has no types
 
-
-def _is_made(file: Path) -> bool:
-    try:
-        return file.stat().st_size > 0  # a worker may be making it just now
-    except FileNotFoundError:
-        return False  # its worker has ended
+    def _has(self, file: Path) -> bool:
+        try:
+            return bool(self._damaged.sound(file))
+        except FileNotFoundError:
+            return False  # its worker has ended
 
 
 @dataclass(frozen=True, slots=True)

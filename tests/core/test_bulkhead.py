@@ -14,6 +14,7 @@ import pytest
 
 from cb import BreakerConfig, Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, ConfigError, Ledger, State
 from cb.testing import FakeClock, breaker_in
+from tests.core.test_interruptions import interrupted
 
 
 @pytest.fixture
@@ -248,3 +249,16 @@ def test_slots_whose_files_cannot_be_opened_limit_the_calls_of_this_process(
     assert [record.message for record in caplog.records if record.name == "cb.slots"] == [
         f"calls at once are not limited between processes: {tmp_path}/l.locks/slot-0-0: No such file or directory"
     ]
+
+
+def test_interruption_anywhere_in_line_leaves_the_place_to_the_next(breaker: CircuitBreaker) -> None:
+    slots, number = breaker.slots(1), 1
+
+    def wait_in_line() -> None:
+        with slots.line() as wait:
+            wait(0)
+
+    while interrupted(wait_in_line, number):
+        assert not slots.wanted, f"point {number}"
+        number += 1
+    assert number > 5

@@ -3,6 +3,8 @@
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -247,3 +249,40 @@ def test_code_that_interrupts_a_transaction_of_its_thread_is_told(tmp_path: Path
     with pytest.raises(StoreError, match="the code that was interrupted"):
         file.write(lambda _: file.write(count))
     assert file.write(count) == 1
+
+
+FULL = """
+import sys
+from cb.resilience import StaleCache, open_store
+from cb.resilience.rate import RateLimit
+
+directory = sys.argv[1]
+
+def fill():
+    try:
+        with open(f"{directory}/hog", "ab", 0) as file:
+            while True:
+                file.write(bytes(4096))
+    except OSError:
+        pass
+
+if sys.argv[2] == "before":
+    fill()
+limit = RateLimit("100000/second", f"file://{directory}/rate", key="k")
+cache = StaleCache("c", open_store(f"file://{directory}/answers"), usable_for=60)
+limit.acquire()
+cache.read("k", int)
+fill()
+for number in range(500):
+    limit.acquire(f"caller {number}")
+    assert cache.read(f"key {number}", lambda: "v" * 300).value
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_file_system_that_is_full_ends_no_process_and_fails_no_call(tmp_path: Path, when: str) -> None:
+    mount = 'mount -t tmpfs -o size=400k tmpfs "$1" && exec "$2" -c "$3" "$1" "$4"'
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh", str(tmp_path), sys.executable, FULL]
+    ran = subprocess.run([*command, when], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert "goes on without" in ran.stderr

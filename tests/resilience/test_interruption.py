@@ -1,34 +1,103 @@
-"""Code that interrupts a transaction, as signal handlers do: it takes no lock with it."""
+"""Code that interrupts a transaction or a fork, as signal handlers do: it takes no lock with it."""
 
+import os
+import sqlite3
 import sys
+import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from cb.resilience import hostfile as module
 from cb.resilience.hostfile import HostFile
+from cb.resilience.rate import RateLimit, RateLimitedError
+from tests.core.test_interruptions import Interruption, interrupted
+
+TABLE = "CREATE TABLE IF NOT EXISTS t (n)"
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes: run on Linux or macOS")
+
+
+def fork() -> int:
+    pid = os.fork()
+    if not pid:
+        os._exit(0)
+    return os.waitpid(pid, 0)[1]
+
+
+def elsewhere(work: Callable[[], object]) -> bool:
+    """Return whether another thread can do some work."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(5)
+    return not thread.is_alive()
 
 
 def test_interruption_anywhere_in_a_transaction_leaves_the_file_to_others(tmp_path: Path) -> None:
-    def file() -> HostFile:
-        return HostFile(tmp_path / "c", ("CREATE TABLE IF NOT EXISTS t (n)",), 0.01)
+    it, other = (HostFile(tmp_path / "c", (TABLE,), 0.05) for _ in range(2))
 
-    it, other, left = file(), file(), 0
+    def insert(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO t VALUES (1)")
 
-    def interrupt(frame: Any, event: str, _: object) -> Any:
-        nonlocal left
-        if frame.f_code.co_name == "transaction" and event == "line":
-            left -= 1
-            if not left:
-                raise KeyboardInterrupt
-        return interrupt
+    number = 1
+    while interrupted(lambda: it.write(insert), number):
+        other.write(insert)
+        assert elsewhere(lambda: it.write(insert)), f"point {number}"
+        if number % 2:
+            it.close()  # the next begins with a new connection
+        number += 1
+    assert number > 10
 
-    for target in range(1, 5):
-        left = target
-        sys.settrace(interrupt)
-        try:
-            with pytest.raises(KeyboardInterrupt):
-                it.write(lambda connection: connection.execute("INSERT INTO t VALUES (1)").rowcount)
-        finally:
-            sys.settrace(None)
-        other.write(lambda connection: connection.execute("DELETE FROM t").rowcount)
+
+@pytest.fixture
+def raised(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Return what hooks around forks have raised, which goes no further."""
+    found: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda info: found.append(info.exc_type))
+    return found
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_interruption_anywhere_around_a_fork_leaves_the_files_to_other_threads(
+    tmp_path: Path, raised: list[object]
+) -> None:
+    files = [HostFile(tmp_path / str(number), (TABLE,), 0.05) for number in range(3)]
+    number = 1
+    while interrupted(fork, number):
+        for file in files:
+            assert elsewhere(partial(file.read, "SELECT count(*) FROM t")), f"point {number}"
+            assert file.read("SELECT count(*) FROM t")
+        number += 1
+    assert number > 5
+    assert set(raised) <= {Interruption}
+
+
+def test_interruption_of_who_waits_for_a_transaction_to_fork_leaves_the_limit_to_others(
+    tmp_path: Path, raised: list[object]
+) -> None:
+    limit = RateLimit("2/hour", f"file://{tmp_path / 'c'}", key="k")
+    limit.acquire()
+
+    assert interrupted(fork, 1)
+
+    refused: list[RateLimitedError] = []
+
+    def ask() -> None:
+        limit.acquire()
+        with pytest.raises(RateLimitedError) as caught:
+            limit.acquire()
+        refused.append(caught.value)
+
+    assert elsewhere(ask)
+    assert refused, "the threads of the process still share the limit"
+    assert set(raised) <= {Interruption}
+
+
+def test_connection_that_crossed_a_fork_is_not_used_in_the_child(tmp_path: Path, raised: list[object]) -> None:
+    file = HostFile(tmp_path / "c", (TABLE,), 0.05)
+    file.read("SELECT 1")
+    file.renew()  # as in a child whose hook before the fork was skipped: the connection is the parent's
+
+    with pytest.raises(module.StoreError, match="was open when this process was forked"):
+        file.read("SELECT 1")

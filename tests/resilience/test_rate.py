@@ -228,3 +228,22 @@ def test_limit_used_before_fork_is_the_hosts_or_the_childs_own(kind: str, tmp_pa
         os._exit(admitted(limit, 9))
     in_child = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     assert (in_child, admitted(limit, 9)) == ((2, 0) if kind == "file" else (3, 2))
+
+
+def test_thread_that_cannot_be_started_refuses_no_call_and_is_told_of_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    limit = RateLimit("2/hour", key="k")
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)  # the storage of a process counts with the help of one
+        for _ in range(5):
+            limit.acquire()
+    assert len(caplog.records) == 1
+
+    for _ in range(2):
+        limit.acquire()
+    with pytest.raises(RateLimitedError):
+        limit.acquire()

@@ -87,3 +87,41 @@ def test_files_that_a_worker_is_just_making_hinder_no_scrape(tmp_path: Path, wor
     files, registry = WorkerFiles(str(tmp_path)), CollectorRegistry()
     registry.register(files.rest)
     assert sorted((files.text() + generate_latest(registry).decode()).splitlines()) == ours
+
+
+@pytest.mark.parametrize("name", ["counter_9.db", "histogram_9.db", "gauge_livemax_9.db", "summary_9.db"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x07",
+        b"\xff" * 40,
+        b"\x40\0\0\0" + b"\xee" * 8,
+        b"\x40\0\0\0\0\0\0\0\x02\0\0\0[]      " + bytes(16),
+        bytes(5000),
+    ],
+)
+def test_damaged_file_is_left_out_and_told_of_once(
+    tmp_path: Path, workers: list[Worker], caplog: pytest.LogCaptureFixture, name: str, content: bytes
+) -> None:
+    whole, _ = both(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    files, registry = WorkerFiles(str(tmp_path)), CollectorRegistry()
+    registry.register(files.rest)
+    for _ in range(2):
+        assert sorted((files.text() + generate_latest(registry).decode()).splitlines()) == whole
+    assert len(caplog.records) <= 1
+
+
+def test_directory_that_is_gone_has_no_metrics(tmp_path: Path) -> None:
+    files, registry = WorkerFiles(str(tmp_path / "gone")), CollectorRegistry()
+    registry.register(files.rest)
+    assert files.text() + generate_latest(registry).decode() == ""
+
+
+def test_link_in_place_of_a_file_is_not_followed(
+    tmp_path: Path, workers: list[Worker], caplog: pytest.LogCaptureFixture
+) -> None:
+    before = WorkerFiles(str(tmp_path)).text()
+    (tmp_path / "counter_9.db").symlink_to(tmp_path / "counter_1.db")
+    assert WorkerFiles(str(tmp_path)).text() == before
+    assert "counter_9.db" in caplog.text

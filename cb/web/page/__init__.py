@@ -1,6 +1,5 @@
 """The live page: `/dashboard`, and what it polls."""
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, Response, current_app
 
 from cb.document import record
+from cb.log import Log
 from cb.web import access, health, status
 from cb.web.files import TYPES, Files
 from cb.web.installed import circuit_breakers
@@ -19,7 +19,7 @@ from .schema import DataSchema
 if TYPE_CHECKING:
     from cb.web.faults import Faults
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 #: of the log of transitions, the latest
 _EVENTS = 50
