@@ -20,6 +20,7 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 from .breaker import CircuitBreaker
 from .bulkhead import Bulkhead
 from .errors import BulkheadFullError, CircuitOpenError, ConfigError
+from .portable import PortableError
 from .sql import guard
 
 # Not what `random` itself draws from: a thread of ours must not disturb a program that has seeded it.
@@ -33,7 +34,7 @@ _SILENCE_MS = 2 * _PATIENCE_MS
 _PRAGMAS = ("synchronous=FULL", "foreign_keys=ON")
 
 
-class DatabaseUnavailable(Exception):
+class DatabaseUnavailable(PortableError):
     """The database is locked, full or gone. Nothing of the transaction was kept, unless its commit was under way."""
 
 

@@ -10,6 +10,7 @@ from .errors import BulkheadFullError, CircuitOpenError, LedgerBusyError
 from .events import Event, LateResult, Rejected
 from .layout import ADMITTING, State, generation_of, state_of
 from .ledger import PATIENCE
+from .retryafter import of_error
 from .slots import Slots
 from .steering import Steering
 from .tally import DETACHED, Outcome, Tally
@@ -166,7 +167,7 @@ class Passage(Steering):
 
     def _note_failure(self, error: BaseException, now: int) -> None:
         self._row.note_failure(now, type(error).__name__)
-        if asked := _retry_after(error):
+        if asked := of_error(error):
             until = now + nanoseconds(min(asked, self._circuit.config.timeout_max))
             self._head[at.RETRY_AT] = max(self._head[at.RETRY_AT], until)
 
@@ -214,12 +215,3 @@ class Passage(Steering):
         self._head[at.HALTED] = 0
         if self._head[at.LED]:
             self._row.tell()
-
-
-def _retry_after(error: BaseException) -> float | None:
-    """Return the seconds that the dependency asked for, if the exception says so in a way that can be read."""
-    try:
-        asked = getattr(error, "retry_after", None)
-    except Exception:  # noqa: BLE001 - a property that fails must not hide the caller's own exception
-        return None
-    return asked if isinstance(asked, int | float) and asked > 0 else None

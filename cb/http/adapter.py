@@ -8,10 +8,12 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.hooks import default_hooks
 
 from cb import Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, Registry
 from cb.bulkhead import check
 from cb.exchange import UNSEEN, Exchange, observe
+from cb.portable import PortableError
 from cb.tally import Tally
 
 from .answer import FAILING, retry_after
@@ -26,34 +28,42 @@ POOL = 64
 _LONGEST = 128
 
 
-class FailingStatus(Exception):
+class FailingStatus(PortableError):
     """A response that counts as failure."""
 
-    def __init__(self, response: requests.Response) -> None:
-        super().__init__(f"status {response.status_code}")
+    def __init__(self, status: int, retry_after: float | None = None) -> None:
+        super().__init__(status, retry_after)
+        #: of HTTP
+        self.status = status
         #: seconds that the dependency asks to be left alone
-        self.retry_after = retry_after(response.headers)
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return f"status {self.status}"
 
 
-class CircuitOpenConnectionError(CircuitOpenError, requests.exceptions.ConnectionError):
+class _Refusal(PortableError, requests.exceptions.ConnectionError):
+    """A request that was not sent. Made without the request, too: JSON brings none to another process."""
+
+    def __init__(self, *args: Any, request: requests.PreparedRequest | None = None) -> None:
+        super().__init__(*args, request=request)
+
+    def _sent(self) -> dict[str, Any]:
+        return {**self.__dict__, "request": _portable(self.request)}
+
+
+class CircuitOpenConnectionError(CircuitOpenError, _Refusal):
     """A request that a `CircuitBreakerAdapter` refused, for those who catch what requests raises."""
 
-    def __init__(self, name: str, retry_after: float | None, request: requests.PreparedRequest) -> None:
-        CircuitOpenError.__init__(self, name, retry_after)
-        self.request = request
-        self.response = None
-
-    def __reduce__(self) -> tuple[Any, ...]:  # else a pool of processes could send it, but not receive it
-        return type(self), (self.name, self.retry_after, self.request)
+    def __init__(self, name: str, retry_after: float | None, request: requests.PreparedRequest | None = None) -> None:
+        super().__init__(name, retry_after, request=request)
 
 
-class BulkheadFullConnectionError(BulkheadFullError, requests.exceptions.ConnectionError):
+class BulkheadFullConnectionError(BulkheadFullError, _Refusal):
     """A request for which a `CircuitBreakerAdapter` had no slot, for those who catch what requests raises."""
 
-    def __init__(self, name: str, limit: int, request: requests.PreparedRequest) -> None:
-        BulkheadFullError.__init__(self, name, limit)
-        self.request = request
-        self.response = None
+    def __init__(self, name: str, limit: int, request: requests.PreparedRequest | None = None) -> None:
+        super().__init__(name, limit, request=request)
 
 
 class CircuitBreakerAdapter(DeadlineAdapter):
@@ -115,7 +125,7 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         exchange.answered(response.status_code)
         settle: Settle = partial(breaker.finish, call)
         if response.status_code in self._failing:
-            settle(FailingStatus(response))
+            settle(FailingStatus(response.status_code, retry_after(response.headers)))
             settle = _settled
         if exchange is not UNSEEN:
             settle = partial(_end, exchange, settle)
@@ -143,6 +153,17 @@ def _settled(_: BaseException | None) -> None:
 def _end(exchange: Exchange, settle: Settle, error: BaseException | None) -> None:
     settle(error)
     exchange.ended(error)
+
+
+def _portable(request: object) -> requests.PreparedRequest | None:
+    """Return what of a request can be sent to another process: no hooks, no body that is a file or a generator."""
+    if not isinstance(request, requests.PreparedRequest):
+        return None
+    copied = request.copy()
+    copied.hooks = default_hooks()
+    if not isinstance(copied.body, str | bytes):
+        copied.body = None
+    return copied
 
 
 def origin(request: requests.PreparedRequest) -> str:

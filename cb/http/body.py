@@ -5,12 +5,14 @@ from typing import Any
 
 import requests
 
+from cb.portable import PortableError
+
 #: is told once how the body ended: None if well
 Settle = Callable[[BaseException | None], object]
 _PIECE = 65_536
 
 
-class BodyTooLarge(requests.exceptions.RequestException):
+class BodyTooLarge(PortableError, requests.exceptions.RequestException):
     """An answer that has more bytes than anybody wants."""
 
 

@@ -8,6 +8,7 @@ from tenacity import RetryCallState, Retrying
 
 from cb.classify import Kinds, predicate
 from cb.errors import CircuitError, ConfigError
+from cb.retryafter import of_error
 
 from .budget import RetryBudget
 
@@ -51,7 +52,7 @@ def retrying(
             isinstance(error, Exception)
             and not isinstance(error, CircuitError)
             and is_passing(error)
-            and _asked(error) <= longest_wait
+            and of_error(error) <= longest_wait
         )
 
     def stop(state: RetryCallState) -> bool:
@@ -59,19 +60,10 @@ def retrying(
 
     def wait(state: RetryCallState) -> float:
         longest = min(longest_wait, first_wait * 2 ** (state.attempt_number - 1))
-        return _asked(_error(state)) + uniform(0, longest)
+        return of_error(_error(state)) + uniform(0, longest)
 
     return Retrying(sleep=sleep, before=begin, retry=retry, stop=stop, wait=wait, reraise=True)
 
 
 def _error(state: RetryCallState) -> BaseException | None:
     return state.outcome.exception() if state.outcome else None
-
-
-def _asked(error: BaseException | None) -> float:
-    """Return the seconds for which an error asks to be left alone."""
-    try:
-        seconds = getattr(error, "retry_after", None)
-    except Exception:  # noqa: BLE001 - a property that fails must not hide the caller's own exception
-        return 0.0
-    return seconds if isinstance(seconds, int | float) and seconds > 0 else 0.0

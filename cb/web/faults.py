@@ -13,6 +13,8 @@ from typing import Any
 from flask import Blueprint, Flask
 from marshmallow import Schema, post_load
 
+from cb.portable import PortableError
+
 from .answers import Answered
 from .correlation import request_id
 from .fields import Flag, Rate, Whole
@@ -21,7 +23,7 @@ from .problems import Problem
 from .settings import Settings
 
 
-class SimulatedFailure(Exception):  # no error of ours
+class SimulatedFailure(PortableError):  # no error of ours
     """A failure that somebody asked for."""
 
 

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from cb.errors import BulkheadFullError, CircuitOpenError, LedgerBusyError
+from cb.portable import PortableError
 
 from .correlation import request_id
 
@@ -19,13 +21,20 @@ log = logging.getLogger(__name__)
 _HELD_OPEN = 60
 
 
-class Problem(Exception):  # its name on the wire
-    """An answer that says what is wrong. `facts` become members of its body."""
+class Problem(PortableError):  # its name on the wire
+    """An answer that says what is wrong. `facts` become members of its body, as do those of `more`."""
 
     def __init__(
-        self, status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None, **facts: Any
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        *more: Mapping[str, Any],
+        **facts: Any,
     ) -> None:
-        super().__init__(status, code, detail)
+        headers, facts = dict(headers or {}), dict(ChainMap(facts, *map(dict, more)))
+        super().__init__(status, code, detail, headers, facts)
         #: of HTTP
         self.status = status
         #: what programs tell problems apart by, such as "insufficient-funds"
@@ -33,7 +42,7 @@ class Problem(Exception):  # its name on the wire
         #: a sentence for people
         self.detail = detail
         #: of the answer
-        self.headers = dict(headers or {})
+        self.headers = headers
         #: members of its body
         self.facts = facts
 
