@@ -1,6 +1,5 @@
 """The circuit breaker that users hold: the way of a call through it."""
 
-import time
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from types import TracebackType
@@ -8,6 +7,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from .block import Block, Entered, place, require_now
 from .classify import Classifier, Kinds
+from .clocks import chosen, monotonic_ns, wall_ns
 from .config import BreakerConfig
 from .errors import CircuitOpenError
 from .events import Listener
@@ -42,8 +42,8 @@ class CircuitBreaker(Recovery):
         ignored: Kinds = (),
         failed_result: Callable[[Any], bool] | None = None,
         listeners: Sequence[Listener] = (),
-        clock: Callable[[], int] = time.monotonic_ns,
-        wall_clock: Callable[[], int] = time.time_ns,
+        clock: Callable[[], int] = monotonic_ns,
+        wall_clock: Callable[[], int] = wall_ns,
     ) -> None:
         self._classifier = Classifier(failures, ignored, failed_result)
         ledger = ledger or Ledger.in_memory()
@@ -52,7 +52,7 @@ class CircuitBreaker(Recovery):
         )
         self._idle = self._row.idle
         self._entered = Entered(self)
-        if clock is time.monotonic_ns:  # who brings a clock of his own calls `tend` himself
+        if chosen(clock) is monotonic_ns:  # who brings a clock of his own calls `tend` himself
             WATCH.add(self)
 
     def snapshot(self) -> Snapshot:

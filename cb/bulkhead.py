@@ -1,6 +1,5 @@
 """A limit on the calls that a dependency gets at once, from all threads and processes of a host."""
 
-import time
 from collections.abc import Callable
 from functools import wraps
 from types import TracebackType
@@ -8,6 +7,7 @@ from typing import Literal, ParamSpec, TypeVar, overload
 
 from .block import Block, Entered, place, require_now
 from .breaker import CircuitBreaker
+from .clocks import chosen, monotonic_ns
 from .config import BreakerConfig, nanoseconds
 from .errors import BulkheadFullError, ConfigError
 from .layout import ADMITTING
@@ -32,7 +32,7 @@ class Bulkhead:
     """
 
     def __init__(
-        self, breaker: CircuitBreaker, limit: int, wait: float = 0.0, *, clock: Callable[[], int] = time.monotonic_ns
+        self, breaker: CircuitBreaker, limit: int, wait: float = 0.0, *, clock: Callable[[], int] = monotonic_ns
     ) -> None:
         check(limit, wait)
         #: asked first
@@ -41,7 +41,7 @@ class Bulkhead:
         self.limit = limit
         #: seconds that a call waits for a slot
         self.wait = wait
-        self._clock = clock
+        self._clock = chosen(clock)
         self._slots = breaker.slots(limit)
         self._entered = Entered(self)
 
@@ -96,11 +96,12 @@ class Bulkhead:
         """
         if not self.wait:
             return self._try(last=True)
-        end = self._clock() + nanoseconds(self.wait)
+        wait_ns = nanoseconds(self.wait)
+        end, latest = self._clock() + wait_ns, monotonic_ns() + wait_ns  # a clock of somebody's own may stand still
         if (not self._slots.wanted or self.breaker.state not in ADMITTING) and (tally := self._try()):
             return tally
         with self._slots.line() as wait:
-            while (left := (end - self._clock()) / 1e9) > 0:
+            while (left := min(end - self._clock(), latest - monotonic_ns()) / 1e9) > 0:
                 if (wait(min(PAUSE, left)) or self.breaker.state not in ADMITTING) and (tally := self._try()):
                     return tally
             return self._try(last=True)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from importlib.machinery import BuiltinImporter
 from importlib.util import module_from_spec
+from types import BuiltinFunctionType
 from typing import Any
 
 
@@ -34,7 +35,6 @@ monotonic_ns: Callable[[], int] = _real.monotonic_ns
 monotonic: Callable[[], float] = _real.monotonic
 #: seconds of the clock that measures short times best
 perf_counter: Callable[[], float] = _real.perf_counter
-_SAME = (monotonic_ns, time.monotonic_ns)
 
 
 def wall() -> float:
@@ -47,6 +47,12 @@ def wall_ns() -> int:
     return time.time_ns()
 
 
+def sleep(seconds: float) -> None:
+    """Sleep as is done here: without holding up other greenlets, where there are any."""
+    time.sleep(seconds)
+
+
 def chosen(clock: Callable[[], int]) -> Callable[[], int]:
     """Return a clock that somebody passes, or ours if it is the system's, also where that has been replaced since."""
-    return monotonic_ns if clock in _SAME else clock
+    same = isinstance(clock, BuiltinFunctionType) and (clock.__module__, clock.__name__) == ("time", "monotonic_ns")
+    return monotonic_ns if same else clock

@@ -19,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 
 from .breaker import CircuitBreaker
 from .bulkhead import Bulkhead
+from .clocks import monotonic
 from .errors import BulkheadFullError, CircuitOpenError, ConfigError
 from .portable import PortableError
 from .sql import guard
@@ -195,7 +196,7 @@ def _begin_writing(connection: Connection) -> None:
     SQLite sleeps up to 100 ms between two tries, here it is about a millisecond.
     """
     driver: Any = connection.connection
-    deadline = time.monotonic() + _PATIENCE_MS / 1000
+    deadline = monotonic() + _PATIENCE_MS / 1000
     driver.execute("PRAGMA busy_timeout=0")
     try:
         while True:
@@ -204,7 +205,7 @@ def _begin_writing(connection: Connection) -> None:
                 return
             except OperationalError as error:
                 busy = getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
-                if not busy or time.monotonic() > deadline:
+                if not busy or monotonic() > deadline:
                     raise
             time.sleep(_chance.uniform(0.0005, 0.0015))  # that two do not meet again and again
     finally:
@@ -213,12 +214,12 @@ def _begin_writing(connection: Connection) -> None:
 
 def _switch_to_wal(connection: Any) -> None:
     """Make the file's journal a write-ahead log. Alone of all statements, this one does not wait for its like."""
-    deadline = time.monotonic() + _PATIENCE_MS / 1000
+    deadline = monotonic() + _PATIENCE_MS / 1000
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             return
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or monotonic() > deadline:
                 raise
             time.sleep(0.005)

@@ -6,12 +6,12 @@ check that hangs delays no other. When the process ends, another one goes on wit
 
 import random
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
 
 from .breaker import CircuitBreaker
+from .clocks import monotonic_ns
 from .config import parse_duration
 from .duty import Duty
 from .errors import ConfigError
@@ -40,7 +40,7 @@ class Monitor:
     `breaker.health()` of every process, and a change is a HealthChanged for the breaker's listeners.
     """
 
-    def __init__(self, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(self, *, clock: Callable[[], int] = monotonic_ns) -> None:
         self._clock = clock
         self._checkups: dict[str, _Checkup] = {}
         self._duties: list[Duty] = []

@@ -1,12 +1,12 @@
 """One breaker per dependency."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .breaker import CircuitBreaker
 from .classify import Kinds
+from .clocks import monotonic_ns, wall_ns
 from .config import BreakerConfig
 from .events import Listener
 from .forks import renew_in_children
@@ -25,7 +25,7 @@ class Registry:
         defaults: BreakerConfig | None = None,
         overrides: Mapping[str, BreakerConfig] | None = None,
         listeners: Sequence[Listener] = (),
-        clock: Callable[[], int] = time.monotonic_ns,
+        clock: Callable[[], int] = monotonic_ns,
     ) -> None:
         #: where the state of all its breakers lies
         self.ledger = ledger or Ledger.in_memory()
@@ -77,7 +77,7 @@ class Registry:
         """
         if (found := self._breakers.get(name)) or name not in self.ledger.names():
             return found
-        return Steering(name, None, self.ledger, listeners=self.listeners, clock=self._clock, wall_clock=time.time_ns)
+        return Steering(name, None, self.ledger, listeners=self.listeners, clock=self._clock, wall_clock=wall_ns)
 
     def snapshots(self) -> Iterator[Snapshot]:
         """Yield a snapshot of every breaker of the ledger by name, in whichever process it was made."""

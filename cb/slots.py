@@ -1,12 +1,12 @@
 """Who may call at once: slots, each taken by one call of the host at a time."""
 
 import logging
+import queue
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from queue import Empty, SimpleQueue
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Slots:
             slot.renew()
         self._known = weakref.WeakValueDictionary()
         self._idle: list[Slot] = []  # those that no call of this process has
-        self._line: deque[SimpleQueue[None]] = deque()
+        self._line: deque[queue.SimpleQueue[None]] = deque()
         self._lock = threading.RLock()  # a signal handler may call while its thread takes one
 
     def take(self, limit: int) -> Slot | None:
@@ -105,10 +105,11 @@ class Slots:
 
         Yields what waits for so many seconds, or shorter, and returns whether this call is the first in line.
         """
-        bell, line = SimpleQueue[None](), self._line
+        bell: queue.SimpleQueue[None] = queue.SimpleQueue()  # that of gevent, where it has replaced the other
+        line = self._line
 
         def wait(seconds: float) -> bool:
-            with suppress(Empty):
+            with suppress(queue.Empty):
                 bell.get(timeout=seconds)
             return line[0] is bell
 

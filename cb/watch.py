@@ -10,6 +10,7 @@ import time
 import weakref
 from typing import Protocol
 
+from .clocks import perf_counter
 from .forks import renew_in_children
 
 log = logging.getLogger(__name__)
@@ -60,12 +61,12 @@ class _Watch:
         wait = TICK
         while True:
             time.sleep(wait)
-            begin = time.perf_counter()
+            begin = perf_counter()
             with self._lock:
                 all_tended = list(self._tended)
             while all_tended:
                 _look_after(all_tended.pop())  # nothing is kept from one look to the next: it may have been dropped
-            wait = max(TICK, (time.perf_counter() - begin) / SHARE)
+            wait = max(TICK, (perf_counter() - begin) / SHARE)
 
 
 def _look_after(tended: Tended) -> None:

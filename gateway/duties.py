@@ -2,10 +2,10 @@
 
 import logging
 import threading
-import time
 from datetime import timedelta
 
 from cb import Ledger
+from cb.clocks import monotonic
 from cb.database import DatabaseUnavailable
 from cb.duty import Duty
 
@@ -48,17 +48,17 @@ def take_up(
         while not stop.wait(0 if busy else PAUSE):
             busy = dispatcher.turn()
             alarm.turn()
-            if time.monotonic() - told >= TELL:
-                told, head = time.monotonic(), _tell_head(audit, head)
+            if monotonic() - told >= TELL:
+                told, head = monotonic(), _tell_head(audit, head)
         dispatcher.turn()  # what the last requests have left
         _tell_head(audit, head)
 
     def verify(stop: threading.Event) -> None:
         pause = PAUSE
         while not stop.wait(pause):
-            begun = time.monotonic()
+            begun = monotonic()
             more = auditor.turn()
-            pause = REST * (time.monotonic() - begun) if more else VERIFY
+            pause = REST * (monotonic() - begun) if more else VERIFY
 
     works = {"reconciler": reconcile, "dispatcher": dispatch, "auditor": verify}
     return [Duty(ledger, role, work) for role, work in works.items()]

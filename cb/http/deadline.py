@@ -7,7 +7,6 @@ Here each connection knows when its exchange must be over, and each wait on its 
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +19,7 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util import Retry
 from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs
 
+from cb.clocks import monotonic
 from cb.errors import ConfigError
 from cb.forks import renew_in_children
 
@@ -42,7 +42,7 @@ class within:  # noqa: N801 - it reads as what it is: a context manager, and wri
 
     def __enter__(self) -> None:
         self._before = _current.end
-        _current.end = None if self._seconds is None else time.monotonic() + self._seconds
+        _current.end = None if self._seconds is None else monotonic() + self._seconds
 
     def __exit__(self, *_: object) -> None:
         _current.end = self._before
@@ -63,7 +63,7 @@ class _Timed(socket.socket):
     def arm(self) -> None:
         """Cut the next wait to what is left. Raises TimeoutError if nothing is."""
         if self.end is not None:
-            left = self.end - time.monotonic()
+            left = self.end - monotonic()
             if left <= 0:
                 raise TimeoutError("the exchange has taken too long")
             if self._cut or self._patience is None or left < self._patience:  # else that limit comes first

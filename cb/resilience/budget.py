@@ -1,9 +1,9 @@
 """How many retries are too many: a budget, which every call adds to and every retry takes from."""
 
 import threading
-import time
 from collections.abc import Callable
 
+from cb.clocks import monotonic_ns
 from cb.errors import ConfigError
 from cb.forks import renew_in_children
 
@@ -27,7 +27,7 @@ class RetryBudget:
         *,
         minimum: float = 1.0,
         burst: float = 10.0,
-        clock: Callable[[], int] = time.monotonic_ns,
+        clock: Callable[[], int] = monotonic_ns,
     ) -> None:
         if not 0 <= share <= 1:
             raise ConfigError("share", "be from 0 to 1", share)

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from cb.clocks import monotonic
+
 from .errors import StoreError
 
 R = TypeVar("R")
@@ -82,7 +84,7 @@ class HostFile:
             self._connection = None
 
     def _run(self, work: Callable[[sqlite3.Connection], R]) -> R:
-        end = time.monotonic() + self._patience
+        end = monotonic() + self._patience
         with self._lock:
             if self._running:  # this is a signal handler of the very thread that is at work
                 raise StoreError(self.path, "is in use by the code that was interrupted")
@@ -108,7 +110,7 @@ class HostFile:
                     self._connection = self._open()
                 return work(self._connection)
             except sqlite3.OperationalError as error:
-                if not _busy(error) or time.monotonic() >= end:
+                if not _busy(error) or monotonic() >= end:
                     raise
             time.sleep(wait)
             wait = min(wait * 2, 0.002)

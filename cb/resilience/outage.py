@@ -1,9 +1,10 @@
 """Going without a store while it is away: it is left alone for a second after each failure, and told of once."""
 
 import logging
-import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
+
+from cb.clocks import monotonic_ns
 
 log = logging.getLogger(__name__)
 
@@ -16,9 +17,7 @@ D = TypeVar("D")
 class Outage(Generic[D]):
     """Asks a store, and answers `otherwise` while it cannot be used. `errors` are those that say so."""
 
-    def __init__(
-        self, what: str, errors: tuple[type[Exception], ...], clock: Callable[[], int] = time.monotonic_ns
-    ) -> None:
+    def __init__(self, what: str, errors: tuple[type[Exception], ...], clock: Callable[[], int] = monotonic_ns) -> None:
         self._what = what
         self._errors = errors
         self._clock = clock

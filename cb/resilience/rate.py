@@ -1,7 +1,6 @@
 """Limits to the flow of calls to a dependency, by `limits`: of this process, of this host, or of all hosts."""
 
 import threading
-import time
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -16,6 +15,7 @@ from limits.strategies import (
     SlidingWindowCounterRateLimiter,
 )
 
+from cb.clocks import wall
 from cb.errors import ConfigError
 from cb.forks import renew_in_children
 
@@ -88,7 +88,7 @@ class RateLimit:
         counted = (self.key, caller) if caller else (self.key,)
         if limiter.hit(self._rate, *counted):
             return 0.0
-        return max(0.001, limiter.get_window_stats(self._rate, *counted).reset_time - time.time())
+        return max(0.001, limiter.get_window_stats(self._rate, *counted).reset_time - wall())
 
     def _own(self) -> RateLimiter:
         with self._lock:  # made when it is needed: it starts a thread

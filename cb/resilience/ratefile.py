@@ -4,7 +4,6 @@ Windows are those of the wall's clock, as in all storages of `limits`: after it 
 """
 
 import sqlite3
-import time
 from collections.abc import Callable
 from math import floor
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 
 from limits.storage import SlidingWindowCounterSupport, Storage
 from limits.storage.base import TimestampedSlidingWindow
+
+from cb.clocks import wall
 
 from .errors import StoreError
 from .hostfile import HostFile
@@ -35,7 +36,7 @@ class FileStorage(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindow
         self,
         uri: str,
         wrap_exceptions: bool = False,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = wall,
         **options: Any,
     ) -> None:
         super().__init__(uri, wrap_exceptions, **options)

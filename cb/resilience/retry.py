@@ -1,12 +1,12 @@
 """Retries around a breaker, by tenacity: never of a refusal, never sooner than was asked for, never too many."""
 
 import random
-import time
 from collections.abc import Callable
 
 from tenacity import RetryCallState, Retrying
 
 from cb.classify import Kinds, predicate
+from cb.clocks import sleep
 from cb.errors import CircuitError, ConfigError
 from cb.retryafter import of_error
 
@@ -22,7 +22,7 @@ def retrying(
     budget: RetryBudget | None = None,
     first_wait: float = 0.1,
     longest_wait: float = 5.0,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] = sleep,
     uniform: Callable[[float, float], float] = random.uniform,
 ) -> Retrying:
     """Return what calls, decorates or loops as tenacity does, and retries `errors` up to so many attempts in all.

@@ -2,13 +2,13 @@
 
 import json
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar
 from urllib.parse import quote
 
 from cb.classify import Kinds, predicate
+from cb.clocks import monotonic_ns
 from cb.config import nanoseconds
 from cb.errors import CircuitError, ConfigError
 
@@ -62,7 +62,7 @@ class StaleCache(Generic[T]):
         dump: Callable[[T], bytes] = _dump,
         load: Callable[[bytes], T] = json.loads,
         largest: int = 65_536,
-        clock: Callable[[], int] = time.monotonic_ns,
+        clock: Callable[[], int] = monotonic_ns,
     ) -> None:
         if not 0 < usable_for <= _DAY:
             raise ConfigError("usable_for", "be above 0 and at most 24h, in seconds", usable_for)

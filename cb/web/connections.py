@@ -2,6 +2,7 @@
 
 import errno
 import socket
+import threading
 import struct
 import sys
 from collections.abc import Callable
@@ -9,7 +10,6 @@ from contextlib import suppress
 from fcntl import ioctl
 from http import HTTPStatus
 from termios import TIOCOUTQ
-from threading import BoundedSemaphore
 from typing import Any, NoReturn
 
 from gunicorn.http import RequestParser  # type: ignore[import-untyped]  # it ships no types
@@ -24,7 +24,7 @@ from .problems import Problem
 #: bytes of a request that are waited for: a body in chunks may take twice what it holds
 _LIMIT = 2 * MAX_BODY
 _RESET = struct.pack("ii", 1, 0)
-_patient = BoundedSemaphore()
+_patient = threading.BoundedSemaphore()
 
 
 class Connection(TConn):  # type: ignore[misc]  # it has no types
@@ -139,7 +139,7 @@ def unsent(sock: socket.socket) -> int:
 def let_wait(threads: int) -> None:
     """Say how many threads of this process may wait at once for clients to take their answers."""
     global _patient  # noqa: PLW0603  # of the process, which has one pool
-    _patient = BoundedSemaphore(threads)
+    _patient = threading.BoundedSemaphore(threads)
 
 
 def refusal(status: int, detail: str) -> bytes:

@@ -4,7 +4,6 @@ import json
 import os
 import random
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from flask import Blueprint, Flask
 from marshmallow import Schema, post_load
 
+from cb.clocks import sleep
 from cb.portable import PortableError
 
 from .answers import Answered
@@ -70,7 +70,7 @@ class Faults:
     """
 
     def __init__(
-        self, app: Flask, name: str, url_prefix: str = "/api/v1", *, sleep: Callable[[float], object] = time.sleep
+        self, app: Flask, name: str, url_prefix: str = "/api/v1", *, sleep: Callable[[float], object] = sleep
     ) -> None:
         settings: Settings = app.extensions["settings"]
         self._file = _directory(settings) / f"{name}.json"
