@@ -2,9 +2,9 @@
 
 import errno
 import socket
-import threading
 import struct
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from fcntl import ioctl
