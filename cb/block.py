@@ -1,17 +1,12 @@
 """A breaker around a block of code."""
 
-import inspect
 import sys
 import threading
-from collections.abc import Callable
-from functools import partial
 from types import TracebackType
 from typing import Any, Protocol
 
+from .late import SUSPENDS
 from .tally import Tally
-
-#: code flags of functions that may stop in the middle and go on elsewhere
-SUSPENDS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
 class Guard(Protocol):
@@ -60,18 +55,6 @@ class Entered:
         if before:
             self._entered[place] = before
         self._guard.finish(tally, error)
-
-
-def require_now(fn: Callable[..., object]) -> None:
-    """Raise TypeError for what is no function, and for one whose call only makes a coroutine or a generator."""
-    inner = fn
-    while isinstance(inner, partial):
-        inner = inner.func
-    if not callable(inner):
-        raise TypeError(f"{fn!r} is not a function: write `@breaker`, or `@breaker(fallback=...)`")
-    code = getattr(inner, "__code__", None) or getattr(type(inner).__call__, "__code__", None)
-    if code is not None and code.co_flags & SUSPENDS:
-        raise TypeError(f"{fn!r} does its work after the call has returned: a breaker cannot see its outcome")
 
 
 def place() -> int:

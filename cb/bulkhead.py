@@ -5,11 +5,12 @@ from functools import wraps
 from types import TracebackType
 from typing import Literal, ParamSpec, TypeVar, overload
 
-from .block import Block, Entered, place, require_now
+from .block import Block, Entered, place
 from .breaker import CircuitBreaker
 from .clocks import chosen, monotonic_ns
 from .config import BreakerConfig, nanoseconds
 from .errors import BulkheadFullError, ConfigError
+from .late import require_now
 from .layout import ADMITTING
 from .tally import Tally
 

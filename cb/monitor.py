@@ -15,6 +15,7 @@ from .clocks import monotonic_ns
 from .config import parse_duration
 from .duty import Duty
 from .errors import ConfigError
+from .late import require_done, require_now
 from .watch import WATCH
 
 # Not what `random` itself draws from: a thread of ours must not disturb a program that has seeded it.
@@ -55,6 +56,7 @@ class Monitor:
         """
         if breaker.name in self._checkups:
             raise ConfigError("breaker", "be added once", breaker.name)
+        require_now(check)
         seconds = parse_duration(interval, "interval")
         if not 0.1 <= seconds <= 3600:
             raise ConfigError("interval", "be from 100ms to 1h", interval)
@@ -116,7 +118,7 @@ class _Checkup:
         """Check, and note what was found. Raises what the check raises."""
         self._wait, begin = self._spread(), self._clock()
         try:
-            self._check()
+            require_done(self._check())
         except Exception as error:
             self._note(error, begin)
             raise

@@ -4,7 +4,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from . import layout as at
-from .classify import Classifier
+from .classify import Classifier, leaves
 from .config import BreakerConfig, nanoseconds
 from .errors import BulkheadFullError, CircuitOpenError, LedgerBusyError
 from .events import Event, LateResult, Rejected
@@ -145,21 +145,20 @@ class Passage(Steering):
 
     def _succeed(self, tally: Tally, result: object, now: int) -> None:
         outcome = Outcome.SUCCESS
-        if self._classifier.failed_result is not None:
-            try:
-                if self._classifier.failed_result(result):
-                    outcome = Outcome.FAILURE
-                    self._row.note_failure(now, "result")
-            except BaseException:
-                self._settle(tally, Outcome.NEUTRAL, now)
-                raise
+        try:
+            if self._classifier.result(result) is Outcome.FAILURE:
+                outcome = Outcome.FAILURE
+                self._row.note_failure(now, "result")
+        except BaseException:
+            self._settle(tally, Outcome.NEUTRAL, now)
+            raise
         self._settle(tally, outcome, now)
 
     def _fail(self, tally: Tally, error: BaseException) -> None:
         now, outcome = self._clock(), Outcome.NEUTRAL
         try:
             if not self._refused(error):  # else a call within this one
-                outcome = self._classifier.error(error, now - tally.started >= self._slow)
+                outcome = self._classifier.error(error, now - tally.started >= self._slow, self._refused)
             if outcome is Outcome.FAILURE:
                 self._note_failure(error, now)
         finally:
@@ -176,7 +175,8 @@ class Passage(Steering):
 
     def _missed(self, error: Exception) -> bool:
         """Return whether there is no answer: this breaker refused the call, or calls the exception a failure."""
-        return self._refused(error) or self._classifier.error(error, slow=False) is Outcome.FAILURE
+        failed = self._classifier.error(error, slow=False) is Outcome.FAILURE
+        return failed or any(map(self._refused, leaves(error)))
 
     def _settle(self, tally: Tally, outcome: Outcome, now: int) -> None:
         """Count an outcome, free its tally, and see whether the state must change."""

@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 from tenacity import RetryCallState, Retrying
 
-from cb.classify import Kinds, predicate
+from cb.classify import Kinds, leaves, predicate
 from cb.clocks import sleep
 from cb.errors import CircuitError, ConfigError
+from cb.late import require_done
 from cb.retryafter import of_error
 
 from .budget import RetryBudget
@@ -48,12 +49,13 @@ def retrying(
 
     def retry(state: RetryCallState) -> bool:
         error = _error(state)
-        return (
-            isinstance(error, Exception)
-            and not isinstance(error, CircuitError)
-            and is_passing(error)
-            and of_error(error) <= longest_wait
-        )
+        if error is None:
+            require_done(state.outcome and state.outcome.result())
+            return False
+        members = list(leaves(error))
+        if any(not isinstance(each, Exception) or isinstance(each, CircuitError) for each in members):
+            return False
+        return (is_passing(error) or all(map(is_passing, members))) and of_error(error) <= longest_wait
 
     def stop(state: RetryCallState) -> bool:
         return state.attempt_number >= attempts or not (budget is None or budget.retry())

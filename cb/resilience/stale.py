@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar
 from urllib.parse import quote
 
-from cb.classify import Kinds, predicate
+from cb.classify import Kinds, leaves, predicate
 from cb.clocks import monotonic_ns
 from cb.config import nanoseconds
 from cb.errors import CircuitError, ConfigError
+from cb.late import require_done
 
 from .errors import StoreError
 from .outage import Outage
@@ -86,11 +87,17 @@ class StaleCache(Generic[T]):
         try:
             value = fetch(*args, **kwargs)
         except Exception as error:
-            if self._stands_in(error) and (kept := self._find(key, self._usable, stale=True)):
+            if self._covers(error) and (kept := self._find(key, self._usable, stale=True)):
                 return kept
             raise
+        require_done(value)
         self._keep(key, value, started)
         return Reading(value)
+
+    def _covers(self, error: Exception) -> bool:
+        if self._stands_in(error):
+            return True
+        return isinstance(error, ExceptionGroup) and any(map(self._stands_in, leaves(error)))
 
     def _find(self, key: str, oldest: int, *, stale: bool) -> Reading[T] | None:
         found = self._outage.ask(lambda: self._store.get(self._place(key)), None)
