@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -14,22 +15,28 @@ class Guard(Protocol):
 
     def begin(self) -> Tally: ...
     def finish(self, tally: Tally, error: BaseException | None) -> None: ...
+    def abandon(self, tally: Tally) -> None: ...
 
 
 class Block:
     """One use of a breaker in a `with` statement, which may end in any thread, and is never mistaken for another."""
 
-    __slots__ = ("_guard", "_tally")
+    __slots__ = ("_guard", "_neutral", "_tally")
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard, neutral: Callable[[BaseException], bool] | None = None) -> None:
         self._guard = guard
+        #: tells which exceptions of the block are neither success nor failure, whatever the breaker's rules say
+        self._neutral = neutral
 
     def __enter__(self) -> Tally:
         self._tally = self._guard.begin()
         return self._tally
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._guard.finish(self._tally, error)
+        if error is not None and self._neutral is not None and self._neutral(error):
+            self._guard.abandon(self._tally)
+        else:
+            self._guard.finish(self._tally, error)
 
 
 class Entered:

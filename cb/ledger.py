@@ -138,7 +138,7 @@ class Ledger:
 
     def row(self, name: str, now: int) -> Row:
         """Return the row of a breaker, made if there is none. Raises LedgerFullError, LedgerBusyError."""
-        if not name.isprintable() or not 0 < len(name.encode()) <= at.NAME_CELLS * 8:
+        if not isinstance(name, str) or not name.isprintable() or not 0 < len(name.encode()) <= at.NAME_CELLS * 8:
             raise ConfigError("name", f"be 1 to {at.NAME_CELLS * 8} printable bytes", name)
         with self._making:
             if name not in self._rows:

@@ -3,14 +3,18 @@
 from collections.abc import Callable, Collection
 from functools import lru_cache, partial
 from hashlib import sha256
+from ipaddress import IPv6Address
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.exceptions import InvalidURL
 from requests.hooks import default_hooks
+from urllib3 import HTTPResponse
+from urllib3.util import parse_url
 
-from cb import Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, Registry
+from cb import Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, ConfigError, Registry
 from cb.bulkhead import check
 from cb.exchange import UNSEEN, Exchange, observe
 from cb.portable import PortableError
@@ -19,11 +23,13 @@ from cb.tally import Tally
 from .answer import FAILING, retry_after
 from .body import Body, Settle
 from .deadline import DeadlineAdapter, within
+from .own import Upload, is_own
 
 #: seconds that an exchange may take, its body included, and bytes that a body may have
 DEADLINE, LARGEST = 30.0, 10 << 20
 #: connections kept per host: at least the threads of a worker
 POOL = 64
+_PORTS = {"http": 80, "https": 443}
 #: characters that the name of a breaker may have
 _LONGEST = 128
 
@@ -91,7 +97,7 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         **options: Any,
     ) -> None:
         self._registry = registry
-        self._name = name or origin
+        self._name = name
         self._deadline = deadline
         self._largest = largest
         self._failing = frozenset(failing)
@@ -103,7 +109,9 @@ class CircuitBreakerAdapter(DeadlineAdapter):
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request. Raises CircuitOpen- and BulkheadFullConnectionError, and what HTTPAdapter raises."""
-        breaker = self._guard(self._name if isinstance(self._name, str) else self._name(request))
+        at = origin(request)  # what has none cannot be sent, and has no breaker
+        name = at if self._name is None else self._name if isinstance(self._name, str) else self._name(request)
+        breaker = self._guard(name)
         try:
             call = breaker.begin()
         except CircuitOpenError as error:
@@ -111,17 +119,19 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         except BulkheadFullError as error:
             raise BulkheadFullConnectionError(error.name, error.limit, request) from error
         exchange = observe(breaker, call, request.method or "", request.url or "", request.headers)
+        body, upload = request.body, Upload.of(request.body)
         try:
+            request.body = upload or body  # type: ignore[assignment]  # of types-requests: it may be any iterable
             with exchange, within(self._limit(breaker, call)):
                 response = HTTPAdapter.send(self, request, *args, **kwargs)
         except BaseException as error:
-            # InvalidURL and its like: nothing was sent, and the dependency has no part in it. InvalidHeader is a
-            # ValueError too, but here it is of the answer: one of the request is found before.
-            if isinstance(error, ValueError) and not isinstance(error, requests.exceptions.InvalidHeader):
+            if (upload and upload.failed) or is_own(error):
                 breaker.abandon(call)
             else:
                 breaker.finish(call, error)
             raise
+        finally:
+            request.body = body
         exchange.answered(response.status_code)
         settle: Settle = partial(breaker.finish, call)
         if response.status_code in self._failing:
@@ -129,10 +139,15 @@ class CircuitBreakerAdapter(DeadlineAdapter):
             settle = _settled
         if exchange is not UNSEEN:
             settle = partial(_end, exchange, settle)
-        response.raw = Body(response.raw, self._largest, settle)
+        if isinstance(response.raw, HTTPResponse):
+            response.raw = Body(response.raw, self._largest, settle)
+        else:  # of a recorder or a test: there is nothing to wait for
+            settle(None)
         return response
 
     def _guard(self, name: str) -> CircuitBreaker | Bulkhead:
+        if not isinstance(name, str):
+            raise ConfigError("name", "be a string, or a function of the request that returns one", name)
         breaker = self._registry.get(name)
         limit, wait = self._places
         if limit is None:
@@ -167,15 +182,29 @@ def _portable(request: object) -> requests.PreparedRequest | None:
 
 
 def origin(request: requests.PreparedRequest) -> str:
-    """Return scheme, host and port of a request, as in `https://example.com:443`, shortened if it is very long."""
-    parts = urlsplit(request.url or "")
-    return _origin(parts.scheme, parts.netloc)
+    """Return scheme, host and port of a request, as in `https://example.com:443`, shortened if it is very long.
+
+    Raises InvalidURL, as requests does, for a URL without a host to send it to.
+    """
+    try:
+        parts = urlsplit(request.url or "")
+        return _origin(parts.scheme, parts.netloc)
+    except ValueError as error:  # a URL, a host or a label of it that cannot be read
+        raise InvalidURL(error, request=request) from error
 
 
 @lru_cache(maxsize=1024)
 def _origin(scheme: str, netloc: str) -> str:
-    parts = urlsplit(f"{scheme}://{netloc}")
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    name = f"{parts.scheme}://{host}:{parts.port or {'http': 80, 'https': 443}.get(parts.scheme)}"
+    parts = urlsplit(f"//{netloc}")
+    host = parts.hostname
+    if not host:
+        raise ValueError("No host specified.")
+    host.encode("idna")  # as it would be looked up. Raises UnicodeError
+    if ":" in host:
+        host = f"[{host if '%' in host else IPv6Address(host)}]"
+    else:
+        host = (parse_url(f"//{host}").host or host).removesuffix(".")
+    scheme = scheme or "http"  # so does requests
+    name = f"{scheme}://{host}:{_PORTS.get(scheme) if parts.port is None else parts.port}"
     # A host may be longer than the name of a breaker.
     return name if len(name) <= _LONGEST else f"{name[:80]}~{sha256(name.encode()).hexdigest()[:32]}"
