@@ -12,6 +12,7 @@ from .config import BreakerConfig
 from .errors import CircuitOpenError
 from .events import Listener
 from .fallback import F, V, falling_back, reraise
+from .handles import Handle, clock_of
 from .late import PROMPT, require_now
 from .layout import BOUNDS, BROKEN, CALM, CALM_UNTIL, CODES, ELAPSED, REJECTED, STARTED, SUCCESSES, UNTIL, WORD, State
 from .ledger import Ledger
@@ -25,7 +26,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class CircuitBreaker(Recovery):
+class CircuitBreaker(Recovery, Handle):
     """Refuses calls to a dependency that fails, for all threads and processes that share the ledger.
 
     Use `call`, decorate a function, or write `with breaker:`. An exception of `failures` is a failure, one of `ignored`
@@ -51,10 +52,15 @@ class CircuitBreaker(Recovery):
         super().__init__(
             name, config or BreakerConfig(), ledger, listeners=listeners, clock=clock, wall_clock=wall_clock
         )
+        self._made_of = config or BreakerConfig()
         self._idle = self._row.idle
         self._entered = Entered(self)
         if chosen(clock) is monotonic_ns:  # who brings a clock of his own calls `tend` himself
             WATCH.add(self)
+
+    def _origin(self) -> tuple[Any, ...]:
+        options = {"ledger": self.ledger, **self._classifier.rules, **clock_of(self._clock)}
+        return partial(type(self), **options), self.name, self._made_of
 
     def snapshot(self) -> Snapshot:
         """Return all there is to know, summed over all processes."""

@@ -1,15 +1,16 @@
 """A limit on the calls that a dependency gets at once, from all threads and processes of a host."""
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from types import TracebackType
-from typing import Literal, ParamSpec, TypeVar, overload
+from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from .block import Block, Entered, place
 from .breaker import CircuitBreaker
 from .clocks import chosen, monotonic_ns
 from .config import BreakerConfig, nanoseconds
 from .errors import BulkheadFullError, ConfigError
+from .handles import Handle, clock_of
 from .late import require_now
 from .layout import ADMITTING
 from .tally import Tally
@@ -21,7 +22,7 @@ R = TypeVar("R")
 PAUSE = 0.003
 
 
-class Bulkhead:
+class Bulkhead(Handle):
     """Lets at most `limit` calls run at once through a breaker, in all processes that share its ledger.
 
     It offers what a breaker offers. Each call asks the breaker first: an open circuit refuses at once. One call more
@@ -45,6 +46,9 @@ class Bulkhead:
         self._clock = chosen(clock)
         self._slots = breaker.slots(limit)
         self._entered = Entered(self)
+
+    def _origin(self) -> tuple[Any, ...]:
+        return partial(Bulkhead, **clock_of(self._clock)), self.breaker, self.limit, self.wait
 
     @property
     def name(self) -> str:

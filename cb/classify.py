@@ -25,6 +25,9 @@ class Classifier:
         self._looks_at_causes = not _is_function(failures)
         if failed_result is not None:
             _require_prompt("failed_result", failed_result)
+        #: the rules as they were given, to make another one of
+        self.rules = {"failures": _given(self._is_failure), "ignored": _given(self._is_ignored)}
+        self.rules["failed_result"] = failed_result
         #: whether a returned value is a failure; None if none is
         self.failed_result = failed_result
 
@@ -89,23 +92,23 @@ class _Named:
     """Whether an exception is of some classes."""
 
     def __init__(self, classes: tuple[type[BaseException], ...]) -> None:
-        self._classes = classes
+        self.classes = classes
         self._groups = tuple(each for each in classes if issubclass(each, BaseExceptionGroup))
 
     def __call__(self, error: BaseException) -> bool:
-        return isinstance(error, self._groups if isinstance(error, BaseExceptionGroup) else self._classes)
+        return isinstance(error, self._groups if isinstance(error, BaseExceptionGroup) else self.classes)
 
 
 class _Told:
     """Whether a user's function says so of an exception."""
 
     def __init__(self, says: Callable[[BaseException], bool]) -> None:
-        self._says = says
+        self.says = says
 
     def __call__(self, error: BaseException) -> bool:
         if isinstance(error, BaseExceptionGroup):
             return False
-        said = self._says(error)
+        said = self.says(error)
         require_done(said)
         return said
 
@@ -134,6 +137,10 @@ def causes(error: BaseException) -> Iterator[BaseException]:
             left += reversed(each.exceptions)
         else:
             yield each
+
+
+def _given(of: Callable[[BaseException], bool]) -> Any:
+    return of.classes if isinstance(of, _Named) else of.says if isinstance(of, _Told) else of
 
 
 def _is_function(kinds: object) -> TypeGuard[Callable[[BaseException], bool]]:

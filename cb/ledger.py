@@ -6,13 +6,14 @@ import secrets
 import threading
 from dataclasses import dataclass
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 from . import layout as at
 from .blocks import Blocks
 from .errors import ConfigError, LedgerError, LedgerFullError
 from .events import StateChange, Transition, read_transitions, write_transition
 from .forks import renew_in_children
+from .handles import Handle
 from .mappedfile import MappedFile, require_own
 from .places import path_of
 from .row import Row
@@ -41,7 +42,7 @@ class FleetSight:
     age: float | None
 
 
-class Ledger:
+class Ledger(Handle):
     """A table of breakers. `layout` describes its cells.
 
     Make one with `in_memory`, `in_file` or `open`. It lives as long as the process.
@@ -93,6 +94,11 @@ class Ledger:
             ledger = cls.in_memory()
             ledger.degraded = str(error)
             return ledger
+
+    def _origin(self) -> tuple[Any, ...]:
+        if self._storage.scope == "process":
+            return (Ledger.in_memory,)
+        return (Ledger.view if isinstance(self._storage, ViewedFile) else _found), self.path
 
     @property
     def scope(self) -> str:
@@ -236,3 +242,7 @@ class Ledger:
         self._blocks = Blocks(self._storage)
         for row in self._rows.values():
             row.renew()
+
+
+def _found(path: str) -> Ledger:
+    return Ledger.open(f"file://{path}")

@@ -15,6 +15,7 @@ from .clocks import monotonic_ns
 from .config import parse_duration
 from .duty import Duty
 from .errors import ConfigError
+from .handles import Rooted
 from .late import require_done, require_now
 from .watch import WATCH
 
@@ -34,7 +35,7 @@ PATIENCE = 3
 Check = Callable[[], object]
 
 
-class Monitor:
+class Monitor(Rooted):
     """Knows how the dependencies behind some breakers are, and lets their circuits recover by health check.
 
     Make one in every worker, before or after a fork, and keep it as long as it shall work. What it finds is in

@@ -23,7 +23,12 @@ import gateway
 import marketdata
 import portfolio
 from cb import BreakerConfig, BulkheadFullError, CircuitBreaker, CircuitOpenError, ConfigError
-from cb.http import BulkheadFullConnectionError, CircuitOpenConnectionError, Refused, ServiceUnavailable
+from cb.http import (
+    BulkheadFullConnectionError,
+    CircuitOpenConnectionError,
+    Refused,
+    ServiceUnavailable,
+)
 from cb.portable import LostCause, PortableError
 
 #: what an argument of each type is, in the programs' annotations

@@ -83,6 +83,9 @@ class CircuitBreakerAdapter(DeadlineAdapter):
     bulkhead: so many exchanges at once, bodies included, and one more waits up to `wait` seconds.
     """
 
+    #: what is pickled, as in HTTPAdapter
+    __attrs__ = (*HTTPAdapter.__attrs__, "_deadline", "_failing", "_largest", "_name", "_places", "_registry")
+
     def __init__(
         self,
         registry: Registry,
@@ -106,6 +109,10 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         self._places = limit, wait
         self._bulkheads: dict[str, Bulkhead] = {}
         super().__init__(pool_maxsize=pool_maxsize, **options)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._bulkheads = {}
+        super().__setstate__(state)  # type: ignore[misc]  # types-requests does not know it
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request. Raises CircuitOpen- and BulkheadFullConnectionError, and what HTTPAdapter raises."""

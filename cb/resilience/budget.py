@@ -6,9 +6,10 @@ from collections.abc import Callable
 from cb.clocks import monotonic_ns
 from cb.errors import ConfigError
 from cb.forks import renew_in_children
+from cb.handles import Rooted
 
 
-class RetryBudget:
+class RetryBudget(Rooted):
     """Allows `share` retries for each call, and at least `minimum` a second, in this process.
 
     When a dependency is down, each call fails and asks for all its attempts: three of them are three times the load, at

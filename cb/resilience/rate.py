@@ -18,6 +18,7 @@ from limits.strategies import (
 from cb.clocks import wall
 from cb.errors import ConfigError
 from cb.forks import renew_in_children
+from cb.handles import Rooted
 
 from .errors import RateLimitedError
 from .outage import Outage
@@ -34,7 +35,7 @@ _SERVERS = ("redis://", "rediss://", "redis+unix://")
 _STRATEGIES = (MovingWindowRateLimiter, SlidingWindowCounterRateLimiter, FixedWindowRateLimiter)
 
 
-class RateLimit:
+class RateLimit(Rooted):
     """Lets so many calls through, such as "100/second", and refuses the others before anything else is asked.
 
     `storage` says who shares the limit by the same `key`: `memory://` all threads of this process, `file:///PATH` all
