@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidURL
-from requests.hooks import default_hooks
 from urllib3 import HTTPResponse
 from urllib3.util import parse_url
 
@@ -24,6 +23,7 @@ from .answer import FAILING, retry_after
 from .body import Body, Settle
 from .deadline import DeadlineAdapter, within
 from .own import Upload, is_own
+from .portable import PortableRequestError
 
 #: seconds that an exchange may take, its body included, and bytes that a body may have
 DEADLINE, LARGEST = 30.0, 10 << 20
@@ -48,24 +48,14 @@ class FailingStatus(PortableError):
         return f"status {self.status}"
 
 
-class _Refusal(PortableError, requests.exceptions.ConnectionError):
-    """A request that was not sent. Made without the request, too: JSON brings none to another process."""
-
-    def __init__(self, *args: Any, request: requests.PreparedRequest | None = None) -> None:
-        super().__init__(*args, request=request)
-
-    def _sent(self) -> dict[str, Any]:
-        return {**self.__dict__, "request": _portable(self.request)}
-
-
-class CircuitOpenConnectionError(CircuitOpenError, _Refusal):
+class CircuitOpenConnectionError(CircuitOpenError, PortableRequestError, requests.exceptions.ConnectionError):
     """A request that a `CircuitBreakerAdapter` refused, for those who catch what requests raises."""
 
     def __init__(self, name: str, retry_after: float | None, request: requests.PreparedRequest | None = None) -> None:
         super().__init__(name, retry_after, request=request)
 
 
-class BulkheadFullConnectionError(BulkheadFullError, _Refusal):
+class BulkheadFullConnectionError(BulkheadFullError, PortableRequestError, requests.exceptions.ConnectionError):
     """A request for which a `CircuitBreakerAdapter` had no slot, for those who catch what requests raises."""
 
     def __init__(self, name: str, limit: int, request: requests.PreparedRequest | None = None) -> None:
@@ -175,17 +165,6 @@ def _settled(_: BaseException | None) -> None:
 def _end(exchange: Exchange, settle: Settle, error: BaseException | None) -> None:
     settle(error)
     exchange.ended(error)
-
-
-def _portable(request: object) -> requests.PreparedRequest | None:
-    """Return what of a request can be sent to another process: no hooks, no body that is a file or a generator."""
-    if not isinstance(request, requests.PreparedRequest):
-        return None
-    copied = request.copy()
-    copied.hooks = default_hooks()
-    if not isinstance(copied.body, str | bytes):
-        copied.body = None
-    return copied
 
 
 def origin(request: requests.PreparedRequest) -> str:

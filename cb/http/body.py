@@ -3,16 +3,14 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import requests
-
-from cb.portable import PortableError
+from .portable import PortableRequestError
 
 #: is told once how the body ended: None if well
 Settle = Callable[[BaseException | None], object]
 _PIECE = 65_536
 
 
-class BodyTooLarge(PortableError, requests.exceptions.RequestException):
+class BodyTooLarge(PortableRequestError):
     """An answer that has more bytes than anybody wants."""
 
 
