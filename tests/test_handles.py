@@ -93,7 +93,9 @@ def count_calls(registry: cb.Registry, name: str) -> tuple[str, int]:
     return registry.ledger.scope, registry.get(name).snapshot().totals.successes
 
 
-@pytest.mark.parametrize("rooted", [cb.Monitor(), RateLimit("5/second", key="k"), RetryBudget()], ids=repr)
+@pytest.mark.parametrize(
+    "rooted", [cb.Monitor(), RateLimit("5/second", key="k"), RetryBudget()], ids=["Monitor", "RateLimit", "RetryBudget"]
+)
 @pytest.mark.parametrize("travel", [pickled, copy.copy, copy.deepcopy])
 def test_what_cannot_leave_its_process_says_so(rooted: object, travel: Callable[[Any], Any]) -> None:
     with pytest.raises(TypeError, match=f"a {type(rooted).__name__} cannot be copied or pickled: make one in each"):
