@@ -1,22 +1,21 @@
 """An adapter that puts breakers before the requests of any `requests.Session`."""
 
 from collections.abc import Callable, Collection
-from functools import lru_cache, partial
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 
 from cb import Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, Registry
 from cb.bulkhead import check
-from cb.exchange import UNSEEN, Exchange, observe
+from cb.exchange import Exchange, observe
 from cb.tally import Tally
 
 from .answer import FAILING, retry_after
-from .body import Body, Settle
-from .deadline import DeadlineAdapter, within
+from .body import watch
+from .deadline import DeadlineAdapter, Limit, PoolTimeoutError, limit_of, within
 
 #: seconds that an exchange may take, its body included, and bytes that a body may have
 DEADLINE, LARGEST = 30.0, 10 << 20
@@ -91,7 +90,9 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         self._bulkheads: dict[str, Bulkhead] = {}
         super().__init__(pool_maxsize=pool_maxsize, **options)
 
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+    def send(
+        self, request: requests.PreparedRequest, stream: bool = False, *args: Any, **kwargs: Any
+    ) -> requests.Response:
         """Send a request. Raises CircuitOpen- and BulkheadFullConnectionError, and what HTTPAdapter raises."""
         breaker = self._guard(self._name if isinstance(self._name, str) else self._name(request))
         try:
@@ -103,23 +104,22 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         exchange = observe(breaker, call, request.method or "", request.url or "", request.headers)
         try:
             with exchange, within(self._limit(breaker, call)):
-                response = HTTPAdapter.send(self, request, *args, **kwargs)
+                response = super().send(request, stream, *args, **kwargs)
         except BaseException as error:
             # InvalidURL and its like: nothing was sent, and the dependency has no part in it. InvalidHeader is a
             # ValueError too, but here it is of the answer: one of the request is found before.
-            if isinstance(error, ValueError) and not isinstance(error, requests.exceptions.InvalidHeader):
+            # Connections that others hold are no more its business.
+            unsent = isinstance(error, ValueError) and not isinstance(error, requests.exceptions.InvalidHeader)
+            if unsent or isinstance(error, PoolTimeoutError):
                 breaker.abandon(call)
             else:
                 breaker.finish(call, error)
             raise
         exchange.answered(response.status_code)
-        settle: Settle = partial(breaker.finish, call)
+        answered = _Answered(breaker, call, exchange, limit_of(response) if stream else None)
         if response.status_code in self._failing:
-            settle(FailingStatus(response))
-            settle = _settled
-        if exchange is not UNSEEN:
-            settle = partial(_end, exchange, settle)
-        response.raw = Body(response.raw, self._largest, settle)
+            answered.settle(FailingStatus(response))
+        watch(response.raw, self._largest, answered)
         return response
 
     def _guard(self, name: str) -> CircuitBreaker | Bulkhead:
@@ -136,13 +136,45 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         return min(limit, self._deadline)
 
 
-def _settled(_: BaseException | None) -> None:
-    """Stand for the end of a body that changes nothing more."""
+class _Answered:
+    """A call that has been answered, until the body has been read."""
 
+    __slots__ = ("_breaker", "_call", "_exchange", "_limit")
 
-def _end(exchange: Exchange, settle: Settle, error: BaseException | None) -> None:
-    settle(error)
-    exchange.ended(error)
+    def __init__(
+        self, breaker: CircuitBreaker | Bulkhead, call: Tally, exchange: Exchange, limit: Limit | None
+    ) -> None:
+        self._breaker = breaker
+        #: None once it has been counted: then it is another's
+        self._call: Tally | None = call
+        self._exchange = exchange
+        #: of a body that its caller reads when he likes; None where it is read at once
+        self._limit = limit
+
+    def settle(self, error: BaseException | None) -> None:
+        """Count how it ended, for the first time or again."""
+        call, self._call = self._call, None
+        if call:
+            self._breaker.finish(call, error)
+
+    def end(self, error: BaseException | None) -> None:
+        """Note how the body ended."""
+        self.settle(error)
+        self._exchange.ended(error)
+
+    def pause(self) -> None:
+        """Let the caller take his time: neither the deadline nor the breaker has a part in it."""
+        if self._limit:
+            self._limit.pause()
+            if self._call:
+                self._breaker.pause(self._call)
+
+    def resume(self) -> None:
+        """Note that the caller waits for the body again."""
+        if self._limit:
+            self._limit.resume()
+            if self._call:
+                self._breaker.resume(self._call)
 
 
 def origin(request: requests.PreparedRequest) -> str:
