@@ -90,9 +90,7 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         self._bulkheads: dict[str, Bulkhead] = {}
         super().__init__(pool_maxsize=pool_maxsize, **options)
 
-    def send(
-        self, request: requests.PreparedRequest, stream: bool = False, *args: Any, **kwargs: Any
-    ) -> requests.Response:
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request. Raises CircuitOpen- and BulkheadFullConnectionError, and what HTTPAdapter raises."""
         breaker = self._guard(self._name if isinstance(self._name, str) else self._name(request))
         try:
@@ -104,7 +102,7 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         exchange = observe(breaker, call, request.method or "", request.url or "", request.headers)
         try:
             with exchange, within(self._limit(breaker, call)):
-                response = super().send(request, stream, *args, **kwargs)
+                response = super().send(request, *args, **kwargs)
         except BaseException as error:
             # InvalidURL and its like: nothing was sent, and the dependency has no part in it. InvalidHeader is a
             # ValueError too, but here it is of the answer: one of the request is found before.
@@ -116,7 +114,7 @@ class CircuitBreakerAdapter(DeadlineAdapter):
                 breaker.finish(call, error)
             raise
         exchange.answered(response.status_code)
-        answered = _Answered(breaker, call, exchange, limit_of(response) if stream else None)
+        answered = _Answered(breaker, call, exchange, limit_of(response))
         if response.status_code in self._failing:
             answered.settle(FailingStatus(response))
         watch(response.raw, self._largest, answered)
@@ -141,14 +139,11 @@ class _Answered:
 
     __slots__ = ("_breaker", "_call", "_exchange", "_limit")
 
-    def __init__(
-        self, breaker: CircuitBreaker | Bulkhead, call: Tally, exchange: Exchange, limit: Limit | None
-    ) -> None:
+    def __init__(self, breaker: CircuitBreaker | Bulkhead, call: Tally, exchange: Exchange, limit: Limit) -> None:
         self._breaker = breaker
         #: None once it has been counted: then it is another's
         self._call: Tally | None = call
         self._exchange = exchange
-        #: of a body that its caller reads when he likes; None where it is read at once
         self._limit = limit
 
     def settle(self, error: BaseException | None) -> None:
@@ -164,17 +159,15 @@ class _Answered:
 
     def pause(self) -> None:
         """Let the caller take his time: neither the deadline nor the breaker has a part in it."""
-        if self._limit:
-            self._limit.pause()
-            if self._call:
-                self._breaker.pause(self._call)
+        self._limit.pause()
+        if self._call:
+            self._breaker.pause(self._call)
 
     def resume(self) -> None:
         """Note that the caller waits for the body again."""
-        if self._limit:
-            self._limit.resume()
-            if self._call:
-                self._breaker.resume(self._call)
+        self._limit.resume()
+        if self._call:
+            self._breaker.resume(self._call)
 
 
 def origin(request: requests.PreparedRequest) -> str:

@@ -101,7 +101,7 @@ class _Timed:
     def __init__(self, sock: Any, limit: Limit) -> None:
         self._sock = sock
         self._limit = limit
-        self._timeout: float | None = sock.gettimeout()
+        self._timeout: float | None = sock.gettimeout() if hasattr(sock, "gettimeout") else None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
@@ -160,10 +160,11 @@ class _TimedConnection(HTTPConnection):
 
     sock: Any
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        #: of the exchange that it has at the moment
-        self.limit = Limit()
-        super().__init__(*args, **options)
+    @property
+    def limit(self) -> Limit:
+        """The limit of the exchange that it has at the moment."""
+        limit: Limit = self.__dict__.setdefault("_limit", Limit())
+        return limit
 
     def connect(self) -> None:
         """Connect within what is left. Raises what urllib3 does."""
@@ -184,6 +185,8 @@ class _TimedConnection(HTTPConnection):
     def request(self, *args: Any, **options: Any) -> None:
         """Send a request."""
         self.limit.end = _end.get()
+        if self.sock is not None:
+            self.sock = self._timed(self.sock)
         super().request(*args, **options)
 
     def _new_conn(self) -> Any:
@@ -229,48 +232,35 @@ class _TimedConnection(HTTPConnection):
     def _share(self, others: int) -> float | None:
         """Return how long an address may take that so many others come after. Raises TimeoutError."""
         left = self.limit.left(None)
-        timeout: Any = self.timeout  # a number, where there is a limit
-        return timeout if left is None else min(timeout, min(left / (others + 1), ATTEMPT) if others else left)
+        timeout: float | None = self.timeout
+        if left is None or timeout is None:  # where there is a limit, it has a number
+            return timeout
+        return min(timeout, left / (others + 1), ATTEMPT) if others else min(timeout, left)
 
 
 class _TimedPool(HTTPConnectionPool):
     """A pool whose connections know when their exchange must be over."""
-
-    @property
-    def ConnectionCls(self) -> Any:  # noqa: N802 - as urllib3 names it
-        """The class of the connections, as others have it at the moment: recorders replace it while they record."""
-        return _timed_connection(self.__dict__.get("ConnectionCls") or super().ConnectionCls)
-
-    @ConnectionCls.setter
-    def ConnectionCls(self, connection: Any) -> None:  # noqa: N802 - as urllib3 names it
-        self.__dict__["ConnectionCls"] = connection
 
     def _get_conn(self, timeout: float | None = None) -> Any:
         end = _end.get()
         if end is not None:  # to wait for others to give one back counts, too
             left = max(end - time.monotonic(), 0.0)
             timeout = left if timeout is None else min(timeout, left)
-        return super()._get_conn(timeout)
-
-
-@lru_cache(maxsize=64)
-def _timed_connection(connection: Any) -> Any:
-    fits = isinstance(connection, type) and issubclass(connection, HTTPConnection)
-    if not fits or issubclass(connection, _TimedConnection):
+        connection = super()._get_conn(timeout)
+        _become(connection, _TimedConnection, HTTPConnection)
         return connection
-    return type(connection.__name__, (_TimedConnection, connection), {})
+
+
+def _become(thing: Any, timed: Any, kind: type) -> None:
+    """Have a thing of some kind keep the limit, whoever made it: it becomes one of a subclass of its own class."""
+    if isinstance(thing, kind) and not isinstance(thing, timed):
+        own: Any = type(thing)
+        object.__setattr__(thing, "__class__", _subclass(timed, own))  # recorders pass on what is set on theirs
 
 
 @lru_cache(maxsize=64)
-def _timed_pool(pool: Any) -> Any:
-    return pool if issubclass(pool, _TimedPool) else type(pool.__name__, (_TimedPool, pool), {})
-
-
-def _keep_time(pool: Any) -> None:
-    """Have the connections of a pool keep the limit, wherever it comes from."""
-    if isinstance(pool, HTTPConnectionPool):
-        kind: Any = type(pool)
-        pool.__class__ = _timed_pool(kind)
+def _subclass(timed: type, behind: type) -> type:
+    return type(behind.__name__, (timed, behind), {})
 
 
 class DeadlineAdapter(HTTPAdapter):
@@ -298,7 +288,7 @@ class DeadlineAdapter(HTTPAdapter):
 
     def cert_verify(self, conn: Any, *args: Any, **options: Any) -> None:
         """Prepare a pool for a request, wherever it comes from."""
-        _keep_time(conn)
+        _become(conn, _TimedPool, HTTPConnectionPool)
         super().cert_verify(conn, *args, **options)  # type: ignore[no-untyped-call]  # of types-requests
         if _SHARED_CONTEXT and getattr(conn, "conn_kw", {}).get("ssl_context") is _SHARED_CONTEXT:
             # urllib3 writes into it whom a request trusts, and who we are.
