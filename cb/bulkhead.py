@@ -136,6 +136,14 @@ class Bulkhead(Handle):
         self._leave(tally)
         self.breaker.abandon(tally)
 
+    def pause(self, tally: Tally) -> None:
+        """Note that it waits for its caller. It keeps its slot."""
+        self.breaker.pause(tally)
+
+    def resume(self, tally: Tally) -> None:
+        """Note that it waits for the dependency again."""
+        self.breaker.resume(tally)
+
     def _leave(self, tally: Tally) -> None:
         # Before the call is counted, and its tally another's: what follows may be a listener that takes its time.
         slot, tally.slot = tally.slot, None

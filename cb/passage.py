@@ -50,6 +50,14 @@ class Passage(Steering):
         """End it as neither a success nor a failure."""
         self._settle(tally, Outcome.NEUTRAL, self._clock())
 
+    def pause(self, tally: Tally) -> None:
+        """Note that it waits for its caller, not for the dependency: the time is no part of its duration."""
+        tally.pause(self._clock())
+
+    def resume(self, tally: Tally) -> None:
+        """Note that it waits for the dependency again."""
+        tally.resume(self._clock())
+
     def _take(self) -> Tally:
         try:
             return self._idle.pop()

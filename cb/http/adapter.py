@@ -1,7 +1,7 @@
 """An adapter that puts breakers before the requests of any `requests.Session`."""
 
 from collections.abc import Callable, Collection
-from functools import lru_cache, partial
+from functools import lru_cache
 from hashlib import sha256
 from ipaddress import IPv6Address
 from typing import Any
@@ -10,18 +10,17 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidURL
-from urllib3 import HTTPResponse
 from urllib3.util import parse_url
 
 from cb import Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, ConfigError, Registry
 from cb.bulkhead import check
-from cb.exchange import UNSEEN, Exchange, observe
+from cb.exchange import Exchange, observe
 from cb.portable import PortableError
 from cb.tally import Tally
 
 from .answer import FAILING, retry_after
-from .body import Body, Settle
-from .deadline import DeadlineAdapter, within
+from .body import watch
+from .deadline import DeadlineAdapter, Limit, PoolTimeoutError, limit_of, within
 from .own import Upload, is_own
 from .portable import PortableRequestError
 
@@ -109,6 +108,7 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         at = origin(request)  # what has none cannot be sent, and has no breaker
         name = at if self._name is None else self._name if isinstance(self._name, str) else self._name(request)
         breaker = self._guard(name)
+        body, upload = request.body, Upload.of(request.body)
         try:
             call = breaker.begin()
         except CircuitOpenError as error:
@@ -116,13 +116,13 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         except BulkheadFullError as error:
             raise BulkheadFullConnectionError(error.name, error.limit, request) from error
         exchange = observe(breaker, call, request.method or "", request.url or "", request.headers)
-        body, upload = request.body, Upload.of(request.body)
         try:
             request.body = upload or body  # type: ignore[assignment]  # of types-requests: it may be any iterable
             with exchange, within(self._limit(breaker, call)):
-                response = HTTPAdapter.send(self, request, *args, **kwargs)
+                response = super().send(request, *args, **kwargs)
         except BaseException as error:
-            if (upload and upload.failed) or is_own(error):
+            # Connections that others hold are not the dependency's business either.
+            if (upload and upload.failed) or is_own(error) or isinstance(error, PoolTimeoutError):
                 breaker.abandon(call)
             else:
                 breaker.finish(call, error)
@@ -130,16 +130,10 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         finally:
             request.body = body
         exchange.answered(response.status_code)
-        settle: Settle = partial(breaker.finish, call)
+        answered = _Answered(breaker, call, exchange, limit_of(response))
         if response.status_code in self._failing:
-            settle(FailingStatus(response.status_code, retry_after(response.headers)))
-            settle = _settled
-        if exchange is not UNSEEN:
-            settle = partial(_end, exchange, settle)
-        if isinstance(response.raw, HTTPResponse):
-            response.raw = Body(response.raw, self._largest, settle)
-        else:  # of a recorder or a test: there is nothing to wait for
-            settle(None)
+            answered.settle(FailingStatus(response.status_code, retry_after(response.headers)))
+        watch(response.raw, self._largest, answered)
         return response
 
     def _guard(self, name: str) -> CircuitBreaker | Bulkhead:
@@ -158,13 +152,40 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         return min(limit, self._deadline)
 
 
-def _settled(_: BaseException | None) -> None:
-    """Stand for the end of a body that changes nothing more."""
+class _Answered:
+    """A call that has been answered, until the body has been read."""
 
+    __slots__ = ("_breaker", "_call", "_exchange", "_limit")
 
-def _end(exchange: Exchange, settle: Settle, error: BaseException | None) -> None:
-    settle(error)
-    exchange.ended(error)
+    def __init__(self, breaker: CircuitBreaker | Bulkhead, call: Tally, exchange: Exchange, limit: Limit) -> None:
+        self._breaker = breaker
+        #: None once it has been counted: then it is another's
+        self._call: Tally | None = call
+        self._exchange = exchange
+        self._limit = limit
+
+    def settle(self, error: BaseException | None) -> None:
+        """Count how it ended, for the first time or again."""
+        call, self._call = self._call, None
+        if call:
+            self._breaker.finish(call, error)
+
+    def end(self, error: BaseException | None) -> None:
+        """Note how the body ended."""
+        self.settle(error)
+        self._exchange.ended(error)
+
+    def pause(self) -> None:
+        """Let the caller take his time: neither the deadline nor the breaker has a part in it."""
+        self._limit.pause()
+        if self._call:
+            self._breaker.pause(self._call)
+
+    def resume(self) -> None:
+        """Note that the caller waits for the body again."""
+        self._limit.resume()
+        if self._call:
+            self._breaker.resume(self._call)
 
 
 def origin(request: requests.PreparedRequest) -> str:

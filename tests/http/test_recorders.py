@@ -12,10 +12,14 @@ import vcr
 from freezegun import freeze_time
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
+from vcr.errors import CannotOverwriteExistingCassetteException
 
 from cb import CircuitBreaker, Registry
 from cb.http import CircuitBreakerAdapter, HTTPClient, guarded_session
 from tests.misbehaving import Server, answer, drip_body
+
+# Recorders drop connections of ours without closing them.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 @pytest.fixture
@@ -39,7 +43,7 @@ def test_recorder_plays_back_what_it_has_recorded_and_lets_nothing_out(
     for session in clients:
         with recorder.use_cassette("c.yaml", record_mode="none", allow_playback_repeats=True):
             assert session.get(f"{server.url}/recorded").json() == {"from": "the server"}
-            with pytest.raises(vcr.errors.CannotOverwriteExistingRequestException):
+            with pytest.raises(CannotOverwriteExistingCassetteException):
                 session.get(f"{server.url}/other")
     assert len(server.requests) == sent
     assert guarded.get(server.url).status_code == 200
@@ -49,7 +53,10 @@ def test_recorder_plays_back_what_it_has_recorded_and_lets_nothing_out(
 def test_client_in_a_recorder_lets_nothing_out(server: Server, breaker: CircuitBreaker, tmp_path: Path) -> None:
     client = HTTPClient(server.url, 2, breaker)
     client.get_json("/a")
-    with vcr.use_cassette(str(tmp_path / "c.yaml"), record_mode="none"), pytest.raises(Exception, match="overwrite"):
+    with (
+        vcr.use_cassette(str(tmp_path / "c.yaml"), record_mode="none"),
+        pytest.raises(CannotOverwriteExistingCassetteException),
+    ):
         client.get_json("/a")
     assert len(server.requests) == 1
 
