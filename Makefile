@@ -8,7 +8,7 @@ MUTMUT := .mutmut/bin/python -c 'import gc; gc.disable(); from mutmut.__main__ i
 .DEFAULT_GOAL := help
 
 .PHONY: help build dev run-all run-market-data run-portfolio run-gateway stop-all demo test lint prove chaos contract openapi docs soak nightly mutate check \
-	bench load scale screenshots dist audit clean lock
+	bench load scale screenshots dist versions audit clean lock
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z -]*\):[a-z ]*## /make \1: /p' Makefile
@@ -59,7 +59,10 @@ docs: dev ## draw the states as the code has them, and build the site of the doc
 soak: dev ## full traffic for MINUTES=3 while dependencies fail, workers are replaced and killed: nothing may grow or go back
 	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),3)
 
-nightly: prove chaos contract soak load audit ## the long proofs that nobody waits for
+versions: dev ## try all extras with the newest versions that they allow (the tests try the lowest)
+	@$(BIN)/python -m tests.packaging.versions newest
+
+nightly: prove chaos contract soak load versions audit ## the long proofs that nobody waits for
 
 mutate: dev ## change the state machine in hundreds of small ways, and list those that no test notices
 	@[ -x .mutmut/bin/mutmut ] || { python3 -m venv .mutmut && .mutmut/bin/pip install -q --require-hashes -r requirements-dev.lock && .mutmut/bin/pip install -q mutmut==3.8.1; }

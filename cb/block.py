@@ -1,17 +1,13 @@
 """A breaker around a block of code."""
 
-import inspect
 import sys
 import threading
 from collections.abc import Callable
-from functools import partial
 from types import TracebackType
 from typing import Any, Protocol
 
+from .late import SUSPENDS
 from .tally import Tally
-
-#: code flags of functions that may stop in the middle and go on elsewhere
-SUSPENDS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
 class Guard(Protocol):
@@ -19,22 +15,28 @@ class Guard(Protocol):
 
     def begin(self) -> Tally: ...
     def finish(self, tally: Tally, error: BaseException | None) -> None: ...
+    def abandon(self, tally: Tally) -> None: ...
 
 
 class Block:
     """One use of a breaker in a `with` statement, which may end in any thread, and is never mistaken for another."""
 
-    __slots__ = ("_guard", "_tally")
+    __slots__ = ("_guard", "_neutral", "_tally")
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard, neutral: Callable[[BaseException], bool] | None = None) -> None:
         self._guard = guard
+        #: tells which exceptions of the block are neither success nor failure, whatever the breaker's rules say
+        self._neutral = neutral
 
     def __enter__(self) -> Tally:
         self._tally = self._guard.begin()
         return self._tally
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._guard.finish(self._tally, error)
+        if error is not None and self._neutral is not None and self._neutral(error):
+            self._guard.abandon(self._tally)
+        else:
+            self._guard.finish(self._tally, error)
 
 
 class Entered:
@@ -60,18 +62,6 @@ class Entered:
         if before:
             self._entered[place] = before
         self._guard.finish(tally, error)
-
-
-def require_now(fn: Callable[..., object]) -> None:
-    """Raise TypeError for what is no function, and for one whose call only makes a coroutine or a generator."""
-    inner = fn
-    while isinstance(inner, partial):
-        inner = inner.func
-    if not callable(inner):
-        raise TypeError(f"{fn!r} is not a function: write `@breaker`, or `@breaker(fallback=...)`")
-    code = getattr(inner, "__code__", None) or getattr(type(inner).__call__, "__code__", None)
-    if code is not None and code.co_flags & SUSPENDS:
-        raise TypeError(f"{fn!r} does its work after the call has returned: a breaker cannot see its outcome")
 
 
 def place() -> int:

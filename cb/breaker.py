@@ -1,17 +1,19 @@
 """The circuit breaker that users hold: the way of a call through it."""
 
-import time
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, overload
 
-from .block import Block, Entered, place, require_now
+from .block import Block, Entered, place
 from .classify import Classifier, Kinds
+from .clocks import chosen, monotonic_ns, wall_ns
 from .config import BreakerConfig
 from .errors import CircuitOpenError
 from .events import Listener
 from .fallback import F, V, falling_back, reraise
+from .handles import Handle, clock_of
+from .late import PROMPT, require_now
 from .layout import BOUNDS, BROKEN, CALM, CALM_UNTIL, CODES, ELAPSED, REJECTED, STARTED, SUCCESSES, UNTIL, WORD, State
 from .ledger import Ledger
 from .recovery import Recovery
@@ -24,7 +26,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class CircuitBreaker(Recovery):
+class CircuitBreaker(Recovery, Handle):
     """Refuses calls to a dependency that fails, for all threads and processes that share the ledger.
 
     Use `call`, decorate a function, or write `with breaker:`. An exception of `failures` is a failure, one of `ignored`
@@ -42,18 +44,23 @@ class CircuitBreaker(Recovery):
         ignored: Kinds = (),
         failed_result: Callable[[Any], bool] | None = None,
         listeners: Sequence[Listener] = (),
-        clock: Callable[[], int] = time.monotonic_ns,
-        wall_clock: Callable[[], int] = time.time_ns,
+        clock: Callable[[], int] = monotonic_ns,
+        wall_clock: Callable[[], int] = wall_ns,
     ) -> None:
         self._classifier = Classifier(failures, ignored, failed_result)
         ledger = ledger or Ledger.in_memory()
         super().__init__(
             name, config or BreakerConfig(), ledger, listeners=listeners, clock=clock, wall_clock=wall_clock
         )
+        self._made_of = config or BreakerConfig()
         self._idle = self._row.idle
         self._entered = Entered(self)
-        if clock is time.monotonic_ns:  # who brings a clock of his own calls `tend` himself
+        if chosen(clock) is monotonic_ns:  # who brings a clock of his own calls `tend` himself
             WATCH.add(self)
+
+    def _origin(self) -> tuple[Any, ...]:
+        options = {"ledger": self.ledger, **self._classifier.rules, **clock_of(self._clock)}
+        return partial(type(self), **options), self.name, self._made_of
 
     def snapshot(self) -> Snapshot:
         """Return all there is to know, summed over all processes."""
@@ -85,6 +92,8 @@ class CircuitBreaker(Recovery):
     def __call__(self, fn: Any = None, *, fallback: Any = reraise) -> Any:
         """Guard a function: `@breaker`. Raises TypeError for one whose call only makes a coroutine or a generator.
 
+        So does each call that returns one, or a Future, after all: it counts as nothing.
+
         With `@breaker(fallback=...)` callers get the fallback where the circuit refuses or the call fails: a value, or
         what a function makes of the exception. The breaker counts as it does without. What is an answer or `ignored`
         is raised as ever, and a result that counts as failed is returned as it is.
@@ -99,10 +108,14 @@ class CircuitBreaker(Recovery):
         # A function made anew and not a method: what every call needs lies in its closure.
         name, head, clock = self.name, self._head, self._clock
         take, give_back = self._idle.pop, self._idle.append
+        # Of its last results: to compare costs less than to look it up.
+        prompt = PROMPT
+        kind: type = type(None)
         # A result that somebody wants to see is never taken the short way.
         brief = 0 if self._classifier.failed_result else BOUNDS[0]
 
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+            nonlocal kind
             try:
                 tally = take()
             except IndexError:
@@ -116,15 +129,17 @@ class CircuitBreaker(Recovery):
                 self._admit(tally)
                 word = tally.word
             cells = tally.cells
-            cells[STARTED] = tally.started = started = clock()
+            cells[STARTED] = started = clock()
             try:
                 result = fn(*args, **kwargs)
             except BaseException as error:
+                tally.started = started
                 self._fail(tally, error)
                 raise
             now = clock()
             if (
-                now < tally.slice_end
+                (type(result) is kind or type(result) in prompt)
+                and now < tally.slice_end
                 and (elapsed := now - started) < brief
                 and (head[CALM] == word or (now < head[CALM_UNTIL] and not head[BROKEN] and head[WORD] == word))
             ):
@@ -136,7 +151,10 @@ class CircuitBreaker(Recovery):
                 cells[STARTED] = 0
                 give_back(tally)
             else:
+                tally.started = started
                 self._succeed(tally, result, now)
+                if type(result) in prompt:
+                    kind = type(result)
             return result
 
         return guarded

@@ -1,15 +1,17 @@
 """A limit on the calls that a dependency gets at once, from all threads and processes of a host."""
 
-import time
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from types import TracebackType
-from typing import Literal, ParamSpec, TypeVar, overload
+from typing import Any, Literal, ParamSpec, TypeVar, overload
 
-from .block import Block, Entered, place, require_now
+from .block import Block, Entered, place
 from .breaker import CircuitBreaker
+from .clocks import chosen, monotonic_ns
 from .config import BreakerConfig, nanoseconds
 from .errors import BulkheadFullError, ConfigError
+from .handles import Handle, clock_of
+from .late import require_now
 from .layout import ADMITTING
 from .tally import Tally
 
@@ -20,7 +22,7 @@ R = TypeVar("R")
 PAUSE = 0.003
 
 
-class Bulkhead:
+class Bulkhead(Handle):
     """Lets at most `limit` calls run at once through a breaker, in all processes that share its ledger.
 
     It offers what a breaker offers. Each call asks the breaker first: an open circuit refuses at once. One call more
@@ -32,7 +34,7 @@ class Bulkhead:
     """
 
     def __init__(
-        self, breaker: CircuitBreaker, limit: int, wait: float = 0.0, *, clock: Callable[[], int] = time.monotonic_ns
+        self, breaker: CircuitBreaker, limit: int, wait: float = 0.0, *, clock: Callable[[], int] = monotonic_ns
     ) -> None:
         check(limit, wait)
         #: asked first
@@ -41,9 +43,12 @@ class Bulkhead:
         self.limit = limit
         #: seconds that a call waits for a slot
         self.wait = wait
-        self._clock = clock
+        self._clock = chosen(clock)
         self._slots = breaker.slots(limit)
         self._entered = Entered(self)
+
+    def _origin(self) -> tuple[Any, ...]:
+        return partial(Bulkhead, **clock_of(self._clock)), self.breaker, self.limit, self.wait
 
     @property
     def name(self) -> str:
@@ -96,11 +101,12 @@ class Bulkhead:
         """
         if not self.wait:
             return self._try(last=True)
-        end = self._clock() + nanoseconds(self.wait)
+        wait_ns = nanoseconds(self.wait)
+        end, latest = self._clock() + wait_ns, monotonic_ns() + wait_ns  # a clock of somebody's own may stand still
         if (not self._slots.wanted or self.breaker.state not in ADMITTING) and (tally := self._try()):
             return tally
         with self._slots.line() as wait:
-            while (left := (end - self._clock()) / 1e9) > 0:
+            while (left := min(end - self._clock(), latest - monotonic_ns()) / 1e9) > 0:
                 if (wait(min(PAUSE, left)) or self.breaker.state not in ADMITTING) and (tally := self._try()):
                     return tally
             return self._try(last=True)
@@ -129,6 +135,14 @@ class Bulkhead:
         """End it as neither a success nor a failure."""
         self._leave(tally)
         self.breaker.abandon(tally)
+
+    def pause(self, tally: Tally) -> None:
+        """Note that it waits for its caller. It keeps its slot."""
+        self.breaker.pause(tally)
+
+    def resume(self, tally: Tally) -> None:
+        """Note that it waits for the dependency again."""
+        self.breaker.resume(tally)
 
     def _leave(self, tally: Tally) -> None:
         # Before the call is counted, and its tally another's: what follows may be a listener that takes its time.

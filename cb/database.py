@@ -19,8 +19,10 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 
 from .breaker import CircuitBreaker
 from .bulkhead import Bulkhead
+from .clocks import monotonic
 from .errors import BulkheadFullError, CircuitOpenError, ConfigError
 from .forks import renew_in_children
+from .portable import PortableError
 from .slots import Slot, Slots
 from .sql import guard
 
@@ -61,7 +63,7 @@ def _wait_seconds() -> float:
     return longest if left is None else min(max(left(), _SHORTEST_WAIT), longest)
 
 
-class DatabaseUnavailable(Exception):
+class DatabaseUnavailable(PortableError):
     """The database is locked, full or gone. Nothing of the transaction was kept, unless its commit was under way."""
 
 
@@ -152,9 +154,9 @@ class Database:
 
 
 def _wait_for(writers: Slots) -> Slot:
-    deadline = time.monotonic() + _wait_seconds()  # else the last of many waits as long as all together
+    deadline = monotonic() + _wait_seconds()  # else the last of many waits as long as all together
     with writers.line() as wait:
-        while (left := deadline - time.monotonic()) > 0:
+        while (left := deadline - monotonic()) > 0:
             if wait(min(_LOOK, left)) and (slot := writers.take(1)):
                 return slot
     raise DatabaseUnavailable("other writers of this process wait too long")
@@ -246,7 +248,7 @@ def _begin_writing(connection: Connection) -> None:
     SQLite sleeps up to 100 ms between two tries, here it is about a millisecond.
     """
     driver: Any = connection.connection
-    deadline = time.monotonic() + _wait_seconds()
+    deadline = monotonic() + _wait_seconds()
     driver.execute("PRAGMA busy_timeout=0")
     try:
         while True:
@@ -255,7 +257,7 @@ def _begin_writing(connection: Connection) -> None:
                 return
             except OperationalError as error:
                 busy = getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
-                if not busy or time.monotonic() > deadline:
+                if not busy or monotonic() > deadline:
                     raise
             time.sleep(_chance.uniform(0.0005, 0.0015))  # that two do not meet again and again
     finally:
@@ -264,12 +266,12 @@ def _begin_writing(connection: Connection) -> None:
 
 def _switch_to_wal(connection: Any) -> None:
     """Make the file's journal a write-ahead log. Alone of all statements, this one does not wait for its like."""
-    deadline = time.monotonic() + _PATIENCE_MS / 1000
+    deadline = monotonic() + _PATIENCE_MS / 1000
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             return
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or monotonic() > deadline:
                 raise
             time.sleep(0.005)

@@ -9,8 +9,10 @@ CircuitError
      +- LedgerFullError
 """
 
+from .portable import PortableError
 
-class CircuitError(Exception):
+
+class CircuitError(PortableError):
     """Root of all errors of this package."""
 
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from typing import TypeVar
 
+from .clocks import monotonic
 from .errors import LedgerBusyError
 from .slots import Slot
 
@@ -52,7 +53,7 @@ class FileLock:
         It runs a function, and is not acquired and released, because an exception may come between any two calls of
         Python (a signal handler's, Ctrl-C): only `with` on a lock written in C leaves no gap.
         """
-        end, wait = time.monotonic() + timeout, 0.00005
+        end, wait = monotonic() + timeout, 0.00005
         while True:
             with self._mutex:
                 if self._running:  # this is a signal handler, or a finalizer, of the very thread that holds the lock
@@ -67,7 +68,7 @@ class FileLock:
                     flock(fd, LOCK_UN)  # does nothing where the lock was not had
             # Polled, because a blocking flock has no timeout and its holder may be stopped for good; and without the
             # mutex, because other threads may be in more of a hurry.
-            if time.monotonic() >= end:
+            if monotonic() >= end:
                 raise LedgerBusyError(self._path, "is locked by a process that does not go on")
             time.sleep(wait)
             wait = min(wait * 2, 0.002)

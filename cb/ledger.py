@@ -5,13 +5,14 @@ import secrets
 import threading
 from dataclasses import dataclass
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 from . import layout as at
 from .blocks import Blocks
 from .errors import ConfigError, LedgerError, LedgerFullError
 from .events import StateChange, Transition, read_transitions, write_transition
 from .forks import renew_in_children
+from .handles import Handle
 from .log import Log
 from .mappedfile import MappedFile, require_own
 from .places import path_of
@@ -43,7 +44,7 @@ class FleetSight:
     apart: tuple[str, ...] = ()
 
 
-class Ledger:
+class Ledger(Handle):
     """A table of breakers. `layout` describes its cells.
 
     Make one with `in_memory`, `in_file` or `open`. It lives as long as the process.
@@ -96,6 +97,11 @@ class Ledger:
             ledger.degraded = str(error)
             return ledger
 
+    def _origin(self) -> tuple[Any, ...]:
+        if self._storage.scope == "process":
+            return (Ledger.in_memory,)
+        return (Ledger.view if isinstance(self._storage, ViewedFile) else _found), self.path
+
     @property
     def scope(self) -> str:
         """`host` if other processes see this ledger, else `process`."""
@@ -140,7 +146,7 @@ class Ledger:
 
     def row(self, name: str, now: int) -> Row:
         """Return the row of a breaker, made if there is none. Raises LedgerFullError, LedgerBusyError."""
-        if not name.isprintable() or not 0 < len(name.encode()) <= at.NAME_CELLS * 8:
+        if not isinstance(name, str) or not name.isprintable() or not 0 < len(name.encode()) <= at.NAME_CELLS * 8:
             raise ConfigError("name", f"be 1 to {at.NAME_CELLS * 8} printable bytes", name)
         with self._making:
             if name not in self._rows:
@@ -240,3 +246,7 @@ class Ledger:
         self._blocks = Blocks(self._storage)
         for row in self._rows.values():
             row.renew()
+
+
+def _found(path: str) -> Ledger:
+    return Ledger.open(f"file://{path}")

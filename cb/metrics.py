@@ -6,7 +6,6 @@ many times as fast.
 """
 
 import re
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -14,6 +13,7 @@ from itertools import accumulate
 
 from prometheus_client.core import Metric, Sample
 
+from .clocks import monotonic_ns
 from .layout import State
 from .registry import Registry
 from .snapshot import Figures, Histogram
@@ -109,7 +109,7 @@ class BreakerCollector:
         )
         degraded.add(ledger.degraded is not None)
         yield degraded
-        if fleet := ledger.fleet(time.monotonic_ns()):
+        if fleet := ledger.fleet(monotonic_ns()):
             connected = Family("circuit_breaker_fleet_connected", "gauge", "1 if this host follows its fleet")
             connected.add(fleet.leads)
             hosts = Family("circuit_breaker_fleet_hosts", "gauge", "Hosts in the fleet, as seen last")

@@ -6,15 +6,17 @@ check that hangs delays no other. When the process ends, another one goes on wit
 
 import random
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
 
 from .breaker import CircuitBreaker
+from .clocks import monotonic_ns
 from .config import parse_duration
 from .duty import Duty
 from .errors import ConfigError
+from .handles import Rooted
+from .late import require_done, require_now
 from .watch import WATCH
 
 # Not what `random` itself draws from: a thread of ours must not disturb a program that has seeded it.
@@ -33,14 +35,14 @@ PATIENCE = 3
 Check = Callable[[], object]
 
 
-class Monitor:
+class Monitor(Rooted):
     """Knows how the dependencies behind some breakers are, and lets their circuits recover by health check.
 
     Make one in every worker, before or after a fork, and keep it as long as it shall work. What it finds is in
     `breaker.health()` of every process, and a change is a HealthChanged for the breaker's listeners.
     """
 
-    def __init__(self, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(self, *, clock: Callable[[], int] = monotonic_ns) -> None:
         self._clock = clock
         self._checkups: dict[str, _Checkup] = {}
         self._duties: list[Duty] = []
@@ -55,6 +57,7 @@ class Monitor:
         """
         if breaker.name in self._checkups:
             raise ConfigError("breaker", "be added once", breaker.name)
+        require_now(check)
         seconds = parse_duration(interval, "interval")
         if not 0.1 <= seconds <= 3600:
             raise ConfigError("interval", "be from 100ms to 1h", interval)
@@ -116,7 +119,7 @@ class _Checkup:
         """Check, and note what was found. Raises what the check raises."""
         self._wait, begin = self._spread(), self._clock()
         try:
-            self._check()
+            require_done(self._check())
         except Exception as error:
             self._note(error, begin)
             raise

@@ -4,12 +4,13 @@ from contextlib import suppress
 from typing import NoReturn
 
 from . import layout as at
-from .classify import Classifier
+from .classify import Classifier, leaves
 from .config import BreakerConfig, nanoseconds
 from .errors import BulkheadFullError, CircuitOpenError, LedgerBusyError
 from .events import Event, LateResult, Rejected
 from .layout import ADMITTING, State, generation_of, state_of
 from .ledger import PATIENCE
+from .retryafter import of_error
 from .slots import Slots
 from .steering import Steering
 from .tally import DETACHED, Outcome, Tally
@@ -48,6 +49,14 @@ class Passage(Steering):
     def abandon(self, tally: Tally) -> None:
         """End it as neither a success nor a failure."""
         self._settle(tally, Outcome.NEUTRAL, self._clock())
+
+    def pause(self, tally: Tally) -> None:
+        """Note that it waits for its caller, not for the dependency: the time is no part of its duration."""
+        tally.pause(self._clock())
+
+    def resume(self, tally: Tally) -> None:
+        """Note that it waits for the dependency again."""
+        tally.resume(self._clock())
 
     def _take(self) -> Tally:
         try:
@@ -144,21 +153,20 @@ class Passage(Steering):
 
     def _succeed(self, tally: Tally, result: object, now: int) -> None:
         outcome = Outcome.SUCCESS
-        if self._classifier.failed_result is not None:
-            try:
-                if self._classifier.failed_result(result):
-                    outcome = Outcome.FAILURE
-                    self._row.note_failure(now, "result")
-            except BaseException:
-                self._settle(tally, Outcome.NEUTRAL, now)
-                raise
+        try:
+            if self._classifier.result(result) is Outcome.FAILURE:
+                outcome = Outcome.FAILURE
+                self._row.note_failure(now, "result")
+        except BaseException:
+            self._settle(tally, Outcome.NEUTRAL, now)
+            raise
         self._settle(tally, outcome, now)
 
     def _fail(self, tally: Tally, error: BaseException) -> None:
         now, outcome = self._clock(), Outcome.NEUTRAL
         try:
             if not self._refused(error):  # else a call within this one
-                outcome = self._classifier.error(error, now - tally.started >= self._slow)
+                outcome = self._classifier.error(error, now - tally.started >= self._slow, self._refused)
             if outcome is Outcome.FAILURE:
                 self._note_failure(error, now)
         finally:
@@ -166,7 +174,7 @@ class Passage(Steering):
 
     def _note_failure(self, error: BaseException, now: int) -> None:
         self._row.note_failure(now, type(error).__name__)
-        if asked := _retry_after(error):
+        if asked := of_error(error):
             until = now + nanoseconds(min(asked, self._circuit.config.timeout_max))
             self._head[at.RETRY_AT] = max(self._head[at.RETRY_AT], until)
 
@@ -175,7 +183,8 @@ class Passage(Steering):
 
     def _missed(self, error: Exception) -> bool:
         """Return whether there is no answer: this breaker refused the call, or calls the exception a failure."""
-        return self._refused(error) or self._classifier.error(error, slow=False) is Outcome.FAILURE
+        failed = self._classifier.error(error, slow=False) is Outcome.FAILURE
+        return failed or any(map(self._refused, leaves(error)))
 
     def _settle(self, tally: Tally, outcome: Outcome, now: int) -> None:
         """Count an outcome, free its tally, and see whether the state must change."""
@@ -214,12 +223,3 @@ class Passage(Steering):
         self._head[at.HALTED] = 0
         if self._head[at.LED]:
             self._row.tell()
-
-
-def _retry_after(error: BaseException) -> float | None:
-    """Return the seconds that the dependency asked for, if the exception says so in a way that can be read."""
-    try:
-        asked = getattr(error, "retry_after", None)
-    except Exception:  # noqa: BLE001 - a property that fails must not hide the caller's own exception
-        return None
-    return asked if isinstance(asked, int | float) and asked > 0 else None

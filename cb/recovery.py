@@ -7,6 +7,7 @@ from . import layout as at
 from .config import nanoseconds
 from .events import HealthChanged
 from .health import Health
+from .late import require_done
 from .layout import ADMITTING, state_of
 from .passage import Passage
 from .tally import Outcome
@@ -65,7 +66,7 @@ class Recovery(Passage):
             return False
         outcome = Outcome.NEUTRAL
         try:
-            check()
+            require_done(check())
             outcome = Outcome.SUCCESS
         except Exception as error:  # noqa: BLE001 - whatever it is, the dependency is not well
             outcome = Outcome.FAILURE

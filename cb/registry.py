@@ -1,21 +1,24 @@
 """One breaker per dependency."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .breaker import CircuitBreaker
 from .classify import Kinds
+from .clocks import chosen, monotonic_ns, wall_ns
 from .config import BreakerConfig
 from .events import Listener
 from .forks import renew_in_children
+from .handles import Handle, clock_of
 from .ledger import Ledger
 from .snapshot import Figures, Snapshot, see, see_figures
 from .steering import Steering
 
+_DEFAULT_RULES = {"failures": (Exception,), "ignored": (), "failed_result": None}
 
-class Registry:
+
+class Registry(Handle):
     """Makes the breakers of a service, and finds them again by name."""
 
     def __init__(
@@ -25,7 +28,7 @@ class Registry:
         defaults: BreakerConfig | None = None,
         overrides: Mapping[str, BreakerConfig] | None = None,
         listeners: Sequence[Listener] = (),
-        clock: Callable[[], int] = time.monotonic_ns,
+        clock: Callable[[], int] = monotonic_ns,
     ) -> None:
         #: where the state of all its breakers lies
         self.ledger = ledger or Ledger.in_memory()
@@ -37,6 +40,12 @@ class Registry:
         self._breakers: dict[str, CircuitBreaker] = {}
         self._lock = threading.RLock()  # a signal handler may ask for a breaker while its thread makes one
         renew_in_children(self)
+
+    def _origin(self) -> tuple[Any, ...]:
+        # Those with rules of their own are made at once: who asks for them by name alone must not make others.
+        made = {each.name: each._classifier.rules for each in self}  # noqa: SLF001 - it has made them
+        rules = {name: given for name, given in made.items() if given != _DEFAULT_RULES}
+        return _elsewhere, self.ledger, self._defaults, self._overrides, rules, clock_of(chosen(self._clock))
 
     def get(
         self,
@@ -77,7 +86,7 @@ class Registry:
         """
         if (found := self._breakers.get(name)) or name not in self.ledger.names():
             return found
-        return Steering(name, None, self.ledger, listeners=self.listeners, clock=self._clock, wall_clock=time.time_ns)
+        return Steering(name, None, self.ledger, listeners=self.listeners, clock=self._clock, wall_clock=wall_ns)
 
     def snapshots(self) -> Iterator[Snapshot]:
         """Yield a snapshot of every breaker of the ledger by name, in whichever process it was made."""
@@ -98,3 +107,16 @@ class Registry:
     def renew(self) -> None:
         """Forget a lock that another thread may have held, in a forked child."""
         self._lock = threading.RLock()
+
+
+def _elsewhere(
+    ledger: Ledger,
+    defaults: BreakerConfig,
+    overrides: Mapping[str, BreakerConfig],
+    rules: Mapping[str, Mapping[str, Any]],
+    clock: Mapping[str, Any],
+) -> Registry:
+    registry = Registry(ledger=ledger, defaults=defaults, overrides=overrides, **clock)
+    for name, options in rules.items():
+        registry.get(name, **options)
+    return registry

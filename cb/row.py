@@ -222,8 +222,10 @@ def inherit(cells: memoryview, block: int, now: int) -> int:
     head, lost = cells[: at.PAGE], 0
     if not head[at.USED + block]:
         return 0
-    for lane in range(at.TALLIES):
-        tally = tally_of(cells, block, lane)
+    for tally in (tally_of(cells, block, lane) for lane in range(at.TALLIES)):
+        if tally.cells[at.STARTED] >= at.PAUSED:  # the dependency had answered
+            tally.abandon()
+            continue
         tally.started, tally.word = tally.cells[at.STARTED], tally.cells[at.ADMITTED]
         probe, permits = state_of(tally.word) is State.HALF_OPEN, tally.permits_out()
         tally.cells[at.ROUND_FAILURES] += permits

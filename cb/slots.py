@@ -1,11 +1,11 @@
 """Who may call at once: slots, each taken by one call of the host at a time."""
 
+import queue
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from queue import Empty, SimpleQueue
 
 from .log import Log
 
@@ -55,7 +55,7 @@ class Slots:
             slot.renew()
         self._known = weakref.WeakValueDictionary()
         self._idle: list[Slot] = []  # those that no call of this process has
-        self._line: deque[weakref.ref[SimpleQueue[None]]] = deque()
+        self._line: deque[weakref.ref[queue.SimpleQueue[None]]] = deque()
         self._lock = threading.RLock()  # a signal handler may call while its thread takes one
 
     def take(self, limit: int) -> Slot | None:
@@ -106,11 +106,11 @@ class Slots:
 
         Yields what waits for so many seconds, or shorter, and returns whether this call is the first in line.
         """
-        bell = SimpleQueue[None]()
+        bell: queue.SimpleQueue[None] = queue.SimpleQueue()  # that of gevent, where it has replaced the other
         place = weakref.ref(bell)  # gone with its call, should that be cut off before it leaves the line
 
         def wait(seconds: float) -> bool:
-            with suppress(Empty):
+            with suppress(queue.Empty):
                 bell.get(timeout=seconds)
             return self._first() is bell
 
@@ -126,7 +126,7 @@ class Slots:
         if self._line and (bell := self._first()) is not None:
             bell.put(None)
 
-    def _first(self) -> SimpleQueue[None] | None:
+    def _first(self) -> queue.SimpleQueue[None] | None:
         """Return the bell of the call that is first in line."""
         while self._line:
             with suppress(IndexError, ValueError):  # who waited has just left

@@ -1,13 +1,13 @@
 """What changes a circuit besides its calls: time, the operator, new thresholds."""
 
 import getpass
-import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
 from . import layout as at
 from . import terms
 from .circuit import Circuit
+from .clocks import chosen, monotonic_ns
 from .config import BreakerConfig
 from .errors import ConfigError, LedgerBusyError
 from .events import Event, LedgerDegraded, Listener, Reclaimed, StateChange, announce
@@ -39,7 +39,8 @@ class Steering:
         self.ledger = ledger
         #: called with every Event of this process; add to it or remove from it at will
         self.listeners: list[Listener] = list(listeners)
-        self._clock = clock if clock is time.monotonic_ns else _forward(clock)
+        clock = chosen(clock)
+        self._clock = clock if clock is monotonic_ns else _forward(clock)
         self._wall_clock = wall_clock
         self._asked: BreakerConfig | None = config
         try:

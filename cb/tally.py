@@ -74,6 +74,16 @@ class Tally:
         if state is State.HALF_OPEN:
             self.take(generation)
 
+    def pause(self, now: int) -> None:
+        """Note that the call waits for its caller, who reads the answer: it is in flight, but not slow and not hung."""
+        self.cells[at.STARTED] = self.started + at.PAUSED
+        self.started -= now
+
+    def resume(self, now: int) -> None:
+        """Note that it waits for the dependency again. The pause is no part of its duration."""
+        self.started += now
+        self.cells[at.STARTED] = self.started
+
     def take(self, generation: int) -> None:
         """Take a permit of a round. Caller holds the ledger lock."""
         cells = self.cells

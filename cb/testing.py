@@ -31,6 +31,7 @@ from .breaker import CircuitBreaker
 from .config import BreakerConfig, nanoseconds
 from .layout import HELD, State
 from .ledger import Ledger
+from .portable import PortableError
 
 
 class FakeClock:
@@ -174,7 +175,7 @@ def _serve(pipe: Connection) -> None:
             pipe.send(answer)
 
 
-class _Fault(Exception):
+class _Fault(PortableError):
     """A failure, made to open a circuit."""
 
 

@@ -10,6 +10,7 @@ import weakref
 from contextlib import suppress
 from typing import Protocol
 
+from .clocks import perf_counter
 from .forks import renew_in_children
 from .log import Log
 
@@ -86,12 +87,12 @@ class _Watch:
         wait = TICK
         while True:
             time.sleep(wait)
-            begin = time.perf_counter()
+            begin = perf_counter()
             with self._lock:
                 all_tended = list(self._tended)
             while all_tended:
                 _look_after(all_tended.pop())  # nothing is kept from one look to the next: it may have been dropped
-            wait = max(TICK, (time.perf_counter() - begin) / SHARE)
+            wait = max(TICK, (perf_counter() - begin) / SHARE)
 
     def _succeed(self) -> None:
         """Start the thread that takes the place of this one, which ends."""

@@ -115,9 +115,13 @@ def _count_probes(probes: Probes, cells: list[int], now: int, config: BreakerCon
     probes.successes += successes
     probes.failures += failures
     out = cells[at.ROUND_TAKEN] - successes - failures - returned
-    if out > 0 and cells[at.STARTED] and now - cells[at.STARTED] >= nanoseconds(config.permit_timeout):
-        probes.failures += out
-        probes.overdue += out
+    paused, started = divmod(cells[at.STARTED], at.PAUSED)
+    if out > 0 and started and now - started >= nanoseconds(config.permit_timeout):
+        if paused:  # it has been answered, and its caller takes his time over the body
+            probes.successes += out
+        else:
+            probes.failures += out
+            probes.overdue += out
 
 
 def _count_running(reading: Reading, age: int, config: BreakerConfig, since_streak: int) -> None:

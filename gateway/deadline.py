@@ -1,7 +1,8 @@
 """The time that an order may take as a whole."""
 
-import time
 from collections.abc import Callable
+
+from cb.clocks import monotonic
 
 from .errors import OrderTimeout
 
@@ -12,7 +13,7 @@ class Deadline:
     `clock` returns monotonic seconds.
     """
 
-    def __init__(self, timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, timeout: float, clock: Callable[[], float] = monotonic) -> None:
         self._timeout = timeout
         self._clock = clock
         self._end = clock() + timeout

@@ -1,10 +1,10 @@
 """What one worker of a host does for all of them: reconciling trades, telling of them, and verifying what was told."""
 
 import threading
-import time
 from datetime import timedelta
 
 from cb import Ledger
+from cb.clocks import monotonic
 from cb.database import DatabaseUnavailable
 from cb.duty import Duty
 from cb.log import Log
@@ -54,24 +54,24 @@ def take_up(
         while not stop.wait(0 if busy else PAUSE):
             busy = dispatcher.turn()
             alarm.turn()
-            if time.monotonic() - told >= TELL:
-                told, head = time.monotonic(), _tell_head(audit, head)
+            if monotonic() - told >= TELL:
+                told, head = monotonic(), _tell_head(audit, head)
         dispatcher.turn()  # what the last requests have left
         _tell_head(audit, head)
 
     def verify(stop: threading.Event) -> None:
         pause = PAUSE
         while not stop.wait(pause):
-            begun = time.monotonic()
+            begun = monotonic()
             more = auditor.turn()
-            pause = REST * (time.monotonic() - begun) if more else VERIFY
+            pause = REST * (monotonic() - begun) if more else VERIFY
 
     def compare(stop: threading.Event) -> None:
         pause = compare_interval / 10  # soon after a start: a database may have been restored
         while not stop.wait(pause):
-            begun = time.monotonic()
+            begun = monotonic()
             more = comparer.turn()
-            pause = REST * (time.monotonic() - begun) if more else compare_interval
+            pause = REST * (monotonic() - begun) if more else compare_interval
 
     works = {"reconciler": reconcile, "dispatcher": dispatch, "auditor": verify, "comparer": compare}
     return [Duty(ledger, role, work) for role, work in works.items()]

@@ -11,62 +11,97 @@ GatewayError
  +- OrderTimeout     an order could not be placed in time, and was not sent
 """
 
+from cb.portable import PortableError
 
-class GatewayError(Exception):
+
+class GatewayError(PortableError):
     """Root of the gateway's errors."""
 
 
 class Unavailable(GatewayError):
     """A dependency could not do its part."""
 
-    def __init__(self, dependency: str, reason: str, *, sent: bool = True) -> None:
-        super().__init__(f"{dependency}: {reason}")
+    def __init__(self, dependency: str, reason: str, sent: bool = True) -> None:
+        super().__init__(dependency, reason, sent)
         self.dependency = dependency
+        #: why, in words
+        self.reason = reason
         #: False only if surely nothing reached the dependency
         self.sent = sent
+
+    def __str__(self) -> str:
+        return f"{self.dependency}: {self.reason}"
 
 
 class UnknownSymbol(GatewayError):
     def __init__(self, symbol: str) -> None:
-        super().__init__(f"nobody quotes {symbol}")
+        super().__init__(symbol)
+        self.symbol = symbol
+
+    def __str__(self) -> str:
+        return f"nobody quotes {self.symbol}"
 
 
 class UnknownUser(GatewayError):
     def __init__(self, user_id: str) -> None:
-        super().__init__(f"{user_id} has no account")
+        super().__init__(user_id)
+        self.user_id = user_id
+
+    def __str__(self) -> str:
+        return f"{self.user_id} has no account"
 
 
 class UnknownTrade(GatewayError):
     def __init__(self, trade_id: str) -> None:
-        super().__init__(f"there is no trade {trade_id}")
+        super().__init__(trade_id)
+        self.trade_id = trade_id
+
+    def __str__(self) -> str:
+        return f"there is no trade {self.trade_id}"
 
 
 class RiskRefusal(GatewayError):
     """An order beyond a limit."""
 
-    def __init__(self, code: str, detail: str, *, limit: str, value: str) -> None:
-        super().__init__(detail)
+    def __init__(self, code: str, detail: str, limit: str, value: str) -> None:
+        super().__init__(code, detail, limit, value)
         #: problem code of the limit
         self.code = code
+        #: a sentence for people
+        self.detail = detail
         #: the limit, and what the order makes of it
         self.limit = limit
         self.value = value
 
+    def __str__(self) -> str:
+        return self.detail
+
 
 class KeyReused(GatewayError):
     def __init__(self, key: str) -> None:
-        super().__init__(f"Idempotency-Key {key} belongs to another order")
+        super().__init__(key)
+        self.key = key
+
+    def __str__(self) -> str:
+        return f"Idempotency-Key {self.key} belongs to another order"
 
 
 class InProgress(GatewayError):
     def __init__(self, key: str) -> None:
-        super().__init__(f"the order with Idempotency-Key {key} is being worked on")
+        super().__init__(key)
+        self.key = key
+
+    def __str__(self) -> str:
+        return f"the order with Idempotency-Key {self.key} is being worked on"
 
 
 class OrderTimeout(GatewayError):
     """An order was given up before anything of it was sent to the portfolio."""
 
     def __init__(self, timeout: float) -> None:
-        super().__init__(f"the order could not be placed within {timeout:g} s, and was not sent")
+        super().__init__(timeout)
         #: seconds that an order may take
         self.timeout = timeout
+
+    def __str__(self) -> str:
+        return f"the order could not be placed within {self.timeout:g} s, and was not sent"

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, func, literal, select, tuple_, update
 
 from cb.database import Database, DatabaseBusy, DatabaseUnavailable, Instant, insert_once
+from cb.portable import PortableError
 
 from .exposure import Exposure, follow, reserve
 from .journal import note
@@ -28,7 +29,7 @@ class Backlog:
     oldest: datetime | None
 
 
-class KeyTaken(Exception):
+class KeyTaken(PortableError):
     """Another order of the user came with this key just now."""
 
 

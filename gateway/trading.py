@@ -5,13 +5,13 @@ still RECEIVED was surely not sent. The portfolio books a trade id once, so aski
 trade has it on lease: the reconciler takes up what was left.
 """
 
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import NamedTuple
 
 from cb import BulkheadFullError, CircuitOpenError
+from cb.clocks import monotonic
 from cb.database import DatabaseUnavailable, waits_limited
 from cb.log import Log
 
@@ -49,7 +49,7 @@ class Trading:
         portfolio: Portfolio,
         lease: timedelta,
         timeout: float,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._store = store
         self._market_data = market_data

@@ -3,20 +3,30 @@
 from collections.abc import Callable
 from decimal import Decimal
 
+from cb.portable import PortableError
+
 from .order import Order, Outcome, Verdict, judge
 from .store import Portfolio, Store
 
 VOID = Verdict(Outcome.VOID, "voided", "the trade was given up before it was booked")
 
 
-class UnknownUser(Exception):
+class UnknownUser(PortableError):
     def __init__(self, user_id: str) -> None:
-        super().__init__(f"{user_id} has no account")
+        super().__init__(user_id)
+        self.user_id = user_id
+
+    def __str__(self) -> str:
+        return f"{self.user_id} has no account"
 
 
-class TradeIdReused(Exception):
+class TradeIdReused(PortableError):
     def __init__(self, trade_id: str) -> None:
-        super().__init__(f"trade {trade_id} is another order")
+        super().__init__(trade_id)
+        self.trade_id = trade_id
+
+    def __str__(self) -> str:
+        return f"trade {self.trade_id} is another order"
 
 
 class Portfolios:

@@ -49,14 +49,15 @@ STATE_WRITERS = {
 }
 #: modules of the core that look at a clock of their own, and why
 CLOCKS = {
+    "cb.bulkhead": "a wait must end, also where the clock that it was given stands still",
     "cb.filelock": "waits for another process, in real time",
+    "cb.retryafter": "a header may give a date",
     "cb.watch": "measures how long its own looking takes",
 }
 #: modules that have to do with the loggers of the standard library themselves, and why
 LOGGERS = {"cb.log": "is what logs", "cb.web.logs": "sets up where lines go"}
 #: tests that may let time pass, and why
 SLEEPERS = {"tests/turmoil.py": "disturbs at random moments: they are what it tries"}
-
 
 FILES = [path for folder in ("cb", *PROGRAMS, "config", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
 TREES = {path: ast.parse(path.read_text()) for path in FILES}
@@ -156,8 +157,8 @@ def test_modules_are_named_for_what_they_are_about() -> None:
 
 
 def test_core_takes_the_time_from_its_clock_only() -> None:
-    wanted = r"\btime\.(time|time_ns|monotonic|perf_counter\w*)\(|datetime\.(now|utcnow)\("
-    assert {module(path) for path in CORE if re.search(wanted, ast.unparse(TREES[path]))} == set(CLOCKS)
+    wanted = r"\b(time\.(time|time_ns)|(time\.)?(monotonic|perf_counter)\w*|wall(_ns)?)\(|datetime\.(now|utcnow)\("
+    assert {module(path) for path in CORE if re.search(wanted, ast.unparse(TREES[path]))} == {"cb.clocks", *CLOCKS}
 
 
 def test_core_reads_the_environment_for_the_place_of_ledgers_alone() -> None:

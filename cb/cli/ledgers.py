@@ -1,12 +1,12 @@
 """The ledgers of this host: where they are, what stands in them."""
 
 import os
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cb.clocks import monotonic_ns
 from cb.errors import ConfigError, LedgerError
 from cb.events import Transition
 from cb.layout import ADMITTING, VERSION
@@ -106,7 +106,7 @@ def steering(path: str, name: str) -> Steering:
 
 
 def _look(path: Path, name: str) -> Seen:
-    ledger, now = Ledger.view(path), time.monotonic_ns()
+    ledger, now = Ledger.view(path), monotonic_ns()
     try:
         breakers = {breaker: see(ledger, breaker, now) for breaker in ledger.names()}
         return Seen(name, ledger.path, ledger.workers(), breakers, ledger.history())

@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from cb.clocks import monotonic
 from cb.layout import State
 
 from .ledgers import places, survey
@@ -29,8 +30,8 @@ def watch(urls: Sequence[str]) -> None:
             while not asked:
                 live.update(_picture(urls), refresh=True)
                 gc.collect()  # a ledger and its rows hold each other, and the map of a whole file
-                shown = time.monotonic()
-                while not asked and time.monotonic() - shown < _INTERVAL:
+                shown = monotonic()
+                while not asked and monotonic() - shown < _INTERVAL:
                     time.sleep(_INTERVAL / 20)
     finally:
         signal.signal(signal.SIGINT, before)

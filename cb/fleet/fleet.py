@@ -3,11 +3,11 @@
 import random
 import re
 import threading
-import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from cb import layout as at
+from cb.clocks import monotonic, monotonic_ns, wall_ns
 from cb.config import parse_duration
 from cb.duty import Duty
 from cb.errors import ConfigError, LedgerBusyError
@@ -77,12 +77,12 @@ class Fleet:
     def _work(self, stop: threading.Event) -> None:
         wait = 0.0
         while not stop.wait(wait * _chance.uniform(0.5, 1)):  # spreads the hosts
-            begin = time.monotonic()
+            begin = monotonic()
             try:
                 self._speak(stop)
             except FleetError as error:
                 heard = self._ledger.header[at.H_EXCHANGED] / 1e9
-                if time.monotonic() - begin > RETRY_MAX and heard > begin:  # it did answer for a while
+                if monotonic() - begin > RETRY_MAX and heard > begin:  # it did answer for a while
                     wait = 0.0
                 if not wait:
                     log.warning("fleet %s: %s does not answer (%s)", self.name, redacted(self.url), error)
@@ -95,8 +95,8 @@ class Fleet:
             server,
             self._ledger,
             sync_interval=self._interval,
-            clock=time.monotonic_ns,
-            wall_clock=time.time_ns,
+            clock=monotonic_ns,
+            wall_clock=wall_ns,
             tell=self._tell,
         )
         try:

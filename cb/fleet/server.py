@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import logging
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,10 +12,13 @@ from typing import Any
 from redis.cluster import RedisCluster
 from redis.exceptions import MovedError, NoScriptError, RedisClusterException, RedisError, ResponseError
 
+from cb.clocks import monotonic
+from cb.log import Log
+
 from .connection import FleetError, connect
 from .messages import Report, View
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 #: milliseconds for which a host counts as one of the fleet after it was heard of
 LIVES = 5_000
@@ -71,7 +72,7 @@ class Server:
 
         None means any: there were more messages than can be read, or nobody has listened for a while.
         """
-        if self._subscription is None and time.monotonic() < self._deaf_until:
+        if self._subscription is None and monotonic() < self._deaf_until:
             threading.Event().wait(seconds)
             return set()
         with _errors():
@@ -103,7 +104,7 @@ class Server:
             self._client.close()
 
     def _rest(self, fault: Exception) -> None:
-        now = time.monotonic()
+        now = monotonic()
         said, self._deaf_until = now - self._deaf_until < _SAID, now + REST
         if not said:
             log.error("fleet %s goes on without news from %s: %s", self._fleet, self._channel, fault)

@@ -10,7 +10,7 @@ from .adapter import (
 from .answer import BadAnswer, ClientError, Json, Refused, ServiceUnavailable
 from .body import BodyTooLarge
 from .client import HTTPClient
-from .deadline import DeadlineAdapter, within
+from .deadline import DeadlineAdapter, PoolTimeoutError, within
 from .session import guarded_session
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "FailingStatus",
     "HTTPClient",
     "Json",
+    "PoolTimeoutError",
     "Refused",
     "ServiceUnavailable",
     "guarded_session",

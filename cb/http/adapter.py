@@ -1,59 +1,64 @@
 """An adapter that puts breakers before the requests of any `requests.Session`."""
 
 from collections.abc import Callable, Collection
-from functools import lru_cache, partial
+from functools import lru_cache
 from hashlib import sha256
+from ipaddress import IPv6Address
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.exceptions import InvalidURL
+from urllib3.util import parse_url
 
-from cb import Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, Registry
+from cb import Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, ConfigError, Registry
 from cb.bulkhead import check
-from cb.exchange import UNSEEN, Exchange, observe
+from cb.exchange import Exchange, observe
+from cb.portable import PortableError
 from cb.tally import Tally
 
 from .answer import FAILING, retry_after
-from .body import Body, Settle
-from .deadline import DeadlineAdapter, within
+from .body import watch
+from .deadline import DeadlineAdapter, Limit, PoolTimeoutError, limit_of, within
+from .own import Upload, is_own
+from .portable import PortableRequestError
 
 #: seconds that an exchange may take, its body included, and bytes that a body may have
 DEADLINE, LARGEST = 30.0, 10 << 20
 #: connections kept per host: at least the threads of a worker
 POOL = 64
+_PORTS = {"http": 80, "https": 443}
 #: characters that the name of a breaker may have
 _LONGEST = 128
 
 
-class FailingStatus(Exception):
+class FailingStatus(PortableError):
     """A response that counts as failure."""
 
-    def __init__(self, response: requests.Response) -> None:
-        super().__init__(f"status {response.status_code}")
+    def __init__(self, status: int, retry_after: float | None = None) -> None:
+        super().__init__(status, retry_after)
+        #: of HTTP
+        self.status = status
         #: seconds that the dependency asks to be left alone
-        self.retry_after = retry_after(response.headers)
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return f"status {self.status}"
 
 
-class CircuitOpenConnectionError(CircuitOpenError, requests.exceptions.ConnectionError):
+class CircuitOpenConnectionError(CircuitOpenError, PortableRequestError, requests.exceptions.ConnectionError):
     """A request that a `CircuitBreakerAdapter` refused, for those who catch what requests raises."""
 
-    def __init__(self, name: str, retry_after: float | None, request: requests.PreparedRequest) -> None:
-        CircuitOpenError.__init__(self, name, retry_after)
-        self.request = request
-        self.response = None
-
-    def __reduce__(self) -> tuple[Any, ...]:  # else a pool of processes could send it, but not receive it
-        return type(self), (self.name, self.retry_after, self.request)
+    def __init__(self, name: str, retry_after: float | None, request: requests.PreparedRequest | None = None) -> None:
+        super().__init__(name, retry_after, request=request)
 
 
-class BulkheadFullConnectionError(BulkheadFullError, requests.exceptions.ConnectionError):
+class BulkheadFullConnectionError(BulkheadFullError, PortableRequestError, requests.exceptions.ConnectionError):
     """A request for which a `CircuitBreakerAdapter` had no slot, for those who catch what requests raises."""
 
-    def __init__(self, name: str, limit: int, request: requests.PreparedRequest) -> None:
-        BulkheadFullError.__init__(self, name, limit)
-        self.request = request
-        self.response = None
+    def __init__(self, name: str, limit: int, request: requests.PreparedRequest | None = None) -> None:
+        super().__init__(name, limit, request=request)
 
 
 class CircuitBreakerAdapter(DeadlineAdapter):
@@ -66,6 +71,9 @@ class CircuitBreakerAdapter(DeadlineAdapter):
     breaker's `probe_timeout`. A request that cannot be sent as it is counts as nothing. `limit` gives each breaker a
     bulkhead: so many exchanges at once, bodies included, and one more waits up to `wait` seconds.
     """
+
+    #: what is pickled, as in HTTPAdapter
+    __attrs__ = (*HTTPAdapter.__attrs__, "_deadline", "_failing", "_largest", "_name", "_places", "_registry")
 
     def __init__(
         self,
@@ -81,7 +89,7 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         **options: Any,
     ) -> None:
         self._registry = registry
-        self._name = name or origin
+        self._name = name
         self._deadline = deadline
         self._largest = largest
         self._failing = frozenset(failing)
@@ -91,9 +99,16 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         self._bulkheads: dict[str, Bulkhead] = {}
         super().__init__(pool_maxsize=pool_maxsize, **options)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._bulkheads = {}
+        super().__setstate__(state)  # type: ignore[misc]  # types-requests does not know it
+
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request. Raises CircuitOpen- and BulkheadFullConnectionError, and what HTTPAdapter raises."""
-        breaker = self._guard(self._name if isinstance(self._name, str) else self._name(request))
+        at = origin(request)  # what has none cannot be sent, and has no breaker
+        name = at if self._name is None else self._name if isinstance(self._name, str) else self._name(request)
+        breaker = self._guard(name)
+        body, upload = request.body, Upload.of(request.body)
         try:
             call = breaker.begin()
         except CircuitOpenError as error:
@@ -102,27 +117,28 @@ class CircuitBreakerAdapter(DeadlineAdapter):
             raise BulkheadFullConnectionError(error.name, error.limit, request) from error
         exchange = observe(breaker, call, request.method or "", request.url or "", request.headers)
         try:
+            request.body = upload or body  # type: ignore[assignment]  # of types-requests: it may be any iterable
             with exchange, within(self._limit(breaker, call)):
-                response = HTTPAdapter.send(self, request, *args, **kwargs)
+                response = super().send(request, *args, **kwargs)
         except BaseException as error:
-            # InvalidURL and its like: nothing was sent, and the dependency has no part in it. InvalidHeader is a
-            # ValueError too, but here it is of the answer: one of the request is found before.
-            if isinstance(error, ValueError) and not isinstance(error, requests.exceptions.InvalidHeader):
+            # Connections that others hold are not the dependency's business either.
+            if (upload and upload.failed) or is_own(error) or isinstance(error, PoolTimeoutError):
                 breaker.abandon(call)
             else:
                 breaker.finish(call, error)
             raise
+        finally:
+            request.body = body
         exchange.answered(response.status_code)
-        settle: Settle = partial(breaker.finish, call)
+        answered = _Answered(breaker, call, exchange, limit_of(response))
         if response.status_code in self._failing:
-            settle(FailingStatus(response))
-            settle = _settled
-        if exchange is not UNSEEN:
-            settle = partial(_end, exchange, settle)
-        response.raw = Body(response.raw, self._largest, settle)
+            answered.settle(FailingStatus(response.status_code, retry_after(response.headers)))
+        watch(response.raw, self._largest, answered)
         return response
 
     def _guard(self, name: str) -> CircuitBreaker | Bulkhead:
+        if not isinstance(name, str):
+            raise ConfigError("name", "be a string, or a function of the request that returns one", name)
         breaker = self._registry.get(name)
         limit, wait = self._places
         if limit is None:
@@ -136,25 +152,66 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         return min(limit, self._deadline)
 
 
-def _settled(_: BaseException | None) -> None:
-    """Stand for the end of a body that changes nothing more."""
+class _Answered:
+    """A call that has been answered, until the body has been read."""
 
+    __slots__ = ("_breaker", "_call", "_exchange", "_limit")
 
-def _end(exchange: Exchange, settle: Settle, error: BaseException | None) -> None:
-    settle(error)
-    exchange.ended(error)
+    def __init__(self, breaker: CircuitBreaker | Bulkhead, call: Tally, exchange: Exchange, limit: Limit) -> None:
+        self._breaker = breaker
+        #: None once it has been counted: then it is another's
+        self._call: Tally | None = call
+        self._exchange = exchange
+        self._limit = limit
+
+    def settle(self, error: BaseException | None) -> None:
+        """Count how it ended, for the first time or again."""
+        call, self._call = self._call, None
+        if call:
+            self._breaker.finish(call, error)
+
+    def end(self, error: BaseException | None) -> None:
+        """Note how the body ended."""
+        self.settle(error)
+        self._exchange.ended(error)
+
+    def pause(self) -> None:
+        """Let the caller take his time: neither the deadline nor the breaker has a part in it."""
+        self._limit.pause()
+        if self._call:
+            self._breaker.pause(self._call)
+
+    def resume(self) -> None:
+        """Note that the caller waits for the body again."""
+        self._limit.resume()
+        if self._call:
+            self._breaker.resume(self._call)
 
 
 def origin(request: requests.PreparedRequest) -> str:
-    """Return scheme, host and port of a request, as in `https://example.com:443`, shortened if it is very long."""
-    parts = urlsplit(request.url or "")
-    return _origin(parts.scheme, parts.netloc)
+    """Return scheme, host and port of a request, as in `https://example.com:443`, shortened if it is very long.
+
+    Raises InvalidURL, as requests does, for a URL without a host to send it to.
+    """
+    try:
+        parts = urlsplit(request.url or "")
+        return _origin(parts.scheme, parts.netloc)
+    except ValueError as error:  # a URL, a host or a label of it that cannot be read
+        raise InvalidURL(error, request=request) from error
 
 
 @lru_cache(maxsize=1024)
 def _origin(scheme: str, netloc: str) -> str:
-    parts = urlsplit(f"{scheme}://{netloc}")
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    name = f"{parts.scheme}://{host}:{parts.port or {'http': 80, 'https': 443}.get(parts.scheme)}"
+    parts = urlsplit(f"//{netloc}")
+    host = parts.hostname
+    if not host:
+        raise ValueError("No host specified.")
+    host.encode("idna")  # as it would be looked up. Raises UnicodeError
+    if ":" in host:
+        host = f"[{host if '%' in host else IPv6Address(host)}]"
+    else:
+        host = (parse_url(f"//{host}").host or host).removesuffix(".")
+    scheme = scheme or "http"  # so does requests
+    name = f"{scheme}://{host}:{_PORTS.get(scheme) if parts.port is None else parts.port}"
     # A host may be longer than the name of a breaker.
     return name if len(name) <= _LONGEST else f"{name[:80]}~{sha256(name.encode()).hexdigest()[:32]}"

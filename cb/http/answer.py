@@ -12,33 +12,41 @@ A call that the breaker refuses raises cb.CircuitOpenError, one that a full bulk
 """
 
 import json
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from decimal import Decimal
-from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn, TypeVar
+
+from cb.portable import PortableError
+from cb.retryafter import of_headers
 
 #: an object, as `json.loads` makes it
 Json = dict[str, Any]
 T = TypeVar("T")
 
+#: seconds that the headers of an answer ask for
+retry_after = of_headers
 #: bytes
 LARGEST_ANSWER = 1 << 20
 
 
-class ClientError(Exception):
+class ClientError(PortableError):
     """Root of what can go wrong with a call that was made."""
 
 
 class ServiceUnavailable(ClientError):
     """The service did not answer in time, or answered that it cannot serve."""
 
-    def __init__(self, reason: str, *, sent: bool = True, retry_after: float | None = None) -> None:
-        super().__init__(reason)
+    def __init__(self, reason: str, sent: bool = True, retry_after: float | None = None) -> None:
+        super().__init__(reason, sent, retry_after)
+        #: why, in words
+        self.reason = reason
         #: False only if surely nothing reached the service
         self.sent = sent
         #: seconds the service asks to be left alone; the breaker heeds it
         self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class BadAnswer(ClientError):
@@ -76,17 +84,6 @@ FAILING = frozenset({429, 500, 502, 503, 504})
 def failing(status: int) -> bool:
     """Return whether a status says that the service cannot serve."""
     return status == 429 or status >= 500
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that a Retry-After header asks for, None without a readable one."""
-    value = headers.get("Retry-After", "").strip()
-    if value.isascii() and value.isdigit() and len(value) < 10:
-        return float(value)
-    try:
-        return max(parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
-    except (ValueError, OverflowError):
-        return None
 
 
 def accepted(status: int, content: bytes, check: Callable[[Json], T]) -> T:

@@ -12,8 +12,10 @@ import requests
 from urllib3.exceptions import HTTPError, NewConnectionError
 
 from cb import Bulkhead, CircuitBreaker, CircuitError, ConfigError
+from cb.block import Block
 from cb.exchange import UNSEEN, Exchange, observe
 from cb.fallback import V, instead, reraise
+from cb.late import require_done, require_now
 
 from .adapter import POOL
 from .answer import (
@@ -28,6 +30,7 @@ from .answer import (
     retry_after,
 )
 from .deadline import DeadlineAdapter, within
+from .own import is_own
 from .session import confined, seconds
 
 T = TypeVar("T")
@@ -134,6 +137,7 @@ class HTTPClient:
         timeout: float | None = None,
         fallback: Any = reraise,
     ) -> Any:
+        require_now(check)
         path = _plain(path)
         longest = self._timeout if timeout is None else min(self._timeout, seconds("timeout", timeout))
         sent = _sendable({"Accept": "application/json", **self._headers(), **headers})
@@ -141,7 +145,7 @@ class HTTPClient:
             sent["Content-Type"] = "application/json"
         try:
             with (
-                self._breaker.block() as admitted,
+                Block(self._breaker, _is_own) as admitted,
                 observe(self._breaker, admitted, method, self._base_url + path, sent) as exchange,
             ):
                 limit = self._breaker.config.probe_timeout if admitted.probe else None
@@ -150,6 +154,7 @@ class HTTPClient:
                     self._session, method, path, body, sent, timeout=timeout, exchange=exchange
                 )
                 answer = None if 400 <= status < 500 else accepted(status, content, check)
+                require_done(answer)
                 exchange.ended()
         except (CircuitError, ServiceUnavailable, BadAnswer) as error:
             return instead(fallback, error)
@@ -187,6 +192,8 @@ class HTTPClient:
         # A ValueError is a redirect that a session of the caller's own cannot read.
         except (requests.RequestException, HTTPError, ValueError) as error:
             exchange.ended(error)
+            if is_own(error) and not isinstance(error, ValueError):
+                raise
             raise ServiceUnavailable(type(error).__name__, sent=_sent(error)) from error
         if failing(response.status_code):
             raise ServiceUnavailable(f"status {response.status_code}", retry_after=retry_after(response.headers))
@@ -222,6 +229,10 @@ def _sendable(headers: dict[str, str]) -> dict[str, str]:
         if not (isinstance(value, str) and _NAME.fullmatch(name) and _VALUE.fullmatch(value)):
             raise ValueError(f"not a header that can be sent: {name!r}")
     return headers
+
+
+def _is_own(error: BaseException) -> bool:
+    return not isinstance(error, ClientError) and is_own(error)
 
 
 def _sent(error: Exception) -> bool:

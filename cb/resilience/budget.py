@@ -1,14 +1,15 @@
 """How many retries are too many: a budget, which every call adds to and every retry takes from."""
 
 import threading
-import time
 from collections.abc import Callable
 
+from cb.clocks import monotonic_ns
 from cb.errors import ConfigError
 from cb.forks import renew_in_children
+from cb.handles import Rooted
 
 
-class RetryBudget:
+class RetryBudget(Rooted):
     """Allows `share` retries for each call, and at least `minimum` a second, in this process.
 
     When a dependency is down, each call fails and asks for all its attempts: three of them are three times the load, at
@@ -27,7 +28,7 @@ class RetryBudget:
         *,
         minimum: float = 1.0,
         burst: float = 10.0,
-        clock: Callable[[], int] = time.monotonic_ns,
+        clock: Callable[[], int] = monotonic_ns,
     ) -> None:
         if not 0 <= share <= 1:
             raise ConfigError("share", "be from 0 to 1", share)

@@ -17,6 +17,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
+from cb.clocks import monotonic
+
 from .errors import StoreError
 
 R = TypeVar("R")
@@ -86,7 +88,7 @@ class HostFile:
             raise StoreError(self.path, "is in use by the code that was interrupted")
         if self._stray is not None:
             raise StoreError(self.path, "was open when this process was forked, and would not be safe in it")
-        end = time.monotonic() + self._patience
+        end = monotonic() + self._patience
         while True:
             with self._lock:
                 if (connection := self._connection) is not None:
@@ -136,7 +138,7 @@ def _patiently(step: Callable[[], R], end: float) -> R:
         try:
             return step()
         except sqlite3.OperationalError as error:
-            if not _busy(error) or time.monotonic() >= end:
+            if not _busy(error) or monotonic() >= end:
                 raise
         time.sleep(wait)
         wait = min(wait * 2, 0.002)

@@ -1,9 +1,9 @@
 """Going without a store while it is away: it is left alone for a second after each failure, and told of once."""
 
-import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from cb.clocks import monotonic_ns
 from cb.log import Log
 
 log = Log(__name__)
@@ -17,7 +17,7 @@ D = TypeVar("D")
 class Outage(Generic[D]):
     """Asks a store, and answers `otherwise` while it cannot be used: whatever it raises, a caller gets an answer."""
 
-    def __init__(self, what: str, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(self, what: str, clock: Callable[[], int] = monotonic_ns) -> None:
         self._what = what
         self._clock = clock
         self._until = clock()

@@ -1,7 +1,6 @@
 """Limits to the flow of calls to a dependency, by `limits`: of this process, of this host, or of all hosts."""
 
 import threading
-import time
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -16,8 +15,10 @@ from limits.strategies import (
     SlidingWindowCounterRateLimiter,
 )
 
+from cb.clocks import wall
 from cb.errors import ConfigError
 from cb.forks import renew_in_children
+from cb.handles import Rooted
 from cb.log import Log
 
 from .errors import RateLimitedError
@@ -37,7 +38,7 @@ _SERVERS = ("redis://", "rediss://", "redis+unix://")
 _STRATEGIES = (MovingWindowRateLimiter, SlidingWindowCounterRateLimiter, FixedWindowRateLimiter)
 
 
-class RateLimit:
+class RateLimit(Rooted):
     """Lets so many calls through, such as "100/second", and refuses the others before anything else is asked.
 
     `storage` says who shares the limit by the same `key`: `memory://` all threads of this process, `file:///PATH` all
@@ -92,7 +93,7 @@ class RateLimit:
         counted = (self.key, caller) if caller else (self.key,)
         if limiter.hit(self._rate, *counted):
             return 0.0
-        wait = limiter.get_window_stats(self._rate, *counted).reset_time - time.time()
+        wait = limiter.get_window_stats(self._rate, *counted).reset_time - wall()
         return min(max(0.001, wait), self._rate.get_expiry())  # a storage may be damaged, or another clock ahead
 
     def _ask_own(self, caller: str) -> float:

@@ -3,9 +3,7 @@
 Windows are those of the wall's clock, as in all storages of `limits`: after it was set back, a window may come twice.
 """
 
-import logging
 import sqlite3
-import time
 from collections.abc import Callable
 from math import floor
 from pathlib import Path
@@ -14,10 +12,13 @@ from typing import Any, TypeVar
 from limits.storage import SlidingWindowCounterSupport, Storage
 from limits.storage.base import TimestampedSlidingWindow
 
+from cb.clocks import wall
+from cb.log import Log
+
 from .errors import StoreError
 from .hostfile import HostFile
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 R = TypeVar("R")
 _TABLES = (
@@ -46,7 +47,7 @@ class FileStorage(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindow
         self,
         uri: str,
         wrap_exceptions: bool = False,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = wall,
         **options: Any,
     ) -> None:
         super().__init__(uri, wrap_exceptions, **options)

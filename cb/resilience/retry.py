@@ -1,13 +1,15 @@
 """Retries around a breaker, by tenacity: never of a refusal, never sooner than was asked for, never too many."""
 
 import random
-import time
 from collections.abc import Callable
 
 from tenacity import RetryCallState, Retrying
 
-from cb.classify import Kinds, predicate
+from cb.classify import Kinds, leaves, predicate
+from cb.clocks import sleep
 from cb.errors import CircuitError, ConfigError
+from cb.late import require_done
+from cb.retryafter import of_error
 
 from .budget import RetryBudget
 
@@ -21,7 +23,7 @@ def retrying(
     budget: RetryBudget | None = None,
     first_wait: float = 0.1,
     longest_wait: float = 5.0,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] = sleep,
     uniform: Callable[[float, float], float] = random.uniform,
 ) -> Retrying:
     """Return what calls, decorates or loops as tenacity does, and retries `errors` up to so many attempts in all.
@@ -47,31 +49,23 @@ def retrying(
 
     def retry(state: RetryCallState) -> bool:
         error = _error(state)
-        return (
-            isinstance(error, Exception)
-            and not isinstance(error, CircuitError)
-            and is_passing(error)
-            and _asked(error) <= longest_wait
-        )
+        if error is None:
+            require_done(state.outcome and state.outcome.result())
+            return False
+        members = list(leaves(error))
+        if any(not isinstance(each, Exception) or isinstance(each, CircuitError) for each in members):
+            return False
+        return (is_passing(error) or all(map(is_passing, members))) and of_error(error) <= longest_wait
 
     def stop(state: RetryCallState) -> bool:
         return state.attempt_number >= attempts or not (budget is None or budget.retry())
 
     def wait(state: RetryCallState) -> float:
         longest = min(longest_wait, first_wait * 2 ** (state.attempt_number - 1))
-        return _asked(_error(state)) + uniform(0, longest)
+        return of_error(_error(state)) + uniform(0, longest)
 
     return Retrying(sleep=sleep, before=begin, retry=retry, stop=stop, wait=wait, reraise=True)
 
 
 def _error(state: RetryCallState) -> BaseException | None:
     return state.outcome.exception() if state.outcome else None
-
-
-def _asked(error: BaseException | None) -> float:
-    """Return the seconds for which an error asks to be left alone."""
-    try:
-        seconds = getattr(error, "retry_after", None)
-    except Exception:  # noqa: BLE001 - a property that fails must not hide the caller's own exception
-        return 0.0
-    return seconds if isinstance(seconds, int | float) and seconds > 0 else 0.0

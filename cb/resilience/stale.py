@@ -1,16 +1,17 @@
 """The last good answer, while a dependency is away: what HTTP calls stale-if-error (RFC 5861)."""
 
 import json
-import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar
 from urllib.parse import quote
 
-from cb.classify import Kinds, predicate
+from cb.classify import Kinds, leaves, predicate
+from cb.clocks import monotonic_ns
 from cb.config import nanoseconds
 from cb.errors import CircuitError, ConfigError
+from cb.late import require_done
 from cb.log import Log
 
 from .outage import Outage
@@ -75,7 +76,7 @@ class StaleCache(Generic[T]):
         dump: Callable[[T], bytes] = _dump,
         load: Callable[[bytes], T] = json.loads,
         largest: int = 65_536,
-        clock: Callable[[], int] = time.monotonic_ns,
+        clock: Callable[[], int] = monotonic_ns,
     ) -> None:
         if not 0 < usable_for <= _DAY:
             raise ConfigError("usable_for", "be above 0 and at most 24h, in seconds", usable_for)
@@ -100,11 +101,17 @@ class StaleCache(Generic[T]):
         try:
             value = fetch(*args, **kwargs)
         except Exception as error:
-            if self._stands_in(error) and (kept := self._find(key, self._usable, stale=True)):
+            if self._covers(error) and (kept := self._find(key, self._usable, stale=True)):
                 return kept
             raise
+        require_done(value)
         self._keep(key, value, started)
         return Reading(value)
+
+    def _covers(self, error: Exception) -> bool:
+        if self._stands_in(error):
+            return True
+        return isinstance(error, ExceptionGroup) and any(map(self._stands_in, leaves(error)))
 
     def _find(self, key: str, oldest: int, *, stale: bool) -> Reading[T] | None:
         place = self._place(key)

@@ -6,11 +6,11 @@ Ages cross this border, never instants: each store has a clock of its own, and t
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from cb.clocks import monotonic_ns, wall_ns
 from cb.errors import ConfigError
 from cb.forks import renew_in_children
 
@@ -53,7 +53,7 @@ def open_store(url: str, *, name: str = "stale", entries: int = 1000) -> Store:
 class MemoryStore:
     """Values of this process. A forked child goes on with a copy."""
 
-    def __init__(self, entries: int = 1000, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(self, entries: int = 1000, clock: Callable[[], int] = monotonic_ns) -> None:
         self._entries = entries
         self._clock = clock
         #: in the order in which they came
@@ -101,9 +101,7 @@ class FileStore:
     so it is not there, and any other may take its place.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], entries: int = 1000, clock: Callable[[], int] = time.time_ns
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str], entries: int = 1000, clock: Callable[[], int] = wall_ns) -> None:
         self._file = HostFile(path, _TABLES, _PATIENCE)
         self._entries = entries
         self._clock = clock

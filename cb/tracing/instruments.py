@@ -5,11 +5,11 @@ general ones: a namespace, no unit and no `_total` in a name, durations in secon
 states as `hw.status` has them, 1 for the one that is.
 """
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
+from cb.clocks import monotonic_ns
 from cb.forks import renew_in_children
 from cb.layout import State
 from cb.ledger import Ledger
@@ -79,7 +79,7 @@ class Instruments:
 
     def _look(self) -> dict[str, Snapshot]:
         """Return a snapshot of every breaker of the ledger, in whichever process it was made."""
-        now = time.monotonic_ns()
+        now = monotonic_ns()
         return {name: see(self._ledger, name, now) for name in self._ledger.names()}
 
 

@@ -1,6 +1,5 @@
 """Spans of guarded HTTP calls, and events on the spans around them, in the words of the HTTP conventions."""
 
-import time
 from collections.abc import MutableMapping
 from contextvars import Token
 from types import TracebackType
@@ -23,6 +22,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from cb.clocks import perf_counter
 from cb.errors import CircuitOpenError
 from cb.events import Event, Rejected, StateChange
 from cb.exchange import UNSEEN, Exchange, Observer
@@ -92,7 +92,7 @@ class _Seen(Exchange):
         self._context = context
         self._attributes = attributes
         self._durations = durations
-        self._begin = time.perf_counter()
+        self._begin = perf_counter()
 
     def __enter__(self) -> Self:
         self._token: Token[Context] = attach(self._context)
@@ -117,7 +117,7 @@ class _Seen(Exchange):
             # By its name only: what it says may quote the URL, or the answer.
             attributes.setdefault("error.type", type(error).__qualname__)
         try:
-            self._durations.record(time.perf_counter() - self._begin, attributes, self._context)
+            self._durations.record(perf_counter() - self._begin, attributes, self._context)
             span.set_attributes(attributes)
             if "error.type" in attributes:
                 span.set_status(Status(StatusCode.ERROR))

@@ -1,12 +1,12 @@
 """Circuit breakers for any Flask app: `CircuitBreakers(app)`, or `init_app(app)` in a factory."""
 
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Flask, current_app, has_app_context
 
+from cb.clocks import monotonic_ns
 from cb.config import BreakerConfig
 from cb.errors import ConfigError
 from cb.events import Listener
@@ -48,7 +48,7 @@ class CircuitBreakers:
         routes: bool = True,
         url_prefix: str = "",
         metrics: bool = False,
-        clock: Callable[[], int] = time.monotonic_ns,
+        clock: Callable[[], int] = monotonic_ns,
     ) -> None:
         self._name = name
         self._ledger = ledger
@@ -72,7 +72,7 @@ class CircuitBreakers:
         app.extensions["circuit_breakers"] = self._latest
         problems.answer_refusals(app)
         # Not now: the app may be made before its workers are forked.
-        app.before_request(lambda: registry.ledger.join(time.monotonic_ns()))
+        app.before_request(lambda: registry.ledger.join(monotonic_ns()))
         if self._routes:
             app.extensions["dashboard"] = page.Dashboard()
             app.register_blueprint(_routes(), url_prefix=self._url_prefix)

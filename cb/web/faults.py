@@ -4,7 +4,6 @@ import json
 import random
 import secrets
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,9 @@ from typing import Any
 
 from flask import Blueprint, Flask
 from marshmallow import Schema, post_load
+
+from cb.clocks import sleep
+from cb.portable import PortableError
 
 from .answers import Answered
 from .correlation import request_id
@@ -21,7 +23,7 @@ from .problems import Problem
 from .settings import Settings
 
 
-class SimulatedFailure(Exception):  # no error of ours
+class SimulatedFailure(PortableError):  # no error of ours
     """A failure that somebody asked for."""
 
 
@@ -72,7 +74,7 @@ class Faults:
     """
 
     def __init__(
-        self, app: Flask, name: str, url_prefix: str = "/api/v1", *, sleep: Callable[[float], object] = time.sleep
+        self, app: Flask, name: str, url_prefix: str = "/api/v1", *, sleep: Callable[[float], object] = sleep
     ) -> None:
         settings: Settings = app.extensions["settings"]
         self._file = _directory(settings) / f"{name}.json"

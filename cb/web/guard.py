@@ -11,7 +11,6 @@ import errno
 import re
 import resource
 import socket
-import time
 from collections.abc import Callable
 from functools import partial
 from itertools import takewhile
@@ -23,6 +22,7 @@ from gunicorn import util
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]  # as above
 from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]  # as above
 
+from cb.clocks import monotonic
 from cb.log import Log
 
 from .connections import Connection, let_wait, refusal
@@ -219,12 +219,12 @@ class _Waiting:
             else:
                 self._worker.poller.register(conn.sock, EVENT_READ, look)
 
-        self._deadlines[conn] = time.monotonic() + seconds
+        self._deadlines[conn] = monotonic() + seconds
         self._worker.poller.register(conn.sock, EVENT_READ, look)
 
     def expired(self) -> list[Connection]:
         """Remove the connections whose time is up, and return them."""
-        now = time.monotonic()
+        now = monotonic()
         late = list(takewhile(lambda conn: self._deadlines[conn] <= now, self._deadlines))
         for conn in late:
             del self._deadlines[conn]

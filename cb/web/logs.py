@@ -3,13 +3,13 @@
 import json
 import logging
 import sys
-import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from flask import Flask, Response, g, has_request_context, request
 
+from cb.clocks import perf_counter
 from cb.events import Event, HealthChanged, LateResult, Rejected, StateChange
 from cb.layout import State
 from cb.log import Log
@@ -133,7 +133,7 @@ def _log_change(change: StateChange) -> None:
 
 
 def _start() -> None:
-    g.started = time.perf_counter()
+    g.started = perf_counter()
 
 
 def _end(response: Response) -> Response:
@@ -142,7 +142,7 @@ def _end(response: Response) -> Response:
         "method": request.method,
         "path": request.path,
         "status": response.status_code,
-        "duration_ms": round((time.perf_counter() - g.started) * 1000, 1),
+        "duration_ms": round((perf_counter() - g.started) * 1000, 1),
     }
     message = "%s %s %d"
     _access.log(level, message, request.method, request.path, response.status_code, extra={"facts": facts})

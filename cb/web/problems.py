@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from cb.errors import BulkheadFullError, CircuitError, CircuitOpenError, LedgerBusyError
 from cb.log import Log
+from cb.portable import PortableError
 from cb.resilience.errors import RateLimitedError
 
 from .correlation import request_id
@@ -21,13 +23,20 @@ log = Log(__name__)
 _HELD_OPEN = 60
 
 
-class Problem(Exception):  # its name on the wire
-    """An answer that says what is wrong. `facts` become members of its body."""
+class Problem(PortableError):  # its name on the wire
+    """An answer that says what is wrong. `facts` become members of its body, as do those of `more`."""
 
     def __init__(
-        self, status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None, **facts: Any
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        *more: Mapping[str, Any],
+        **facts: Any,
     ) -> None:
-        super().__init__(status, code, detail)
+        headers, facts = dict(headers or {}), dict(ChainMap(facts, *map(dict, more)))
+        super().__init__(status, code, detail, headers, facts)
         #: of HTTP
         self.status = status
         #: what programs tell problems apart by, such as "insufficient-funds"
@@ -35,7 +44,7 @@ class Problem(Exception):  # its name on the wire
         #: a sentence for people
         self.detail = detail
         #: of the answer
-        self.headers = dict(headers or {})
+        self.headers = headers
         #: members of its body
         self.facts = facts
 

@@ -1,10 +1,10 @@
 """A Flask app with all that every service of a platform has."""
 
 import os
-import time
 
 from flask import Flask
 
+from cb.clocks import monotonic_ns
 from cb.ledger import Ledger
 from cb.log import Log
 
@@ -49,7 +49,7 @@ def create_service(name: str, settings: Settings, about: str = "") -> Flask:
         token=settings.admin_token,
     )
     registry = breakers.registry
-    registry.ledger.join(time.monotonic_ns())
+    registry.ledger.join(monotonic_ns())
     if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
         _trace(app)
     if settings.fleet_url:

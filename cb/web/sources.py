@@ -7,6 +7,8 @@ from typing import Any, Self
 
 import yaml
 
+from cb.portable import PortableError
+
 from .urls import holds_password, without_passwords
 
 #: sections of the file; True for those whose keys are names with a section each
@@ -26,7 +28,7 @@ _SECRET = re.compile("password|passwd|pwd|secret|token")
 Key = tuple[str, ...]
 
 
-class SettingsError(Exception):
+class SettingsError(PortableError):
     """A setting that breaks a rule: the service must not start."""
 
     def __init__(self, file: str, key: str, rule: str, value: object) -> None:

@@ -1,11 +1,11 @@
 """What the breakers of a service are up to: `/api/v1/circuit-breaker/status`."""
 
-import time
 from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint
 
+from cb.clocks import monotonic_ns
 from cb.document import describe, time_text
 from cb.ledger import FleetSight
 
@@ -27,7 +27,7 @@ def report() -> dict[str, Any]:
     """Return what the status says."""
     known = circuit_breakers()
     ledger = known.registry.ledger
-    fleet = ledger.fleet(time.monotonic_ns())
+    fleet = ledger.fleet(monotonic_ns())
     return {
         "service": known.service,
         "scope": "fleet" if fleet and fleet.leads else ledger.scope,

@@ -7,9 +7,9 @@ with SIGBUS, and so every worker that takes its place.
 import mmap
 import os
 import struct
-import time
 from contextlib import suppress
 
+from cb.clocks import monotonic
 from cb.log import Log
 from cb.watch import WATCH
 
@@ -78,7 +78,7 @@ class ValueFile:
 
     def _add(self, key: str) -> int | None:
         """Make an entry. Return the position of its value, None if there is no room."""
-        now = time.monotonic()
+        now = monotonic()
         if now < self._again:
             return None
         try:

@@ -1,61 +1,21 @@
 """TLS: what one request of a session trusts, and who it says it is, is no matter of any other."""
 
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
 from socket import socket
 from typing import Any
 
 import pytest
 import requests
+from urllib3 import HTTPSConnectionPool, PoolManager
 
-from cb.http import DeadlineAdapter, within
-from tests.misbehaving import Server, drip_body, drip_headers
+from cb import Registry
+from cb.http import CircuitBreakerAdapter, DeadlineAdapter, within
+from tests.misbehaving import drip_body, drip_headers
 
-
-@pytest.fixture(scope="module")
-def pem(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return a file with a key and the certificate of 127.0.0.1 that it has signed itself."""
-    path = tmp_path_factory.mktemp("tls") / "own.pem"
-    kind = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-x509", "-days", "2")
-    name = ("-subj", "/CN=us", "-addext", "subjectAltName=IP:127.0.0.1")
-    key = path.with_suffix(".key")
-    subprocess.run(["openssl", "req", *kind, *name, "-keyout", key, "-out", path], check=True, capture_output=True)
-    path.write_text(path.read_text() + key.read_text())
-    return str(path)
-
-
-class _Secure(Server):
-    def __init__(self, pem: str) -> None:
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(pem)
-        self._context.load_verify_locations(pem)
-        self._context.verify_mode = ssl.CERT_OPTIONAL
-        #: the certificates that clients have shown, {} for one who has shown none
-        self.shown: list[Any] = []
-        super().__init__()
-        self.url = self.url.replace("http:", "https:")
-
-    def _serve(self, connection: socket) -> None:
-        with suppress(OSError):
-            secure = self._context.wrap_socket(connection, server_side=True)
-            self.shown.append(secure.getpeercert() or {})
-            super()._serve(secure)
-
-
-@pytest.fixture
-def serve(pem: str) -> Iterator[Callable[[], _Secure]]:
-    with ExitStack() as stack:
-
-        def serve() -> _Secure:
-            server = _Secure(pem)
-            stack.callback(server.close)
-            return server
-
-        yield serve
+from .conftest import Secure
 
 
 @pytest.fixture
@@ -66,7 +26,7 @@ def session() -> Iterator[requests.Session]:
         yield session
 
 
-Serve = Callable[[], _Secure]
+Serve = Callable[..., Secure]
 
 
 def test_certificate_that_nobody_has_signed_is_refused(serve: Serve, session: requests.Session) -> None:
@@ -117,7 +77,7 @@ def test_answer_that_drips_over_tls_ends_at_the_deadline(
         session.get(server.url, verify=pem)
 
 
-class _Slow(_Secure):
+class _Slow(Secure):
     def _read(self, connection: socket) -> str:
         while connection.recv(16384):
             threading.Event().wait(0.02)
@@ -132,3 +92,113 @@ def test_body_that_is_read_slowly_over_tls_ends_at_the_deadline(session: request
 
     assert time.monotonic() - began < 3
     server.close()
+
+
+def adapter(**pool: Any) -> CircuitBreakerAdapter:
+    """Return one whose pools have options, as the manuals of requests have it."""
+
+    class Mine(CircuitBreakerAdapter):
+        def init_poolmanager(self, *args: Any, **options: Any) -> None:
+            super().init_poolmanager(*args, **options, **pool)
+
+    return Mine(Registry(), deadline=5)
+
+
+def own_manager(**pool: Any) -> CircuitBreakerAdapter:
+    class Mine(CircuitBreakerAdapter):
+        def init_poolmanager(self, connections: int, maxsize: int, block: bool = False) -> None:  # type: ignore[override]  # as people write it
+            self.poolmanager = PoolManager(num_pools=connections, maxsize=maxsize, block=block, **pool)
+
+    return Mine(Registry(), deadline=5)
+
+
+def context_of(pem: str, **attributes: Any) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=pem)
+    for name, value in attributes.items():
+        setattr(context, name, value)
+    return context
+
+
+TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+
+
+@pytest.mark.parametrize("make", [adapter, own_manager])
+@pytest.mark.parametrize("option", ["ssl_maximum_version", "ssl_context"])
+def test_version_that_an_adapter_asks_for_is_spoken(
+    serve: Serve, session: requests.Session, pem: str, make: Callable[..., CircuitBreakerAdapter], option: str
+) -> None:
+    value = TLS12 if option == "ssl_maximum_version" else context_of(pem, maximum_version=TLS12)
+    session.mount("https://", make(**{option: value}))
+    server = serve()
+
+    assert session.get(server.url, verify=pem).status_code == 200
+    assert server.versions == ["TLSv1.2"]
+
+
+@pytest.mark.parametrize("make", [adapter, own_manager])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"ssl_minimum_version": TLS13},
+        {"assert_hostname": "elsewhere.test"},
+        {"assert_fingerprint": "00" * 32},
+        {"server_hostname": "elsewhere.test"},
+    ],
+)
+def test_server_that_is_not_what_an_adapter_asks_for_is_refused(
+    serve: Serve, session: requests.Session, pem: str, make: Callable[..., CircuitBreakerAdapter], options: Any
+) -> None:
+    session.mount("https://", make(**options))
+
+    with pytest.raises(requests.exceptions.SSLError):
+        session.get(serve(newest=TLS12).url, verify=pem)
+
+
+def test_context_of_an_adapter_decides_what_is_trusted(serve: Serve, session: requests.Session, pem: str) -> None:
+    session.mount("https://", adapter(ssl_context=context_of(pem)))
+
+    assert session.get(serve().url).status_code == 200  # with `verify` as it is
+
+
+def test_certificate_in_the_context_of_an_adapter_is_shown(serve: Serve, session: requests.Session, pem: str) -> None:
+    context = context_of(pem)
+    context.load_cert_chain(pem)
+    session.mount("https://", adapter(ssl_context=context))
+    server = serve()
+
+    session.get(server.url, verify=pem)
+
+    assert server.shown != [{}]
+
+
+def test_pool_that_a_subclass_makes_itself_is_used_and_keeps_the_deadline(
+    serve: Serve, session: requests.Session, pem: str
+) -> None:
+    pools = []
+
+    class Mine(CircuitBreakerAdapter):
+        def get_connection_with_tls_context(self, request: Any, *_: Any, **__: Any) -> Any:
+            host, _, port = request.url.split("/")[2].partition(":")
+            pools.append(HTTPSConnectionPool(host, int(port), ca_certs=pem))
+            return pools[-1]
+
+        _get_connection = get_connection_with_tls_context  # as requests 2.32.0 and 2.32.1 have it
+
+    session.mount("https://", Mine(Registry(), deadline=0.3))
+    server = serve()
+    server.act = drip_body
+
+    with pytest.raises(requests.RequestException):
+        session.get(server.url, verify=pem)
+
+    assert [pool.num_requests for pool in pools] == [1]
+
+
+def test_hosts_share_no_context_into_which_one_could_write(session: requests.Session, pem: str) -> None:
+    for port in (1, 2):  # requests had one for all of them in 2.32.0 to 2.32.4
+        with pytest.raises(requests.ConnectionError):
+            session.get(f"https://127.0.0.1:{port}/", cert=pem)
+    manager = session.get_adapter("https://").poolmanager  # type: ignore[attr-defined]  # of requests' own
+    pools = [manager.pools[key] for key in manager.pools.keys()]  # noqa: SIM118 - no mapping
+
+    assert [pool.conn_kw.get("ssl_context") for pool in pools] == [None, None]

@@ -136,7 +136,7 @@ def test_error_that_asks_for_too_long_is_raised_at_once(slept: list[float]) -> N
     assert (fn.calls, slept) == (1, [])
 
 
-@pytest.mark.parametrize("unreadable", [None, "3", -1, float("nan")])
+@pytest.mark.parametrize("unreadable", [None, "soon", -1, float("nan"), True, []])
 def test_wait_that_cannot_be_read_is_none(unreadable: object, slept: list[float]) -> None:
     retrying(AskedToWait, first_wait=0.25, sleep=slept.append, uniform=longest)(Flaky(AskedToWait(unreadable)))
     assert slept == [0.25]

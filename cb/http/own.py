@@ -1,0 +1,90 @@
+"""Mistakes of the caller in an exchange, told from failures of the dependency."""
+
+import ssl
+from collections.abc import Callable, Iterator
+from http.client import HTTPException
+from typing import Any, Self
+
+from requests.exceptions import InvalidHeader, RequestException, UnrewindableBodyError
+from urllib3.exceptions import HTTPError
+
+#: what a dependency or the network does to an exchange
+_THEIRS = (RequestException, HTTPError, HTTPException, OSError)
+#: parts of OpenSSL that read files: certificates, keys, bundles
+_READS = {"PEM", "X509"}
+
+
+def is_own(error: BaseException) -> bool:
+    """Return whether an exception is of the caller's own code, arguments or files, without a part of the dependency.
+
+    A ValueError is of a URL, a header or another argument that cannot be sent. An InvalidHeader is of the answer: one
+    of the request is found before.
+    """
+    if not isinstance(error, Exception) or isinstance(error, InvalidHeader):
+        return False
+    if isinstance(error, ValueError | UnrewindableBodyError) or not isinstance(error, _THEIRS):
+        return True
+    return _of_files(error)
+
+
+def _of_files(error: BaseException) -> bool:
+    """Return whether a certificate or a key cannot be used: requests has not found it, or OpenSSL has not read it."""
+    if type(error) is OSError and error.errno is None:
+        return True
+    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
+        return True
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        if isinstance(cause, ssl.SSLError) and (cause.library in _READS or "PEM lib" in str(cause)):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
+class Upload:
+    """A body that is read while it is sent, and remembers whether reading it failed."""
+
+    def __init__(self, body: Any) -> None:
+        self._body = body
+        #: whether the caller's file or generator has raised an exception
+        self.failed = False
+
+    @classmethod
+    def of(cls, body: Any) -> Self | None:
+        """Return a request's body as an upload, None if it needs no reading."""
+        if body is None or isinstance(body, str | bytes):
+            return None
+        if not hasattr(body, "read"):
+            try:
+                memoryview(body)
+            except TypeError:
+                return cls(body) if hasattr(body, "__iter__") else None
+            return None
+        return cls(body)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._body, name)
+        return self._noting(found) if name == "read" else found
+
+    def __iter__(self) -> Iterator[Any]:
+        step = self._noting(iter(self._body).__next__)
+        while True:
+            try:
+                piece = step()
+            except StopIteration:
+                return
+            yield piece
+
+    def _noting(self, read: Callable[..., Any]) -> Callable[..., Any]:
+        def noting(*args: Any) -> Any:
+            try:
+                return read(*args)
+            except StopIteration:
+                raise
+            except BaseException:
+                self.failed = True
+                raise
+
+        return noting

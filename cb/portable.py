@@ -1,0 +1,70 @@
+"""Exceptions that reach another process as they are."""
+
+import pickle
+from typing import Any, Self, TypeVar
+
+E = TypeVar("E", bound=BaseException)
+
+
+class PortableError(Exception):
+    """An exception that survives `pickle`, `copy`, pools of processes and the JSON of task queues.
+
+    Its `args` are the arguments of its class, so that `cls(*args)` makes it again. Attributes, notes and the cause go
+    with it; what of them cannot be pickled is replaced by its `repr`.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {name: _sendable(value) for name, value in self._sent().items()}
+        if self.__cause__ is not None:
+            cause = _sendable(self.__cause__)
+            state["__cause__"] = cause if isinstance(cause, BaseException) else LostCause(cause)
+        return _made, (type(self), tuple(map(_sendable, self.args))), state
+
+    def __copy__(self) -> Self:
+        copied = _made(type(self), self.args)
+        copied.__dict__.update(self.__dict__)
+        copied.__cause__, copied.__context__ = self.__cause__, self.__context__
+        copied.__suppress_context__ = self.__suppress_context__
+        return copied.with_traceback(self.__traceback__)
+
+    def _sent(self) -> dict[str, Any]:
+        """Return the attributes that go with it."""
+        return self.__dict__
+
+
+class LostCause(PortableError):
+    """The cause of an exception that came from another process, where it was of a kind that cannot be sent."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        #: its `repr`
+        self.text = text
+
+
+def _made(cls: type[E], args: tuple[Any, ...]) -> E:
+    # Not cls(*args): a class that somebody derives may take other arguments.
+    error = cls.__new__(cls)
+    error.args = args
+    return error
+
+
+def _sendable(value: Any) -> Any:
+    """Return a value that can be pickled here and unpickled there, else its `repr`.
+
+    Both is tried: `multiprocessing.Pool` waits for ever for a result that its parent cannot unpickle.
+    """
+    # Ours sees to itself: a chain of causes would be tried again with each of its members.
+    if value is None or isinstance(value, str | int | float | bytes | PortableError):
+        return value
+    try:
+        pickle.loads(pickle.dumps(value))  # noqa: S301 - what was pickled in the same line
+    except Exception:  # noqa: BLE001 - any class may raise anything there
+        return _shown(value)
+    return value
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - see above
+        return object.__repr__(value)

@@ -1,0 +1,223 @@
+"""Mistakes of the caller in an exchange: they count as nothing, and an open circuit hears nothing of them."""
+
+import io
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from cb import BreakerConfig, CircuitBreaker, ConfigError, Registry, State
+from cb.http import CircuitBreakerAdapter, DeadlineAdapter, HTTPClient, ServiceUnavailable
+from tests.http.conftest import counted
+from tests.misbehaving import Server, reset, send_no_http
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry(defaults=BreakerConfig(failure_threshold=2))
+
+
+@pytest.fixture
+def mounted(registry: Registry, session: requests.Session) -> requests.Session:
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, CircuitBreakerAdapter(registry, "d", deadline=5))
+    return session
+
+
+def raising(error: Exception) -> Iterator[bytes]:
+    yield b"abc"
+    raise error
+
+
+class Broken(io.BytesIO):
+    """A file on a disk that fails."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(b"abcdef")
+        self.error = error
+
+    def read(self, *_: Any) -> bytes:
+        raise self.error
+
+
+class Pieces:
+    """Can be iterated, and is no generator."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        return raising(OSError("my disk"))
+
+
+OWN = {
+    "generator": lambda: raising(KeyError("mine")),
+    "generator whose own source breaks": lambda: raising(ConnectionResetError("another server")),
+    "generator whose own source hangs": lambda: raising(TimeoutError("another server")),
+    "iterable": Pieces,
+    "file": lambda: Broken(OSError("my disk")),
+    "file that is closed": lambda: Broken(ValueError("I/O operation on closed file")),
+    "pieces of a wrong type": lambda: iter([7]),
+}
+
+
+@pytest.mark.parametrize("body", OWN.values(), ids=OWN)
+def test_upload_that_cannot_be_read_counts_as_nothing(
+    server: Server, registry: Registry, mounted: requests.Session, body: Callable[[], Any]
+) -> None:
+    for _ in range(3):
+        with pytest.raises(Exception):  # noqa: B017 - the caller's own, or what requests makes of it
+            mounted.post(server.url, data=body())
+    assert counted(registry.get("d")) == (0, 0, 3)
+    assert mounted.get(server.url).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda: iter([b"abc", b"def"]),
+        lambda: io.BytesIO(b"abcdef"),
+        lambda: io.StringIO("abcdef"),
+        lambda: bytearray(b"abcdef"),
+        lambda: "abcdef",
+        lambda: {"a": "b"},
+    ],
+)
+def test_upload_that_can_be_read_is_sent_and_stays_the_requests_own(
+    server: Server, registry: Registry, mounted: requests.Session, body: Callable[[], Any]
+) -> None:
+    request = requests.Request("POST", server.url, data=body()).prepare()
+    before = request.body
+    response = mounted.send(request)
+    assert (response.status_code, response.request.body) == (200, before)
+    assert request.body is before
+    assert counted(registry.get("d")) == (1, 0, 0)
+
+
+def test_dependency_that_breaks_an_upload_off_has_failed(
+    server: Server, registry: Registry, mounted: requests.Session
+) -> None:
+    server.act = reset
+    with pytest.raises(requests.ConnectionError):
+        mounted.post(server.url, data=iter([b"abc"] * 3))
+    assert counted(registry.get("d")) == (0, 1, 0)
+
+
+def test_answer_that_is_no_http_is_no_mistake_of_the_caller(
+    server: Server, registry: Registry, mounted: requests.Session
+) -> None:
+    server.act = send_no_http
+    with pytest.raises(requests.ConnectionError):
+        mounted.get(server.url)
+    assert counted(registry.get("d")) == (0, 1, 0)
+
+
+def test_file_of_certificates_that_cannot_be_used_counts_as_nothing(
+    registry: Registry, mounted: requests.Session, tmp_path: Path, server: Server
+) -> None:
+    bad = tmp_path / "bad.pem"
+    bad.write_text("no certificate")
+    url = server.url.replace("http:", "https:")
+    for options in ({"verify": str(bad)}, {"cert": str(bad)}, {"verify": "/none.pem"}, {"cert": "/none.pem"}):
+        with pytest.raises(OSError, match=r"certificate|PEM|X509"):
+            mounted.get(url, **options)
+    assert counted(registry.get("d")) == (0, 0, 4)
+
+
+@pytest.mark.parametrize(
+    ("headers", "options"),
+    [
+        ({"X": "a\nb"}, {}),
+        ({"X": "\u2603"}, {}),
+        ({"X": object()}, {}),
+        ({}, {"timeout": "soon"}),
+        ({}, {"timeout": -1}),
+        ({}, {"timeout": (1, 2, 3)}),
+    ],
+)
+def test_argument_that_cannot_be_sent_counts_as_nothing(
+    server: Server, registry: Registry, mounted: requests.Session, headers: dict[str, Any], options: dict[str, Any]
+) -> None:
+    request = requests.Request("GET", server.url).prepare()
+    request.headers.update(headers)
+    with pytest.raises((ValueError, TypeError, AttributeError)):
+        mounted.send(request, **options)
+    assert counted(registry.get("d")) == (0, 0, 1)
+
+
+def test_auth_of_the_callers_own_session_counts_as_nothing(server: Server, breaker: CircuitBreaker) -> None:
+    def auth(_: Any) -> Any:
+        raise KeyError("no token")
+
+    session = requests.Session()
+    session.mount("http://", DeadlineAdapter())
+    session.auth = auth
+    client = HTTPClient(server.url, 2, breaker, session)
+    for _ in range(4):
+        with pytest.raises(KeyError):
+            client.get_json("/quotes", fallback=None)
+    assert counted(breaker) == (0, 0, 4)
+    assert server.requests == []
+
+
+def test_hook_of_the_callers_own_session_counts_as_nothing(server: Server, breaker: CircuitBreaker) -> None:
+    def hook(*_: Any, **__: Any) -> None:
+        raise LookupError("mine")
+
+    session = requests.Session()
+    session.hooks["response"].append(hook)
+    client = HTTPClient(server.url, 2, breaker, session)
+    with pytest.raises(LookupError):
+        client.get_json("/quotes")
+    assert counted(breaker) == (0, 0, 1)
+    assert breaker.snapshot().in_flight == 0
+
+
+def test_bundle_of_certificates_that_is_missing_is_no_failure_of_the_service(breaker: CircuitBreaker) -> None:
+    session = requests.Session()
+    session.trust_env = False  # else a bundle of the environment goes before
+    session.verify = "/none.pem"
+    with pytest.raises(OSError, match="TLS CA certificate bundle"):
+        HTTPClient("https://127.0.0.1:9", 2, breaker, session).get_json("/quotes")
+    assert counted(breaker) == (0, 0, 1)
+
+
+def test_service_that_cannot_be_reached_is_still_a_failure(breaker: CircuitBreaker) -> None:
+    with pytest.raises(ServiceUnavailable):
+        HTTPClient("http://127.0.0.1:9", 2, breaker).get_json("/quotes")
+    assert counted(breaker) == (0, 1, 0)
+
+
+def test_check_that_answers_later_is_refused(server: Server, client: HTTPClient, breaker: CircuitBreaker) -> None:
+    async def check(answer: Any) -> Any:
+        return answer
+
+    for late in (check, partial(answered, check)):
+        with pytest.raises(TypeError, match=r"later|after the call"):
+            client.get_json("/quotes", check=late)
+    assert counted(breaker) == (0, 0, 1)
+    assert breaker.state is State.CLOSED and len(server.requests) == 1
+
+
+def answered(check: Callable[[Any], Any], answer: Any) -> Any:
+    return check(answer)
+
+
+@pytest.mark.parametrize("name", [None, b"orders", 7, [], ("a",), "", "a\nb", "x" * 129, "\ud800", object()])
+def test_name_that_no_breaker_can_have_is_refused_and_makes_none(
+    server: Server, registry: Registry, session: requests.Session, name: Any
+) -> None:
+    session.mount("http://", CircuitBreakerAdapter(registry, lambda _: name, limit=2))
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="name must be"):
+            session.get(server.url)
+    assert list(registry.snapshots()) == server.requests == []
+
+
+def test_name_function_that_raises_is_the_callers_own(
+    server: Server, registry: Registry, session: requests.Session
+) -> None:
+    session.mount("http://", CircuitBreakerAdapter(registry, lambda request: request.headers["X-Tenant"]))
+    with pytest.raises(KeyError):
+        session.get(server.url)
+    assert list(registry.snapshots()) == server.requests == []

@@ -1,0 +1,46 @@
+"""What the extras allow works: the lowest version of each dependency here, the newest in `make nightly`."""
+
+import importlib.metadata
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from .versions import ROOT, TRIED, allowed, edge, environment
+
+
+@pytest.fixture(scope="module")
+def lowest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the interpreter of an environment that has the lowest versions."""
+    return environment("lowest", tmp_path_factory.mktemp("lowest") / "venv")
+
+
+def test_each_extra_is_tried() -> None:
+    assert set(TRIED) == set(allowed()) - {"dev", "audit"}
+
+
+def test_versions_in_use_are_ones_that_the_extras_allow() -> None:
+    needed = [each for extra in TRIED for each in allowed()[extra] if not each.marker or each.marker.evaluate()]
+    assert not [str(each) for each in needed if importlib.metadata.version(each.name) not in each.specifier]
+
+
+def test_extras_work_with_the_lowest_versions_that_they_allow(lowest: Path) -> None:
+    wanted = [Requirement(each) for each in edge("lowest")]
+    program = "import importlib.metadata as m, json, sys; print(json.dumps([m.version(n) for n in sys.argv[1:]]))"
+    found = subprocess.run(
+        [lowest, "-c", program, *(each.name for each in wanted)], capture_output=True, text=True, check=True
+    )
+    assert all(version in each.specifier for version, each in zip(json.loads(found.stdout), wanted, strict=True))
+
+    tests = [test for extra in TRIED for test in TRIED[extra]]
+    done = subprocess.run(
+        [lowest, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,77 @@
+"""The edges of what the extras allow, each in an environment of its own: `python -m tests.packaging.versions newest`.
+
+The lock files pin versions between them. An edge has the direct dependencies of all extras in their lowest or newest
+version, and what these need; pytest and what else the tests use come from the environment that runs this.
+"""
+
+import configparser
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[2]
+#: by extra, the tests that need it, and some of them where all take long
+TRIED = {
+    "http": ["tests/http", "--deselect=tests/http/test_outcomes.py", "--deselect=tests/http/test_hostile.py"],
+    "cli": ["tests/cli/test_running.py"],
+    "web": ["tests/web/test_extension.py", "tests/web/test_metrics.py"],
+    "redis": ["tests/fleet/test_urls.py"],
+    "resilience": ["tests/resilience/test_stores.py", "tests/resilience/test_retry.py"],
+    "database": ["tests/test_sql.py"],
+    "postgres": ["tests/test_database.py::test_row_is_inserted_once_and_its_amount_is_exact"],
+    "otel": ["tests/tracing/test_adapter.py", "tests/tracing/test_spans.py"],
+    "demo": ["tests/test_marketdata.py"],
+}
+#: no extra, but it must have the version of the interface
+SDK = "opentelemetry-sdk"
+
+
+def allowed() -> dict[str, list[Requirement]]:
+    """Return what each extra needs, as setup.cfg has it."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    extras = setup["options.extras_require"]
+    return {extra: [Requirement(line) for line in extras[extra].split("\n") if line] for extra in extras}
+
+
+def edge(name: str) -> list[str]:
+    """Return what pip is asked for: the `lowest` of each, or the `newest`."""
+    extras = allowed()
+    needed = [each for extra in TRIED for each in extras[extra]] + [each for each in extras["dev"] if each.name == SDK]
+    if name == "newest":
+        return sorted({str(each) for each in needed})
+    return sorted({str(_lowest(each)) for each in needed})
+
+
+def _lowest(requirement: Requirement) -> Requirement:
+    bound = next(each for each in requirement.specifier if each.operator == ">=")
+    lowest = Requirement(str(requirement))
+    lowest.specifier = type(requirement.specifier)(f"=={bound.version}")
+    return lowest
+
+
+def environment(name: str, home: Path) -> Path:
+    """Make the environment of an edge. Return its interpreter."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
+    python = home / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-compile", "--prefer-binary"]
+    subprocess.run([*pip, "--upgrade", *edge(name)], check=True)
+    site = sysconfig.get_path("purelib", vars={"base": str(home), "platbase": str(home)})
+    (Path(site) / "installed_here.pth").write_text(sysconfig.get_path("purelib") + "\n")  # comes after its own
+    return python
+
+
+def main() -> None:
+    """Try the tests of all extras on one edge."""
+    with tempfile.TemporaryDirectory() as home:
+        python = environment(sys.argv[1], Path(home))
+        tests = [test for extra in TRIED for test in TRIED[extra]]
+        sys.exit(subprocess.run([python, "-m", "pytest", "-q", *tests], cwd=ROOT, check=False).returncode)
+
+
+if __name__ == "__main__":
+    main()
