@@ -8,6 +8,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Protocol
 
+from .nesting import enter
 from .tally import Tally
 
 #: code flags of functions that may stop in the middle and go on elsewhere
@@ -30,7 +31,9 @@ class Block:
         self._guard = guard
 
     def __enter__(self) -> Tally:
-        self._tally = self._guard.begin()
+        self._tally = tally = self._guard.begin()
+        if tally.scope:
+            enter(tally.scope)
         return self._tally
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -49,6 +52,8 @@ class Entered:
         tally = self._guard.begin()
         # A store and no call, so that no signal comes before the block that will take it out again.
         self._entered[place] = tally, self._entered.get(place)
+        if tally.scope:
+            enter(tally.scope)
         return tally
 
     def leave(self, place: int, error: BaseException | None) -> None:

@@ -14,6 +14,7 @@ from .events import Listener
 from .fallback import F, V, falling_back, reraise
 from .layout import BOUNDS, BROKEN, CALM, CALM_UNTIL, CODES, ELAPSED, REJECTED, STARTED, SUCCESSES, UNTIL, WORD, State
 from .ledger import Ledger
+from .nesting import enter
 from .recovery import Recovery
 from .snapshot import Figures, Snapshot, count, take
 from .tally import Tally
@@ -114,6 +115,8 @@ class CircuitBreaker(Recovery):
                     self._row.free(tally)
                     raise CircuitOpenError(name, wait / 1e9)
                 self._admit(tally)
+                if tally.scope:
+                    enter(tally.scope)
                 word = tally.word
             cells = tally.cells
             cells[STARTED] = tally.started = started = clock()

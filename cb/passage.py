@@ -10,12 +10,12 @@ from .errors import BulkheadFullError, CircuitOpenError, LedgerBusyError
 from .events import Event, LateResult, Rejected
 from .layout import ADMITTING, State, generation_of, state_of
 from .ledger import PATIENCE
+from .nesting import Scope, inside, leave
 from .slots import Slots
 from .steering import Steering
 from .tally import DETACHED, Outcome, Tally
 from .watch import WATCH
 
-#: of a call within a call: no outcome
 _REFUSALS = (CircuitOpenError, BulkheadFullError)
 
 
@@ -30,7 +30,10 @@ class Passage(Steering):
         self._permit = nanoseconds(config.permit_timeout)
 
     def begin(self) -> Tally:
-        """Admit what is not a call. Whoever takes the tally must `finish` it. Raises CircuitOpenError."""
+        """Admit what is not a call. Whoever takes the tally must `finish` it. Raises CircuitOpenError.
+
+        It may end anywhere, so that calls which follow are not inside of it, as they are in a block or a function.
+        """
         tally = self._take()
         if tally.word == self._head[at.WORD]:
             tally.cells[at.STARTED] = tally.started = self._clock()
@@ -62,10 +65,11 @@ class Passage(Steering):
     def withdraw(self, tally: Tally, *, full: bool) -> None:
         """Undo an admission: nothing was called, and there is no outcome. `full` counts it as refused by a bulkhead."""
         if tally.word == DETACHED:
+            tally.scope = None
             return
         if full:
             tally.count(at.FULL)
-        if tally.probe:
+        if tally.permitted:
             tally.probed(at.ROUND_RETURNED)
         tally.cells[at.STARTED] = 0
         if tally.probe:
@@ -102,6 +106,10 @@ class Passage(Steering):
             if admitted:
                 self._refresh()
                 tally.admit(word, now)
+            elif state_of(word) is State.HALF_OPEN and inside(self._shared_as, generation_of(word)):
+                self._refresh()
+                tally.admit(word, now, nested=True)
+                admitted = True
             elif tally.seen and self._due(word, now, prober=prober):
                 # A lock that cannot be had means no probe: whoever holds it may be stopped for good.
                 with suppress(LedgerBusyError):
@@ -114,6 +122,8 @@ class Passage(Steering):
             tally.word = -1
             self._row.free(tally)
             raise
+        if tally.permitted:
+            tally.scope = Scope(tally, self._shared_as, generation_of(tally.word))
         return admitted
 
     def _admit_locked(self, tally: Tally, now: int) -> tuple[bool, list[Event]]:
@@ -157,10 +167,15 @@ class Passage(Steering):
     def _fail(self, tally: Tally, error: BaseException) -> None:
         now, outcome = self._clock(), Outcome.NEUTRAL
         try:
-            if not self._refused(error):  # else a call within this one
+            if not self._refused(error):
                 outcome = self._classifier.error(error, now - tally.started >= self._slow)
-            if outcome is Outcome.FAILURE:
-                self._note_failure(error, now)
+                if outcome is Outcome.FAILURE:
+                    self._note_failure(error, now)
+            elif tally.permitted:
+                # A call within this one, in another thread: what needs a second permit each time must not have its own
+                # given back each time, or no round would have a verdict.
+                outcome = Outcome.FAILURE
+                self._row.note_failure(now, type(error).__name__)
         finally:
             self._settle(tally, outcome, now)
 
@@ -181,6 +196,7 @@ class Passage(Steering):
         """Count an outcome, free its tally, and see whether the state must change."""
         head, word, elapsed = self._head, tally.word, now - tally.started
         if word == DETACHED:
+            tally.scope = None
             return
         state, slow = state_of(word), elapsed >= self._slow
         late = generation_of(head[at.WORD]) != generation_of(word)
@@ -191,11 +207,11 @@ class Passage(Steering):
         elif outcome is Outcome.NEUTRAL or state is State.DISABLED:
             outcome = Outcome.NEUTRAL
             tally.count(at.NEUTRAL)
-            if state is State.HALF_OPEN:
+            if state is State.HALF_OPEN and not tally.nested:
                 tally.probed(at.ROUND_RETURNED)
         else:
             tally.record(now, outcome, slow)
-            if state is State.HALF_OPEN:
+            if state is State.HALF_OPEN and not tally.nested:
                 too_slow = slow and self._circuit.config.slow_call_rate_threshold is not None
                 good = outcome is Outcome.SUCCESS and not too_slow and elapsed < self._permit
                 tally.probed(at.ROUND_SUCCESSES if good else at.ROUND_FAILURES)
@@ -211,6 +227,7 @@ class Passage(Steering):
 
     def _probe_ended(self, tally: Tally) -> None:
         tally.word = -1  # the next call must ask for a permit of its own
+        leave(tally)
         self._head[at.HALTED] = 0
         if self._head[at.LED]:
             self._row.tell()

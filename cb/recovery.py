@@ -8,6 +8,7 @@ from .config import nanoseconds
 from .events import HealthChanged
 from .health import Health
 from .layout import ADMITTING, state_of
+from .nesting import enter
 from .passage import Passage
 from .tally import Outcome
 
@@ -63,6 +64,8 @@ class Recovery(Passage):
         if not tally.probe:  # the circuit has closed meanwhile
             self.abandon(tally)
             return False
+        if tally.scope:
+            enter(tally.scope)
         outcome = Outcome.NEUTRAL
         try:
             check()

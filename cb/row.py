@@ -48,7 +48,7 @@ class Space(Protocol):
 class Pooled(Tally):
     """A tally of a process's pool, which goes back there even if its call is cut off in the middle."""
 
-    __slots__ = ("__weakref__", "_row", "lane")
+    __slots__ = ("_row", "lane")
 
     def __init__(self, cells: memoryview, row: "Row", lane: int) -> None:
         self._row = row

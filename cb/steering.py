@@ -49,6 +49,8 @@ class Steering:
             ledger.degraded = str(error)
             self._row = ledger.row(name, clock())
         self._head = self._row.head
+        # Equal for all breakers of a process that have the same cells, through whichever object of a ledger.
+        self._shared_as = (ledger.path, self._row.index) if ledger.scope == "host" else self._row
         self._circuit = Circuit(name, self._row, config or terms.read(self._row, BreakerConfig()), wall_clock)
         self._version = -1
         self._degraded: str | None = None

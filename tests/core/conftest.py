@@ -1,6 +1,7 @@
 """A breaker on a clock that only moves when told, on both kinds of ledger."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,19 @@ class Dependency:
     def fail(self, error: BaseException | None = None, seconds: float = 0) -> None:
         with pytest.raises(type(error) if error else ConnectionError):
             self.breaker.call(self._work, seconds, error or ConnectionError("refused"))
+
+    @contextmanager
+    def running(self, calls: int = 1) -> Iterator[None]:
+        """Have calls run that began elsewhere: what is called meanwhile is not inside of them."""
+        tallies = [self.breaker.begin() for _ in range(calls)]
+        try:
+            yield
+        except BaseException as error:
+            for tally in tallies:
+                self.breaker.finish(tally, error)
+            raise
+        for tally in tallies:
+            self.breaker.finish(tally, None)
 
     def _work(self, seconds: float, error: BaseException | None) -> str:
         self.reached += 1
