@@ -50,10 +50,10 @@ class Entered:
 
     def enter(self, place: int) -> Tally:
         tally = self._guard.begin()
-        # A store and no call, so that no signal comes before the block that will take it out again.
-        self._entered[place] = tally, self._entered.get(place)
         if tally.scope:
             enter(tally.scope)
+        # A store and no call, so that no signal comes before the block that will take it out again.
+        self._entered[place] = tally, self._entered.get(place)
         return tally
 
     def leave(self, place: int, error: BaseException | None) -> None:

@@ -109,7 +109,7 @@ class CircuitBreaker(Recovery):
             except IndexError:
                 tally = self._grow()
             if (word := head[WORD]) != tally.word:
-                if word & 7 == _OPEN and (wait := head[UNTIL] - clock()) > 0 and not self.listeners:
+                if word & 7 == _OPEN and 0 < (wait := head[UNTIL] - clock()) <= self._longest and not self.listeners:
                     # What `_reject` does, where nobody wants to hear of it.
                     tally.count(REJECTED)
                     self._row.free(tally)

@@ -10,6 +10,7 @@ from typing import Self
 
 from . import layout as at
 from .blocks import Blocks
+from .deadlines import leads
 from .errors import ConfigError, LedgerError, LedgerFullError
 from .events import StateChange, Transition, read_transitions, write_transition
 from .forks import renew_in_children
@@ -200,7 +201,7 @@ class Ledger:
             return None
         exchanged = self._storage.header[at.H_EXCHANGED]
         age = max(now - exchanged, 0) / SECOND if exchanged else None
-        return FleetSight(self.lead() > now, int(self._storage.header[at.H_HOSTS]), age)
+        return FleetSight(leads(self.lead(), now), int(self._storage.header[at.H_HOSTS]), age)
 
     @property
     def header(self) -> memoryview:

@@ -135,6 +135,7 @@ class Passage(Steering):
 
     def _due(self, word: int, now: int, *, prober: bool) -> bool:
         """Return whether a circuit that refuses calls may have to change its mind."""
+        self._check_times(now)
         head, state, until = self._head, state_of(word), self._head[at.UNTIL]
         if head[at.HALTED] == word and now < head[at.HALTED_UNTIL]:
             return False  # somebody has just asked
@@ -146,8 +147,8 @@ class Passage(Steering):
     def _reject(self, tally: Tally, state: State, now: int) -> NoReturn:
         tally.count(at.REJECTED)
         self._row.free(tally)
-        until = self._head[at.UNTIL]
-        wait = None if state is State.FORCED_OPEN and not until else max(until - now, 0) / 1e9
+        left = self._deadlines.wait(self._head, now, free=False)
+        wait = None if left is None else left / 1e9
         if self.listeners:
             self._tell([Rejected(self.name, state, wait)])
         raise CircuitOpenError(self.name, wait)

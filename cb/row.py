@@ -7,6 +7,7 @@ from functools import partial
 from typing import Protocol
 
 from . import layout as at
+from .deadlines import leads
 from .errors import LedgerFullError
 from .events import StateChange
 from .layout import State, generation_of, state_of
@@ -144,7 +145,7 @@ class Row:
 
         A fleet that has not been heard of for a while leads no more: the host then decides for itself.
         """
-        return bool(self.head[at.LED]) and now < self._space.lead()
+        return bool(self.head[at.LED]) and leads(self._space.lead(), now)
 
     def want(self) -> None:
         """Ask the host's agent for a permit of the fleet."""

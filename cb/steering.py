@@ -10,6 +10,7 @@ from . import layout as at
 from . import terms
 from .circuit import Circuit
 from .config import BreakerConfig
+from .deadlines import LONGEST_HOLD, Deadlines
 from .errors import ConfigError, LedgerBusyError
 from .events import Event, LedgerDegraded, Listener, Reclaimed, StateChange, announce
 from .layout import HELD, State, generation_of, state_of
@@ -57,6 +58,7 @@ class Steering:
         if config:  # else whatever is in force stays so
             self._adopt(config)
         self._refresh()
+        self._check_times(clock())
 
     def _adopt(self, config: BreakerConfig) -> None:
         with suppress(LedgerBusyError):  # else `tend` tries again
@@ -96,7 +98,7 @@ class Steering:
         """
         if state not in HELD:
             raise ConfigError("state", f"be one of {', '.join(sorted(HELD))}", str(state))
-        if seconds is not None and not 0 < seconds <= 30 * 86_400:
+        if seconds is not None and not 0 < seconds <= LONGEST_HOLD:
             raise ConfigError("seconds", "be above 0 and at most 30 days", seconds)
         return self._command(state, reason, author, seconds, host_only=host_only)
 
@@ -133,6 +135,7 @@ class Steering:
         A thread of this process does it a few times a second, unless the breaker has a clock of its own.
         """
         now = self._clock()
+        self._check_times(now)
         self.ledger.bury(now)
         self._row.recover()
         self._tell_degraded()
@@ -175,8 +178,18 @@ class Steering:
         """Take over thresholds that another process has changed."""
         while self._version != (version := terms.version(self._head[at.WORD])):
             self._version = version
-            self._circuit.config = terms.read(self._row, self._circuit.config)
-            self._apply(self._circuit.config)
+            self._circuit.config = config = terms.read(self._row, self._circuit.config)
+            self._deadlines = Deadlines.of(config, self._head[at.SLICE])
+            self._longest = self._deadlines.until[State.OPEN]
+            self._apply(config)
+
+    def _check_times(self, now: int) -> None:
+        """Set back what lies further ahead than the thresholds in force allow."""
+        self._refresh()
+        if self._deadlines.hold(self._head, now):
+            return
+        with suppress(LedgerBusyError):  # else the next call, or `tend`, tries again
+            self.ledger.lock.run(lambda: self._deadlines.restore_locked(self._head, self._clock()), PATIENCE)
 
     def _apply(self, config: BreakerConfig) -> None:
         """Be told of new thresholds."""
