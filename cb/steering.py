@@ -189,7 +189,13 @@ class Steering:
         if self._deadlines.hold(self._head, now):
             return
         with suppress(LedgerBusyError):  # else the next call, or `tend`, tries again
-            self.ledger.lock.run(lambda: self._deadlines.restore_locked(self._head, self._clock()), PATIENCE)
+            self.ledger.lock.run(self._restore_times_locked, PATIENCE)
+        self._refresh()
+
+    def _restore_times_locked(self) -> None:
+        now = self._clock()
+        self._deadlines.restore_locked(self._head, now)
+        terms.write(self._row, self._circuit.config, now)  # no tally knows the new word, nor goes on in its old slice
 
     def _apply(self, config: BreakerConfig) -> None:
         """Be told of new thresholds."""

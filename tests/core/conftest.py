@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from cb import BreakerConfig, CircuitBreaker, Event, Ledger, StateChange
+from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Event, Ledger, StateChange
 from cb.testing import FakeClock
 
 SECOND = 1_000_000_000
+#: one probe decides
+ONE = BreakerConfig(failure_threshold=1, max_requests=1, timeout=10, timeout_jitter=0)
 
 
 class Dependency:
@@ -48,6 +50,27 @@ class Dependency:
         if error:
             raise error
         return "answer"
+
+
+def due(breaker: CircuitBreaker, clock: FakeClock) -> CircuitBreaker:
+    """Return a breaker whose next call is a probe, once it has been opened by a failure."""
+    with pytest.raises(ZeroDivisionError):
+        breaker.call(divmod, 1, 0)
+    clock.advance(breaker.config.timeout)
+    return breaker
+
+
+@pytest.fixture
+def breaker(clock: FakeClock) -> CircuitBreaker:
+    """Return a breaker whose next call is the only probe of its round."""
+    return due(CircuitBreaker("d", ONE, clock=clock), clock)
+
+
+def refusal(breaker: CircuitBreaker) -> float | None:
+    """Return when a call that is refused may come back."""
+    with pytest.raises(CircuitOpenError) as refused:
+        breaker.call(int)
+    return refused.value.retry_after
 
 
 @pytest.fixture

@@ -1,11 +1,7 @@
 """A call inside a probe of its own breaker belongs to that probe. DESIGN section 3, rule 21."""
 
-import asyncio
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from contextvars import copy_context
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,26 +9,7 @@ import pytest
 
 from cb import BreakerConfig, Bulkhead, CircuitBreaker, CircuitOpenError, Ledger, Registry, State
 from cb.testing import FakeClock
-
-ONE = BreakerConfig(failure_threshold=1, max_requests=1, timeout=10, timeout_jitter=0)
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def breaker(clock: FakeClock) -> CircuitBreaker:
-    """Return a breaker whose next call is the only probe of its round."""
-    return due(CircuitBreaker("d", ONE, clock=clock), clock)
-
-
-def due(breaker: CircuitBreaker, clock: FakeClock) -> CircuitBreaker:
-    with suppress(ZeroDivisionError):
-        breaker.call(divmod, 1, 0)
-    clock.advance(breaker.config.timeout)
-    return breaker
+from tests.core.conftest import ONE, due
 
 
 def decorated(breaker: CircuitBreaker, inner: Callable[[], object]) -> None:
@@ -174,64 +151,6 @@ def test_breakers_of_one_name_are_one_circuit_also_through_two_ledgers_of_one_fi
     assert {each.state for each in breakers} == {State.CLOSED}
 
 
-def test_task_and_thread_with_the_context_of_a_probe_are_inside_it_while_it_runs(breaker: CircuitBreaker) -> None:
-    async def work() -> int:
-        with breaker.block():
-            await asyncio.create_task(asyncio.to_thread(breaker.call, int))
-            late = asyncio.create_task(asyncio.sleep(0, breaker))
-        assert breaker.state is State.CLOSED
-        return (await late).call(int)
-
-    assert asyncio.run(work()) == 0
-
-
-def test_tasks_of_other_callers_are_not_inside_a_probe(breaker: CircuitBreaker) -> None:
-    async def probe(entered: asyncio.Event, leave: asyncio.Event) -> None:
-        with breaker:
-            entered.set()
-            await leave.wait()
-
-    async def work() -> None:
-        entered, leave = asyncio.Event(), asyncio.Event()
-        task = asyncio.create_task(probe(entered, leave))
-        await entered.wait()
-        with pytest.raises(CircuitOpenError):
-            breaker.call(int)
-        leave.set()
-        await task
-
-    asyncio.run(work())
-    assert breaker.state is State.CLOSED
-
-
-def test_thread_that_outlives_its_probe_has_no_part_in_the_next_round(
-    breaker: CircuitBreaker, clock: FakeClock
-) -> None:
-    with breaker:
-        context = copy_context()
-    due(breaker, clock)
-    other = breaker.begin()
-    with ThreadPoolExecutor() as pool, pytest.raises(CircuitOpenError):
-        pool.submit(context.run, breaker.call, int).result()
-    breaker.finish(other, None)
-
-
-def test_block_that_ends_in_another_thread_leaves_nothing_in_the_first(
-    breaker: CircuitBreaker, clock: FakeClock
-) -> None:
-    block = breaker.block()
-    block.__enter__()
-    end = threading.Thread(target=block.__exit__, args=(None, None, None))
-    end.start()
-    end.join()
-    assert breaker.state is State.CLOSED
-    due(breaker, clock)
-    other = breaker.begin()
-    with pytest.raises(CircuitOpenError):
-        breaker.call(int)
-    breaker.finish(other, None)
-
-
 def test_call_inside_goes_its_own_way_once_the_round_is_over(clock: FakeClock) -> None:
     config = BreakerConfig(failure_threshold=1, max_requests=2, success_threshold=1, timeout=10, timeout_jitter=0)
     breaker = due(CircuitBreaker("d", config, clock=clock), clock)
@@ -253,14 +172,6 @@ def test_call_begun_by_hand_encloses_no_other(breaker: CircuitBreaker) -> None:
         breaker.call(int)
     breaker.finish(probe, None)
     assert breaker.state is State.CLOSED
-
-
-def test_refusal_of_a_call_in_a_thread_of_its_own_is_a_verdict_for_the_probe_that_waits_for_it(
-    breaker: CircuitBreaker,
-) -> None:
-    with ThreadPoolExecutor() as pool, pytest.raises(CircuitOpenError):
-        breaker.call(lambda: pool.submit(breaker.call, int).result())
-    assert breaker.state is State.OPEN
 
 
 def test_bulkhead_inside_a_probe_needs_no_slot_that_others_have(breaker: CircuitBreaker) -> None:
