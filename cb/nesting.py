@@ -7,8 +7,13 @@ permit: the probe holds one, and would wait in vain for a verdict that depends o
 import weakref
 from collections.abc import Iterator
 from contextvars import ContextVar
+from typing import Protocol
 
-from .tally import Tally
+
+class Enclosing(Protocol):
+    """What a scope needs of the tally of its probe."""
+
+    scope: "Scope | None"
 
 
 class Scope:
@@ -16,7 +21,7 @@ class Scope:
 
     __slots__ = ("_tally", "circuit", "generation", "outer")
 
-    def __init__(self, tally: Tally, circuit: object, generation: int) -> None:
+    def __init__(self, tally: Enclosing, circuit: object, generation: int) -> None:
         # Not the tally itself: a call that is cut off between two steps must lose it, and with it its permit.
         self._tally = weakref.ref(tally)
         #: equal for all breakers that have the same row of a ledger
@@ -42,7 +47,7 @@ def enter(scope: Scope) -> None:
     _INNERMOST.set(scope)
 
 
-def leave(tally: Tally) -> None:
+def leave(tally: Enclosing) -> None:
     """Note that a probe has ended, in whichever context."""
     scope, tally.scope = tally.scope, None
     if scope is not None and _INNERMOST.get() is scope:

@@ -65,7 +65,6 @@ class Passage(Steering):
     def withdraw(self, tally: Tally, *, full: bool) -> None:
         """Undo an admission: nothing was called, and there is no outcome. `full` counts it as refused by a bulkhead."""
         if tally.word == DETACHED:
-            tally.scope = None
             return
         if full:
             tally.count(at.FULL)
@@ -197,7 +196,6 @@ class Passage(Steering):
         """Count an outcome, free its tally, and see whether the state must change."""
         head, word, elapsed = self._head, tally.word, now - tally.started
         if word == DETACHED:
-            tally.scope = None
             return
         state, slow = state_of(word), elapsed >= self._slow
         late = generation_of(head[at.WORD]) != generation_of(word)

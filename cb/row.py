@@ -191,6 +191,7 @@ class Row:
         for tally in self._pooled:
             # No slice: a call that is quick would not look at the word.
             tally.cells, tally.word, tally.slice_end = nowhere(at.TALLY_CELLS), DETACHED, 0
+            tally.scope = None  # the probe goes on in the parent: calls of the child are not inside of it
         self._pooled = weakref.WeakSet()
         self._lanes = 0
         if self._spill:

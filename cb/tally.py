@@ -3,14 +3,11 @@
 import threading
 from bisect import bisect_right
 from enum import Enum
-from typing import TYPE_CHECKING
 
 from . import layout as at
 from .layout import State, generation_of, state_of
+from .nesting import Scope
 from .slots import Slot
-
-if TYPE_CHECKING:
-    from .nesting import Scope
 
 #: the word of a tally that the process has lost in a fork: nothing that its call does is counted here
 DETACHED = -2

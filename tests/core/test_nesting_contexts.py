@@ -13,10 +13,13 @@ from tests.core.conftest import due
 
 
 def test_task_and_thread_with_the_context_of_a_probe_are_inside_it_while_it_runs(breaker: CircuitBreaker) -> None:
+    async def itself() -> CircuitBreaker:
+        return breaker
+
     async def work() -> int:
         with breaker.block():
             await asyncio.create_task(asyncio.to_thread(breaker.call, int))
-            late = asyncio.create_task(asyncio.sleep(0, breaker))
+            late = asyncio.create_task(itself())
         assert breaker.state is State.CLOSED
         return (await late).call(int)
 
