@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from .late import SUSPENDS
+from .nesting import enter
 from .tally import Tally
 
 
@@ -29,7 +30,9 @@ class Block:
         self._neutral = neutral
 
     def __enter__(self) -> Tally:
-        self._tally = self._guard.begin()
+        self._tally = tally = self._guard.begin()
+        if tally.scope:
+            enter(tally.scope)
         return self._tally
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -49,6 +52,8 @@ class Entered:
 
     def enter(self, place: int) -> Tally:
         tally = self._guard.begin()
+        if tally.scope:
+            enter(tally.scope)
         # A store and no call, so that no signal comes before the block that will take it out again.
         self._entered[place] = tally, self._entered.get(place)
         return tally

@@ -16,6 +16,7 @@ from .handles import Handle, clock_of
 from .late import PROMPT, require_now
 from .layout import BOUNDS, BROKEN, CALM, CALM_UNTIL, CODES, ELAPSED, REJECTED, STARTED, SUCCESSES, UNTIL, WORD, State
 from .ledger import Ledger
+from .nesting import enter
 from .recovery import Recovery
 from .snapshot import Figures, Snapshot, count, take
 from .tally import Tally
@@ -121,12 +122,14 @@ class CircuitBreaker(Recovery, Handle):
             except IndexError:
                 tally = self._grow()
             if (word := head[WORD]) != tally.word:
-                if word & 7 == _OPEN and (wait := head[UNTIL] - clock()) > 0 and not self.listeners:
+                if word & 7 == _OPEN and 0 < (wait := head[UNTIL] - clock()) <= self._longest and not self.listeners:
                     # What `_reject` does, where nobody wants to hear of it.
                     tally.count(REJECTED)
                     self._row.free(tally)
                     raise CircuitOpenError(name, wait / 1e9)
                 self._admit(tally)
+                if tally.scope:
+                    enter(tally.scope)
                 word = tally.word
             cells = tally.cells
             cells[STARTED] = started = clock()

@@ -13,6 +13,7 @@ from .errors import BulkheadFullError, ConfigError
 from .handles import Handle, clock_of
 from .late import require_now
 from .layout import ADMITTING
+from .nesting import enter
 from .tally import Tally
 
 P = ParamSpec("P")
@@ -73,6 +74,8 @@ class Bulkhead(Handle):
     def _guard(self, fn: Callable[P, R]) -> Callable[P, R]:
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             tally = self.begin()
+            if tally.scope:
+                enter(tally.scope)
             try:
                 result = fn(*args, **kwargs)
             except BaseException as error:
@@ -119,7 +122,7 @@ class Bulkhead(Handle):
         """Return a tally that has a slot. Raises CircuitOpenError, and BulkheadFullError if this is the last try."""
         tally = self.breaker.begin()
         tally.slot = self._slots.take(self.limit)
-        if tally.slot:
+        if tally.slot or tally.nested:  # the call around a nested one may have the slot that this one would wait for
             return tally
         self.breaker.withdraw(tally, full=last)
         if last:

@@ -9,12 +9,12 @@
 It performs no I/O, owns no clock and keeps nothing: all it knows lies in the row. Only `_enter` changes the state.
 """
 
-import math
 import random
 from collections.abc import Callable
 
 from . import layout as at
 from .config import BreakerConfig, nanoseconds
+from .deadlines import HALT, open_seconds
 from .events import Event, Reclaimed, StateChange, WouldOpen
 from .layout import ADMITTING, CODES, HELD, State, generation_of, state_of
 from .row import Row
@@ -23,8 +23,6 @@ from .window import Probes, Reading, read, slice_end
 
 # Not what `random` itself draws from: a breaker must not disturb a program that has seeded it.
 _chance = random.SystemRandom()
-#: nanoseconds for which calls are refused without another look at the permits, unless one comes back
-HALT = 10_000_000
 
 
 class Circuit:
@@ -149,7 +147,7 @@ class Circuit:
 
     def open_time(self, rounds: int, now: int) -> int:
         """Return how long the circuit stays open after that many failed rounds, in nanoseconds from now."""
-        seconds = _open_time(self.config, rounds)
+        seconds = open_seconds(self.config, rounds)
         seconds *= 1 + _chance.random() * self.config.timeout_jitter  # spreads hosts
         asked = min(self._head[at.RETRY_AT] - now, nanoseconds(self.config.timeout_max))
         return max(nanoseconds(seconds), asked)
@@ -189,11 +187,3 @@ class Circuit:
         version = word & 0xFFF8
         head[at.WORD] = change.generation << 16 | version | CODES[state]
         return change
-
-
-def _open_time(config: BreakerConfig, failed_rounds: int) -> float:
-    # Compared as logarithms, because the power itself may be larger than any float.
-    growth = failed_rounds * math.log(config.timeout_multiplier)
-    if growth >= math.log(config.timeout_max / config.timeout):
-        return config.timeout_max
-    return config.timeout * config.timeout_multiplier**failed_rounds

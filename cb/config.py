@@ -21,24 +21,34 @@ def parse_duration(value: object, field: str) -> float:
     raise ConfigError(field, "be a duration such as 30s, 500ms, 2m or a number of seconds", value)
 
 
+class _Whole(int):
+    """A whole number that is a default: it gives way to a setting that it does not agree with."""
+
+
+class _Seconds(float):
+    """A duration that is a default: it gives way to a setting that it does not agree with."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerConfig:
     """When a circuit opens, how long it stays open, and what closes it. Durations are seconds, rates 0 to 1.
 
     `None` switches off one of the three strategies (failure_threshold, failure_rate_threshold,
-    slow_call_rate_threshold); a breaker with none left could never trip and is refused.
+    slow_call_rate_threshold); a breaker with none left could never trip and is refused. Two settings that contradict
+    each other are refused; a default gives way: with max_requests=1 one success closes, with timeout=3600 timeout_max
+    is 3600.
     """
 
-    #: probes in a half-open round
-    max_requests: int = 5
+    #: probes in a half-open round; by default as many as success_threshold asks for, at least 5
+    max_requests: int = _Whole(5)
     #: statistical window, sliding
     interval: float = 60.0
-    #: time in OPEN before recovery is tried
-    timeout: float = 30.0
+    #: time in OPEN before recovery is tried; by default 30, at most timeout_max
+    timeout: float = _Seconds(30.0)
     #: consecutive failures that open
     failure_threshold: int | None = 10
-    #: probe successes that close
-    success_threshold: int = 3
+    #: probe successes that close; by default 3, at most max_requests
+    success_threshold: int = _Whole(3)
     #: failure rate in the window that opens
     failure_rate_threshold: float | None = 0.6
     #: calls in the window before the rates count
@@ -49,12 +59,14 @@ class BreakerConfig:
     slow_call_rate_threshold: float | None = 0.8
     #: growth of the open time with each failed round
     timeout_multiplier: float = 1.0
-    #: what the open time grows to at most; also the longest Retry-After that is heeded
-    timeout_max: float = 300.0
+    #: what the open time grows to at most; also the longest Retry-After that is heeded; by default 300, or timeout if
+    #: that is longer
+    timeout_max: float = _Seconds(300.0)
     #: random share added to the open time, so that hosts do not come all at once
     timeout_jitter: float = 0.1
-    #: a half-open round without a verdict reopens after this time
-    half_open_max_duration: float = 30.0
+    #: a half-open round without a verdict reopens after this time; by default 30, or what a probe may take if that is
+    #: longer
+    half_open_max_duration: float = _Seconds(30.0)
     #: a call that runs this long counts as failed while it still runs; None waits for its end
     call_timeout: float | None = None
     #: how long a probe may take before its permit is taken back; None: call_timeout, else half_open_max_duration
@@ -79,11 +91,7 @@ class BreakerConfig:
         self._number("timeout_jitter", 0.0, 1.0, "be from 0 to 1")
         if self.initial_state not in _INITIAL:
             raise ConfigError("initial_state", f"be one of {', '.join(_INITIAL)}", self.initial_state)
-        if self.success_threshold > self.max_requests:
-            rule = f"be at most max_requests ({self.max_requests}), or the circuit can never close"
-            raise ConfigError("success_threshold", rule, self.success_threshold)
-        if self.timeout_max < self.timeout:
-            raise ConfigError("timeout_max", f"be at least timeout ({self.timeout:g} s)", self.timeout_max)
+        self._reconcile()
         if self.failure_threshold is self.failure_rate_threshold is self.slow_call_rate_threshold is None:
             raise ConfigError("failure_threshold", "be set where no rate is, or the breaker can never trip", None)
 
@@ -91,6 +99,26 @@ class BreakerConfig:
     def permit_timeout(self) -> float:
         """Seconds after which a probe counts as failed."""
         return self.probe_timeout or self.call_timeout or self.half_open_max_duration
+
+    def _reconcile(self) -> None:
+        if not self._agree("success_threshold", "max_requests"):
+            rule = f"be at most max_requests ({self.max_requests}), or the circuit can never close"
+            raise ConfigError("success_threshold", rule, self.success_threshold)
+        if not self._agree("timeout", "timeout_max"):
+            raise ConfigError("timeout_max", f"be at least timeout ({self.timeout:g} s)", self.timeout_max)
+        if isinstance(self.half_open_max_duration, _Seconds):  # a probe must be able to end within its round
+            longest = max(self.half_open_max_duration, self.permit_timeout)
+            object.__setattr__(self, "half_open_max_duration", _Seconds(longest))
+
+    def _agree(self, lower: str, upper: str) -> bool:
+        """Have the default of two settings give way where `lower` exceeds `upper`. Return False if there is none."""
+        low, high = getattr(self, lower), getattr(self, upper)
+        if low > high:
+            for name, mine, other in ((upper, high, low), (lower, low, high)):
+                if isinstance(mine, _Whole | _Seconds):
+                    object.__setattr__(self, name, type(mine)(other))
+                    return True
+        return bool(low <= high)
 
     def _whole(self, name: str) -> None:
         value = getattr(self, name)
@@ -101,18 +129,24 @@ class BreakerConfig:
         value = getattr(self, name)
         if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
             raise ConfigError(name, rule, value)
-        object.__setattr__(self, name, float(value))  # equal settings are the same text in the ledger
+        if not isinstance(value, float):  # equal settings are the same text in the ledger
+            object.__setattr__(self, name, float(value))
 
     @classmethod
     def parse(cls, settings: Mapping[str, object], defaults: Self | None = None) -> Self:
-        """Return `defaults` changed by the settings, as read from YAML or JSON. Raises ConfigError."""
+        """Return `defaults` changed by the settings, as read from YAML or JSON. Raises ConfigError.
+
+        What `defaults` say gives way to the settings, where the two do not agree.
+        """
         known = {field.name for field in fields(cls)}
         changes: dict[str, Any] = {}
         for key, value in settings.items():
             if key not in known:
                 raise ConfigError(str(key), f"be one of {', '.join(sorted(known))}", value)
             changes[key] = parse_duration(value, key) if key in _DURATIONS and value is not None else value
-        return replace(defaults or cls(), **changes)
+        base = defaults or cls()
+        yielding = {name: kind(getattr(base, name)) for name, kind in _YIELDING.items()}
+        return replace(base, **{**yielding, **changes})
 
 
 _DURATIONS = frozenset(
@@ -126,6 +160,8 @@ _DURATIONS = frozenset(
         "probe_timeout",
     }
 )
+#: settings that must agree with another one
+_YIELDING = {"max_requests": _Whole, "success_threshold": _Whole, "timeout": _Seconds, "timeout_max": _Seconds}
 _INITIAL = ("CLOSED", "METRICS_ONLY", "DISABLED", "FORCED_OPEN")
 
 

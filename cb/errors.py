@@ -30,7 +30,10 @@ class CircuitOpenError(CircuitError):
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds until a call may be admitted again; None while an operator holds the circuit open."""
+        """Seconds until a call may be admitted again; None while an operator holds the circuit open.
+
+        A circuit that tries again admits calls at any moment, as its probes end: it says a second, or less.
+        """
         seconds: float | None = self.args[1] if len(self.args) > 1 else None
         return seconds
 

@@ -8,17 +8,18 @@ from .window import Reading
 
 
 def explain(
-    row: Row, state: State, config: BreakerConfig, reading: Reading, wait: float | None, *, checked: bool
+    row: Row, state: State, config: BreakerConfig, reading: Reading, wait: float | None, *, led: bool, checked: bool
 ) -> str:
     """Return the sentence. `wait` is seconds until the state may change by itself, None if it does not.
 
-    `checked` is whether health checks, and no calls, are the probes.
+    `led` is whether the fleet gives the permits for probes; `checked` is whether health checks, and no calls, are the
+    probes.
     """
     reason = at.get_text(row.head, at.REASON, at.REASON_CELLS)
     if state is State.OPEN:
-        probe, now = (
-            ("health check", "health checks are the probes") if checked else ("probe", "the next call is a probe")
-        )
+        probe, now = "probe", "the next call asks the fleet for a probe" if led else "the next call is a probe"
+        if checked:
+            probe, now = "health check", "health checks are the probes"
         return f"open: {reason}; " + (f"next {probe} in {wait:.0f} s" if wait else now)
     if state is State.HALF_OPEN:
         probes = reading.probes

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from . import layout as at
 from .blocks import Blocks
+from .deadlines import leads
 from .errors import ConfigError, LedgerError, LedgerFullError
 from .events import StateChange, Transition, read_transitions, write_transition
 from .forks import renew_in_children
@@ -210,7 +211,7 @@ class Ledger(Handle):
         age = max(now - exchanged, 0) / SECOND if exchanged else None
         names = enumerate(self.names())
         apart = tuple(name for index, name in names if self._storage.row(index)[at.APART])
-        return FleetSight(self.lead() > now, int(self._storage.header[at.H_HOSTS]), age, apart)
+        return FleetSight(leads(self.lead(), now), int(self._storage.header[at.H_HOSTS]), age, apart)
 
     @property
     def header(self) -> memoryview:

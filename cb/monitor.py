@@ -13,6 +13,7 @@ from contextlib import suppress
 from .breaker import CircuitBreaker
 from .clocks import monotonic_ns
 from .config import parse_duration
+from .deadlines import LONGEST_RESERVATION
 from .duty import Duty
 from .errors import ConfigError
 from .handles import Rooted
@@ -25,7 +26,7 @@ _chance = random.SystemRandom()
 #: seconds between two looks at whether it is time for a check, or for a probe
 TICK = 0.1
 #: seconds for which calls leave the probes to a monitor that says nothing more; longer than a check takes
-LEASE = 10.0
+LEASE = LONGEST_RESERVATION
 #: share of the interval by which a check comes earlier or later, so that hosts do not come all at once
 JITTER = 0.15
 #: intervals after which what the last check found is not believed any more

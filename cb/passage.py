@@ -10,13 +10,13 @@ from .errors import BulkheadFullError, CircuitOpenError, LedgerBusyError
 from .events import Event, LateResult, Rejected
 from .layout import ADMITTING, State, generation_of, state_of
 from .ledger import PATIENCE
+from .nesting import Scope, inside, leave
 from .retryafter import of_error
 from .slots import Slots
 from .steering import Steering
 from .tally import DETACHED, Outcome, Tally
 from .watch import WATCH
 
-#: of a call within a call: no outcome
 _REFUSALS = (CircuitOpenError, BulkheadFullError)
 
 
@@ -31,7 +31,10 @@ class Passage(Steering):
         self._permit = nanoseconds(config.permit_timeout)
 
     def begin(self) -> Tally:
-        """Admit what is not a call. Whoever takes the tally must `finish` it. Raises CircuitOpenError."""
+        """Admit what is not a call. Whoever takes the tally must `finish` it. Raises CircuitOpenError.
+
+        It may end anywhere, so that calls which follow are not inside of it, as they are in a block or a function.
+        """
         tally = self._take()
         if tally.word == self._head[at.WORD]:
             tally.cells[at.STARTED] = tally.started = self._clock()
@@ -74,7 +77,7 @@ class Passage(Steering):
             return
         if full:
             tally.count(at.FULL)
-        if tally.probe:
+        if tally.permitted:
             tally.probed(at.ROUND_RETURNED)
         tally.cells[at.STARTED] = 0
         if tally.probe:
@@ -111,6 +114,10 @@ class Passage(Steering):
             if admitted:
                 self._refresh()
                 tally.admit(word, now)
+            elif state_of(word) is State.HALF_OPEN and inside(self._shared_as, generation_of(word)):
+                self._refresh()
+                tally.admit(word, now, nested=True)
+                admitted = True
             elif tally.seen and self._due(word, now, prober=prober):
                 # A lock that cannot be had means no probe: whoever holds it may be stopped for good.
                 with suppress(LedgerBusyError):
@@ -123,6 +130,8 @@ class Passage(Steering):
             tally.word = -1
             self._row.free(tally)
             raise
+        if tally.permitted:
+            tally.scope = Scope(tally, self._shared_as, generation_of(tally.word))
         return admitted
 
     def _admit_locked(self, tally: Tally, now: int) -> tuple[bool, list[Event]]:
@@ -134,6 +143,7 @@ class Passage(Steering):
 
     def _due(self, word: int, now: int, *, prober: bool) -> bool:
         """Return whether a circuit that refuses calls may have to change its mind."""
+        self._check_times(now)
         head, state, until = self._head, state_of(word), self._head[at.UNTIL]
         if head[at.HALTED] == word and now < head[at.HALTED_UNTIL]:
             return False  # somebody has just asked
@@ -145,8 +155,8 @@ class Passage(Steering):
     def _reject(self, tally: Tally, state: State, now: int) -> NoReturn:
         tally.count(at.REJECTED)
         self._row.free(tally)
-        until = self._head[at.UNTIL]
-        wait = None if state is State.FORCED_OPEN and not until else max(until - now, 0) / 1e9
+        left = self._deadlines.wait(self._head, now, free=False)
+        wait = None if left is None else left / 1e9
         if self.listeners:
             self._tell([Rejected(self.name, state, wait)])
         raise CircuitOpenError(self.name, wait)
@@ -165,10 +175,15 @@ class Passage(Steering):
     def _fail(self, tally: Tally, error: BaseException) -> None:
         now, outcome = self._clock(), Outcome.NEUTRAL
         try:
-            if not self._refused(error):  # else a call within this one
+            if not self._refused(error):
                 outcome = self._classifier.error(error, now - tally.started >= self._slow, self._refused)
-            if outcome is Outcome.FAILURE:
-                self._note_failure(error, now)
+                if outcome is Outcome.FAILURE:
+                    self._note_failure(error, now)
+            elif tally.permitted:
+                # A call within this one, in another thread: what needs a second permit each time must not have its own
+                # given back each time, or no round would have a verdict.
+                outcome = Outcome.FAILURE
+                self._row.note_failure(now, type(error).__name__)
         finally:
             self._settle(tally, outcome, now)
 
@@ -179,7 +194,8 @@ class Passage(Steering):
             self._head[at.RETRY_AT] = max(self._head[at.RETRY_AT], until)
 
     def _refused(self, error: BaseException) -> bool:
-        return isinstance(error, _REFUSALS) and error.name == self.name
+        """Return whether a call within this one was refused, and nothing else went wrong."""
+        return all(isinstance(each, _REFUSALS) and each.name == self.name for each in leaves(error))
 
     def _missed(self, error: Exception) -> bool:
         """Return whether there is no answer: this breaker refused the call, or calls the exception a failure."""
@@ -200,11 +216,11 @@ class Passage(Steering):
         elif outcome is Outcome.NEUTRAL or state is State.DISABLED:
             outcome = Outcome.NEUTRAL
             tally.count(at.NEUTRAL)
-            if state is State.HALF_OPEN:
+            if state is State.HALF_OPEN and not tally.nested:
                 tally.probed(at.ROUND_RETURNED)
         else:
             tally.record(now, outcome, slow)
-            if state is State.HALF_OPEN:
+            if state is State.HALF_OPEN and not tally.nested:
                 too_slow = slow and self._circuit.config.slow_call_rate_threshold is not None
                 good = outcome is Outcome.SUCCESS and not too_slow and elapsed < self._permit
                 tally.probed(at.ROUND_SUCCESSES if good else at.ROUND_FAILURES)
@@ -220,6 +236,7 @@ class Passage(Steering):
 
     def _probe_ended(self, tally: Tally) -> None:
         tally.word = -1  # the next call must ask for a permit of its own
+        leave(tally)
         self._head[at.HALTED] = 0
         if self._head[at.LED]:
             self._row.tell()

@@ -9,6 +9,7 @@ from .events import HealthChanged
 from .health import Health
 from .late import require_done
 from .layout import ADMITTING, state_of
+from .nesting import enter
 from .passage import Passage
 from .tally import Outcome
 
@@ -64,6 +65,8 @@ class Recovery(Passage):
         if not tally.probe:  # the circuit has closed meanwhile
             self.abandon(tally)
             return False
+        if tally.scope:
+            enter(tally.scope)
         outcome = Outcome.NEUTRAL
         try:
             require_done(check())

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Protocol
 
 from . import layout as at
+from .deadlines import leads
 from .errors import LedgerFullError
 from .events import StateChange
 from .layout import State, generation_of, state_of
@@ -48,7 +49,7 @@ class Space(Protocol):
 class Pooled(Tally):
     """A tally of a process's pool, which goes back there even if its call is cut off in the middle."""
 
-    __slots__ = ("__weakref__", "_row", "lane")
+    __slots__ = ("_row", "lane")
 
     def __init__(self, cells: memoryview, row: "Row", lane: int) -> None:
         self._row = row
@@ -144,7 +145,7 @@ class Row:
 
         A fleet that has not been heard of for a while leads no more: the host then decides for itself.
         """
-        return bool(self.head[at.LED]) and now < self._space.lead()
+        return bool(self.head[at.LED]) and leads(self._space.lead(), now)
 
     def want(self) -> None:
         """Ask the host's agent for a permit of the fleet."""
@@ -190,6 +191,7 @@ class Row:
         for tally in self._pooled:
             # No slice: a call that is quick would not look at the word.
             tally.cells, tally.word, tally.slice_end = nowhere(at.TALLY_CELLS), DETACHED, 0
+            tally.scope = None  # the probe goes on in the parent: calls of the child are not inside of it
         self._pooled = weakref.WeakSet()
         self._lanes = 0
         if self._spill:

@@ -8,6 +8,7 @@ from operator import add
 from . import layout as at
 from . import terms, window
 from .config import BreakerConfig
+from .deadlines import Deadlines
 from .explain import explain
 from .health import Health
 from .health import read as read_health
@@ -111,7 +112,8 @@ class Snapshot(Figures):
     generation: int
     #: seconds in this state
     age: float
-    #: seconds until the circuit may admit a call, None where it admits them all, or refuses them without end
+    #: seconds until the circuit may admit a call: 0 where it has a permit for one, a second at most where one may come
+    #: back at any moment; None where it admits them all, or refuses them without end
     retry_after: float | None
     #: calls of the statistical window
     window: Counts
@@ -160,23 +162,27 @@ def count(name: str, row: Row, config: BreakerConfig, now: int) -> Figures:
 def take(name: str, row: Row, config: BreakerConfig, scope: str, now: int) -> Snapshot:
     """Return a snapshot of a row. Reads only."""
     head = row.head
-    word, until, since = head[at.WORD], head[at.UNTIL], head[at.SINCE]
-    state = state_of(word)
+    word, since = head[at.WORD], head[at.SINCE]
+    state, led = state_of(word), row.led(now)
     reading = window.read(row, config, now)
-    failed = window.last_failure(row)
-    wait = None if state in ADMITTING or not until else max(until - now, 0) / _NS
+    failed = window.last_failure(row, now)
+    budget = head[at.PERMITS] if led else config.max_requests
+    free = reading.probes.taken < budget if state is State.HALF_OPEN else not led
+    deadlines = Deadlines.of(config, head[at.SLICE])
+    wait = None if state in ADMITTING else deadlines.wait(head, now, free=free)
+    left = None if wait is None else deadlines.left(head, now) / _NS
     figures = count(name, row, config, now)
     return Snapshot(
         **{each.name: getattr(figures, each.name) for each in fields(Figures)} | {"state": state},
-        source="fleet" if row.led(now) else scope,
+        source="fleet" if led else scope,
         generation=generation_of(word),
         age=max(now - since, 0) / _NS,
-        retry_after=wait,
+        retry_after=None if wait is None else wait / _NS,
         window=reading.window,
         window_seconds=config.interval,
         consecutive_failures=reading.streak,
         last_failure=LastFailure(max(now - failed[0], 0) / _NS, failed[1]) if failed else None,
-        why=explain(row, state, config, reading, wait, checked=now < head[at.PROBER_UNTIL]),
+        why=explain(row, state, config, reading, left, led=led, checked=now < head[at.PROBER_UNTIL]),
     )
 
 

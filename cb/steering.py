@@ -9,6 +9,7 @@ from . import terms
 from .circuit import Circuit
 from .clocks import chosen, monotonic_ns
 from .config import BreakerConfig
+from .deadlines import LONGEST_HOLD, Deadlines
 from .errors import ConfigError, LedgerBusyError
 from .events import Event, LedgerDegraded, Listener, Reclaimed, StateChange, announce
 from .layout import HELD, State, generation_of, state_of
@@ -51,12 +52,15 @@ class Steering:
             ledger.degraded = str(error)
             self._row = ledger.row(name, clock())
         self._head = self._row.head
+        # Equal for all breakers of a process that have the same cells, through whichever object of a ledger.
+        self._shared_as = (ledger.path, self._row.index) if ledger.scope == "host" else self._row
         self._circuit = Circuit(name, self._row, config or terms.read(self._row, BreakerConfig()), wall_clock)
         self._version = -1
         self._degraded: str | None = None
         if config:  # else whatever is in force stays so
             self._adopt(config)
         self._refresh()
+        self._check_times(clock())
 
     def _adopt(self, config: BreakerConfig) -> None:
         with suppress(LedgerBusyError):  # else `tend` tries again
@@ -96,7 +100,7 @@ class Steering:
         """
         if state not in HELD:
             raise ConfigError("state", f"be one of {', '.join(sorted(HELD))}", str(state))
-        if seconds is not None and not 0 < seconds <= 30 * 86_400:
+        if seconds is not None and not 0 < seconds <= LONGEST_HOLD:
             raise ConfigError("seconds", "be above 0 and at most 30 days", seconds)
         return self._command(state, reason, author, seconds, host_only=host_only)
 
@@ -133,6 +137,7 @@ class Steering:
         A thread of this process does it a few times a second, unless the breaker has a clock of its own.
         """
         now = self._clock()
+        self._check_times(now)
         self.ledger.bury(now)
         self._row.recover()
         self._tell_degraded()
@@ -176,8 +181,24 @@ class Steering:
         """Take over thresholds that another process has changed."""
         while self._version != (version := terms.version(self._head[at.WORD])):
             self._version = version
-            self._circuit.config = terms.read(self._row, self._circuit.config)
-            self._apply(self._circuit.config)
+            self._circuit.config = config = terms.read(self._row, self._circuit.config)
+            self._deadlines = Deadlines.of(config, self._head[at.SLICE])
+            self._longest = self._deadlines.until[State.OPEN]
+            self._apply(config)
+
+    def _check_times(self, now: int) -> None:
+        """Set back what lies further ahead than the thresholds in force allow."""
+        self._refresh()
+        if self._deadlines.hold(self._head, now):
+            return
+        with suppress(LedgerBusyError):  # else the next call, or `tend`, tries again
+            self.ledger.lock.run(self._restore_times_locked, PATIENCE)
+        self._refresh()
+
+    def _restore_times_locked(self) -> None:
+        now = self._clock()
+        self._deadlines.restore_locked(self._head, now)
+        terms.write(self._row, self._circuit.config, now)  # no tally knows the new word, nor goes on in its old slice
 
     def _apply(self, config: BreakerConfig) -> None:
         """Be told of new thresholds."""

@@ -6,6 +6,7 @@ from enum import Enum
 
 from . import layout as at
 from .layout import State, generation_of, state_of
+from .nesting import Scope
 from .slots import Slot
 
 #: the word of a tally that the process has lost in a fork: nothing that its call does is counted here
@@ -27,7 +28,10 @@ class Tally:
     the pool, alone writes its cells.
     """
 
-    __slots__ = ("brief", "cells", "elapsed", "head", "slice_end", "slot", "started", "word")
+    __slots__ = (
+        *("__weakref__", "brief", "cells", "elapsed", "head", "nested", "scope", "slice_end", "slot", "started"),
+        "word",
+    )
 
     def __init__(self, cells: memoryview, head: memoryview) -> None:
         self.cells = cells
@@ -43,6 +47,10 @@ class Tally:
         self.brief = self.elapsed = 0
         #: what the running call has of a bulkhead; gone with the tally, should the call be cut off
         self.slot: Slot | None = None
+        #: whether the running call is inside a probe of the same breaker, and belongs to it
+        self.nested = False
+        #: the inside of the running call, if it holds a permit
+        self.scope: Scope | None = None
 
     @property
     def seen(self) -> bool:
@@ -54,15 +62,23 @@ class Tally:
         """Whether the running call tries a circuit that was open."""
         return self.word >= 0 and state_of(self.word) is State.HALF_OPEN
 
+    @property
+    def permitted(self) -> bool:
+        """Whether the running call holds a permit, so that its outcome is one of the round's."""
+        return self.probe and not self.nested
+
     def abandon(self) -> None:
         """End a call that was cut off before it could be settled: it counts as neither a success nor a failure."""
         self.count(at.NEUTRAL)
         self.cells[at.ROUND_RETURNED] += self.permits_out()
         self.cells[at.STARTED] = 0
 
-    def admit(self, word: int, now: int) -> None:
-        """Note that a call has been admitted and runs; in HALF_OPEN, under the ledger lock, with a permit."""
-        self.word, self.slice_end, self.started = word, 0, now
+    def admit(self, word: int, now: int, *, nested: bool = False) -> None:
+        """Note that a call has been admitted and runs; in HALF_OPEN, under the ledger lock, with a permit.
+
+        One that is `nested` in a probe takes no permit, and needs no lock.
+        """
+        self.word, self.slice_end, self.started, self.nested = word, 0, now, nested
         cells, generation, state = self.cells, generation_of(word), state_of(word)
         if state is not State.HALF_OPEN and generation_of(cells[at.ADMITTED]) != generation:
             # A call of an earlier stay may have ended just when that stay did, and counted itself in this one.
@@ -71,7 +87,7 @@ class Tally:
                 cells[begin] = 0
         cells[at.STARTED] = now
         cells[at.ADMITTED] = word
-        if state is State.HALF_OPEN:
+        if state is State.HALF_OPEN and not nested:
             self.take(generation)
 
     def pause(self, now: int) -> None:
@@ -178,15 +194,15 @@ class Overflow(Tally):
     def seen(self) -> bool:
         return self._spill.seen
 
-    def admit(self, word: int, now: int) -> None:
-        self.word, self.slice_end, self.started = word, 0, now
+    def admit(self, word: int, now: int, *, nested: bool = False) -> None:
+        self.word, self.slice_end, self.started, self.nested = word, 0, now, nested
         with self._spill.lock:
-            self._spill.tally.admit(word, now)
+            self._spill.tally.admit(word, now, nested=nested)
             self._spill.tally.cells[at.STARTED] = 0
 
     def abandon(self) -> None:
         self.count(at.NEUTRAL)
-        if self.probe:
+        if self.permitted:
             self.probed(at.ROUND_RETURNED)
 
     def count(self, total: int) -> None:

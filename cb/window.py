@@ -62,6 +62,7 @@ def read(row: Row, config: BreakerConfig, now: int) -> Reading:
     """Add up the tallies of a row. Changes nothing."""
     head = row.head
     word, streak, oldest = head[at.WORD], head[at.STREAK], _oldest(row, now)
+    newest = now + head[at.SLICE]  # what seems to have begun later, has by another clock
     state, generation = state_of(word), generation_of(word)
     reading = Reading()
     window, probes = reading.window, reading.probes
@@ -77,7 +78,7 @@ def read(row: Row, config: BreakerConfig, now: int) -> Reading:
             votes = present or state not in (State.CLOSED, State.METRICS_ONLY)
             if votes and cells[at.STREAK_OF] == streak:
                 reading.streak += cells[at.STREAK_FAILURES]
-            if votes and (slices := [(cells[begin], begin) for begin in _SLICES if cells[begin] >= oldest]):
+            if votes and (slices := [(cells[begin], begin) for begin in _SLICES if oldest <= cells[begin] <= newest]):
                 _, first = min(slices)
                 window.requests += sum(cells[at.SUCCESSES : at.WINDOW]) - cells[first + 1]
                 window.failures += sum(cells[at.FAILURES : at.WINDOW]) - cells[first + 2]
@@ -141,9 +142,10 @@ def slice_end(row: Row, now: int) -> int:
     return origin + (max(now - origin, 0) // length + 1) * length
 
 
-def last_failure(row: Row) -> tuple[int, str] | None:
-    """Return when a call failed last, and the name of its exception."""
-    found = [page[: at.TALLY].tolist() for page in row.pages()]
+def last_failure(row: Row, now: int) -> tuple[int, str] | None:
+    """Return when a call failed last, and the name of its exception. A time that lies ahead is of another clock."""
+    ahead = now + row.head[at.SLICE]
+    found = [page[: at.TALLY].tolist() for page in row.pages() if page[at.FAILED_AT] <= ahead]
     latest = max(found, key=lambda cells: cells[at.FAILED_AT], default=[0])
     if not latest[at.FAILED_AT]:
         return None

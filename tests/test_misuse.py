@@ -133,10 +133,11 @@ def test_equal_configurations_are_the_same_to_a_ledger(tmp_path: Path) -> None:
 
 def test_refused_calls_of_a_round_without_free_permits_do_not_wait_for_each_other() -> None:
     breaker = breaker_in(State.HALF_OPEN, BreakerConfig(max_requests=1, success_threshold=1))
-    with breaker.block():
-        for _ in range(3):
-            with suppress(CircuitOpenError):
-                breaker.call(int)
-        with pytest.raises(CircuitOpenError):
-            breaker.ledger.lock.run(lambda: breaker.call(int), 0)  # it would raise LedgerBusyError, or wait
+    probe = breaker.begin()
+    for _ in range(3):
+        with suppress(CircuitOpenError):
+            breaker.call(int)
+    with pytest.raises(CircuitOpenError):
+        breaker.ledger.lock.run(lambda: breaker.call(int), 0)  # it would raise LedgerBusyError, or wait
+    breaker.finish(probe, None)
     assert breaker.state is State.CLOSED

@@ -160,15 +160,6 @@ def test_permits_of_calls_that_go_on_in_the_parent_are_no_loss_to_a_forked_child
         assert os.waitpid(pid, 0)[1] == 0
 
 
-def test_refusal_of_a_call_within_a_probe_is_not_the_probes_failure(breaker: CircuitBreaker) -> None:
-    breaker = breaker_in(State.HALF_OPEN, ONE)
-    with pytest.raises(CircuitOpenError):
-        breaker.call(lambda: breaker.call(int))
-    assert breaker.state is State.HALF_OPEN
-    assert breaker.call(int) == 0
-    assert breaker.state is State.CLOSED
-
-
 def test_reason_that_is_no_text_is_written_as_well_as_it_can_be(breaker: CircuitBreaker) -> None:
     breaker.hold(State.FORCED_OPEN, reason="\ud800", author="alice")
     assert breaker.explain() == "forced open: ? (by alice); until reset"

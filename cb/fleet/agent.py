@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from cb import layout as at
 from cb.config import nanoseconds
+from cb.deadlines import FLEET_LEASE
 from cb.errors import LedgerBusyError
 from cb.events import Event, LedgerDegraded
 from cb.ledger import Ledger
@@ -24,7 +25,7 @@ log = Log(__name__)
 #: seconds between two looks at what the workers of this host want: while something goes on, and else
 TICK, IDLE_TICK = 0.01, 0.05
 #: seconds after the last exchange for which the fleet leads
-LEAD = 2.0
+LEAD = FLEET_LEASE
 #: seconds between two greetings
 GREET = 1.0
 #: seconds in which everything is told anew, so that the server forgets nothing that is in use

@@ -184,8 +184,11 @@ def _load(
 
 
 def _breaker(source: Source, path: Key, defaults: BreakerConfig) -> BreakerConfig:
+    said = source.section(*path)
+    changed = {key: value for key, value in said.items() if source.changed((*path, key))}
+    written = {key: value for key, value in said.items() if key not in changed}
     try:
-        return BreakerConfig.parse(source.section(*path), defaults)
+        return BreakerConfig.parse(changed, BreakerConfig.parse(written, defaults))
     except ConfigError as error:
         raise source.error((*path, error.field), error.rule, error.value) from error
 

@@ -102,6 +102,10 @@ class Source:
             if name not in known:
                 raise self.error((section, name), f"be one of {', '.join(known)}", settings)
 
+    def changed(self, path: Key) -> bool:
+        """Return whether the environment says a setting, whatever the file says."""
+        return path in self._origins
+
     def error(self, path: Key, rule: str, value: object) -> SettingsError:
         """Return the error of a setting, as said by its file or environment variable."""
         return SettingsError(self._origins.get(path, self.file), ".".join(path), rule, value)

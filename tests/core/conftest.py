@@ -1,16 +1,19 @@
 """A breaker on a clock that only moves when told, on both kinds of ledger."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
-from cb import BreakerConfig, CircuitBreaker, Event, Ledger, StateChange
+from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Event, Ledger, StateChange
 from cb.testing import FakeClock
 
 SECOND = 1_000_000_000
+#: one probe decides
+ONE = BreakerConfig(failure_threshold=1, max_requests=1, timeout=10, timeout_jitter=0)
 
 
 class Dependency:
@@ -28,12 +31,46 @@ class Dependency:
         with pytest.raises(type(error) if error else ConnectionError):
             self.breaker.call(self._work, seconds, error or ConnectionError("refused"))
 
+    @contextmanager
+    def running(self, calls: int = 1) -> Iterator[None]:
+        """Have calls run that began elsewhere: what is called meanwhile is not inside of them."""
+        tallies = [self.breaker.begin() for _ in range(calls)]
+        try:
+            yield
+        except BaseException as error:
+            for tally in tallies:
+                self.breaker.finish(tally, error)
+            raise
+        for tally in tallies:
+            self.breaker.finish(tally, None)
+
     def _work(self, seconds: float, error: BaseException | None) -> str:
         self.reached += 1
         self.clock.advance(seconds)
         if error:
             raise error
         return "answer"
+
+
+def due(breaker: CircuitBreaker, clock: FakeClock) -> CircuitBreaker:
+    """Return a breaker whose next call is a probe, once it has been opened by a failure."""
+    with pytest.raises(ZeroDivisionError):
+        breaker.call(divmod, 1, 0)
+    clock.advance(breaker.config.timeout)
+    return breaker
+
+
+@pytest.fixture
+def breaker(clock: FakeClock) -> CircuitBreaker:
+    """Return a breaker whose next call is the only probe of its round."""
+    return due(CircuitBreaker("d", ONE, clock=clock), clock)
+
+
+def refusal(breaker: CircuitBreaker) -> float | None:
+    """Return when a call that is refused may come back."""
+    with pytest.raises(CircuitOpenError) as refused:
+        breaker.call(int)
+    return refused.value.retry_after
 
 
 @pytest.fixture

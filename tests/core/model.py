@@ -11,6 +11,7 @@ class Call:
     started: int
     generation: int
     probe: bool
+    nested: bool = False
 
 
 @dataclass
@@ -95,9 +96,8 @@ class Model:
                 self.enter(State.OPEN)
         elif self.state is State.HALF_OPEN:
             limit = config.call_timeout or config.half_open_max_duration
-            overdue = [
-                c for c in self.running if c.generation == self.generation and self.now - c.started >= limit * SECOND
-            ]
+            probes = [call for call in self.running if call.probe and call.generation == self.generation]
+            overdue = [call for call in probes if self.now - call.started >= limit * SECOND]
             within_reach = config.max_requests - self.probe_failures - len(overdue)
             if self.probe_successes >= config.success_threshold:
                 self.enter(State.CLOSED)
@@ -107,6 +107,10 @@ class Model:
             self.enter(State.HALF_OPEN if self.state is State.FORCED_OPEN else State.CLOSED)
 
     def begin(self) -> bool:
+        # All calls are of one thread, and those that run are blocks: a probe among them is around whatever comes.
+        if any(call.probe and call.generation == self.generation for call in self.running):
+            self.running.append(Call(self.now, self.generation, probe=False, nested=True))
+            return True
         if self.state in (State.HALF_OPEN, State.FORCED_OPEN):
             self.evaluate()
         if self.state is State.OPEN and self.now >= self.until:
@@ -118,6 +122,15 @@ class Model:
         self.admitted += self.state is State.HALF_OPEN
         self.running.append(Call(self.now, self.generation, self.state is State.HALF_OPEN))
         return True
+
+    def wait(self) -> float | None:
+        if self.state not in (State.OPEN, State.FORCED_OPEN, State.HALF_OPEN) or self.until is None:
+            return None
+        left = max(self.until - self.now, 0) / SECOND
+        if self.state is not State.HALF_OPEN:
+            return left
+        permit = self.config.call_timeout or self.config.half_open_max_duration
+        return min(left, permit, 1.0) if self.admitted >= self.config.max_requests else 0.0
 
     def end(self, call: Call, outcome: str) -> None:
         self.running.remove(call)
@@ -138,7 +151,7 @@ class Model:
         self.ended.append((self.now, failed, slow))
         if failed:
             self.streak += 1
-        elif not call.probe:
+        elif not call.probe and not call.nested:
             self.streak, self.last_success = 0, self.now
         if call.probe:
             limit = self.config.call_timeout or self.config.half_open_max_duration

@@ -180,7 +180,7 @@ def test_half_open_circuit_takes_a_slow_answer_for_a_failed_probe(make: Make) ->
 def test_half_open_circuit_admits_no_more_probes_at_once_than_its_permits(make: Make) -> None:
     dependency = opened(make, max_requests=2, success_threshold=2)
     dependency.clock.advance(30)
-    with dependency.breaker, dependency.breaker:
+    with dependency.running(2):
         assert dependency.breaker.snapshot().in_flight == 2
         with pytest.raises(CircuitOpenError):
             dependency.answer()

@@ -1,8 +1,13 @@
 """Thresholds are checked once, and the error names field, rule and value."""
 
+import json
+import pickle
+from dataclasses import asdict, replace
+from typing import Any
+
 import pytest
 
-from cb import BreakerConfig, CircuitError, ConfigError, parse_duration
+from cb import BreakerConfig, CircuitBreaker, CircuitError, ConfigError, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -50,8 +55,8 @@ def test_parsed_settings_change_the_defaults_given() -> None:
         ({"slow_call_rate_threshold": -1}, "slow_call_rate_threshold"),
         ({"timeout_multiplier": 0.5}, "timeout_multiplier"),
         ({"timeout_jitter": 2}, "timeout_jitter"),
-        ({"success_threshold": 6}, "success_threshold"),
-        ({"timeout": "10m"}, "timeout_max"),
+        ({"success_threshold": 6, "max_requests": 5}, "success_threshold"),
+        ({"timeout": "10m", "timeout_max": "5m"}, "timeout_max"),
         (
             {"failure_threshold": None, "failure_rate_threshold": None, "slow_call_rate_threshold": None},
             "failure_threshold",
@@ -65,3 +70,54 @@ def test_setting_that_is_wrong_or_can_never_trip_is_refused(settings: dict[str, 
     assert error.field == field
     assert str(error) == f"{field} must {error.rule}, got {error.value!r}"
     assert isinstance(error, CircuitError) and isinstance(error, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("said", "follows"),
+    [
+        ({"timeout": 3600}, {"timeout_max": 3600}),
+        ({"timeout_max": 10}, {"timeout": 10}),
+        ({"max_requests": 1}, {"success_threshold": 1}),
+        ({"success_threshold": 10}, {"max_requests": 10}),
+        ({"call_timeout": 300}, {"half_open_max_duration": 300}),
+        ({"probe_timeout": 40, "call_timeout": 300}, {"half_open_max_duration": 40}),
+        ({"probe_timeout": 5}, {"half_open_max_duration": 30}),
+        ({"half_open_max_duration": 20, "call_timeout": 60}, {"half_open_max_duration": 20}),
+    ],
+)
+def test_default_gives_way_to_what_is_said(said: dict[str, Any], follows: dict[str, Any]) -> None:
+    for config in (
+        BreakerConfig(**said),
+        replace(BreakerConfig(), **said),
+        pickle.loads(pickle.dumps(BreakerConfig(**said))),
+        BreakerConfig.parse(said),
+    ):
+        assert {key: getattr(config, key) for key in follows} == follows
+        assert json.loads(json.dumps(asdict(config))).items() >= (said | follows).items()
+
+
+def test_defaults_that_are_given_give_way_to_a_setting_and_keep_what_agrees() -> None:
+    defaults = BreakerConfig(max_requests=6, success_threshold=4, timeout=20, timeout_max=60, half_open_max_duration=5)
+    config = BreakerConfig.parse({"timeout": "10m", "max_requests": 2, "call_timeout": 30}, defaults)
+    assert (config.timeout, config.timeout_max, config.half_open_max_duration) == (600, 600, 5)
+    assert (config.max_requests, config.success_threshold) == (2, 2)
+    assert BreakerConfig.parse({"timeout_max": 5}, defaults).timeout == 5
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"max_requests": 2, "success_threshold": 3}, {"max_requests": 5, "success_threshold": 6}],
+)
+def test_contradiction_between_two_settings_is_refused_even_if_one_says_the_default(settings: dict[str, int]) -> None:
+    for make in (lambda: BreakerConfig(**settings), lambda: BreakerConfig.parse(settings, BreakerConfig())):
+        with pytest.raises(ConfigError, match="success_threshold must be at most max_requests"):
+            make()
+
+
+def test_operator_changes_one_threshold_though_another_one_does_not_agree_with_it() -> None:
+    breaker = CircuitBreaker("d", BreakerConfig(timeout_jitter=0))
+    assert breaker.configure(timeout="1h").timeout_max == 3600
+    assert breaker.configure(max_requests=1).success_threshold == 1
+    with pytest.raises(ConfigError):
+        breaker.configure(timeout=60, timeout_max=30)
+    assert breaker.config.timeout == 3600

@@ -129,7 +129,7 @@ def test_circuit_reset_twice_at_one_instant_has_forgotten_the_calls_between(make
 def test_half_open_circuit_adds_up_probes_that_run_at_once(make: Make) -> None:
     dependency = half_opened(make, max_requests=5, success_threshold=3)
     for error in (KeyboardInterrupt, OSError):
-        with pytest.raises(error), dependency.breaker, dependency.breaker:
+        with pytest.raises(error), dependency.running(2):
             raise error
     why = "half-open: 3 of 5 probes sent, 1 succeeded and 2 failed, closes after 3"
     assert dependency.breaker.snapshot().why == why
@@ -139,7 +139,7 @@ def test_half_open_circuit_counts_every_probe_that_hangs(make: Make, events: lis
     dependency = make(failure_threshold=1, timeout="1s", max_requests=3, success_threshold=1, call_timeout="3s")
     dependency.fail()
     dependency.clock.advance(1)
-    with dependency.breaker, dependency.breaker:
+    with dependency.running(2):
         dependency.clock.advance(3)
         why = "half-open: 2 of 3 probes sent, 0 succeeded and 2 failed, closes after 1"
         assert dependency.breaker.snapshot().why == why

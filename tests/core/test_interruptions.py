@@ -102,6 +102,11 @@ def enter(breaker: CircuitBreaker) -> None:
         raise ZeroDivisionError
 
 
+def nest(breaker: CircuitBreaker) -> None:
+    with suppress(CircuitOpenError, ZeroDivisionError), breaker.block(), breaker.block():
+        breaker.call(divmod, 1, 0)
+
+
 def share(breaker: CircuitBreaker) -> None:
     with suppress(CircuitOpenError):
         Bulkhead(breaker, 1).call(int)
@@ -136,6 +141,8 @@ def breakers(tmp_path: Path) -> Iterator[tuple[CircuitBreaker, FakeClock]]:
         (succeed, State.HALF_OPEN),
         (fail, State.HALF_OPEN),
         (enter, State.HALF_OPEN),
+        (nest, State.OPEN),
+        (nest, State.HALF_OPEN),
         (share, State.CLOSED),
         (share_in_vain, State.HALF_OPEN),
     ],

@@ -139,9 +139,7 @@ class TwoWorkers(RuleBasedStateMachine):
             assert seen.consecutive_failures == model.consecutive()
             assert seen.in_flight == len(model.running)
             assert {name: getattr(seen.totals, name) for name in model.totals} == model.totals
-            refuses = model.state in (State.OPEN, State.FORCED_OPEN, State.HALF_OPEN) and model.until is not None
-            wait = max(model.until - model.now, 0) / SECOND if refuses else None
-            assert seen.retry_after == wait
+            assert seen.retry_after == model.wait()
 
 
 def _do(error: BaseException | None) -> None:

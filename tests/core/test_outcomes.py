@@ -19,7 +19,7 @@ def test_late_failure_of_a_call_admitted_when_closed_does_not_decide_a_half_open
         for _ in range(3):
             dependency.fail()
         clock.advance(30)
-        with dependency.breaker:
+        with dependency.running():
             assert dependency.breaker.state is State.HALF_OPEN
             with pytest.raises(CircuitOpenError):
                 dependency.answer()

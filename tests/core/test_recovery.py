@@ -123,7 +123,7 @@ def test_check_that_is_interrupted_gives_its_permit_back(dependency: Dependency)
 
 def test_checks_and_calls_together_have_no_more_permits_than_a_round_has(dependency: Dependency) -> None:
     dependency.breaker.reserve_probes(0)
-    with dependency.breaker, dependency.breaker:
+    with dependency.running(2):
         assert dependency.breaker.probe(well)
         dependency.clock.advance(0.1)
         assert not dependency.breaker.probe(well)
@@ -132,7 +132,7 @@ def test_checks_and_calls_together_have_no_more_permits_than_a_round_has(depende
 
 def test_check_that_is_refused_is_no_refused_call(dependency: Dependency, events: list[Event]) -> None:
     dependency.breaker.reserve_probes(0)
-    with dependency.breaker, dependency.breaker, dependency.breaker:
+    with dependency.running(3):
         dependency.clock.advance(0.1)
         assert not dependency.breaker.probe(well)
     assert dependency.breaker.snapshot().totals.rejected == 0

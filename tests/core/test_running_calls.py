@@ -107,7 +107,7 @@ def test_refused_probes_do_not_extend_the_life_of_a_hung_one(make: Make, events:
     dependency = make(failure_threshold=1, timeout="1s", max_requests=1, success_threshold=1, call_timeout="5s")
     dependency.fail()
     dependency.clock.advance(1)
-    with dependency.breaker:
+    with dependency.running():
         for _ in range(99):
             dependency.clock.advance(0.05)
             with pytest.raises(CircuitOpenError):

@@ -29,8 +29,11 @@ def test_open_breaker_of_the_kit_recovers_on_its_clock() -> None:
 
 def test_half_open_breaker_of_the_kit_has_all_its_permits() -> None:
     breaker = breaker_in(State.HALF_OPEN, BreakerConfig(max_requests=2, success_threshold=2))
-    with breaker, breaker, pytest.raises(CircuitOpenError):
+    probes = [breaker.begin(), breaker.begin()]
+    with pytest.raises(CircuitOpenError):
         breaker.call(int)
+    for probe in probes:
+        breaker.finish(probe, None)
     assert breaker.state is State.CLOSED
 
 

@@ -143,7 +143,10 @@ def test_log_is_json_from_the_first_line_to_the_last(gunicorn: Service) -> None:
     [
         ("circuit_breaker: {timout: 5s}", "circuit_breaker.timout must be one of"),
         ("circuit_breaker: {timeout: true}", "circuit_breaker.timeout must be a duration"),
-        ("circuit_breaker: {success_threshold: 9}", "circuit_breaker.success_threshold must be at most max_requests"),
+        (
+            "circuit_breaker: {max_requests: 5, success_threshold: 9}",
+            "circuit_breaker.success_threshold must be at most max_requests",
+        ),
         ("services: {shop: {port: 8099, moto: x}}", "services.shop.moto must not be present"),
     ],
 )

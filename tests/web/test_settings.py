@@ -37,7 +37,12 @@ def refusal(file: Path, text: str) -> SettingsError:
             "be a rate",
             None,
         ),
-        ("circuit_breaker: {success_threshold: 6}", "circuit_breaker.success_threshold", "never close", 6),
+        (
+            "circuit_breaker: {max_requests: 5, success_threshold: 6}",
+            "circuit_breaker.success_threshold",
+            "never close",
+            6,
+        ),
         (
             "circuit_breaker: {failure_threshold: , failure_rate_threshold: , slow_call_rate_threshold: }",
             "circuit_breaker.failure_threshold",
@@ -213,3 +218,18 @@ def test_server_of_a_fleet_leaves_the_ledger_on_the_host_and_is_named_without_it
     error = refusal(config, FILE + "state: {url: 'redis+sentinel://:secret@127.0.0.1:26379'}\n")
     assert (error.key, error.rule) == ("state.url", "be redis+sentinel://HOST:PORT,HOST:PORT/NAME")
     assert "secret" not in str(error)
+
+
+def test_thresholds_that_are_said_later_have_those_give_way_that_were_said_before(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        FILE + "circuit_breaker: {max_requests: 5, success_threshold: 3, timeout: 30s, timeout_max: 5m}\n"
+        "breakers: {slow: {timeout: 10m}, rare: {max_requests: 1}}\n"
+    )
+    environ = {"CB_CONFIG": str(file), "CB_STATE_DIR": str(tmp_path / "state"), "CB_BREAKERS__RARE__TIMEOUT": "20m"}
+    settings = load_settings("shop", ShopSettings(), environ)
+    slow, rare = settings.breaker_overrides["slow"], settings.breaker_overrides["rare"]
+    assert (slow.timeout, slow.timeout_max, slow.success_threshold) == (600, 600, 3)
+    assert (rare.max_requests, rare.success_threshold, rare.timeout, rare.timeout_max) == (1, 1, 1200, 1200)
+    changed = load_settings("shop", ShopSettings(), environ | {"CB_CIRCUIT_BREAKER__SUCCESS_THRESHOLD": "7"})
+    assert (changed.breaker_defaults.max_requests, changed.breaker_defaults.success_threshold) == (7, 7)
