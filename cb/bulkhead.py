@@ -11,6 +11,7 @@ from .breaker import CircuitBreaker
 from .config import BreakerConfig, nanoseconds
 from .errors import BulkheadFullError, ConfigError
 from .layout import ADMITTING
+from .slots import Slots
 from .tally import Tally
 
 P = ParamSpec("P")
@@ -42,13 +43,17 @@ class Bulkhead:
         #: seconds that a call waits for a slot
         self.wait = wait
         self._clock = clock
-        self._slots = breaker.slots(limit)
+        breaker.slots(limit)  # the limit is noted for all to see
         self._entered = Entered(self)
 
     @property
     def name(self) -> str:
         """The breaker's name."""
         return self.breaker.name
+
+    @property
+    def _slots(self) -> Slots:
+        return self.breaker.slots(self.limit)  # not kept: a breaker may go over to another ledger
 
     @property
     def config(self) -> BreakerConfig:

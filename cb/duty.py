@@ -35,7 +35,8 @@ class Duty:
         self, ledger: Ledger, role: str, work: Callable[[threading.Event], object], *, patience: float = PATIENCE
     ) -> None:
         self.role = role
-        self._ledger = ledger
+        #: of the processes that share the duty
+        self.ledger = ledger
         self._work = work
         self._patience = patience
         self._closed = False
@@ -49,18 +50,29 @@ class Duty:
         self._lock = threading.RLock()  # a signal handler or a finalizer may release it
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._header = self.ledger.header  # that of the election
+
+    @property
+    def closed(self) -> bool:
+        """Whether this process takes the duty no more."""
+        return self._closed
 
     def tend(self) -> None:
         """Take the duty, if nobody has it. The watch of this process asks a few times a second."""
         with self._lock:
-            if self._closed or (self._thread and self._thread.is_alive()) or not self._ledger.elect(self.role):
+            if self._thread and self._thread.is_alive():
+                if self._header is not self.ledger.header:
+                    self._stop.set()  # the ledger's file could be opened: the role there may be another process's
                 return
+            if self._closed or not self.ledger.elect(self.role):
+                return
+            self._header = self.ledger.header
             self._stop = threading.Event()
             thread = threading.Thread(target=self._run, args=(self._stop,), name=f"cb-{self.role}", daemon=True)
             try:
                 thread.start()
             except RuntimeError as failed:  # no thread left, or the interpreter ends: somebody tries again
-                self._ledger.resign(self.role)
+                self.ledger.resign(self.role)
                 error = failed
             else:
                 self._thread = thread
@@ -89,7 +101,7 @@ class Duty:
                     log.exception("%s failed", self.role)
                     stop.wait(_AGAIN * _chance.uniform(0.5, 1))  # spreads the hosts
         finally:
-            self._ledger.resign(self.role)
+            self.ledger.resign(self.role)
 
 
 _duties: weakref.WeakSet[Duty] = weakref.WeakSet()

@@ -2,6 +2,7 @@
 
 import threading
 from bisect import bisect_right
+from collections.abc import Callable
 from enum import Enum
 
 from . import layout as at
@@ -46,7 +47,7 @@ class Tally:
 
     @property
     def seen(self) -> bool:
-        """Whether other processes see what is counted: a call that nobody sees must not be a probe."""
+        """Whether its breaker still looks at what is counted here: a call that nobody sees must not be a probe."""
         return True
 
     @property
@@ -63,16 +64,21 @@ class Tally:
     def admit(self, word: int, now: int) -> None:
         """Note that a call has been admitted and runs; in HALF_OPEN, under the ledger lock, with a permit."""
         self.word, self.slice_end, self.started = word, 0, now
-        cells, generation, state = self.cells, generation_of(word), state_of(word)
-        if state is not State.HALF_OPEN and generation_of(cells[at.ADMITTED]) != generation:
+        if state_of(word) is not State.HALF_OPEN:
+            self.attend(word)
+        self.cells[at.STARTED] = now
+        self.cells[at.ADMITTED] = word
+        if state_of(word) is State.HALF_OPEN:
+            self.take(generation_of(word))
+
+    def attend(self, word: int) -> None:
+        """Begin an empty window, unless the tally has counted in this stay already."""
+        cells = self.cells
+        if generation_of(cells[at.ADMITTED]) != generation_of(word):
             # A call of an earlier stay may have ended just when that stay did, and counted itself in this one.
             cells[at.STREAK_OF] = 0
             for begin in range(at.WINDOW, at.TALLY_CELLS, at.SLICE_CELLS):
                 cells[begin] = 0
-        cells[at.STARTED] = now
-        cells[at.ADMITTED] = word
-        if state is State.HALF_OPEN:
-            self.take(generation)
 
     def take(self, generation: int) -> None:
         """Take a permit of a round. Caller holds the ledger lock."""
@@ -138,22 +144,37 @@ class Tally:
 class Spill:
     """The tally that all calls of a process share which find no other, and its lock."""
 
-    __slots__ = ("lock", "seen", "tally")
+    __slots__ = ("lock", "tally")
 
-    def __init__(self, tally: Tally, *, seen: bool) -> None:
+    def __init__(self, tally: Tally) -> None:
         self.tally = tally
-        #: whether other processes see it
-        self.seen = seen
-        self.renew(tally.cells)
-
-    def renew(self, cells: memoryview) -> None:
-        """Go on in other cells, with a lock that nobody holds."""
         self.lock = threading.RLock()  # a signal handler may call while its thread holds it
-        self.tally.cells = cells
+
+    def detach(self) -> None:
+        """Go on in cells that nobody reads, with a lock that nobody holds: the parent has these, in a forked child."""
+        self.lock = threading.RLock()
+        self.tally.cells = nowhere(at.TALLY_CELLS)
+
+    def run(self, work: Callable[[Tally], object]) -> None:
+        """Call work(tally) as the only one that writes to the tally."""
+        with self.lock:
+            work(self.tally)
+
+    def admit(self, word: int, now: int) -> None:
+        """Note that a call has been admitted; in HALF_OPEN, under the ledger lock, with a permit."""
+        with self.lock:
+            self.tally.admit(word, now)
+            self.tally.cells[at.STARTED] = 0
+
+    def probed(self, word: int, total: int) -> None:
+        """Count the end of a probe that was admitted by that word."""
+        with self.lock:
+            self.tally.word = word
+            self.tally.probed(total)
 
 
 class Overflow(Tally):
-    """What a call gets when the host has more calls in flight than tallies.
+    """The tally of a call that finds none of its own.
 
     Its outcome is counted like any other, in the spill; only that it runs is not seen.
     """
@@ -164,15 +185,9 @@ class Overflow(Tally):
         super().__init__(nowhere(at.TALLY_CELLS), spill.tally.head)
         self._spill = spill
 
-    @property
-    def seen(self) -> bool:
-        return self._spill.seen
-
     def admit(self, word: int, now: int) -> None:
         self.word, self.slice_end, self.started = word, 0, now
-        with self._spill.lock:
-            self._spill.tally.admit(word, now)
-            self._spill.tally.cells[at.STARTED] = 0
+        self._spill.admit(word, now)
 
     def abandon(self) -> None:
         self.count(at.NEUTRAL)
@@ -180,18 +195,21 @@ class Overflow(Tally):
             self.probed(at.ROUND_RETURNED)
 
     def count(self, total: int) -> None:
-        with self._spill.lock:
-            self._spill.tally.count(total)
+        self._spill.run(lambda tally: tally.count(total))
 
     def record(self, now: int, outcome: Outcome, slow: bool) -> None:
-        with self._spill.lock:
-            self._spill.tally.started = self.started
-            self._spill.tally.record(now, outcome, slow)
+        def work(tally: Tally) -> None:
+            if not self.probe:
+                tally.attend(self.word)
+                tally.cells[at.ADMITTED] = self.word
+            # No slice: another process may have gone to the next one.
+            tally.started, tally.slice_end = self.started, 0
+            tally.record(now, outcome, slow)
+
+        self._spill.run(work)
 
     def probed(self, total: int) -> None:
-        with self._spill.lock:
-            self._spill.tally.word = self.word
-            self._spill.tally.probed(total)
+        self._spill.probed(self.word, total)
 
 
 def nowhere(cells: int) -> memoryview:

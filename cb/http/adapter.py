@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection
 from functools import lru_cache, partial
-from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +11,7 @@ from requests.adapters import HTTPAdapter
 from cb import Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, Registry
 from cb.bulkhead import check
 from cb.exchange import UNSEEN, Exchange, observe
+from cb.names import fitting_name
 from cb.tally import Tally
 
 from .answer import FAILING, retry_after
@@ -22,8 +22,6 @@ from .deadline import DeadlineAdapter, within
 DEADLINE, LARGEST = 30.0, 10 << 20
 #: connections kept per host: at least the threads of a worker
 POOL = 64
-#: characters that the name of a breaker may have
-_LONGEST = 128
 
 
 class FailingStatus(Exception):
@@ -88,7 +86,6 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         if limit is not None:
             check(limit, wait)
         self._places = limit, wait
-        self._bulkheads: dict[str, Bulkhead] = {}
         super().__init__(pool_maxsize=pool_maxsize, **options)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
@@ -127,7 +124,7 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         limit, wait = self._places
         if limit is None:
             return breaker
-        return self._bulkheads.get(name) or self._bulkheads.setdefault(name, Bulkhead(breaker, limit, wait))
+        return Bulkhead(breaker, limit, wait)  # not kept: there may be very many origins
 
     def _limit(self, breaker: CircuitBreaker | Bulkhead, call: Tally) -> float | None:
         limit = breaker.config.probe_timeout if call.probe else None
@@ -156,5 +153,4 @@ def _origin(scheme: str, netloc: str) -> str:
     parts = urlsplit(f"{scheme}://{netloc}")
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     name = f"{parts.scheme}://{host}:{parts.port or {'http': 80, 'https': 443}.get(parts.scheme)}"
-    # A host may be longer than the name of a breaker.
-    return name if len(name) <= _LONGEST else f"{name[:80]}~{sha256(name.encode()).hexdigest()[:32]}"
+    return fitting_name(name)  # a host may be longer than the name of a breaker
