@@ -18,35 +18,45 @@ from .tally import Spill, Tally, nowhere
 PATIENCE = 0.02
 #: seconds in which a lock that could not be had is not tried again
 _AGAIN = 1.0
+#: seconds after which it is held to be had reliably
+_CALM = 10.0
 
 
 class Commons(Spill):
     """The commons of one row, as one process sees them."""
 
-    __slots__ = ("_busy_until", "_failed", "_lock", "_round", "own")
+    __slots__ = ("_failed_at", "_lock", "_note", "_round", "own")
 
-    def __init__(self, head: memoryview, lock: Lock, round_lock: Lock, failed: Callable[[LedgerError], object]) -> None:
+    def __init__(
+        self, head: memoryview, lock: Lock, round_lock: Lock, note: Callable[[LedgerError | None], object]
+    ) -> None:
         start = at.COMMONS + at.TALLY
         super().__init__(Tally(head[start : start + at.TALLY_CELLS], head))
         self._lock: Lock | None = lock
         self._round: Lock | None = round_lock
-        self._failed = failed
-        self._busy_until = 0.0
+        self._note = note
+        self._failed_at: float | None = None
         #: laid out as the commons are: what could be counted for this process alone
         self.own = nowhere(at.COMMONS_CELLS)
 
     def run(self, work: Callable[[Tally], object]) -> None:
         """Call work(tally) as the only process that writes to it; with a tally of this process if that cannot be."""
-        lock = self._lock
-        if lock and time.monotonic() >= self._busy_until:
+        if self._lock and self._since_failure() >= _AGAIN:
             try:
-                lock.run(lambda: work(self.tally), PATIENCE)
-                return
+                self._lock.run(lambda: work(self.tally), PATIENCE)
             except LedgerError as error:
-                self._busy_until = time.monotonic() + _AGAIN
-                self._failed(error)
+                self._failed_at = time.monotonic()
+                self._note(error)
+            else:
+                if self._failed_at is not None and self._since_failure() >= _CALM:
+                    self._failed_at = None
+                    self._note(None)
+                return
         with self.lock:
             work(Tally(self.own[at.TALLY :], self.tally.head))
+
+    def _since_failure(self) -> float:
+        return abs(time.monotonic() - self._failed_at) if self._failed_at is not None else _CALM
 
     def admit(self, word: int, now: int) -> None:  # noqa: ARG002 - that it runs is not noted
         if state_of(word) is State.HALF_OPEN:  # the caller holds the lock of the round
@@ -64,7 +74,8 @@ class Commons(Spill):
             try:
                 self._round.run(vote, PATIENCE)
             except LedgerError as error:  # without the vote the round runs out, and another one begins
-                self._failed(error)
+                self._failed_at = time.monotonic()
+                self._note(error)
 
     def detach(self) -> None:
         super().detach()

@@ -74,6 +74,7 @@ class Ledger:
         self._failed_at: int | None = None
         self._reason = reason  # why it is not the shared one that was asked for
         self._uncounted: dict[int, str] = {}  # by row
+        self._alone: dict[int, str] = {}  # by row
         self._said: str | None = None
         renew_in_children(self)
 
@@ -127,7 +128,7 @@ class Ledger:
     @property
     def trouble(self) -> str | None:
         """Why all breakers that lie here are not shared and counted as they should be; None if they are."""
-        uncounted = next(iter(tuple(self._uncounted.values())), None)
+        uncounted = next(iter((*self._alone.values(), *self._uncounted.values())), None)
         return "; ".join(reason for reason in (self._reason, uncounted) if reason) or None
 
     def degraded_on_host(self, now: int) -> bool:
@@ -145,10 +146,11 @@ class Ledger:
 
     def note_uncounted(self, row: int, reason: str | None) -> None:
         """Note why calls of a row are not counted in blocks of this process, None when they are again."""
-        if reason:
-            self._uncounted[row] = reason
-        else:
-            self._uncounted.pop(row, None)
+        _note(self._uncounted, row, reason)
+
+    def note_alone(self, row: int, reason: str | None) -> None:
+        """Note why they are not even counted in the commons, None when they are again."""
+        _note(self._alone, row, reason)
 
     @property
     def scope(self) -> str:
@@ -214,6 +216,7 @@ class Ledger:
                 self._rows[name] = self._make(name, now) if index is None else self._row_at(index)
             except LedgerError as error:
                 return self._row_apart(name, now, error)
+            self._apart.pop(name, None)
             return self._rows[name]
 
     def retry(self, now: int) -> None:
@@ -332,11 +335,10 @@ class Ledger:
 
     def bury(self, now: int) -> None:
         """Turn the running calls of dead processes into failures. Looks at most ten times a second."""
-        if self._blocks.bury(now):
-            if self._reason is None and self._storage.replaced():
-                self._reason = f"{self.path} was removed or replaced: processes that start now do not share it"
-            if self.degraded:
-                self._storage.header[at.H_UNCOUNTED] = now
+        if self._blocks.bury(now) and self._reason is None and self._storage.replaced():
+            self._reason = f"{self.path} was removed or replaced: processes that start now do not share it"
+        if self.degraded:
+            self._storage.header[at.H_UNCOUNTED] = now
 
     def lost(self, row: Row) -> int:
         """Return how many calls of dead processes were buried here since this was last asked."""
@@ -348,6 +350,13 @@ class Ledger:
         self._storage.renew()
         self._blocks.renew()
         self._blocks = Blocks(self._storage)
-        self._uncounted = {}
+        self._uncounted, self._alone = {}, {}
         for row in self._rows.values():
             row.renew()
+
+
+def _note(reasons: dict[int, str], row: int, reason: str | None) -> None:
+    if reason:
+        reasons[row] = reason
+    else:
+        reasons.pop(row, None)

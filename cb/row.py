@@ -53,6 +53,9 @@ class Space(Protocol):
     def note_uncounted(self, row: int, reason: str | None) -> None:
         """Note why calls of a row are not counted in blocks of this process, None when they are again."""
 
+    def note_alone(self, row: int, reason: str | None) -> None:
+        """Note why they are not even counted in the commons, None when they are again."""
+
     def log(self, index: int, change: StateChange, wall: int) -> None:
         """Append to the host's log of transitions. Caller holds the ledger lock."""
 
@@ -127,6 +130,7 @@ class Row:
         if self._spill is None and (first := self._lane(0, now)) is not None:
             self._spill = Spill(Tally(first, self.head))
             self.space.note_uncounted(self.index, None)
+            self.space.note_alone(self.index, None)
         return self._spill
 
     def _shared_spill(self) -> Spill:
@@ -134,8 +138,9 @@ class Row:
             self._commons = Commons(self.head, self.space.commons, self.space.lock, self._note_alone)
         return self._commons
 
-    def _note_alone(self, error: LedgerError) -> None:
-        self.space.note_uncounted(self.index, f"calls of this process are not counted for others: {error}")
+    def _note_alone(self, error: LedgerError | None) -> None:
+        reason = f"calls of this process are not counted for others: {error}" if error else None
+        self.space.note_alone(self.index, reason)
 
     def _pool(self, cells: memoryview, lane: int) -> Pooled:
         tally = Pooled(cells, self, lane)
