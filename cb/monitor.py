@@ -67,6 +67,7 @@ class Monitor:
         if not self._started:
             self._started = True
             self._duties += [checkup.duty() for checkup in self._checkups.values()]
+            WATCH.add(self)
         WATCH.start()
 
     def stop(self) -> None:

@@ -129,3 +129,19 @@ def test_worker_without_a_block_lets_a_circuit_recover_by_health_check(tmp_path:
     for fd in taken:
         if fd is not None:
             os.close(fd)
+
+
+def test_monitor_goes_over_to_the_ledger_with_its_breaker(tmp_path: Path) -> None:
+    path = tmp_path / "l"
+    path.mkdir()
+    breaker = CircuitBreaker("d", ledger=Ledger.open(f"file://{path}"))
+    monitor = Monitor()
+    monitor.add(breaker, bool, interval=0.1)
+    monitor.start()
+    until(breaker.health)
+    path.rmdir()
+    until(lambda: breaker.ledger.scope == "host")
+    other = CircuitBreaker("d", ledger=Ledger.in_file(path))
+    until(other.health)
+    assert not other.ledger.elect("health-0")
+    monitor.stop()
