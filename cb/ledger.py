@@ -214,7 +214,7 @@ class Ledger:
             try:
                 index = self._index(name)
                 self._rows[name] = self._make(name, now) if index is None else self._row_at(index)
-            except LedgerError as error:
+            except (LedgerBusyError, LedgerFullError) as error:
                 return self._row_apart(name, now, error)
             self._apart.pop(name, None)
             return self._rows[name]

@@ -8,7 +8,7 @@ from .errors import ConfigError
 #: bytes of a breaker's name
 LONGEST_NAME = at.NAME_CELLS * 8
 #: characters of a reason, and of an author
-LONGEST_REASON, LONGEST_AUTHOR = 200, 128
+LONGEST_REASON, LONGEST_AUTHOR = 200, 160
 _DIGEST = 32
 
 

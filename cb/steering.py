@@ -14,7 +14,7 @@ from .errors import ConfigError, LedgerBusyError
 from .events import Event, LedgerDegraded, LedgerRestored, Listener, Reclaimed, StateChange, announce
 from .layout import HELD, State, generation_of, state_of
 from .ledger import LONG_PATIENCE, PATIENCE, Ledger
-from .names import check_author, check_reason
+from .names import LONGEST_AUTHOR, check_author, check_reason
 from .row import Row
 
 #: why a new breaker is in a state that its configuration names
@@ -110,8 +110,9 @@ class Steering:
         """Put the circuit into FORCED_OPEN, DISABLED or METRICS_ONLY, for all processes, until `reset` or for seconds.
 
         It holds for all hosts of a fleet, where there is one, unless `host_only`. After a FORCED_OPEN that expires come
-        probes, after the others the circuit is closed. `author` is by default the user of this process. Returns what
-        was written to the log. Raises ConfigError, and LedgerBusyError if the ledger's lock cannot be had.
+        probes, after the others the circuit is closed. `reason` is at most 200 characters; `author`, at most 160, is by
+        default the user of this process. Returns what was written to the log, which cuts what takes more than 256
+        bytes. Raises ConfigError, and LedgerBusyError if the ledger's lock cannot be had.
         """
         if state not in HELD:
             raise ConfigError("state", f"be one of {', '.join(sorted(HELD))}", str(state))
@@ -237,5 +238,5 @@ def _by(reason: str, author: str | None) -> str:
         except (KeyError, OSError, ImportError):  # a user id without a name, as containers have
             author = "unknown"
     # The bytes are shared out: neither who did it nor why must be all that is left.
-    by = f" (by {at.cut_text(author, at.REASON_CELLS * 4)})"
+    by = f" (by {at.cut_text(author, LONGEST_AUTHOR)})"
     return at.cut_text(reason, at.REASON_CELLS * 8 - len(by.encode())) + by  # who did it must not be what is cut off

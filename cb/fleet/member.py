@@ -136,7 +136,7 @@ class Member:
             head[at.LED] = state is not State.CLOSED
         elif head[at.EXEMPT] != head[at.FLEET] and self._must_enter(state, here, known, operator=view.operator == 1):
             until = 0 if view.remaining is None else now + max(view.remaining, 0) * MS
-            return [self._circuit.follow(state, now, view.reason, until, view.rounds)]
+            return [self._circuit.follow(state, now, at.cut_text(view.reason, at.REASON_CELLS * 8), until, view.rounds)]
         return []
 
     def _follow_terms_locked(self, report: Report, view: View, now: int) -> None:

@@ -120,7 +120,7 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         return response
 
     def _guard(self, name: str) -> CircuitBreaker | Bulkhead:
-        breaker = self._registry.get(name)
+        breaker = self._registry.get(fitting_name(name))  # a request is not refused for what it is called
         limit, wait = self._places
         if limit is None:
             return breaker
