@@ -170,6 +170,7 @@ class Row:
         self.recover()
         with self._lock:
             if self._commons and not self.left:
+                self._commons.add(now)
                 self._own_spill(now)
             if self._lanes and max(self._lanes) >= at.TALLIES:
                 self._give_back(now)

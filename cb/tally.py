@@ -108,6 +108,31 @@ class Tally:
         if slow:
             cells[at.SLOW] += 1
 
+    def absorb(self, other: "Tally", now: int) -> None:
+        """Add what another tally has counted since it was last empty, and empty it. Caller alone writes to both.
+
+        Outcomes of an earlier stay than the circuit's are late.
+        """
+        mine, its, word = self.cells, other.cells, other.cells[at.ADMITTED]
+        outcomes = range(at.SUCCESSES, at.WINDOW)
+        if generation_of(word) != generation_of(self.head[at.WORD]):
+            mine[at.ADMITTED] = mine[at.ADMITTED] or 1
+            mine[at.LATE] += sum(its[at.SUCCESSES : at.WINDOW].tolist())
+        elif any(its[at.SUCCESSES : at.WINDOW].tolist()):
+            self.attend(word)
+            mine[at.ADMITTED] = word
+            self._turn(now)
+            if its[at.STREAK_FAILURES]:
+                if mine[at.STREAK_OF] != its[at.STREAK_OF]:
+                    mine[at.STREAK_OF], mine[at.STREAK_FAILURES] = its[at.STREAK_OF], 0
+                mine[at.STREAK_FAILURES] += its[at.STREAK_FAILURES]
+            for cell in (*outcomes, at.SLOW, at.ELAPSED):
+                mine[cell] += its[cell]
+        for cell in (at.FULL, at.NEUTRAL, at.LATE, at.REJECTED):
+            mine[cell] += its[cell]
+        for cell in range(at.FULL, at.TALLY_CELLS):
+            its[cell] = 0
+
     def probed(self, total: int) -> None:
         """Count the end of a probe: ROUND_SUCCESSES, ROUND_FAILURES or ROUND_RETURNED of its generation."""
         if self.cells[at.ROUND] == generation_of(self.word):
@@ -155,8 +180,8 @@ class Spill:
         self.lock = threading.RLock()
         self.tally.cells = nowhere(at.TALLY_CELLS)
 
-    def run(self, work: Callable[[Tally], object]) -> None:
-        """Call work(tally) as the only one that writes to the tally."""
+    def run(self, work: Callable[[Tally], object], now: int = 0) -> None:  # noqa: ARG002 - for those that share
+        """Call work(tally) as the only one that writes to the tally. `now` is when, where that is known."""
         with self.lock:
             work(self.tally)
 
@@ -202,11 +227,10 @@ class Overflow(Tally):
             if not self.probe:
                 tally.attend(self.word)
                 tally.cells[at.ADMITTED] = self.word
-            # No slice: another process may have gone to the next one.
             tally.started, tally.slice_end = self.started, 0
             tally.record(now, outcome, slow)
 
-        self._spill.run(work)
+        self._spill.run(work, now)
 
     def probed(self, total: int) -> None:
         self._spill.probed(self.word, total)

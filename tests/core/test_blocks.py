@@ -21,6 +21,7 @@ from cb import (
     LedgerRestored,
     Monitor,
     State,
+    commons,
 )
 from cb import layout as at
 from cb.blocks import RESERVED
@@ -254,8 +255,10 @@ def test_metric_of_any_process_tells_that_another_one_has_no_block(tmp_path: Pat
 
 @pytest.mark.usefixtures("taken")
 def test_process_that_cannot_have_even_the_shared_tally_counts_for_itself_and_says_so(
-    tmp_path: Path, process: Process, clock: FakeClock
+    tmp_path: Path, process: Process, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(commons, "_LONG", 0)
+    monkeypatch.setattr(commons, "_CALM", 0)
     holder = claim(f"{tmp_path}/l.locks/commons")  # a process that was stopped in the middle
     breaker, other = process(), process()
     fail(breaker, 2)
@@ -269,8 +272,14 @@ def test_process_that_cannot_have_even_the_shared_tally_counts_for_itself_and_sa
     breaker.call(int)
     breaker.call(int)
     assert other.state is State.CLOSED
+    breaker.call(int)
     assert holder is not None
     os.close(holder)
+    breaker.tend()
+    assert "not counted for others" not in (breaker.ledger.degraded or "")
+    totals = other.snapshot().totals
+    # What it had counted is added: but outcomes of earlier stays decide nothing any more.
+    assert (totals.successes, totals.failures, totals.late) == (1, 0, 5)
 
 
 def test_process_out_of_descriptors_counts_in_the_shared_tally(process: Process, clock: FakeClock) -> None:
