@@ -63,7 +63,13 @@ class Blocks:
     def _claim(self, *, extra: bool) -> int | None:
         if extra and at.BLOCKS - len(self._owners()) <= self._reserved:
             return None
+        self._storage.complaint = None
         return next((block for block in range(at.BLOCKS) if self._storage.claim(block)), None)
+
+    @property
+    def complaint(self) -> str:
+        """Why this process has no block."""
+        return self._storage.complaint or f"all {at.BLOCKS} blocks are taken"
 
     def leave(self, number: int, row: int) -> None:
         """Give a block back, unless another row has tallies in it: no call of this row runs there, and none will."""

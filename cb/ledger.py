@@ -329,6 +329,11 @@ class Ledger:
         """Return the number-th block of this process, claimed if it has none; None if there are no more."""
         return self._blocks.get(number, now, row)
 
+    @property
+    def complaint(self) -> str:
+        """Why this process has no block."""
+        return self._blocks.complaint
+
     def leave(self, number: int, row: int) -> None:
         """Give a block back, unless another row has tallies in it."""
         self._blocks.leave(number, row)

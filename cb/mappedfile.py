@@ -37,6 +37,8 @@ class MappedFile:
         self._claim = claim
         self._owned: dict[int | str, int] = {}
         self._complained = False
+        #: why the last block that could not be claimed was not, if not because it has an owner
+        self.complaint: str | None = None
         try:
             os.makedirs(f"{path}.locks", mode=0o700, exist_ok=True)
             self.lock: FileLock = FileLock(f"{path}.locks/transitions")
@@ -116,10 +118,12 @@ class MappedFile:
         try:
             return self._claim(f"{self.path}.locks/{what}")
         except OSError as error:
-            # No call may fail for that: without a block it is guarded by what the other processes see.
-            if not self._complained:
-                log.warning("calls of this process may not be counted: %s", error)
-            self._complained = True
+            # No call may fail for that.
+            if isinstance(what, int):
+                self.complaint = str(error)
+            elif not self._complained:
+                log.warning("no role can be taken in the ledger: %s", error)
+                self._complained = True
             return None
 
     def replaced(self) -> bool:

@@ -18,7 +18,6 @@ _AGAIN = 1_000_000_000  # nanoseconds until a process that found no memory asks 
 KEEP = 3_000_000_000
 #: WORD of a row that its breakers have left: CLOSED, and of no stay that any tally knows
 _LEFT = 1 << 62
-_ALL_TAKEN = f"all {at.BLOCKS} blocks are taken"
 _ONE_BY_ONE = "calls of this process are counted one by one, and not seen while they run"
 
 
@@ -46,6 +45,10 @@ class Space(Protocol):
 
     def block(self, number: int, now: int, row: int | None = None) -> int | None:
         """Return the number-th block of this process, None if the host has no more. A row that has it must leave it."""
+
+    @property
+    def complaint(self) -> str:
+        """Why this process has no block."""
 
     def leave(self, number: int, row: int) -> None:
         """Give a block back, unless another row has tallies in it."""
@@ -215,7 +218,7 @@ class Row:
         block = self.space.block(block_number, now, self.index)
         if block is None:
             if not number:
-                self.space.note_uncounted(self.index, f"{_ALL_TAKEN}; {_ONE_BY_ONE}")
+                self.space.note_uncounted(self.index, f"{self.space.complaint}; {_ONE_BY_ONE}")
             return None
         if not self.head[at.USED + block]:
             if self._full_at is not None and abs(now - self._full_at) < _AGAIN:

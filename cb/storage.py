@@ -50,6 +50,7 @@ class Memory:
 
     scope = "process"
     path = "memory"
+    complaint: str | None = None
 
     def __init__(self) -> None:
         self.header = _private(HEADER_BYTES)
