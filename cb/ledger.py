@@ -221,10 +221,11 @@ class Ledger:
 
     def retry(self, now: int) -> None:
         """Open the file that could not be opened at first, from time to time. What was counted meanwhile is dropped."""
-        if self._open_again and (self._failed_at is None or abs(now - self._failed_at) >= AGAIN):
-            self._failed_at = now
+        open_again = self._open_again
+        if open_again and (self._failed_at is None or abs(now - self._failed_at) >= AGAIN):
+            self._failed_at = now  # first: no other thread tries meanwhile
             try:
-                storage = self._open_again()
+                storage = open_again()
             except (LedgerError, OSError) as error:
                 self._reason = str(error)
                 return

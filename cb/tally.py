@@ -226,7 +226,7 @@ class Overflow(Tally):
         def work(tally: Tally) -> None:
             if not self.probe:
                 tally.attend(self.word)
-                tally.cells[at.ADMITTED] = self.word
+            tally.cells[at.ADMITTED] = self.word
             tally.started, tally.slice_end = self.started, 0
             tally.record(now, outcome, slow)
 

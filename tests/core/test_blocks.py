@@ -181,6 +181,8 @@ def test_processes_without_a_block_send_no_more_probes_than_a_round_has_and_clos
             with pytest.raises(CircuitOpenError):
                 breaker.call(pytest.fail, "a third probe")
     assert one.state is other.state is State.CLOSED
+    totals = one.snapshot().totals
+    assert (totals.successes, totals.failures, totals.rejected, totals.late) == (2, 3, 2, 0)
 
 
 @pytest.mark.usefixtures("taken")
