@@ -1,50 +1,84 @@
 """Which blocks of a ledger this process counts in, and what becomes of those whose owner died."""
 
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 
 from . import layout as at
 from .mappedfile import MappedFile
 from .process import process_number
 from .row import inherit
-from .storage import Memory
+from .storage import Lock, Memory, ThreadLock
 
 _AGAIN = 1_000_000_000  # nanoseconds until a process that found no free block tries them all again
 _LOOK = 100_000_000  # nanoseconds between two looks for dead owners
+#: free blocks of which a process takes none beyond its first: they are for processes that have none yet
+RESERVED = 32
 
 
 class Blocks:
-    """The blocks of one process. A forked child makes its own."""
+    """The blocks of one process. A forked child makes its own.
+
+    The first is its own for life: it makes the process one of the `workers`. Any other is given back when no row has a
+    tally in it any more, so that another process may claim it.
+    """
 
     def __init__(self, storage: Memory | MappedFile) -> None:
         self._storage = storage
         self._header = storage.header
         self._mutex = threading.RLock()
-        self._mine: list[int] = []
+        self._mine: dict[int, int] = {}  # by number
+        self._rows: defaultdict[int, set[int]] = defaultdict(set)  # by number, the rows that have tallies in it
         self._lost: Counter[int] = Counter()
         self._looked: int | None = None
         self._full_at: int | None = None
+        self._reserved = RESERVED if storage.scope == "host" else 0
+        #: guards the commons of every row
+        self.commons = _commons(storage)
 
     def workers(self) -> int:
         """Return the number of live processes that have a block."""
         return len({owner for block, owner in self._owners() if self._storage.alive(block)})
 
-    def get(self, number: int, now: int) -> int | None:
-        """Return the number-th block of this process, claimed if it has fewer; None if there are no more."""
+    def get(self, number: int, now: int, row: int | None = None) -> int | None:
+        """Return the number-th block of this process, claimed if it has none; None if there is none to be had.
+
+        It stays claimed at least until the row that asks says `leave`.
+        """
         with self._mutex:
             if not self._mine:
                 self.bury(now)
-            while len(self._mine) <= number:
+            if number not in self._mine:
                 if self._full_at is not None and abs(now - self._full_at) < _AGAIN:
                     return None
-                block = next((block for block in range(at.BLOCKS) if self._storage.claim(block)), None)
-                if block is None:
+                if (block := self._claim(extra=bool(self._mine))) is None:
                     self._full_at = now
                     return None
                 self._inherit(block, now)
                 self._header[at.H_OWNERS + block] = process_number()
-                self._mine.append(block)
+                self._mine[number] = block
+            if row is not None:
+                self._rows[number].add(row)
             return self._mine[number]
+
+    def _claim(self, *, extra: bool) -> int | None:
+        if extra and at.BLOCKS - len(self._owners()) <= self._reserved:
+            return None
+        self._storage.complaint = None
+        return next((block for block in range(at.BLOCKS) if self._storage.claim(block)), None)
+
+    @property
+    def complaint(self) -> str:
+        """Why this process has no block."""
+        return self._storage.complaint or f"all {at.BLOCKS} blocks are taken"
+
+    def leave(self, number: int, row: int) -> None:
+        """Give a block back, unless another row has tallies in it: no call of this row runs there, and none will."""
+        with self._mutex:
+            self._rows[number].discard(row)
+            if number and not self._rows[number] and number in self._mine:
+                block = self._mine.pop(number)
+                self._header[at.H_OWNERS + block] = 0
+                self._storage.give_up(block)
 
     def bury(self, now: int) -> bool:
         """Turn the running calls of dead processes into failures. Return whether it was time to look again."""
@@ -52,8 +86,9 @@ class Blocks:
             if self._looked is not None and abs(now - self._looked) < _LOOK:
                 return False
             self._looked = now
+            mine = set(self._mine.values())
             for block, _ in self._owners():
-                if block not in self._mine and self._storage.claim(block):
+                if block not in mine and self._storage.claim(block):
                     self._inherit(block, now)
                     self._header[at.H_OWNERS + block] = 0
                     self._storage.give_up(block)
@@ -64,6 +99,10 @@ class Blocks:
         with self._mutex:
             return self._lost.pop(row, 0)
 
+    def renew(self) -> None:
+        """Have no lock of the parent open, in a forked child, which makes blocks of its own."""
+        self.commons.renew()
+
     def _owners(self) -> list[tuple[int, int]]:
         owners = self._header[at.H_OWNERS : at.H_OWNERS + at.BLOCKS].tolist()
         return [(block, owner) for block, owner in enumerate(owners) if owner]
@@ -72,3 +111,11 @@ class Blocks:
         for index in range(self._header[at.H_ROWS]):
             if calls := inherit(self._storage.row(index), block, now):
                 self._lost[index] += calls
+
+
+def _commons(storage: Memory | MappedFile) -> Lock:
+    if storage.scope != "host":
+        return ThreadLock()
+    from .filelock import FileLock  # not above: some systems have no such locks
+
+    return FileLock(f"{storage.path}.locks/commons")

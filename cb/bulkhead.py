@@ -14,6 +14,7 @@ from .handles import Handle, clock_of
 from .late import require_now
 from .layout import ADMITTING
 from .nesting import enter
+from .slots import Slots
 from .tally import Tally
 
 P = ParamSpec("P")
@@ -45,7 +46,7 @@ class Bulkhead(Handle):
         #: seconds that a call waits for a slot
         self.wait = wait
         self._clock = chosen(clock)
-        self._slots = breaker.slots(limit)
+        breaker.slots(limit)  # the limit is noted for all to see
         self._entered = Entered(self)
 
     def _origin(self) -> tuple[Any, ...]:
@@ -55,6 +56,10 @@ class Bulkhead(Handle):
     def name(self) -> str:
         """The breaker's name."""
         return self.breaker.name
+
+    @property
+    def _slots(self) -> Slots:
+        return self.breaker.slots(self.limit)  # not kept: a breaker may go over to another ledger
 
     @property
     def config(self) -> BreakerConfig:

@@ -35,7 +35,8 @@ class Duty:
         self, ledger: Ledger, role: str, work: Callable[[threading.Event], object], *, patience: float = PATIENCE
     ) -> None:
         self.role = role
-        self._ledger = ledger
+        #: of the processes that share the duty
+        self.ledger = ledger
         self._work = work
         self._patience = patience
         self._closed = False
@@ -50,17 +51,28 @@ class Duty:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._complained = False
+        self._header = self.ledger.header  # that of the election
+
+    @property
+    def closed(self) -> bool:
+        """Whether this process takes the duty no more."""
+        return self._closed
 
     def tend(self) -> None:
         """Take the duty, if nobody has it. The watch of this process asks a few times a second."""
         with self._lock:
             thread = self._thread
-            if self._closed or (thread and thread.is_alive()):
+            if thread and thread.is_alive():
+                if self._header is not self.ledger.header:
+                    self._stop.set()  # the ledger's file could be opened: the role there may be another process's
+                return
+            if self._closed:
                 return
             if thread:  # ended from outside, by an exception that another thread sets: it may have kept the role
                 self._leave_locked()
-            if not self._ledger.elect(self.role):
+            if not self.ledger.elect(self.role):
                 return
+            self._header = self.ledger.header
             try:
                 self._begin_locked()
             except (RuntimeError, MemoryError) as failed:  # no thread left, or the interpreter ends: tried again
@@ -81,7 +93,7 @@ class Duty:
 
     def _leave_locked(self) -> None:
         self._thread = None
-        self._ledger.resign(self.role)
+        self.ledger.resign(self.role)
 
     def close(self) -> None:
         """Leave the duty to another process. Returns when the work has ended, or after `patience`."""

@@ -11,6 +11,9 @@ CircuitError
 
 from .portable import PortableError
 
+#: characters of a wrong value that its error repeats
+_LONGEST = 200
+
 
 class CircuitError(PortableError):
     """Root of all errors of this package."""
@@ -77,7 +80,11 @@ class ConfigError(CircuitError, ValueError):
         self.value = value
 
     def __str__(self) -> str:
-        return f"{self.field} must {self.rule}, got {self.value!r}"
+        return f"{_short(self.field)} must {self.rule}, got {_short(repr(self.value))}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text)} characters)"
 
 
 class LedgerError(CircuitError):

@@ -67,6 +67,11 @@ class LedgerDegraded(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerRestored(Event):
+    """The breaker is shared again as it was meant to be, after a LedgerDegraded."""
+
+
+@dataclass(frozen=True, slots=True)
 class WouldOpen(Event):
     """A circuit that only measures would open now, or would close again."""
 

@@ -26,6 +26,7 @@ H_MAGIC, H_VERSION, H_BOOT, H_ROWS, H_EVENTS = 0, 1, 2, 4, 5  # H_EVENTS: number
 # how many hosts there are, and when they last had an exchange.
 H_HOST, H_LEAD, H_HOSTS, H_EXCHANGED = 8, 9, 10, 11
 H_STIR = 12  # not 0: a worker wants something of the agent (any call)
+H_UNCOUNTED = 48  # when a process last noted that it does not count in blocks of its own, as it should (any process)
 H_OWNERS = 64  # process number of each block's owner, 0 once the block has been given up or its dead owner buried
 EVENTS, EVENT_CELLS = 200, 40  # the latest transitions, in a ring that begins at the second page
 HEADER = 17 * PAGE
@@ -72,6 +73,9 @@ REASON, REASON_CELLS = 128, 32  # why this state was entered, UTF-8
 NAME, NAME_CELLS = 160, 16
 USED = 192  # one cell per block, written by its owner: not 0 once the block has memory in this row
 CONFIG, CONFIG_CELLS = 256, 128  # the thresholds in force, as JSON
+# The commons: laid out as a block with one tally, for the processes that have no block. Written under the lock
+# `commons`, but for the cells of rounds and ADMITTED of a probe, under the ledger lock. STARTED stays 0.
+COMMONS = 384
 
 # A block: who failed last in this process, then the tallies.
 FAILED_AT, FAILED_TYPE, FAILED_TYPE_CELLS = 0, 1, 7
@@ -96,6 +100,9 @@ assert FAILURES + BARS == WINDOW
 assert WINDOW + SLICES * SLICE_CELLS <= TALLY_CELLS
 assert TALLY + TALLIES * TALLY_CELLS == PAGE
 assert PAGE + EVENTS * EVENT_CELLS <= HEADER
+COMMONS_CELLS = TALLY + TALLY_CELLS
+assert CONFIG + CONFIG_CELLS <= COMMONS
+assert COMMONS + COMMONS_CELLS <= PAGE
 
 
 class State(StrEnum):

@@ -3,6 +3,8 @@
 import os
 import secrets
 import threading
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
@@ -10,12 +12,13 @@ from typing import Any, Self
 from . import layout as at
 from .blocks import Blocks
 from .deadlines import leads
-from .errors import ConfigError, LedgerError, LedgerFullError
+from .errors import LedgerBusyError, LedgerError, LedgerFullError
 from .events import StateChange, Transition, read_transitions, write_transition
 from .forks import renew_in_children
 from .handles import Handle
 from .log import Log
 from .mappedfile import MappedFile, require_own
+from .names import check_name
 from .places import path_of
 from .row import Row
 from .storage import Lock, Memory
@@ -29,6 +32,10 @@ PATIENCE = 0.02
 #: seconds that whoever makes or steers a breaker waits for it
 LONG_PATIENCE = 1.0
 SECOND = 1_000_000_000
+#: nanoseconds until what could not be shared is tried again
+AGAIN = SECOND
+#: nanoseconds for which the host believes a process that says that it does not count
+_BELIEVED = 5 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +58,28 @@ class Ledger(Handle):
     Make one with `in_memory`, `in_file` or `open`. It lives as long as the process.
     """
 
-    def __init__(self, storage: Memory | MappedFile) -> None:
+    def __init__(
+        self,
+        storage: Memory | MappedFile,
+        *,
+        reason: str | None = None,
+        open_again: Callable[[], MappedFile] | None = None,
+    ) -> None:
         self._storage = storage
         self._making = threading.RLock()
         self._rows: dict[str, Row] = {}
         self._names: dict[str, int] = {}  # of all rows, each with its number; extended when there are more
         self._blocks = Blocks(storage)
-        #: why this ledger is not the shared one that was asked for; None if it is
-        self.degraded: str | None = None
+        self._open_again = open_again
+        #: holds the breakers until the file can be opened
+        self._stand_in = Ledger(storage, reason=reason) if open_again else None
+        self._apart: weakref.WeakValueDictionary[str, Ledger] = weakref.WeakValueDictionary()
+        self._apart_reason = ""
+        self._failed_at: int | None = None
+        self._reason = reason  # why it is not the shared one that was asked for
+        self._uncounted: dict[int, str] = {}  # by row
+        self._alone: dict[int, str] = {}  # by row
+        self._said: str | None = None
         renew_in_children(self)
 
     @classmethod
@@ -82,26 +103,63 @@ class Ledger(Handle):
 
         `shm://NAME` is the file NAME.v2.ledger in `directory`, else in $CB_STATE_DIR, systemd's $RUNTIME_DIRECTORY, or
         a directory of this user in shared memory. A file that cannot be used costs sharing, not the service: the ledger
-        is then of this process alone, and says so in the log and in `degraded`. Raises ConfigError for any other URL.
+        is then of this process alone, says so in the log and in `degraded`, and tries again: breakers go over to the
+        file as soon as it can be used. Raises ConfigError for any other URL.
         """
         if url == "memory://":
             return cls.in_memory()
         path = path_of(url, directory)
-        try:
+
+        def open_file() -> MappedFile:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if url.startswith("shm://"):
                 require_own(str(path.parent))
-            return cls.in_file(path)
+            return MappedFile(os.path.abspath(path))
+
+        try:
+            return cls(open_file())
         except (LedgerError, OSError) as error:
-            log.warning("breakers are not shared between processes: %s", error)
-            ledger = cls.in_memory()
-            ledger.degraded = str(error)
+            ledger = cls(Memory(), reason=str(error), open_again=open_file)
+            ledger.report()
             return ledger
 
     def _origin(self) -> tuple[Any, ...]:
         if self._storage.scope == "process":
             return (Ledger.in_memory,)
         return (Ledger.view if isinstance(self._storage, ViewedFile) else _found), self.path
+
+    @property
+    def degraded(self) -> str | None:
+        """Why the breakers are not shared and counted as was asked for; None if they are."""
+        apart = self._apart_reason if self._apart else None
+        return "; ".join(reason for reason in (self.trouble, apart) if reason) or None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why all breakers that lie here are not shared and counted as they should be; None if they are."""
+        uncounted = next(iter((*self._alone.values(), *self._uncounted.values())), None)
+        return "; ".join(reason for reason in (self._reason, uncounted) if reason) or None
+
+    def degraded_on_host(self, now: int) -> bool:
+        """Return whether this process, or lately another one of the host, is degraded."""
+        said = self._storage.header[at.H_UNCOUNTED]
+        return self.degraded is not None or 0 < said <= now < said + _BELIEVED
+
+    def report(self) -> None:
+        """Log once that the ledger is degraded, and once that it no longer is. Caller holds no lock."""
+        said, self._said = self._said, self.degraded  # before the line: a log handler may call through a breaker
+        if self._said and self._said != said:
+            log.warning("breakers are not shared between processes as they should be: %s", self._said)
+        elif said and not self._said:
+            log.warning("breakers are shared between processes again")
+
+    def note_uncounted(self, row: int, reason: str | None) -> None:
+        """Note why calls of a row are not counted in blocks of this process, None when they are again."""
+        _note(self._uncounted, row, reason)
+
+    def note_alone(self, row: int, reason: str | None) -> None:
+        """Note why they are not even counted in the commons, None when they are again."""
+        _note(self._alone, row, reason)
 
     @property
     def scope(self) -> str:
@@ -121,6 +179,11 @@ class Ledger(Handle):
     def workers(self) -> int:
         """Return the number of live processes that count calls in this ledger."""
         return self._blocks.workers()
+
+    @property
+    def commons(self) -> Lock:
+        """The lock under which the commons of all rows are written."""
+        return self._blocks.commons
 
     def join(self, now: int) -> None:
         """Become one of the `workers` before the first call, and begin to look after the breakers."""
@@ -146,23 +209,71 @@ class Ledger(Handle):
         return read_transitions(self._storage.header, self._name, since)
 
     def row(self, name: str, now: int) -> Row:
-        """Return the row of a breaker, made if there is none. Raises LedgerFullError, LedgerBusyError."""
-        if not isinstance(name, str) or not name.isprintable() or not 0 < len(name.encode()) <= at.NAME_CELLS * 8:
-            raise ConfigError("name", f"be 1 to {at.NAME_CELLS * 8} printable bytes", name)
+        """Return the row of a breaker, made if there is none. Raises ConfigError for a name that does not fit.
+
+        Where it cannot be made, because there is no room, no memory, or the lock cannot be had, it is a row of another
+        ledger, which this process has to itself; to ask again later may give one of this ledger.
+        """
+        check_name(name)
         with self._making:
-            if name not in self._rows:
+            if name in self._rows:
+                return self._rows[name]
+            if self._stand_in:
+                return self._stand_in.row(name, now)
+            try:
                 index = self._index(name)
-                if index is None:
-                    index = self.lock.run(partial(self._find_locked, name, now), LONG_PATIENCE)
-                self._rows[name] = Row(index, self._storage.row(index), self)
+                self._rows[name] = self._make(name, now) if index is None else self._row_at(index)
+            except (LedgerBusyError, LedgerFullError) as error:
+                return self._row_apart(name, now, error)
+            self._apart.pop(name, None)
             return self._rows[name]
+
+    def retry(self, now: int) -> None:
+        """Open the file that could not be opened at first, from time to time. What was counted meanwhile is dropped."""
+        open_again = self._open_again
+        if open_again and (self._failed_at is None or abs(now - self._failed_at) >= AGAIN):
+            self._failed_at = now  # first: no other thread tries meanwhile
+            try:
+                storage = open_again()
+            except (LedgerError, OSError) as error:
+                self._reason = str(error)
+                return
+            with self._making:
+                self._storage, self._blocks, self._names = storage, Blocks(storage), {}
+                self._open_again = self._stand_in = self._reason = self._failed_at = None
+
+    def _row_at(self, index: int) -> Row:
+        return Row(index, self._storage.row(index), self)
+
+    def _make(self, name: str, now: int) -> Row:
+        header = self._storage.header
+        if header[at.H_ROWS] >= at.MAX_ROWS:
+            raise LedgerFullError(self._storage.path, f"holds {at.MAX_ROWS} breakers, no room for {name!r}")
+        # Only the first that fails waits for long: a service makes many breakers when it starts.
+        again = self._failed_at is not None and abs(now - self._failed_at) < AGAIN
+        if again:
+            raise LedgerBusyError(self._storage.path, "could not be changed a moment ago")
+        patience = LONG_PATIENCE if self._failed_at is None else PATIENCE
+        self._failed_at = now
+        index = self.lock.run(partial(self._find_locked, name, now), patience)
+        self._failed_at = None
+        return self._row_at(index)
+
+    def _row_apart(self, name: str, now: int, error: LedgerError) -> Row:
+        self._storage.header[at.H_UNCOUNTED] = max(now, 1)
+        ledger = self._apart.get(name)
+        if ledger is None:
+            if not self._apart:
+                self._apart_reason = str(error)
+            ledger = self._apart[name] = Ledger(Memory(), reason=str(error))
+        return ledger.row(name, now)
 
     def _find_locked(self, name: str, now: int) -> int:
         header = self._storage.header
         if (index := self._index(name)) is not None:
             return index
         index = header[at.H_ROWS]
-        if index == at.MAX_ROWS:
+        if index >= at.MAX_ROWS:
             raise LedgerFullError(self._storage.path, f"holds {at.MAX_ROWS} breakers, no room for {name!r}")
         self._storage.allocate(index, 0)
         head = self._storage.row(index)
@@ -226,15 +337,25 @@ class Ledger(Handle):
         """Leave the role to another process."""
         self._storage.resign(role)
 
-    def block(self, number: int, now: int) -> int | None:
-        """Return the number-th block of this process, claimed if it has fewer; None if there are no more."""
-        return self._blocks.get(number, now)
+    def block(self, number: int, now: int, row: int | None = None) -> int | None:
+        """Return the number-th block of this process, claimed if it has none; None if there are no more."""
+        return self._blocks.get(number, now, row)
+
+    @property
+    def complaint(self) -> str:
+        """Why this process has no block."""
+        return self._blocks.complaint
+
+    def leave(self, number: int, row: int) -> None:
+        """Give a block back, unless another row has tallies in it."""
+        self._blocks.leave(number, row)
 
     def bury(self, now: int) -> None:
         """Turn the running calls of dead processes into failures. Looks at most ten times a second."""
-        if self._blocks.bury(now) and self.degraded is None and self._storage.replaced():
-            self.degraded = f"{self.path} was removed or replaced: processes that start now do not share it"
-            log.error("%s", self.degraded)
+        if self._blocks.bury(now) and self._reason is None and self._storage.replaced():
+            self._reason = f"{self.path} was removed or replaced: processes that start now do not share it"
+        if self.degraded:
+            self._storage.header[at.H_UNCOUNTED] = now
 
     def lost(self, row: Row) -> int:
         """Return how many calls of dead processes were buried here since this was last asked."""
@@ -244,10 +365,19 @@ class Ledger(Handle):
         """Start over in a forked child, as a process that counts nothing yet."""
         self._making = threading.RLock()
         self._storage.renew()
+        self._blocks.renew()
         self._blocks = Blocks(self._storage)
+        self._uncounted, self._alone = {}, {}
         for row in self._rows.values():
             row.renew()
 
 
 def _found(path: str) -> Ledger:
     return Ledger.open(f"file://{path}")
+
+
+def _note(reasons: dict[int, str], row: int, reason: str | None) -> None:
+    if reason:
+        reasons[row] = reason
+    else:
+        reasons.pop(row, None)

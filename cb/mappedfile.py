@@ -37,6 +37,8 @@ class MappedFile:
         self._claim = claim
         self._owned: dict[int | str, int] = {}
         self._complained = False
+        #: why the last block that could not be claimed was not, if not because it has an owner
+        self.complaint: str | None = None
         try:
             os.makedirs(f"{path}.locks", mode=0o700, exist_ok=True)
             self.lock: FileLock = FileLock(f"{path}.locks/transitions")
@@ -116,11 +118,13 @@ class MappedFile:
         try:
             return self._claim(f"{self.path}.locks/{what}")
         except OSError as error:
-            # No call may fail for that: without a block it is guarded by what the other processes see.
-            # Before the line: its handler may call, and come here.
-            complained, self._complained = self._complained, True
-            if not complained:
-                log.warning("calls of this process may not be counted: %s", error)
+            # No call may fail for that.
+            if isinstance(what, int):
+                self.complaint = str(error)
+            else:
+                complained, self._complained = self._complained, True  # before the line: its handler may come here
+                if not complained:
+                    log.warning("no role can be taken in the ledger: %s", error)
             return None
 
     def replaced(self) -> bool:

@@ -107,7 +107,7 @@ class BreakerCollector:
             "gauge",
             "1 if the processes of this host do not share the breakers as they should",
         )
-        degraded.add(ledger.degraded is not None)
+        degraded.add(ledger.degraded_on_host(monotonic_ns()))
         yield degraded
         if fleet := ledger.fleet(monotonic_ns()):
             connected = Family("circuit_breaker_fleet_connected", "gauge", "1 if this host follows its fleet")

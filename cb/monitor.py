@@ -71,6 +71,7 @@ class Monitor(Rooted):
         if not self._started:
             self._started = True
             self._duties += [checkup.duty() for checkup in self._checkups.values()]
+            WATCH.add(self)
         WATCH.start()
 
     def stop(self) -> None:
@@ -79,8 +80,12 @@ class Monitor(Rooted):
 
     def tend(self) -> None:
         """Begin with the checks that no process of the host does. The watch does it a few times a second."""
-        for duty in self._duties:
-            duty.tend()
+        for number, (duty, checkup) in enumerate(zip(self._duties, self._checkups.values(), strict=False)):
+            if duty.closed or not checkup.moved(duty):
+                duty.tend()
+            else:
+                duty.release()
+                self._duties[number] = checkup.duty()
 
     def turn(self) -> None:
         """Do what is due now, in this thread. Without `start`, and on a clock of one's own, it is all that happens."""
@@ -104,6 +109,10 @@ class _Checkup:
     def duty(self) -> Duty:
         """Return the checks as a duty. A process that ends does not wait for one that hangs."""
         return Duty(self._breaker.ledger, f"health-{self._breaker.index}", self._work, patience=0)
+
+    def moved(self, duty: Duty) -> bool:
+        """Return whether the breaker has gone to another ledger than that of a duty."""
+        return duty.ledger is not self._breaker.ledger
 
     def turn(self) -> None:
         if self._probes:

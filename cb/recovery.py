@@ -40,14 +40,7 @@ class Recovery(Passage):
             self._tell([HealthChanged(self.name, up, reason[:_LONGEST])])  # it may quote what the dependency says
 
     def reserve_probes(self, seconds: float) -> None:
-        """Let no call be a probe for so long, unless this is said again; 0 lets calls be probes at once.
-
-        Where the host has more workers than its ledger has room for, this one may not probe, and nothing is reserved.
-        """
-        tally = self._take()
-        self._row.free(tally)
-        if seconds and not tally.seen:
-            return
+        """Let no call be a probe for so long, unless this is said again; 0 lets calls be probes at once."""
         self._head[at.PROBER_UNTIL] = self._clock() + nanoseconds(seconds) if seconds else 0
 
     def probe(self, check: Callable[[], object]) -> bool:

@@ -1,7 +1,9 @@
 """One breaker per dependency."""
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from .breaker import CircuitBreaker
@@ -11,15 +13,25 @@ from .config import BreakerConfig
 from .events import Listener
 from .forks import renew_in_children
 from .handles import Handle, clock_of
+from .layout import State
 from .ledger import Ledger
 from .snapshot import Figures, Snapshot, see, see_figures
 from .steering import Steering
 
 _DEFAULT_RULES = {"failures": (Exception,), "ignored": (), "failed_result": None}
+#: breakers for which the ledger has no room that a registry keeps; beyond that, the oldest are forgotten
+MOST_APART = 1024
+#: breakers that are looked at for one that nobody will miss
+_CANDIDATES = 16
 
 
 class Registry(Handle):
-    """Makes the breakers of a service, and finds them again by name."""
+    """Makes the breakers of a service, and finds them again by name.
+
+    A breaker for which the ledger has no room is guarded in this process alone. Of those a registry keeps 1024: one
+    more takes the place of an old one, if possible of one that is closed and has had no calls lately. What still uses a
+    forgotten breaker keeps it, and then it is found again.
+    """
 
     def __init__(
         self,
@@ -38,6 +50,8 @@ class Registry(Handle):
         self._overrides = dict(overrides or {})
         self._clock = clock
         self._breakers: dict[str, CircuitBreaker] = {}
+        self._apart: dict[str, CircuitBreaker] = {}  # those of them that were apart when they were made, oldest first
+        self._forgotten: weakref.WeakValueDictionary[str, CircuitBreaker] = weakref.WeakValueDictionary()
         self._lock = threading.RLock()  # a signal handler may ask for a breaker while its thread makes one
         renew_in_children(self)
 
@@ -56,11 +70,11 @@ class Registry(Handle):
         failed_result: Callable[[Any], bool] | None = None,
     ) -> CircuitBreaker:
         """Return the breaker of a dependency, made at the first call, whose rules of outcome hold from then on."""
-        # Read without the lock: a dict that only grows gives the breaker or nothing.
+        # Read without the lock: a dict gives the breaker or nothing.
         found = self._breakers.get(name)
         if found is None:
             with self._lock:
-                found = self._breakers.get(name)
+                found = self._breakers.get(name) or self._forgotten.get(name)
                 if found is None:
                     found = CircuitBreaker(
                         name,
@@ -72,8 +86,27 @@ class Registry(Handle):
                         listeners=self.listeners,
                         clock=self._clock,
                     )
-                    self._breakers[name] = found
+                self._keep(found)
         return found
+
+    def _keep(self, breaker: CircuitBreaker) -> None:
+        if breaker.apart:
+            if len(self._apart) >= MOST_APART:
+                self._forget_one()
+            self._apart[breaker.name] = breaker
+        self._breakers[breaker.name] = breaker
+
+    def _forget_one(self) -> None:
+        for name in [name for name, each in self._apart.items() if not each.apart]:
+            del self._apart[name]  # it has found room meanwhile
+        if len(self._apart) < MOST_APART:
+            return
+        oldest = list(islice(self._apart, _CANDIDATES))
+        name = next((name for name in oldest if _unused(self._apart[name])), oldest[0])
+        for seen in oldest[: oldest.index(name)]:
+            self._apart[seen] = self._apart.pop(seen)  # it is in use: the next one looks further
+        self._forgotten[name] = self._apart.pop(name)
+        self._breakers.pop(name, None)
 
     def find(self, name: str) -> CircuitBreaker | None:
         """Return the breaker of that name, None if there is none."""
@@ -99,10 +132,11 @@ class Registry(Handle):
             yield mine.figures() if mine else see_figures(self.ledger, name, self._clock())
 
     def _known(self) -> Iterator[tuple[str, CircuitBreaker | None]]:
-        return ((name, self._breakers.get(name)) for name in sorted({*self._breakers, *self.ledger.names()}))
+        breakers = self._breakers.copy()  # in one step: another thread may make one meanwhile
+        return ((name, breakers.get(name)) for name in sorted({*breakers, *self.ledger.names()}))
 
     def __iter__(self) -> Iterator[CircuitBreaker]:
-        return iter(sorted(self._breakers.values(), key=lambda breaker: breaker.name))
+        return iter(sorted(self._breakers.copy().values(), key=lambda breaker: breaker.name))
 
     def renew(self) -> None:
         """Forget a lock that another thread may have held, in a forked child."""
@@ -120,3 +154,8 @@ def _elsewhere(
     for name, options in rules.items():
         registry.get(name, **options)
     return registry
+
+
+def _unused(breaker: CircuitBreaker) -> bool:
+    seen = breaker.snapshot()
+    return seen.state is State.CLOSED and not seen.in_flight and not seen.window.requests

@@ -2,21 +2,24 @@
 
 import threading
 import weakref
-from functools import partial
 from typing import Protocol
 
 from . import layout as at
+from .commons import Commons
 from .deadlines import leads
-from .errors import LedgerFullError
+from .errors import LedgerError, LedgerFullError
 from .events import StateChange
 from .layout import State, generation_of, state_of
-from .log import Log
 from .slots import Slot, Slots
+from .storage import Lock
 from .tally import DETACHED, Outcome, Overflow, Spill, Tally, nowhere
 
-log = Log(__name__)
-
 _AGAIN = 1_000_000_000  # nanoseconds until a process that found no memory asks again
+#: nanoseconds for which no call may have been seen in a block that is given back
+KEEP = 3_000_000_000
+#: WORD of a row that its breakers have left: CLOSED, and of no stay that any tally knows
+_LEFT = 1 << 62
+_ONE_BY_ONE = "calls of this process are counted one by one, and not seen while they run"
 
 
 class Space(Protocol):
@@ -33,8 +36,29 @@ class Space(Protocol):
     def allocate(self, index: int, page: int) -> None:
         """Give a page of a row its memory."""
 
-    def block(self, number: int, now: int) -> int | None:
-        """Return the number-th block of this process, None if the host has no more."""
+    @property
+    def lock(self) -> Lock:
+        """The lock under which circuits change their state."""
+
+    @property
+    def commons(self) -> Lock:
+        """The lock under which the commons of all rows are written."""
+
+    def block(self, number: int, now: int, row: int | None = None) -> int | None:
+        """Return the number-th block of this process, None if the host has no more. A row that has it must leave it."""
+
+    @property
+    def complaint(self) -> str:
+        """Why this process has no block."""
+
+    def leave(self, number: int, row: int) -> None:
+        """Give a block back, unless another row has tallies in it."""
+
+    def note_uncounted(self, row: int, reason: str | None) -> None:
+        """Note why calls of a row are not counted in blocks of this process, None when they are again."""
+
+    def note_alone(self, row: int, reason: str | None) -> None:
+        """Note why they are not even counted in the commons, None when they are again."""
 
     def log(self, index: int, change: StateChange, wall: int) -> None:
         """Append to the host's log of transitions. Caller holds the ledger lock."""
@@ -56,6 +80,10 @@ class Pooled(Tally):
         self.lane = lane
         super().__init__(cells, row.head)
 
+    @property
+    def seen(self) -> bool:
+        return not self._row.left
+
     def __del__(self) -> None:
         # Its call ended without a word: a signal handler, or another thread, raised between two steps of the breaker.
         # Only noted here: a finalizer runs anywhere, also where its thread holds a lock.
@@ -73,15 +101,20 @@ class Row:
         self.idle: list[Tally] = []
         #: cells, lane and word of the tallies that their calls have lost
         self.dropped: list[tuple[memoryview, int, int]] = []
+        #: the ledger that it is in
+        self.space = space
+        #: whether its breakers have gone to another row
+        self.left = False
         self._cells = cells
-        self._space = space
-        self._lanes = 0
+        self._lanes: set[int] = set()  # those that have tallies
+        self._quiet_since: dict[int, int] = {}  # by number of a block
         self._pooled: weakref.WeakSet[Pooled] = weakref.WeakSet()
         self._lock = threading.RLock()  # a log handler may call through the breaker
         self._spill: Spill | None = None
+        self._commons: Commons | None = None
         self._full_at: int | None = None
         #: what its bulkheads share out
-        self.slots = Slots(partial(_slot, index, space))
+        self.slots = Slots(self._slot)
 
     def grow(self, now: int) -> Tally:
         """Return one more tally."""
@@ -89,13 +122,29 @@ class Row:
         with self._lock:
             if self.idle:
                 return self.idle.pop()
-            # The first is kept back for the calls that find no other.
-            if self._spill is None and (first := self._lane(0, now)) is not None:
-                self._spill = Spill(Tally(first, self.head), seen=True)
-            if self._spill and (cells := self._lane(1 + self._lanes, now)) is not None:
-                self._lanes += 1
-                return self._pool(cells, self._lanes)
-            return Overflow(self._spill or Spill(Tally(nowhere(at.TALLY_CELLS), self.head), seen=False))
+            spill = self._own_spill(now)
+            number = next(number for number in range(1, len(self._lanes) + 2) if number not in self._lanes)
+            if spill and (cells := self._lane(number, now)) is not None:
+                self._lanes.add(number)
+                return self._pool(cells, number)
+            return Overflow(spill or self._shared_spill())
+
+    def _own_spill(self, now: int) -> Spill | None:
+        """Return the first lane, which is kept back for the calls that find no other."""
+        if self._spill is None and (first := self._lane(0, now)) is not None:
+            self._spill = Spill(Tally(first, self.head))
+            self.space.note_uncounted(self.index, None)
+            self.space.note_alone(self.index, None)
+        return self._spill
+
+    def _shared_spill(self) -> Spill:
+        if self._commons is None:
+            self._commons = Commons(self.head, self.space.commons, self.space.lock, self._note_alone)
+        return self._commons
+
+    def _note_alone(self, error: LedgerError | None) -> None:
+        reason = f"calls of this process are not counted for others: {error}" if error else None
+        self.space.note_alone(self.index, reason)
 
     def _pool(self, cells: memoryview, lane: int) -> Pooled:
         tally = Pooled(cells, self, lane)
@@ -116,24 +165,72 @@ class Row:
                 self.idle.append(tally)
 
     def free(self, tally: Tally) -> None:
-        """Give a tally back. One that is not in the ledger is dropped: the next call may find a better one."""
-        if tally.word != DETACHED and not isinstance(tally, Overflow):
+        """Give a tally back. One that is of another row, or not in the ledger, is dropped."""
+        if tally.word != DETACHED and tally.head is self.head and not isinstance(tally, Overflow):
             self.idle.append(tally)
+
+    def tend(self, now: int) -> None:
+        """Do what no call does: find lost tallies, give back blocks, and try again to get the first."""
+        self.recover()
+        with self._lock:
+            if self._commons and not self.left:
+                self._commons.add(now)
+                self._own_spill(now)
+            if self._lanes and max(self._lanes) >= at.TALLIES:
+                self._give_back(now)
+
+    def _give_back(self, now: int) -> None:
+        """Give back each block, but the first, whose tallies were idle at every look for a while."""
+        idle = {tally.lane for tally in list(self.idle) if isinstance(tally, Pooled)}
+        for number in {lane // at.TALLIES for lane in self._lanes} - {0}:
+            lanes = {lane for lane in self._lanes if lane // at.TALLIES == number}
+            if not lanes <= idle:
+                self._quiet_since.pop(number, None)
+            elif abs(now - self._quiet_since.setdefault(number, now)) >= KEEP:
+                self._drop(lanes)
+                if not any(lane // at.TALLIES == number for lane in self._lanes):
+                    del self._quiet_since[number]
+                    self.space.leave(number, self.index)
+
+    def _drop(self, lanes: set[int]) -> None:
+        for tally in list(self.idle):
+            if isinstance(tally, Pooled) and tally.lane in lanes:
+                try:
+                    self.idle.remove(tally)
+                except ValueError:  # a call has just taken it
+                    continue
+                tally.word = DETACHED
+                self._lanes.discard(tally.lane)
+
+    def leave(self) -> None:
+        """Have no more calls, because the breakers go to another row. What still runs ends here, and is not kept.
+
+        Functions that were guarded before look at this head first: they find nothing there that lets them be quick.
+        """
+        with self._lock:
+            self.left = True
+            self.head[at.CALM] = self.head[at.CALM_UNTIL] = 0
+            self.head[at.WORD] = _LEFT
+            self.idle.clear()
+            self.slots.renew()
 
     def _lane(self, number: int, now: int) -> memoryview | None:
         block_number, lane = divmod(number, at.TALLIES)
-        block = self._space.block(block_number, now)
+        block = self.space.block(block_number, now, self.index)
         if block is None:
+            if not number:
+                self.space.note_uncounted(self.index, f"{self.space.complaint}; {_ONE_BY_ONE}")
             return None
         if not self.head[at.USED + block]:
-            if self._full_at is not None and now - self._full_at < _AGAIN:
+            if self._full_at is not None and abs(now - self._full_at) < _AGAIN:
                 return None
             try:
-                self._space.allocate(self.index, 1 + block)
+                self.space.allocate(self.index, 1 + block)
             except LedgerFullError as error:
-                # A call must not fail for that; it is then guarded by what the other processes see.
-                self._full_at = now  # before the line: its handler may call, and come here
-                log.warning("calls of this process are not counted: %s", error)
+                # A call must not fail for that.
+                self._full_at = now
+                if not number:
+                    self.space.note_uncounted(self.index, f"{error}; {_ONE_BY_ONE}")
                 return None
             self.head[at.USED + block] = 1
         cells = tally_of(self._cells, block, lane).cells
@@ -145,17 +242,17 @@ class Row:
 
         A fleet that has not been heard of for a while leads no more: the host then decides for itself.
         """
-        return bool(self.head[at.LED]) and leads(self._space.lead(), now)
+        return bool(self.head[at.LED]) and leads(self.space.lead(), now)
 
     def want(self) -> None:
         """Ask the host's agent for a permit of the fleet."""
         self.head[at.WANTED] = 1
-        self._space.stir()
+        self.space.stir()
 
     def tell(self) -> None:
         """Have the host's agent tell the fleet that one of its probes has ended."""
         self.head[at.PROBED] = 1
-        self._space.stir()
+        self.space.stir()
 
     def quiet(self) -> bool:
         """Return whether only a call can change the state: none runs, and none has failed lately."""
@@ -165,24 +262,44 @@ class Row:
         starts = [(1 + block) * at.PAGE for block in at.blocks(self._cells)]
         return not any(any(self._cells[s + at.TALLY : s + at.PAGE : at.TALLY_CELLS].tolist()) for s in starts)
 
-    def pages(self) -> list[memoryview]:
-        """Return the cells of every block that has memory."""
+    def pages(self, *, own: bool = False) -> list[memoryview]:
+        """Return the cells of every block that has memory, and the commons, which are as a block with one tally.
+
+        `own` adds what could be counted for this process alone.
+        """
         starts = [(1 + block) * at.PAGE for block in at.blocks(self._cells)]
-        return [self._cells[start : start + at.PAGE] for start in starts]
+        pages = [self._cells[start : start + at.PAGE] for start in starts]
+        if self.head[at.COMMONS + at.TALLY + at.ADMITTED]:
+            pages.append(self.head[at.COMMONS : at.COMMONS + at.COMMONS_CELLS])
+        if own and self._commons:
+            pages.append(self._commons.own)
+        return pages
 
     def log(self, change: StateChange, wall: int) -> None:
         """Append to the host's log of transitions. Caller holds the ledger lock."""
-        self._space.log(self.index, change, wall)
+        self.space.log(self.index, change, wall)
 
     def note_failure(self, now: int, kind: str) -> None:
         """Remember when a call failed last in this process, and the name of its exception."""
         with self._lock:
-            block = self._space.block(0, now)
+            block = self.space.block(0, now)
             if block is not None and self.head[at.USED + block]:
                 start = (1 + block) * at.PAGE
-                self._cells[start + at.FAILED_AT] = 0  # a reader that finds 0 does not trust the name
-                at.put_text(self._cells, start + at.FAILED_TYPE, at.FAILED_TYPE_CELLS, kind)
-                self._cells[start + at.FAILED_AT] = now
+            elif self._commons:
+                start = at.COMMONS
+            else:
+                return
+            self._cells[start + at.FAILED_AT] = 0  # a reader that finds 0 does not trust the name
+            at.put_text(self._cells, start + at.FAILED_TYPE, at.FAILED_TYPE_CELLS, kind)
+            self._cells[start + at.FAILED_AT] = now
+
+    def _slot(self, number: int) -> Slot:
+        """Return a slot: a lock file, where other processes see the ledger."""
+        if self.space.scope != "host":
+            return Slot(number)
+        from .filelock import FileSlot  # not above: some systems have no such locks
+
+        return FileSlot(number, f"{self.space.path}.locks/slot-{self.index}-{number}")
 
     def renew(self) -> None:
         """Forget the parent's tallies, in a forked child. What still writes to them writes to nowhere."""
@@ -193,21 +310,14 @@ class Row:
             tally.cells, tally.word, tally.slice_end = nowhere(at.TALLY_CELLS), DETACHED, 0
             tally.scope = None  # the probe goes on in the parent: calls of the child are not inside of it
         self._pooled = weakref.WeakSet()
-        self._lanes = 0
-        if self._spill:
-            self._spill.renew(nowhere(at.TALLY_CELLS))
-            self._spill = None
+        self._lanes = set()
+        self._quiet_since = {}
+        for spill in (self._spill, self._commons):
+            if spill:
+                spill.detach()
+        self._spill = self._commons = None
         self.idle.clear()
         self.dropped.clear()
-
-
-def _slot(index: int, space: Space, number: int) -> Slot:
-    """Return a slot of a row: a lock file, where other processes see the ledger."""
-    if space.scope != "host":
-        return Slot(number)
-    from .filelock import FileSlot  # not above: some systems have no such locks
-
-    return FileSlot(number, f"{space.path}.locks/slot-{index}-{number}")
 
 
 def tally_of(cells: memoryview, block: int, lane: int) -> Tally:

@@ -89,7 +89,7 @@ class Slots:
 
     def give_back(self, slot: Slot) -> None:
         """Leave a slot to the next call."""
-        if slot.void:
+        if slot.void or self._known.get(slot.number) is not slot:  # of the parent, or of a row that was left
             return
         slot.unlock()
         self._idle.append(slot)

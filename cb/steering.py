@@ -3,6 +3,7 @@
 import getpass
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from typing import cast
 
 from . import layout as at
 from . import terms
@@ -11,14 +12,15 @@ from .clocks import chosen, monotonic_ns
 from .config import BreakerConfig
 from .deadlines import LONGEST_HOLD, Deadlines
 from .errors import ConfigError, LedgerBusyError
-from .events import Event, LedgerDegraded, Listener, Reclaimed, StateChange, announce
+from .events import Event, LedgerDegraded, LedgerRestored, Listener, Reclaimed, StateChange, announce
 from .layout import HELD, State, generation_of, state_of
 from .ledger import LONG_PATIENCE, PATIENCE, Ledger
-from .log import Log
+from .names import LONGEST_AUTHOR, check_author, check_reason
 from .row import Row
 from .watch import WATCH
 
-log = Log(__name__)
+#: why a new breaker is in a state that its configuration names
+_INITIAL = "initial state"
 
 
 class Steering:
@@ -44,23 +46,42 @@ class Steering:
         self._clock = clock if clock is monotonic_ns else _forward(clock)
         self._wall_clock = wall_clock
         self._asked: BreakerConfig | None = config
-        try:
-            self._row: Row = ledger.row(name, clock())
-        except LedgerBusyError as error:  # it must not keep a service from its start
-            log.warning("breaker %s is not shared between processes: %s", name, error)
-            self.ledger = ledger = Ledger.in_memory()
-            ledger.degraded = str(error)
-            self._row = ledger.row(name, clock())
-        self._head = self._row.head
-        # Equal for all breakers of a process that have the same cells, through whichever object of a ledger.
-        self._shared_as = (ledger.path, self._row.index) if ledger.scope == "host" else self._row
-        self._circuit = Circuit(name, self._row, config or terms.read(self._row, BreakerConfig()), wall_clock)
-        self._version = -1
+        self._home = ledger  # where it belongs, if there is room
+        self._config = config
         self._degraded: str | None = None
+        self._settle_in(ledger.row(name, clock()))
+        ledger.report()
+
+    def _settle_in(self, row: Row) -> None:
+        """Go on in a row, of the ledger that was given, or of one of this process where that has no room."""
+        self._row, self._head, self._idle = row, row.head, row.idle
+        self.ledger = ledger = cast(Ledger, row.space)
+        # Equal for all breakers of a process that have the same cells, through whichever object of a ledger.
+        self._shared_as = (ledger.path, row.index) if ledger.scope == "host" else row
+        config = self._asked = self._config
+        self._circuit = Circuit(self.name, row, config or terms.read(row, BreakerConfig()), self._wall_clock)
+        self._version = -1
         if config:  # else whatever is in force stays so
             self._adopt(config)
         self._refresh()
-        self._check_times(clock())
+        self._check_times(self._clock())
+
+    @property
+    def apart(self) -> bool:
+        """Whether the ledger that was given has no room for it, so that this process guards it alone."""
+        return self.ledger is not self._home
+
+    def _come_home(self, now: int) -> None:
+        """Go over to the ledger that was given, once it can be had. Counts made apart are dropped, a hold is not."""
+        self._home.retry(now)
+        row, left, before = self._home.row(self.name, now), self._row, self.state
+        if row is left:
+            return
+        until, reason = self._head[at.UNTIL], at.get_text(self._head, at.REASON, at.REASON_CELLS)
+        self._settle_in(row)
+        left.leave()
+        if before in HELD and reason != _INITIAL and self.state not in HELD:
+            self._put_in_force(before, reason, max(until - now, 1) / 1e9 if until else None, host_only=False)
 
     def _adopt(self, config: BreakerConfig) -> None:
         with suppress(LedgerBusyError):  # else `tend` tries again
@@ -69,7 +90,7 @@ class Steering:
 
     def _adopt_locked(self, config: BreakerConfig) -> None:
         if terms.adopt(self._row, config, self._clock()) and config.initial_state != State.CLOSED:
-            self._circuit.command(State(config.initial_state), self._clock(), "initial state", None)
+            self._circuit.command(State(config.initial_state), self._clock(), _INITIAL, None)
             terms.adopted(self._row, config)
 
     @property
@@ -95,8 +116,9 @@ class Steering:
         """Put the circuit into FORCED_OPEN, DISABLED or METRICS_ONLY, for all processes, until `reset` or for seconds.
 
         It holds for all hosts of a fleet, where there is one, unless `host_only`. After a FORCED_OPEN that expires come
-        probes, after the others the circuit is closed. `author` is by default the user of this process. Returns what
-        was written to the log. Raises ConfigError, and LedgerBusyError if the ledger's lock cannot be had.
+        probes, after the others the circuit is closed. `reason` is at most 200 characters; `author`, at most 160, is by
+        default the user of this process. Returns what was written to the log, which cuts what takes more than 256
+        bytes. Raises ConfigError, and LedgerBusyError if the ledger's lock cannot be had.
         """
         if state not in HELD:
             raise ConfigError("state", f"be one of {', '.join(sorted(HELD))}", str(state))
@@ -139,7 +161,9 @@ class Steering:
         now = self._clock()
         self._check_times(now)
         self.ledger.bury(now)
-        self._row.recover()
+        self._row.tend(now)
+        if self.apart:
+            self._come_home(now)
         self._tell_degraded()
         if self._asked:
             self._adopt(self._asked)
@@ -151,12 +175,12 @@ class Steering:
     def _command(
         self, state: State, reason: str, author: str | None, seconds: float | None, *, host_only: bool
     ) -> StateChange:
-        if not reason.strip():
-            raise ConfigError("reason", "not be empty", reason)
-        by = _by(reason, author)
+        check_reason(reason)
+        return self._put_in_force(state, _by(reason, author), seconds, host_only=host_only)
 
+    def _put_in_force(self, state: State, reason: str, seconds: float | None, *, host_only: bool) -> StateChange:
         def command_locked() -> StateChange:
-            change = self._circuit.command(state, self._clock(), by, seconds)
+            change = self._circuit.command(state, self._clock(), reason, seconds)
             self._head[at.PUBLISH] = change.generation if self.ledger.in_fleet and not host_only else 0
             self._head[at.EXEMPT] = self._head[at.FLEET] if host_only else 0
             return change
@@ -204,9 +228,14 @@ class Steering:
         """Be told of new thresholds."""
 
     def _tell_degraded(self) -> None:
-        if self.ledger.degraded and self._degraded != self.ledger.degraded:
-            self._degraded = self.ledger.degraded
-            self._tell([LedgerDegraded(self.name, self._degraded)])
+        """Tell once that the breaker is degraded, and once that it no longer is."""
+        self._home.report()
+        before, reason = self._degraded, self.ledger.trouble
+        self._degraded = reason  # first: a listener may call through the breaker
+        if reason and reason != before:
+            self._tell([LedgerDegraded(self.name, reason)])
+        elif before and not reason:
+            self._tell([LedgerRestored(self.name)])
 
     def _tell(self, events: Iterable[Event]) -> None:
         announce(self.listeners, events)
@@ -225,10 +254,13 @@ def _forward(clock: Callable[[], int]) -> Callable[[], int]:
 
 
 def _by(reason: str, author: str | None) -> str:
-    if author is None:
+    if author is not None:
+        check_author(author)
+    else:
         try:
             author = getpass.getuser()
         except (KeyError, OSError, ImportError):  # a user id without a name, as containers have
             author = "unknown"
-    by = f" (by {author})"
+    # The bytes are shared out: neither who did it nor why must be all that is left.
+    by = f" (by {at.cut_text(author, LONGEST_AUTHOR)})"
     return at.cut_text(reason, at.REASON_CELLS * 8 - len(by.encode())) + by  # who did it must not be what is cut off

@@ -18,6 +18,7 @@ class Lock(Protocol):
     """What ThreadLock and FileLock have in common."""
 
     def run(self, work: Callable[[], R], timeout: float) -> R: ...
+    def renew(self) -> None: ...
 
 
 class ThreadLock:
@@ -38,18 +39,24 @@ class ThreadLock:
             finally:
                 self._running = False
 
+    def renew(self) -> None:
+        """Forget who held it, in a forked child."""
+        self._mutex = threading.RLock()
+        self._running = False
+
 
 class Memory:
     """Cells of one process. A forked child goes on with a copy."""
 
     scope = "process"
     path = "memory"
+    complaint: str | None = None
 
     def __init__(self) -> None:
         self.header = _private(HEADER_BYTES)
         self.lock: Lock = ThreadLock()
         self._rows: dict[int, memoryview] = {}
-        self._claimed = 0
+        self._claimed: set[int] = set()
         self._roles: set[str] = set()
 
     def row(self, index: int) -> memoryview:
@@ -63,17 +70,18 @@ class Memory:
 
     def claim(self, block: int) -> bool:
         """Own a block. Return False if somebody else does."""
-        if block < self._claimed:
+        if block in self._claimed:
             return False
-        self._claimed = block + 1
+        self._claimed.add(block)
         return True
 
     def give_up(self, block: int) -> None:
         """Cease to own a block."""
+        self._claimed.discard(block)
 
     def alive(self, block: int) -> bool:
         """Return whether a block has an owner."""
-        return block < self._claimed
+        return block in self._claimed
 
     def elect(self, role: str) -> bool:
         """Own a role. Return False if somebody does already."""
@@ -93,7 +101,7 @@ class Memory:
     def renew(self) -> None:
         """Start over in a forked child, without the calls that go on in its parent."""
         self.lock = ThreadLock()
-        self._claimed = 0
+        self._claimed.clear()
         self._roles.clear()
         self.header[layout.H_HOST] = self.header[layout.H_LEAD] = 0  # in a fleet, the child is a host of its own
         for owner in range(layout.H_OWNERS, layout.H_OWNERS + layout.BLOCKS):

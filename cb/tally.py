@@ -2,6 +2,7 @@
 
 import threading
 from bisect import bisect_right
+from collections.abc import Callable
 from enum import Enum
 
 from . import layout as at
@@ -54,7 +55,7 @@ class Tally:
 
     @property
     def seen(self) -> bool:
-        """Whether other processes see what is counted: a call that nobody sees must not be a probe."""
+        """Whether its breaker still looks at what is counted here: a call that nobody sees must not be a probe."""
         return True
 
     @property
@@ -79,16 +80,21 @@ class Tally:
         One that is `nested` in a probe takes no permit, and needs no lock.
         """
         self.word, self.slice_end, self.started, self.nested = word, 0, now, nested
-        cells, generation, state = self.cells, generation_of(word), state_of(word)
-        if state is not State.HALF_OPEN and generation_of(cells[at.ADMITTED]) != generation:
+        if state_of(word) is not State.HALF_OPEN:
+            self.attend(word)
+        self.cells[at.STARTED] = now
+        self.cells[at.ADMITTED] = word
+        if state_of(word) is State.HALF_OPEN and not nested:
+            self.take(generation_of(word))
+
+    def attend(self, word: int) -> None:
+        """Begin an empty window, unless the tally has counted in this stay already."""
+        cells = self.cells
+        if generation_of(cells[at.ADMITTED]) != generation_of(word):
             # A call of an earlier stay may have ended just when that stay did, and counted itself in this one.
             cells[at.STREAK_OF] = 0
             for begin in range(at.WINDOW, at.TALLY_CELLS, at.SLICE_CELLS):
                 cells[begin] = 0
-        cells[at.STARTED] = now
-        cells[at.ADMITTED] = word
-        if state is State.HALF_OPEN and not nested:
-            self.take(generation)
 
     def pause(self, now: int) -> None:
         """Note that the call waits for its caller, who reads the answer: it is in flight, but not slow and not hung."""
@@ -128,6 +134,31 @@ class Tally:
         if slow:
             cells[at.SLOW] += 1
 
+    def absorb(self, other: "Tally", now: int) -> None:
+        """Add what another tally has counted since it was last empty, and empty it. Caller alone writes to both.
+
+        Outcomes of an earlier stay than the circuit's are late.
+        """
+        mine, its, word = self.cells, other.cells, other.cells[at.ADMITTED]
+        outcomes = range(at.SUCCESSES, at.WINDOW)
+        if generation_of(word) != generation_of(self.head[at.WORD]):
+            mine[at.ADMITTED] = mine[at.ADMITTED] or 1
+            mine[at.LATE] += sum(its[at.SUCCESSES : at.WINDOW].tolist())
+        elif any(its[at.SUCCESSES : at.WINDOW].tolist()):
+            self.attend(word)
+            mine[at.ADMITTED] = word
+            self._turn(now)
+            if its[at.STREAK_FAILURES]:
+                if mine[at.STREAK_OF] != its[at.STREAK_OF]:
+                    mine[at.STREAK_OF], mine[at.STREAK_FAILURES] = its[at.STREAK_OF], 0
+                mine[at.STREAK_FAILURES] += its[at.STREAK_FAILURES]
+            for cell in (*outcomes, at.SLOW, at.ELAPSED):
+                mine[cell] += its[cell]
+        for cell in (at.FULL, at.NEUTRAL, at.LATE, at.REJECTED):
+            mine[cell] += its[cell]
+        for cell in range(at.FULL, at.TALLY_CELLS):
+            its[cell] = 0
+
     def probed(self, total: int) -> None:
         """Count the end of a probe: ROUND_SUCCESSES, ROUND_FAILURES or ROUND_RETURNED of its generation."""
         if self.cells[at.ROUND] == generation_of(self.word):
@@ -164,22 +195,37 @@ class Tally:
 class Spill:
     """The tally that all calls of a process share which find no other, and its lock."""
 
-    __slots__ = ("lock", "seen", "tally")
+    __slots__ = ("lock", "tally")
 
-    def __init__(self, tally: Tally, *, seen: bool) -> None:
+    def __init__(self, tally: Tally) -> None:
         self.tally = tally
-        #: whether other processes see it
-        self.seen = seen
-        self.renew(tally.cells)
-
-    def renew(self, cells: memoryview) -> None:
-        """Go on in other cells, with a lock that nobody holds."""
         self.lock = threading.RLock()  # a signal handler may call while its thread holds it
-        self.tally.cells = cells
+
+    def detach(self) -> None:
+        """Go on in cells that nobody reads, with a lock that nobody holds: the parent has these, in a forked child."""
+        self.lock = threading.RLock()
+        self.tally.cells = nowhere(at.TALLY_CELLS)
+
+    def run(self, work: Callable[[Tally], object], now: int = 0) -> None:  # noqa: ARG002 - for those that share
+        """Call work(tally) as the only one that writes to the tally. `now` is when, where that is known."""
+        with self.lock:
+            work(self.tally)
+
+    def admit(self, word: int, now: int, *, nested: bool = False) -> None:
+        """Note that a call has been admitted; in HALF_OPEN, under the ledger lock, with a permit unless `nested`."""
+        with self.lock:
+            self.tally.admit(word, now, nested=nested)
+            self.tally.cells[at.STARTED] = 0
+
+    def probed(self, word: int, total: int) -> None:
+        """Count the end of a probe that was admitted by that word."""
+        with self.lock:
+            self.tally.word = word
+            self.tally.probed(total)
 
 
 class Overflow(Tally):
-    """What a call gets when the host has more calls in flight than tallies.
+    """The tally of a call that finds none of its own.
 
     Its outcome is counted like any other, in the spill; only that it runs is not seen.
     """
@@ -190,15 +236,9 @@ class Overflow(Tally):
         super().__init__(nowhere(at.TALLY_CELLS), spill.tally.head)
         self._spill = spill
 
-    @property
-    def seen(self) -> bool:
-        return self._spill.seen
-
     def admit(self, word: int, now: int, *, nested: bool = False) -> None:
         self.word, self.slice_end, self.started, self.nested = word, 0, now, nested
-        with self._spill.lock:
-            self._spill.tally.admit(word, now, nested=nested)
-            self._spill.tally.cells[at.STARTED] = 0
+        self._spill.admit(word, now, nested=nested)
 
     def abandon(self) -> None:
         self.count(at.NEUTRAL)
@@ -206,18 +246,20 @@ class Overflow(Tally):
             self.probed(at.ROUND_RETURNED)
 
     def count(self, total: int) -> None:
-        with self._spill.lock:
-            self._spill.tally.count(total)
+        self._spill.run(lambda tally: tally.count(total))
 
     def record(self, now: int, outcome: Outcome, slow: bool) -> None:
-        with self._spill.lock:
-            self._spill.tally.started = self.started
-            self._spill.tally.record(now, outcome, slow)
+        def work(tally: Tally) -> None:
+            if not self.probe:
+                tally.attend(self.word)
+            tally.cells[at.ADMITTED] = self.word
+            tally.started, tally.slice_end = self.started, 0
+            tally.record(now, outcome, slow)
+
+        self._spill.run(work, now)
 
     def probed(self, total: int) -> None:
-        with self._spill.lock:
-            self._spill.tally.word = self.word
-            self._spill.tally.probed(total)
+        self._spill.probed(self.word, total)
 
 
 def nowhere(cells: int) -> memoryview:

@@ -1,6 +1,7 @@
 """What the tallies of a row add up to, for all processes, the calls that still run included."""
 
 import sys
+from collections.abc import Sized
 from dataclasses import dataclass, field
 
 from . import layout as at
@@ -8,7 +9,6 @@ from .config import BreakerConfig, nanoseconds
 from .layout import State, generation_of, state_of
 from .row import Row
 
-_LANES = range(at.TALLY, at.PAGE, at.TALLY_CELLS)
 _SLICES = range(at.WINDOW, at.TALLY_CELLS, at.SLICE_CELLS)
 
 
@@ -66,8 +66,8 @@ def read(row: Row, config: BreakerConfig, now: int) -> Reading:
     state, generation = state_of(word), generation_of(word)
     reading = Reading()
     window, probes = reading.window, reading.probes
-    for page in [page.tolist() for page in row.pages()]:  # summing integers of Python is faster
-        for lane in _LANES:
+    for page in [page.tolist() for page in row.pages(own=True)]:  # summing integers of Python is faster
+        for lane in _lanes(page):
             if not page[lane + at.ADMITTED]:
                 continue
             cells = page[lane : lane + at.TALLY_CELLS]
@@ -97,17 +97,22 @@ def totals(pages: list[memoryview]) -> list[int]:
     """
     added = 0
     for page in pages:
-        for lane, admitted in zip(_LANES, page[at.TALLY + at.ADMITTED :: at.TALLY_CELLS].tolist(), strict=True):
+        for lane, admitted in zip(_lanes(page), page[at.TALLY + at.ADMITTED :: at.TALLY_CELLS].tolist(), strict=True):
             if admitted:
                 added += int.from_bytes(page[lane + at.FULL : lane + at.WINDOW], sys.byteorder)
     cells = memoryview(added.to_bytes((at.WINDOW - at.FULL) * 8, sys.byteorder)).cast("q").tolist()
     return [0] * at.FULL + cells
 
 
+def _lanes(page: Sized) -> range:
+    """Return where each tally of a block begins."""
+    return range(at.TALLY, len(page), at.TALLY_CELLS)
+
+
 def in_flight(pages: list[memoryview]) -> int:
     """Return how many calls of a row run."""
     started = [page[at.TALLY + at.STARTED :: at.TALLY_CELLS].tolist() for page in pages]
-    return sum(at.TALLIES - times.count(0) for times in started)
+    return sum(len(times) - times.count(0) for times in started)
 
 
 def _count_probes(probes: Probes, cells: list[int], now: int, config: BreakerConfig) -> None:

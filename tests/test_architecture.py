@@ -45,11 +45,13 @@ PROGRAMS = {
 STATE_WRITERS = {
     "circuit._enter": "the state machine",
     "ledger._find_locked": "a new row begins CLOSED",
+    "row.leave": "a row of this process that its breakers have left admits whom it still has",
     "terms.write": "the version beside the state, which it keeps",
 }
 #: modules of the core that look at a clock of their own, and why
 CLOCKS = {
     "cb.bulkhead": "a wait must end, also where the clock that it was given stands still",
+    "cb.commons": "tries a lock again that another process would not give back, in real time",
     "cb.filelock": "waits for another process, in real time",
     "cb.retryafter": "a header may give a date",
     "cb.watch": "measures how long its own looking takes",

@@ -194,3 +194,32 @@ def test_duty_that_can_have_no_thread_says_so_once_and_is_done_once_it_can(
 
     assert begun.wait(5)
     duty.close()
+
+
+def test_duty_of_a_process_whose_ledger_can_be_opened_later_is_left_to_the_process_that_has_it_there(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "l").mkdir()
+    ledger, begun = Ledger.open(f"file://{tmp_path}/l"), threading.Semaphore(0)
+
+    def work(stop: threading.Event) -> None:
+        begun.release()
+        stop.wait()
+
+    duty = Duty(ledger, "work", work)
+    duty.tend()
+    assert begun.acquire(timeout=5)
+    (tmp_path / "l").rmdir()
+    other = Ledger.in_file(tmp_path / "l")
+    assert other.elect("work")
+    ledger.retry(0)
+    duty.tend()
+    for thread in threading.enumerate():
+        if thread.name == "cb-work":
+            thread.join(5)
+    duty.tend()
+    assert not begun.acquire(timeout=0.1)
+    other.resign("work")
+    duty.tend()
+    assert begun.acquire(timeout=5)
+    duty.close()

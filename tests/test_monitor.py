@@ -111,7 +111,7 @@ def test_monitor_that_nobody_keeps_leaves_the_checks_to_others(tmp_path: Path) -
     assert not any(thread.name == "cb-health" for thread in threading.enumerate())
 
 
-def test_worker_without_room_in_the_ledger_leaves_the_probes_to_calls(tmp_path: Path) -> None:
+def test_worker_without_a_block_lets_a_circuit_recover_by_health_check(tmp_path: Path) -> None:
     path, clock = tmp_path / "l", FakeClock()
     breaker = CircuitBreaker("d", BreakerConfig(failure_threshold=1), ledger=Ledger.in_file(path), clock=clock)
     with pytest.raises(OSError), breaker:
@@ -122,10 +122,26 @@ def test_worker_without_room_in_the_ledger_leaves_the_probes_to_calls(tmp_path: 
     monitor.add(late, bool)
 
     clock.advance(60)
-    monitor.turn()
-    assert breaker.state is State.OPEN
-    assert breaker.call(int) == 0
+    for _ in range(3):
+        monitor.turn()
+    assert breaker.state is State.CLOSED
 
     for fd in taken:
         if fd is not None:
             os.close(fd)
+
+
+def test_monitor_goes_over_to_the_ledger_with_its_breaker(tmp_path: Path) -> None:
+    path = tmp_path / "l"
+    path.mkdir()
+    breaker = CircuitBreaker("d", ledger=Ledger.open(f"file://{path}"))
+    monitor = Monitor()
+    monitor.add(breaker, bool, interval=0.1)
+    monitor.start()
+    until(breaker.health)
+    path.rmdir()
+    until(lambda: breaker.ledger.scope == "host")
+    other = CircuitBreaker("d", ledger=Ledger.in_file(path))
+    until(other.health)
+    assert not other.ledger.elect("health-0")
+    monitor.stop()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger, LedgerError, State
+from cb import BreakerConfig, CircuitBreaker, Ledger, LedgerError, State
 from cb import layout as at
 from cb.filelock import claim
 from cb.testing import FakeClock, breaker_in, workers
@@ -46,18 +46,18 @@ def test_lock_files_that_vanish_cost_no_call(tmp_path: Path, breaker: CircuitBre
         breaker.call(divmod, 1, 0)
 
 
-def test_process_without_a_block_is_no_probe_and_counts_again_when_one_is_free(
+def test_process_without_a_block_is_a_probe_and_has_its_own_block_when_one_is_free(
     breaker: CircuitBreaker, full: list[int], clock: FakeClock
 ) -> None:
     breaker.hold(State.FORCED_OPEN, reason="test", seconds=1)
     clock.advance(1)
-    with pytest.raises(CircuitOpenError):
-        breaker.call(int)
+    assert breaker.call(int) == 0
+    assert breaker.state is State.CLOSED
     while full:
         os.close(full.pop())
     clock.advance(1)
-    assert breaker.call(int) == 0
-    assert breaker.state is State.CLOSED
+    with breaker:
+        assert breaker.snapshot().in_flight == 1
 
 
 def test_fork_as_the_guarded_call_is_counted_once_and_the_child_counts_its_own(breaker: CircuitBreaker) -> None:

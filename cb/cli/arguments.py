@@ -2,12 +2,14 @@
 
 import argparse
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 from cb import __version__
 from cb.config import parse_duration
 from cb.errors import ConfigError
 from cb.layout import State
+from cb.names import check_author, check_reason
 
 #: states that an operator holds a circuit in, by command
 HOLDS = {"open": State.FORCED_OPEN, "disable": State.DISABLED, "shadow": State.METRICS_ONLY}
@@ -75,10 +77,21 @@ def _where() -> argparse.ArgumentParser:
 def _order() -> argparse.ArgumentParser:
     order = argparse.ArgumentParser(add_help=False)
     order.add_argument("name", metavar="NAME")
-    order.add_argument("--reason", default="by hand", metavar="TEXT", help="why, for the log")
-    order.add_argument("--author", metavar="TEXT", help="who, for the log (this user)")
+    order.add_argument("--reason", type=_line(check_reason), default="by hand", metavar="TEXT", help="why, for the log")
+    order.add_argument("--author", type=_line(check_author), metavar="TEXT", help="who, for the log (this user)")
     order.add_argument("--host-only", action="store_true", help="not on the other hosts of the fleet")
     return order
+
+
+def _line(check: Callable[[str], None]) -> Callable[[str], str]:
+    def line(text: str) -> str:
+        try:
+            check(text)
+        except ConfigError as error:
+            raise argparse.ArgumentTypeError(f"must {error.rule}") from error
+        return text
+
+    return line
 
 
 def _seconds(text: str) -> float:

@@ -165,7 +165,7 @@ class Member:
         elif head[at.EXEMPT] != head[at.FLEET] and self._must_enter(state, here, known, operator=view.operator == 1):
             longest = {State.OPEN: report.longest, State.HALF_OPEN: report.round}.get(state, HOLD)
             until = 0 if view.remaining is None else now + min(max(view.remaining, 0), longest) * MS
-            return [self._circuit.follow(state, now, view.reason, until, view.rounds)]
+            return [self._circuit.follow(state, now, at.cut_text(view.reason, at.REASON_CELLS * 8), until, view.rounds)]
         return []
 
     def _follow_terms_locked(self, report: Report, view: View, now: int) -> None:

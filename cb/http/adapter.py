@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection
 from functools import lru_cache
-from hashlib import sha256
 from ipaddress import IPv6Address
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ from urllib3.util import parse_url
 from cb import Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, ConfigError, Registry
 from cb.bulkhead import check
 from cb.exchange import Exchange, observe
+from cb.names import fitting_name
 from cb.portable import PortableError
 from cb.tally import Tally
 
@@ -29,8 +29,6 @@ DEADLINE, LARGEST = 30.0, 10 << 20
 #: connections kept per host: at least the threads of a worker
 POOL = 64
 _PORTS = {"http": 80, "https": 443}
-#: characters that the name of a breaker may have
-_LONGEST = 128
 
 
 class FailingStatus(PortableError):
@@ -96,11 +94,9 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         if limit is not None:
             check(limit, wait)
         self._places = limit, wait
-        self._bulkheads: dict[str, Bulkhead] = {}
         super().__init__(pool_maxsize=pool_maxsize, **options)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._bulkheads = {}
         super().__setstate__(state)  # type: ignore[misc]  # types-requests does not know it
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
@@ -137,13 +133,13 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         return response
 
     def _guard(self, name: str) -> CircuitBreaker | Bulkhead:
-        if not isinstance(name, str):
+        if not isinstance(name, str) or not name:
             raise ConfigError("name", "be a string, or a function of the request that returns one", name)
-        breaker = self._registry.get(name)
+        breaker = self._registry.get(fitting_name(name))  # a request is not refused for what it is called
         limit, wait = self._places
         if limit is None:
             return breaker
-        return self._bulkheads.get(name) or self._bulkheads.setdefault(name, Bulkhead(breaker, limit, wait))
+        return Bulkhead(breaker, limit, wait)  # not kept: there may be very many origins
 
     def _limit(self, breaker: CircuitBreaker | Bulkhead, call: Tally) -> float | None:
         limit = breaker.config.probe_timeout if call.probe else None
@@ -213,5 +209,4 @@ def _origin(scheme: str, netloc: str) -> str:
         host = (parse_url(f"//{host}").host or host).removesuffix(".")
     scheme = scheme or "http"  # so does requests
     name = f"{scheme}://{host}:{_PORTS.get(scheme) if parts.port is None else parts.port}"
-    # A host may be longer than the name of a breaker.
-    return name if len(name) <= _LONGEST else f"{name[:80]}~{sha256(name.encode()).hexdigest()[:32]}"
+    return fitting_name(name)  # a host may be longer than the name of a breaker

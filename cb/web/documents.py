@@ -124,6 +124,9 @@ class StatusSchema(Document):
     scope = fields.String(required=True, metadata={"enum": ["fleet", "host", "process"]})
     workers = count()
     fleet = fields.Nested(FleetSchema)
+    degraded = fields.String(
+        metadata={"description": "Why breakers are not shared or counted as they should be; not there if they are."}
+    )
     time = moment()
     breakers = fields.Dict(fields.String(), fields.Nested(BreakerSchema), required=True)
 

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 from flask import Flask, Response, g, has_request_context, request
 
 from cb.clocks import perf_counter
-from cb.events import Event, HealthChanged, LateResult, Rejected, StateChange
+from cb.events import Event, HealthChanged, LateResult, LedgerRestored, Rejected, StateChange
 from cb.layout import State
 from cb.log import Log
 
@@ -114,6 +114,8 @@ def log_event(event: Event) -> None:
         facts = {"breaker": event.name, "health": health, "reason": event.reason}
         level = logging.INFO if event.up else logging.WARNING
         _circuits.log(level, "health of %s: %s", event.name, health, extra={"facts": facts})
+    elif isinstance(event, LedgerRestored):
+        _circuits.info("circuit %s is shared again", event.name, extra={"facts": {"breaker": event.name}})
     elif not isinstance(event, Rejected | LateResult):
         facts = {"breaker": event.name, **{key: value for key, value in asdict(event).items() if key != "name"}}
         _circuits.warning("circuit %s: %s", event.name, type(event).__name__, extra={"facts": facts})

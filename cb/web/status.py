@@ -33,6 +33,7 @@ def report() -> dict[str, Any]:
         "scope": "fleet" if fleet and fleet.leads else ledger.scope,
         "workers": ledger.workers(),
         **({"fleet": _fleet(fleet)} if fleet else {}),
+        **({"degraded": ledger.degraded} if ledger.degraded else {}),
         "time": time_text(datetime.now(UTC)),
         "breakers": {each.name: describe(each, datetime.now(UTC)) for each in known.registry.snapshots()},
     }

@@ -12,6 +12,7 @@ from urllib3.util import Retry
 
 from cb import BreakerConfig, CircuitOpenError, ConfigError, Registry
 from cb.http import CircuitBreakerAdapter, CircuitOpenConnectionError, origin
+from cb.layout import MAX_ROWS
 from tests.misbehaving import Act, Server, answer, reset, send_half
 
 
@@ -147,3 +148,27 @@ def test_origins_too_long_for_a_name_have_breakers_of_their_own(registry: Regist
     names = {origin(requests.Request("GET", f"http://{host}:{port}/").prepare()) for port in (1, 2)}
 
     assert len({registry.get(name) for name in names}) == 2
+
+
+def test_request_whose_breaker_name_does_not_fit_is_sent(
+    server: Server, registry: Registry, session: requests.Session
+) -> None:
+    session.mount("http://", CircuitBreakerAdapter(registry, lambda request: f"{request.url}?\n{'x' * 1000}", limit=1))
+
+    for _ in range(2):
+        assert session.get(server.url).ok
+
+    (breaker,) = registry
+    assert breaker.snapshot().totals.successes == 2
+
+
+def test_origins_beyond_what_the_ledger_holds_are_guarded_each_for_itself(
+    server: Server, registry: Registry, session: requests.Session
+) -> None:
+    for number in range(MAX_ROWS):
+        registry.ledger.row(f"http://10.0.{number >> 8}.{number & 255}:80", 1)
+    session.mount("http://", CircuitBreakerAdapter(registry, limit=1))
+
+    assert session.get(server.url).ok
+    assert totals(registry, server.url) == (1, 0)
+    assert "no room for" in (registry.ledger.degraded or "")

@@ -83,6 +83,8 @@ VARIANTS = (
     Variant("circuit", "START=CLOSED CALLS=2", "proof", long=True),
     Variant("circuit", "START=CLOSED CALLS=1 HEIRS=1 LAST=3", "proof", long=True),
     Variant("handover", "WORKERS=2", "proof", short=True),
+    Variant("handover", "WORKERS=2 RETURNS=1", "proof", long=True),
+    Variant("handover", "WORKERS=2 RETURNS=1 PEEKS=0 BURIALS=0", "proof", short=True),
     Variant("handover", "PEEKS=0 BURIALS=0", "proof"),
     Variant("handover", "PEEKS=0 KILLS=1", "proof", long=True),
     Variant("circuit", "CALLS=1 OPERATOR OLD_DUE", "mutant", WEDGED),
@@ -102,6 +104,8 @@ VARIANTS = (
     Variant("handover", "WORKERS=2 STARTED_CLEARED_FIRST", "mutant", LOST, short=True),
     Variant("handover", "WORKERS=2 OWNER_BEFORE_INHERIT", "mutant", LOST),
     Variant("handover", "PEEKS=0 OWNER_AFTER_GIVE_UP", "mutant", OWNED),
+    Variant("handover", "WORKERS=2 RETURNS=1 RETURN_LOCK_FIRST", "mutant", OWNED, short=True),
+    Variant("handover", "WORKERS=2 RETURNS=1 RETURN_WHILE_RUNNING", "mutant", LOST, short=True),
     # What the code does not hold, and what would make it hold.
     Variant("circuit", "START=HELD CALLS=1", "finding", WEDGED),
     Variant("circuit", "START=HELD CALLS=1 OPERATOR FIX_UNTIL", "proof"),

@@ -1,5 +1,5 @@
 /*
- * Blocks: claimed by a process, inherited when it dies, buried by another process, claimed by a successor.
+ * Blocks: claimed by a process, inherited when it dies, buried by another process, given back, claimed by a successor.
  *
  * Every store and every load of a cell that another process may write meanwhile is one step.
  * One row, one tally a block.
@@ -12,6 +12,7 @@
  *   Worker            a process: Ledger.block, then calls; Ledger.bury by its watch between them
  *   bury              Ledger.bury: the owners are read at once, then block by block
  *   inherit           row.inherit
+ *   give_back         Blocks.leave, between two calls: the owner first, then the lock
  *   Peek              Ledger.workers: MappedFile.alive claims a block for a moment
  *   Fate              SIGKILL
  *   Last              what the next look of a live process's watch finds when all others are idle or dead
@@ -24,7 +25,7 @@
  * and, where asked for with -D, because the code does not hold it:
  *   P6_ONE_COUNT      no call is counted twice
  *
- * Bounds: BLOCKS, WORKERS, CALLS each, BURIALS each, KILLS, PEEKS.
+ * Bounds: BLOCKS, WORKERS, CALLS each, BURIALS each, RETURNS each, KILLS, PEEKS.
  */
 
 #ifndef BLOCKS
@@ -38,6 +39,9 @@
 #endif
 #ifndef BURIALS
 #define BURIALS 1
+#endif
+#ifndef RETURNS
+#define RETURNS 0
 #endif
 #ifndef KILLS
 #define KILLS 2
@@ -135,49 +139,70 @@ inline bury()
 	j = 0
 }
 
+inline acquire()
+{
+	do
+	:: j < BLOCKS && b == NONE ->
+		claim(j);
+		if
+		:: ok -> b = j
+		:: else
+		fi;
+		d_step { ok = 0; j++ }
+	:: else -> break
+	od;
+	j = 0;
+	if
+	:: b == NONE	/* no block: its calls are counted in the commons, under a lock */
+	:: b != NONE ->
+#ifndef SUCCESSOR_DOES_NOT_INHERIT
+		inherit(b);
+#endif
+		owners[b] = me + 1
+	fi
+}
+
+inline give_back()
+{
+#ifdef RETURN_LOCK_FIRST
+	give_up(b);
+	owners[b] = 0;
+#else
+	d_step { assert(writer[b] == me); owners[b] = 0 }
+	give_up(b);
+#endif
+}
+
 proctype Worker(byte me)
 {
-	byte b = NONE, j, calls = CALLS, burials = BURIALS;
+	byte b = NONE, j, calls = CALLS, burials = BURIALS, returns = RETURNS;
 	byte snapshot[BLOCKS];
 	bit ok;
 
 	{
 		bury();
+		acquire();
 		do
-		:: j < BLOCKS && b == NONE ->
-			claim(j);
+		:: b != NONE && calls > 0 ->
+			calls--;
+			d_step { assert(writer[b] == me); started[b] = 1; begun[b]++ }
+#ifdef RETURN_WHILE_RUNNING
 			if
-			:: ok -> b = j
-			:: else
+			:: returns > 0 -> returns--; give_back()
+			:: skip
 			fi;
-			d_step { ok = 0; j++ }
-		:: else -> break
-		od;
-		j = 0;
-		if
-		:: b == NONE	/* no block: its calls are counted nowhere */
-		:: b != NONE ->
-#ifdef SUCCESSOR_DOES_NOT_INHERIT
-			skip;
-#else
-			inherit(b);
 #endif
-			owners[b] = me + 1;
-			do
-			:: calls > 0 ->
-				calls--;
-				d_step { assert(writer[b] == me); started[b] = 1; begun[b]++ }
 #ifdef STARTED_CLEARED_FIRST
-				d_step { assert(writer[b] == me); started[b] = 0 }
-				d_step { assert(writer[b] == me); counted[b] = counted[b] + 1 }
+			d_step { assert(writer[b] == me); started[b] = 0 }
+			d_step { assert(writer[b] == me); counted[b] = counted[b] + 1 }
 #else
-				d_step { assert(writer[b] == me); counted[b] = counted[b] + 1 }
-				d_step { assert(writer[b] == me); started[b] = 0 }
+			d_step { assert(writer[b] == me); counted[b] = counted[b] + 1 }
+			d_step { assert(writer[b] == me); started[b] = 0 }
 #endif
-			:: burials > 0 -> burials--; bury()
-			:: break
-			od
-		fi
+		:: b != NONE && returns > 0 -> returns--; give_back(); b = NONE; acquire()
+		:: b != NONE && burials > 0 -> burials--; bury()
+		:: break
+		od
 	} unless { mode[me] != RUNS };
 	atomic {
 		if

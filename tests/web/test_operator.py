@@ -191,3 +191,12 @@ def test_circuit_forced_open_through_one_worker_is_open_in_the_other(gunicorn: S
     requests.post(f"{url}/reset", json={"reason": "done"}, timeout=5)
     assert {each.status_code for each in gunicorn.from_each_worker("/api/v1/stock/pen").values()} == {200}
     assert gunicorn.log.read_text().count("FORCED_OPEN -> CLOSED") == 1
+
+
+def test_longest_reason_operator_and_request_id_are_taken_and_the_log_has_all_three(app: Flask) -> None:
+    headers = {"X-Operator": "o" * 64, "X-Request-ID": "q" * 64}
+    answer = app.test_client().post(f"{API}/own-stock/disable", json={"reason": "r" * 200}, headers=headers)
+    assert answer.status_code == 200 and answer.json is not None
+    why = answer.json["reason"]
+    assert why.startswith("r" * 100) and why.endswith(f" (by {'o' * 64}, request {'q' * 64})")
+    assert stock(app).ledger.history()[-1].reason == why

@@ -1,9 +1,11 @@
 import re
+from pathlib import Path
 
 from flask import Flask
 from flask.testing import FlaskClient
 
 from cb.web import Simulation
+from tests.web import shop
 
 STATUS = "/api/v1/circuit-breaker/status"
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
@@ -79,3 +81,23 @@ def test_breaker_that_nobody_made_is_not_made_by_reading(client: FlaskClient) ->
     seen = client.get(STATUS).json
     assert seen is not None
     assert list(seen["breakers"]) == ["own-stock"]
+
+
+def test_status_says_why_breakers_are_not_shared_until_they_are(config: Path, tmp_path: Path) -> None:
+    blocker = tmp_path / "state" / "shop.v2.ledger"
+    blocker.mkdir(parents=True)
+    app = shop.create_app()
+    client = app.test_client()
+    client.get("/api/v1/stock/pen")
+    seen = client.get(STATUS).json
+    assert seen is not None
+    assert (seen["scope"], seen["breakers"]["own-stock"]["source"]) == ("process", "process")
+    assert "cannot be opened" in seen["degraded"]
+    blocker.rmdir()
+    registry = app.extensions["circuit_breakers"].registry
+    registry.ledger.retry(1 << 62)
+    registry.get("own-stock").tend()
+    seen = client.get(STATUS).json
+    assert seen is not None
+    assert (seen["scope"], seen["breakers"]["own-stock"]["source"]) == ("host", "host")
+    assert "degraded" not in seen
