@@ -96,9 +96,6 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         self._places = limit, wait
         super().__init__(pool_maxsize=pool_maxsize, **options)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[misc]  # types-requests does not know it
-
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request. Raises CircuitOpen- and BulkheadFullConnectionError, and what HTTPAdapter raises."""
         at = origin(request)  # what has none cannot be sent, and has no breaker
