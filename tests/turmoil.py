@@ -1,6 +1,6 @@
 """Eight processes on one breaker, killed, stopped and replaced at random: what must hold all the while.
 
-`python -m tests.turmoil 60` runs it for a minute; `make prove` does. A second number is that of the blocks they may have.
+`python -m tests.turmoil 60` runs it for a minute; `make prove` does. A second number limits their blocks.
 """
 
 import json
