@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -196,3 +196,43 @@ def _fail(breaker: CircuitBreaker, times: int) -> None:
     for _ in range(times):
         with pytest.raises(ZeroDivisionError):
             breaker.call(divmod, 1, 0)
+
+
+def test_more_processes_than_blocks_all_count_and_open_one_circuit(tmp_path: Path) -> None:
+    go, ready = os.pipe(), os.pipe()
+    pids = []
+    config = BreakerConfig(failure_threshold=None, failure_rate_threshold=0.5, minimum_requests=300)
+
+    def make() -> CircuitBreaker:
+        return CircuitBreaker("d", config, ledger=Ledger.in_file(tmp_path / "l"))
+
+    here = make()
+    for _ in range(75):
+        pid = os.fork()
+        if pid == 0:
+            os.close(go[1])
+            breaker = make()
+            for _ in range(3):
+                breaker.call(int)
+            os.write(ready[1], b".")
+            os.read(go[0], 1)  # until the parent closes it: all live at once
+            with suppress(ZeroDivisionError, CircuitOpenError):
+                while True:
+                    with suppress(ZeroDivisionError):
+                        breaker.call(divmod, 1, 0)
+            for _ in range(20):
+                breaker.tend()  # adds what could not be added at once
+            os._exit(0)
+        pids.append(pid)
+    for _ in pids:
+        os.read(ready[0], 1)
+    workers = here.ledger.workers()
+    for end in go:
+        os.close(end)
+    for pid in pids:
+        os.waitpid(pid, 0)
+    totals = here.snapshot().totals
+    assert workers == 63
+    assert totals.successes == 225
+    assert here.state is State.OPEN
+    assert totals.rejected == 75

@@ -1,6 +1,6 @@
 """Eight processes on one breaker, killed, stopped and replaced at random: what must hold all the while.
 
-`python -m tests.turmoil 60` runs it for a minute; `make prove` does.
+`python -m tests.turmoil 60` runs it for a minute; `make prove` does. A second number limits their blocks.
 """
 
 import json
@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger, Snapshot, State
+from cb import layout as at
+from cb.filelock import claim
 
 CONFIG = BreakerConfig(
     max_requests=3,
@@ -86,6 +88,7 @@ class Turmoil:
     directory: Path
     seconds: float
     seed: int = 1
+    blocks: int = at.BLOCKS  # of the ledger that the processes may have
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     kills: int = 0
     stops: int = 0
@@ -98,6 +101,7 @@ class Turmoil:
         choose = random.Random(self.seed)
         breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(self.directory / "l"))
         before = breaker.snapshot()
+        taken = [claim(f"{self.directory}/l.locks/{block}") for block in range(self.blocks, at.BLOCKS)]
         for _ in range(WORKERS):
             self.start()
         end = time.monotonic() + self.seconds
@@ -111,6 +115,9 @@ class Turmoil:
             worker.send_signal(signal.SIGCONT)
             worker.kill()
             worker.wait()
+        for fd in taken:
+            if fd is not None:
+                os.close(fd)
         return self.settle(breaker)
 
     def start(self) -> None:
@@ -193,15 +200,15 @@ class Turmoil:
         }
 
 
-def main(seconds: float, seed: int = 1) -> dict[str, object]:
+def main(seconds: float, seed: int = 1, blocks: int = at.BLOCKS) -> dict[str, object]:
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # where services have it: no disk that stalls
     with tempfile.TemporaryDirectory(dir=memory) as directory:
-        return Turmoil(Path(directory), seconds, seed).run()
+        return Turmoil(Path(directory), seconds, seed, blocks).run()
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "worker":
         work(sys.argv[2], sys.argv[3], int(sys.argv[4]))
-    result = main(float(sys.argv[1]))
+    result = main(float(sys.argv[1]), blocks=int(sys.argv[2]) if sys.argv[2:] else at.BLOCKS)
     sys.stdout.write(json.dumps(result, indent=2) + "\n")
     sys.exit(1 if result["problems"] else 0)
