@@ -82,7 +82,7 @@ LATE = {
     "future": Future,
     "future of a subclass": Loose,
     "future of asyncio": lambda: asyncio.Future(loop=LOOP),
-    "task": lambda: LOOP.create_task(asyncio.sleep(0)),
+    "task": lambda: LOOP.create_task(asyncio.Event().wait()),
     "gather": lambda: asyncio.gather(asyncio.Future(loop=LOOP)),
     "generator": lambda: (each for each in [1]),
     "generator function": wrapped(iter_pieces),
