@@ -7,7 +7,6 @@ while perhaps nobody calls. One daemon thread of each process looks, a few times
 import threading
 import time
 import weakref
-from contextlib import suppress
 from typing import Protocol
 
 from .clocks import perf_counter
@@ -61,9 +60,7 @@ class _Watch:
         if self.running:
             return
         try:
-            with self._lock:
-                if not self.running:
-                    self._begin_locked()
+            self._begin()
         except (RuntimeError, MemoryError) as error:  # no thread left, or the interpreter ends: the next tries again
             # Before the line: its handler may call, and come here.
             complained, self._complained = self._complained, True
@@ -72,10 +69,14 @@ class _Watch:
         else:
             self._complained = False
 
-    def _begin_locked(self) -> None:
-        # Known before it runs: an interruption may come in between, and there must not be two.
-        self._thread = threading.Thread(target=self._run, name="cb-watch", daemon=True)
-        self._thread.start()
+    def _begin(self) -> None:
+        thread = threading.Thread(target=self._run, name="cb-watch", daemon=True)
+        with self._lock:
+            if self.running:
+                return
+            self._thread = thread
+        # Without the lock, because it waits. Of two that are begun at once, the one that is not known ends.
+        thread.start()
 
     def _run(self) -> None:
         try:
@@ -85,7 +86,7 @@ class _Watch:
 
     def _look_on(self) -> None:
         wait = TICK
-        while True:
+        while self._thread is threading.current_thread():
             time.sleep(wait)
             begin = perf_counter()
             with self._lock:
@@ -96,9 +97,14 @@ class _Watch:
 
     def _succeed(self) -> None:
         """Start the thread that takes the place of this one, which ends."""
-        with suppress(RuntimeError, MemoryError), self._lock:
-            if self._thread is threading.current_thread():
-                self._begin_locked()
+        for _ in range(3):
+            try:
+                if self._thread is threading.current_thread():
+                    self._thread = None
+                self._begin()
+                return
+            except BaseException:  # noqa: BLE001, S112 - what ends this thread may come again; else the next call begins
+                continue
 
 
 def _look_after(tended: Tended) -> None:
