@@ -57,7 +57,9 @@ class Workers:
 
     def silent(self, seconds: float) -> bool:
         """Return whether there is no news for so long."""
-        return not select.select([self._news], [], [], seconds)[0]
+        poll = select.poll()  # not select, which takes no descriptor above 1023
+        poll.register(self._news, select.POLLIN)
+        return not poll.poll(seconds * 1000)
 
     def close(self) -> None:
         for process in self.processes:

@@ -51,14 +51,18 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def process(tmp_path: Path, clock: FakeClock) -> Process:
-    """Return what makes a breaker as another process would: its locks exclude those of the others."""
+def process(tmp_path: Path, clock: FakeClock) -> Iterator[Process]:
+    """Yield what makes a breaker as another process would: its locks exclude those of the others."""
+    ledgers = []
 
     def make(name: str = "d", ledger: Ledger | None = None, listener: Callable[[Event], object] = id) -> CircuitBreaker:
         ledger = ledger or Ledger.in_file(tmp_path / "l")
+        ledgers.append(ledger)
         return CircuitBreaker(name, CONFIG, ledger=ledger, clock=clock, listeners=[listener])
 
-    return make
+    yield make
+    for ledger in ledgers:
+        ledger.renew()  # closes the files of its locks
 
 
 @pytest.fixture
