@@ -15,7 +15,8 @@ from cb.tally import Tally
 
 from .answer import FAILING, retry_after
 from .body import watch
-from .deadline import DeadlineAdapter, Limit, PoolTimeoutError, limit_of, within
+from .deadline import DeadlineAdapter, PoolTimeoutError
+from .timed import Limit, limit_of, within
 
 #: seconds that an exchange may take, its body included, and bytes that a body may have
 DEADLINE, LARGEST = 30.0, 10 << 20

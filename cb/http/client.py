@@ -27,8 +27,9 @@ from .answer import (
     refusal,
     retry_after,
 )
-from .deadline import DeadlineAdapter, within
+from .deadline import DeadlineAdapter
 from .session import confined, seconds
+from .timed import within
 
 T = TypeVar("T")
 F = TypeVar("F")
