@@ -11,7 +11,7 @@ from .errors import LedgerFullError
 from .events import StateChange
 from .layout import State, generation_of, state_of
 from .slots import Slot, Slots
-from .tally import DETACHED, Outcome, Overflow, Spill, Tally, nowhere
+from .tally import DETACHED, PAUSED, Outcome, Overflow, Spill, Tally, nowhere
 
 log = logging.getLogger(__name__)
 
@@ -223,7 +223,7 @@ def inherit(cells: memoryview, block: int, now: int) -> int:
     if not head[at.USED + block]:
         return 0
     for tally in (tally_of(cells, block, lane) for lane in range(at.TALLIES)):
-        if tally.cells[at.STARTED] >= at.PAUSED:  # the dependency had answered
+        if tally.cells[at.STARTED] >= PAUSED:  # the dependency had answered
             tally.abandon()
             continue
         tally.started, tally.word = tally.cells[at.STARTED], tally.cells[at.ADMITTED]

@@ -6,7 +6,7 @@ import pytest
 
 from cb import BreakerConfig, Ledger, State
 from cb import layout as at
-from cb.row import Row
+from cb.row import Row, inherit
 from cb.tally import Outcome, Tally, nowhere
 from cb.testing import FakeClock
 from cb.window import read
@@ -78,3 +78,66 @@ def test_call_that_finds_the_verdict_of_a_round_not_yet_given_closes_the_circuit
     assert breaker.state is State.HALF_OPEN
     assert dependency.answer() == "answer"
     assert breaker.state is State.CLOSED
+
+
+def test_call_that_waits_for_its_caller_is_in_flight_but_neither_slow_nor_hung(make: Make, clock: FakeClock) -> None:
+    breaker = make(failure_threshold=1, call_timeout=5, slow_call_duration=1).breaker
+    call = breaker.begin()
+    clock.advance(0.5)
+    breaker.pause(call)
+    clock.advance(600)
+    breaker.tend()
+    assert (breaker.state, breaker.snapshot().in_flight, breaker.snapshot().window.slow) == (State.CLOSED, 1, 0)
+
+    breaker.resume(call)
+    clock.advance(0.4)
+    breaker.finish(call, None)
+
+    totals = breaker.snapshot().totals
+    assert (totals.successes, totals.slow, breaker.snapshot().in_flight) == (1, 0, 0)
+    assert breaker.snapshot().latency.sum == pytest.approx(0.9)
+
+
+def test_call_that_waits_for_the_dependency_again_hangs_from_then_on(make: Make, clock: FakeClock) -> None:
+    breaker = make(failure_threshold=1, call_timeout=5).breaker
+    call = breaker.begin()
+    breaker.pause(call)
+    clock.advance(600)
+    breaker.resume(call)
+    clock.advance(5)
+    breaker.tend()
+    assert breaker.state is State.OPEN
+
+
+@pytest.mark.parametrize(("paused", "state"), [(True, State.CLOSED), (False, State.OPEN)])
+def test_probe_that_has_been_answered_closes_the_circuit_though_its_caller_takes_all_his_time(
+    make: Make, clock: FakeClock, *, paused: bool, state: State
+) -> None:
+    dependency = make(failure_threshold=1, timeout=10, max_requests=1, success_threshold=1, probe_timeout=2)
+    dependency.fail()
+    clock.advance(11)
+    breaker = dependency.breaker
+    call = breaker.begin()
+    if paused:
+        breaker.pause(call)
+    clock.advance(30)
+    breaker.tend()
+    assert breaker.state is state
+    if paused:
+        breaker.resume(call)
+    breaker.finish(call, None)
+    assert breaker.snapshot().totals.late == 1
+
+
+def test_dead_worker_has_not_failed_a_call_that_waited_for_its_caller(ledger: Ledger) -> None:
+    second = 1_000_000_000
+    row: Row = ledger.row("d", second)
+    running, paused = row.grow(second), row.grow(second)
+    for tally in (running, paused):
+        tally.admit(closed_word(1), second)
+    paused.pause(2 * second)
+    (block,) = at.blocks(row._cells)  # noqa: SLF001 - what its heir gets
+
+    assert inherit(row._cells, block, 3 * second) == 1  # noqa: SLF001 - as an heir does
+
+    assert (paused.cells[at.NEUTRAL], paused.cells[at.STARTED]) == (1, 0)
