@@ -82,8 +82,7 @@ FAILED_AT, FAILED_TYPE, FAILED_TYPE_CELLS = 0, 1, 7
 TALLIES, TALLY, TALLY_CELLS = 6, 8, 84
 
 # A tally.
-STARTED = 0  # when the running call began, 0 between calls; plus PAUSED while it waits for its caller
-PAUSED = 1 << 62  # readers who know nothing of it find a call that has only just begun
+STARTED = 0  # when the running call began, 0 between calls; plus `tally.PAUSED` while it waits for its caller
 ADMITTED = 1  # WORD as the call found it that used this tally last
 FULL, SLOW, NEUTRAL, LATE, REJECTED, ELAPSED = 2, 3, 4, 5, 6, 7  # totals; ELAPSED in nanoseconds
 STREAK_OF, STREAK_FAILURES = 8, 9  # failures of this tally in the streak with that number

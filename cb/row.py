@@ -12,7 +12,7 @@ from .events import StateChange
 from .layout import State, generation_of, state_of
 from .slots import Slot, Slots
 from .storage import Lock
-from .tally import DETACHED, Outcome, Overflow, Spill, Tally, nowhere
+from .tally import DETACHED, PAUSED, Outcome, Overflow, Spill, Tally, nowhere
 
 _AGAIN = 1_000_000_000  # nanoseconds until a process that found no memory asks again
 #: nanoseconds for which no call may have been seen in a block that is given back
@@ -335,7 +335,7 @@ def inherit(cells: memoryview, block: int, now: int) -> int:
     if not head[at.USED + block]:
         return 0
     for tally in (tally_of(cells, block, lane) for lane in range(at.TALLIES)):
-        if tally.cells[at.STARTED] >= at.PAUSED:  # the dependency had answered
+        if tally.cells[at.STARTED] >= PAUSED:  # the dependency had answered
             tally.abandon()
             continue
         tally.started, tally.word = tally.cells[at.STARTED], tally.cells[at.ADMITTED]

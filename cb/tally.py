@@ -12,6 +12,8 @@ from .slots import Slot
 
 #: the word of a tally that the process has lost in a fork: nothing that its call does is counted here
 DETACHED = -2
+#: added to STARTED; who knows nothing of it finds a call that has only just begun
+PAUSED = 1 << 62
 
 
 class Outcome(Enum):
@@ -98,7 +100,7 @@ class Tally:
 
     def pause(self, now: int) -> None:
         """Note that the call waits for its caller, who reads the answer: it is in flight, but not slow and not hung."""
-        self.cells[at.STARTED] = self.started + at.PAUSED
+        self.cells[at.STARTED] = self.started + PAUSED
         self.started -= now
 
     def resume(self, now: int) -> None:

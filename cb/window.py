@@ -8,6 +8,7 @@ from . import layout as at
 from .config import BreakerConfig, nanoseconds
 from .layout import State, generation_of, state_of
 from .row import Row
+from .tally import PAUSED
 
 _SLICES = range(at.WINDOW, at.TALLY_CELLS, at.SLICE_CELLS)
 
@@ -121,7 +122,7 @@ def _count_probes(probes: Probes, cells: list[int], now: int, config: BreakerCon
     probes.successes += successes
     probes.failures += failures
     out = cells[at.ROUND_TAKEN] - successes - failures - returned
-    paused, started = divmod(cells[at.STARTED], at.PAUSED)
+    paused, started = divmod(cells[at.STARTED], PAUSED)
     if out > 0 and started and now - started >= nanoseconds(config.permit_timeout):
         if paused:  # it has been answered, and its caller takes his time over the body
             probes.successes += out

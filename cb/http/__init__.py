@@ -10,8 +10,9 @@ from .adapter import (
 from .answer import BadAnswer, ClientError, Json, Refused, ServiceUnavailable
 from .body import BodyTooLarge
 from .client import HTTPClient
-from .deadline import DeadlineAdapter, PoolTimeoutError, within
+from .deadline import DeadlineAdapter, PoolTimeoutError
 from .session import guarded_session
+from .timed import within
 
 __all__ = [
     "BadAnswer",

@@ -20,9 +20,10 @@ from cb.tally import Tally
 
 from .answer import FAILING, retry_after
 from .body import watch
-from .deadline import DeadlineAdapter, Limit, PoolTimeoutError, limit_of, within
+from .deadline import DeadlineAdapter, PoolTimeoutError
 from .own import Upload, is_own
 from .portable import PortableRequestError
+from .timed import Limit, limit_of, within
 
 #: seconds that an exchange may take, its body included, and bytes that a body may have
 DEADLINE, LARGEST = 30.0, 10 << 20
@@ -199,11 +200,14 @@ def _origin(scheme: str, netloc: str) -> str:
     host = parts.hostname
     if not host:
         raise ValueError("No host specified.")
-    host.encode("idna")  # as it would be looked up. Raises UnicodeError
+    scheme = scheme or "http"  # so does requests
+    if scheme in _PORTS:
+        host.encode("idna")  # as it would be looked up. Raises UnicodeError
     if ":" in host:
         host = f"[{host if '%' in host else IPv6Address(host)}]"
     else:
         host = (parse_url(f"//{host}").host or host).removesuffix(".")
     scheme = scheme or "http"  # so does requests
-    name = f"{scheme}://{host}:{_PORTS.get(scheme) if parts.port is None else parts.port}"
+    port = _PORTS.get(scheme) if parts.port is None else parts.port
+    name = f"{scheme}://{host}" if port is None else f"{scheme}://{host}:{port}"  # a socket of UNIX has none
     return fitting_name(name)  # a host may be longer than the name of a breaker

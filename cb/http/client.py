@@ -29,9 +29,10 @@ from .answer import (
     refusal,
     retry_after,
 )
-from .deadline import DeadlineAdapter, within
+from .deadline import DeadlineAdapter
 from .own import is_own
 from .session import confined, seconds
+from .timed import within
 
 T = TypeVar("T")
 F = TypeVar("F")

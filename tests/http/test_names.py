@@ -61,6 +61,7 @@ def test_url_without_a_host_is_refused_as_by_requests_and_makes_no_breaker(url: 
         ("http://b\u00fccher.example/", "http://xn--bcher-kva.example:80"),
         ("http://XN--BCHER-KVA.example/", "http://xn--bcher-kva.example:80"),
         ("//example.com/x", "http://example.com:80"),
+        (f"http+unix://%2Frun%2F{'x' * 70}/info", f"http+unix://%2Frun%2F{'x' * 70}"),
     ],
 )
 def test_name_is_of_the_origin_however_it_is_written(url: str, name: str) -> None:
