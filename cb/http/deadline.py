@@ -22,9 +22,6 @@ from .timed import TimedConnection, TimedPool, become, limited
 
 log = Log(__name__)
 
-#: of requests 2.32.0 to 2.32.4, for all hosts and in place of any other
-_SHARED_CONTEXT = getattr(adapters, "_preloaded_ssl_context", None)
-
 
 class PoolTimeoutError(PortableRequestError, ConnectTimeout):
     """A request that found all connections of a blocking pool in use until its deadline. Nothing has been sent."""
@@ -57,7 +54,9 @@ class DeadlineAdapter(HTTPAdapter):
         """Prepare a pool for a request, wherever it comes from."""
         become(conn, TimedPool, HTTPConnectionPool)
         super().cert_verify(conn, *args, **options)  # type: ignore[no-untyped-call]  # of types-requests
-        if _SHARED_CONTEXT and getattr(conn, "conn_kw", {}).get("ssl_context") is _SHARED_CONTEXT:
+        # Of requests 2.32.0 to 2.32.4, for all hosts and in place of any other; truststore replaces it.
+        shared = getattr(adapters, "_preloaded_ssl_context", None)
+        if shared and getattr(conn, "conn_kw", {}).get("ssl_context") is shared:
             # urllib3 writes into it whom a request trusts, and who we are.
             own = self.poolmanager.connection_pool_kw.get("ssl_context")
             conn.ca_certs = conn.ca_certs if own else certs.where()  # type: ignore[attr-defined]  # of types-requests

@@ -324,7 +324,7 @@ def test_raw_is_what_it_is_without_us(asked: Asked) -> None:
     raw = response.raw
 
     assert isinstance(raw, urllib3.HTTPResponse) and isinstance(raw, io.IOBase)
-    assert (raw.status, raw.getheader("X-Of"), raw.tell(), raw.closed) == (200, "theirs", 0, False)
+    assert (raw.status, raw.headers["X-Of"], raw.tell(), raw.closed) == (200, "theirs", 0, False)
     assert raw.json() == {"a": 1}
     assert raw.data == b'{"a": 1}'
     assert pickle.loads(pickle.dumps(asked.get(stream=False))).content == b'{"a": 1}'

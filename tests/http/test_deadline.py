@@ -51,10 +51,16 @@ def assert_late(registry: Registry, call: Callable[[], object], errors: Any = re
 
 @pytest.mark.parametrize("act", [drip_headers, drip_body])
 def test_deadline_holds_where_the_system_checks_certificates(
-    serve: Callable[[], Secure], registry: Registry, session: requests.Session, act: Act
+    serve: Callable[[], Secure],
+    registry: Registry,
+    session: requests.Session,
+    monkeypatch: pytest.MonkeyPatch,
+    act: Act,
 ) -> None:
     server = serve()
     with ExitStack() as stack:
+        if hasattr(requests.adapters, "_preloaded_ssl_context"):  # replaced, too, and not put back
+            monkeypatch.setattr(requests.adapters, "_preloaded_ssl_context", None)
         truststore.inject_into_ssl()
         stack.callback(truststore.extract_from_ssl)
         assert session.get(server.url).status_code == 200

@@ -16,7 +16,9 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parents[2]
 #: by extra, the tests that need it, and some of them where all take long
 TRIED = {
-    "http": ["tests/http", "--deselect=tests/http/test_outcomes.py", "--deselect=tests/http/test_hostile.py"],
+    "http": [
+        f"tests/http/test_{name}.py" for name in ("adapter", "body", "client", "deadline", "pools", "session", "tls")
+    ],
     "cli": ["tests/cli/test_running.py"],
     "web": ["tests/web/test_extension.py", "tests/web/test_metrics.py"],
     "redis": ["tests/fleet/test_urls.py"],
