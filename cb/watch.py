@@ -82,7 +82,8 @@ class _Watch:
         try:
             self._look_on()
         finally:
-            self._succeed()
+            if self._thread is threading.current_thread():  # else another one has taken its place
+                self._succeed()
 
     def _look_on(self) -> None:
         wait = TICK
@@ -99,8 +100,7 @@ class _Watch:
         """Start the thread that takes the place of this one, which ends."""
         for _ in range(3):
             try:
-                if self._thread is threading.current_thread():
-                    self._thread = None
+                self._thread = None
                 self._begin()
                 return
             except BaseException:  # noqa: BLE001, S112 - what ends this thread may come again; else the next call begins

@@ -180,10 +180,12 @@ def test_processes_without_a_block_send_no_more_probes_than_a_round_has_and_clos
     one, other = process(), process()
     fail(one, 3)
     clock.advance(10)
-    with one, other:
-        for breaker in (one, other):
-            with pytest.raises(CircuitOpenError):
-                breaker.call(pytest.fail, "a third probe")
+    probes = [(breaker, breaker.begin()) for breaker in (one, other)]
+    for breaker in (one, other):
+        with pytest.raises(CircuitOpenError):
+            breaker.call(pytest.fail, "a third probe")
+    for breaker, probe in probes:
+        breaker.finish(probe, None)
     assert one.state is other.state is State.CLOSED
     totals = one.snapshot().totals
     assert (totals.successes, totals.failures, totals.rejected, totals.late) == (2, 3, 2, 0)

@@ -203,7 +203,7 @@ def answered(check: Callable[[Any], Any], answer: Any) -> Any:
     return check(answer)
 
 
-@pytest.mark.parametrize("name", [None, b"orders", 7, [], ("a",), "", "a\nb", "x" * 129, "\ud800", object()])
+@pytest.mark.parametrize("name", [None, b"orders", 7, [], ("a",), "", object()])
 def test_name_that_no_breaker_can_have_is_refused_and_makes_none(
     server: Server, registry: Registry, session: requests.Session, name: Any
 ) -> None:
