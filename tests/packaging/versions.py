@@ -22,7 +22,7 @@ TRIED = {
     "cli": ["tests/cli/test_running.py"],
     "web": ["tests/web/test_extension.py", "tests/web/test_metrics.py"],
     "redis": ["tests/fleet/test_urls.py"],
-    "resilience": ["tests/resilience/test_stores.py", "tests/resilience/test_retry.py"],
+    "resilience": ["tests/resilience/test_retry.py", "tests/resilience/test_stale.py"],
     "database": ["tests/test_sql.py"],
     "postgres": ["tests/test_database.py::test_row_is_inserted_once_and_its_amount_is_exact"],
     "otel": ["tests/tracing/test_adapter.py", "tests/tracing/test_spans.py"],
