@@ -15,19 +15,10 @@ _numbers = count()
 QUIET = (
     *("fleet/test_agent", "fleet/test_health", "fleet/test_load", "fleet/test_opening", "fleet/test_partition"),
     *("fleet/test_probes", "fleet/test_prove", "fleet/test_server_faults", "fleet/test_topologies"),
-    *("packaging/test_versions", "platform/test_deploy", "platform/test_health", "resilience/test_hostfile"),
-    "resilience/test_rate",
-    *(
-        "security/test_slow",
-        "test_bulkhead",
-        "test_duty",
-        "test_gunicorn",
-        "http/test_deadline",
-        "http/test_outcomes",
-        "test_monitor",
-    ),
-    *("test_processes", "test_sql_server", "test_survivors", "test_trouble", "test_turmoil", "web/test_fleet"),
-    *("web/test_page"),
+    *("http/test_deadline", "http/test_outcomes", "packaging/test_versions", "platform/test_deploy"),
+    *("platform/test_health", "resilience/test_hostfile", "resilience/test_rate", "security/test_slow"),
+    *("test_bulkhead", "test_duty", "test_gunicorn", "test_monitor", "test_processes", "test_sql_server"),
+    *("test_survivors", "test_trouble", "test_turmoil", "web/test_fleet", "web/test_page"),
 )
 
 

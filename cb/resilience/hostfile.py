@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from cb.clocks import monotonic
+from cb.forks import renew_in_children
 
 from .errors import StoreError
 
@@ -44,6 +45,7 @@ class HostFile:
         self._stray: sqlite3.Connection | None = None
         with OPENING:
             _FILES.add(self)
+        renew_in_children(self)
 
     def read(self, query: str, *values: Any) -> Any:
         """Return the first row that a query finds, or None. Waits for no writer. Raises StoreError."""
@@ -80,6 +82,7 @@ class HostFile:
     def renew(self) -> None:
         """Start over in a forked child."""
         self._lock = threading.RLock()
+        _AT_WORK.__dict__.clear()
         # Never closed: that would hurt the parent's. SQLite takes its locks for those of this process.
         self._stray, self._connection = self._stray or self._connection, None
 
@@ -165,15 +168,9 @@ def _close_all() -> None:
         raise interruption
 
 
-def _renew_all() -> None:
-    _AT_WORK.__dict__.clear()
-    for file in list(_FILES):
-        file.renew()
-
-
 if hasattr(os, "register_at_fork"):
     # Hooks before a fork run in reverse: OPENING is taken first.
-    os.register_at_fork(before=_close_all, after_in_child=_renew_all)
+    os.register_at_fork(before=_close_all)
     os.register_at_fork(
         before=OPENING.acquire,
         after_in_parent=OPENING.release,

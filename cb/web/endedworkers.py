@@ -22,6 +22,9 @@ _AWAITED = "ended.awaited"
 #: what is added up; gauges say what is so, and go when their worker does
 KINDS = ("counter", "histogram")
 
+#: files that have been found damaged
+_told: set[str] = set()
+
 Sums = dict[str, defaultdict[str, float]]
 
 
@@ -72,12 +75,22 @@ def fold(directory: Path, pid: int) -> None:
 
 
 def read(directory: Path) -> Ended:
-    """Return what the ended have counted."""
+    """Return what the ended have counted, nothing if somebody has damaged the file."""
+    file = directory / _NAME
     try:
-        found = json.loads(_content(directory / _NAME))
-    except (FileNotFoundError, PermissionError):
-        return Ended({kind: defaultdict(float) for kind in KINDS})
-    return Ended({kind: defaultdict(float, found[kind]) for kind in KINDS}, frozenset(found["folded"]))
+        found = json.loads(_content(file))
+        sums = {
+            kind: defaultdict(float, {str(key): float(value) for key, value in found[kind].items()}) for kind in KINDS
+        }
+        return Ended(sums, frozenset(Path(name).name for name in found["folded"]))
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        told = str(file) in _told
+        _told.add(str(file))
+        if not told:
+            log.warning("what ended workers had counted cannot be read: %s", error)
+    return Ended({kind: defaultdict(float) for kind in KINDS})
 
 
 def values(file: Path) -> Iterator[tuple[str, float]]:

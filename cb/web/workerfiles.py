@@ -65,7 +65,7 @@ class WorkerFiles:
 
     def _sums(self) -> Sums:
         while True:
-            files = [file for kind in KINDS for file in sorted(self._directory.glob(f"{kind}_*.db"))]
+            files = [file for file in _files(self._directory) if kind_of(file) in KINDS]
             ended = read(self._directory)
             try:
                 for file in files:
@@ -76,6 +76,13 @@ class WorkerFiles:
             except FileNotFoundError:  # a worker has ended meanwhile, and is with the ended now
                 continue
             return ended.sums
+
+
+def _files(directory: Path) -> list[Path]:
+    try:
+        return sorted(file for file in directory.iterdir() if file.suffix == ".db")
+    except OSError:  # it has been removed, or is not for this user: the log of the worker says so
+        return []
 
 
 class _Damaged:
@@ -107,7 +114,7 @@ class _Rest:
         self._damaged = damaged
 
     def collect(self) -> Iterator[Metric]:
-        files = [str(file) for file in self._directory.glob("*.db") if kind_of(file) not in KINDS and self._has(file)]
+        files = [str(file) for file in _files(self._directory) if kind_of(file) not in KINDS and self._has(file)]
         return iter(MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call]  # it has no types
 
     def _has(self, file: Path) -> bool:

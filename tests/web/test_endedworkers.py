@@ -102,3 +102,28 @@ def test_file_that_could_not_be_removed_is_removed_by_the_next_fold_and_counted_
     fold(tmp_path, 2)
     assert counted(tmp_path) == 5
     assert names(tmp_path) == {"ended.json"}
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"counter": 1}', b'{"counter": {"a": "b"}, "histogram": {}, "folded": []}']
+)
+def test_damaged_file_of_the_ended_is_told_of_once_and_begun_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    work(tmp_path, 1, 2)
+    (tmp_path / "ended.json").write_bytes(content)
+    assert [counted(tmp_path) for _ in range(2)] == [2, 2]
+    assert len(caplog.records) == 1
+    fold(tmp_path, 1)
+    assert counted(tmp_path) == 2
+    assert names(tmp_path) == {"ended.json"}
+
+
+def test_link_that_somebody_has_laid_is_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    work(tmp_path, 1, 2)
+    (tmp_path / "ended.json").symlink_to(victim)
+    fold(tmp_path, 1)
+    assert victim.read_text() == "precious"
+    assert counted(tmp_path) == 2

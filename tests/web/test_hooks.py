@@ -245,11 +245,13 @@ def world() -> Iterator[Path]:
 
 @pytest.mark.skipif(os.geteuid() != 0 or not Path(PYTHON).exists(), reason="only root starts workers of another user")
 @pytest.mark.parametrize("preload", [(), ("--preload",)])
-@pytest.mark.parametrize("state", ["own", "other", "shared"])
+@pytest.mark.parametrize("state", ["own", "other", "shared", "closed"])
 def test_workers_of_another_user_share_their_metrics(
     started: Start, world: Path, preload: tuple[str, ...], state: str
 ) -> None:
     (world / "state").mkdir(mode=0o711)
+    if state == "closed":
+        (world / "state").chmod(0o700)
     if state == "other":
         shutil.chown(world / "state", "nobody", "nogroup")
     options = ("--user", "nobody", "--group", "nogroup", "-w", "1", *preload)
@@ -260,6 +262,9 @@ def test_workers_of_another_user_share_their_metrics(
         run = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /dev/shm && exec "$@"', "sh", *run)
     server = started("True", *options, home=str(world), run=run, **given)
     worker = server.ask()
+    if state == "closed":  # no user but root can come there
+        assert "circuit_breaker_ledger_degraded" in server.metrics()
+        return
     assert "asked_total 1.0" in server.metrics()
 
     os.kill(worker, signal.SIGKILL)  # what it has counted is folded by its master, for a worker of that user
