@@ -25,8 +25,10 @@ H_MAGIC, H_VERSION, H_BOOT, H_ROWS, H_EVENTS = 0, 1, 2, 4, 5  # H_EVENTS: number
 # Written by the host's agent, where there is a fleet: who the host is there, until when the fleet leads its circuits,
 # how many hosts there are, and when they last had an exchange.
 H_HOST, H_LEAD, H_HOSTS, H_EXCHANGED = 8, 9, 10, 11
+H_CLOCK = 6  # by how many nanoseconds the clock of its processes is ahead of the machine's, in a time namespace
 H_STIR = 12  # not 0: a worker wants something of the agent (any call)
 H_OWNERS = 64  # process id of each block's owner, 0 once the block has been given up or its dead owner buried
+H_BEATS = 128  # when each block's owner last looked: what it finds changed, others have written over
 EVENTS, EVENT_CELLS = 200, 40  # the latest transitions, in a ring that begins at the second page
 HEADER = 17 * PAGE
 # An event: its number (written last), wall time in nanoseconds, row, states before * 8 + after, generation, reason.
@@ -93,6 +95,8 @@ assert SUCCESSES + BARS == FAILURES
 assert FAILURES + BARS == WINDOW
 assert WINDOW + SLICES * SLICE_CELLS <= TALLY_CELLS
 assert TALLY + TALLIES * TALLY_CELLS == PAGE
+assert H_OWNERS + BLOCKS <= H_BEATS
+assert H_BEATS + BLOCKS <= PAGE
 assert PAGE + EVENTS * EVENT_CELLS <= HEADER
 
 
@@ -116,6 +120,9 @@ class State(StrEnum):
 #: the state for each code in WORD; CLOSED is 0, so that a fresh ledger is closed
 STATES = tuple(State)
 CODES = {state: code for code, state in enumerate(STATES)}
+#: for codes that none has: a damaged WORD lets calls through until it is found out
+_BY_CODE = (*STATES, State.CLOSED, State.CLOSED)
+_LARGEST = (1 << 63) - (1 << 50)  # above all numbers that are written: a sum with a larger one may leave its cell
 #: states in which a circuit does not move by itself
 HELD = frozenset({State.FORCED_OPEN, State.DISABLED, State.METRICS_ONLY})
 #: states in which every call runs
@@ -124,12 +131,26 @@ ADMITTING = frozenset({State.CLOSED, State.DISABLED, State.METRICS_ONLY})
 
 def state_of(word: int) -> State:
     """Return the state in a WORD."""
-    return STATES[word & 7]
+    return _BY_CODE[word & 7]
 
 
 def generation_of(word: int) -> int:
     """Return the number of the stay in a state."""
     return word >> 16
+
+
+def is_row(head: memoryview) -> bool:
+    """Return whether the head of a row makes sense: whether somebody has not written over it."""
+    word, since, until, origin, length, rounds, limit = head[WORD:CALM].tolist()
+    times = (since, until, origin, length, head[STREAK], head[RETRY_AT])
+    return (
+        1 << 16 <= word < _LARGEST
+        and word & 7 < len(STATES)
+        and head[NAME] != 0
+        and length > 0
+        and min(rounds, limit) >= 0
+        and all(-_LARGEST < time < _LARGEST for time in times)
+    )
 
 
 def blocks(cells: memoryview) -> list[int]:

@@ -6,15 +6,16 @@ import secrets
 import threading
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Self
 
 from . import layout as at
 from .blocks import Blocks
 from .errors import ConfigError, LedgerError, LedgerFullError
 from .events import StateChange, Transition, read_transitions, write_transition
-from .forks import renew_in_children
+from .forks import notice, renew_in_children
 from .mappedfile import MappedFile, require_own
-from .places import path_of
+from .places import path_of, shared_directory
 from .row import Row
 from .storage import Lock, Memory
 from .viewedfile import ViewedFile
@@ -27,6 +28,7 @@ PATIENCE = 0.02
 #: seconds that whoever makes or steers a breaker waits for it
 LONG_PATIENCE = 1.0
 SECOND = 1_000_000_000
+_LOOK = 100_000_000  # nanoseconds between two looks at the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,9 @@ class Ledger:
 
     def __init__(self, storage: Memory | MappedFile) -> None:
         self._storage = storage
+        #: what `open` was asked for
+        self._asked: tuple[str, str | os.PathLike[str] | None] | None = None
+        self._checked: int | None = None
         self._making = threading.RLock()
         self._rows: dict[str, Row] = {}
         self._names: dict[str, int] = {}  # of all rows, each with its number; extended when there are more
@@ -82,17 +87,16 @@ class Ledger:
         """
         if url == "memory://":
             return cls.in_memory()
-        path = path_of(url, directory)
+        if directory is not None and Path(directory) == shared_directory():
+            directory = None  # that of another user, should this process become that
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if url.startswith("shm://"):
-                require_own(str(path.parent))
-            return cls.in_file(path)
+            ledger = cls(_map(url, directory))
         except (LedgerError, OSError) as error:
             log.warning("breakers are not shared between processes: %s", error)
             ledger = cls.in_memory()
             ledger.degraded = str(error)
-            return ledger
+        ledger._asked = url, directory  # noqa: SLF001 - of its own class
+        return ledger
 
     @property
     def scope(self) -> str:
@@ -107,6 +111,7 @@ class Ledger:
     @property
     def lock(self) -> Lock:
         """The lock under which circuits change their state."""
+        self._settle()
         return self._storage.lock
 
     def workers(self) -> int:
@@ -138,6 +143,7 @@ class Ledger:
 
     def row(self, name: str, now: int) -> Row:
         """Return the row of a breaker, made if there is none. Raises LedgerFullError, LedgerBusyError."""
+        self._settle()
         if not name.isprintable() or not 0 < len(name.encode()) <= at.NAME_CELLS * 8:
             raise ConfigError("name", f"be 1 to {at.NAME_CELLS * 8} printable bytes", name)
         with self._making:
@@ -156,13 +162,16 @@ class Ledger:
         if index == at.MAX_ROWS:
             raise LedgerFullError(self._storage.path, f"holds {at.MAX_ROWS} breakers, no room for {name!r}")
         self._storage.allocate(index, 0)
+        self._begin_locked(index, name, now)
+        header[at.H_ROWS] = index + 1  # last: a row that counts is complete
+        return index
+
+    def _begin_locked(self, index: int, name: str, now: int) -> None:
         head = self._storage.row(index)
         head[at.ORIGIN] = head[at.SINCE] = max(now, 1)
         head[at.SLICE] = 1  # until the configuration is written
         head[at.WORD] = 1 << 16
         at.put_text(head, at.NAME, at.NAME_CELLS, name)
-        header[at.H_ROWS] = index + 1  # last: a row that counts is complete
-        return index
 
     def allocate(self, index: int, page: int) -> None:
         """Give a page of a row its memory. Raises LedgerFullError."""
@@ -209,6 +218,7 @@ class Ledger:
 
     def elect(self, role: str) -> bool:
         """Take a role, which one process of a host has until it ends or resigns. Return False if one has it already."""
+        self._settle()
         return self._storage.elect(role)
 
     def resign(self, role: str) -> None:
@@ -217,13 +227,86 @@ class Ledger:
 
     def block(self, number: int, now: int) -> int | None:
         """Return the number-th block of this process, claimed if it has fewer; None if there are no more."""
+        self._settle()
         return self._blocks.get(number, now)
 
     def bury(self, now: int) -> None:
         """Turn the running calls of dead processes into failures. Looks at most ten times a second."""
-        if self._blocks.bury(now) and self.degraded is None and self._storage.replaced():
+        self._settle()
+        self._check(now)
+        self._blocks.bury(now)
+
+    def _check(self, now: int) -> None:
+        """Find out what others have done to the file and its locks, ten times a second at most."""
+        if self._checked is not None and abs(now - self._checked) < _LOOK:
+            return
+        self._checked = now
+        if damage := self._storage.damage(now):
+            self._leave(f"{self.path} {damage}", now)
+        elif not self._storage.keep():
+            log.error(
+                "%s: another process has taken a block of this one: calls that run now are not counted", self.path
+            )
+            self._start_over()
+            self._storage.give_up_all()
+        elif self.degraded is None and self._storage.replaced():
             self.degraded = f"{self.path} was removed or replaced: processes that start now do not share it"
             log.error("%s", self.degraded)
+
+    def check(self, row: Row, now: int) -> None:
+        """Go on in memory of this process if a row makes no sense: others have written over it."""
+        if not at.is_row(row.head):
+            self._leave(f"{self.path} was written over while it was in use", now)
+
+    def _leave(self, reason: str, now: int) -> None:
+        """Go on in memory of this process, with empty windows, as if the file had not been usable from the start."""
+        with self._making:
+            if not isinstance(self._storage, MappedFile):
+                return
+            self._storage = self._storage.leave()
+            for name, index in ({name: row.index for name, row in self._rows.items()} | self._names).items():
+                self._begin_locked(index, name, now)
+                self.header[at.H_ROWS] = max(self.header[at.H_ROWS], index + 1)
+            self._start_over()
+            self.degraded = reason
+        log.error("breakers are not shared between processes: %s", reason)
+
+    def _settle(self) -> None:
+        """Take the ledger of the user that this process has become since it was opened, before the first use."""
+        notice()
+        if self._storage.foreign:
+            with self._making:
+                if self._storage.foreign:
+                    self._move()
+
+    def _move(self) -> None:
+        old, names, now = self._storage, self._names, 1
+        assert isinstance(old, MappedFile)
+        try:
+            self._storage, self._names = new, _ = _map(*self._asked or (f"file://{old.path}", None)), {}
+            places: list[tuple[Row, int]] = []
+            for name, row in self._rows.items():
+                now = max(now, row.head[at.SINCE])
+                index = self._index(name)
+                if index is None:
+                    index = new.lock.run(partial(self._find_locked, name, now), LONG_PATIENCE)
+                places.append((row, index))
+            for row, index in places:
+                new.put_under(old.row(row.index), index)
+            new.put_header_under(old.header)
+        except (LedgerError, OSError) as error:
+            self._storage, self._names = old, names
+            self._leave(str(error), now)
+            return
+        for row, index in places:
+            row.index = index
+        old.close()
+        self._start_over()
+
+    def _start_over(self) -> None:
+        self._blocks = Blocks(self._storage)
+        for row in self._rows.values():
+            row.renew()
 
     def lost(self, row: Row) -> int:
         """Return how many calls of dead processes were buried here since this was last asked."""
@@ -233,6 +316,13 @@ class Ledger:
         """Start over in a forked child, as a process that counts nothing yet."""
         self._making = threading.RLock()
         self._storage.renew()
-        self._blocks = Blocks(self._storage)
-        for row in self._rows.values():
-            row.renew()
+        self._start_over()
+
+
+def _map(url: str, directory: str | os.PathLike[str] | None) -> MappedFile:
+    """Return the file that a URL names. Raises LedgerError, OSError, and ConfigError for what names none."""
+    path = path_of(url, directory)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if url.startswith("shm://"):
+        require_own(str(path.parent))
+    return MappedFile(os.path.abspath(path))

@@ -3,19 +3,25 @@
 import logging
 import mmap
 import os
-import stat
-import sys
 from contextlib import suppress
 
-from . import layout
+from . import hostclock, layout, remap
 from .errors import LedgerError, LedgerFullError
+from .ledgerfile import (
+    FILE_BYTES,
+    HEADER_BYTES,
+    PAGE_BYTES,
+    ROW_BYTES,
+    allocate,
+    open_file,
+    require_own,
+    share,
+)
+from .storage import Memory
 
 log = logging.getLogger(__name__)
 
-PAGE_BYTES = layout.PAGE * 8
-HEADER_BYTES = layout.HEADER * 8
-ROW_BYTES = layout.ROW * 8
-FILE_BYTES = HEADER_BYTES + layout.MAX_ROWS * ROW_BYTES
+__all__ = ["FILE_BYTES", "MappedFile", "require_own"]
 
 
 class MappedFile:
@@ -30,45 +36,30 @@ class MappedFile:
 
     def __init__(self, path: str) -> None:
         try:
-            from .filelock import FileLock, claim
+            from .claims import Claims
+            from .filelock import FileLock, identity
         except ImportError as error:
             raise LedgerError(path, "a shared ledger needs POSIX file locks; use memory://") from error
         self.path = path
-        self._claim = claim
-        self._owned: dict[int | str, int] = {}
-        self._complained = False
+        self._identity = identity
+        #: the user whose file it is
+        self._user = os.geteuid()
         try:
             os.makedirs(f"{path}.locks", mode=0o700, exist_ok=True)
             self.lock: FileLock = FileLock(f"{path}.locks/transitions")
             require_own(f"{path}.locks")
-            self._fd = self.lock.run(self._open, 1.0)
+            self._fd = self.lock.run(lambda: open_file(path), 1.0)
             self._paths = (path, f"{path}.locks")
-            self._identities = [_identity(os.stat(each)) for each in self._paths]
+            self._identities = [identity(os.stat(each)) for each in self._paths]
             self._cells = memoryview(mmap.mmap(self._fd, FILE_BYTES)).cast("q")
+            self._clock = hostclock.offset()
         except OSError as error:
             raise LedgerError(path, f"cannot be opened ({error.strerror})") from error
+        self._claims = Claims(f"{path}.locks")
         self.header = self._cells[: layout.HEADER]
-
-    def _open(self) -> int:
-        """Open the file, made anew where there is none from this boot. Caller holds the lock."""
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            found = os.fstat(fd)
-            if found.st_uid != os.geteuid() or found.st_mode & 0o177077 != 0o100000:
-                raise LedgerError(self.path, "is not a private file of this user (owner, mode 0600)")
-            if in_use(fd, self.path):
-                return fd
-            # From before the last boot, or never finished: its times mean nothing. Nobody can have it mapped.
-            os.ftruncate(fd, 0)
-            os.ftruncate(fd, FILE_BYTES)
-            _allocate(fd, self.path, 0, HEADER_BYTES)
-            # In one piece: a process killed here leaves a whole header or none.
-            start = b"".join(n.to_bytes(8, sys.byteorder) for n in (layout.MAGIC, layout.VERSION))
-            os.pwrite(fd, start + _boot_id(), 0)
-            return fd
-        except BaseException:
-            os.close(fd)
-            raise
+        self._start = self.header[: layout.H_ROWS].tolist()
+        self._beats: dict[int, int] = {}
+        self._grown = [0, 0]
 
     def row(self, index: int) -> memoryview:
         """Return the cells of a row."""
@@ -77,123 +68,124 @@ class MappedFile:
 
     def allocate(self, index: int, page: int) -> None:
         """Give a page of a row its memory, zeroed if it had none."""
-        if not self._same(self._fd):
-            self._reopen()
-        _allocate(self._fd, self.path, HEADER_BYTES + index * ROW_BYTES + page * PAGE_BYTES, PAGE_BYTES)
+        self._reopen()
+        allocate(self._fd, self.path, HEADER_BYTES + index * ROW_BYTES + page * PAGE_BYTES, PAGE_BYTES)
 
     def claim(self, block: int) -> bool:
         """Own a block until this process ends. Return False if somebody else does."""
-        return block not in self._owned and self._hold(block)
+        self._beats.pop(block, None)
+        return self._claims.claim(block)
 
     def elect(self, role: str) -> bool:
         """Own a role until this process ends or resigns. Return False if somebody does already."""
-        return role not in self._owned and self._hold(role)
+        return self._claims.claim(role)
 
     def resign(self, role: str) -> None:
         """Cease to own a role."""
-        if role in self._owned:
-            os.close(self._owned.pop(role))
-
-    def _hold(self, what: int | str) -> bool:
-        if what not in self._owned and (fd := self._try(what)) is not None:
-            self._owned[what] = fd
-        return what in self._owned
+        self._claims.give_up(role)
 
     def give_up(self, block: int) -> None:
         """Cease to own a block."""
-        os.close(self._owned.pop(block))
+        self._claims.give_up(block)
+
+    def give_up_all(self) -> None:
+        """Cease to own any block."""
+        for block in self._claims.blocks:
+            self._claims.give_up(block)
 
     def alive(self, block: int) -> bool:
         """Return whether a block has an owner."""
-        if block in self._owned:
-            return True
-        fd = self._try(block)
-        if fd is not None:
-            os.close(fd)
-        return fd is None
+        return self._claims.alive(block)
 
-    def _try(self, what: int | str) -> int | None:
-        try:
-            return self._claim(f"{self.path}.locks/{what}")
-        except OSError as error:
-            # No call may fail for that: without a block it is guarded by what the other processes see.
-            if not self._complained:
-                log.warning("calls of this process may not be counted: %s", error)
-            self._complained = True
-            return None
+    @property
+    def foreign(self) -> bool:
+        """Whether this process has changed its user since the file was opened, and has not used it yet."""
+        return os.geteuid() != self._user and not self._claims.blocks
 
     def replaced(self) -> bool:
         """Return whether another file, or other locks, have taken the place of these: who comes now shares those."""
         try:
-            return [_identity(os.stat(path, follow_symlinks=False)) for path in self._paths] != self._identities
+            found = [self._identity(os.stat(path, follow_symlinks=False)) for path in self._paths]
         except OSError:
             return True
+        return found != self._identities
+
+    def keep(self) -> bool:
+        """Take again what others took away of the blocks and roles. Return False if a block is another process's."""
+        again, lost = self._claims.keep()
+        for block in again:
+            self._beats.pop(block, None)
+            self.header[layout.H_OWNERS + block] = os.getpid()  # somebody may have taken it for a dead process's
+        return not lost
+
+    def damage(self, now: int) -> str | None:
+        """Return why the content is not what the processes wrote, None if it is. Call it a few times a second."""
+        with suppress(LedgerFullError):  # it was removed, and the descriptor closed: what is mapped is there still
+            self._reopen()
+            if (size := os.fstat(self._fd).st_size) < FILE_BYTES:
+                # Before anything else, that other processes find zeros and not the end of the file: SIGBUS.
+                os.ftruncate(self._fd, FILE_BYTES)
+                return f"was cut to {size} bytes while it was in use"
+        return None if self._as_left(now) else "was written over while it was in use"
+
+    def _as_left(self, now: int) -> bool:
+        """Return whether what this process has found and written at its last look stands there still."""
+        header, blocks = self.header, self._claims.blocks
+        beats = {block: beat for block, beat in self._beats.items() if block in blocks}
+        grown = header[layout.H_ROWS : layout.H_EVENTS + 1].tolist()
+        kept = (
+            header[: layout.H_ROWS].tolist() == self._start
+            and all(new >= old for new, old in zip(grown, self._grown, strict=True))
+            and grown[0] <= layout.MAX_ROWS
+            and all(header[layout.H_BEATS + block] == beat for block, beat in beats.items())
+        )
+        if kept:
+            self._grown, self._beats = grown, dict.fromkeys(blocks, now)
+            for block in blocks:
+                header[layout.H_BEATS + block] = now
+        return kept
+
+    def leave(self) -> Memory:
+        """Go on in memory of this process, all zeros, under the same addresses. Return it. Raises OSError."""
+        remap.put_memory(self._cells)
+        self.close()
+        return Memory(self.header, {index: self.row(index) for index in range(layout.MAX_ROWS)})
+
+    def close(self) -> None:
+        """Own nothing any more, and let others make the file anew."""
+        self._claims.release()
+        if self._same():
+            os.close(self._fd)
+
+    def put_under(self, cells: memoryview, index: int) -> None:
+        """Put a row of this file under cells that were mapped before. Raises OSError."""
+        remap.put_file(cells, self._fd, HEADER_BYTES + index * ROW_BYTES)
+
+    def put_header_under(self, cells: memoryview) -> None:
+        """Put the header of this file under cells that were mapped before. Raises OSError."""
+        remap.put_file(cells, self._fd, 0)
 
     def _reopen(self) -> None:
         """Replace a descriptor that a daemon has closed, and whose number may be another file's by now."""
+        if self._same():
+            return
         try:
             self._fd = os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
             raise LedgerFullError(self.path, f"cannot be opened again ({error.strerror})") from error
-        if not self._same(self._fd):
+        if not self._same():
+            os.close(self._fd)
             raise LedgerFullError(self.path, "was replaced")
+        share(self._fd, self.path)
 
-    def _same(self, fd: int) -> bool:
+    def _same(self) -> bool:
         try:
-            return _identity(os.fstat(fd)) == self._identities[0]
+            return self._identity(os.fstat(self._fd)) == self._identities[0]
         except OSError:
             return False
 
     def renew(self) -> None:
         """Start over in a forked child, as a process that owns nothing."""
         self.lock.renew()
-        for fd in self._owned.values():
-            with suppress(OSError):  # a daemon may have closed all that it inherited
-                os.close(fd)
-        self._owned = {}
-
-
-def in_use(fd: int, path: str) -> bool:
-    """Return whether an open file is a ledger of this boot. Raises LedgerError if it can never be one."""
-    size = os.fstat(fd).st_size
-    header = memoryview(os.pread(fd, 64, 0).ljust(64, b"\0")).cast("q")
-    if header[layout.H_MAGIC] != layout.MAGIC:
-        if size not in (0, FILE_BYTES) or any(header):
-            raise LedgerError(path, "is not a ledger")
-        return False
-    if header[layout.H_VERSION] != layout.VERSION:
-        raise LedgerError(path, f"has version {header[layout.H_VERSION]}, not {layout.VERSION}")
-    if header[layout.H_BOOT : layout.H_BOOT + 2].tobytes() != _boot_id():
-        return False
-    if size != FILE_BYTES:
-        raise LedgerError(path, f"has {size} bytes, not {FILE_BYTES}")
-    return True
-
-
-def _identity(found: os.stat_result) -> tuple[int, int]:
-    return found.st_dev, found.st_ino
-
-
-def _allocate(fd: int, path: str, start: int, size: int) -> None:
-    try:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(fd, start, size)
-    except OSError as error:
-        raise LedgerFullError(path, f"no memory for another page ({error.strerror})") from error
-
-
-def require_own(directory: str) -> None:
-    """Refuse a directory in which somebody else could have laid the files, or could replace them."""
-    found = os.lstat(directory)
-    own = not hasattr(os, "geteuid") or found.st_uid == os.geteuid()
-    if not own or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o022:
-        raise LedgerError(directory, "is not a directory that this user alone may write to")
-
-
-def _boot_id() -> bytes:
-    """Return 16 bytes that change with every boot of this machine, zeros where the system does not tell."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return bytes.fromhex(file.read().strip().replace("-", ""))
-    except OSError:
-        return bytes(16)
+        self._claims.renew()
+        self._beats = {}

@@ -8,6 +8,7 @@ from .classify import Classifier
 from .config import BreakerConfig, nanoseconds
 from .errors import BulkheadFullError, CircuitOpenError, LedgerBusyError
 from .events import Event, LateResult, Rejected
+from .forks import notice
 from .layout import ADMITTING, State, generation_of, state_of
 from .ledger import PATIENCE
 from .slots import Slots
@@ -78,6 +79,7 @@ class Passage(Steering):
         return self._row.slots
 
     def _grow(self) -> Tally:
+        notice()
         WATCH.start()
         self._tell_degraded()
         return self._row.grow(self._clock())
@@ -90,6 +92,8 @@ class Passage(Steering):
 
     def _admits(self, tally: Tally, now: int, *, prober: bool = False) -> bool:
         """Return whether a call may run; its tally then says so. `prober`: it is a health check."""
+        notice()
+        self.ledger.check(self._row, now)
         head = self._head
         word = head[at.WORD]
         known, events = tally.word == word, list[Event]()
@@ -179,6 +183,7 @@ class Passage(Steering):
 
     def _settle(self, tally: Tally, outcome: Outcome, now: int) -> None:
         """Count an outcome, free its tally, and see whether the state must change."""
+        notice()
         head, word, elapsed = self._head, tally.word, now - tally.started
         if word == DETACHED:
             return

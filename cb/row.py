@@ -3,7 +3,6 @@
 import logging
 import threading
 import weakref
-from functools import partial
 from typing import Protocol
 
 from . import layout as at
@@ -80,7 +79,7 @@ class Row:
         self._spill: Spill | None = None
         self._full_at: int | None = None
         #: what its bulkheads share out
-        self.slots = Slots(partial(_slot, index, space))
+        self.slots = Slots(self._slot)
 
     def grow(self, now: int) -> Tally:
         """Return one more tally."""
@@ -183,6 +182,14 @@ class Row:
                 at.put_text(self._cells, start + at.FAILED_TYPE, at.FAILED_TYPE_CELLS, kind)
                 self._cells[start + at.FAILED_AT] = now
 
+    def _slot(self, number: int) -> Slot:
+        """Return a slot: a lock file, where other processes see the ledger."""
+        if self._space.scope != "host":
+            return Slot(number)
+        from .filelock import FileSlot  # not above: some systems have no such locks
+
+        return FileSlot(number, f"{self._space.path}.locks/slot-{self.index}-{number}")
+
     def renew(self) -> None:
         """Forget the parent's tallies, in a forked child. What still writes to them writes to nowhere."""
         self._lock = threading.RLock()
@@ -197,15 +204,6 @@ class Row:
             self._spill = None
         self.idle.clear()
         self.dropped.clear()
-
-
-def _slot(index: int, space: Space, number: int) -> Slot:
-    """Return a slot of a row: a lock file, where other processes see the ledger."""
-    if space.scope != "host":
-        return Slot(number)
-    from .filelock import FileSlot  # not above: some systems have no such locks
-
-    return FileSlot(number, f"{space.path}.locks/slot-{index}-{number}")
 
 
 def tally_of(cells: memoryview, block: int, lane: int) -> Tally:

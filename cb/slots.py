@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 
+from .forks import notice
+
 log = logging.getLogger(__name__)
 
 
@@ -66,6 +68,7 @@ class Slots:
         return slot
 
     def _take(self, limit: int) -> Slot | None:
+        notice()
         busy = []
         with self._lock:
             try:
@@ -88,6 +91,7 @@ class Slots:
 
     def give_back(self, slot: Slot) -> None:
         """Leave a slot to the next call."""
+        notice()
         if slot.void:
             return
         slot.unlock()

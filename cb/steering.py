@@ -172,6 +172,9 @@ class Steering:
     def _refresh(self) -> None:
         """Take over thresholds that another process has changed."""
         while self._version != (version := terms.version(self._head[at.WORD])):
+            if not self._head[at.CONFIG]:  # the ledger had to be made anew: what was in force here is so again
+                self._adopt(self._circuit.config)
+                version = terms.version(self._head[at.WORD])
             self._version = version
             self._circuit.config = terms.read(self._row, self._circuit.config)
             self._apply(self._circuit.config)

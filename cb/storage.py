@@ -45,10 +45,10 @@ class Memory:
     scope = "process"
     path = "memory"
 
-    def __init__(self) -> None:
-        self.header = _private(HEADER_BYTES)
+    def __init__(self, header: memoryview | None = None, rows: dict[int, memoryview] | None = None) -> None:
+        self.header = header or _private(HEADER_BYTES)
         self.lock: Lock = ThreadLock()
-        self._rows: dict[int, memoryview] = {}
+        self._rows = rows or {}
         self._claimed = 0
         self._roles: set[str] = set()
 
@@ -71,6 +71,9 @@ class Memory:
     def give_up(self, block: int) -> None:
         """Cease to own a block."""
 
+    def give_up_all(self) -> None:
+        """Cease to own any block."""
+
     def alive(self, block: int) -> bool:
         """Return whether a block has an owner."""
         return block < self._claimed
@@ -89,6 +92,16 @@ class Memory:
     def replaced(self) -> bool:
         """Return whether another file has taken this one's place."""
         return False
+
+    #: whether it is another user's
+    foreign = False
+
+    def keep(self) -> bool:
+        """Return whether the blocks are still owned."""
+        return True
+
+    def damage(self, now: int) -> None:
+        """Return why the content is not what was written: never so."""
 
     def renew(self) -> None:
         """Start over in a forked child, without the calls that go on in its parent."""

@@ -10,7 +10,7 @@ import time
 import weakref
 from typing import Protocol
 
-from .forks import renew_in_children
+from .forks import notice, renew_in_children
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ class _Watch:
 
     def start(self) -> None:
         """Begin to look, if nobody does."""
+        notice()
         if self.running:
             return
         with self._lock:
