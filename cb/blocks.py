@@ -25,6 +25,11 @@ class Blocks:
         self._looked: int | None = None
         self._full_at: int | None = None
 
+    @property
+    def mine(self) -> tuple[int, ...]:
+        """The blocks that this process counts in."""
+        return tuple(self._mine)
+
     def workers(self) -> int:
         """Return the number of live processes that have a block."""
         return len({owner for block, owner in self._owners() if self._storage.alive(block)})

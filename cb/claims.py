@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 
 from .filelock import LockFile, claim
@@ -20,6 +21,9 @@ class Claims:
 
     def __contains__(self, what: int | str) -> bool:
         return what in self._owned
+
+    def __iter__(self) -> Iterator[int | str]:
+        return iter(list(self._owned))
 
     @property
     def blocks(self) -> list[int]:

@@ -28,6 +28,7 @@ PATIENCE = 0.02
 #: seconds that whoever makes or steers a breaker waits for it
 LONG_PATIENCE = 1.0
 SECOND = 1_000_000_000
+_OVERWRITTEN = "was written over while it was in use"
 _LOOK = 100_000_000  # nanoseconds between two looks at the file
 
 
@@ -241,14 +242,19 @@ class Ledger:
         if self._checked is not None and abs(now - self._checked) < _LOOK:
             return
         self._checked = now
-        if damage := self._storage.damage(now):
-            self._leave(f"{self.path} {damage}", now)
-        elif not self._storage.keep():
-            log.error(
-                "%s: another process has taken a block of this one: calls that run now are not counted", self.path
-            )
+        if cut := self._storage.cut():
+            self._leave(cut, now)
+            return
+        kept = self._storage.keep()
+        as_left = kept and self._storage.as_left(now, self._blocks.mine)
+        if kept and not as_left:
+            kept = self._storage.keep()  # else another process has just taken a block, and written to that
+        if not kept:
             self._start_over()
             self._storage.give_up_all()
+            log.error("%s: another process has taken a block of this one, whose calls are not counted", self.path)
+        elif not as_left:
+            self._leave(_OVERWRITTEN, now)
         elif self.degraded is None and self._storage.replaced():
             self.degraded = f"{self.path} was removed or replaced: processes that start now do not share it"
             log.error("%s", self.degraded)
@@ -256,20 +262,20 @@ class Ledger:
     def check(self, row: Row, now: int) -> None:
         """Go on in memory of this process if a row makes no sense: others have written over it."""
         if not at.is_row(row.head):
-            self._leave(f"{self.path} was written over while it was in use", now)
+            self._leave(_OVERWRITTEN, now)
 
     def _leave(self, reason: str, now: int) -> None:
         """Go on in memory of this process, with empty windows, as if the file had not been usable from the start."""
         with self._making:
             if not isinstance(self._storage, MappedFile):
                 return
+            self.degraded = f"ledger {self.path}: {reason}"
             self._storage = self._storage.leave()
             for name, index in ({name: row.index for name, row in self._rows.items()} | self._names).items():
                 self._begin_locked(index, name, now)
                 self.header[at.H_ROWS] = max(self.header[at.H_ROWS], index + 1)
             self._start_over()
-            self.degraded = reason
-        log.error("breakers are not shared between processes: %s", reason)
+        log.error("breakers are not shared between processes: %s", self.degraded)
 
     def _settle(self) -> None:
         """Take the ledger of the user that this process has become since it was opened, before the first use."""
@@ -296,7 +302,7 @@ class Ledger:
             new.put_header_under(old.header)
         except (LedgerError, OSError) as error:
             self._storage, self._names = old, names
-            self._leave(str(error), now)
+            self._leave(error.reason if isinstance(error, LedgerError) else str(error), now)
             return
         for row, index in places:
             row.index = index

@@ -3,6 +3,8 @@
 import logging
 import mmap
 import os
+import threading
+from collections.abc import Sequence
 from contextlib import suppress
 
 from . import hostclock, layout, remap
@@ -55,10 +57,11 @@ class MappedFile:
             self._clock = hostclock.offset()
         except OSError as error:
             raise LedgerError(path, f"cannot be opened ({error.strerror})") from error
-        self._claims = Claims(f"{path}.locks")
+        self._owned = Claims(f"{path}.locks")
         self.header = self._cells[: layout.HEADER]
         self._start = self.header[: layout.H_ROWS].tolist()
-        self._beats: dict[int, int] = {}
+        self._mutex = threading.RLock()
+        self._beats: dict[int, tuple[int, int]] = {}
         self._grown = [0, 0]
 
     def row(self, index: int) -> memoryview:
@@ -74,33 +77,33 @@ class MappedFile:
     def claim(self, block: int) -> bool:
         """Own a block until this process ends. Return False if somebody else does."""
         self._beats.pop(block, None)
-        return self._claims.claim(block)
+        return self._owned.claim(block)
 
     def elect(self, role: str) -> bool:
         """Own a role until this process ends or resigns. Return False if somebody does already."""
-        return self._claims.claim(role)
+        return self._owned.claim(role)
 
     def resign(self, role: str) -> None:
         """Cease to own a role."""
-        self._claims.give_up(role)
+        self._owned.give_up(role)
 
     def give_up(self, block: int) -> None:
         """Cease to own a block."""
-        self._claims.give_up(block)
+        self._owned.give_up(block)
 
     def give_up_all(self) -> None:
         """Cease to own any block."""
-        for block in self._claims.blocks:
-            self._claims.give_up(block)
+        for block in self._owned.blocks:
+            self._owned.give_up(block)
 
     def alive(self, block: int) -> bool:
         """Return whether a block has an owner."""
-        return self._claims.alive(block)
+        return self._owned.alive(block)
 
     @property
     def foreign(self) -> bool:
         """Whether this process has changed its user since the file was opened, and has not used it yet."""
-        return os.geteuid() != self._user and not self._claims.blocks
+        return os.geteuid() != self._user and not self._owned.blocks
 
     def replaced(self) -> bool:
         """Return whether another file, or other locks, have taken the place of these: who comes now shares those."""
@@ -112,38 +115,43 @@ class MappedFile:
 
     def keep(self) -> bool:
         """Take again what others took away of the blocks and roles. Return False if a block is another process's."""
-        again, lost = self._claims.keep()
+        again, lost = self._owned.keep()
         for block in again:
             self._beats.pop(block, None)
             self.header[layout.H_OWNERS + block] = os.getpid()  # somebody may have taken it for a dead process's
         return not lost
 
-    def damage(self, now: int) -> str | None:
-        """Return why the content is not what the processes wrote, None if it is. Call it a few times a second."""
+    def cut(self) -> str | None:
+        """Return what others have done to the length of the file, which processes have mapped; None if nothing."""
         with suppress(LedgerFullError):  # it was removed, and the descriptor closed: what is mapped is there still
             self._reopen()
             if (size := os.fstat(self._fd).st_size) < FILE_BYTES:
-                # Before anything else, that other processes find zeros and not the end of the file: SIGBUS.
+                # Now, that other processes find zeros and not the end of the file, which would kill them: SIGBUS.
                 os.ftruncate(self._fd, FILE_BYTES)
                 return f"was cut to {size} bytes while it was in use"
-        return None if self._as_left(now) else "was written over while it was in use"
+        return None
 
-    def _as_left(self, now: int) -> bool:
-        """Return whether what this process has found and written at its last look stands there still."""
-        header, blocks = self.header, self._claims.blocks
-        beats = {block: beat for block, beat in self._beats.items() if block in blocks}
-        grown = header[layout.H_ROWS : layout.H_EVENTS + 1].tolist()
-        kept = (
-            header[: layout.H_ROWS].tolist() == self._start
-            and all(new >= old for new, old in zip(grown, self._grown, strict=True))
-            and grown[0] <= layout.MAX_ROWS
-            and all(header[layout.H_BEATS + block] == beat for block, beat in beats.items())
-        )
-        if kept:
-            self._grown, self._beats = grown, dict.fromkeys(blocks, now)
-            for block in blocks:
-                header[layout.H_BEATS + block] = now
-        return kept
+    def as_left(self, now: int, blocks: Sequence[int]) -> bool:
+        """Return whether what this process has found and written at its last look stands there still.
+
+        `blocks` are those that it counts in.
+        """
+        header = self.header
+        with self._mutex:
+            grown = header[layout.H_ROWS : layout.H_EVENTS + 1].tolist()
+            found = {block: header[layout.H_BEATS + block] for block in blocks}
+            kept = (
+                header[: layout.H_ROWS].tolist() == self._start
+                and all(new >= old for new, old in zip(grown, self._grown, strict=True))
+                and grown[0] <= layout.MAX_ROWS
+                and all(beat in self._beats.get(block, (beat,)) for block, beat in found.items())
+            )
+            if kept:
+                # Both: an exception may come before the new one is written.
+                self._grown, self._beats = grown, {block: (beat, now) for block, beat in found.items()}
+                for block in blocks:
+                    header[layout.H_BEATS + block] = now
+            return kept
 
     def leave(self) -> Memory:
         """Go on in memory of this process, all zeros, under the same addresses. Return it. Raises OSError."""
@@ -153,7 +161,7 @@ class MappedFile:
 
     def close(self) -> None:
         """Own nothing any more, and let others make the file anew."""
-        self._claims.release()
+        self._owned.release()
         if self._same():
             os.close(self._fd)
 
@@ -187,5 +195,6 @@ class MappedFile:
     def renew(self) -> None:
         """Start over in a forked child, as a process that owns nothing."""
         self.lock.renew()
-        self._claims.renew()
+        self._owned.renew()
+        self._mutex = threading.RLock()
         self._beats = {}

@@ -2,7 +2,7 @@
 
 import mmap
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from . import layout
@@ -100,8 +100,12 @@ class Memory:
         """Return whether the blocks are still owned."""
         return True
 
-    def damage(self, now: int) -> None:
-        """Return why the content is not what was written: never so."""
+    def cut(self) -> None:
+        """Return what others have done to its length: nothing."""
+
+    def as_left(self, now: int, blocks: Sequence[int]) -> bool:  # noqa: ARG002 - others need them
+        """Return whether nobody else has written to it."""
+        return True
 
     def renew(self) -> None:
         """Start over in a forked child, without the calls that go on in its parent."""

@@ -3,6 +3,7 @@
 import mmap
 import os
 import stat
+from collections.abc import Sequence
 from typing import NoReturn
 
 from . import layout
@@ -61,8 +62,12 @@ class ViewedFile(MappedFile):
         """Return whether its blocks are still owned: it has none."""
         return True
 
-    def damage(self, now: int) -> None:
+    def cut(self) -> None:
         """Leave it to the processes that write."""
+
+    def as_left(self, now: int, blocks: Sequence[int]) -> bool:  # noqa: ARG002 - it has none
+        """Leave it to them too."""
+        return True
 
     def renew(self) -> None:
         """Do nothing: a forked child may look on."""
