@@ -53,6 +53,8 @@ class Duty:
     def tend(self) -> None:
         """Take the duty, if nobody has it. The watch of this process asks a few times a second."""
         with self._lock:
+            if self._thread and not self._ledger.has(self.role):
+                self._stop.set()  # its lock file was taken away, and another process may have it
             if self._closed or (self._thread and self._thread.is_alive()) or not self._ledger.elect(self.role):
                 return
             self._stop = threading.Event()

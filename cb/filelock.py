@@ -1,5 +1,6 @@
 """Locks between processes that the kernel frees when their holder dies. POSIX only."""
 
+import errno
 import os
 import threading
 import time
@@ -39,6 +40,12 @@ class LockFile:
         self.fd = os.open(path, _FLAGS, 0o600) if fd is None else fd
         self._identity = identity(os.fstat(self.fd))
 
+    def fileno(self) -> int:
+        """Return the descriptor. Raises OSError if it was closed."""
+        if self.fd is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return self.fd
+
     @property
     def mine(self) -> bool:
         """Whether the descriptor is this file's."""
@@ -56,13 +63,16 @@ class LockFile:
             return not os.path.isdir(os.path.dirname(self.path))
 
     def lock(self) -> bool:
-        """Lock it without waiting. Return False if somebody else has."""
+        """Lock it without waiting. Return False if somebody else has. Raises OSError."""
         return self.fd is not None and _locks(self.fd)
 
     def unlock(self) -> None:
         """Release the lock, if it was had."""
-        if self.mine:
-            flock(self.fd, LOCK_UN)  # type: ignore[arg-type]  # it is not None if it is mine
+        try:
+            if self.fd is not None:
+                flock(self.fd, LOCK_UN)
+        except OSError:
+            self.fd = None  # somebody has closed it
 
     def close(self) -> None:
         """Close it. That unlocks it, unless a fork has given another process the same descriptor."""
@@ -191,24 +201,26 @@ class FileSlot(Slot):
 
     def lock(self) -> bool:
         try:
-            for _ in range(_TRIES):
-                if self._file is None or not self._file.mine:
-                    self._file = LockFile(self._path)
-                if not self._file.lock():
-                    return False
-                if self._file.current:
-                    return True
-                self._close()  # removed: others lock the next one
-            return False
+            if self._file is None:
+                self._file = LockFile(self._path)
+            return self._file.lock()
         except OSError as error:
-            # No call may fail for that: it is then a slot of this process only.
+            closed = self._file is not None and not self._file.mine
             self._close()
+            if closed:  # by a daemon, perhaps
+                return self.lock()
+            # No call may fail for that: it is then a slot of this process only.
             self.complaint = f"{self._path}: {error.strerror}"
             return True
 
     def unlock(self) -> None:
         if self._file is not None:
             self._file.unlock()
+
+    def keep(self) -> None:
+        file = self._file
+        if file is not None and not (file.mine and file.current):
+            self._file = None  # what others lock is opened next time
 
     def renew(self) -> None:
         super().renew()

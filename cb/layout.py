@@ -122,7 +122,7 @@ STATES = tuple(State)
 CODES = {state: code for code, state in enumerate(STATES)}
 #: for codes that none has: a damaged WORD lets calls through until it is found out
 _BY_CODE = (*STATES, State.CLOSED, State.CLOSED)
-_LARGEST = (1 << 63) - (1 << 50)  # above all numbers that are written: a sum with a larger one may leave its cell
+LARGEST = (1 << 63) - (1 << 50)  # above all numbers that are written: a sum with a larger one may leave its cell
 #: states in which a circuit does not move by itself
 HELD = frozenset({State.FORCED_OPEN, State.DISABLED, State.METRICS_ONLY})
 #: states in which every call runs
@@ -140,16 +140,21 @@ def generation_of(word: int) -> int:
 
 
 def is_row(head: memoryview) -> bool:
-    """Return whether the head of a row makes sense: whether somebody has not written over it."""
-    word, since, until, origin, length, rounds, limit = head[WORD:CALM].tolist()
-    times = (since, until, origin, length, head[STREAK], head[RETRY_AT])
+    """Return whether the head of a row makes sense, as it does unless somebody has written over it."""
+    numbers = [
+        *head[WORD:CALM].tolist(),
+        head[STREAK],
+        head[RETRY_AT],
+        *head[CHANGES : CHANGES + len(STATES) * 8].tolist(),
+    ]
     return (
-        1 << 16 <= word < _LARGEST
-        and word & 7 < len(STATES)
+        numbers[WORD] >= 1 << 16
+        and numbers[WORD] & 7 < len(STATES)
         and head[NAME] != 0
-        and length > 0
-        and min(rounds, limit) >= 0
-        and all(-_LARGEST < time < _LARGEST for time in times)
+        and numbers[SLICE] > 0
+        and min(numbers[ROUNDS:]) >= 0
+        and max(numbers) < LARGEST
+        and min(numbers) > -LARGEST
     )
 
 

@@ -222,6 +222,10 @@ class Ledger:
         self._settle()
         return self._storage.elect(role)
 
+    def has(self, role: str) -> bool:
+        """Return whether this process has a role."""
+        return self._storage.has(role)
+
     def resign(self, role: str) -> None:
         """Leave the role to another process."""
         self._storage.resign(role)
@@ -261,7 +265,7 @@ class Ledger:
 
     def check(self, row: Row, now: int) -> None:
         """Go on in memory of this process if a row makes no sense: others have written over it."""
-        if not at.is_row(row.head):
+        if not row.sane:
             self._leave(_OVERWRITTEN, now)
 
     def _leave(self, reason: str, now: int) -> None:

@@ -39,7 +39,7 @@ class MappedFile:
     def __init__(self, path: str) -> None:
         try:
             from .claims import Claims
-            from .filelock import FileLock, identity
+            from .filelock import FileLock, LockFile, identity
         except ImportError as error:
             raise LedgerError(path, "a shared ledger needs POSIX file locks; use memory://") from error
         self.path = path
@@ -50,10 +50,10 @@ class MappedFile:
             os.makedirs(f"{path}.locks", mode=0o700, exist_ok=True)
             self.lock: FileLock = FileLock(f"{path}.locks/transitions")
             require_own(f"{path}.locks")
-            self._fd = self.lock.run(lambda: open_file(path), 1.0)
+            self._file = LockFile(path, self.lock.run(lambda: open_file(path), 1.0))
             self._paths = (path, f"{path}.locks")
             self._identities = [identity(os.stat(each)) for each in self._paths]
-            self._cells = memoryview(mmap.mmap(self._fd, FILE_BYTES)).cast("q")
+            self._cells = self._map()
             self._clock = hostclock.offset()
         except OSError as error:
             raise LedgerError(path, f"cannot be opened ({error.strerror})") from error
@@ -61,8 +61,18 @@ class MappedFile:
         self.header = self._cells[: layout.HEADER]
         self._start = self.header[: layout.H_ROWS].tolist()
         self._mutex = threading.RLock()
-        self._beats: dict[int, tuple[int, int]] = {}
+        self._beats: dict[int, tuple[int, ...]] = {}
         self._grown = [0, 0]
+
+    def _map(self) -> memoryview:
+        # By a descriptor of its own: mmap keeps a copy of it, which would keep the lock on the file as well.
+        fd = os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if self._identity(os.fstat(fd)) != self._identity(os.fstat(self._file.fileno())):
+                raise LedgerError(self.path, "is replaced all the time")
+            return memoryview(mmap.mmap(fd, FILE_BYTES)).cast("q")
+        finally:
+            os.close(fd)
 
     def row(self, index: int) -> memoryview:
         """Return the cells of a row."""
@@ -72,7 +82,7 @@ class MappedFile:
     def allocate(self, index: int, page: int) -> None:
         """Give a page of a row its memory, zeroed if it had none."""
         self._reopen()
-        allocate(self._fd, self.path, HEADER_BYTES + index * ROW_BYTES + page * PAGE_BYTES, PAGE_BYTES)
+        allocate(self._file.fileno(), self.path, HEADER_BYTES + index * ROW_BYTES + page * PAGE_BYTES, PAGE_BYTES)
 
     def claim(self, block: int) -> bool:
         """Own a block until this process ends. Return False if somebody else does."""
@@ -82,6 +92,10 @@ class MappedFile:
     def elect(self, role: str) -> bool:
         """Own a role until this process ends or resigns. Return False if somebody does already."""
         return self._owned.claim(role)
+
+    def has(self, role: str) -> bool:
+        """Return whether this process owns a role."""
+        return role in self._owned
 
     def resign(self, role: str) -> None:
         """Cease to own a role."""
@@ -125,9 +139,12 @@ class MappedFile:
         """Return what others have done to the length of the file, which processes have mapped; None if nothing."""
         with suppress(LedgerFullError):  # it was removed, and the descriptor closed: what is mapped is there still
             self._reopen()
-            if (size := os.fstat(self._fd).st_size) < FILE_BYTES:
-                # Now, that other processes find zeros and not the end of the file, which would kill them: SIGBUS.
-                os.ftruncate(self._fd, FILE_BYTES)
+            fd = self._file.fileno()
+            if (size := os.fstat(fd).st_size) < FILE_BYTES:
+                # Now, that other processes find zeros and not the end of the file, which would kill them: SIGBUS. With
+                # a header of zeros it is no ledger to them, nor to newcomers.
+                os.ftruncate(fd, FILE_BYTES)
+                os.pwrite(fd, bytes(PAGE_BYTES), 0)
                 return f"was cut to {size} bytes while it was in use"
         return None
 
@@ -144,13 +161,15 @@ class MappedFile:
                 header[: layout.H_ROWS].tolist() == self._start
                 and all(new >= old for new, old in zip(grown, self._grown, strict=True))
                 and grown[0] <= layout.MAX_ROWS
+                and grown[1] < layout.LARGEST
                 and all(beat in self._beats.get(block, (beat,)) for block, beat in found.items())
             )
             if kept:
-                # Both: an exception may come before the new one is written.
+                # Both, while it changes: an exception may come before the new one is written, or after.
                 self._grown, self._beats = grown, {block: (beat, now) for block, beat in found.items()}
                 for block in blocks:
                     header[layout.H_BEATS + block] = now
+                self._beats = dict.fromkeys(blocks, (now,))
             return kept
 
     def leave(self) -> Memory:
@@ -162,35 +181,28 @@ class MappedFile:
     def close(self) -> None:
         """Own nothing any more, and let others make the file anew."""
         self._owned.release()
-        if self._same():
-            os.close(self._fd)
+        self._file.close()
 
     def put_under(self, cells: memoryview, index: int) -> None:
         """Put a row of this file under cells that were mapped before. Raises OSError."""
-        remap.put_file(cells, self._fd, HEADER_BYTES + index * ROW_BYTES)
+        remap.put_file(cells, self._file.fileno(), HEADER_BYTES + index * ROW_BYTES)
 
     def put_header_under(self, cells: memoryview) -> None:
         """Put the header of this file under cells that were mapped before. Raises OSError."""
-        remap.put_file(cells, self._fd, 0)
+        remap.put_file(cells, self._file.fileno(), 0)
 
     def _reopen(self) -> None:
         """Replace a descriptor that a daemon has closed, and whose number may be another file's by now."""
-        if self._same():
+        if self._file.mine:
             return
         try:
-            self._fd = os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            file = type(self._file)(self.path, os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC))
         except OSError as error:
             raise LedgerFullError(self.path, f"cannot be opened again ({error.strerror})") from error
-        if not self._same():
-            os.close(self._fd)
+        if self._identity(os.fstat(file.fileno())) != self._identities[0]:
             raise LedgerFullError(self.path, "was replaced")
-        share(self._fd, self.path)
-
-    def _same(self) -> bool:
-        try:
-            return self._identity(os.fstat(self._fd)) == self._identities[0]
-        except OSError:
-            return False
+        share(file.fileno(), self.path)
+        self._file = file
 
     def renew(self) -> None:
         """Start over in a forked child, as a process that owns nothing."""

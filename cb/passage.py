@@ -96,6 +96,8 @@ class Passage(Steering):
         self.ledger.check(self._row, now)
         head = self._head
         word = head[at.WORD]
+        if tally.word == DETACHED:  # its cells have just gone, with a fork or with the ledger: it is not counted
+            return state_of(word) in ADMITTING
         known, events = tally.word == word, list[Event]()
         tally.word = -1
         try:
@@ -184,6 +186,8 @@ class Passage(Steering):
     def _settle(self, tally: Tally, outcome: Outcome, now: int) -> None:
         """Count an outcome, free its tally, and see whether the state must change."""
         notice()
+        if self._head[at.CALM] != tally.word:  # more will be looked at than this call
+            self.ledger.check(self._row, now)
         head, word, elapsed = self._head, tally.word, now - tally.started
         if word == DETACHED:
             return

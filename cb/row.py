@@ -72,6 +72,7 @@ class Row:
         #: cells, lane and word of the tallies that their calls have lost
         self.dropped: list[tuple[memoryview, int, int]] = []
         self._cells = cells
+        self._name = self.head[at.NAME]
         self._space = space
         self._lanes = 0
         self._pooled: weakref.WeakSet[Pooled] = weakref.WeakSet()
@@ -137,6 +138,11 @@ class Row:
         cells = tally_of(self._cells, block, lane).cells
         cells[at.ADMITTED] = cells[at.ADMITTED] or 1  # readers skip a tally that was never handed out
         return cells
+
+    @property
+    def sane(self) -> bool:
+        """Whether its head makes sense: else somebody has written over it."""
+        return self.head[at.NAME] == self._name and at.is_row(self.head)
 
     def led(self, now: int) -> bool:
         """Return whether the fleet has put the circuit into its state, and alone may change it.

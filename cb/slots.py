@@ -32,6 +32,9 @@ class Slot:
     def unlock(self) -> None:
         """Leave it to them."""
 
+    def keep(self) -> None:
+        """Look whether what is locked is what other processes lock."""
+
     def renew(self) -> None:
         """Have no part in it any more, in a forked child."""
         self.void = True
@@ -58,6 +61,11 @@ class Slots:
         self._idle: list[Slot] = []  # those that no call of this process has
         self._line: deque[SimpleQueue[None]] = deque()
         self._lock = threading.RLock()  # a signal handler may call while its thread takes one
+
+    def keep(self) -> None:
+        """Look whether the slots are those that other processes share. Call it a few times a second."""
+        for slot in list(self._known.values()):
+            slot.keep()
 
     def take(self, limit: int) -> Slot | None:
         """Return a slot with a number below the limit, None if all are taken."""

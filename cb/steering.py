@@ -132,7 +132,9 @@ class Steering:
         """
         now = self._clock()
         self.ledger.bury(now)
+        self.ledger.check(self._row, now)
         self._row.recover()
+        self._row.slots.keep()
         self._tell_degraded()
         if self._asked:
             self._adopt(self._asked)
@@ -147,6 +149,7 @@ class Steering:
         if not reason.strip():
             raise ConfigError("reason", "not be empty", reason)
         by = _by(reason, author)
+        self.ledger.check(self._row, self._clock())
 
         def command_locked() -> StateChange:
             change = self._circuit.command(state, self._clock(), by, seconds)

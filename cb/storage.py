@@ -85,6 +85,10 @@ class Memory:
         self._roles.add(role)
         return True
 
+    def has(self, role: str) -> bool:
+        """Return whether this process owns a role."""
+        return role in self._roles
+
     def resign(self, role: str) -> None:
         """Cease to own a role."""
         self._roles.discard(role)
