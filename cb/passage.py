@@ -8,7 +8,7 @@ from .classify import Classifier
 from .config import BreakerConfig, nanoseconds
 from .errors import BulkheadFullError, CircuitOpenError, LedgerBusyError
 from .events import Event, LateResult, Rejected
-from .forks import notice
+from .forks import MARK, notice
 from .layout import ADMITTING, State, generation_of, state_of
 from .ledger import PATIENCE
 from .slots import Slots
@@ -32,12 +32,13 @@ class Passage(Steering):
 
     def begin(self) -> Tally:
         """Admit what is not a call. Whoever takes the tally must `finish` it. Raises CircuitOpenError."""
+        if not MARK[0]:
+            notice()
         tally = self._take()
         if tally.word == self._head[at.WORD]:
             tally.cells[at.STARTED] = tally.started = self._clock()
-        else:
-            self._admit(tally)
-        return tally
+            return tally
+        return self._admit(tally)
 
     def finish(self, tally: Tally, error: BaseException | None) -> None:
         """Count how it ended."""
@@ -84,20 +85,21 @@ class Passage(Steering):
         self._tell_degraded()
         return self._row.grow(self._clock())
 
-    def _admit(self, tally: Tally) -> None:
-        """Let a call into a state that its tally does not know. Raises CircuitOpenError."""
+    def _admit(self, tally: Tally) -> Tally:
+        """Let a call into a state that its tally does not know. Return the tally it has then. Raises CircuitOpenError."""
         now = self._clock()
+        notice()
+        self.ledger.check(self._row, now)
+        if tally.word == DETACHED:  # its cells have just gone, with a fork or with the ledger
+            tally = self._take()
         if not self._admits(tally, now):
             self._reject(tally, state_of(self._head[at.WORD]), now)
+        return tally
 
     def _admits(self, tally: Tally, now: int, *, prober: bool = False) -> bool:
         """Return whether a call may run; its tally then says so. `prober`: it is a health check."""
-        notice()
-        self.ledger.check(self._row, now)
         head = self._head
         word = head[at.WORD]
-        if tally.word == DETACHED:  # its cells have just gone, with a fork or with the ledger: it is not counted
-            return state_of(word) in ADMITTING
         known, events = tally.word == word, list[Event]()
         tally.word = -1
         try:

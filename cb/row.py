@@ -8,6 +8,7 @@ from typing import Protocol
 from . import layout as at
 from .errors import LedgerFullError
 from .events import StateChange
+from .forks import notice
 from .layout import State, generation_of, state_of
 from .slots import Slot, Slots
 from .tally import DETACHED, Outcome, Overflow, Spill, Tally, nowhere
@@ -180,6 +181,7 @@ class Row:
 
     def note_failure(self, now: int, kind: str) -> None:
         """Remember when a call failed last in this process, and the name of its exception."""
+        notice()
         with self._lock:
             block = self._space.block(0, now)
             if block is not None and self.head[at.USED + block]:
