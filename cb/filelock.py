@@ -77,7 +77,7 @@ class LockFile:
     def close(self) -> None:
         """Close it. That unlocks it, unless a fork has given another process the same descriptor."""
         if self.mine:
-            os.close(self.fd)  # type: ignore[arg-type]
+            os.close(self.fileno())
         self.fd = None
 
     def __del__(self) -> None:

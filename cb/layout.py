@@ -122,7 +122,6 @@ STATES = tuple(State)
 CODES = {state: code for code, state in enumerate(STATES)}
 #: for codes that none has: a damaged WORD lets calls through until it is found out
 _BY_CODE = (*STATES, State.CLOSED, State.CLOSED)
-LARGEST = (1 << 63) - (1 << 50)  # above all numbers that are written: a sum with a larger one may leave its cell
 #: states in which a circuit does not move by itself
 HELD = frozenset({State.FORCED_OPEN, State.DISABLED, State.METRICS_ONLY})
 #: states in which every call runs
@@ -153,8 +152,8 @@ def is_row(head: memoryview) -> bool:
         and head[NAME] != 0
         and numbers[SLICE] > 0
         and min(numbers[ROUNDS:]) >= 0
-        and max(numbers) < LARGEST
-        and min(numbers) > -LARGEST
+        and max(numbers) < largest
+        and min(numbers) > -largest
     )
 
 

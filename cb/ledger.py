@@ -4,6 +4,7 @@ import logging
 import os
 import secrets
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -271,15 +272,17 @@ class Ledger:
     def _leave(self, reason: str, now: int) -> None:
         """Go on in memory of this process, with empty windows, as if the file had not been usable from the start."""
         with self._making:
-            if not isinstance(self._storage, MappedFile):
+            said, reason = self.degraded, f"ledger {self.path}: {reason}"
+            if not isinstance(self._storage, MappedFile) or said == reason:
                 return
-            self.degraded = f"ledger {self.path}: {reason}"
-            self._storage = self._storage.leave()
-            for name, index in ({name: row.index for name, row in self._rows.items()} | self._names).items():
-                self._begin_locked(index, name, now)
-                self.header[at.H_ROWS] = max(self.header[at.H_ROWS], index + 1)
-            self._start_over()
-        log.error("breakers are not shared between processes: %s", self.degraded)
+            self.degraded = reason
+            with suppress(OSError):  # where memory cannot be moved, this process goes on with what it finds
+                self._storage = self._storage.leave()
+                for name, index in ({name: row.index for name, row in self._rows.items()} | self._names).items():
+                    self._begin_locked(index, name, now)
+                    self.header[at.H_ROWS] = max(self.header[at.H_ROWS], index + 1)
+                self._start_over()
+        log.error("breakers are not shared between processes: %s", reason)
 
     def _settle(self) -> None:
         """Take the ledger of the user that this process has become since it was opened, before the first use."""

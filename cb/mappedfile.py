@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 
-from . import hostclock, layout, remap
+from . import hostclock, layout
 from .errors import LedgerError, LedgerFullError
 from .ledgerfile import (
     FILE_BYTES,
@@ -38,12 +38,13 @@ class MappedFile:
 
     def __init__(self, path: str) -> None:
         try:
+            from . import remap
             from .claims import Claims
             from .filelock import FileLock, LockFile, identity
         except ImportError as error:
             raise LedgerError(path, "a shared ledger needs POSIX file locks; use memory://") from error
         self.path = path
-        self._identity = identity
+        self._identity, self._remap = identity, remap
         #: the user whose file it is
         self._user = os.geteuid()
         try:
@@ -161,7 +162,7 @@ class MappedFile:
                 header[: layout.H_ROWS].tolist() == self._start
                 and all(new >= old for new, old in zip(grown, self._grown, strict=True))
                 and grown[0] <= layout.MAX_ROWS
-                and grown[1] < layout.LARGEST
+                and grown[1] < 1 << 62
                 and all(beat in self._beats.get(block, (beat,)) for block, beat in found.items())
             )
             if kept:
@@ -174,7 +175,7 @@ class MappedFile:
 
     def leave(self) -> Memory:
         """Go on in memory of this process, all zeros, under the same addresses. Return it. Raises OSError."""
-        remap.put_memory(self._cells)
+        self._remap.put_memory(self._cells)
         self.close()
         return Memory(self.header, {index: self.row(index) for index in range(layout.MAX_ROWS)})
 
@@ -185,11 +186,11 @@ class MappedFile:
 
     def put_under(self, cells: memoryview, index: int) -> None:
         """Put a row of this file under cells that were mapped before. Raises OSError."""
-        remap.put_file(cells, self._file.fileno(), HEADER_BYTES + index * ROW_BYTES)
+        self._remap.put_file(cells, self._file.fileno(), HEADER_BYTES + index * ROW_BYTES)
 
     def put_header_under(self, cells: memoryview) -> None:
         """Put the header of this file under cells that were mapped before. Raises OSError."""
-        remap.put_file(cells, self._file.fileno(), 0)
+        self._remap.put_file(cells, self._file.fileno(), 0)
 
     def _reopen(self) -> None:
         """Replace a descriptor that a daemon has closed, and whose number may be another file's by now."""

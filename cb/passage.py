@@ -86,7 +86,7 @@ class Passage(Steering):
         return self._row.grow(self._clock())
 
     def _admit(self, tally: Tally) -> Tally:
-        """Let a call into a state that its tally does not know. Return the tally it has then. Raises CircuitOpenError."""
+        """Let a call into a state that its tally does not know. Return its tally then. Raises CircuitOpenError."""
         now = self._clock()
         notice()
         self.ledger.check(self._row, now)

@@ -4,7 +4,13 @@ Functions that were guarded before a ledger had to move have its cells in their 
 that is put there.
 """
 
+import errno
 import mmap
+
+try:
+    import ctypes  # now: where it is needed, there may be no descriptor left to read a module with
+except ImportError:
+    ctypes = None  # type: ignore[assignment]  # some builds of Python have none
 
 _FIXED = 0x10  # MAP_FIXED: of Linux, macOS and the BSDs; mmap does not have it
 
@@ -20,9 +26,8 @@ def put_file(cells: memoryview, fd: int, start: int) -> None:
 
 
 def _put(cells: memoryview, flags: int, fd: int, start: int) -> None:
-    # Here, because hardly any process ever needs it.
-    import ctypes
-
+    if ctypes is None:
+        raise OSError(errno.ENOSYS, "this Python has no ctypes")
     library = ctypes.CDLL(None, use_errno=True)
     library.mmap.restype = ctypes.c_void_p
     library.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long)

@@ -339,7 +339,7 @@ def close_all(path: str) -> tuple[bool, int, list[int]]:
     for each in set(range(3, 64)) - kept:
         with suppress(OSError):
             os.close(each)
-    logs = [Path(f"{path}.log{number}").open("w") for number in range(20)]  # noqa: SIM115
+    logs = [Path(f"{path}.log{number}").open("w") for number in range(20)]  # noqa: SIM115 - many at once
     time.sleep(0.6)  # the watch looks
     bulkhead.call(int)
     fail(breaker, 3)

@@ -146,7 +146,7 @@ def test_locks_that_another_thread_held_hang_no_child(breaker: CircuitBreaker) -
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with breaker._row._lock, breaker.ledger._making, breaker.ledger._blocks._mutex:  # noqa: SLF001
+        with breaker._row._lock, breaker.ledger._making, breaker.ledger._blocks._mutex:  # noqa: SLF001 - as a thread in the middle
             held.set()
             done.wait(10)
 
