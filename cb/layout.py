@@ -140,6 +140,7 @@ def generation_of(word: int) -> int:
 
 def is_row(head: memoryview) -> bool:
     """Return whether the head of a row makes sense, as it does unless somebody has written over it."""
+    largest = (1 << 63) - (1 << 50)  # above all that are written: a sum with a larger number may leave its cell
     numbers = [
         *head[WORD:CALM].tolist(),
         head[STREAK],
