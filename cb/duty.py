@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable
 
-from .forks import renew_in_children
+from .forks import notice, renew_in_children
 from .ledger import Ledger
 from .watch import WATCH
 
@@ -52,6 +52,7 @@ class Duty:
 
     def tend(self) -> None:
         """Take the duty, if nobody has it. The watch of this process asks a few times a second."""
+        notice()
         with self._lock:
             if self._thread and not self._ledger.has(self.role):
                 self._stop.set()  # its lock file was taken away, and another process may have it
@@ -78,6 +79,7 @@ class Duty:
 
     def release(self) -> None:
         """Tell the work to end, and take the duty no more."""
+        notice()
         with self._lock:
             self._closed = True
             self._stop.set()

@@ -9,7 +9,7 @@ from .breaker import CircuitBreaker
 from .classify import Kinds
 from .config import BreakerConfig
 from .events import Listener
-from .forks import renew_in_children
+from .forks import notice, renew_in_children
 from .ledger import Ledger
 from .snapshot import Figures, Snapshot, see, see_figures
 from .steering import Steering
@@ -50,6 +50,7 @@ class Registry:
         # Read without the lock: a dict that only grows gives the breaker or nothing.
         found = self._breakers.get(name)
         if found is None:
+            notice()
             with self._lock:
                 found = self._breakers.get(name)
                 if found is None:

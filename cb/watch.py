@@ -40,6 +40,7 @@ class _Watch:
 
     def add(self, tended: Tended) -> None:
         """Look after something for as long as it lives."""
+        notice()
         with self._lock:
             self._tended.add(tended)
 

@@ -23,6 +23,8 @@ from cb import (
     State,
 )
 from cb.duty import Duty
+from cb.resilience.budget import RetryBudget
+from cb.resilience.stores import MemoryStore
 from cb.testing import breaker_in
 from cb.watch import WATCH
 
@@ -228,12 +230,15 @@ def test_child_forked_while_a_thread_takes_locks_keeps_none_of_them(tmp_path: Pa
     thread = threading.Thread(target=take)
     thread.start()
     children = []
+    reading, writing = os.pipe()
     for _ in range(100):
         pid = os.fork()
         if pid == 0:
+            os.write(writing, b"x")  # it has begun anew
             time.sleep(20)
             os._exit(0)
         children.append(pid)
+        os.read(reading, 1)
     done.set()
     thread.join()
     try:
@@ -243,3 +248,27 @@ def test_child_forked_while_a_thread_takes_locks_keeps_none_of_them(tmp_path: Pa
         for pid in children:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
+
+
+def test_what_stands_beside_breakers_begins_anew_too() -> None:
+    budget, store = RetryBudget(), MemoryStore()
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with budget._lock, store._lock:  # noqa: SLF001 - as a thread in the middle
+            held.set()
+            done.wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(10)
+
+    def work() -> None:
+        budget.call()
+        store.put("key", b"value", 0)
+
+    try:
+        assert forked_in_c(work) == 0
+    finally:
+        done.set()
+        thread.join()

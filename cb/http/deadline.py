@@ -21,7 +21,7 @@ from urllib3.util import Retry
 from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs
 
 from cb.errors import ConfigError
-from cb.forks import renew_in_children
+from cb.forks import notice, renew_in_children
 
 
 class _Current(threading.local):
@@ -162,6 +162,7 @@ class DeadlineAdapter(HTTPAdapter):
         cert: Any = None,
     ) -> ConnectionPool:
         """Return the pool of a request's origin, looked up once: requests does it each time, for 3 % of a request."""
+        notice()  # two who read one connection would get each other's answers
         if proxies or cert:
             return super().get_connection_with_tls_context(request, verify, proxies, cert)
         key = front(request), verify
