@@ -28,7 +28,7 @@ H_HOST, H_LEAD, H_HOSTS, H_EXCHANGED = 8, 9, 10, 11
 H_CLOCK = 6  # by how many nanoseconds the clock of its processes is ahead of the machine's, in a time namespace
 H_STIR = 12  # not 0: a worker wants something of the agent (any call)
 H_OWNERS = 64  # process id of each block's owner, 0 once the block has been given up or its dead owner buried
-H_BEATS = 128  # when each block's owner last looked: what it finds changed, others have written over
+H_BEATS = 128  # when each block's owner counted calls: if it finds another time, the file was written over
 EVENTS, EVENT_CELLS = 200, 40  # the latest transitions, in a ring that begins at the second page
 HEADER = 17 * PAGE
 # An event: its number (written last), wall time in nanoseconds, row, states before * 8 + after, generation, reason.

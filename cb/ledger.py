@@ -56,6 +56,7 @@ class Ledger:
         #: what `open` was asked for
         self._asked: tuple[str, str | os.PathLike[str] | None] | None = None
         self._checked: int | None = None
+        self._marked: int | None = None
         self._making = threading.RLock()
         self._rows: dict[str, Row] = {}
         self._names: dict[str, int] = {}  # of all rows, each with its number; extended when there are more
@@ -251,7 +252,7 @@ class Ledger:
             self._leave(cut, now)
             return
         kept = self._storage.keep()
-        as_left = kept and self._storage.as_left(now, self._blocks.mine)
+        as_left = kept and self._storage.as_left(self._blocks.mine)
         if kept and not as_left:
             kept = self._storage.keep()  # else another process has just taken a block, and written to that
         if not kept:
@@ -263,6 +264,12 @@ class Ledger:
         elif self.degraded is None and self._storage.replaced():
             self.degraded = f"{self.path} was removed or replaced: processes that start now do not share it"
             log.error("%s", self.degraded)
+
+    def mark(self, now: int) -> None:
+        """Note that calls are counted, ten times a second at most: that tells this ledger from an older copy of it."""
+        if self._marked is None or abs(now - self._marked) >= _LOOK:
+            self._marked = now
+            self._storage.mark(now, self._blocks.mine)
 
     def check(self, row: Row, now: int) -> None:
         """Go on in memory of this process if a row makes no sense: others have written over it."""

@@ -13,6 +13,7 @@ PAGE_BYTES = layout.PAGE * 8
 HEADER_BYTES = layout.HEADER * 8
 ROW_BYTES = layout.ROW * 8
 FILE_BYTES = HEADER_BYTES + layout.MAX_ROWS * ROW_BYTES
+ANOTHER_BOOT, EMPTY = "is from before the last boot", "is empty"
 #: how often a file is opened again that others replace meanwhile
 _TRIES = 5
 _SECOND = 1_000_000_000
@@ -33,7 +34,7 @@ def open_file(path: str) -> int:
             if found.st_uid != os.geteuid() or found.st_mode & 0o177077 != 0o100000:
                 raise LedgerError(path, "is not a private file of this user (owner, mode 0600)")
             share(fd, path)
-            if is_at(path, fd) and (usable(fd, path) or not _make_anew(fd, path)):
+            if is_at(path, fd) and (find_fault(fd, path) is None or not _make_anew(fd, path)):
                 return fd
         except BaseException:
             os.close(fd)
@@ -52,32 +53,24 @@ def share(fd: int, path: str) -> None:
         raise LedgerError(path, "is locked by another program") from error
 
 
-def usable(fd: int, path: str) -> bool:
-    """Return whether an open file is a ledger of this boot. Raises LedgerError if it can never be one, OSError."""
-    return _fault(fd, path) is None
-
-
-def _fault(fd: int, path: str) -> str | None:
+def find_fault(fd: int, path: str) -> str | None:
     """Return why the content of an open file means nothing, None if it is a ledger. Raises LedgerError, OSError."""
     size = os.fstat(fd).st_size
     header = memoryview(os.pread(fd, PAGE_BYTES, 0).ljust(PAGE_BYTES, b"\0")).cast("q")
     if header[layout.H_MAGIC] != layout.MAGIC:
         if size not in (0, FILE_BYTES) or any(header):
             raise LedgerError(path, "is not a ledger")
-        return "is empty"
+        return EMPTY
     if header[layout.H_VERSION] != layout.VERSION:
         raise LedgerError(path, f"has version {header[layout.H_VERSION]}, not {layout.VERSION}")
     boot = header[layout.H_BOOT : layout.H_BOOT + 2].tobytes()
     if boot != hostclock.boot_id():
-        return _ANOTHER_BOOT
+        return ANOTHER_BOOT
     if header[layout.H_CLOCK] != hostclock.offset():
         return "has the times of another clock (a time namespace)"
     if size < FILE_BYTES:
         raise LedgerError(path, f"has {size} bytes, not {FILE_BYTES}")
     return _damage(fd, header, known_boot=any(boot))
-
-
-_ANOTHER_BOOT = "is from before the last boot"
 
 
 def _damage(fd: int, header: memoryview, *, known_boot: bool) -> str | None:
@@ -91,7 +84,7 @@ def _damage(fd: int, header: memoryview, *, known_boot: bool) -> str | None:
         return "is damaged"
     latest = max([header[layout.H_EXCHANGED], *(max(head[layout.SINCE], head[layout.ORIGIN]) for head in heads)])
     if not known_boot and latest > time.monotonic_ns() + _SECOND:
-        return _ANOTHER_BOOT  # the system does not say so, but its clock had not begun again
+        return ANOTHER_BOOT  # the system does not say so, but its clock had not begun again
     return None
 
 
@@ -103,7 +96,7 @@ def _make_anew(fd: int, path: str) -> bool:
     """
     from fcntl import LOCK_EX, LOCK_NB, flock
 
-    fault = _fault(fd, path)
+    fault = find_fault(fd, path)
     try:
         flock(fd, LOCK_EX | LOCK_NB)
         in_use = has_owners(path)
@@ -114,7 +107,7 @@ def _make_anew(fd: int, path: str) -> bool:
         return True
     header = memoryview(os.pread(fd, PAGE_BYTES, 0).ljust(PAGE_BYTES, b"\0")).cast("q")
     same_clock = header[layout.H_CLOCK] == hostclock.offset()
-    if fault == _ANOTHER_BOOT and same_clock and os.fstat(fd).st_size >= FILE_BYTES:
+    if fault == ANOTHER_BOOT and same_clock and os.fstat(fd).st_size >= FILE_BYTES:
         fault = _damage(fd, header, known_boot=True)
         if fault is None:
             share(fd, path)

@@ -149,28 +149,33 @@ class MappedFile:
                 return f"was cut to {size} bytes while it was in use"
         return None
 
-    def as_left(self, now: int, blocks: Sequence[int]) -> bool:
-        """Return whether what this process has found and written at its last look stands there still.
+    def mark(self, now: int, blocks: Sequence[int]) -> None:
+        """Note in the blocks that this process counts in when it did so."""
+        with self._mutex:
+            for block in blocks:
+                cell = layout.H_BEATS + block
+                if self.header[cell] not in self._beats.get(block, (self.header[cell],)):
+                    continue  # others have written over it: `as_left` shall see that
+                # Both, while it changes: an exception may come before the new one is written, or after.
+                self._beats[block] = (self.header[cell], now)
+                self.header[cell] = now
+                self._beats[block] = (now,)
 
-        `blocks` are those that it counts in.
-        """
+    def as_left(self, blocks: Sequence[int]) -> bool:
+        """Return whether what this process has found and written stands there still. Writes nothing."""
         header = self.header
         with self._mutex:
             grown = header[layout.H_ROWS : layout.H_EVENTS + 1].tolist()
-            found = {block: header[layout.H_BEATS + block] for block in blocks}
+            marks = [(header[layout.H_BEATS + block], self._beats.get(block)) for block in blocks]
             kept = (
                 header[: layout.H_ROWS].tolist() == self._start
                 and all(new >= old for new, old in zip(grown, self._grown, strict=True))
                 and grown[0] <= layout.MAX_ROWS
                 and grown[1] < 1 << 62
-                and all(beat in self._beats.get(block, (beat,)) for block, beat in found.items())
+                and all(mark is None or found in mark for found, mark in marks)
             )
             if kept:
-                # Both, while it changes: an exception may come before the new one is written, or after.
-                self._grown, self._beats = grown, {block: (beat, now) for block, beat in found.items()}
-                for block in blocks:
-                    header[layout.H_BEATS + block] = now
-                self._beats = dict.fromkeys(blocks, (now,))
+                self._grown = grown
             return kept
 
     def leave(self) -> Memory:

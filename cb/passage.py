@@ -188,8 +188,7 @@ class Passage(Steering):
     def _settle(self, tally: Tally, outcome: Outcome, now: int) -> None:
         """Count an outcome, free its tally, and see whether the state must change."""
         notice()
-        if self._head[at.CALM] != tally.word:  # more will be looked at than this call
-            self.ledger.check(self._row, now)
+        self.ledger.mark(now)
         head, word, elapsed = self._head, tally.word, now - tally.started
         if word == DETACHED:
             return
@@ -217,7 +216,14 @@ class Passage(Steering):
         if late:
             if self.listeners:
                 self._tell([LateResult(self.name, outcome.value)])
-        elif outcome is not Outcome.NEUTRAL and self._circuit.matters(outcome, slow, now):
+        elif outcome is not Outcome.NEUTRAL:
+            self._consider(outcome, slow, now)
+
+    def _consider(self, outcome: Outcome, slow: bool, now: int) -> None:
+        """Change the state if an outcome that has been counted demands it."""
+        if slow or outcome is Outcome.FAILURE or self._head[at.CALM] != self._head[at.WORD]:
+            self.ledger.check(self._row, now)  # more will be looked at than this call
+        if self._circuit.matters(outcome, slow, now):
             self._evaluate(now)
 
     def _probe_ended(self, tally: Tally) -> None:

@@ -107,7 +107,10 @@ class Memory:
     def cut(self) -> None:
         """Return what others have done to its length: nothing."""
 
-    def as_left(self, now: int, blocks: Sequence[int]) -> bool:  # noqa: ARG002 - others need them
+    def mark(self, now: int, blocks: Sequence[int]) -> None:
+        """Note when calls were counted: nobody else could write over it."""
+
+    def as_left(self, blocks: Sequence[int]) -> bool:  # noqa: ARG002 - others need them
         """Return whether nobody else has written to it."""
         return True
 

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from . import layout
 from .errors import LedgerError
-from .ledgerfile import FILE_BYTES, has_owners, locked, usable
+from .ledgerfile import ANOTHER_BOOT, EMPTY, FILE_BYTES, find_fault, has_owners, locked
 from .mappedfile import MappedFile
 
 
@@ -38,8 +38,11 @@ class ViewedFile(MappedFile):
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise LedgerError(path, "is not a ledger")
-            if not usable(fd, path) and not has_owners(path):
+            fault = find_fault(fd, path)
+            if fault == EMPTY or (fault == ANOTHER_BOOT and not has_owners(path)):
                 raise LedgerError(path, "has not been used since the last boot")
+            if fault and fault != ANOTHER_BOOT:
+                raise LedgerError(path, fault)
             self._cells = memoryview(mmap.mmap(fd, FILE_BYTES, access=mmap.ACCESS_READ)).cast("q")
         except OSError as error:
             raise LedgerError(path, f"cannot be read ({error.strerror})") from error
@@ -65,7 +68,7 @@ class ViewedFile(MappedFile):
     def cut(self) -> None:
         """Leave it to the processes that write."""
 
-    def as_left(self, now: int, blocks: Sequence[int]) -> bool:  # noqa: ARG002 - it has none
+    def as_left(self, blocks: Sequence[int]) -> bool:  # noqa: ARG002 - it has none
         """Leave it to them too."""
         return True
 

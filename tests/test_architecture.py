@@ -56,6 +56,7 @@ CLOCKS = {
 SLEEPERS = {
     "tests/test_ledger_in_use.py": "lets the watch of another process look",
     "tests/test_unannounced_forks.py": "has calls that take so long that they are not quick",
+    "tests/test_uwsgi.py": "asks uWSGI until it answers",
     "tests/turmoil.py": "disturbs at random moments: they are what it tries",
 }
 

@@ -217,6 +217,7 @@ def test_ledger_that_is_written_over_fails_no_call_and_is_left(
     path: Path, breaker: CircuitBreaker, clock: FakeClock, what: str
 ) -> None:
     shutil.copy(path, f"{path}.old")
+    fail(breaker)
     clock.advance(0.2)
     breaker.tend()
     OVERWRITES[what](path)
@@ -232,6 +233,14 @@ def test_ledger_that_is_written_over_fails_no_call_and_is_left(
     breaker.reset(reason="test")
     assert (breaker.call(int), breaker.config) == (0, CONFIG)
     assert breaker.ledger.names() == ["d"]
+
+
+def test_service_at_rest_writes_nothing(path: Path, breaker: CircuitBreaker, clock: FakeClock) -> None:
+    before = path.read_bytes()
+    for _ in range(5):
+        clock.advance(0.2)
+        breaker.tend()
+    assert path.read_bytes() == before
 
 
 def test_ledger_that_was_cut_is_made_anew_when_all_have_left_it(

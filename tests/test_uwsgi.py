@@ -156,7 +156,7 @@ def at_once(ask: Callable[[str], list[object]], path: str, times: int = 2) -> li
 )
 def test_workers_of_uwsgi_share_a_ledger(tmp_path: Path, options: tuple[str, ...], before: str, after: str) -> None:
     with serving(tmp_path, *options, before=before, after=after) as ask:
-        rounds = [number for _, seen in at_once(ask, "/probes") for number in seen]  # type: ignore[attr-defined]
+        rounds = [number for _, seen in at_once(ask, "/probes") for number in seen]  # type: ignore[attr-defined]  # a list
         assert len(rounds) > 5
         assert len(rounds) == len(set(rounds))  # one probe each
         results = sorted(str(result) for _, result in at_once(ask, "/bulkhead"))
@@ -164,7 +164,7 @@ def test_workers_of_uwsgi_share_a_ledger(tmp_path: Path, options: tuple[str, ...
         for _ in range(20):
             ask("/call")
         before_fork = 2 if "--lazy-apps" in options else 1
-        wait_for(lambda: ask("/snapshot")[1][0] == before_fork + 21)  # type: ignore[index]
+        wait_for(lambda: ask("/snapshot")[1][0] == before_fork + 21)  # type: ignore[index]  # a list
         assert ask("/watched")[1] == 1
 
 
@@ -172,13 +172,13 @@ def test_worker_of_uwsgi_that_is_killed_is_buried_though_nobody_calls(tmp_path: 
     with serving(tmp_path, "--enable-threads") as ask, ThreadPoolExecutor() as pool:
         at_once(ask, "/bulkhead")
         hanging = pool.submit(ask, "/hang")
-        wait_for(lambda: ask("/snapshot")[1][2] == 1)  # type: ignore[index]
+        wait_for(lambda: ask("/snapshot")[1][2] == 1)  # type: ignore[index]  # a list
         free = ask("/snapshot")[0]
         busy = next(pid for pid in _workers(int(str(free))) if pid != free)
         os.kill(busy, signal.SIGKILL)
         with pytest.raises(requests.ConnectionError):
             hanging.result()
-        wait_for(lambda: ask("/snapshot")[1][1:3] == [1, 0])  # type: ignore[index]
+        wait_for(lambda: ask("/snapshot")[1][1:3] == [1, 0])  # type: ignore[index]  # a list
 
 
 def _workers(worker: int) -> list[int]:
