@@ -35,6 +35,11 @@ class Blocks:
         #: guards the commons of every row
         self.commons = _commons(storage)
 
+    @property
+    def mine(self) -> tuple[int, ...]:
+        """The blocks that this process counts in."""
+        return tuple(self._mine.values())
+
     def workers(self) -> int:
         """Return the number of live processes that have a block."""
         return len({owner for block, owner in self._owners() if self._storage.alive(block)})
@@ -63,7 +68,6 @@ class Blocks:
     def _claim(self, *, extra: bool) -> int | None:
         if extra and at.BLOCKS - len(self._owners()) <= self._reserved:
             return None
-        self._storage.complaint = None
         return next((block for block in range(at.BLOCKS) if self._storage.claim(block)), None)
 
     @property

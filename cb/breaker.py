@@ -12,6 +12,7 @@ from .config import BreakerConfig
 from .errors import CircuitOpenError
 from .events import Listener
 from .fallback import F, V, falling_back, reraise
+from .forks import MARK, notice
 from .handles import Handle, clock_of
 from .late import PROMPT, require_now
 from .layout import BOUNDS, BROKEN, CALM, CALM_UNTIL, CODES, ELAPSED, REJECTED, STARTED, SUCCESSES, UNTIL, WORD, State
@@ -79,6 +80,8 @@ class CircuitBreaker(Recovery, Handle):
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return fn(*args, **kwargs). Raises CircuitOpenError, without calling fn, when the circuit refuses."""
+        if not MARK[0]:
+            notice()
         require_now(fn)
         return self._guard(fn)(*args, **kwargs)
 
@@ -127,7 +130,7 @@ class CircuitBreaker(Recovery, Handle):
                     tally.count(REJECTED)
                     self._row.free(tally)
                     raise CircuitOpenError(name, wait / 1e9)
-                self._admit(tally)
+                tally = self._admit(tally)
                 if tally.scope:
                     enter(tally.scope)
                 word = tally.word

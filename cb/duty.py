@@ -6,7 +6,7 @@ import threading
 import weakref
 from collections.abc import Callable
 
-from .forks import renew_in_children
+from .forks import notice, renew_in_children
 from .ledger import Ledger
 from .log import Log
 from .watch import WATCH
@@ -60,11 +60,13 @@ class Duty:
 
     def tend(self) -> None:
         """Take the duty, if nobody has it. The watch of this process asks a few times a second."""
+        notice()
         with self._lock:
             thread = self._thread
             if thread and thread.is_alive():
-                if self._header is not self.ledger.header:
-                    self._stop.set()  # the ledger's file could be opened: the role there may be another process's
+                if self._header is not self.ledger.header or not self.ledger.has(self.role):
+                    # The ledger's file could be opened, or the lock file was taken away: another process may have it.
+                    self._stop.set()
                 return
             if self._closed:
                 return
@@ -104,6 +106,7 @@ class Duty:
 
     def release(self) -> None:
         """Tell the work to end, and take the duty no more."""
+        notice()
         with self._lock:
             self._closed = True
             self._stop.set()

@@ -1,19 +1,95 @@
 """Locks between processes that the kernel frees when their holder dies. POSIX only."""
 
+import errno
 import os
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from typing import TypeVar
 
 from .clocks import monotonic
 from .errors import LedgerBusyError
+from .forks import MARK, notice
 from .slots import Slot
 
 R = TypeVar("R")
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+#: how often a lock file is opened anew that is removed again and again
+_TRIES = 5
+
+
+def identity(found: os.stat_result) -> tuple[int, int]:
+    """Return the device and the inode of a file."""
+    return found.st_dev, found.st_ino
+
+
+class LockFile:
+    """An open lock file.
+
+    A cleaner may remove it, and a daemon may close its descriptor, whose number is then another file's: no descriptor
+    is used or closed before `mine` has said that it is still this file's, and a lock holds only while the file is
+    `current`, because others lock the one that they find at the path.
+    """
+
+    # Of the class: an interruption may come before __init__ has done anything.
+    fd: int | None = None
+    _identity = (0, 0)
+
+    def __init__(self, path: str, fd: int | None = None) -> None:
+        self.path = path
+        self.fd = os.open(path, _FLAGS, 0o600) if fd is None else fd
+        self._identity = identity(os.fstat(self.fd))
+
+    def fileno(self) -> int:
+        """Return the descriptor. Raises OSError if it was closed."""
+        if self.fd is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return self.fd
+
+    @property
+    def mine(self) -> bool:
+        """Whether the descriptor is this file's."""
+        try:
+            return self.fd is not None and identity(os.fstat(self.fd)) == self._identity
+        except OSError:
+            return False
+
+    @property
+    def current(self) -> bool:
+        """Whether the file is the one at its path, or the directory has gone: then all share it that have it."""
+        try:
+            return identity(os.stat(self.path, follow_symlinks=False)) == self._identity
+        except OSError:
+            return not os.path.isdir(os.path.dirname(self.path))
+
+    def lock(self) -> bool:
+        """Lock it without waiting. Return False if somebody else has. Raises OSError."""
+        return self.fd is not None and _locks(self.fd)
+
+    def unlock(self) -> None:
+        """Release the lock, if it was had."""
+        try:
+            if self.fd is not None:
+                flock(self.fd, LOCK_UN)
+        except OSError:
+            self.fd = None  # somebody has closed it
+
+    def close(self) -> None:
+        """Close it. That unlocks it, unless a fork has given another process the same descriptor."""
+        if self.mine:
+            os.close(self.fileno())
+        self.fd = None
+
+    def __del__(self) -> None:
+        # As `close` does, without a call of Python that could be interrupted.
+        try:
+            if self.fd is not None:
+                found = os.fstat(self.fd)
+                if (found.st_dev, found.st_ino) == self._identity:
+                    os.close(self.fd)
+        except OSError:
+            pass  # somebody has closed it
 
 
 def claim(path: str) -> int | None:
@@ -22,16 +98,35 @@ def claim(path: str) -> int | None:
     flock, not lockf: it belongs to the descriptor, so closing another descriptor of the file loses nothing, and two
     ledgers of one process exclude each other.
     """
-    fd = os.open(path, _FLAGS, 0o600)
+    for _ in range(_TRIES):
+        fd = os.open(path, _FLAGS, 0o600)
+        try:
+            if not _locks(fd):
+                os.close(fd)
+                return None
+            if is_at(path, fd):
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # removed after it was opened: somebody else may have locked the next one
+    return None
+
+
+def is_at(path: str, fd: int) -> bool:
+    """Return whether an open file is the one at a path."""
+    try:
+        return identity(os.stat(path, follow_symlinks=False)) == identity(os.fstat(fd))
+    except FileNotFoundError:
+        return False
+
+
+def _locks(fd: int) -> bool:
     try:
         flock(fd, LOCK_EX | LOCK_NB)
     except BlockingIOError:
-        os.close(fd)
-        return None
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
+        return False
+    return True
 
 
 class FileLock:
@@ -43,7 +138,7 @@ class FileLock:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._fd: int | None = None
+        self._file: LockFile | None = None
         self._running = False
         self._mutex = threading.RLock()
 
@@ -53,19 +148,25 @@ class FileLock:
         It runs a function, and is not acquired and released, because an exception may come between any two calls of
         Python (a signal handler's, Ctrl-C): only `with` on a lock written in C leaves no gap.
         """
+        notice()
         end, wait = monotonic() + timeout, 0.00005
         while True:
             with self._mutex:
                 if self._running:  # this is a signal handler, or a finalizer, of the very thread that holds the lock
                     raise LedgerBusyError(self._path, "is held by the code that was interrupted")
-                fd = self._open()
+                file = self._open()
                 try:
                     self._running = True
-                    if _locks(fd):
-                        return work()
+                    if file.lock():
+                        if file.current:
+                            return work()
+                        self._file = None  # the next try locks the file that others find
                 finally:
                     self._running = False
-                    flock(fd, LOCK_UN)  # does nothing where the lock was not had
+                    # Not file.unlock(), which an exception may interrupt. In a child that work() has forked the lock is
+                    # the parent's; where it was not had, nothing happens.
+                    if MARK[0] and file.fd is not None:
+                        flock(file.fd, LOCK_UN)
             # Polled, because a blocking flock has no timeout and its holder may be stopped for good; and without the
             # mutex, because other threads may be in more of a hurry.
             if monotonic() >= end:
@@ -73,11 +174,11 @@ class FileLock:
             time.sleep(wait)
             wait = min(wait * 2, 0.002)
 
-    def _open(self) -> int:
+    def _open(self) -> LockFile:
         try:
-            if self._fd is None:
-                self._fd = os.open(self._path, _FLAGS, 0o600)
-            return self._fd
+            if self._file is None or not self._file.mine:
+                self._file = LockFile(self._path)
+            return self._file
         except OSError as error:
             raise LedgerBusyError(self._path, f"cannot be opened ({error.strerror})") from error
 
@@ -85,24 +186,15 @@ class FileLock:
         """Forget the parent's lock, in a forked child. Closing does not unlock: the parent's descriptor is open."""
         self._mutex = threading.RLock()
         self._running = False
-        if self._fd is not None:
-            with suppress(OSError):  # a daemon may have closed all that it inherited
-                os.close(self._fd)
-            self._fd = None
-
-
-def _locks(fd: int) -> bool:
-    try:
-        flock(fd, LOCK_EX | LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 class FileSlot(Slot):
     """A slot between all processes that name the same file. The kernel frees it when its process dies."""
 
-    _fd: int | None = None  # of the class: an interruption may come before __init__ has done anything
+    _file: LockFile | None = None  # of the class: an interruption may come before __init__ has done anything
 
     def __init__(self, number: int, path: str) -> None:
         super().__init__(number)
@@ -110,27 +202,32 @@ class FileSlot(Slot):
 
     def lock(self) -> bool:
         try:
-            if self._fd is None:
-                self._fd = os.open(self._path, _FLAGS, 0o600)
-            return _locks(self._fd)
+            if self._file is None:
+                self._file = LockFile(self._path)
+            return self._file.lock()
         except OSError as error:
-            # No call may fail for that: it is then a slot of this process only.
+            closed = self._file is not None and not self._file.mine
             self._close()
+            if closed:  # by a daemon, perhaps
+                return self.lock()
+            # No call may fail for that: it is then a slot of this process only.
             self.complaint = f"{self._path}: {error.strerror}"
             return True
 
     def unlock(self) -> None:
-        if self._fd is not None:
-            flock(self._fd, LOCK_UN)
+        if self._file is not None:
+            self._file.unlock()
+
+    def keep(self) -> None:
+        file = self._file
+        if file is not None and not (file.mine and file.current):
+            self._file = None  # what others lock is opened next time
 
     def renew(self) -> None:
         super().renew()
         self._close()  # not unlocked: the lock is the parent's
 
     def _close(self) -> None:
-        fd, self._fd = self._fd, None
-        if fd is not None:
-            with suppress(OSError):  # a daemon may have closed all that it inherited
-                os.close(fd)
-
-    __del__ = _close
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()

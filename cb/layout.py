@@ -25,9 +25,11 @@ H_MAGIC, H_VERSION, H_BOOT, H_ROWS, H_EVENTS = 0, 1, 2, 4, 5  # H_EVENTS: number
 # Written by the host's agent, where there is a fleet: who the host is there, until when the fleet leads its circuits,
 # how many hosts there are, and when they last had an exchange.
 H_HOST, H_LEAD, H_HOSTS, H_EXCHANGED = 8, 9, 10, 11
+H_CLOCK = 6  # by how many nanoseconds the clock of its processes is ahead of the machine's, in a time namespace
 H_STIR = 12  # not 0: a worker wants something of the agent (any call)
 H_UNCOUNTED = 48  # when a process last noted that it does not count in blocks of its own, as it should (any process)
 H_OWNERS = 64  # process number of each block's owner, 0 once the block has been given up or its dead owner buried
+H_BEATS = 128  # when each block's owner counted calls: if it finds another time, the file was written over
 EVENTS, EVENT_CELLS = 200, 40  # the latest transitions, in a ring that begins at the second page
 HEADER = 17 * PAGE
 # An event: its number (written last), wall time in nanoseconds, row, states before * 8 + after, generation, reason.
@@ -98,6 +100,8 @@ assert SUCCESSES + BARS == FAILURES
 assert FAILURES + BARS == WINDOW
 assert WINDOW + SLICES * SLICE_CELLS <= TALLY_CELLS
 assert TALLY + TALLIES * TALLY_CELLS == PAGE
+assert H_OWNERS + BLOCKS <= H_BEATS
+assert H_BEATS + BLOCKS <= PAGE
 assert PAGE + EVENTS * EVENT_CELLS <= HEADER
 COMMONS_CELLS = TALLY + TALLY_CELLS
 assert CONFIG + CONFIG_CELLS <= COMMONS
@@ -124,6 +128,8 @@ class State(StrEnum):
 #: the state for each code in WORD; CLOSED is 0, so that a fresh ledger is closed
 STATES = tuple(State)
 CODES = {state: code for code, state in enumerate(STATES)}
+#: for codes that none has: a damaged WORD lets calls through until it is found out
+_BY_CODE = (*STATES, State.CLOSED, State.CLOSED)
 #: states in which a circuit does not move by itself
 HELD = frozenset({State.FORCED_OPEN, State.DISABLED, State.METRICS_ONLY})
 #: states in which every call runs
@@ -132,12 +138,32 @@ ADMITTING = frozenset({State.CLOSED, State.DISABLED, State.METRICS_ONLY})
 
 def state_of(word: int) -> State:
     """Return the state in a WORD."""
-    return STATES[word & 7]
+    return _BY_CODE[word & 7]
 
 
 def generation_of(word: int) -> int:
     """Return the number of the stay in a state."""
     return word >> 16
+
+
+def is_row(head: memoryview) -> bool:
+    """Return whether the head of a row makes sense, as it does unless somebody has written over it."""
+    largest = (1 << 63) - (1 << 50)  # above all that are written: a sum with a larger number may leave its cell
+    numbers = [
+        *head[WORD:CALM].tolist(),
+        head[STREAK],
+        head[RETRY_AT],
+        *head[CHANGES : CHANGES + len(STATES) * 8].tolist(),
+    ]
+    return (
+        numbers[WORD] >= 1 << 16
+        and numbers[WORD] & 7 < len(STATES)
+        and head[NAME] != 0
+        and numbers[SLICE] > 0
+        and min(numbers[ROUNDS:]) >= 0
+        and max(numbers) < largest
+        and min(numbers) > -largest
+    )
 
 
 def blocks(cells: memoryview) -> list[int]:

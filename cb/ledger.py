@@ -5,8 +5,9 @@ import secrets
 import threading
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, Self
 
 from . import layout as at
@@ -14,14 +15,16 @@ from .blocks import Blocks
 from .deadlines import leads
 from .errors import LedgerBusyError, LedgerError, LedgerFullError
 from .events import StateChange, Transition, read_transitions, write_transition
-from .forks import renew_in_children
+from .fleetsight import FleetSight
+from .forks import notice, renew_in_children
 from .handles import Handle
 from .log import Log
-from .mappedfile import MappedFile, require_own
+from .mappedfile import MappedFile, map_url
 from .names import check_name
-from .places import path_of
+from .places import shared_directory
 from .row import Row
 from .storage import Lock, Memory
+from .troubles import Troubles
 from .viewedfile import ViewedFile
 from .watch import WATCH
 
@@ -36,20 +39,8 @@ SECOND = 1_000_000_000
 AGAIN = SECOND
 #: nanoseconds for which the host believes a process that says that it does not count
 _BELIEVED = 5 * SECOND
-
-
-@dataclass(frozen=True, slots=True)
-class FleetSight:
-    """A fleet as its host sees it."""
-
-    #: whether the fleet has been heard of lately, and so leads the circuits that it has opened
-    leads: bool
-    #: hosts in it, this one included; 0 if the server cannot tell
-    hosts: int
-    #: seconds since the last exchange, None before the first
-    age: float | None
-    #: names of the breakers about which the server has no sound answer: this host decides by itself there
-    apart: tuple[str, ...] = ()
+_OVERWRITTEN = "was written over while it was in use"
+_LOOK = 100_000_000  # nanoseconds between two looks at the file
 
 
 class Ledger(Handle):
@@ -66,6 +57,10 @@ class Ledger(Handle):
         open_again: Callable[[], MappedFile] | None = None,
     ) -> None:
         self._storage = storage
+        #: what `open` was asked for
+        self._asked: tuple[str, str | os.PathLike[str] | None] | None = None
+        self._checked: int | None = None
+        self._marked: int | None = None
         self._making = threading.RLock()
         self._rows: dict[str, Row] = {}
         self._names: dict[str, int] = {}  # of all rows, each with its number; extended when there are more
@@ -74,12 +69,9 @@ class Ledger(Handle):
         #: holds the breakers until the file can be opened
         self._stand_in = Ledger(storage, reason=reason) if open_again else None
         self._apart: weakref.WeakValueDictionary[str, Ledger] = weakref.WeakValueDictionary()
-        self._apart_reason = ""
         self._failed_at: int | None = None
-        self._reason = reason  # why it is not the shared one that was asked for
-        self._uncounted: dict[int, str] = {}  # by row
-        self._alone: dict[int, str] = {}  # by row
-        self._said: str | None = None
+        #: where a row notes why its calls are not counted as they should be
+        self.troubles = Troubles(reason)
         renew_in_children(self)
 
     @classmethod
@@ -108,20 +100,16 @@ class Ledger(Handle):
         """
         if url == "memory://":
             return cls.in_memory()
-        path = path_of(url, directory)
-
-        def open_file() -> MappedFile:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if url.startswith("shm://"):
-                require_own(str(path.parent))
-            return MappedFile(os.path.abspath(path))
-
+        if directory is not None and Path(directory) == shared_directory():
+            directory = None  # that of another user, should this process become that
+        open_file = partial(map_url, url, directory)
         try:
-            return cls(open_file())
+            ledger = cls(open_file())
         except (LedgerError, OSError) as error:
             ledger = cls(Memory(), reason=str(error), open_again=open_file)
             ledger.report()
-            return ledger
+        ledger._asked = url, directory
+        return ledger
 
     def _origin(self) -> tuple[Any, ...]:
         if self._storage.scope == "process":
@@ -131,14 +119,13 @@ class Ledger(Handle):
     @property
     def degraded(self) -> str | None:
         """Why the breakers are not shared and counted as was asked for; None if they are."""
-        apart = self._apart_reason if self._apart else None
+        apart = self.troubles.apart if self._apart else None
         return "; ".join(reason for reason in (self.trouble, apart) if reason) or None
 
     @property
     def trouble(self) -> str | None:
         """Why all breakers that lie here are not shared and counted as they should be; None if they are."""
-        uncounted = next(iter((*self._alone.values(), *self._uncounted.values())), None)
-        return "; ".join(reason for reason in (self._reason, uncounted) if reason) or None
+        return self.troubles.text
 
     def degraded_on_host(self, now: int) -> bool:
         """Return whether this process, or lately another one of the host, is degraded."""
@@ -147,19 +134,7 @@ class Ledger(Handle):
 
     def report(self) -> None:
         """Log once that the ledger is degraded, and once that it no longer is. Caller holds no lock."""
-        said, self._said = self._said, self.degraded  # before the line: a log handler may call through a breaker
-        if self._said and self._said != said:
-            log.warning("breakers are not shared between processes as they should be: %s", self._said)
-        elif said and not self._said:
-            log.warning("breakers are shared between processes again")
-
-    def note_uncounted(self, row: int, reason: str | None) -> None:
-        """Note why calls of a row are not counted in blocks of this process, None when they are again."""
-        _note(self._uncounted, row, reason)
-
-    def note_alone(self, row: int, reason: str | None) -> None:
-        """Note why they are not even counted in the commons, None when they are again."""
-        _note(self._alone, row, reason)
+        self.troubles.report(self.degraded)
 
     @property
     def scope(self) -> str:
@@ -174,6 +149,7 @@ class Ledger(Handle):
     @property
     def lock(self) -> Lock:
         """The lock under which circuits change their state."""
+        self._settle()
         return self._storage.lock
 
     def workers(self) -> int:
@@ -214,6 +190,7 @@ class Ledger(Handle):
         Where it cannot be made, because there is no room, no memory, or the lock cannot be had, it is a row of another
         ledger, which this process has to itself; to ask again later may give one of this ledger.
         """
+        self._settle()
         check_name(name)
         with self._making:
             if name in self._rows:
@@ -236,11 +213,11 @@ class Ledger(Handle):
             try:
                 storage = open_again()
             except (LedgerError, OSError) as error:
-                self._reason = str(error)
+                self.troubles.reason = str(error)
                 return
             with self._making:
                 self._storage, self._blocks, self._names = storage, Blocks(storage), {}
-                self._open_again = self._stand_in = self._reason = self._failed_at = None
+                self._open_again = self._stand_in = self.troubles.reason = self._failed_at = None
 
     def _row_at(self, index: int) -> Row:
         return Row(index, self._storage.row(index), self)
@@ -264,7 +241,7 @@ class Ledger(Handle):
         ledger = self._apart.get(name)
         if ledger is None:
             if not self._apart:
-                self._apart_reason = str(error)
+                self.troubles.apart = str(error)
             ledger = self._apart[name] = Ledger(Memory(), reason=str(error))
         return ledger.row(name, now)
 
@@ -276,13 +253,16 @@ class Ledger(Handle):
         if index >= at.MAX_ROWS:
             raise LedgerFullError(self._storage.path, f"holds {at.MAX_ROWS} breakers, no room for {name!r}")
         self._storage.allocate(index, 0)
+        self._begin_locked(index, name, now)
+        header[at.H_ROWS] = index + 1  # last: a row that counts is complete
+        return index
+
+    def _begin_locked(self, index: int, name: str, now: int) -> None:
         head = self._storage.row(index)
         head[at.ORIGIN] = head[at.SINCE] = max(now, 1)
         head[at.SLICE] = 1  # until the configuration is written
         head[at.WORD] = 1 << 16
         at.put_text(head, at.NAME, at.NAME_CELLS, name)
-        header[at.H_ROWS] = index + 1  # last: a row that counts is complete
-        return index
 
     def allocate(self, index: int, page: int) -> None:
         """Give a page of a row its memory. Raises LedgerFullError."""
@@ -331,7 +311,12 @@ class Ledger(Handle):
 
     def elect(self, role: str) -> bool:
         """Take a role, which one process of a host has until it ends or resigns. Return False if one has it already."""
+        self._settle()
         return self._storage.elect(role)
+
+    def has(self, role: str) -> bool:
+        """Return whether this process has a role."""
+        return self._storage.has(role)
 
     def resign(self, role: str) -> None:
         """Leave the role to another process."""
@@ -339,6 +324,7 @@ class Ledger(Handle):
 
     def block(self, number: int, now: int, row: int | None = None) -> int | None:
         """Return the number-th block of this process, claimed if it has none; None if there are no more."""
+        self._settle()
         return self._blocks.get(number, now, row)
 
     @property
@@ -352,10 +338,96 @@ class Ledger(Handle):
 
     def bury(self, now: int) -> None:
         """Turn the running calls of dead processes into failures. Looks at most ten times a second."""
-        if self._blocks.bury(now) and self._reason is None and self._storage.replaced():
-            self._reason = f"{self.path} was removed or replaced: processes that start now do not share it"
+        self._settle()
+        self._check(now)
+        self._blocks.bury(now)
         if self.degraded:
             self._storage.header[at.H_UNCOUNTED] = now
+
+    def _check(self, now: int) -> None:
+        """Find out what others have done to the file and its locks, ten times a second at most."""
+        if self._checked is not None and abs(now - self._checked) < _LOOK:
+            return
+        self._checked = now
+        if cut := self._storage.cut():
+            self._leave(cut, now)
+            return
+        kept = self._storage.keep()
+        as_left = kept and self._storage.as_left(self._blocks.mine)
+        if kept and not as_left:
+            kept = self._storage.keep()  # else another process has just taken a block, and written to that
+        if not kept:
+            self._start_over()
+            self._storage.give_up_all()
+            log.error("%s: another process has taken a block of this one, whose calls are not counted", self.path)
+        elif not as_left:
+            self._leave(_OVERWRITTEN, now)
+        elif self.troubles.reason is None and self._storage.replaced():
+            self.troubles.reason = f"{self.path} was removed or replaced: processes that start now do not share it"
+
+    def mark(self, now: int) -> None:
+        """Note that calls are counted, ten times a second at most: that tells this ledger from an older copy of it."""
+        if self._marked is None or abs(now - self._marked) >= _LOOK:
+            self._marked = now
+            self._storage.mark(now, self._blocks.mine)
+
+    def check(self, row: Row, now: int) -> None:
+        """Go on in memory of this process if a row makes no sense: others have written over it."""
+        if not row.sane:
+            self._leave(_OVERWRITTEN, now)
+
+    def _leave(self, reason: str, now: int) -> None:
+        """Go on in memory of this process, with empty windows, as if the file had not been usable from the start."""
+        with self._making:
+            reason = f"ledger {self.path}: {reason}"
+            if not isinstance(self._storage, MappedFile) or self.troubles.reason == reason:
+                return
+            self.troubles.reason = reason
+            with suppress(OSError):  # where memory cannot be moved, this process goes on with what it finds
+                self._storage = self._storage.leave()
+                for name, index in ({name: row.index for name, row in self._rows.items()} | self._names).items():
+                    self._begin_locked(index, name, now)
+                    self.header[at.H_ROWS] = max(self.header[at.H_ROWS], index + 1)
+                self._start_over()
+        self.report()
+
+    def _settle(self) -> None:
+        """Take the ledger of the user that this process has become since it was opened, before the first use."""
+        notice()
+        if self._storage.foreign:
+            with self._making:
+                if self._storage.foreign:
+                    self._move()
+
+    def _move(self) -> None:
+        old, names, now = self._storage, self._names, 1
+        assert isinstance(old, MappedFile)
+        try:
+            self._storage, self._names = new, _ = map_url(*self._asked or (f"file://{old.path}", None)), {}
+            places: list[tuple[Row, int]] = []
+            for name, row in self._rows.items():
+                now = max(now, row.head[at.SINCE])
+                index = self._index(name)
+                if index is None:
+                    index = new.lock.run(partial(self._find_locked, name, now), LONG_PATIENCE)
+                places.append((row, index))
+            for row, index in places:
+                new.put_under(old.row(row.index), index)
+            new.put_header_under(old.header)
+        except (LedgerError, OSError) as error:
+            self._storage, self._names = old, names
+            self._leave(error.reason if isinstance(error, LedgerError) else str(error), now)
+            return
+        for row, index in places:
+            row.index = index
+        old.close()
+        self._start_over()
+
+    def _start_over(self) -> None:
+        self._blocks = Blocks(self._storage)
+        self.troubles.forget_rows()
+        for row in self._rows.values():
+            row.renew()
 
     def lost(self, row: Row) -> int:
         """Return how many calls of dead processes were buried here since this was last asked."""
@@ -366,18 +438,8 @@ class Ledger(Handle):
         self._making = threading.RLock()
         self._storage.renew()
         self._blocks.renew()
-        self._blocks = Blocks(self._storage)
-        self._uncounted, self._alone = {}, {}
-        for row in self._rows.values():
-            row.renew()
+        self._start_over()
 
 
 def _found(path: str) -> Ledger:
     return Ledger.open(f"file://{path}")
-
-
-def _note(reasons: dict[int, str], row: int, reason: str | None) -> None:
-    if reason:
-        reasons[row] = reason
-    else:
-        reasons.pop(row, None)

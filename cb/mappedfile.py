@@ -2,20 +2,27 @@
 
 import mmap
 import os
-import stat
-import sys
+import threading
+from collections.abc import Sequence
 from contextlib import suppress
 
-from . import layout
+from . import hostclock, layout
 from .errors import LedgerError, LedgerFullError
-from .log import Log
+from .ledgerfile import (
+    FILE_BYTES,
+    HEADER_BYTES,
+    PAGE_BYTES,
+    ROW_BYTES,
+    allocate,
+    open_file,
+    require_own,
+    share,
+)
+from .places import path_of
+from .process import process_number
+from .storage import Memory
 
-log = Log(__name__)
-
-PAGE_BYTES = layout.PAGE * 8
-HEADER_BYTES = layout.HEADER * 8
-ROW_BYTES = layout.ROW * 8
-FILE_BYTES = HEADER_BYTES + layout.MAX_ROWS * ROW_BYTES
+__all__ = ["FILE_BYTES", "MappedFile", "map_url", "require_own"]
 
 
 class MappedFile:
@@ -30,47 +37,42 @@ class MappedFile:
 
     def __init__(self, path: str) -> None:
         try:
-            from .filelock import FileLock, claim
+            from . import remap
+            from .claims import Claims
+            from .filelock import FileLock, LockFile, identity
         except ImportError as error:
             raise LedgerError(path, "a shared ledger needs POSIX file locks; use memory://") from error
         self.path = path
-        self._claim = claim
-        self._owned: dict[int | str, int] = {}
-        self._complained = False
-        #: why the last block that could not be claimed was not, if not because it has an owner
-        self.complaint: str | None = None
+        self._identity, self._remap = identity, remap
+        #: the user whose file it is
+        self._user = os.geteuid()
         try:
             os.makedirs(f"{path}.locks", mode=0o700, exist_ok=True)
             self.lock: FileLock = FileLock(f"{path}.locks/transitions")
             require_own(f"{path}.locks")
-            self._fd = self.lock.run(self._open, 1.0)
+            self._file = LockFile(path, self.lock.run(lambda: open_file(path), 1.0))
             self._paths = (path, f"{path}.locks")
-            self._identities = [_identity(os.stat(each)) for each in self._paths]
-            self._cells = memoryview(mmap.mmap(self._fd, FILE_BYTES)).cast("q")
+            self._identities = [identity(os.stat(each)) for each in self._paths]
+            self._cells = self._map()
+            self._clock = hostclock.offset()
         except OSError as error:
             raise LedgerError(path, f"cannot be opened ({error.strerror})") from error
+        self._owned = Claims(f"{path}.locks")
         self.header = self._cells[: layout.HEADER]
+        self._start = self.header[: layout.H_ROWS].tolist()
+        self._mutex = threading.RLock()
+        self._beats: dict[int, tuple[int, ...]] = {}
+        self._grown = [0, 0]
 
-    def _open(self) -> int:
-        """Open the file, made anew where there is none from this boot. Caller holds the lock."""
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    def _map(self) -> memoryview:
+        # By a descriptor of its own: mmap keeps a copy of it, which would keep the lock on the file as well.
+        fd = os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            found = os.fstat(fd)
-            if found.st_uid != os.geteuid() or found.st_mode & 0o177077 != 0o100000:
-                raise LedgerError(self.path, "is not a private file of this user (owner, mode 0600)")
-            if in_use(fd, self.path):
-                return fd
-            # From before the last boot, or never finished: its times mean nothing. Nobody can have it mapped.
-            os.ftruncate(fd, 0)
-            os.ftruncate(fd, FILE_BYTES)
-            _allocate(fd, self.path, 0, HEADER_BYTES)
-            # In one piece: a process killed here leaves a whole header or none.
-            start = b"".join(n.to_bytes(8, sys.byteorder) for n in (layout.MAGIC, layout.VERSION))
-            os.pwrite(fd, start + _boot_id(), 0)
-            return fd
-        except BaseException:
+            if self._identity(os.fstat(fd)) != self._identity(os.fstat(self._file.fileno())):
+                raise LedgerError(self.path, "is replaced all the time")
+            return memoryview(mmap.mmap(fd, FILE_BYTES)).cast("q")
+        finally:
             os.close(fd)
-            raise
 
     def row(self, index: int) -> memoryview:
         """Return the cells of a row."""
@@ -79,126 +81,151 @@ class MappedFile:
 
     def allocate(self, index: int, page: int) -> None:
         """Give a page of a row its memory, zeroed if it had none."""
-        if not self._same(self._fd):
-            self._reopen()
-        _allocate(self._fd, self.path, HEADER_BYTES + index * ROW_BYTES + page * PAGE_BYTES, PAGE_BYTES)
+        self._reopen()
+        allocate(self._file.fileno(), self.path, HEADER_BYTES + index * ROW_BYTES + page * PAGE_BYTES, PAGE_BYTES)
 
     def claim(self, block: int) -> bool:
         """Own a block until this process ends. Return False if somebody else does."""
-        return block not in self._owned and self._hold(block)
+        self._beats.pop(block, None)
+        return self._owned.claim(block)
 
     def elect(self, role: str) -> bool:
         """Own a role until this process ends or resigns. Return False if somebody does already."""
-        return role not in self._owned and self._hold(role)
+        return self._owned.claim(role)
+
+    def has(self, role: str) -> bool:
+        """Return whether this process owns a role."""
+        return role in self._owned
 
     def resign(self, role: str) -> None:
         """Cease to own a role."""
-        if role in self._owned:
-            os.close(self._owned.pop(role))
-
-    def _hold(self, what: int | str) -> bool:
-        if what not in self._owned and (fd := self._try(what)) is not None:
-            self._owned[what] = fd
-        return what in self._owned
+        self._owned.give_up(role)
 
     def give_up(self, block: int) -> None:
         """Cease to own a block."""
-        os.close(self._owned.pop(block))
+        self._owned.give_up(block)
+
+    def give_up_all(self) -> None:
+        """Cease to own any block."""
+        for block in self._owned.blocks:
+            self._owned.give_up(block)
 
     def alive(self, block: int) -> bool:
         """Return whether a block has an owner."""
-        if block in self._owned:
-            return True
-        fd = self._try(block)
-        if fd is not None:
-            os.close(fd)
-        return fd is None
+        return self._owned.alive(block)
 
-    def _try(self, what: int | str) -> int | None:
-        try:
-            return self._claim(f"{self.path}.locks/{what}")
-        except OSError as error:
-            # No call may fail for that.
-            if isinstance(what, int):
-                self.complaint = str(error)
-            else:
-                complained, self._complained = self._complained, True  # before the line: its handler may come here
-                if not complained:
-                    log.warning("no role can be taken in the ledger: %s", error)
-            return None
+    @property
+    def complaint(self) -> str | None:
+        """Why the last block that could not be claimed was not, if not because it has an owner."""
+        return self._owned.complaint
+
+    @property
+    def foreign(self) -> bool:
+        """Whether this process has changed its user since the file was opened, and has not used it yet."""
+        return os.geteuid() != self._user and not self._owned.blocks
 
     def replaced(self) -> bool:
         """Return whether another file, or other locks, have taken the place of these: who comes now shares those."""
         try:
-            return [_identity(os.stat(path, follow_symlinks=False)) for path in self._paths] != self._identities
+            found = [self._identity(os.stat(path, follow_symlinks=False)) for path in self._paths]
         except OSError:
             return True
+        return found != self._identities
+
+    def keep(self) -> bool:
+        """Take again what others took away of the blocks and roles. Return False if a block is another process's."""
+        again, lost = self._owned.keep()
+        for block in again:
+            self._beats.pop(block, None)
+            self.header[layout.H_OWNERS + block] = process_number()  # somebody may have taken it for a dead process's
+        return not lost
+
+    def cut(self) -> str | None:
+        """Return what others have done to the length of the file, which processes have mapped; None if nothing."""
+        with suppress(LedgerFullError):  # it was removed, and the descriptor closed: what is mapped is there still
+            self._reopen()
+            fd = self._file.fileno()
+            if (size := os.fstat(fd).st_size) < FILE_BYTES:
+                # Now, that other processes find zeros and not the end of the file, which would kill them: SIGBUS. With
+                # a header of zeros it is no ledger to them, nor to newcomers.
+                os.ftruncate(fd, FILE_BYTES)
+                os.pwrite(fd, bytes(PAGE_BYTES), 0)
+                return f"was cut to {size} bytes while it was in use"
+        return None
+
+    def mark(self, now: int, blocks: Sequence[int]) -> None:
+        """Note in the blocks that this process counts in when it did so."""
+        with self._mutex:
+            for block in blocks:
+                cell = layout.H_BEATS + block
+                if self.header[cell] not in self._beats.get(block, (self.header[cell],)):
+                    continue  # others have written over it: `as_left` shall see that
+                # Both, while it changes: an exception may come before the new one is written, or after.
+                self._beats[block] = (self.header[cell], now)
+                self.header[cell] = now
+                self._beats[block] = (now,)
+
+    def as_left(self, blocks: Sequence[int]) -> bool:
+        """Return whether what this process has found and written stands there still. Writes nothing."""
+        header = self.header
+        with self._mutex:
+            grown = header[layout.H_ROWS : layout.H_EVENTS + 1].tolist()
+            marks = [(header[layout.H_BEATS + block], self._beats.get(block)) for block in blocks]
+            kept = (
+                header[: layout.H_ROWS].tolist() == self._start
+                and all(new >= old for new, old in zip(grown, self._grown, strict=True))
+                and grown[0] <= layout.MAX_ROWS
+                and grown[1] < 1 << 62
+                and all(mark is None or found in mark for found, mark in marks)
+            )
+            if kept:
+                self._grown = grown
+            return kept
+
+    def leave(self) -> Memory:
+        """Go on in memory of this process, all zeros, under the same addresses. Return it. Raises OSError."""
+        self._remap.put_memory(self._cells)
+        self.close()
+        return Memory(self.header, {index: self.row(index) for index in range(layout.MAX_ROWS)})
+
+    def close(self) -> None:
+        """Own nothing any more, and let others make the file anew."""
+        self._owned.release()
+        self._file.close()
+
+    def put_under(self, cells: memoryview, index: int) -> None:
+        """Put a row of this file under cells that were mapped before. Raises OSError."""
+        self._remap.put_file(cells, self._file.fileno(), HEADER_BYTES + index * ROW_BYTES)
+
+    def put_header_under(self, cells: memoryview) -> None:
+        """Put the header of this file under cells that were mapped before. Raises OSError."""
+        self._remap.put_file(cells, self._file.fileno(), 0)
 
     def _reopen(self) -> None:
         """Replace a descriptor that a daemon has closed, and whose number may be another file's by now."""
+        if self._file.mine:
+            return
         try:
-            self._fd = os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            file = type(self._file)(self.path, os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC))
         except OSError as error:
             raise LedgerFullError(self.path, f"cannot be opened again ({error.strerror})") from error
-        if not self._same(self._fd):
+        if self._identity(os.fstat(file.fileno())) != self._identities[0]:
             raise LedgerFullError(self.path, "was replaced")
-
-    def _same(self, fd: int) -> bool:
-        try:
-            return _identity(os.fstat(fd)) == self._identities[0]
-        except OSError:
-            return False
+        share(file.fileno(), self.path)
+        self._file = file
 
     def renew(self) -> None:
         """Start over in a forked child, as a process that owns nothing."""
         self.lock.renew()
-        for fd in self._owned.values():
-            with suppress(OSError):  # a daemon may have closed all that it inherited
-                os.close(fd)
-        self._owned = {}
+        self._owned.renew()
+        self._mutex = threading.RLock()
+        self._beats = {}
 
 
-def in_use(fd: int, path: str) -> bool:
-    """Return whether an open file is a ledger of this boot. Raises LedgerError if it can never be one."""
-    size = os.fstat(fd).st_size
-    header = memoryview(os.pread(fd, 64, 0).ljust(64, b"\0")).cast("q")
-    if header[layout.H_MAGIC] != layout.MAGIC:
-        if size not in (0, FILE_BYTES) or any(header):
-            raise LedgerError(path, "is not a ledger")
-        return False
-    if header[layout.H_VERSION] != layout.VERSION:
-        raise LedgerError(path, f"has version {header[layout.H_VERSION]}, not {layout.VERSION}")
-    if header[layout.H_BOOT : layout.H_BOOT + 2].tobytes() != _boot_id():
-        return False
-    if size != FILE_BYTES:
-        raise LedgerError(path, f"has {size} bytes, not {FILE_BYTES}")
-    return True
-
-
-def _identity(found: os.stat_result) -> tuple[int, int]:
-    return found.st_dev, found.st_ino
-
-
-def _allocate(fd: int, path: str, start: int, size: int) -> None:
-    try:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(fd, start, size)
-    except OSError as error:
-        raise LedgerFullError(path, f"no memory for another page ({error.strerror})") from error
-
-
-def require_own(directory: str) -> None:
-    """Refuse a directory in which somebody else could have laid the files, or could replace them."""
-    found = os.lstat(directory)
-    own = not hasattr(os, "geteuid") or found.st_uid == os.geteuid()
-    if not own or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o022:
-        raise LedgerError(directory, "is not a directory that this user alone may write to")
-
-
-def _boot_id() -> bytes:
-    """Return 16 bytes that change with every boot of this machine, zeros where the system does not tell."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return bytes.fromhex(file.read().strip().replace("-", ""))
-    except OSError:
-        return bytes(16)
+def map_url(url: str, directory: str | os.PathLike[str] | None) -> MappedFile:
+    """Return the file that a URL names. Raises LedgerError, OSError, and ConfigError for what names none."""
+    path = path_of(url, directory)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if url.startswith("shm://"):
+        require_own(str(path.parent))
+    return MappedFile(os.path.abspath(path))

@@ -8,6 +8,7 @@ from .classify import Classifier, leaves
 from .config import BreakerConfig, nanoseconds
 from .errors import BulkheadFullError, CircuitOpenError, LedgerBusyError
 from .events import Event, LateResult, Rejected
+from .forks import MARK, notice
 from .layout import ADMITTING, State, generation_of, state_of
 from .ledger import PATIENCE
 from .nesting import Scope, inside, leave
@@ -35,12 +36,13 @@ class Passage(Steering):
 
         It may end anywhere, so that calls which follow are not inside of it, as they are in a block or a function.
         """
+        if not MARK[0]:
+            notice()
         tally = self._take()
         if tally.word == self._head[at.WORD]:
             tally.cells[at.STARTED] = tally.started = self._clock()
-        else:
-            self._admit(tally)
-        return tally
+            return tally
+        return self._admit(tally)
 
     def finish(self, tally: Tally, error: BaseException | None) -> None:
         """Count how it ended."""
@@ -90,15 +92,21 @@ class Passage(Steering):
         return self._row.slots
 
     def _grow(self) -> Tally:
+        notice()
         WATCH.start()
         self._tell_degraded()
         return self._row.grow(self._clock())
 
-    def _admit(self, tally: Tally) -> None:
-        """Let a call into a state that its tally does not know. Raises CircuitOpenError."""
+    def _admit(self, tally: Tally) -> Tally:
+        """Let a call into a state that its tally does not know. Return its tally then. Raises CircuitOpenError."""
         now = self._clock()
+        notice()
+        self.ledger.check(self._row, now)
+        if tally.word == DETACHED:  # its cells have just gone, with a fork or with the ledger
+            tally = self._take()
         if not self._admits(tally, now):
             self._reject(tally, state_of(self._head[at.WORD]), now)
+        return tally
 
     def _admits(self, tally: Tally, now: int, *, prober: bool = False) -> bool:
         """Return whether a call may run; its tally then says so. `prober`: it is a health check."""
@@ -204,6 +212,8 @@ class Passage(Steering):
 
     def _settle(self, tally: Tally, outcome: Outcome, now: int) -> None:
         """Count an outcome, free its tally, and see whether the state must change."""
+        notice()
+        self.ledger.mark(now)
         head, word, elapsed = self._head, tally.word, now - tally.started
         if word == DETACHED:
             return
@@ -231,7 +241,14 @@ class Passage(Steering):
         if late:
             if self.listeners:
                 self._tell([LateResult(self.name, outcome.value)])
-        elif outcome is not Outcome.NEUTRAL and self._circuit.matters(outcome, slow, now):
+        elif outcome is not Outcome.NEUTRAL:
+            self._consider(outcome, slow, now)
+
+    def _consider(self, outcome: Outcome, slow: bool, now: int) -> None:
+        """Change the state if an outcome that has been counted demands it."""
+        if slow or outcome is Outcome.FAILURE or self._head[at.CALM] != self._head[at.WORD]:
+            self.ledger.check(self._row, now)  # more will be looked at than this call
+        if self._circuit.matters(outcome, slow, now):
             self._evaluate(now)
 
     def _probe_ended(self, tally: Tally) -> None:

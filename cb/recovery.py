@@ -6,6 +6,7 @@ from . import health
 from . import layout as at
 from .config import nanoseconds
 from .events import HealthChanged
+from .forks import notice
 from .health import Health
 from .late import require_done
 from .layout import ADMITTING, state_of
@@ -48,6 +49,8 @@ class Recovery(Passage):
 
         An exception is a failure of the probe, whatever the breaker's rules say of it, and is not raised.
         """
+        notice()
+        self.ledger.check(self._row, self._clock())
         now, word = self._clock(), self._head[at.WORD]
         if state_of(word) in ADMITTING or not self._due(word, now, prober=True):
             return False

@@ -11,7 +11,7 @@ from .classify import Kinds
 from .clocks import chosen, monotonic_ns, wall_ns
 from .config import BreakerConfig
 from .events import Listener
-from .forks import renew_in_children
+from .forks import notice, renew_in_children
 from .handles import Handle, clock_of
 from .layout import State
 from .ledger import Ledger
@@ -73,6 +73,7 @@ class Registry(Handle):
         # Read without the lock: a dict gives the breaker or nothing.
         found = self._breakers.get(name)
         if found is None:
+            notice()
             with self._lock:
                 found = self._breakers.get(name) or self._forgotten.get(name)
                 if found is None:

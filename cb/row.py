@@ -9,10 +9,12 @@ from .commons import Commons
 from .deadlines import leads
 from .errors import LedgerError, LedgerFullError
 from .events import StateChange
+from .forks import notice
 from .layout import State, generation_of, state_of
 from .slots import Slot, Slots
 from .storage import Lock
 from .tally import DETACHED, PAUSED, Outcome, Overflow, Spill, Tally, nowhere
+from .troubles import Troubles
 
 _AGAIN = 1_000_000_000  # nanoseconds until a process that found no memory asks again
 #: nanoseconds for which no call may have been seen in a block that is given back
@@ -54,11 +56,9 @@ class Space(Protocol):
     def leave(self, number: int, row: int) -> None:
         """Give a block back, unless another row has tallies in it."""
 
-    def note_uncounted(self, row: int, reason: str | None) -> None:
-        """Note why calls of a row are not counted in blocks of this process, None when they are again."""
-
-    def note_alone(self, row: int, reason: str | None) -> None:
-        """Note why they are not even counted in the commons, None when they are again."""
+    @property
+    def troubles(self) -> Troubles:
+        """Where a row notes why its calls are not counted as they should be."""
 
     def log(self, index: int, change: StateChange, wall: int) -> None:
         """Append to the host's log of transitions. Caller holds the ledger lock."""
@@ -106,6 +106,7 @@ class Row:
         #: whether its breakers have gone to another row
         self.left = False
         self._cells = cells
+        self._name = self.head[at.NAME]
         self._lanes: set[int] = set()  # those that have tallies
         self._quiet_since: dict[int, int] = {}  # by number of a block
         self._pooled: weakref.WeakSet[Pooled] = weakref.WeakSet()
@@ -133,8 +134,8 @@ class Row:
         """Return the first lane, which is kept back for the calls that find no other."""
         if self._spill is None and (first := self._lane(0, now)) is not None:
             self._spill = Spill(Tally(first, self.head))
-            self.space.note_uncounted(self.index, None)
-            self.space.note_alone(self.index, None)
+            self.space.troubles.note_uncounted(self.index, None)
+            self.space.troubles.note_alone(self.index, None)
         return self._spill
 
     def _shared_spill(self) -> Spill:
@@ -144,7 +145,7 @@ class Row:
 
     def _note_alone(self, error: LedgerError | None) -> None:
         reason = f"calls of this process are not counted for others: {error}" if error else None
-        self.space.note_alone(self.index, reason)
+        self.space.troubles.note_alone(self.index, reason)
 
     def _pool(self, cells: memoryview, lane: int) -> Pooled:
         tally = Pooled(cells, self, lane)
@@ -219,7 +220,7 @@ class Row:
         block = self.space.block(block_number, now, self.index)
         if block is None:
             if not number:
-                self.space.note_uncounted(self.index, f"{self.space.complaint}; {_ONE_BY_ONE}")
+                self.space.troubles.note_uncounted(self.index, f"{self.space.complaint}; {_ONE_BY_ONE}")
             return None
         if not self.head[at.USED + block]:
             if self._full_at is not None and abs(now - self._full_at) < _AGAIN:
@@ -230,12 +231,17 @@ class Row:
                 # A call must not fail for that.
                 self._full_at = now
                 if not number:
-                    self.space.note_uncounted(self.index, f"{error}; {_ONE_BY_ONE}")
+                    self.space.troubles.note_uncounted(self.index, f"{error}; {_ONE_BY_ONE}")
                 return None
             self.head[at.USED + block] = 1
         cells = tally_of(self._cells, block, lane).cells
         cells[at.ADMITTED] = cells[at.ADMITTED] or 1  # readers skip a tally that was never handed out
         return cells
+
+    @property
+    def sane(self) -> bool:
+        """Whether its head makes sense: else somebody has written over it."""
+        return self.head[at.NAME] == self._name and at.is_row(self.head)
 
     def led(self, now: int) -> bool:
         """Return whether the fleet has put the circuit into its state, and alone may change it.
@@ -281,6 +287,7 @@ class Row:
 
     def note_failure(self, now: int, kind: str) -> None:
         """Remember when a call failed last in this process, and the name of its exception."""
+        notice()
         with self._lock:
             block = self.space.block(0, now)
             if block is not None and self.head[at.USED + block]:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from .forks import notice
 from .log import Log
 
 log = Log(__name__)
@@ -30,6 +31,9 @@ class Slot:
 
     def unlock(self) -> None:
         """Leave it to them."""
+
+    def keep(self) -> None:
+        """Look whether what is locked is what other processes lock."""
 
     def renew(self) -> None:
         """Have no part in it any more, in a forked child."""
@@ -58,6 +62,11 @@ class Slots:
         self._line: deque[weakref.ref[queue.SimpleQueue[None]]] = deque()
         self._lock = threading.RLock()  # a signal handler may call while its thread takes one
 
+    def keep(self) -> None:
+        """Look whether the slots are those that other processes share. Call it a few times a second."""
+        for slot in list(self._known.values()):
+            slot.keep()
+
     def take(self, limit: int) -> Slot | None:
         """Return a slot with a number below the limit, None if all are taken."""
         slot = self._take(limit)
@@ -67,6 +76,7 @@ class Slots:
         return slot
 
     def _take(self, limit: int) -> Slot | None:
+        notice()
         busy = []
         with self._lock:
             try:
@@ -89,6 +99,7 @@ class Slots:
 
     def give_back(self, slot: Slot) -> None:
         """Leave a slot to the next call."""
+        notice()
         if slot.void or self._known.get(slot.number) is not slot:  # of the parent, or of a row that was left
             return
         slot.unlock()

@@ -159,9 +159,11 @@ class Steering:
         A thread of this process does it a few times a second, unless the breaker has a clock of its own.
         """
         now = self._clock()
+        self.ledger.bury(now)  # first: where the file was cut, to read it would end this process
+        self.ledger.check(self._row, now)
         self._check_times(now)
-        self.ledger.bury(now)
         self._row.tend(now)
+        self._row.slots.keep()
         if self.apart:
             self._come_home(now)
         self._tell_degraded()
@@ -179,6 +181,8 @@ class Steering:
         return self._put_in_force(state, _by(reason, author), seconds, host_only=host_only)
 
     def _put_in_force(self, state: State, reason: str, seconds: float | None, *, host_only: bool) -> StateChange:
+        self.ledger.check(self._row, self._clock())
+
         def command_locked() -> StateChange:
             change = self._circuit.command(state, self._clock(), reason, seconds)
             self._head[at.PUBLISH] = change.generation if self.ledger.in_fleet and not host_only else 0
@@ -204,6 +208,9 @@ class Steering:
     def _refresh(self) -> None:
         """Take over thresholds that another process has changed."""
         while self._version != (version := terms.version(self._head[at.WORD])):
+            if not self._head[at.CONFIG]:  # the ledger had to be made anew: what was in force here is so again
+                self._adopt(self._circuit.config)
+                version = terms.version(self._head[at.WORD])
             self._version = version
             self._circuit.config = config = terms.read(self._row, self._circuit.config)
             self._deadlines = Deadlines.of(config, self._head[at.SLICE])

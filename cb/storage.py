@@ -2,7 +2,7 @@
 
 import mmap
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from . import layout
@@ -52,10 +52,10 @@ class Memory:
     path = "memory"
     complaint: str | None = None
 
-    def __init__(self) -> None:
-        self.header = _private(HEADER_BYTES)
+    def __init__(self, header: memoryview | None = None, rows: dict[int, memoryview] | None = None) -> None:
+        self.header = header or _private(HEADER_BYTES)
         self.lock: Lock = ThreadLock()
-        self._rows: dict[int, memoryview] = {}
+        self._rows = rows or {}
         self._claimed: set[int] = set()
         self._roles: set[str] = set()
 
@@ -79,6 +79,9 @@ class Memory:
         """Cease to own a block."""
         self._claimed.discard(block)
 
+    def give_up_all(self) -> None:
+        """Cease to own any block."""
+
     def alive(self, block: int) -> bool:
         """Return whether a block has an owner."""
         return block in self._claimed
@@ -90,6 +93,10 @@ class Memory:
         self._roles.add(role)
         return True
 
+    def has(self, role: str) -> bool:
+        """Return whether this process owns a role."""
+        return role in self._roles
+
     def resign(self, role: str) -> None:
         """Cease to own a role."""
         self._roles.discard(role)
@@ -97,6 +104,23 @@ class Memory:
     def replaced(self) -> bool:
         """Return whether another file has taken this one's place."""
         return False
+
+    #: whether it is another user's
+    foreign = False
+
+    def keep(self) -> bool:
+        """Return whether the blocks are still owned."""
+        return True
+
+    def cut(self) -> None:
+        """Return what others have done to its length: nothing."""
+
+    def mark(self, now: int, blocks: Sequence[int]) -> None:
+        """Note when calls were counted: nobody else could write over it."""
+
+    def as_left(self, blocks: Sequence[int]) -> bool:  # noqa: ARG002 - others need them
+        """Return whether nobody else has written to it."""
+        return True
 
     def renew(self) -> None:
         """Start over in a forked child, without the calls that go on in its parent."""

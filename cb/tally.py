@@ -173,7 +173,7 @@ class Tally:
 
     def _turn(self, now: int) -> None:
         """Go to the slice of the window that `now` lies in."""
-        cells, origin, length = self.cells, self.head[at.ORIGIN], self.head[at.SLICE]
+        cells, origin, length = self.cells, self.head[at.ORIGIN], max(self.head[at.SLICE], 1)
         number = max(now - origin, 0) // length
         begin = origin + number * length
         first = at.WINDOW + number % at.SLICES * at.SLICE_CELLS

@@ -3,11 +3,13 @@
 import mmap
 import os
 import stat
+from collections.abc import Sequence
 from typing import NoReturn
 
 from . import layout
 from .errors import LedgerError
-from .mappedfile import FILE_BYTES, MappedFile, in_use
+from .ledgerfile import ANOTHER_BOOT, EMPTY, FILE_BYTES, find_fault, has_owners, locked
+from .mappedfile import MappedFile
 
 
 class _NoLock:
@@ -36,8 +38,11 @@ class ViewedFile(MappedFile):
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise LedgerError(path, "is not a ledger")
-            if not in_use(fd, path):
+            fault = find_fault(fd, path)
+            if fault == EMPTY or (fault == ANOTHER_BOOT and not has_owners(path)):
                 raise LedgerError(path, "has not been used since the last boot")
+            if fault and fault != ANOTHER_BOOT:
+                raise LedgerError(path, fault)
             self._cells = memoryview(mmap.mmap(fd, FILE_BYTES, access=mmap.ACCESS_READ)).cast("q")
         except OSError as error:
             raise LedgerError(path, f"cannot be read ({error.strerror})") from error
@@ -49,19 +54,23 @@ class ViewedFile(MappedFile):
 
     def alive(self, block: int) -> bool:
         """Return whether a block has an owner."""
-        from fcntl import LOCK_NB, LOCK_SH, flock
-
         try:
-            fd = os.open(f"{self.path}.locks/{block}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            return locked(f"{self.path}.locks/{block}")
         except OSError:
             return False
-        try:
-            flock(fd, LOCK_SH | LOCK_NB)  # shared: two that look must not take each other for an owner
-            return False
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(fd)
+
+    foreign = False
+
+    def keep(self) -> bool:
+        """Return whether its blocks are still owned: it has none."""
+        return True
+
+    def cut(self) -> None:
+        """Leave it to the processes that write."""
+
+    def as_left(self, blocks: Sequence[int]) -> bool:  # noqa: ARG002 - it has none
+        """Leave it to them too."""
+        return True
 
     def renew(self) -> None:
         """Do nothing: a forked child may look on."""

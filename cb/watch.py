@@ -10,7 +10,7 @@ import weakref
 from typing import Protocol
 
 from .clocks import perf_counter
-from .forks import renew_in_children
+from .forks import notice, renew_in_children
 from .log import Log
 
 log = Log(__name__)
@@ -52,11 +52,13 @@ class _Watch:
 
     def add(self, tended: Tended) -> None:
         """Look after something for as long as it lives."""
+        notice()
         with self._lock:
             self._tended.add(tended)
 
     def start(self) -> None:
         """Begin to look, if nobody does."""
+        notice()
         if self.running:
             return
         try:

@@ -144,7 +144,7 @@ def _count_running(reading: Reading, age: int, config: BreakerConfig, since_stre
 
 def slice_end(row: Row, now: int) -> int:
     """Return when the running slice ends."""
-    origin, length = row.head[at.ORIGIN], row.head[at.SLICE]
+    origin, length = row.head[at.ORIGIN], max(row.head[at.SLICE], 1)
     return origin + (max(now - origin, 0) // length + 1) * length
 
 
@@ -161,6 +161,6 @@ def last_failure(row: Row, now: int) -> tuple[int, str] | None:
 
 def _oldest(row: Row, now: int) -> int:
     """Return when the oldest slice of the window began: SLICES of them, the running one included."""
-    origin, length = row.head[at.ORIGIN], row.head[at.SLICE]
+    origin, length = row.head[at.ORIGIN], max(row.head[at.SLICE], 1)
     running = max(now - origin, 0) // length
     return max(origin + (running - at.SLICES + 1) * length, origin)

@@ -17,8 +17,9 @@ QUIET = (
     *("fleet/test_probes", "fleet/test_prove", "fleet/test_server_faults", "fleet/test_topologies"),
     *("http/test_deadline", "http/test_outcomes", "packaging/test_versions", "platform/test_deploy"),
     *("platform/test_health", "resilience/test_hostfile", "resilience/test_rate", "security/test_slow"),
-    *("test_bulkhead", "test_duty", "test_gunicorn", "test_monitor", "test_processes", "test_sql_server"),
-    *("test_survivors", "test_trouble", "test_turmoil", "web/test_fleet", "web/test_page"),
+    *("test_bulkhead", "test_duty", "test_gunicorn", "test_ledger_in_use", "test_monitor", "test_processes"),
+    *("test_sql_server", "test_survivors", "test_trouble", "test_turmoil", "test_unannounced_forks", "test_uwsgi"),
+    *("web/test_fleet", "web/test_page"),
 )
 
 

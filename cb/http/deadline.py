@@ -3,7 +3,6 @@
 The timeouts of requests and urllib3 count from one packet to the next: an answer that drips holds a thread for ever.
 """
 
-import os
 from typing import Any
 
 from requests import PreparedRequest, Response, adapters, certs
@@ -14,7 +13,7 @@ from urllib3.exceptions import EmptyPoolError
 from urllib3.util import Retry
 
 from cb.errors import ConfigError
-from cb.forks import renew_in_children
+from cb.forks import notice, renew_in_children
 from cb.log import Log
 
 from .portable import PortableRequestError
@@ -35,8 +34,8 @@ class DeadlineAdapter(HTTPAdapter):
     see the last one alone. Retry around it. Raises ConfigError for anything else than a small whole number.
     """
 
-    #: the process that has sent requests by it
-    _pid: int | None = None
+    #: whether it begins anew in forked children: registered with the first request, also where it was unpickled
+    _renewed_in_children = False
 
     def __init__(
         self, pool_connections: int = 10, pool_maxsize: int = 10, max_retries: int = 0, pool_block: bool = False
@@ -64,10 +63,9 @@ class DeadlineAdapter(HTTPAdapter):
 
     def send(self, request: PreparedRequest, *args: Any, **options: Any) -> Response:
         """Send a request. Raises PoolTimeoutError, and what HTTPAdapter raises."""
-        if self._pid != (pid := os.getpid()):
-            if self._pid is not None:  # of a parent, whose server knows no hooks for its forks
-                self.renew()
-            self._pid = pid
+        notice()  # two processes that read one connection would get each other's answers
+        if not self._renewed_in_children:
+            self._renewed_in_children = True
             renew_in_children(self)
         try:
             response = super().send(request, *args, **options)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from cb.clocks import monotonic_ns
 from cb.errors import ConfigError
-from cb.forks import renew_in_children
+from cb.forks import notice, renew_in_children
 from cb.handles import Rooted
 
 
@@ -46,16 +46,19 @@ class RetryBudget(Rooted):
     @property
     def retries(self) -> float:
         """Retries that are allowed now."""
+        notice()
         with self._lock:
             return self._fill_locked(0.0)
 
     def call(self) -> None:
         """Count a call. Its retries are not calls."""
+        notice()
         with self._lock:
             self._tokens = self._fill_locked(self._share)
 
     def retry(self) -> bool:
         """Take a retry out. Return False, and take nothing, if there is none."""
+        notice()
         with self._lock:
             self._tokens = self._fill_locked(0.0)
             # Tenths do not add up to one: without the grain, ten calls would not be enough for a retry.

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from cb.clocks import monotonic
-from cb.forks import renew_in_children
+from cb.forks import notice, renew_in_children
 
 from .errors import StoreError
 
@@ -87,6 +87,7 @@ class HostFile:
         self._stray, self._connection = self._stray or self._connection, None
 
     def _run(self, work: Callable[[sqlite3.Connection], R]) -> R:
+        notice()
         if getattr(_AT_WORK, "on", False):
             raise StoreError(self.path, "is in use by the code that was interrupted")
         if self._stray is not None:

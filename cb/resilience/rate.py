@@ -17,7 +17,7 @@ from limits.strategies import (
 
 from cb.clocks import wall
 from cb.errors import ConfigError
-from cb.forks import renew_in_children
+from cb.forks import notice, renew_in_children
 from cb.handles import Rooted
 from cb.log import Log
 
@@ -60,6 +60,7 @@ class RateLimit(Rooted):
 
     def acquire(self, caller: str = "") -> None:
         """Count a call, of each caller by itself. Raises RateLimitedError if it is one too many."""
+        notice()
         shared = self._shared
         wait = None if shared is None else self._outage.ask(lambda: self._ask(shared, caller), None)
         if wait is None:

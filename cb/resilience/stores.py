@@ -12,7 +12,7 @@ from typing import Protocol
 
 from cb.clocks import monotonic_ns, wall_ns
 from cb.errors import ConfigError
-from cb.forks import renew_in_children
+from cb.forks import notice, renew_in_children
 
 from .hostfile import HostFile
 
@@ -62,12 +62,14 @@ class MemoryStore:
         renew_in_children(self)
 
     def get(self, key: str) -> tuple[bytes, int] | None:
+        notice()
         with self._lock:
             kept = self._kept.get(key)
         return kept and (kept[0], self._clock() - kept[1])
 
     def put(self, key: str, value: bytes, age: int) -> None:
         since = self._clock() - age
+        notice()
         with self._lock:
             kept = self._kept.get(key)
             if kept and kept[1] > since:

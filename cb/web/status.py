@@ -7,7 +7,7 @@ from flask import Blueprint
 
 from cb.clocks import monotonic_ns
 from cb.document import describe, time_text
-from cb.ledger import FleetSight
+from cb.fleetsight import FleetSight
 
 from .documents import StatusSchema
 from .installed import circuit_breakers

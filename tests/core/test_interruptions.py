@@ -30,7 +30,7 @@ CONFIG = BreakerConfig(
     call_timeout=5,
 )
 #: a finalizer, perhaps of an earlier test: Python itself catches what it raises
-UNSAFE = {"__del__", FileSlot.__del__.__name__}
+UNSAFE = {"__del__"}
 LIBRARY = str(Path(cb.__file__).parent)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, ConfigError, Ledger, LedgerError, State
 from cb import layout as at
+from cb.testing import workers
 from tests.core.conftest import FakeClock
 
 ONE = BreakerConfig(failure_threshold=1)
@@ -179,8 +180,16 @@ def test_ledger_of_another_version_is_refused(tmp_path: Path) -> None:
         Ledger.in_file(tmp_path / "l")
 
 
-def test_ledger_from_before_the_last_boot_is_replaced(tmp_path: Path, clock: FakeClock) -> None:
-    _fail(CircuitBreaker("d", ONE, ledger=Ledger.in_file(tmp_path / "l"), clock=clock))
+def open_circuit(path: str) -> None:
+    """Leave a ledger with an open circuit; the process ends after it."""
+    breaker = CircuitBreaker("d", ONE, ledger=Ledger.in_file(path))
+    _fail(breaker)
+    assert breaker.state is State.OPEN
+
+
+def test_ledger_from_before_the_last_boot_is_replaced(tmp_path: Path) -> None:
+    with workers(1) as processes:  # nobody may have it in use
+        processes[0].call(open_circuit, str(tmp_path / "l"))
     _overwrite(tmp_path / "l", at.H_BOOT, 12345)
     fresh = Ledger.in_file(tmp_path / "l")
     assert fresh.names() == []

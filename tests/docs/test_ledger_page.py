@@ -14,6 +14,7 @@ ROWS = re.findall(r"^\| (\d+)(?: to (\d+))? \| (\d+) \| `(\w+)` \| .+ \|$", PAGE
 SIZES = {
     "H_BOOT": 2,
     "H_OWNERS": layout.BLOCKS,
+    "H_BEATS": layout.BLOCKS,
     "CHANGES": len(STATES) * 8,
     "REPORTED": 3,
     "SLICE": 1,
