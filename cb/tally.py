@@ -71,9 +71,13 @@ class Tally:
         return self.probe and not self.nested
 
     def abandon(self) -> None:
-        """End a call that was cut off before it could be settled: it counts as neither a success nor a failure."""
+        """End a call that was cut off before it could be settled: it counts as neither a success nor a failure.
+
+        A probe whose answer was still to be read is good all the same: each round needs a verdict.
+        """
         self.count(at.NEUTRAL)
-        self.cells[at.ROUND_RETURNED] += self.permits_out()
+        answered = self.cells[at.STARTED] >= PAUSED
+        self.cells[at.ROUND_SUCCESSES if answered else at.ROUND_RETURNED] += self.permits_out()
         self.cells[at.STARTED] = 0
 
     def admit(self, word: int, now: int, *, nested: bool = False) -> None:

@@ -3,7 +3,7 @@
 import ssl
 from collections.abc import Callable, Iterator
 from http.client import HTTPException
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from requests.exceptions import InvalidHeader, RequestException, UnrewindableBodyError
 from urllib3.exceptions import HTTPError
@@ -43,13 +43,25 @@ def _of_files(error: BaseException) -> bool:
     return False
 
 
+class Pausable(Protocol):
+    """A measure of time that has no part in the time of the caller."""
+
+    def pause(self) -> object:
+        """Count no time until `resume`."""
+
+    def resume(self) -> object:
+        """Count time again."""
+
+
 class Upload:
-    """A body that is read while it is sent, and remembers whether reading it failed."""
+    """A body that is read while it is sent. It remembers whether reading it failed, and has that time counted apart."""
 
     def __init__(self, body: Any) -> None:
         self._body = body
         #: whether the caller's file or generator has raised an exception
         self.failed = False
+        #: measures that stand still while it is read
+        self.measures: list[Pausable] = []
 
     @classmethod
     def of(cls, body: Any) -> Self | None:
@@ -79,6 +91,8 @@ class Upload:
 
     def _noting(self, read: Callable[..., Any]) -> Callable[..., Any]:
         def noting(*args: Any) -> Any:
+            for each in self.measures:
+                each.pause()
             try:
                 return read(*args)
             except StopIteration:
@@ -86,5 +100,8 @@ class Upload:
             except BaseException:
                 self.failed = True
                 raise
+            finally:
+                for each in self.measures:
+                    each.resume()
 
         return noting

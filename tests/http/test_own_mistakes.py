@@ -1,6 +1,7 @@
 """Mistakes of the caller in an exchange: they count as nothing, and an open circuit hears nothing of them."""
 
 import io
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -92,6 +93,53 @@ def test_upload_that_can_be_read_is_sent_and_stays_the_requests_own(
     assert (response.status_code, response.request.body) == (200, before)
     assert request.body is before
     assert counted(registry.get("d")) == (1, 0, 0)
+
+
+class SlowFile:
+    """A file on a disk that takes its time."""
+
+    def __init__(self) -> None:
+        self._left = [b"abc", b"def"]
+
+    def __len__(self) -> int:
+        return 6
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter([])
+
+    def read(self, _: int = -1) -> bytes:
+        threading.Event().wait(0.3)
+        return self._left.pop() if self._left else b""
+
+
+def slow_pieces() -> Iterator[bytes]:
+    for _ in range(2):
+        threading.Event().wait(0.3)
+        yield b"abc"
+
+
+@pytest.mark.parametrize("body", [SlowFile, slow_pieces])
+def test_time_in_which_the_caller_makes_an_upload_is_not_the_dependencys(
+    server: Server, session: requests.Session, body: Callable[[], Any]
+) -> None:
+    registry = Registry(defaults=BreakerConfig(slow_call_duration=0.4))
+    session.mount("http://", CircuitBreakerAdapter(registry, "d", deadline=0.4))
+    assert session.post(server.url, data=body()).status_code == 200
+    totals = registry.get("d").snapshot().totals
+    assert (totals.successes, totals.failures, totals.slow) == (1, 0, 0)
+
+
+def test_connections_that_others_hold_are_no_failure_of_the_service(server: Server, breaker: CircuitBreaker) -> None:
+    session = requests.Session()
+    session.mount("http://", DeadlineAdapter(pool_maxsize=1, pool_block=True))
+    client = HTTPClient(server.url, 0.2, breaker, session)
+    with session.get(server.url, stream=True):
+        for _ in range(3):
+            with pytest.raises(ServiceUnavailable) as caught:
+                client.get_json("/a")
+            assert not caught.value.sent
+    assert counted(breaker) == (0, 0, 3)
+    assert client.get_json("/a") == {}
 
 
 def test_dependency_that_breaks_an_upload_off_has_failed(
@@ -212,6 +260,12 @@ def test_name_that_no_breaker_can_have_is_refused_and_makes_none(
         with pytest.raises(ConfigError, match="name must be"):
             session.get(server.url)
     assert list(registry.snapshots()) == server.requests == []
+
+
+@pytest.mark.parametrize("name", [b"orders", 7, [], "", False])
+def test_name_that_is_none_is_refused_before_the_first_request(registry: Registry, name: Any) -> None:
+    with pytest.raises(ConfigError, match="name must be"):
+        CircuitBreakerAdapter(registry, name)
 
 
 def test_name_function_that_raises_is_the_callers_own(
