@@ -6,7 +6,7 @@ from http.client import HTTPException
 from typing import Any, Protocol, Self
 
 from requests.exceptions import InvalidHeader, RequestException, UnrewindableBodyError
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NewConnectionError
 
 #: what a dependency or the network does to an exchange
 _THEIRS = (RequestException, HTTPError, HTTPException, OSError)
@@ -31,16 +31,30 @@ def _of_files(error: BaseException) -> bool:
     """Return whether a certificate or a key cannot be used: requests has not found it, or OpenSSL has not read it."""
     if type(error) is OSError and error.errno is None:
         return True
-    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
-        return True
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
-        if isinstance(cause, ssl.SSLError) and (cause.library in _READS or "PEM lib" in str(cause)):
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False
+    return isinstance(error, FileNotFoundError) or any(map(_is_of_a_file, _wrapped(error)))
+
+
+def _is_of_a_file(error: BaseException) -> bool:
+    if isinstance(error, ssl.SSLError):
+        return error.library in _READS or "PEM lib" in str(error)
+    return isinstance(error, PermissionError | IsADirectoryError)
+
+
+def _wrapped(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and those that requests and urllib3 have put into it.
+
+    Not its context: a request may be sent where another exception is handled.
+    """
+    left, seen = [error], {id(error)}
+    while left:
+        each = left.pop()
+        if isinstance(each, NewConnectionError):  # a firewall may forbid that, as a file may be forbidden
+            continue
+        yield each
+        for inner in (*each.args, getattr(each, "reason", None), each.__cause__):
+            if isinstance(inner, BaseException) and id(inner) not in seen:
+                seen.add(id(inner))
+                left.append(inner)
 
 
 class Pausable(Protocol):

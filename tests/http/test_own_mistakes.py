@@ -166,10 +166,29 @@ def test_file_of_certificates_that_cannot_be_used_counts_as_nothing(
     bad = tmp_path / "bad.pem"
     bad.write_text("no certificate")
     url = server.url.replace("http:", "https:")
-    for options in ({"verify": str(bad)}, {"cert": str(bad)}, {"verify": "/none.pem"}, {"cert": "/none.pem"}):
-        with pytest.raises(OSError, match=r"certificate|PEM|X509"):
+    wrong: tuple[dict[str, Any], ...] = (
+        {"verify": str(bad)},
+        {"cert": str(bad)},
+        {"verify": "/none.pem"},
+        {"cert": "/none.pem"},
+        {"cert": str(tmp_path)},
+    )
+    for options in wrong:
+        with pytest.raises(OSError, match=r"certificate|PEM|X509|[Dd]irectory"):
             mounted.get(url, **options)
-    assert counted(registry.get("d")) == (0, 0, 4)
+    assert counted(registry.get("d")) == (0, 0, 5)
+
+
+def test_failure_is_one_while_the_caller_handles_an_exception_of_a_file(
+    server: Server, registry: Registry, mounted: requests.Session
+) -> None:
+    server.act = reset
+    try:
+        raise PermissionError
+    except PermissionError:
+        with pytest.raises(requests.ConnectionError):
+            mounted.get(server.url)
+    assert counted(registry.get("d")) == (0, 1, 0)
 
 
 @pytest.mark.parametrize(
