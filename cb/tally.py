@@ -102,9 +102,13 @@ class Tally:
             for begin in range(at.WINDOW, at.TALLY_CELLS, at.SLICE_CELLS):
                 cells[begin] = 0
 
-    def pause(self, now: int) -> None:
-        """Note that the call waits for its caller, who reads the answer: it is in flight, but not slow and not hung."""
-        self.cells[at.STARTED] = self.started + PAUSED
+    def pause(self, now: int, *, answered: bool = True) -> None:
+        """Note that the call waits for its caller, who reads the answer: it is in flight, but not slow and not hung.
+
+        A probe that is not `answered` yet is still overdue when its permit is.
+        """
+        if answered or not self.permitted:
+            self.cells[at.STARTED] = self.started + PAUSED
         self.started -= now
 
     def resume(self, now: int) -> None:

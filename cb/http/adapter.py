@@ -111,7 +111,7 @@ class CircuitBreakerAdapter(DeadlineAdapter):
             raise BulkheadFullConnectionError(error.name, error.limit, request) from error
         exchange = observe(breaker, call, request.method or "", request.url or "", request.headers)
         sent = _Sent(breaker, call, exchange)
-        if upload and not call.probe:  # a probe that is not answered in time is a failure, whoever is slow
+        if upload:
             upload.measures.append(sent)
         try:
             request.body = upload or body  # type: ignore[assignment]  # of types-requests: it may be any iterable
@@ -128,10 +128,12 @@ class CircuitBreakerAdapter(DeadlineAdapter):
             request.body = body
         exchange.answered(response.status_code)
         sent.limit = limit_of(response)
+        sent.answered = True
         if response.status_code in self._failing:
             sent.settle(FailingStatus(response.status_code, retry_after(response.headers)))
         # A recorder or a test double may bring the content as well, and then nobody reads the body.
-        watch(None if getattr(response, "_content", False) else response.raw, self._largest, sent)
+        read = getattr(response, "_content", False) is not False
+        watch(None if read else response.raw, self._largest, sent)
         return response
 
     def _guard(self, name: str) -> CircuitBreaker | Bulkhead:
@@ -151,7 +153,7 @@ class CircuitBreakerAdapter(DeadlineAdapter):
 class _Sent:
     """A call whose request is sent, until the body of its answer has been read."""
 
-    __slots__ = ("_breaker", "_call", "_exchange", "limit")
+    __slots__ = ("_breaker", "_call", "_exchange", "answered", "limit")
 
     def __init__(self, breaker: CircuitBreaker | Bulkhead, call: Tally, exchange: Exchange) -> None:
         self._breaker = breaker
@@ -160,6 +162,8 @@ class _Sent:
         self._exchange = exchange
         #: that of the connection on which the body comes
         self.limit = Limit()
+        #: whether there are a status and headers
+        self.answered = False
 
     def settle(self, error: BaseException | None) -> None:
         """Count how it ended, for the first time or again."""
@@ -176,7 +180,7 @@ class _Sent:
         """Let the caller take his time: neither the deadline nor the breaker has a part in it."""
         self.limit.pause()
         if self._call:
-            self._breaker.pause(self._call)
+            self._breaker.pause(self._call, answered=self.answered)
 
     def resume(self) -> None:
         """Note that the caller waits for the body again."""

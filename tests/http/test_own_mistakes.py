@@ -12,6 +12,7 @@ import requests
 
 from cb import BreakerConfig, CircuitBreaker, ConfigError, Registry, State
 from cb.http import CircuitBreakerAdapter, DeadlineAdapter, HTTPClient, ServiceUnavailable
+from cb.testing import FakeClock
 from tests.http.conftest import counted
 from tests.misbehaving import Server, reset, send_no_http
 
@@ -127,6 +128,26 @@ def test_time_in_which_the_caller_makes_an_upload_is_not_the_dependencys(
     assert session.post(server.url, data=body()).status_code == 200
     totals = registry.get("d").snapshot().totals
     assert (totals.successes, totals.failures, totals.slow) == (1, 0, 0)
+
+
+def test_probe_whose_upload_is_made_slowly_closes_the_circuit(server: Server, session: requests.Session) -> None:
+    clock = FakeClock()
+    config = BreakerConfig(failure_threshold=1, timeout=1, max_requests=1, probe_timeout=5, timeout_jitter=0)
+    breaker = (registry := Registry(defaults=config, clock=clock)).get("d")
+    session.mount("http://", CircuitBreakerAdapter(registry, "d"))
+    with pytest.raises(KeyError):
+        breaker.call({}.__getitem__, "no")
+    clock.advance(1)
+
+    def pieces() -> Iterator[bytes]:
+        for _ in range(3):
+            clock.advance(3)
+            breaker.tend()
+            yield b"abc"
+
+    assert session.post(server.url, data=pieces()).status_code == 200
+
+    assert breaker.state is State.CLOSED
 
 
 def test_connections_that_others_hold_are_no_failure_of_the_service(server: Server, breaker: CircuitBreaker) -> None:
