@@ -144,9 +144,9 @@ class Bulkhead(Handle):
         self._leave(tally)
         self.breaker.abandon(tally)
 
-    def pause(self, tally: Tally) -> None:
+    def pause(self, tally: Tally, *, answered: bool = True) -> None:
         """Note that it waits for its caller. It keeps its slot."""
-        self.breaker.pause(tally)
+        self.breaker.pause(tally, answered=answered)
 
     def resume(self, tally: Tally) -> None:
         """Note that it waits for the dependency again."""

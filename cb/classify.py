@@ -46,6 +46,8 @@ class Classifier:
         if self._is_failure(error):
             return Outcome.FAILURE
         found = {Outcome.NEUTRAL if skip(each) else self._one(each, slow) for each in leaves(error)}
+        if Outcome.SUCCESS in found and self._is_caused(error):
+            return Outcome.FAILURE
         return next(each for each in (Outcome.FAILURE, Outcome.SUCCESS, Outcome.NEUTRAL) if each in found)
 
     def result(self, result: object) -> Outcome:
@@ -64,11 +66,13 @@ class Classifier:
             return Outcome.FAILURE if slow else Outcome.NEUTRAL
         if self._is_failure(error):
             return Outcome.FAILURE
-        if self._looks_at_causes and error.__cause__ is not None:
-            for each in causes(error):
-                if self._is_failure(each) and not self._is_ignored(each):
-                    return Outcome.FAILURE
-        return Outcome.SUCCESS
+        return Outcome.FAILURE if self._is_caused(error) else Outcome.SUCCESS
+
+    def _is_caused(self, error: BaseException) -> bool:
+        """Return whether an exception was raised `from` a failure."""
+        if not self._looks_at_causes or error.__cause__ is None:
+            return False
+        return any(self._is_failure(each) and not self._is_ignored(each) for each in causes(error))
 
 
 def predicate(name: str, kinds: Kinds) -> Callable[[BaseException], bool]:

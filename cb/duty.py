@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable
 
 from .forks import notice, renew_in_children
+from .handles import Rooted
 from .ledger import Ledger
 from .log import Log
 from .watch import WATCH
@@ -22,7 +23,7 @@ PATIENCE = 5.0
 _AGAIN = 2.0
 
 
-class Duty:
+class Duty(Rooted):
     """Has `work` done in a thread of one process of the host; another takes over when that process ends.
 
     Make one in every process; it may be made before a fork. The processes are those that share the `ledger`, and `role`

@@ -39,10 +39,16 @@ class Handle:
 
 
 class Rooted:
-    """An object that works in the process that made it, and cannot leave it."""
+    """An object that works in the process that made it, and cannot leave it. Its copy there is the object itself."""
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(f"a {type(self).__name__} cannot be copied or pickled: make one in each process")
+        raise TypeError(f"a {type(self).__name__} cannot be pickled: make one in each process")
 
 
 def clock_of(clock: Callable[[], int]) -> dict[str, Any]:

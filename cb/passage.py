@@ -55,9 +55,9 @@ class Passage(Steering):
         """End it as neither a success nor a failure."""
         self._settle(tally, Outcome.NEUTRAL, self._clock())
 
-    def pause(self, tally: Tally) -> None:
+    def pause(self, tally: Tally, *, answered: bool = True) -> None:
         """Note that it waits for its caller, not for the dependency: the time is no part of its duration."""
-        tally.pause(self._clock())
+        tally.pause(self._clock(), answered=answered)
 
     def resume(self, tally: Tally) -> None:
         """Note that it waits for the dependency again."""

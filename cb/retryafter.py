@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
+from .classify import causes, leaves
 from .clocks import wall
 
 #: seconds that stand for every longer wait, as RFC 9111, 1.2.2 has it
@@ -13,7 +14,7 @@ LONGEST = float(1 << 31)
 _LONGEST_TEXT = 1000
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?", re.ASCII)
 _LEAP_SECOND = re.compile(r"(?<=:[0-9]{2}:)60\b", re.ASCII)
-_WEEKDAY = re.compile(r"\s*[A-Za-z]{3,9}", re.ASCII)
+_WEEKDAY = re.compile(r"\s*(Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*", re.ASCII | re.IGNORECASE)
 
 
 def of_headers(headers: Mapping[str, str]) -> float | None:
@@ -35,13 +36,17 @@ def parse(text: str) -> float | None:
 
 
 def of_error(error: BaseException | None) -> float:
-    """Return the seconds for which an exception asks, 0 if it does not; the longest of those of a group.
+    """Return the seconds for which an exception asks, or a member of a group, or what it was raised `from`; 0 if none.
 
-    Its `retry_after` may be a number of any kind, a timedelta, a datetime (of UTC, if it names no zone), or text as in
+    A `retry_after` may be a number of any kind, a timedelta, a datetime (of UTC, if it names no zone), or text as in
     a header.
     """
-    if isinstance(error, BaseExceptionGroup):
-        return max(map(of_error, error.exceptions))
+    if error is None:
+        return 0.0
+    return max(_of_one(each) for member in (error, *leaves(error)) for each in (member, *causes(member)))
+
+
+def _of_one(error: BaseException) -> float:
     try:
         asked = _asked(getattr(error, "retry_after", None))
     except OverflowError:

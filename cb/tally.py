@@ -71,9 +71,13 @@ class Tally:
         return self.probe and not self.nested
 
     def abandon(self) -> None:
-        """End a call that was cut off before it could be settled: it counts as neither a success nor a failure."""
+        """End a call that was cut off before it could be settled: it counts as neither a success nor a failure.
+
+        A probe whose answer was still to be read is good all the same: each round needs a verdict.
+        """
         self.count(at.NEUTRAL)
-        self.cells[at.ROUND_RETURNED] += self.permits_out()
+        answered = self.cells[at.STARTED] >= PAUSED
+        self.cells[at.ROUND_SUCCESSES if answered else at.ROUND_RETURNED] += self.permits_out()
         self.cells[at.STARTED] = 0
 
     def admit(self, word: int, now: int, *, nested: bool = False) -> None:
@@ -98,9 +102,13 @@ class Tally:
             for begin in range(at.WINDOW, at.TALLY_CELLS, at.SLICE_CELLS):
                 cells[begin] = 0
 
-    def pause(self, now: int) -> None:
-        """Note that the call waits for its caller, who reads the answer: it is in flight, but not slow and not hung."""
-        self.cells[at.STARTED] = self.started + PAUSED
+    def pause(self, now: int, *, answered: bool = True) -> None:
+        """Note that the call waits for its caller, who reads the answer: it is in flight, but not slow and not hung.
+
+        A probe that is not `answered` yet is still overdue when its permit is.
+        """
+        if answered or not self.permitted:
+            self.cells[at.STARTED] = self.started + PAUSED
         self.started -= now
 
     def resume(self, now: int) -> None:

@@ -88,7 +88,7 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         **options: Any,
     ) -> None:
         self._registry = registry
-        self._name = name
+        self._name = name if name is None or callable(name) else _checked(name)
         self._deadline = deadline
         self._largest = largest
         self._failing = frozenset(failing)
@@ -100,7 +100,7 @@ class CircuitBreakerAdapter(DeadlineAdapter):
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request. Raises CircuitOpen- and BulkheadFullConnectionError, and what HTTPAdapter raises."""
         at = origin(request)  # what has none cannot be sent, and has no breaker
-        name = at if self._name is None else self._name if isinstance(self._name, str) else self._name(request)
+        name = at if self._name is None else self._name(request) if callable(self._name) else self._name
         breaker = self._guard(name)
         body, upload = request.body, Upload.of(request.body)
         try:
@@ -110,6 +110,9 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         except BulkheadFullError as error:
             raise BulkheadFullConnectionError(error.name, error.limit, request) from error
         exchange = observe(breaker, call, request.method or "", request.url or "", request.headers)
+        sent = _Sent(breaker, call, exchange)
+        if upload:
+            upload.measures.append(sent)
         try:
             request.body = upload or body  # type: ignore[assignment]  # of types-requests: it may be any iterable
             with exchange, within(self._limit(breaker, call)):
@@ -124,16 +127,17 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         finally:
             request.body = body
         exchange.answered(response.status_code)
-        answered = _Answered(breaker, call, exchange, limit_of(response))
+        sent.limit = limit_of(response)
+        sent.answered = True
         if response.status_code in self._failing:
-            answered.settle(FailingStatus(response.status_code, retry_after(response.headers)))
-        watch(response.raw, self._largest, answered)
+            sent.settle(FailingStatus(response.status_code, retry_after(response.headers)))
+        # A recorder or a test double may bring the content as well, and then nobody reads the body.
+        read = getattr(response, "_content", False) is not False
+        watch(None if read else response.raw, self._largest, sent)
         return response
 
     def _guard(self, name: str) -> CircuitBreaker | Bulkhead:
-        if not isinstance(name, str) or not name:
-            raise ConfigError("name", "be a string, or a function of the request that returns one", name)
-        breaker = self._registry.get(fitting_name(name))  # a request is not refused for what it is called
+        breaker = self._registry.get(fitting_name(_checked(name)))  # a request is not refused for what it is called
         limit, wait = self._places
         if limit is None:
             return breaker
@@ -146,17 +150,20 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         return min(limit, self._deadline)
 
 
-class _Answered:
-    """A call that has been answered, until the body has been read."""
+class _Sent:
+    """A call whose request is sent, until the body of its answer has been read."""
 
-    __slots__ = ("_breaker", "_call", "_exchange", "_limit")
+    __slots__ = ("_breaker", "_call", "_exchange", "answered", "limit")
 
-    def __init__(self, breaker: CircuitBreaker | Bulkhead, call: Tally, exchange: Exchange, limit: Limit) -> None:
+    def __init__(self, breaker: CircuitBreaker | Bulkhead, call: Tally, exchange: Exchange) -> None:
         self._breaker = breaker
         #: None once it has been counted: then it is another's
         self._call: Tally | None = call
         self._exchange = exchange
-        self._limit = limit
+        #: that of the connection on which the body comes
+        self.limit = Limit()
+        #: whether there are a status and headers
+        self.answered = False
 
     def settle(self, error: BaseException | None) -> None:
         """Count how it ended, for the first time or again."""
@@ -171,15 +178,21 @@ class _Answered:
 
     def pause(self) -> None:
         """Let the caller take his time: neither the deadline nor the breaker has a part in it."""
-        self._limit.pause()
+        self.limit.pause()
         if self._call:
-            self._breaker.pause(self._call)
+            self._breaker.pause(self._call, answered=self.answered)
 
     def resume(self) -> None:
         """Note that the caller waits for the body again."""
-        self._limit.resume()
+        self.limit.resume()
         if self._call:
             self._breaker.resume(self._call)
+
+
+def _checked(name: object) -> str:
+    if not isinstance(name, str) or not name:
+        raise ConfigError("name", "be a string, or a function of the request that returns one", name)
+    return name
 
 
 def origin(request: requests.PreparedRequest) -> str:

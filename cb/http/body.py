@@ -40,12 +40,13 @@ def watch(raw: Any, largest: int, reader: Reader) -> None:
     It stays the object that it is, of a subclass of what it was. One that is not of urllib3, as recorders and test
     doubles have it, or has no body, has ended well.
     """
-    if not isinstance(raw, HTTPResponse):
+    kind = type(raw)  # a mock says that it is of another
+    if not issubclass(kind, HTTPResponse) or raw._fp is None:  # noqa: SLF001 - it has nothing to read from
         reader.end(None)
         return
     reading = _Reading(reader, largest)
-    raw.__class__ = _watched(type(raw))
-    raw._reading = reading  # type: ignore[attr-defined]  # noqa: SLF001 - of the class that it has now
+    raw.__class__ = _watched(kind)
+    raw._reading = reading  # noqa: SLF001 - of the class that it has now
     if raw.length_remaining == 0 or raw.isclosed():
         reading.end(None)
     else:
@@ -191,9 +192,9 @@ class _Watched(HTTPResponse):
 
     def close(self) -> None:
         """Close the connection."""
-        super().close()
         if not getattr(self, "_finalizing", False):  # else nobody has closed it: it is dropped, unread
             self._reading.leave()
+        super().close()
 
     def release_conn(self) -> None:
         """Give the connection back to the pool."""

@@ -29,7 +29,7 @@ from .answer import (
     refusal,
     retry_after,
 )
-from .deadline import DeadlineAdapter
+from .deadline import DeadlineAdapter, PoolTimeoutError
 from .own import is_own
 from .session import confined, seconds
 from .timed import within
@@ -233,7 +233,9 @@ def _sendable(headers: dict[str, str]) -> dict[str, str]:
 
 
 def _is_own(error: BaseException) -> bool:
-    return not isinstance(error, ClientError) and is_own(error)
+    if isinstance(error, ClientError):
+        return isinstance(error.__cause__, PoolTimeoutError)  # connections that others hold
+    return is_own(error)
 
 
 def _sent(error: Exception) -> bool:

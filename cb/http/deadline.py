@@ -41,7 +41,10 @@ class DeadlineAdapter(HTTPAdapter):
         self, pool_connections: int = 10, pool_maxsize: int = 10, max_retries: int = 0, pool_block: bool = False
     ) -> None:
         retries = _connecting(max_retries)
-        super().__init__(pool_connections, pool_maxsize, max_retries=retries, pool_block=pool_block)
+        # By name: another adapter may come next, if somebody combines two.
+        super().__init__(
+            pool_connections=pool_connections, pool_maxsize=pool_maxsize, max_retries=retries, pool_block=pool_block
+        )
 
     def renew(self) -> None:
         """Leave the parent its connections, in a forked child: two who read one would get each other's answers."""

@@ -3,10 +3,10 @@
 import ssl
 from collections.abc import Callable, Iterator
 from http.client import HTTPException
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from requests.exceptions import InvalidHeader, RequestException, UnrewindableBodyError
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NewConnectionError
 
 #: what a dependency or the network does to an exchange
 _THEIRS = (RequestException, HTTPError, HTTPException, OSError)
@@ -31,25 +31,51 @@ def _of_files(error: BaseException) -> bool:
     """Return whether a certificate or a key cannot be used: requests has not found it, or OpenSSL has not read it."""
     if type(error) is OSError and error.errno is None:
         return True
-    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
-        return True
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
-        if isinstance(cause, ssl.SSLError) and (cause.library in _READS or "PEM lib" in str(cause)):
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False
+    return isinstance(error, FileNotFoundError) or any(map(_is_of_a_file, _wrapped(error)))
+
+
+def _is_of_a_file(error: BaseException) -> bool:
+    if isinstance(error, ssl.SSLError):
+        return error.library in _READS or "PEM lib" in str(error)
+    return isinstance(error, PermissionError | IsADirectoryError)
+
+
+def _wrapped(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and those that requests and urllib3 have put into it.
+
+    Not its context: a request may be sent where another exception is handled.
+    """
+    left, seen = [error], {id(error)}
+    while left:
+        each = left.pop()
+        if isinstance(each, NewConnectionError):  # a firewall may forbid that, as a file may be forbidden
+            continue
+        yield each
+        for inner in (*each.args, getattr(each, "reason", None), each.__cause__):
+            if isinstance(inner, BaseException) and id(inner) not in seen:
+                seen.add(id(inner))
+                left.append(inner)
+
+
+class Pausable(Protocol):
+    """A measure of time that has no part in the time of the caller."""
+
+    def pause(self) -> object:
+        """Count no time until `resume`."""
+
+    def resume(self) -> object:
+        """Count time again."""
 
 
 class Upload:
-    """A body that is read while it is sent, and remembers whether reading it failed."""
+    """A body that is read while it is sent. It remembers whether reading it failed, and has that time counted apart."""
 
     def __init__(self, body: Any) -> None:
         self._body = body
         #: whether the caller's file or generator has raised an exception
         self.failed = False
+        #: measures that stand still while it is read
+        self.measures: list[Pausable] = []
 
     @classmethod
     def of(cls, body: Any) -> Self | None:
@@ -79,6 +105,8 @@ class Upload:
 
     def _noting(self, read: Callable[..., Any]) -> Callable[..., Any]:
         def noting(*args: Any) -> Any:
+            for each in self.measures:
+                each.pause()
             try:
                 return read(*args)
             except StopIteration:
@@ -86,5 +114,8 @@ class Upload:
             except BaseException:
                 self.failed = True
                 raise
+            finally:
+                for each in self.measures:
+                    each.resume()
 
         return noting

@@ -6,6 +6,7 @@ pools and the settings of TLS stay those of urllib3, and of who changes them.
 
 import socket
 import sys
+from contextlib import suppress
 from contextvars import ContextVar, Token
 from functools import lru_cache
 from typing import Any
@@ -17,6 +18,8 @@ from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NewConne
 from urllib3.util import connection as _net
 
 from cb.clocks import monotonic
+
+from .own import Upload
 
 #: when the exchange that begins must be over, in seconds of the monotonic clock; None without a limit
 _end: ContextVar[float | None] = ContextVar("cb.http.deadline", default=None)
@@ -84,7 +87,9 @@ class _Timed:
     def __init__(self, sock: Any, limit: Limit) -> None:
         self._sock = sock
         self._limit = limit
-        self._timeout: float | None = sock.gettimeout() if hasattr(sock, "gettimeout") else None
+        self._timeout: float | None = None
+        with suppress(Exception):  # what stands for a socket may have no timeout, or answer anything
+            self._timeout = sock.gettimeout()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
@@ -116,6 +121,10 @@ class _Timed:
     def sendall(self, data: Any, *args: Any) -> None:
         # By pieces: TLS allows each packet of its own the whole time.
         with memoryview(data) as view, view.cast("B") as octets:
+            if len(octets) <= _PIECE:
+                self._arm()
+                self._sock.sendall(data, *args)
+                return
             for begin in range(0, len(octets), _PIECE):
                 self._arm()
                 self._sock.sendall(octets[begin : begin + _PIECE], *args)
@@ -170,12 +179,14 @@ class TimedConnection(HTTPConnection):
             self.timeout = timeout
         self.sock = self._timed(self.sock)
 
-    def request(self, *args: Any, **options: Any) -> None:
-        """Send a request."""
+    def request(self, method: str, url: str, body: Any = None, *args: Any, **options: Any) -> None:
+        """Send a request. The time in which the caller's own body is read does not count."""
         self.limit.end = _end.get()
         if self.sock is not None:
             self.sock = self._timed(self.sock)
-        super().request(*args, **options)
+        if isinstance(body, Upload):
+            body.measures.append(self.limit)
+        super().request(method, url, body, *args, **options)
 
     def _new_conn(self) -> Any:
         behind = super()._new_conn

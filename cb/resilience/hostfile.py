@@ -14,6 +14,7 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, TypeVar
 
@@ -25,8 +26,8 @@ from .errors import StoreError
 R = TypeVar("R")
 #: held by the thread that opens a connection, or forks. Whoever wants both takes it before the lock of a file
 OPENING = threading.RLock()
-#: `on` is set where this thread is at work on a file: what comes meanwhile is a signal handler, or a finalizer
-_AT_WORK = threading.local()
+#: set where this thread or greenlet is at work on a file: what comes there meanwhile is a signal handler or a finalizer
+_AT_WORK: ContextVar[bool] = ContextVar("cb.resilience.hostfile", default=False)
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -82,13 +83,13 @@ class HostFile:
     def renew(self) -> None:
         """Start over in a forked child."""
         self._lock = threading.RLock()
-        _AT_WORK.__dict__.clear()
+        _AT_WORK.set(False)
         # Never closed: that would hurt the parent's. SQLite takes its locks for those of this process.
         self._stray, self._connection = self._stray or self._connection, None
 
     def _run(self, work: Callable[[sqlite3.Connection], R]) -> R:
         notice()
-        if getattr(_AT_WORK, "on", False):
+        if _AT_WORK.get():
             raise StoreError(self.path, "is in use by the code that was interrupted")
         if self._stray is not None:
             raise StoreError(self.path, "was open when this process was forked, and would not be safe in it")
@@ -103,7 +104,7 @@ class HostFile:
 
     def _guarded_locked(self, step: Callable[[], R], end: float) -> R:
         try:
-            _AT_WORK.on = True
+            _AT_WORK.set(True)
             return _patiently(step, end)
         except (sqlite3.Error, OSError) as error:
             if not _busy(error):
@@ -113,7 +114,7 @@ class HostFile:
             self.close()  # an interruption may have come just after a transaction began, and others wait for it
             raise
         finally:
-            _AT_WORK.on = False
+            _AT_WORK.set(False)
 
     def _open(self) -> sqlite3.Connection:
         # Only a new file is opened here: closing another descriptor of one in use would free SQLite's locks on it.

@@ -10,6 +10,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from cb.errors import ConfigError
+from cb.handles import Rooted
 
 from .errors import StoreError
 
@@ -20,7 +21,7 @@ _LIVES = 86_400
 _HERE = Path(__file__).parent
 
 
-class RedisStore:
+class RedisStore(Rooted):
     """Values of all that name the same server and the same cache. Its clock is the server's."""
 
     def __init__(self, url: str, name: str, entries: int = 1000) -> None:

@@ -11,6 +11,7 @@ from cb.classify import Kinds, leaves, predicate
 from cb.clocks import monotonic_ns
 from cb.config import nanoseconds
 from cb.errors import CircuitError, ConfigError
+from cb.handles import Rooted
 from cb.late import require_done
 from cb.log import Log
 
@@ -53,7 +54,7 @@ def _unsealed(place: str, sealed: object) -> bytes:
     raise ValueError("it is not what was kept")
 
 
-class StaleCache(Generic[T]):
+class StaleCache(Rooted, Generic[T]):
     """Answers with the last good value where there is no better one.
 
     A value younger than `fresh_for` seconds answers at once. Else it is fetched; when that fails by one of `errors`, a

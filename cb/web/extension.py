@@ -10,6 +10,7 @@ from cb.clocks import monotonic_ns
 from cb.config import BreakerConfig
 from cb.errors import ConfigError
 from cb.events import Listener
+from cb.handles import Rooted
 from cb.ledger import Ledger
 from cb.registry import Registry
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import requests
 
 
-class CircuitBreakers:
+class CircuitBreakers(Rooted):
     """Gives Flask apps breakers that all their workers share, and shows, steers and answers for them.
 
     `registry` makes the breakers; `app.extensions["circuit_breakers"]` has it too. An open circuit whose error leaves a

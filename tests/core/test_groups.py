@@ -80,6 +80,8 @@ def test_group_is_judged_by_its_members(error: BaseException, expected: tuple[in
         (from_(ConnectionError()), FAILURE),
         (from_(from_(from_(ConnectionError()))), FAILURE),
         (from_(group(NotFound(), ConnectionError())), FAILURE),
+        (from_(ConnectionError(), group(NotFound())), FAILURE),
+        (from_(ConnectionError(), group(Busy())), NEUTRAL),
         (from_(ConnectionError(), Busy()), NEUTRAL),
         (from_(ConnectionError(), KeyboardInterrupt()), NEUTRAL),
         (from_(KeyError()), SUCCESS),

@@ -73,6 +73,7 @@ def test_datetime_of_an_exception_is_of_gmt_unless_it_names_a_zone() -> None:
         ("3, 120", 120.0),
         ("120,3", 120.0),
         ("120, soon", 120.0),
+        ("soon, 120", 120.0),
         (", 120", 120.0),
         ("-5, 120", 120.0),
         ("Tue, 01 Dec 2026 12:02:00 GMT, 3", 120.0),
@@ -176,3 +177,14 @@ def test_exception_asks_by_a_value_of_any_kind(value: object, seconds: float) ->
 
 def test_exception_that_cannot_be_asked_asks_for_nothing() -> None:
     assert of_error(Lying()) == of_error(KeyError()) == of_error(None) == 0.0
+
+
+def test_exception_asks_for_what_it_was_raised_from_and_for_each_member_of_a_group() -> None:
+    def asking(seconds: float, cause: BaseException | None = None) -> Asking:
+        error = Asking()
+        error.retry_after, error.__cause__ = seconds, cause
+        return error
+
+    assert of_error(asking(3, asking(120))) == 120.0
+    assert of_error(ExceptionGroup("g", [KeyError(), asking(3), asking(0, asking(60))])) == 60.0
+    assert of_error(None) == 0.0

@@ -68,6 +68,15 @@ def test_probes_that_their_calls_have_lost_give_back_each_its_permit_and_run_no_
     assert tally.cells[at.NEUTRAL] == 2
 
 
+def test_probe_that_is_lost_while_its_caller_has_the_turn_is_good() -> None:
+    tally = Tally(nowhere(at.TALLY_CELLS), nowhere(at.PAGE))
+    tally.admit(HALF_OPEN_WORD, 1)
+    tally.pause(2)
+    tally.abandon()
+    assert (tally.cells[at.ROUND_SUCCESSES], tally.cells[at.ROUND_RETURNED], tally.permits_out()) == (1, 0, 0)
+    assert (tally.cells[at.NEUTRAL], tally.cells[at.STARTED]) == (1, 0)
+
+
 def test_call_that_finds_the_verdict_of_a_round_not_yet_given_closes_the_circuit_and_runs(make: Make) -> None:
     dependency = make(failure_threshold=1, timeout=10, max_requests=1, success_threshold=1)
     breaker = dependency.breaker

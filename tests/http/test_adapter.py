@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import requests
+from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from cb import BreakerConfig, CircuitOpenError, ConfigError, Registry
@@ -172,3 +173,32 @@ def test_origins_beyond_what_the_ledger_holds_are_guarded_each_for_itself(
     assert session.get(server.url).ok
     assert totals(registry, server.url) == (1, 0)
     assert "no room for" in (registry.ledger.degraded or "")
+
+
+class Counting(HTTPAdapter):
+    """An adapter of somebody else's, whose first argument is its own."""
+
+    def __init__(self, sent: list[str] | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.sent = [] if sent is None else sent
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        self.sent.append(request.url or "")
+        return super().send(request, *args, **options)
+
+
+def test_adapter_is_combined_with_another_in_either_order(
+    server: Server, registry: Registry, session: requests.Session
+) -> None:
+    class Before(CircuitBreakerAdapter, Counting):
+        pass
+
+    class After(Counting, CircuitBreakerAdapter):
+        pass
+
+    for adapter in (Before(registry, "d", pool_maxsize=3), After(registry=registry, name="d", pool_maxsize=3)):
+        session.mount("http://", adapter)
+        assert session.get(server.url).status_code == 200
+        assert adapter.sent == [f"{server.url}/"]
+        assert adapter.poolmanager.connection_pool_kw["maxsize"] == 3
+    assert totals(registry, "d") == (2, 0)

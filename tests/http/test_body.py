@@ -386,3 +386,21 @@ def test_probe_whose_body_is_kept_unread_closes_the_circuit(asked: Asked, clock:
 
     assert asked.breaker.state is State.CLOSED
     kept.close()
+
+
+@pytest.mark.parametrize("read", [0, 5])
+def test_probe_whose_body_is_dropped_closes_the_circuit(asked: Asked, clock: FakeClock, read: int) -> None:
+    asked.use(
+        clock, BreakerConfig(failure_threshold=1, timeout=10, max_requests=1, success_threshold=1, timeout_jitter=0)
+    )
+    with pytest.raises(requests.RequestException):
+        asked.get(send(LINES, claimed=99_999), stream=False)
+    clock.advance(10)
+    response: Any = asked.get(send(LINES))
+    response.raw.read(read)
+
+    del response
+    gc.collect()
+    asked.breaker.tend()
+
+    assert asked.breaker.state is State.CLOSED

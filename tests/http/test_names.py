@@ -2,11 +2,13 @@
 
 import io
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import requests
 from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidURL
+from urllib3 import HTTPResponse
 
 from cb import Registry
 from cb.http import CircuitBreakerAdapter, origin
@@ -69,7 +71,17 @@ def test_name_is_of_the_origin_however_it_is_written(url: str, name: str) -> Non
     assert "secret" not in name
 
 
-@pytest.mark.parametrize("raw", [None, io.BytesIO(b"{}"), object()])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        None,
+        io.BytesIO(b"{}"),
+        object(),
+        HTTPResponse(io.BytesIO(b"{}"), preload_content=False),
+        HTTPResponse(),
+        Mock(spec=HTTPResponse),
+    ],
+)
 @pytest.mark.parametrize("status", [200, 503])
 def test_answer_of_a_test_double_is_complete(monkeypatch: pytest.MonkeyPatch, raw: Any, status: int) -> None:
     def double(*_: Any, **__: Any) -> requests.Response:

@@ -1,6 +1,7 @@
 """Mistakes of the caller in an exchange: they count as nothing, and an open circuit hears nothing of them."""
 
 import io
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import requests
 
 from cb import BreakerConfig, CircuitBreaker, ConfigError, Registry, State
 from cb.http import CircuitBreakerAdapter, DeadlineAdapter, HTTPClient, ServiceUnavailable
+from cb.testing import FakeClock
 from tests.http.conftest import counted
 from tests.misbehaving import Server, reset, send_no_http
 
@@ -94,6 +96,73 @@ def test_upload_that_can_be_read_is_sent_and_stays_the_requests_own(
     assert counted(registry.get("d")) == (1, 0, 0)
 
 
+class SlowFile:
+    """A file on a disk that takes its time."""
+
+    def __init__(self) -> None:
+        self._left = [b"abc", b"def"]
+
+    def __len__(self) -> int:
+        return 6
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter([])
+
+    def read(self, _: int = -1) -> bytes:
+        threading.Event().wait(0.3)
+        return self._left.pop() if self._left else b""
+
+
+def slow_pieces() -> Iterator[bytes]:
+    for _ in range(2):
+        threading.Event().wait(0.3)
+        yield b"abc"
+
+
+@pytest.mark.parametrize("body", [SlowFile, slow_pieces])
+def test_time_in_which_the_caller_makes_an_upload_is_not_the_dependencys(
+    server: Server, session: requests.Session, body: Callable[[], Any]
+) -> None:
+    registry = Registry(defaults=BreakerConfig(slow_call_duration=0.4))
+    session.mount("http://", CircuitBreakerAdapter(registry, "d", deadline=0.4))
+    assert session.post(server.url, data=body()).status_code == 200
+    totals = registry.get("d").snapshot().totals
+    assert (totals.successes, totals.failures, totals.slow) == (1, 0, 0)
+
+
+def test_probe_whose_upload_is_made_slowly_closes_the_circuit(server: Server, session: requests.Session) -> None:
+    clock = FakeClock()
+    config = BreakerConfig(failure_threshold=1, timeout=1, max_requests=1, probe_timeout=5, timeout_jitter=0)
+    breaker = (registry := Registry(defaults=config, clock=clock)).get("d")
+    session.mount("http://", CircuitBreakerAdapter(registry, "d"))
+    with pytest.raises(KeyError):
+        breaker.call({}.__getitem__, "no")
+    clock.advance(1)
+
+    def pieces() -> Iterator[bytes]:
+        for _ in range(3):
+            clock.advance(3)
+            breaker.tend()
+            yield b"abc"
+
+    assert session.post(server.url, data=pieces()).status_code == 200
+
+    assert breaker.state is State.CLOSED
+
+
+def test_connections_that_others_hold_are_no_failure_of_the_service(server: Server, breaker: CircuitBreaker) -> None:
+    session = requests.Session()
+    session.mount("http://", DeadlineAdapter(pool_maxsize=1, pool_block=True))
+    client = HTTPClient(server.url, 0.2, breaker, session)
+    with session.get(server.url, stream=True):
+        for _ in range(3):
+            with pytest.raises(ServiceUnavailable) as caught:
+                client.get_json("/a")
+            assert not caught.value.sent
+    assert counted(breaker) == (0, 0, 3)
+    assert client.get_json("/a") == {}
+
+
 def test_dependency_that_breaks_an_upload_off_has_failed(
     server: Server, registry: Registry, mounted: requests.Session
 ) -> None:
@@ -118,10 +187,29 @@ def test_file_of_certificates_that_cannot_be_used_counts_as_nothing(
     bad = tmp_path / "bad.pem"
     bad.write_text("no certificate")
     url = server.url.replace("http:", "https:")
-    for options in ({"verify": str(bad)}, {"cert": str(bad)}, {"verify": "/none.pem"}, {"cert": "/none.pem"}):
-        with pytest.raises(OSError, match=r"certificate|PEM|X509"):
+    wrong: tuple[dict[str, Any], ...] = (
+        {"verify": str(bad)},
+        {"cert": str(bad)},
+        {"verify": "/none.pem"},
+        {"cert": "/none.pem"},
+        {"cert": str(tmp_path)},
+    )
+    for options in wrong:
+        with pytest.raises(OSError, match=r"certificate|PEM|X509|[Dd]irectory"):
             mounted.get(url, **options)
-    assert counted(registry.get("d")) == (0, 0, 4)
+    assert counted(registry.get("d")) == (0, 0, 5)
+
+
+def test_failure_is_one_while_the_caller_handles_an_exception_of_a_file(
+    server: Server, registry: Registry, mounted: requests.Session
+) -> None:
+    server.act = reset
+    try:
+        raise PermissionError
+    except PermissionError:
+        with pytest.raises(requests.ConnectionError):
+            mounted.get(server.url)
+    assert counted(registry.get("d")) == (0, 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -212,6 +300,12 @@ def test_name_that_no_breaker_can_have_is_refused_and_makes_none(
         with pytest.raises(ConfigError, match="name must be"):
             session.get(server.url)
     assert list(registry.snapshots()) == server.requests == []
+
+
+@pytest.mark.parametrize("name", [b"orders", 7, [], "", False])
+def test_name_that_is_none_is_refused_before_the_first_request(registry: Registry, name: Any) -> None:
+    with pytest.raises(ConfigError, match="name must be"):
+        CircuitBreakerAdapter(registry, name)
 
 
 def test_name_function_that_raises_is_the_callers_own(

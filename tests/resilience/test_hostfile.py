@@ -8,8 +8,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
+import greenlet
 import pytest
 
 from cb.resilience import StaleCache, StoreError, open_store
@@ -286,3 +289,23 @@ def test_file_system_that_is_full_ends_no_process_and_fails_no_call(tmp_path: Pa
     ran = subprocess.run([*command, when], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert "goes on without" in ran.stderr
+
+
+def test_greenlet_that_waits_for_another_process_keeps_no_other_greenlet_from_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, main = HostFile(tmp_path / "f", (COUNTER,), patience=5), greenlet.getcurrent()
+    file.write(count)
+    busy = sqlite3.connect(tmp_path / "f", isolation_level=None)
+    busy.execute("BEGIN IMMEDIATE")
+    # As gevent has it, where it comes after our import.
+    monkeypatch.setattr("cb.resilience.hostfile.time", SimpleNamespace(sleep=lambda _: main.switch()))
+
+    waiting = greenlet.greenlet(partial(file.write, count))
+    waiting.switch()
+
+    assert file.read("SELECT n FROM counter") == (1,)
+    busy.execute("ROLLBACK")
+    assert waiting.switch() == 2
+    file.close()
+    busy.close()
