@@ -13,7 +13,22 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Engine, Table, TypeDecorator, create_engine, event, make_url
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    LargeBinary,
+    Table,
+    Text,
+    TypeDecorator,
+    cast,
+    create_engine,
+    event,
+    func,
+    make_url,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
@@ -181,6 +196,23 @@ def _insert_once(dialect: str, table: Table) -> Any:
     # RETURNING, because the row count of this statement is -1 with psycopg.
     made = (postgresql if dialect == "postgresql" else sqlite).insert(table).on_conflict_do_nothing()
     return made.returning(next(iter(table.primary_key.columns)))
+
+
+def stored_bytes(connection: Connection, column: Column[Any]) -> ColumnElement[bytes]:
+    """Ask for a value as the bytes of its text: SQLite keeps anything in a column, and a driver fails on some of it."""
+    if connection.dialect.name == "postgresql":
+        return func.textsend(cast(column, Text), type_=LargeBinary).label(column.name)
+    return cast(column, LargeBinary).label(column.name)
+
+
+def stored_text(stored: bytes) -> str:
+    """Return the text of what `stored_bytes` has found; different bytes are different texts."""
+    return stored.decode(errors="surrogateescape")
+
+
+def stored_amount(text: str) -> Decimal:
+    """Return the amount of `Money` that a text of `stored_text` stands for. Raises ValueError."""
+    return Decimal(int(text)) / _UNITS
 
 
 class Money(TypeDecorator[Decimal]):
