@@ -112,14 +112,16 @@ class Store:
         with self._database.read() as connection:  # most often there is none, and a reader waits for nobody
             row = connection.execute(_LEFT, {"now": now}).first()
             row = row or connection.execute(_AHEAD, {"latest": now + 2 * length}).first()
-        try:
-            return self.lease(_trade(row), length) if row else None
-        except ValueError as error:  # a damaged row
-            log.error("trade %s cannot be settled: %s", row.trade_id, error)
-            with self._database.write() as connection:  # the others have their turn
-                later = update(trades).where(trades.c.trade_id == row.trade_id)
-                connection.execute(later.values(lease_until=now + _DAMAGED))
+        if row is None:
             return None
+        try:
+            return self.lease(_trade(row), length)
+        except ValueError as error:  # a damaged row
+            log.warning("trade %s cannot be settled: %s", row.trade_id, error)
+        with self._database.write() as connection:  # the others have their turn
+            later = update(trades).where(trades.c.trade_id == row.trade_id)
+            connection.execute(later.values(lease_until=now + _DAMAGED))
+        return None
 
     def find(self, trade_id: str) -> Trade | None:
         with self._database.read() as connection:
@@ -209,7 +211,7 @@ def _sound(rows: Iterable[Any]) -> Iterator[Trade]:
         try:
             yield _trade(row)
         except ValueError as error:
-            log.error("trade %s cannot be read: %s", row.trade_id, error)
+            log.warning("trade %s cannot be read: %s", row.trade_id, error)
 
 
 def _trade(row: Any) -> Trade:
