@@ -1,5 +1,6 @@
 """A service's database: durable, one writer at a time, exact numbers."""
 
+import math
 import random
 import sqlite3
 import time
@@ -12,7 +13,22 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Engine, Table, TypeDecorator, create_engine, event, make_url
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    LargeBinary,
+    Table,
+    Text,
+    TypeDecorator,
+    cast,
+    create_engine,
+    event,
+    func,
+    make_url,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
@@ -34,8 +50,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PATIENCE_MS = 5_000  # wait for another writer
 #: a transaction waits so long in any case, in seconds: what is known by then should be stored
 _SHORTEST_WAIT = 0.25
-#: after which PostgreSQL ends a transaction whose process says nothing: others wait for what it has locked
+#: after which PostgreSQL ends a transaction whose process says nothing: others wait for what it has locked. So long its
+#: answers are waited for, too
 _SILENCE_MS = 2 * _PATIENCE_MS
+#: seconds in which PostgreSQL may tell that a wait for another transaction was too long
+_GRACE = 0.5
 #: seconds until a writer looks whether one before it was cut off without a word
 _LOOK = 0.1
 _PRAGMAS = ("synchronous=FULL", "foreign_keys=ON")
@@ -46,10 +65,10 @@ _wait_left: ContextVar[Callable[[], float] | None] = ContextVar("database_wait_l
 
 @contextmanager
 def waits_limited(left: Callable[[], float]) -> Iterator[None]:
-    """Limit the waits for other transactions in the block; `left` returns the seconds that remain.
+    """Limit the waits for the database in the block, in this thread; `left` returns the seconds that remain.
 
-    A transaction that begins in the block, in this thread, waits for other writers as long as that, at most 5 s and at
-    least a quarter of a second.
+    Other transactions are waited for as long as that, at most 5 s and at least a quarter of a second. An answer of
+    PostgreSQL is waited for half a second longer, and without `waits_limited` 10 s.
     """
     token = _wait_left.set(left)
     try:
@@ -61,6 +80,11 @@ def waits_limited(left: Callable[[], float]) -> Iterator[None]:
 def _wait_seconds() -> float:
     left, longest = _wait_left.get(), _PATIENCE_MS / 1000
     return longest if left is None else min(max(left(), _SHORTEST_WAIT), longest)
+
+
+def _answer_seconds() -> float:
+    left = _wait_left.get()
+    return _SILENCE_MS / 1000 if left is None else max(left(), _SHORTEST_WAIT) + _GRACE
 
 
 class DatabaseUnavailable(PortableError):
@@ -176,6 +200,23 @@ def _insert_once(dialect: str, table: Table) -> Any:
     return made.returning(next(iter(table.primary_key.columns)))
 
 
+def stored_bytes(connection: Connection, column: Column[Any]) -> ColumnElement[bytes]:
+    """Ask for a value as the bytes of its text: SQLite keeps anything in a column, and a driver fails on some of it."""
+    if connection.dialect.name == "postgresql":
+        return func.textsend(cast(column, Text), type_=LargeBinary).label(column.name)
+    return cast(column, LargeBinary).label(column.name)
+
+
+def stored_text(stored: bytes) -> str:
+    """Return the text of what `stored_bytes` has found; different bytes are different texts."""
+    return stored.decode(errors="surrogateescape")
+
+
+def stored_amount(text: str) -> Decimal:
+    """Return the amount of `Money` that a text of `stored_text` stands for. Raises ValueError."""
+    return Decimal(int(text)) / _UNITS
+
+
 class Money(TypeDecorator[Decimal]):
     """An exact amount, kept as an integer of 1/10000."""
 
@@ -213,6 +254,17 @@ def _create_file(path: Path) -> None:
 
 
 def _prepare_postgresql(engine: Engine) -> None:
+    from .postgresql import LimitedConnection  # with SQLite there need be no psycopg
+
+    class Limited(LimitedConnection):
+        answer_seconds = staticmethod(_answer_seconds)
+
+    @event.listens_for(engine, "do_connect")
+    def do_connect(_: object, __: object, cargs: Any, cparams: dict[str, Any]) -> Any:
+        if (wait := _wait_seconds()) < _PATIENCE_MS / 1000:
+            cparams = {**cparams, "connect_timeout": math.ceil(wait)}  # psycopg makes 2 s of 1
+        return Limited.connect(*cargs, **cparams)
+
     @event.listens_for(engine, "connect")
     def connect(connection: Any, _: object) -> None:
         # A process that is stopped keeps its locks. Without these, who wants one waits until it goes on or is killed.
@@ -223,7 +275,7 @@ def _prepare_postgresql(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         wait = round(_wait_seconds() * 1000)
-        if wait < _PATIENCE_MS and not connection.get_execution_options().get("reads_only"):
+        if wait < _PATIENCE_MS:
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = {wait}")
 
 
@@ -231,7 +283,7 @@ def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def connect(connection: Any, _: object) -> None:
         connection.isolation_level = None  # or the driver begins transactions of its own, too late
-        connection.execute(f"PRAGMA busy_timeout={_PATIENCE_MS}")
+        connection.execute(f"PRAGMA busy_timeout={round(_wait_seconds() * 1000)}")
         _switch_to_wal(connection)
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
@@ -239,6 +291,8 @@ def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         if connection.get_execution_options().get("reads_only"):
+            driver: Any = connection.connection
+            driver.execute(f"PRAGMA busy_timeout={round(_wait_seconds() * 1000)}")
             connection.exec_driver_sql("BEGIN")
         else:
             _begin_writing(connection)
@@ -268,7 +322,7 @@ def _begin_writing(connection: Connection) -> None:
 
 def _switch_to_wal(connection: Any) -> None:
     """Make the file's journal a write-ahead log. Alone of all statements, this one does not wait for its like."""
-    deadline = monotonic() + _PATIENCE_MS / 1000
+    deadline = monotonic() + _wait_seconds()
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")

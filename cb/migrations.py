@@ -6,6 +6,7 @@ begin with that of the service: by them a service knows the database of another 
 """
 
 import logging
+import math
 from pathlib import Path
 from types import ModuleType
 
@@ -14,7 +15,7 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, MetaData, text
 
-from .database import Database, DatabaseUnavailable
+from .database import Database, DatabaseUnavailable, waits_limited
 
 #: key of the lock of PostgreSQL under which migrations run: any number that nobody else uses
 _LOCK = 0x6362_6D69
@@ -27,7 +28,7 @@ def migrate(database: Database, service: ModuleType) -> Database:
     """
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of each start that nothing had to be done
     try:
-        with database.write() as connection:
+        with waits_limited(lambda: math.inf), database.write() as connection:  # a large table takes its time
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SET LOCAL lock_timeout = 0"))  # whoever is first may take long
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})

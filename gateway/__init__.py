@@ -16,6 +16,7 @@ from .alarm import Alarm
 from .audit import Audit
 from .audit_log import AuditLog
 from .auditor import Auditor
+from .bookkeeping import Bookkeeping
 from .comparison import Comparer
 from .comparison_log import ComparisonLog
 from .dispatcher import Dispatcher
@@ -74,7 +75,11 @@ def create_app() -> Flask:
     dispatcher, auditor = Dispatcher(journal, audit, notification), Auditor(log, store.now)
     comparisons = ComparisonLog(database)
     comparer = Comparer(
-        store, portfolio, comparisons, lambda each: notification.tell([databases_differ(each)]), store.now
+        Bookkeeping(database),
+        portfolio,
+        comparisons,
+        lambda each: notification.tell([databases_differ(each)]),
+        store.now,
     )
     duties = take_up(
         ledger,

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, LargeBinary, Text, cast, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, func, insert, select, text, update
 
-from cb.database import Database, insert_once
+from cb.database import Database, insert_once, stored_bytes, stored_text
 
 from .audit_facts import write_facts
 from .journal import Entry
@@ -95,7 +95,8 @@ class AuditLog:
         """Return the entries after a number, of all trades or one, at most so many."""
         with self._database.read() as connection:
             columns = [
-                _bytes(connection, column) for column in (audit_log.c.entry, audit_log.c.previous, audit_log.c.hash)
+                stored_bytes(connection, column)
+                for column in (audit_log.c.entry, audit_log.c.previous, audit_log.c.hash)
             ]
             query = select(audit_log.c.n, *columns).where(audit_log.c.n > after, *_numbered(connection))
             if trade_id is not None:
@@ -178,7 +179,7 @@ def follow(head: Head, entries: list[Recorded], known: Head) -> Verification:
 
 
 def _head(connection: Connection) -> Head:
-    query = select(audit_log.c.n, _bytes(connection, audit_log.c.hash)).where(*_numbered(connection))
+    query = select(audit_log.c.n, stored_bytes(connection, audit_log.c.hash)).where(*_numbered(connection))
     row = connection.execute(query.order_by(audit_log.c.n.desc()).limit(1)).first()
     return Head(row.n, _text(row.hash)) if row else START
 
@@ -188,15 +189,8 @@ def _numbered(connection: Connection) -> list[ColumnElement[bool]]:
     return [] if connection.dialect.name == "postgresql" else [func.typeof(audit_log.c.n) == "integer"]
 
 
-def _bytes(connection: Connection, column: Column[str]) -> ColumnElement[bytes]:
-    """Ask for the bytes of a text: a driver fails on what is not UTF-8, and a forged entry would hide all others."""
-    if connection.dialect.name == "postgresql":
-        return func.textsend(cast(column, Text), type_=LargeBinary).label(column.name)
-    return cast(column, LargeBinary).label(column.name)
-
-
 def _text(raw: bytes | None) -> str:
-    return (raw or b"").decode(errors="surrogateescape")  # different bytes remain different texts
+    return stored_text(raw or b"")
 
 
 def _next(head: Head, entry: Entry) -> dict[str, Any]:

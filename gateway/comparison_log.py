@@ -53,10 +53,13 @@ class ComparisonLog:
                 connection.execute(update(comparisons).values(row))
 
     def latest(self) -> Comparison | None:
-        """Return the latest result, None before the first."""
-        with self._database.read() as connection:
-            row = connection.execute(select(comparisons)).first()
-        if row is None:
-            return None
-        examples = tuple(Difference(**each) for each in json.loads(row.examples))
-        return Comparison(row.at, row.trades, row.differences, examples)
+        """Return the latest result, None before the first, or if what was kept makes no sense."""
+        try:
+            with self._database.read() as connection:
+                row = connection.execute(select(comparisons)).first()
+            if row is None:
+                return None
+            examples = tuple(Difference(**each) for each in json.loads(row.examples))
+            return Comparison(row.at, int(row.trades), int(row.differences), examples)
+        except (ValueError, TypeError, OverflowError, RecursionError):
+            return None  # the next comparison replaces it

@@ -71,7 +71,8 @@ def take_up(
         while not stop.wait(pause):
             begun = monotonic()
             more = comparer.turn()
-            pause = REST * (monotonic() - begun) if more else compare_interval
+            rest = compare_interval / 10 if comparer.hindered else compare_interval
+            pause = REST * (monotonic() - begun) if more else rest
 
     works = {"reconciler": reconcile, "dispatcher": dispatch, "auditor": verify, "comparer": compare}
     return [Duty(ledger, role, work) for role, work in works.items()]

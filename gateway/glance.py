@@ -55,7 +55,13 @@ class Glances:
         self._clock = clock
 
     def take(self) -> Glance:
-        """Return how the trades stand. Raises DatabaseUnavailable."""
+        """Return how the trades stand. Raises DatabaseUnavailable, also for what is stored and makes no sense."""
+        try:
+            return self._take()
+        except (ValueError, TypeError, OverflowError) as error:
+            raise DatabaseUnavailable(f"what is stored makes no sense: {error}") from error
+
+    def _take(self) -> Glance:
         pending, head, verified = self._store.backlog(), self._audit.head(), self._audit.verified()
         compared = self._comparisons.latest()
         behind = {reader: self._journal.backlog(reader) for reader in Reader}

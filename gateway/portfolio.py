@@ -9,6 +9,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, val
 
 from cb.http import ClientError, HTTPClient, Json, Refused, ServiceUnavailable
 from cb.web.fields import Checked, Identifier, Money, Symbol, Whole
+from cb.web.ids import ID
 
 from .errors import Unavailable, UnknownUser
 from .trade import Order, Side, State, Trade, Verdict
@@ -31,8 +32,9 @@ class Booked:
     """A trade as the portfolio has settled it."""
 
     trade_id: str
-    order: Order
-    #: `FILLED`, `REJECTED` or `VOID`
+    #: None if it makes no sense
+    order: Order | None
+    #: `FILLED`, `REJECTED`, `VOID`, or `DAMAGED` if the portfolio itself cannot read it
     status: str
 
 
@@ -83,23 +85,25 @@ class _Settled(_Turned):
     detail = _Sentence(load_default=None)
 
 
-class _Booked(Schema):
-    trade_id = Identifier(required=True, data_key="tradeId")
+class _Ordered(Schema):
     user_id = Identifier(required=True, data_key="userId")
     symbol = Symbol(required=True)
     quantity = Whole(1, 2**63 - 1, required=True)
     side = fields.Enum(Side, by_value=True, required=True, data_key="orderType")
     price = Money(required=True)
-    status = fields.String(required=True, validate=validate.OneOf(("FILLED", "REJECTED", "VOID")))
 
     @post_load
-    def booked(self, values: dict[str, Any], **_: object) -> Booked:
-        trade_id, status = values.pop("trade_id"), values.pop("status")
-        return Booked(trade_id, Order(**values), status)
+    def ordered(self, values: dict[str, Any], **_: object) -> Order:
+        return Order(**values)
+
+
+class _Booked(Schema):
+    trade_id = fields.String(required=True, data_key="tradeId")
+    status = fields.String(required=True, validate=validate.OneOf(("FILLED", "REJECTED", "VOID", "DAMAGED")))
 
 
 class _Found(Schema):
-    trades = fields.List(fields.Nested(_Booked(unknown=EXCLUDE)), required=True)
+    trades = fields.List(fields.Dict(), required=True)
 
 
 #: what the portfolio's words mean for a trade
@@ -116,6 +120,7 @@ class Portfolio:
         self._client = client
         self._filled, self._turned, self._settled = (made(unknown=EXCLUDE) for made in (_Filled, _Turned, _Settled))
         self._holdings, self._found = HoldingsSchema(unknown=EXCLUDE), _Found(unknown=EXCLUDE)
+        self._booked, self._ordered = _Booked(unknown=EXCLUDE), _Ordered(unknown=EXCLUDE)
 
     def find(self, user_id: str) -> Holdings:
         """Return what a user owns. Raises UnknownUser, Unavailable, CircuitOpenError, BulkheadFullError."""
@@ -160,21 +165,41 @@ class Portfolio:
 
     def booked(self, trade_ids: list[str]) -> dict[str, Booked]:
         """Return those of some trades that are settled. Raises Unavailable, CircuitOpenError, BulkheadFullError."""
-        return {each.trade_id: each for each in self._search({"tradeIds": trade_ids})}
+        possible = [trade_id for trade_id in trade_ids if ID.fullmatch(trade_id)]  # it is not asked for any other
+
+        def right(found: list[str]) -> bool:
+            return set(found) <= set(possible)
+
+        return {each.trade_id: each for each in self._search({"tradeIds": possible}, right)}
 
     def booked_after(self, trade_id: str | None, limit: int) -> list[Booked]:
         """Return the settled trades behind one, in the portfolio's order. Raises as `booked` does."""
-        return self._search({"after": trade_id, "limit": limit})
 
-    def _search(self, body: dict[str, Any]) -> list[Booked]:
+        def right(found: list[str]) -> bool:
+            return len(found) <= limit and trade_id not in found
+
+        return self._search({"after": trade_id, "limit": limit}, right)
+
+    def _search(self, body: dict[str, Any], right: Callable[[list[str]], bool]) -> list[Booked]:
         def found(answer: Json) -> list[Booked]:
-            trades: list[Booked] = self._found.load(answer)["trades"]
+            trades = [self._read(each) for each in self._found.load(answer)["trades"]]
+            ids = [each.trade_id for each in trades]
+            if len(set(ids)) < len(ids) or not right(ids):
+                raise ValueError("answered other trades than were asked for")
             return trades
 
         try:
             return self._client.post_json("/api/v1/trades/search", body, check=found)
         except ClientError as error:
             raise Unavailable(NAME, str(error)) from error
+
+    def _read(self, answer: dict[str, Any]) -> Booked:
+        booked = self._booked.load(answer)
+        try:
+            order = self._ordered.load(answer)
+        except ValidationError:  # of the one trade, and the others are compared
+            order = None
+        return Booked(booked["trade_id"], order, booked["status"])
 
     def _settle(
         self, trade: Trade, resource: str, check: Callable[[Json], Verdict], timeout: float | None = None

@@ -1,7 +1,7 @@
 """The trades, and the transactions that move them."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -10,13 +10,18 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, func, literal, select, tuple_, update
 
 from cb.database import Database, DatabaseBusy, DatabaseUnavailable, Instant, insert_once
+from cb.log import Log
 from cb.portable import PortableError
 
 from .exposure import Exposure, follow, reserve
 from .journal import note
 from .tables import IS_PENDING, trades
-from .trade import MOVES, PENDING, Order, Side, State, Trade, Verdict
+from .trade import MOVES, Order, Side, State, Trade, Verdict
 
+log = Log(__name__)
+
+#: time until a trade is looked at again whose row makes no sense
+_DAMAGED = timedelta(minutes=1)
 #: raises what forbids an order that would bring its user to this
 Admit = Callable[[Exposure], object]
 
@@ -105,8 +110,18 @@ class Store:
         """
         now = self._clock()
         with self._database.read() as connection:  # most often there is none, and a reader waits for nobody
-            found = _first(connection, _LEFT, now=now) or _first(connection, _AHEAD, latest=now + 2 * length)
-        return self.lease(found, length) if found else None
+            row = connection.execute(_LEFT, {"now": now}).first()
+            row = row or connection.execute(_AHEAD, {"latest": now + 2 * length}).first()
+        if row is None:
+            return None
+        try:
+            return self.lease(_trade(row), length)
+        except ValueError as error:  # a damaged row
+            log.warning("trade %s cannot be settled: %s", row.trade_id, error)
+        with self._database.write() as connection:  # the others have their turn
+            later = update(trades).where(trades.c.trade_id == row.trade_id)
+            connection.execute(later.values(lease_until=now + _DAMAGED))
+        return None
 
     def find(self, trade_id: str) -> Trade | None:
         with self._database.read() as connection:
@@ -124,25 +139,13 @@ class Store:
             query = query.where(tuple_(trades.c.created_at, trades.c.trade_id) < last)
         newest = query.order_by(trades.c.created_at.desc(), trades.c.trade_id.desc()).limit(limit)
         with self._database.read() as connection:
-            return [_trade(row) for row in connection.execute(newest)]
+            return list(_sound(connection.execute(newest)))
 
     def pending_since(self, moment: datetime, limit: int) -> list[Trade]:
         """Return trades that have been pending since before a moment, at most so many."""
         old = select(trades).where(IS_PENDING, trades.c.attempted_at <= moment).limit(limit)
         with self._database.read() as connection:
-            return [_trade(row) for row in connection.execute(old)]
-
-    def settled(self, after: str | None, limit: int) -> list[Trade]:
-        """Return trades that are not pending, in the order of their ids, those behind one, at most so many."""
-        query = select(trades).where(trades.c.state.not_in(PENDING), trades.c.trade_id > (after or ""))
-        with self._database.read() as connection:
-            return [_trade(row) for row in connection.execute(query.order_by(trades.c.trade_id).limit(limit))]
-
-    def find_all(self, trade_ids: list[str]) -> dict[str, Trade]:
-        """Return those of some trades that exist, by id."""
-        query = select(trades).where(trades.c.trade_id.in_(trade_ids))
-        with self._database.read() as connection:
-            return {row.trade_id: _trade(row) for row in connection.execute(query)}
+            return list(_sound(connection.execute(old)))
 
     def backlog(self) -> Backlog:
         """Return how many trades are pending, and since when."""
@@ -200,6 +203,15 @@ def _update(connection: Connection, trade: Trade, **values: object) -> Trade | N
 def _first(connection: Connection, statement: Any, **values: object) -> Trade | None:
     row = connection.execute(statement, values).first()
     return _trade(row) if row else None
+
+
+def _sound(rows: Iterable[Any]) -> Iterator[Trade]:
+    """Yield the trades of rows; a damaged one is logged, and hides no other."""
+    for row in rows:
+        try:
+            yield _trade(row)
+        except ValueError as error:
+            log.warning("trade %s cannot be read: %s", row.trade_id, error)
 
 
 def _trade(row: Any) -> Trade:

@@ -1,27 +1,39 @@
 """The trades that the portfolio has settled, for a client that compares them with its own."""
 
+import re
 from typing import Any
 
 from flask import Blueprint, current_app
-from marshmallow import Schema, fields, post_load, validate
+from marshmallow import Schema, ValidationError, fields, post_load, validate
 
+from cb.database import stored_amount
 from cb.web import Answer, Answered, operation
 from cb.web.access import require_service
-from cb.web.fields import Identifier, Money, Quantity, Symbol, Whole
+from cb.web.fields import Identifier, Money, Symbol, Text, Whole
+from cb.web.ids import ID
 
 from .order import Outcome, Side
 from .service import Portfolios
+from .store import Stored
 
 bp = Blueprint("history", __name__, url_prefix="/api/v1/trades")
 bp.before_request(require_service)
 
 #: trades of an answer, at most
 MOST = 200
+#: status of a trade whose row makes no sense
+DAMAGED = "DAMAGED"
 
 
 @bp.before_request
 def simulate() -> None:
     current_app.extensions["faults"].apply()
+
+
+class _Anything(Text):
+    """The id of a trade as it is stored, even if it is none that an order may have."""
+
+    pattern, rule = re.compile(r"[ -~\u00a0-\ud7ff\ue000-\ufffd]{0,1000}"), "must be at most 1000 printable characters"
 
 
 class SearchSchema(Schema):
@@ -33,7 +45,7 @@ class SearchSchema(Schema):
         validate=validate.Length(max=MOST),
         metadata={"description": "Of these, those that are known; without it, of all, in the order of their ids."},
     )
-    after = Identifier(
+    after = _Anything(
         load_default=None, allow_none=True, metadata={"description": "Of all: those behind this trade id."}
     )
     limit = Whole(1, MOST, load_default=MOST, metadata={"description": "Of all: at most so many."})
@@ -43,14 +55,19 @@ class SearchSchema(Schema):
         return values
 
 
-class SettledTradeSchema(Answered):
-    trade_id = Identifier(attribute="order.trade_id", data_key="tradeId", required=True)
-    user_id = Identifier(attribute="order.user_id", data_key="userId", required=True)
-    symbol = Symbol(attribute="order.symbol", required=True)
-    quantity = Quantity(attribute="order.quantity", required=True)
-    side = fields.Enum(Side, attribute="order.side", data_key="orderType", by_value=True, required=True)
-    price = Money(attribute="order.price", required=True)
-    status = fields.Enum(Outcome, attribute="verdict.outcome", by_value=True, required=True)
+class _FactsSchema(Schema):
+    user_id = Identifier(data_key="userId", required=True, allow_none=True)
+    symbol = Symbol(required=True, allow_none=True)
+    quantity = Whole(1, 2**63 - 1, required=True, allow_none=True)
+    side = fields.Enum(Side, data_key="orderType", by_value=True, required=True, allow_none=True)
+    price = Money(required=True, allow_none=True)
+
+
+class SettledTradeSchema(_FactsSchema, Answered):
+    """A trade as it is stored. Where that makes no sense it is `DAMAGED`, and of the order nothing is told."""
+
+    trade_id = fields.String(data_key="tradeId", required=True)
+    status = fields.String(required=True, validate=validate.OneOf((*Outcome, DAMAGED)))
 
 
 class SettledTradesSchema(Answered):
@@ -79,4 +96,21 @@ _FOUND = {"trades": [{**_TRADE, "price": "150.00", "status": "FILLED"}]}
 def search(body: dict[str, Any]) -> Any:
     """List settled trades: of some ids, or of all in pages."""
     service: Portfolios = current_app.extensions["portfolios"]
-    return {"trades": [{"order": order, "verdict": verdict} for order, verdict in service.settled(**body)]}
+    return {"trades": [_read(stored) for stored in service.settled(**body)]}
+
+
+_FACTS = _FactsSchema()
+
+
+def _read(stored: Stored) -> dict[str, Any]:
+    """Return a trade as it is told. One that is damaged must not hide the others."""
+    trade_id, facts = stored["trade_id"], {"userId": stored["user_id"], "symbol": stored["symbol"]}
+    try:
+        if not ID.fullmatch(trade_id):
+            raise ValueError(trade_id)
+        numbers = {"quantity": int(stored["quantity"]), "price": stored_amount(stored["price"])}
+        order = _FACTS.load({**facts, **numbers, "orderType": stored["side"]})
+        return {**order, "trade_id": trade_id, "status": Outcome(stored["outcome"])}
+    except (ValueError, ArithmeticError, ValidationError):
+        readable = trade_id.encode(errors="surrogateescape").decode(errors="replace")
+        return {**dict.fromkeys(_FACTS.fields), "trade_id": readable, "status": DAMAGED}

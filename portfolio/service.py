@@ -6,7 +6,7 @@ from decimal import Decimal
 from cb.portable import PortableError
 
 from .order import Order, Outcome, Verdict, judge
-from .store import Portfolio, Store
+from .store import Portfolio, Store, Stored
 
 VOID = Verdict(Outcome.VOID, "voided", "the trade was given up before it was booked")
 
@@ -62,8 +62,8 @@ class Portfolios:
         """
         return self._settle(order, lambda *_: VOID)
 
-    def settled(self, trade_ids: list[str] | None, after: str | None, limit: int) -> list[tuple[Order, Verdict]]:
-        """Return settled trades with their verdicts: those of some ids, or of all those behind one, by id."""
+    def settled(self, trade_ids: list[str] | None, after: str | None, limit: int) -> list[Stored]:
+        """Return settled trades as they are stored: those of some ids, or of all those behind one, by id."""
         return self._store.settled(trade_ids, after, limit)
 
     def _settle(self, order: Order, judge: Callable[[Order, Decimal, int], Verdict]) -> Verdict:

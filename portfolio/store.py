@@ -7,13 +7,25 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, select, true, update
 from sqlalchemy.engine import Connection
 
-from cb.database import Database, DatabaseBusy, DatabaseUnavailable, insert_once
+from cb.database import Database, DatabaseBusy, DatabaseUnavailable, insert_once, stored_bytes, stored_text
 
 from .order import Order, Outcome, Side, Verdict
 from .tables import CASH, MARKET, accounts, entries, positions, trades
+
+#: a settled trade as texts, by column: no row is so damaged that the others could not be read with it
+Stored = dict[str, str]
+_FACTS = (
+    trades.c.trade_id,
+    trades.c.user_id,
+    trades.c.symbol,
+    trades.c.quantity,
+    trades.c.side,
+    trades.c.price,
+    trades.c.outcome,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +61,16 @@ class Store:
             rows = connection.execute(held.order_by(positions.c.symbol))
             return Portfolio(user_id, cash, {row.symbol: row.quantity for row in rows})
 
-    def settled(self, trade_ids: list[str] | None, after: str | None, limit: int) -> list[tuple[Order, Verdict]]:
+    def settled(self, trade_ids: list[str] | None, after: str | None, limit: int) -> list[Stored]:
         """Return settled trades: those of some ids, or of all those behind one, in the order of their ids."""
-        query = select(trades).order_by(trades.c.trade_id)
-        if trade_ids is not None:
-            query = query.where(trades.c.trade_id.in_(trade_ids))
-        else:
-            query = query.where(trades.c.trade_id > (after or "")).limit(limit)
         with self._database.read() as connection:
-            return [_settled(row) for row in connection.execute(query)]
+            query = select(*(stored_bytes(connection, column) for column in _FACTS)).order_by(trades.c.trade_id)
+            if trade_ids is not None:
+                query = query.where(trades.c.trade_id.in_(trade_ids))
+            else:
+                query = query.where(trades.c.trade_id > after if after is not None else true()).limit(limit)
+            rows = connection.execute(query).mappings().all()
+        return [{name: stored_text(value or b"") for name, value in row.items()} for row in rows]
 
     def health(self) -> dict[str, str]:
         """Return whether the database can be read, as a health check."""

@@ -17,9 +17,10 @@ OUTER = {
     # Starts the platform, which is shipped in it.
     "cb.demo": {"scripts"},
     "cb.http": {"requests", "urllib3"},
-    "cb.database": {"cb.sql", "sqlalchemy"},
+    "cb.database": {"cb.postgresql", "cb.sql", "sqlalchemy"},
     "cb.migrations": {"alembic", "cb.database", "sqlalchemy"},
     "cb.fleet": {"redis"},
+    "cb.postgresql": {"psycopg"},
     "cb.pytest_plugin": {"pytest"},
     "cb.sql": {"sqlalchemy"},
     "cb.metrics": {"prometheus_client"},

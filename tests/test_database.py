@@ -1,17 +1,19 @@
 """The services' database, on a file and on a real PostgreSQL, with and without a breaker."""
 
 import gc
+import math
 import os
+import sqlite3
 import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Column, MetaData, String, Table, select
+from sqlalchemy import Column, MetaData, String, Table, select, text
 
 from cb import BreakerConfig, Bulkhead, CircuitBreaker, CircuitOpenError, State
-from cb.database import Database, DatabaseBusy, DatabaseUnavailable, Money, insert_once
+from cb.database import Database, DatabaseBusy, DatabaseUnavailable, Money, insert_once, waits_limited
 
 from .core.test_interruptions import interrupted
 from .databases import PostgreSQL
@@ -112,6 +114,54 @@ def well(database: Database) -> bool:
         return price(database) is None
     except DatabaseUnavailable:
         return False
+
+
+def test_server_that_is_frozen_is_waited_for_as_long_as_is_left_and_not_taken_at_its_late_word(
+    postgresql: PostgreSQL,
+) -> None:
+    database = Database(postgresql.url)
+    with database.read() as connection:
+        connection.execute(select(1))
+    postgresql.stop()
+    begun = time.monotonic()
+    try:
+        with pytest.raises(DatabaseUnavailable), waits_limited(lambda: 0.1), database.read() as connection:
+            connection.execute(select(2))
+        waited = time.monotonic() - begun
+    finally:
+        postgresql.resume()
+    with database.read() as connection:
+        assert connection.scalar(select(3)) == 3
+    database.close()
+    assert waited < 3
+
+
+def test_answer_that_takes_too_long_is_given_up_unless_it_may_take_any_time(
+    postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(postgresql.url)
+    with database.read():  # a connection is there
+        pass
+    monkeypatch.setattr("cb.database._SILENCE_MS", 200)
+    with pytest.raises(DatabaseUnavailable), database.read() as connection:
+        connection.execute(text("SELECT pg_sleep(5)"))
+    with waits_limited(lambda: math.inf), database.read() as connection:
+        connection.execute(text("SELECT pg_sleep(0.5)"))
+    database.close()
+
+
+def test_read_waits_no_longer_than_is_left_for_a_process_that_has_the_whole_file(tmp_path: Path) -> None:
+    database, other = Database(f"sqlite:///{tmp_path}/d.db"), sqlite3.connect(tmp_path / "d.db", isolation_level=None)
+    for statement in ("PRAGMA locking_mode=EXCLUSIVE", "PRAGMA journal_mode=WAL", "CREATE TABLE t (n)"):
+        other.execute(statement)
+    begun = time.monotonic()
+    with pytest.raises(DatabaseUnavailable), waits_limited(lambda: 0.1), database.read() as connection:
+        connection.execute(text("SELECT * FROM t"))
+    assert time.monotonic() - begun < 3
+    other.close()
+    with database.read() as connection:
+        assert connection.execute(text("SELECT * FROM t")).all() == []
+    database.close()
 
 
 def test_interruption_anywhere_in_a_transaction_leaves_the_database_to_other_writers(tmp_path: Path) -> None:

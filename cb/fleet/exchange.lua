@@ -17,6 +17,7 @@ local IDLE = 1000 -- a permit that was not used for so long goes to another host
 local EXPIRE = 60000 -- how often the keys are given a new time to live
 local MOST = 2 ^ 45 -- no generation or time is above it, and no total of a host
 local MANY = 1e12 -- calls, hosts and rounds: sums of a few of them still have all their digits in JSON
+local LEASES = 10000 -- of a round, at the most
 local STATES = { CLOSED = true, OPEN = true, HALF_OPEN = true, FORCED_OPEN = true, DISABLED = true, METRICS_ONLY = true }
 local LOST = 'the round was lost'
 local HELD = { FORCED_OPEN = 'OPEN', DISABLED = 'CLOSED', METRICS_ONLY = 'CLOSED' } -- and what follows when they expire
@@ -117,7 +118,7 @@ local function enter(state, duration, reason, operator, lost)
   set('operator', operator)
   for _, name in ipairs({ 'traffic', 'bad', 'streaks' }) do set(name, 0) end
   redis.call('DEL', leases)
-  redis.call('PUBLISH', report.channel, report.name)
+  redis.pcall('PUBLISH', report.channel, report.name)
 end
 
 -- A server that was restarted empty, or has lost its latest writes, learns from the host that remembers most. But not a
@@ -156,7 +157,7 @@ if report.terms then
   set('terms_version', math.max(fleet.terms_version, report.terms_version) + 1)
   set('terms', report.terms)
   set('window', 0)
-  redis.call('PUBLISH', report.channel, report.name)
+  redis.pcall('PUBLISH', report.channel, report.name)
 end
 
 -- The window of the fleet is that of its first host, until nobody has the same any more.
@@ -254,6 +255,8 @@ end
 local own = report.host .. ':' .. report.stay
 local stored, given, succeeded, failed, permits = 0, 0, 0, 0, 0
 if fleet.state == 'HALF_OPEN' then
+  -- Each is of a permit; so many were written by somebody else, and would hold up the server.
+  if redis.call('HLEN', leases) > LEASES then redis.call('UNLINK', leases) end
   local held, idle, found = redis.call('HGETALL', leases), nil, false
   local lease = { 0, 0, 0, 0, now + report.silence, now, 0 }
   for index = 1, #held, 2 do

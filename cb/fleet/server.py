@@ -47,8 +47,6 @@ class Server:
         self._channel = f"cb:{fleet}:changes"
         self._subscription: Any = None
         self._deaf_until = float("-inf")
-        # News may be forbidden, or come from a node of a cluster that is away: the fleet goes on without.
-        self._bearable = (RedisError, RedisClusterException, OSError) if self._cluster else ResponseError
 
     def exchange(self, host: str, reports: Sequence[tuple[str, Report]]) -> list[View | FleetError]:
         """Exchange reports for views, by breaker's name; what is wrong with one hinders no other."""
@@ -81,7 +79,8 @@ class Server:
                     return self._read(seconds)
                 self._subscription = self._client.pubsub(ignore_subscribe_messages=True)
                 self._subscription.subscribe(self._channel)
-            except self._bearable as error:
+            # They may be forbidden, cut off, or come from a node of a cluster that is away: the fleet goes on without.
+            except (RedisError, RedisClusterException, OSError) as error:
                 self._unsubscribe()  # what waits there is not read either
                 self._rest(error)
         return None

@@ -207,6 +207,14 @@ def test_key_of_the_hosts_that_has_another_type_costs_their_number_and_not_the_f
     in_fleet(hosts, fine)
 
 
+def test_permits_that_nobody_has_do_not_hold_up_the_server(emptied: Server) -> None:
+    hosts, _ = pair(emptied)
+    stored(state="HALF_OPEN", generation=70, until=soon(), duration=600_000)(emptied.raw)
+    emptied.raw.hset(KEYS["leases"], mapping=dict.fromkeys(map(str, range(20_000)), b"x"))
+    hosts[0].exchange()
+    assert emptied.raw.hlen(KEYS["leases"]) <= 1
+
+
 def test_hosts_that_nobody_has_are_not_counted(emptied: Server) -> None:
     far = time.time() * 1000 + 3_600_000
     emptied.raw.zadd("cb:{f}:hosts", {"a": far, "b": float("inf"), "c": float("-inf"), "d": -1})

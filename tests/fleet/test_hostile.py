@@ -109,7 +109,7 @@ def user(server: Server, *rules: str) -> str:
     ("rules", "leads"),
     [
         (("-subscribe",), True),
-        (("resetchannels", "&x"), False),  # nor may it tell others
+        (("resetchannels", "&x"), True),  # nor may it tell others, who ask
         (("-eval",), True),
         (("-script",), True),
         (("-zcard",), False),
@@ -127,6 +127,18 @@ def test_host_that_may_not_all_says_whether_it_follows_a_fleet(
             host.agent.turn()
     assert host.leads is leads
     assert len(caplog.records) <= 3
+
+
+def test_connection_for_news_that_is_closed_again_and_again_costs_the_news_and_not_the_fleet(valkey: Server) -> None:
+    made = [Host(valkey), Host(valkey)]
+    with goes_on(lambda: valkey.client.client_kill_filter(_type="pubsub")):
+        for host in (*made, *made):
+            host.agent.turn()
+        for host in made:
+            host.fail(2)
+        for host in (*made, *made):
+            host.exchange()
+    assert [(host.state, host.breaker.snapshot().source) for host in made] == [(State.OPEN, "fleet")] * 2
 
 
 def test_breaker_whose_keys_are_forbidden_hinders_no_other(server: Server) -> None:

@@ -1,5 +1,6 @@
 """Gateway and portfolio are compared trade by trade: differences are reported, and nothing is repaired."""
 
+import json
 import logging
 import threading
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from cb import State as Circuit
 from cb.database import Database
 from cb.http import HTTPClient
 from gateway import comparison
+from gateway.bookkeeping import Bookkeeping
 from gateway.comparison import Comparer
 from gateway.comparison_log import Comparison, ComparisonLog, Difference
 from gateway.notification import databases_differ
@@ -26,6 +28,7 @@ from gateway.portfolio import Portfolio
 from gateway.store import Store
 from gateway.trade import State, Trade
 from portfolio import order as booking
+from tests.misbehaving import Server, answer
 
 from .conftest import Clock, applying, moved, order, received, welcome
 
@@ -66,6 +69,7 @@ class Both:
     comparer: Comparer
     results: ComparisonLog
     breaker: CircuitBreaker
+    clock: Clock
     told: list[Comparison] = field(default_factory=list)
 
     def book(self, trade: Trade, **changes: object) -> None:
@@ -74,6 +78,12 @@ class Both:
         facts = {"quantity": known.quantity, "price": known.price, **changes}
         booked = booking.Order(trade.trade_id, known.user_id, known.symbol, side=booking.Side(known.side), **facts)
         self.books.extensions["portfolios"].apply(booked)
+
+    def change(self, statement: str) -> None:
+        """Change what the portfolio has stored."""
+        database: Database = self.books.extensions["portfolios"]._store._database  # noqa: SLF001 - nobody else can
+        with database.write() as connection:
+            connection.execute(text(statement))
 
     def void(self, trade: Trade) -> None:
         known = trade.order
@@ -99,8 +109,8 @@ class Both:
 def both(store: Store, database: Database, clock: Clock, books: Flask, url: str) -> Both:
     breaker = CircuitBreaker("portfolio", BreakerConfig(failure_threshold=1, timeout=60))
     results, told = ComparisonLog(database), list[Comparison]()
-    comparer = Comparer(store, Portfolio(HTTPClient(url, 5, breaker)), results, told.append, clock)
-    return Both(store, books, comparer, results, breaker, told)
+    comparer = Comparer(Bookkeeping(database), Portfolio(HTTPClient(url, 5, breaker)), results, told.append, clock)
+    return Both(store, books, comparer, results, breaker, clock, told)
 
 
 @pytest.fixture(autouse=True)
@@ -167,6 +177,124 @@ def test_verdict_that_the_portfolio_has_lost_differs(both: Both, state: State, c
     trade = moved(both.store, applying(both.store), state, code)
 
     assert both.compare().examples == (Difference(trade.trade_id, state.value, "unknown"),)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "state", "code", "status"),
+    [
+        (1, State.REJECTED, "insufficient-funds", "VOID"),
+        (1, State.CANCELLED, "never-sent", "VOID"),
+        (1_000_000, State.CANCELLED, "voided", "REJECTED"),
+    ],
+)
+def test_verdict_of_which_the_services_have_different_memories_differs(
+    both: Both, quantity: int, state: State, code: str, status: str
+) -> None:
+    trade = received(both.store, order(quantity))
+    if code != "never-sent":
+        trade = moved(both.store, trade, State.APPLYING)
+    (both.void if status == "VOID" else both.book)(trade)
+    moved(both.store, trade, state, code)
+
+    assert both.compare().examples == (Difference(trade.trade_id, state.value, status),)
+
+
+def test_order_that_the_portfolio_has_turned_down_and_the_gateway_has_lost_differs(
+    both: Both, database: Database
+) -> None:
+    lost = applying(both.store, order(1_000_000))
+    both.book(lost)
+    with database.write() as connection:
+        for table in ("journal", "trades"):
+            connection.execute(text(f"DELETE FROM {table}"))
+
+    assert both.compare().examples == (Difference(lost.trade_id, "unknown", "REJECTED"),)
+
+
+@pytest.mark.parametrize("damage", ["state = 'BOGUS'", "side = 'HOLD'"])
+def test_damaged_row_of_the_gateway_differs_and_hides_no_other(both: Both, database: Database, damage: str) -> None:
+    damaged, *_ = [both.filled() for _ in range(3)]
+    lost = moved(both.store, applying(both.store), State.FILLED)
+    with database.write() as connection:
+        connection.execute(text(f"UPDATE trades SET {damage} WHERE trade_id = :id"), {"id": damaged.trade_id})
+
+    assert set(both.compare().examples) == {
+        Difference(damaged.trade_id, "DAMAGED", "FILLED"),
+        Difference(lost.trade_id, "FILLED", "unknown"),
+    }
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["outcome = 'BOGUS'", "quantity = 'many'", "symbol = CAST(x'ff' AS TEXT)"],
+)
+def test_damaged_row_of_the_portfolio_differs_and_hides_no_other(both: Both, damage: str) -> None:
+    damaged, *_ = [both.filled() for _ in range(3)]
+    lost = moved(both.store, applying(both.store), State.FILLED)
+    both.change(f"UPDATE trades SET {damage} WHERE trade_id = '{damaged.trade_id}'")
+
+    assert set(both.compare().examples) == {
+        Difference(damaged.trade_id, "FILLED", "DAMAGED"),
+        Difference(lost.trade_id, "FILLED", "unknown"),
+    }
+
+
+@pytest.mark.parametrize("trade_id", ["", "a \u00e9"])
+def test_trade_whose_id_no_order_may_have_differs_and_the_walk_goes_on(both: Both, trade_id: str) -> None:
+    for _ in range(4):
+        both.filled()
+    both.change(
+        f"INSERT INTO trades SELECT '{trade_id}', user_id, symbol, quantity, side, price, outcome, code, detail, "
+        "applied_at FROM trades LIMIT 1"
+    )
+
+    assert both.compare().examples == (Difference(trade_id, "unknown", "DAMAGED"),)
+
+
+@pytest.mark.parametrize(
+    "trades",
+    [
+        None,
+        [{"tradeId": 5, "status": "FILLED"}],
+        [{"tradeId": "t-1", "status": "FILLED"}],  # nobody has asked for it
+        [{"tradeId": "t-1", "status": "GONE"}],
+    ],
+)
+def test_answer_that_is_none_to_the_question_is_no_difference(
+    both: Both, database: Database, portfolio: Server, trades: object
+) -> None:
+    both.filled()
+    portfolio.act = answer(200, json.dumps({"trades": trades}))
+    books = Portfolio(HTTPClient(portfolio.url, 5, CircuitBreaker("portfolio")))
+    comparer = Comparer(Bookkeeping(database), books, both.results, both.told.append, both.clock)
+
+    assert not comparer.turn()
+
+    assert comparer.hindered
+    assert both.results.latest() is None
+
+
+def test_trades_that_are_answered_again_and_again_do_not_keep_the_walk_for_ever(
+    both: Both, database: Database, portfolio: Server
+) -> None:
+    same = [{"tradeId": f"t-{number}", "status": "DAMAGED"} for number in range(comparison.PAGE)]
+    portfolio.act = answer(200, json.dumps({"trades": same}))
+    books = Portfolio(HTTPClient(portfolio.url, 5, CircuitBreaker("portfolio")))
+    comparer = Comparer(Bookkeeping(database), books, both.results, both.told.append, both.clock)
+
+    assert [comparer.turn() for _ in range(3)] == [True, True, False]
+    assert comparer.hindered
+
+
+@pytest.mark.parametrize("examples", ["{", '[{"a": 1}]'])
+def test_kept_result_that_makes_no_sense_is_none_and_is_replaced(both: Both, database: Database, examples: str) -> None:
+    both.filled()
+    both.compare()
+    with database.write() as connection:
+        connection.execute(text("UPDATE comparisons SET examples = :examples"), {"examples": examples})
+
+    assert both.results.latest() is None
+    assert both.compare().trades == 1
 
 
 def test_fill_that_is_pending_at_the_gateway_is_left_to_the_reconciler(both: Both) -> None:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from sqlalchemy import text
+
 from cb.database import Database
 from gateway.audit_log import AuditLog
 from gateway.comparison_log import ComparisonLog
@@ -39,3 +41,13 @@ def test_database_that_is_away_is_said_to_be(tmp_path: Path, clock: Clock) -> No
     nowhere = Database(f"sqlite:///{tmp_path}")
     shown = Glances(Store(nowhere, clock), Journal(nowhere), AuditLog(nowhere), ComparisonLog(nowhere), clock).show()
     assert shown == {"unavailable": "OperationalError"}
+
+
+def test_row_that_makes_no_sense_is_said_to_be_and_fails_no_page(
+    database: Database, store: Store, clock: Clock
+) -> None:
+    applying(store)
+    with database.write() as connection:
+        connection.execute(text("UPDATE trades SET attempted_at = 9000000000000000000"))
+    shown = Glances(store, Journal(database), AuditLog(database), ComparisonLog(database), clock).show()
+    assert shown["unavailable"].startswith("what is stored makes no sense")

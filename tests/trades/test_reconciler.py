@@ -4,9 +4,11 @@ import json
 import socket
 
 import pytest
+from sqlalchemy import text
 
 from cb import CircuitBreaker
 from cb import State as Circuit
+from cb.database import Database
 from gateway.reconciler import Reconciler
 from gateway.store import Store
 from gateway.trade import State, Trade, Verdict
@@ -48,6 +50,23 @@ def test_trade_that_was_never_sent_is_cancelled_without_asking(
 
     assert after(store, trade) == (State.CANCELLED, "never-sent")
     assert asked(portfolio) == []
+
+
+def test_trade_whose_row_is_damaged_keeps_the_reconciler_from_no_other(
+    database: Database, store: Store, clock: Clock, reconciler: Reconciler
+) -> None:
+    damaged = received(store)
+    clock.pass_(1)
+    fine = received(store)
+    with database.write() as connection:
+        connection.execute(text("UPDATE trades SET side = 'HOLD' WHERE trade_id = :id"), {"id": damaged.trade_id})
+    clock.pass_(5)
+
+    for _ in range(2):
+        reconciler.turn()
+
+    assert after(store, fine) == (State.CANCELLED, "never-sent")
+    assert store.of_user("ann", 10) == [store.find(fine.trade_id)]
 
 
 @pytest.mark.parametrize(
