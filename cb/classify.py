@@ -139,6 +139,21 @@ def causes(error: BaseException) -> Iterator[BaseException]:
             yield each
 
 
+def history(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception, and those that it came from or that were handled when it was raised, each once."""
+    left: list[BaseException | None] = [error]
+    seen = set[int]()
+    while left:
+        each = left.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        left += (each.__cause__, each.__context__)
+        if isinstance(each, BaseExceptionGroup):
+            left += each.exceptions
+
+
 def _given(of: Callable[[BaseException], bool]) -> Any:
     return of.classes if isinstance(of, _Named) else of.says if isinstance(of, _Told) else of
 

@@ -4,7 +4,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from . import layout as at
-from .classify import Classifier, leaves
+from .classify import Classifier, history, leaves
 from .config import BreakerConfig, nanoseconds
 from .errors import BulkheadFullError, CircuitOpenError, LedgerBusyError
 from .events import Event, LateResult, Rejected
@@ -155,7 +155,7 @@ class Passage(Steering):
         head, state, until = self._head, state_of(word), self._head[at.UNTIL]
         if head[at.HALTED] == word and now < head[at.HALTED_UNTIL]:
             return False  # somebody has just asked
-        if now < head[at.PROBER_UNTIL] and not prober:
+        if now < head[at.PROBER_UNTIL] and not prober and not head[at.EXTRA]:
             return False  # health checks find out, at no customer's cost
         # An OPEN without an end is one whose successor was killed in the middle of a change.
         return state is State.HALF_OPEN or (until <= now and (until > 0 or state is State.OPEN))
@@ -167,7 +167,10 @@ class Passage(Steering):
         wait = None if left is None else left / 1e9
         if self.listeners:
             self._tell([Rejected(self.name, state, wait)])
-        raise CircuitOpenError(self.name, wait)
+        error = CircuitOpenError(self.name, wait)
+        if state is State.HALF_OPEN:
+            error.refused_at = now
+        raise error
 
     def _succeed(self, tally: Tally, result: object, now: int) -> None:
         outcome = Outcome.SUCCESS
@@ -183,13 +186,13 @@ class Passage(Steering):
     def _fail(self, tally: Tally, error: BaseException) -> None:
         now, outcome = self._clock(), Outcome.NEUTRAL
         try:
+            if self._lacks_permit(tally, error):
+                return
             if not self._refused(error):
                 outcome = self._classifier.error(error, now - tally.started >= self._slow, self._refused)
                 if outcome is Outcome.FAILURE:
                     self._note_failure(error, now)
             elif tally.permitted:
-                # A call within this one, in another thread: what needs a second permit each time must not have its own
-                # given back each time, or no round would have a verdict.
                 outcome = Outcome.FAILURE
                 self._row.note_failure(now, type(error).__name__)
         finally:
@@ -204,6 +207,18 @@ class Passage(Steering):
     def _refused(self, error: BaseException) -> bool:
         """Return whether a call within this one was refused, and nothing else went wrong."""
         return all(isinstance(each, _REFUSALS) and each.name == self.name for each in leaves(error))
+
+    def _lacks_permit(self, tally: Tally, error: BaseException) -> bool:
+        """Return whether a probe has ended because a call within it, in another thread or process, had no permit.
+
+        Then the round has one more, or the call would never have one where there are too few; but not without end, or
+        no round would have a verdict.
+        """
+        if not tally.permitted:
+            return False
+        refused = (each for each in history(error) if isinstance(each, CircuitOpenError) and each.name == self.name)
+        # Not one that the caller of the probe has had before, and is handling.
+        return any(each.refused_at >= tally.started > 0 for each in refused) and self._circuit.widen(tally.word)
 
     def _missed(self, error: Exception) -> bool:
         """Return whether there is no answer: this breaker refused the call, or calls the exception a failure."""
