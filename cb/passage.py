@@ -9,8 +9,9 @@ from .config import BreakerConfig, nanoseconds
 from .errors import BulkheadFullError, CircuitOpenError, LedgerBusyError
 from .events import Event, LateResult, Rejected
 from .forks import MARK, notice
+from .late import PROMPT
 from .layout import ADMITTING, State, generation_of, state_of
-from .ledger import PATIENCE
+from .ledger import PATIENCE, TENTH
 from .nesting import Scope, inside, leave
 from .retryafter import of_error
 from .slots import Slots
@@ -26,6 +27,7 @@ class Passage(Steering):
 
     _classifier: Classifier
     _idle: list[Tally]
+    _marked = 0  # when it last said that it counts calls
 
     def _apply(self, config: BreakerConfig) -> None:
         self._slow = nanoseconds(config.slow_call_duration)
@@ -175,7 +177,9 @@ class Passage(Steering):
     def _succeed(self, tally: Tally, result: object, now: int) -> None:
         outcome = Outcome.SUCCESS
         try:
-            if self._classifier.result(result) is Outcome.FAILURE:
+            if type(result) in PROMPT and not self._classifier.failed_result:
+                pass  # as almost always
+            elif self._classifier.result(result) is Outcome.FAILURE:
                 outcome = Outcome.FAILURE
                 self._row.note_failure(now, "result")
         except BaseException:
@@ -227,44 +231,54 @@ class Passage(Steering):
 
     def _settle(self, tally: Tally, outcome: Outcome, now: int) -> None:
         """Count an outcome, free its tally, and see whether the state must change."""
-        notice()
-        self.ledger.mark(now)
+        if not MARK[0]:
+            notice()
+        if not 0 <= now - self._marked < TENTH:
+            self._marked = now
+            self.ledger.mark(now)
         head, word, elapsed = self._head, tally.word, now - tally.started
         if word == DETACHED:
             return
-        state, slow = state_of(word), elapsed >= self._slow
-        late = generation_of(head[at.WORD]) != generation_of(word)
+        state, slow, late = state_of(word), elapsed >= self._slow, False
         if head[at.WORD] != word:
             tally.slice_end = 0  # new thresholds may have moved the window
+            late = generation_of(head[at.WORD]) != generation_of(word)
         if late:
             tally.count(at.LATE)  # the stay that admitted it is over: no vote
         elif outcome is Outcome.NEUTRAL or state is State.DISABLED:
             outcome = Outcome.NEUTRAL
             tally.count(at.NEUTRAL)
-            if state is State.HALF_OPEN and not tally.nested:
-                tally.probed(at.ROUND_RETURNED)
         else:
             tally.record(now, outcome, slow)
-            if state is State.HALF_OPEN and not tally.nested:
-                too_slow = slow and self._circuit.config.slow_call_rate_threshold is not None
-                good = outcome is Outcome.SUCCESS and not too_slow and elapsed < self._permit
-                tally.probed(at.ROUND_SUCCESSES if good else at.ROUND_FAILURES)
+        if state is State.HALF_OPEN and not late:
+            self._vote(tally, outcome, slow, elapsed)
         tally.cells[at.STARTED] = 0
         if state is State.HALF_OPEN:
             self._probe_ended(tally)
         self._row.free(tally)
         if late:
-            if self.listeners:
-                self._tell([LateResult(self.name, outcome.value)])
-        elif outcome is not Outcome.NEUTRAL:
+            self._tell([LateResult(self.name, outcome.value)])
+        elif slow or outcome is not Outcome.SUCCESS or state is State.HALF_OPEN or head[at.CALM] != word:
             self._consider(outcome, slow, now)
 
     def _consider(self, outcome: Outcome, slow: bool, now: int) -> None:
         """Change the state if an outcome that has been counted demands it."""
-        if slow or outcome is Outcome.FAILURE or self._head[at.CALM] != self._head[at.WORD]:
-            self.ledger.check(self._row, now)  # more will be looked at than this call
+        if outcome is Outcome.NEUTRAL:
+            return
+        self.ledger.check(self._row, now)  # more will be looked at than this call
         if self._circuit.matters(outcome, slow, now):
             self._evaluate(now)
+
+    def _vote(self, tally: Tally, outcome: Outcome, slow: bool, elapsed: int) -> None:
+        """Count the end of a probe in its round."""
+        if tally.nested:
+            return
+        if outcome is Outcome.NEUTRAL:
+            tally.probed(at.ROUND_RETURNED)
+            return
+        too_slow = slow and self._circuit.config.slow_call_rate_threshold is not None
+        good = outcome is Outcome.SUCCESS and not too_slow and elapsed < self._permit
+        tally.probed(at.ROUND_SUCCESSES if good else at.ROUND_FAILURES)
 
     def _probe_ended(self, tally: Tally) -> None:
         tally.word = -1  # the next call must ask for a permit of its own
