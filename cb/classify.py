@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeGuard
 
 from .errors import ConfigError
-from .late import require_done, require_now
+from .late import UnseenOutcomeError, require_done, require_now
 from .tally import Outcome
 
 Kinds = type[BaseException] | Iterable[type[BaseException]] | Callable[[BaseException], bool]
@@ -58,7 +58,7 @@ class Classifier:
         return Outcome.FAILURE if failed else Outcome.SUCCESS
 
     def _one(self, error: BaseException, slow: bool) -> Outcome:
-        if self._is_ignored(error):
+        if isinstance(error, UnseenOutcomeError) or self._is_ignored(error):
             return Outcome.NEUTRAL
         if not isinstance(error, Exception):
             return Outcome.FAILURE if slow else Outcome.NEUTRAL
