@@ -24,6 +24,8 @@ from .tally import Tally
 from .watch import WATCH
 
 _OPEN = CODES[State.OPEN]
+_BRIEF = BOUNDS[0]
+_NONE: type = type(None)
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -110,13 +112,10 @@ class CircuitBreaker(Recovery, Handle):
 
     def _guard(self, fn: Callable[P, R]) -> Callable[P, R]:
         # A function made anew and not a method: what every call needs lies in its closure.
-        name, head, clock = self.name, self._head, self._clock
-        take, give_back = self._idle.pop, self._idle.append
-        # Of its last results: to compare costs less than to look it up.
-        prompt = PROMPT
-        kind: type = type(None)
+        head, clock, take, give_back = self._head, self._clock, self._idle.pop, self._idle.append
+        kind = _NONE  # of its last results: to compare costs less than to look it up
         # A result that somebody wants to see is never taken the short way.
-        brief = 0 if self._classifier.failed_result else BOUNDS[0]
+        brief = 0 if self._classifier.failed_result else _BRIEF
 
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             nonlocal kind
@@ -129,7 +128,7 @@ class CircuitBreaker(Recovery, Handle):
                     # What `_reject` does, where nobody wants to hear of it.
                     tally.count(REJECTED)
                     self._row.free(tally)
-                    raise CircuitOpenError(name, wait / 1e9)
+                    raise CircuitOpenError(self.name, wait / 1e9)
                 tally = self._admit(tally)
                 if tally.scope:
                     enter(tally.scope)
@@ -137,14 +136,14 @@ class CircuitBreaker(Recovery, Handle):
             cells = tally.cells
             cells[STARTED] = started = clock()
             try:
-                result = fn(*args, **kwargs)
+                result = fn(*args, **kwargs) if kwargs else fn(*args)  # type: ignore[call-arg]
             except BaseException as error:
                 tally.started = started
                 self._fail(tally, error)
                 raise
             now = clock()
             if (
-                (type(result) is kind or type(result) in prompt)
+                (type(result) is kind or type(result) in PROMPT)
                 and now < tally.slice_end
                 and (elapsed := now - started) < brief
                 and (head[CALM] == word or (now < head[CALM_UNTIL] and not head[BROKEN] and head[WORD] == word))
@@ -159,7 +158,7 @@ class CircuitBreaker(Recovery, Handle):
             else:
                 tally.started = started
                 self._succeed(tally, result, now)
-                if type(result) in prompt:
+                if type(result) in PROMPT:
                     kind = type(result)
             return result
 

@@ -155,8 +155,8 @@ class Bulkhead(Handle):
     def _leave(self, tally: Tally) -> None:
         # Before the call is counted, and its tally another's: what follows may be a listener that takes its time.
         slot, tally.slot = tally.slot, None
-        if slot:
-            self._slots.give_back(slot)
+        if slot and slot.home:
+            slot.home.give_back(slot)
 
 
 def check(limit: int, wait: float) -> None:

@@ -17,7 +17,7 @@ from .config import BreakerConfig, nanoseconds
 from .deadlines import HALT, open_seconds
 from .events import Event, Reclaimed, StateChange, WouldOpen
 from .layout import ADMITTING, CODES, HELD, State, generation_of, state_of
-from .row import Row
+from .row import MOST_EXTRA, Row
 from .tally import Outcome
 from .window import Probes, Reading, read, slice_end
 
@@ -124,8 +124,7 @@ class Circuit:
             events.append(self._enter(State.HALF_OPEN, now, "time to try again"))
         state = state_of(head[at.WORD])
         if state is State.HALF_OPEN:
-            budget = head[at.PERMITS] if led else self.config.max_requests
-            admitted = read(self._row, self.config, now).probes.taken < budget
+            admitted = read(self._row, self.config, now).probes.taken < self._row.permits(self.config, now)
         else:
             admitted = state in ADMITTING
         if not admitted and state in (State.OPEN, State.HALF_OPEN):
@@ -133,6 +132,17 @@ class Circuit:
             if led:
                 self._row.want()  # no call waits for the answer
         return admitted, events
+
+    def widen(self, word: int) -> bool:
+        """Let the round of a probe admit one more, because a call within the probe needed a permit of its own.
+
+        Return False if it has done so too often. Else the probe may give its permit back without a vote.
+        """
+        if generation_of(self._head[at.WORD]) == generation_of(word):
+            if self._head[at.EXTRA] >= MOST_EXTRA:
+                return False
+            self._head[at.EXTRA] += 1
+        return True
 
     def command(self, state: State, now: int, reason: str, seconds: float | None) -> StateChange:
         """Enter a state because an operator says so; a held state ends after `seconds`, None holds it."""
@@ -179,7 +189,7 @@ class Circuit:
             head[at.ROUNDS] = head[at.RETRY_AT] = head[at.BROKEN] = head[at.SHADOW] = 0
             head[at.STREAK] = max(head[at.STREAK] + 1, now)
         head[at.SINCE], head[at.UNTIL], head[at.LED] = now, until or 0, 0
-        head[at.CALM] = head[at.CALM_UNTIL] = 0
+        head[at.CALM] = head[at.CALM_UNTIL] = head[at.EXTRA] = 0
         at.put_text(head, at.REASON, at.REASON_CELLS, reason)
         head[at.CHANGES + CODES[change.before] * 8 + CODES[state]] += 1
         self._row.log(change, self._wall_clock())

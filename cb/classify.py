@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeGuard
 
 from .errors import ConfigError
-from .late import require_done, require_now
+from .late import UnseenOutcomeError, require_done, require_now
 from .tally import Outcome
 
 Kinds = type[BaseException] | Iterable[type[BaseException]] | Callable[[BaseException], bool]
@@ -60,7 +60,7 @@ class Classifier:
         return Outcome.FAILURE if failed else Outcome.SUCCESS
 
     def _one(self, error: BaseException, slow: bool) -> Outcome:
-        if self._is_ignored(error):
+        if isinstance(error, UnseenOutcomeError) or self._is_ignored(error):
             return Outcome.NEUTRAL
         if not isinstance(error, Exception):
             return Outcome.FAILURE if slow else Outcome.NEUTRAL
@@ -141,6 +141,21 @@ def causes(error: BaseException) -> Iterator[BaseException]:
             left += reversed(each.exceptions)
         else:
             yield each
+
+
+def history(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception, and those that it came from or that were handled when it was raised, each once."""
+    left: list[BaseException | None] = [error]
+    seen = set[int]()
+    while left:
+        each = left.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        left += (each.__cause__, each.__context__)
+        if isinstance(each, BaseExceptionGroup):
+            left += each.exceptions
 
 
 def _given(of: Callable[[BaseException], bool]) -> Any:

@@ -25,6 +25,9 @@ class CircuitOpenError(CircuitError):
     It has no `__init__`, because an open circuit raises very many of them and should cost nothing.
     """
 
+    #: when a half-open circuit had no permit for it, in nanoseconds of the breaker's clock; else 0
+    refused_at = 0
+
     @property
     def name(self) -> str:
         """The breaker's name."""

@@ -23,8 +23,9 @@ def explain(
         return f"open: {reason}; " + (f"next {probe} in {wait:.0f} s" if wait else now)
     if state is State.HALF_OPEN:
         probes = reading.probes
+        kind, permits = "health checks" if checked else "probes", max(config.max_requests, probes.taken)
         return (
-            f"half-open: {probes.taken} of {config.max_requests} {'health checks' if checked else 'probes'} sent, "
+            f"half-open: {probes.taken} of {permits} {kind} sent, "
             f"{probes.successes} succeeded and {probes.failures} failed, closes after {config.success_threshold}"
         )
     if state is State.FORCED_OPEN:

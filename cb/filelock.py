@@ -224,7 +224,6 @@ class FileSlot(Slot):
             self._file = None  # what others lock is opened next time
 
     def renew(self) -> None:
-        super().renew()
         self._close()  # not unlocked: the lock is the parent's
 
     def _close(self) -> None:

@@ -21,6 +21,10 @@ _LATE = (GeneratorType, AsyncGeneratorType, Future, _MANAGER)
 _PROMISES = ("__await__", "add_done_callback", "rawlink")
 
 
+class UnseenOutcomeError(TypeError):
+    """A function whose work is done later was guarded: a mistake of its caller, which no breaker counts."""
+
+
 def require_now(fn: Callable[..., object]) -> None:
     """Raise TypeError for what is no function, and for one whose call only makes a coroutine or a generator."""
     inner = fn
@@ -30,7 +34,7 @@ def require_now(fn: Callable[..., object]) -> None:
         raise TypeError(f"{fn!r} is not a function: write `@breaker`, or `@breaker(fallback=...)`")
     code = getattr(inner, "__code__", None) or getattr(type(inner).__call__, "__code__", None)
     if code is not None and code.co_flags & SUSPENDS:
-        raise TypeError(f"{fn!r} does its work after the call has returned: a breaker cannot see its outcome")
+        raise UnseenOutcomeError(f"{fn!r} does its work after the call has returned: a breaker cannot see its outcome")
 
 
 def require_done(result: object) -> None:
@@ -50,7 +54,9 @@ def require_done(result: object) -> None:
     if inspect.iscoroutine(result) or inspect.isgenerator(result):
         with suppress(BaseException):  # one that has begun may do anything when it is closed
             result.close()
-    raise TypeError(f"the call returned {kind.__name__}, whose work is done later: a breaker cannot see its outcome")
+    raise UnseenOutcomeError(
+        f"the call returned {kind.__name__}, whose work is done later: a breaker cannot see its outcome"
+    )
 
 
 def _late(result: object, kind: type) -> bool:

@@ -71,6 +71,8 @@ HEALTH_UNTIL = 96  # from then on a check is overdue, and nobody knows
 PROBER_UNTIL = 97  # until then only health checks are probes
 APART = 110  # not 0: the fleet's server had no sound answer about this breaker when it was last asked
 CHANGES = 16  # transitions, by state before * 8 + state after
+# Probes that the round admits beyond its permits, for calls within its probes that needed one of their own (any call).
+EXTRA = 64
 REASON, REASON_CELLS = 128, 32  # why this state was entered, UTF-8
 NAME, NAME_CELLS = 160, 16
 USED = 192  # one cell per block, written by its owner: not 0 once the block has memory in this row

@@ -40,7 +40,8 @@ AGAIN = SECOND
 #: nanoseconds for which the host believes a process that says that it does not count
 _BELIEVED = 5 * SECOND
 _OVERWRITTEN = "was written over while it was in use"
-_LOOK = 100_000_000  # nanoseconds between two looks at the file
+#: nanoseconds between two looks at the file, and between two marks in it
+TENTH = SECOND // 10
 
 
 class Ledger(Handle):
@@ -346,7 +347,7 @@ class Ledger(Handle):
 
     def _check(self, now: int) -> None:
         """Find out what others have done to the file and its locks, ten times a second at most."""
-        if self._checked is not None and abs(now - self._checked) < _LOOK:
+        if self._checked is not None and abs(now - self._checked) < TENTH:
             return
         self._checked = now
         if cut := self._storage.cut():
@@ -367,7 +368,7 @@ class Ledger(Handle):
 
     def mark(self, now: int) -> None:
         """Note that calls are counted, ten times a second at most: that tells this ledger from an older copy of it."""
-        if self._marked is None or abs(now - self._marked) >= _LOOK:
+        if self._marked is None or abs(now - self._marked) >= TENTH:
             self._marked = now
             self._storage.mark(now, self._blocks.mine)
 

@@ -4,13 +4,14 @@ from contextlib import suppress
 from typing import NoReturn
 
 from . import layout as at
-from .classify import Classifier, leaves
+from .classify import Classifier, history, leaves
 from .config import BreakerConfig, nanoseconds
 from .errors import BulkheadFullError, CircuitOpenError, LedgerBusyError
 from .events import Event, LateResult, Rejected
 from .forks import MARK, notice
+from .late import PROMPT
 from .layout import ADMITTING, State, generation_of, state_of
-from .ledger import PATIENCE
+from .ledger import PATIENCE, TENTH
 from .nesting import Scope, inside, leave
 from .retryafter import of_error
 from .slots import Slots
@@ -26,6 +27,7 @@ class Passage(Steering):
 
     _classifier: Classifier
     _idle: list[Tally]
+    _marked = 0  # when it last said that it counts calls
 
     def _apply(self, config: BreakerConfig) -> None:
         self._slow = nanoseconds(config.slow_call_duration)
@@ -155,7 +157,7 @@ class Passage(Steering):
         head, state, until = self._head, state_of(word), self._head[at.UNTIL]
         if head[at.HALTED] == word and now < head[at.HALTED_UNTIL]:
             return False  # somebody has just asked
-        if now < head[at.PROBER_UNTIL] and not prober:
+        if now < head[at.PROBER_UNTIL] and not prober and not head[at.EXTRA]:
             return False  # health checks find out, at no customer's cost
         # An OPEN without an end is one whose successor was killed in the middle of a change.
         return state is State.HALF_OPEN or (until <= now and (until > 0 or state is State.OPEN))
@@ -167,12 +169,17 @@ class Passage(Steering):
         wait = None if left is None else left / 1e9
         if self.listeners:
             self._tell([Rejected(self.name, state, wait)])
-        raise CircuitOpenError(self.name, wait)
+        error = CircuitOpenError(self.name, wait)
+        if state is State.HALF_OPEN:
+            error.refused_at = now
+        raise error
 
     def _succeed(self, tally: Tally, result: object, now: int) -> None:
         outcome = Outcome.SUCCESS
         try:
-            if self._classifier.result(result) is Outcome.FAILURE:
+            if type(result) in PROMPT and not self._classifier.failed_result:
+                pass  # as almost always
+            elif self._classifier.result(result) is Outcome.FAILURE:
                 outcome = Outcome.FAILURE
                 self._row.note_failure(now, "result")
         except BaseException:
@@ -183,13 +190,13 @@ class Passage(Steering):
     def _fail(self, tally: Tally, error: BaseException) -> None:
         now, outcome = self._clock(), Outcome.NEUTRAL
         try:
+            if self._lacks_permit(tally, error):
+                return
             if not self._refused(error):
                 outcome = self._classifier.error(error, now - tally.started >= self._slow, self._refused)
                 if outcome is Outcome.FAILURE:
                     self._note_failure(error, now)
             elif tally.permitted:
-                # A call within this one, in another thread: what needs a second permit each time must not have its own
-                # given back each time, or no round would have a verdict.
                 outcome = Outcome.FAILURE
                 self._row.note_failure(now, type(error).__name__)
         finally:
@@ -205,6 +212,18 @@ class Passage(Steering):
         """Return whether a call within this one was refused, and nothing else went wrong."""
         return all(isinstance(each, _REFUSALS) and each.name == self.name for each in leaves(error))
 
+    def _lacks_permit(self, tally: Tally, error: BaseException) -> bool:
+        """Return whether a probe has ended because a call within it, in another thread or process, had no permit.
+
+        Then the round has one more, or the call would never have one where there are too few; but not without end, or
+        no round would have a verdict.
+        """
+        if not tally.permitted:
+            return False
+        refused = (each for each in history(error) if isinstance(each, CircuitOpenError) and each.name == self.name)
+        # Not one that the caller of the probe has had before, and is handling.
+        return any(each.refused_at >= tally.started > 0 for each in refused) and self._circuit.widen(tally.word)
+
     def _missed(self, error: Exception) -> bool:
         """Return whether there is no answer: this breaker refused the call, or calls the exception a failure."""
         failed = self._classifier.error(error, slow=False) is Outcome.FAILURE
@@ -212,44 +231,54 @@ class Passage(Steering):
 
     def _settle(self, tally: Tally, outcome: Outcome, now: int) -> None:
         """Count an outcome, free its tally, and see whether the state must change."""
-        notice()
-        self.ledger.mark(now)
+        if not MARK[0]:
+            notice()
+        if not 0 <= now - self._marked < TENTH:
+            self._marked = now
+            self.ledger.mark(now)
         head, word, elapsed = self._head, tally.word, now - tally.started
         if word == DETACHED:
             return
-        state, slow = state_of(word), elapsed >= self._slow
-        late = generation_of(head[at.WORD]) != generation_of(word)
+        state, slow, late = state_of(word), elapsed >= self._slow, False
         if head[at.WORD] != word:
             tally.slice_end = 0  # new thresholds may have moved the window
+            late = generation_of(head[at.WORD]) != generation_of(word)
         if late:
             tally.count(at.LATE)  # the stay that admitted it is over: no vote
         elif outcome is Outcome.NEUTRAL or state is State.DISABLED:
             outcome = Outcome.NEUTRAL
             tally.count(at.NEUTRAL)
-            if state is State.HALF_OPEN and not tally.nested:
-                tally.probed(at.ROUND_RETURNED)
         else:
             tally.record(now, outcome, slow)
-            if state is State.HALF_OPEN and not tally.nested:
-                too_slow = slow and self._circuit.config.slow_call_rate_threshold is not None
-                good = outcome is Outcome.SUCCESS and not too_slow and elapsed < self._permit
-                tally.probed(at.ROUND_SUCCESSES if good else at.ROUND_FAILURES)
+        if state is State.HALF_OPEN and not late:
+            self._vote(tally, outcome, slow, elapsed)
         tally.cells[at.STARTED] = 0
         if state is State.HALF_OPEN:
             self._probe_ended(tally)
         self._row.free(tally)
         if late:
-            if self.listeners:
-                self._tell([LateResult(self.name, outcome.value)])
-        elif outcome is not Outcome.NEUTRAL:
+            self._tell([LateResult(self.name, outcome.value)])
+        elif slow or outcome is not Outcome.SUCCESS or state is State.HALF_OPEN or head[at.CALM] != word:
             self._consider(outcome, slow, now)
 
     def _consider(self, outcome: Outcome, slow: bool, now: int) -> None:
         """Change the state if an outcome that has been counted demands it."""
-        if slow or outcome is Outcome.FAILURE or self._head[at.CALM] != self._head[at.WORD]:
-            self.ledger.check(self._row, now)  # more will be looked at than this call
+        if outcome is Outcome.NEUTRAL:
+            return
+        self.ledger.check(self._row, now)  # more will be looked at than this call
         if self._circuit.matters(outcome, slow, now):
             self._evaluate(now)
+
+    def _vote(self, tally: Tally, outcome: Outcome, slow: bool, elapsed: int) -> None:
+        """Count the end of a probe in its round."""
+        if tally.nested:
+            return
+        if outcome is Outcome.NEUTRAL:
+            tally.probed(at.ROUND_RETURNED)
+            return
+        too_slow = slow and self._circuit.config.slow_call_rate_threshold is not None
+        good = outcome is Outcome.SUCCESS and not too_slow and elapsed < self._permit
+        tally.probed(at.ROUND_SUCCESSES if good else at.ROUND_FAILURES)
 
     def _probe_ended(self, tally: Tally) -> None:
         tally.word = -1  # the next call must ask for a permit of its own

@@ -68,8 +68,9 @@ class Recovery(Passage):
             require_done(check())
             outcome = Outcome.SUCCESS
         except Exception as error:  # noqa: BLE001 - whatever it is, the dependency is not well
-            outcome = Outcome.FAILURE
-            self._note_failure(error, self._clock())
+            if not self._lacks_permit(tally, error):
+                outcome = Outcome.FAILURE
+                self._note_failure(error, self._clock())
         finally:
             self._settle(tally, outcome, self._clock())
         return True

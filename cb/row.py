@@ -6,6 +6,7 @@ from typing import Protocol
 
 from . import layout as at
 from .commons import Commons
+from .config import BreakerConfig
 from .deadlines import leads
 from .errors import LedgerError, LedgerFullError
 from .events import StateChange
@@ -17,6 +18,8 @@ from .tally import DETACHED, PAUSED, Outcome, Overflow, Spill, Tally, nowhere
 from .troubles import Troubles
 
 _AGAIN = 1_000_000_000  # nanoseconds until a process that found no memory asks again
+#: probes that a round admits at most beyond its permits
+MOST_EXTRA = 10
 #: nanoseconds for which no call may have been seen in a block that is given back
 KEEP = 3_000_000_000
 #: WORD of a row that its breakers have left: CLOSED, and of no stay that any tally knows
@@ -249,6 +252,11 @@ class Row:
         A fleet that has not been heard of for a while leads no more: the host then decides for itself.
         """
         return bool(self.head[at.LED]) and leads(self.space.lead(), now)
+
+    def permits(self, config: BreakerConfig, now: int) -> int:
+        """Return how many probes the round admits."""
+        permits = self.head[at.PERMITS] if self.led(now) else config.max_requests
+        return permits + min(max(self.head[at.EXTRA], 0), MOST_EXTRA)
 
     def want(self) -> None:
         """Ask the host's agent for a permit of the fleet."""

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from .forks import notice
+from .forks import MARK, notice
 from .log import Log
 
 log = Log(__name__)
@@ -16,14 +16,14 @@ log = Log(__name__)
 class Slot:
     """The right to be one of the calls in flight, among the threads of a process."""
 
-    __slots__ = ("__weakref__", "complaint", "number", "void")
+    __slots__ = ("__weakref__", "complaint", "home", "number")
 
     def __init__(self, number: int) -> None:
         self.number = number
         #: why it is not shared with other processes as it should be
         self.complaint: str | None = None
-        #: whether it was the parent's, in a forked child
-        self.void = False
+        #: the slots that it is one of; None once the process has forked, or the breakers have gone to another row
+        self.home: Slots | None = None
 
     def lock(self) -> bool:
         """Take it from the other processes. Return False if one of them has it."""
@@ -37,7 +37,6 @@ class Slot:
 
     def renew(self) -> None:
         """Have no part in it any more, in a forked child."""
-        self.void = True
 
 
 class Slots:
@@ -56,6 +55,7 @@ class Slots:
     def renew(self) -> None:
         """Start over in a forked child, which has taken nothing."""
         for slot in list(self._known.values()):
+            slot.home = None
             slot.renew()
         self._known = weakref.WeakValueDictionary()
         self._idle: list[Slot] = []  # those that no call of this process has
@@ -76,7 +76,8 @@ class Slots:
         return slot
 
     def _take(self, limit: int) -> Slot | None:
-        notice()
+        if not MARK[0]:
+            notice()
         busy = []
         with self._lock:
             try:
@@ -90,6 +91,7 @@ class Slots:
                 for number in range(limit):
                     if number not in self._known:
                         slot = self._known[number] = self._make(number)
+                        slot.home = self
                         if slot.lock():
                             return slot
                         busy.append(slot)
@@ -99,8 +101,9 @@ class Slots:
 
     def give_back(self, slot: Slot) -> None:
         """Leave a slot to the next call."""
-        notice()
-        if slot.void or self._known.get(slot.number) is not slot:  # of the parent, or of a row that was left
+        if not MARK[0]:
+            notice()
+        if slot.home is not self:
             return
         slot.unlock()
         self._idle.append(slot)

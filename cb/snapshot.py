@@ -166,8 +166,7 @@ def take(name: str, row: Row, config: BreakerConfig, scope: str, now: int) -> Sn
     state, led = state_of(word), row.led(now)
     reading = window.read(row, config, now)
     failed = window.last_failure(row, now)
-    budget = head[at.PERMITS] if led else config.max_requests
-    free = reading.probes.taken < budget if state is State.HALF_OPEN else not led
+    free = reading.probes.taken < row.permits(config, now) if state is State.HALF_OPEN else not led
     deadlines = Deadlines.of(config, head[at.SLICE])
     wait = None if state in ADMITTING else deadlines.wait(head, now, free=free)
     left = None if wait is None else deadlines.left(head, now) / _NS

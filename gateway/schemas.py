@@ -31,7 +31,7 @@ class GatewaySettings(Schema):
     # Between two health checks of market data, and of the portfolio.
     health_interval = Duration(load_default=5.0, validate=validate.Range(0.1, 3600, error="must be from 100ms to 1h"))
     # Reads only: how old an answer may be that stands in for a failure, and how old one that saves a request.
-    stale_usable_for = Duration(load_default=3600.0)
+    stale_usable_for = Duration(load_default=None)  # 1h, or stale_fresh_for if that is longer
     stale_fresh_for = Duration(zero=True, load_default=0.0)
     # Calls at once, of all workers together; None: an even share of their threads. One more waits so many seconds.
     market_data_limit = Whole(1, 10_000, load_default=None, allow_none=True)
@@ -53,8 +53,15 @@ class GatewaySettings(Schema):
 
     @validates_schema
     def fresh_is_usable(self, values: dict[str, Any], **_: object) -> None:
-        if values["stale_fresh_for"] > values["stale_usable_for"]:
+        usable = values["stale_usable_for"]
+        if usable is not None and values["stale_fresh_for"] > usable:
             raise ValidationError({"stale_fresh_for": ["must be at most stale_usable_for"]})
+
+    @post_load
+    def usable(self, values: dict[str, Any], **_: object) -> dict[str, Any]:
+        if values["stale_usable_for"] is None:
+            values["stale_usable_for"] = max(3600.0, values["stale_fresh_for"])
+        return values
 
 
 class OrderSchema(Schema):

@@ -15,6 +15,8 @@ from .budget import RetryBudget
 
 __all__ = ["RetryBudget", "retrying"]
 
+_LONGEST, _DAY = 5.0, 86_400.0
+
 
 def retrying(
     errors: Kinds,
@@ -22,7 +24,7 @@ def retrying(
     attempts: int = 3,
     budget: RetryBudget | None = None,
     first_wait: float = 0.1,
-    longest_wait: float = 5.0,
+    longest_wait: float | None = None,
     sleep: Callable[[float], None] = sleep,
     uniform: Callable[[float, float], float] = random.uniform,
 ) -> Retrying:
@@ -35,12 +37,14 @@ def retrying(
 
     The wait before attempt n + 1 is random, from 0 to `first_wait` times 2^(n-1) seconds, at most `longest_wait` (full
     jitter: aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter). It comes on top of the `retry_after` of
-    an error that has one, in seconds; an error that asks for more than `longest_wait` is raised at once.
+    an error that has one, in seconds; an error that asks for more than `longest_wait` is raised at once. By default
+    `longest_wait` is 5, or `first_wait` if that is longer.
     """
     if not isinstance(attempts, int) or not 1 <= attempts <= 100:
         raise ConfigError("attempts", "be a whole number from 1 to 100", attempts)
-    if not 0 <= first_wait <= longest_wait:
-        raise ConfigError("first_wait", f"be from 0 to longest_wait ({longest_wait:g} s)", first_wait)
+    longest = max(_LONGEST, min(first_wait, _DAY)) if longest_wait is None else longest_wait
+    if not 0 <= first_wait <= longest:
+        raise ConfigError("first_wait", f"be from 0 to longest_wait ({longest:g} s)", first_wait)
     is_passing = predicate("errors", errors)
 
     def begin(state: RetryCallState) -> None:
@@ -55,14 +59,14 @@ def retrying(
         members = list(leaves(error))
         if any(not isinstance(each, Exception) or isinstance(each, CircuitError) for each in members):
             return False
-        return (is_passing(error) or all(map(is_passing, members))) and of_error(error) <= longest_wait
+        return (is_passing(error) or all(map(is_passing, members))) and of_error(error) <= longest
 
     def stop(state: RetryCallState) -> bool:
         return state.attempt_number >= attempts or not (budget is None or budget.retry())
 
     def wait(state: RetryCallState) -> float:
-        longest = min(longest_wait, first_wait * 2 ** (state.attempt_number - 1))
-        return of_error(_error(state)) + uniform(0, longest)
+        limit = min(longest, first_wait * 2 ** (state.attempt_number - 1))
+        return of_error(_error(state)) + uniform(0, limit)
 
     return Retrying(sleep=sleep, before=begin, retry=retry, stop=stop, wait=wait, reraise=True)
 

@@ -12,7 +12,7 @@ from cb.clocks import monotonic_ns
 from cb.config import nanoseconds
 from cb.errors import CircuitError, ConfigError
 from cb.handles import Rooted
-from cb.late import require_done
+from cb.late import UnseenOutcomeError, require_done
 from cb.log import Log
 
 from .outage import Outage
@@ -110,6 +110,8 @@ class StaleCache(Rooted, Generic[T]):
         return Reading(value)
 
     def _covers(self, error: Exception) -> bool:
+        if isinstance(error, UnseenOutcomeError):
+            return False
         if self._stands_in(error):
             return True
         return isinstance(error, ExceptionGroup) and any(map(self._stands_in, leaves(error)))

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from cb import BreakerConfig, State
 from tests.core.conftest import SECOND
 
+#: probes that a round admits beyond its permits
+MOST_EXTRA = 10
+
 
 @dataclass
 class Call:
@@ -30,6 +33,8 @@ class Model:
     admitted: int = 0
     probe_successes: int = 0
     probe_failures: int = 0
+    extra: int = 0
+    refused_at: int = -1
     asked: int = 0
     totals: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(("successes", "failures", "slow", "rejected", "neutral", "late"), 0)
@@ -80,7 +85,7 @@ class Model:
         else:
             self.until, self.ended, self.streak, self.failed_rounds, self.asked = None, [], 0, 0, 0
             self.origin, self.last_success = self.now + 1, self.now
-        self.state = state
+        self.state, self.extra = state, 0
         self.generation += 1
 
     def evaluate(self) -> None:
@@ -106,21 +111,27 @@ class Model:
         elif self.until is not None and self.state is not State.OPEN and self.now >= self.until:
             self.enter(State.HALF_OPEN if self.state is State.FORCED_OPEN else State.CLOSED)
 
-    def begin(self) -> bool:
-        # All calls are of one thread, and those that run are blocks: a probe among them is around whatever comes.
-        if any(call.probe and call.generation == self.generation for call in self.running):
+    def begin(self, *, elsewhere: bool = False) -> bool:
+        # But for those elsewhere all calls are of one thread, and what runs is blocks: a probe is around what comes.
+        if not elsewhere and any(call.probe and call.generation == self.generation for call in self.running):
             self.running.append(Call(self.now, self.generation, probe=False, nested=True))
             return True
         if self.state in (State.HALF_OPEN, State.FORCED_OPEN):
             self.evaluate()
         if self.state is State.OPEN and self.now >= self.until:
             self.enter(State.HALF_OPEN)
-        full = self.state is State.HALF_OPEN and self.admitted >= self.config.max_requests
+        full = self.state is State.HALF_OPEN and self.admitted >= self.config.max_requests + self.extra
         if full or self.state in (State.OPEN, State.FORCED_OPEN):
             self.totals["rejected"] += 1
             return False
         self.admitted += self.state is State.HALF_OPEN
         self.running.append(Call(self.now, self.generation, self.state is State.HALF_OPEN))
+        return True
+
+    def widens(self, call: Call) -> bool:
+        if self.refused_at < call.started or (call.generation == self.generation and self.extra >= MOST_EXTRA):
+            return False
+        self.extra += call.generation == self.generation
         return True
 
     def wait(self) -> float | None:
@@ -130,7 +141,7 @@ class Model:
         if self.state is not State.HALF_OPEN:
             return left
         permit = self.config.call_timeout or self.config.half_open_max_duration
-        return min(left, permit, 1.0) if self.admitted >= self.config.max_requests else 0.0
+        return min(left, permit, 1.0) if self.admitted >= self.config.max_requests + self.extra else 0.0
 
     def end(self, call: Call, outcome: str) -> None:
         self.running.remove(call)
@@ -138,6 +149,8 @@ class Model:
         slow = elapsed >= self.config.slow_call_duration * SECOND
         if outcome == "interrupted":
             outcome = "failure" if slow else "neutral"
+        if outcome == "refused":
+            outcome = "failure" if call.probe and not self.widens(call) else "neutral"
         if call.generation != self.generation:
             self.totals["late"] += 1
             return

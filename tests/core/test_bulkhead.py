@@ -210,7 +210,7 @@ def test_call_that_goes_by_the_breaker_takes_no_slot(breaker: CircuitBreaker) ->
 
 
 def test_more_calls_than_the_host_has_tallies_are_limited_all_the_same(ledger: Ledger) -> None:
-    breaker = CircuitBreaker("d", ledger=ledger)
+    breaker = CircuitBreaker("d", BreakerConfig(slow_call_rate_threshold=None), ledger=ledger)
     with full(breaker, 400) as bulkhead:
         assert free(bulkhead) == 0
         assert breaker.snapshot().totals.full == 1

@@ -16,6 +16,8 @@ from werkzeug.local import LocalProxy
 from cb import BreakerConfig, Bulkhead, CircuitBreaker, ConfigError, Monitor, State
 from cb.late import PROMPT, require_done
 from cb.resilience.retry import retrying
+from cb.resilience.stale import StaleCache
+from cb.resilience.stores import MemoryStore
 
 
 async def coroutine() -> None:
@@ -195,3 +197,21 @@ def test_check_of_health_that_answers_later_finds_nobody_well() -> None:
 def test_retry_of_what_answers_later_is_refused() -> None:
     with pytest.raises(TypeError, match="done later"):
         retrying(ConnectionError)(wrapped(coroutine))
+
+
+def test_mistake_of_the_caller_is_not_hidden_by_a_fallback_and_is_no_failure_of_a_breaker_around_it() -> None:
+    breaker, around = CircuitBreaker("d"), CircuitBreaker("around", BreakerConfig(failure_threshold=1))
+    for guarded in (breaker(wrapped(coroutine), fallback=0), breaker(wrapped(pieces), fallback=lambda _: 0)):
+        with pytest.raises(TypeError, match="done later"):
+            around.call(guarded)
+    with pytest.raises(TypeError, match="after the call has returned"):
+        around.call(lambda: breaker.call(coroutine))
+    assert around.state is State.CLOSED
+    assert (around.snapshot().totals.neutral, around.snapshot().totals.failures) == (3, 0)
+
+
+def test_mistake_of_the_caller_is_not_hidden_by_a_stale_value() -> None:
+    cache: StaleCache[Any] = StaleCache("c", MemoryStore(), usable_for=60, errors=Exception)
+    cache.read("key", lambda: 1)
+    with pytest.raises(TypeError, match="done later"):
+        cache.read("key", lambda: CircuitBreaker("d").call(wrapped(coroutine)))

@@ -5,7 +5,9 @@ The model knows the rules of DESIGN section 3 and nothing of the implementation.
 
 import sys
 import tempfile
+from contextvars import Context
 from pathlib import Path
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -23,10 +25,16 @@ from tests.core.conftest import SECOND, FakeClock
 from tests.core.model import Call, Model
 
 TENTH = SECOND // 10
+
+
+def _config(permits: int, needed: int, **settings: Any) -> BreakerConfig:
+    return BreakerConfig(max_requests=permits, success_threshold=min(needed, permits), **settings)
+
+
 CONFIGS = st.builds(
-    BreakerConfig,
-    max_requests=st.integers(2, 4),
-    success_threshold=st.integers(1, 2),
+    _config,
+    permits=st.integers(1, 4),
+    needed=st.integers(1, 2),
     interval=st.sampled_from([1.0, 5.0]),
     timeout=st.sampled_from([0.5, 2.0]),
     failure_threshold=st.sampled_from([None, 2, 4]),
@@ -42,6 +50,7 @@ CONFIGS = st.builds(
 )
 
 
+OUTCOMES = ["success", "failure", "interrupted", "refused"]
 STEPS: list[int] = []
 
 
@@ -58,6 +67,7 @@ class TwoWorkers(RuleBasedStateMachine):
         ledgers = [Ledger.in_file(path), Ledger.in_file(path)] if shared else [memory, memory]
         self.workers = [CircuitBreaker("d", config, ledger=ledger, clock=self.clock) for ledger in ledgers]
         self.stacks: list[list[Call]] = [[], []]
+        self.refusal = CircuitOpenError("d", 1.0)
 
     def teardown(self) -> None:
         if hasattr(self, "directory"):
@@ -90,12 +100,29 @@ class TwoWorkers(RuleBasedStateMachine):
             assert admitted
             self.stacks[worker].append(self.model.running[-1])
 
+    @rule(worker=st.integers(0, 1), fails=st.booleans())
+    def call_elsewhere(self, worker: int, fails: bool) -> None:
+        """Call in another context, as a thread would. Running calls may end with its refusal."""
+        admitted = self.model.begin(elsewhere=True)
+        try:
+            Context().run(self.workers[worker].call, _do, OSError() if fails else None)
+        except CircuitOpenError as error:
+            assert not admitted
+            if self.model.state is State.HALF_OPEN:
+                self.refusal, self.model.refused_at = error, self.clock.now
+        except OSError:
+            assert admitted and fails
+        else:
+            assert admitted and not fails
+        if admitted:
+            self.model.end(self.model.running[-1], "failure" if fails else "success")
+
     @precondition(lambda self: any(self.stacks))
-    @rule(worker=st.integers(0, 1), outcome=st.sampled_from(["success", "failure", "interrupted"]), asks=st.booleans())
+    @rule(worker=st.integers(0, 1), outcome=st.sampled_from(OUTCOMES), asks=st.booleans())
     def end(self, worker: int, outcome: str, asks: bool) -> None:
         if not self.stacks[worker]:
             worker = 1 - worker
-        errors = {"success": None, "failure": OSError(), "interrupted": SystemExit()}
+        errors = {"success": None, "failure": OSError(), "interrupted": SystemExit(), "refused": self.refusal}
         error, call = errors[outcome], self.stacks[worker].pop()
         if asks and outcome == "failure":
             error.retry_after = 2.5  # type: ignore[union-attr]  # what cb.http sets from the Retry-After header

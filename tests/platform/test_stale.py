@@ -8,6 +8,7 @@ from flask import Flask
 
 from cb.web import SettingsError
 from gateway import create_app
+from gateway.schemas import GatewaySettings
 from tests import misbehaving
 from tests.fleet.servers import BINARIES, Server
 from tests.misbehaving import answer
@@ -58,6 +59,11 @@ def test_fresh_time_beyond_the_usable_one_stops_the_gateway_at_its_start(
         create_app()
 
     assert "stale_fresh_for must be at most stale_usable_for" in str(refused.value)
+
+
+def test_fresh_time_beyond_the_default_of_the_usable_one_is_the_usable_one() -> None:
+    assert GatewaySettings().load({"stale_fresh_for": "2h"})["stale_usable_for"] == 7200
+    assert GatewaySettings().load({})["stale_usable_for"] == 3600
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:{}/0", "redis+cluster://127.0.0.1:{}"])

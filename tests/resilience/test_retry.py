@@ -117,6 +117,12 @@ def test_longest_wait_doubles_up_to_its_limit(slept: list[float]) -> None:
     assert slept == [0.5, 1, 2, 3, 3]
 
 
+def test_first_wait_that_is_longer_than_the_default_of_the_longest_is_the_longest(slept: list[float]) -> None:
+    fn = Flaky(AskedToWait(6), OSError(), OSError())
+    retrying((AskedToWait, OSError), attempts=4, first_wait=6, sleep=slept.append, uniform=longest)(fn)
+    assert slept == [12, 6, 6]
+
+
 def test_wait_is_random_from_zero(slept: list[float]) -> None:
     for _ in range(50):
         retrying(OSError, first_wait=1, sleep=slept.append)(Flaky(OSError()))
@@ -169,7 +175,8 @@ def test_function_is_decorated_as_tenacity_does(slept: list[float]) -> None:
     ("make", "field"),
     [
         (lambda: retrying(OSError, attempts=0), "attempts"),
-        (lambda: retrying(OSError, first_wait=6), "first_wait"),
+        (lambda: retrying(OSError, first_wait=6, longest_wait=5), "first_wait"),
+        (lambda: retrying(OSError, first_wait=float("inf")), "first_wait"),
         (lambda: retrying("OSError"), "errors"),  # type: ignore[arg-type]  # the mistake that is told
         (lambda: RetryBudget(1.5), "share"),
         (lambda: RetryBudget(minimum=-1), "minimum"),
