@@ -91,6 +91,9 @@ class Blocks:
                 return False
             self._looked = now
             mine = set(self._mine.values())
+            for block in self._storage.blocks:
+                if block not in mine:  # an interruption came when it had just been claimed, or was being given back
+                    self._storage.give_up(block)
             for block, _ in self._owners():
                 if block not in mine and self._storage.claim(block):
                     self._inherit(block, now)

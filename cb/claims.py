@@ -81,10 +81,8 @@ class Claims:
         return [what for what in taken if isinstance(what, int)], [what for what in lost if isinstance(what, int)]
 
     def _try(self, what: int | str) -> LockFile | None:
-        path = f"{self._directory}/{what}"
         try:
-            fd = claim(path)
-            return None if fd is None else LockFile(path, fd)
+            return claim(f"{self._directory}/{what}")
         except OSError as error:
             # No call may fail for that.
             if isinstance(what, int):

@@ -64,8 +64,16 @@ class LockFile:
             return not os.path.isdir(os.path.dirname(self.path))
 
     def lock(self) -> bool:
-        """Lock it without waiting. Return False if somebody else has. Raises OSError."""
-        return self.fd is not None and _locks(self.fd)
+        """Lock it without waiting. Return False if somebody else has. Raises OSError.
+
+        flock, not lockf: it belongs to the descriptor, so closing another descriptor of the file loses nothing, and two
+        ledgers of one process exclude each other.
+        """
+        try:
+            flock(self.fileno(), LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def unlock(self) -> None:
         """Release the lock, if it was had."""
@@ -92,24 +100,19 @@ class LockFile:
             pass  # somebody has closed it
 
 
-def claim(path: str) -> int | None:
-    """Lock a file without waiting. Return its descriptor, which holds the lock until it is closed, or None.
+def claim(path: str) -> LockFile | None:
+    """Lock a file without waiting. Return it, which holds the lock until it is closed or dropped; None if it is locked.
 
-    flock, not lockf: it belongs to the descriptor, so closing another descriptor of the file loses nothing, and two
-    ledgers of one process exclude each other.
+    Raises OSError.
     """
     for _ in range(_TRIES):
-        fd = os.open(path, _FLAGS, 0o600)
-        try:
-            if not _locks(fd):
-                os.close(fd)
-                return None
-            if is_at(path, fd):
-                return fd
-        except BaseException:
-            os.close(fd)
-            raise
-        os.close(fd)  # removed after it was opened: somebody else may have locked the next one
+        # Locked through the object: a descriptor alone would keep its lock for good if an interruption lost it.
+        file = LockFile(path)
+        if not file.lock():
+            return None
+        if file.current:
+            return file
+        # Else it was removed after it was opened: somebody else may have locked the next one.
     return None
 
 
@@ -119,14 +122,6 @@ def is_at(path: str, fd: int) -> bool:
         return identity(os.stat(path, follow_symlinks=False)) == identity(os.fstat(fd))
     except FileNotFoundError:
         return False
-
-
-def _locks(fd: int) -> bool:
-    try:
-        flock(fd, LOCK_EX | LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 class FileLock:
@@ -139,6 +134,7 @@ class FileLock:
     def __init__(self, path: str) -> None:
         self._path = path
         self._file: LockFile | None = None
+        self._fault: str | None = None
         self._running = False
         self._mutex = threading.RLock()
 
@@ -157,22 +153,36 @@ class FileLock:
                 file = self._open()
                 try:
                     self._running = True
-                    if file.lock():
-                        if file.current:
-                            return work()
-                        self._file = None  # the next try locks the file that others find
+                    if self._locks(file):
+                        return work()
                 finally:
                     self._running = False
                     # Not file.unlock(), which an exception may interrupt. In a child that work() has forked the lock is
                     # the parent's; where it was not had, nothing happens.
                     if MARK[0] and file.fd is not None:
-                        flock(file.fd, LOCK_UN)
+                        try:
+                            flock(file.fd, LOCK_UN)
+                        except OSError:
+                            self._file = None  # somebody has closed it
             # Polled, because a blocking flock has no timeout and its holder may be stopped for good; and without the
             # mutex, because other threads may be in more of a hurry.
             if monotonic() >= end:
-                raise LedgerBusyError(self._path, "is locked by a process that does not go on")
+                raise LedgerBusyError(self._path, self._fault or "is locked by a process that does not go on")
             time.sleep(wait)
             wait = min(wait * 2, 0.002)
+
+    def _locks(self, file: LockFile) -> bool:
+        """Lock the file, if it is the one that others find. Else the next try opens that."""
+        self._fault = None
+        try:
+            if not file.lock():
+                return False
+            if file.current:
+                return True
+        except OSError as error:  # closed by another thread just now, or the file system knows no locks
+            self._fault = f"cannot be locked ({error.strerror})"
+        self._file = None
+        return False
 
     def _open(self) -> LockFile:
         try:
@@ -201,18 +211,18 @@ class FileSlot(Slot):
         self._path = path
 
     def lock(self) -> bool:
-        try:
-            if self._file is None:
-                self._file = LockFile(self._path)
-            return self._file.lock()
-        except OSError as error:
-            closed = self._file is not None and not self._file.mine
-            self._close()
-            if closed:  # by a daemon, perhaps
-                return self.lock()
-            # No call may fail for that: it is then a slot of this process only.
-            self.complaint = f"{self._path}: {error.strerror}"
-            return True
+        for _ in range(_TRIES):
+            try:
+                self._file = self._file or LockFile(self._path)
+                return self._file.lock()
+            except OSError as error:
+                self._close()
+                fault = error
+                if error.errno != errno.EBADF:  # else a daemon, perhaps, has closed it
+                    break
+        # No call may fail for that: it is then a slot of this process only.
+        self.complaint = f"{self._path}: {fault.strerror}"
+        return True
 
     def unlock(self) -> None:
         if self._file is not None:

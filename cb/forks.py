@@ -63,24 +63,27 @@ class _Process:
     """Has everything renewed in a child, once."""
 
     def __init__(self) -> None:
-        self._renewing = False
+        self._renewing = 0  # id of the process that does; a child may find that of its parent here
         self._lock = threading.RLock()
 
     def announce(self) -> None:
         """Begin anew, in a child of `os.fork`, which has one thread."""
-        self._lock, self._renewing, MARK[0] = threading.RLock(), False, 0
+        self._lock, self._renewing, MARK[0] = threading.RLock(), 0, 0
         self.begin_anew()
 
     def begin_anew(self) -> None:
         lock = self._lock
         held = lock.acquire(timeout=_PATIENCE)
         try:
-            if self._renewing or MARK[0]:  # what is being renewed uses a lock; another thread was first
+            if self._renewing == os.getpid() or MARK[0]:  # what is being renewed uses a lock; another thread was first
                 return
-            self._renewing = True
-            for thing in list(_ALL):
-                _renew(thing)
-            self._renewing, MARK[0] = False, 1
+            try:
+                self._renewing = os.getpid()
+                for thing in list(_ALL):
+                    _renew(thing)
+                MARK[0] = 1
+            finally:
+                self._renewing = 0  # interrupted before it was done, it is begun again
         finally:
             if held:
                 lock.release()

@@ -10,8 +10,8 @@ def boot_id() -> bytes:
     Raises OSError where it has one that cannot be read now.
     """
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            number = int(file.read().strip().replace("-", ""), 16)
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            number = int(file.read().strip().replace(b"-", b""), 16)
         return number.to_bytes(16, "big")
     except (FileNotFoundError, NotADirectoryError):
         return bytes(16)
@@ -24,9 +24,9 @@ def offset() -> int:
 
     Raises OSError where that cannot be read now.
     """
-    with suppress(FileNotFoundError, NotADirectoryError), open("/proc/self/timens_offsets", encoding="ascii") as file:
+    with suppress(FileNotFoundError, NotADirectoryError), open("/proc/self/timens_offsets", "rb") as file:
         for line in file:
             clock, seconds, nanoseconds = line.split()
-            if clock in ("monotonic", "1"):
+            if clock in (b"monotonic", b"1"):
                 return int(seconds) * 1_000_000_000 + int(nanoseconds)
     return 0

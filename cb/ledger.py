@@ -421,6 +421,7 @@ class Ledger(Handle):
             return
         for row, index in places:
             row.index = index
+            row.moves += 1
         old.close()
         self._start_over()
 

@@ -110,6 +110,11 @@ class MappedFile:
         for block in self._owned.blocks:
             self._owned.give_up(block)
 
+    @property
+    def blocks(self) -> list[int]:
+        """The blocks that this process owns."""
+        return self._owned.blocks
+
     def alive(self, block: int) -> bool:
         """Return whether a block has an owner."""
         return self._owned.alive(block)
@@ -142,16 +147,20 @@ class MappedFile:
 
     def cut(self) -> str | None:
         """Return what others have done to the length of the file, which processes have mapped; None if nothing."""
-        with suppress(LedgerFullError):  # it was removed, and the descriptor closed: what is mapped is there still
+        try:
             self._reopen()
             fd = self._file.fileno()
-            if (size := os.fstat(fd).st_size) < FILE_BYTES:
-                # Now, that other processes find zeros and not the end of the file, which would kill them: SIGBUS. With
-                # a header of zeros it is no ledger to them, nor to newcomers.
-                os.ftruncate(fd, FILE_BYTES)
-                os.pwrite(fd, bytes(PAGE_BYTES), 0)
-                return f"was cut to {size} bytes while it was in use"
-        return None
+            size = os.fstat(fd).st_size
+        except (LedgerFullError, OSError):  # it was removed, and the descriptor closed: what is mapped is there still
+            return None
+        if size >= FILE_BYTES:
+            return None
+        with suppress(OSError):  # there is no room for the page: then it is a hole, and reads as zeros
+            # Now, that other processes find zeros and not the end of the file, which would kill them: SIGBUS. With a
+            # header of zeros it is no ledger to them, nor to newcomers.
+            os.ftruncate(fd, FILE_BYTES)
+            os.pwrite(fd, bytes(PAGE_BYTES), 0)
+        return f"was cut to {size} bytes while it was in use"
 
     def mark(self, now: int, blocks: Sequence[int]) -> None:
         """Note in the blocks that this process counts in when it did so."""
@@ -207,11 +216,11 @@ class MappedFile:
             return
         try:
             file = type(self._file)(self.path, os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC))
+            if self._identity(os.fstat(file.fileno())) != self._identities[0]:
+                raise LedgerFullError(self.path, "was replaced")
+            share(file.fileno(), self.path)
         except OSError as error:
             raise LedgerFullError(self.path, f"cannot be opened again ({error.strerror})") from error
-        if self._identity(os.fstat(file.fileno())) != self._identities[0]:
-            raise LedgerFullError(self.path, "was replaced")
-        share(file.fileno(), self.path)
         self._file = file
 
     def renew(self) -> None:

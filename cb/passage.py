@@ -104,7 +104,7 @@ class Passage(Steering):
         now = self._clock()
         notice()
         self.ledger.check(self._row, now)
-        if tally.word == DETACHED:  # its cells have just gone, with a fork or with the ledger
+        while tally.word == DETACHED:  # its cells have just gone, with a fork or with the ledger
             tally = self._take()
         if not self._admits(tally, now):
             self._reject(tally, state_of(self._head[at.WORD]), now)
@@ -124,7 +124,7 @@ class Passage(Steering):
             if admitted:
                 self._refresh()
                 tally.admit(word, now)
-            elif state_of(word) is State.HALF_OPEN and inside(self._shared_as, generation_of(word)):
+            elif state_of(word) is State.HALF_OPEN and inside(self._row.shared_as, generation_of(word)):
                 self._refresh()
                 tally.admit(word, now, nested=True)
                 admitted = True
@@ -141,7 +141,7 @@ class Passage(Steering):
             self._row.free(tally)
             raise
         if tally.permitted:
-            tally.scope = Scope(tally, self._shared_as, generation_of(tally.word))
+            tally.scope = Scope(tally, self._row.shared_as, generation_of(tally.word))
         return admitted
 
     def _admit_locked(self, tally: Tally, now: int) -> tuple[bool, list[Event]]:

@@ -108,6 +108,8 @@ class Row:
         self.space = space
         #: whether its breakers have gone to another row
         self.left = False
+        #: how often its cells have become those of another file
+        self.moves = 0
         self._cells = cells
         self._name = self.head[at.NAME]
         self._lanes: set[int] = set()  # those that have tallies
@@ -180,21 +182,22 @@ class Row:
             if self._commons and not self.left:
                 self._commons.add(now)
                 self._own_spill(now)
-            if self._lanes and max(self._lanes) >= at.TALLIES:
+            if self._quiet_since or (self._lanes and max(self._lanes) >= at.TALLIES):
                 self._give_back(now)
 
     def _give_back(self, now: int) -> None:
         """Give back each block, but the first, whose tallies were idle at every look for a while."""
         idle = {tally.lane for tally in list(self.idle) if isinstance(tally, Pooled)}
-        for number in {lane // at.TALLIES for lane in self._lanes} - {0}:
+        # Those that an interruption has kept from being given back have no lane any more.
+        for number in ({lane // at.TALLIES for lane in self._lanes} | set(self._quiet_since)) - {0}:
             lanes = {lane for lane in self._lanes if lane // at.TALLIES == number}
             if not lanes <= idle:
                 self._quiet_since.pop(number, None)
             elif abs(now - self._quiet_since.setdefault(number, now)) >= KEEP:
                 self._drop(lanes)
                 if not any(lane // at.TALLIES == number for lane in self._lanes):
-                    del self._quiet_since[number]
                     self.space.leave(number, self.index)
+                    del self._quiet_since[number]
 
     def _drop(self, lanes: set[int]) -> None:
         for tally in list(self.idle):
@@ -242,9 +245,19 @@ class Row:
         return cells
 
     @property
+    def shared_as(self) -> object:
+        """Equal for all rows of a process that have the same cells, through whichever object of a ledger."""
+        return (self.space.path, self.index) if self.space.scope == "host" else self
+
+    @property
     def sane(self) -> bool:
-        """Whether its head makes sense: else somebody has written over it."""
-        return self.head[at.NAME] == self._name and at.is_row(self.head)
+        """Whether its head makes sense, and its tallies say what was counted: else somebody has written over it."""
+        return self.head[at.NAME] == self._name and at.is_row(self.head) and all(map(self._as_left, list(self.idle)))
+
+    def _as_left(self, tally: Tally) -> bool:
+        brief = tally.brief
+        same = not tally.slice_end or tally.cells[at.SUCCESSES] == brief
+        return same or tally.brief != brief or tally not in self.idle  # a call has just taken it
 
     def led(self, now: int) -> bool:
         """Return whether the fleet has put the circuit into its state, and alone may change it.

@@ -55,9 +55,8 @@ class Steering:
     def _settle_in(self, row: Row) -> None:
         """Go on in a row, of the ledger that was given, or of one of this process where that has no room."""
         self._row, self._head, self._idle = row, row.head, row.idle
-        self.ledger = ledger = cast(Ledger, row.space)
-        # Equal for all breakers of a process that have the same cells, through whichever object of a ledger.
-        self._shared_as = (ledger.path, row.index) if ledger.scope == "host" else row
+        self._moves = row.moves
+        self.ledger = cast(Ledger, row.space)
         config = self._asked = self._config
         self._circuit = Circuit(self.name, row, config or terms.read(row, BreakerConfig()), self._wall_clock)
         self._version = -1
@@ -206,7 +205,9 @@ class Steering:
             self._tell(self.ledger.lock.run(lambda: circuit.evaluate(now), PATIENCE))
 
     def _refresh(self) -> None:
-        """Take over thresholds that another process has changed."""
+        """Take over thresholds that another process has changed, or that stand where the row has gone."""
+        if self._moves != self._row.moves:
+            self._settle_in(self._row)
         while self._version != (version := terms.version(self._head[at.WORD])):
             if not self._head[at.CONFIG]:  # the ledger had to be made anew: what was in force here is so again
                 self._adopt(self._circuit.config)

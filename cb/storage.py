@@ -82,6 +82,9 @@ class Memory:
     def give_up_all(self) -> None:
         """Cease to own any block."""
 
+    #: those that might be owned and not known: no other process waits for them
+    blocks = ()
+
     def alive(self, block: int) -> bool:
         """Return whether a block has an owner."""
         return block in self._claimed

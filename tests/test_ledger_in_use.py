@@ -151,7 +151,7 @@ def test_ledger_is_not_made_anew_while_the_lock_of_any_block_is_held(path: Path)
     held = claim(f"{path}.locks/17")  # of a process that has lost the file's descriptor
     assert held is not None
     assert "other processes have it in use" in str(Ledger.open(f"file://{path}").degraded)
-    os.close(held)
+    held.close()
     assert Ledger.open(f"file://{path}").degraded is None
 
 

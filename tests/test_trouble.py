@@ -13,7 +13,7 @@ import pytest
 
 from cb import BreakerConfig, CircuitBreaker, Ledger, LedgerError, State
 from cb import layout as at
-from cb.filelock import claim
+from cb.filelock import LockFile, claim
 from cb.testing import FakeClock, breaker_in, workers
 
 ONE = BreakerConfig(failure_threshold=1, timeout=1, timeout_jitter=0, max_requests=1, success_threshold=1)
@@ -30,13 +30,13 @@ def breaker(tmp_path: Path, clock: FakeClock) -> CircuitBreaker:
 
 
 @pytest.fixture
-def full(tmp_path: Path, breaker: CircuitBreaker) -> Iterator[list[int]]:
+def full(tmp_path: Path, breaker: CircuitBreaker) -> Iterator[list[LockFile]]:
     """Let others own every block of the ledger."""
     held = [claim(f"{tmp_path}/l.locks/{block}") for block in range(at.BLOCKS)]
-    owned = [fd for fd in held if fd is not None]
+    owned = [file for file in held if file is not None]
     yield owned
-    for fd in owned:
-        os.close(fd)
+    for file in owned:
+        file.close()
 
 
 def test_lock_files_that_vanish_cost_no_call(tmp_path: Path, breaker: CircuitBreaker) -> None:
@@ -47,14 +47,14 @@ def test_lock_files_that_vanish_cost_no_call(tmp_path: Path, breaker: CircuitBre
 
 
 def test_process_without_a_block_is_a_probe_and_has_its_own_block_when_one_is_free(
-    breaker: CircuitBreaker, full: list[int], clock: FakeClock
+    breaker: CircuitBreaker, full: list[LockFile], clock: FakeClock
 ) -> None:
     breaker.hold(State.FORCED_OPEN, reason="test", seconds=1)
     clock.advance(1)
     assert breaker.call(int) == 0
     assert breaker.state is State.CLOSED
     while full:
-        os.close(full.pop())
+        full.pop().close()
     clock.advance(1)
     with breaker:
         assert breaker.snapshot().in_flight == 1

@@ -115,9 +115,9 @@ class Turmoil:
             worker.send_signal(signal.SIGCONT)
             worker.kill()
             worker.wait()
-        for fd in taken:
-            if fd is not None:
-                os.close(fd)
+        for file in taken:
+            if file is not None:
+                file.close()
         return self.settle(breaker)
 
     def start(self) -> None:

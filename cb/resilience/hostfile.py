@@ -44,9 +44,9 @@ class HostFile:
         self._connection: sqlite3.Connection | None = None
         self._lock = threading.RLock()
         self._stray: sqlite3.Connection | None = None
+        renew_in_children(self)
         with OPENING:
             _FILES.add(self)
-        renew_in_children(self)
 
     def read(self, query: str, *values: Any) -> Any:
         """Return the first row that a query finds, or None. Waits for no writer. Raises StoreError."""
@@ -154,6 +154,17 @@ def _busy(error: Exception) -> bool:
 
 
 _FILES: weakref.WeakSet[HostFile] = weakref.WeakSet()
+
+
+class _Opening:
+    """Has nobody hold OPENING in a forked child: a fork in C runs no hooks."""
+
+    def renew(self) -> None:
+        OPENING._at_fork_reinit()  # type: ignore[attr-defined]  # noqa: SLF001 - as concurrent.futures does
+
+
+_OPENING = _Opening()
+renew_in_children(_OPENING)
 
 
 def _close_all() -> None:

@@ -120,7 +120,7 @@ def test_breaker_made_while_the_lock_is_busy_goes_over_to_the_ledger_when_it_can
     breaker.tend()
     assert (ledger.names(), breaker.apart) == ([], True)
 
-    os.close(holder)
+    holder.close()
     clock.advance(1)
     breaker.tend()
     assert (ledger.names(), breaker.apart, ledger.degraded) == (["d"], False, None)
@@ -146,7 +146,7 @@ def test_breaker_made_while_the_lock_is_busy_goes_over_to_the_ledger_when_it_can
 def test_call_that_runs_as_its_breaker_goes_over_ends_as_it_should(tmp_path: Path, clock: FakeClock) -> None:
     holder = claim(f"{tmp_path}/l")  # a lock file where the ledger should be
     assert holder is not None
-    os.write(holder, b"not a ledger")
+    os.write(holder.fileno(), b"not a ledger")
     breaker = CircuitBreaker("d", ONE, ledger=Ledger.open(f"file://{tmp_path}/l"), clock=clock)
     bulkhead = Bulkhead(breaker, 1)
 
@@ -157,7 +157,7 @@ def test_call_that_runs_as_its_breaker_goes_over_ends_as_it_should(tmp_path: Pat
         return "answer"
 
     assert breaker(bulkhead.call)(go_over) == "answer"
-    os.close(holder)
+    holder.close()
     assert breaker.ledger.scope == "host"
     assert (breaker.snapshot().in_flight, breaker.snapshot().totals.successes) == (0, 0)
     assert bulkhead.call(int) == 0
@@ -192,7 +192,7 @@ def test_breakers_made_after_a_busy_lock_do_not_wait_one_by_one(tmp_path: Path) 
     assert os.times().elapsed - begin < 0.5
     assert {row.space.scope for row in (first, *rows)} == {"process"}
     assert holder is not None
-    os.close(holder)
+    holder.close()
 
 
 def test_breaker_for_which_memory_has_run_out_is_shared_once_there_is_some(tmp_path: Path) -> None:

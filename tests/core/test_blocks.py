@@ -25,7 +25,7 @@ from cb import (
 )
 from cb import layout as at
 from cb.blocks import RESERVED
-from cb.filelock import claim
+from cb.filelock import LockFile, claim
 from cb.metrics import BreakerCollector
 from cb.registry import Registry
 from cb.testing import FakeClock
@@ -66,14 +66,14 @@ def process(tmp_path: Path, clock: FakeClock) -> Iterator[Process]:
 
 
 @pytest.fixture
-def taken(tmp_path: Path, process: Process) -> Iterator[list[int]]:
+def taken(tmp_path: Path, process: Process) -> Iterator[list[LockFile]]:
     """Let others own every block of the ledger."""
     process()
     held = [claim(f"{tmp_path}/l.locks/{block}") for block in range(at.BLOCKS)]
-    owned = [fd for fd in held if fd is not None]
+    owned = [file for file in held if file is not None]
     yield owned
-    for fd in owned:
-        os.close(fd)
+    for file in owned:
+        file.close()
 
 
 def fail(breaker: CircuitBreaker, times: int = 1) -> None:
@@ -158,7 +158,9 @@ def test_block_that_two_breakers_use_is_kept_until_both_need_it_no_more(process:
         assert owners(one) == 1
 
 
-def test_failures_of_a_process_without_a_block_open_the_circuit_for_all(process: Process, taken: list[int]) -> None:
+def test_failures_of_a_process_without_a_block_open_the_circuit_for_all(
+    process: Process, taken: list[LockFile]
+) -> None:
     one, other = process(), process()
     fail(one, 2)
     other.call(int)
@@ -227,7 +229,7 @@ def test_process_without_a_block_has_bulkheads_and_health_checks_like_any_other(
 
 
 def test_process_without_a_block_says_so_once_and_again_when_it_has_one(
-    process: Process, taken: list[int], clock: FakeClock, caplog: pytest.LogCaptureFixture
+    process: Process, taken: list[LockFile], clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     events: list[Event] = []
     breaker = process(listener=events.append)
@@ -240,7 +242,7 @@ def test_process_without_a_block_says_so_once_and_again_when_it_has_one(
     assert len(caplog.records) == 1
 
     while taken:
-        os.close(taken.pop())
+        taken.pop().close()
     clock.advance(2)
     breaker.tend()
     assert breaker.ledger.degraded is None
@@ -282,7 +284,7 @@ def test_process_that_cannot_have_even_the_shared_tally_counts_for_itself_and_sa
     assert other.state is State.CLOSED
     breaker.call(int)
     assert holder is not None
-    os.close(holder)
+    holder.close()
     breaker.tend()
     assert "not counted for others" not in (breaker.ledger.degraded or "")
     totals = other.snapshot().totals
@@ -312,7 +314,7 @@ def test_process_out_of_descriptors_counts_in_the_shared_tally(process: Process,
 
 
 def test_forked_child_of_a_process_without_a_block_counts_its_own_and_not_the_parents_call(
-    process: Process, taken: list[int]
+    process: Process, taken: list[LockFile]
 ) -> None:
     breaker = process()
     pid = breaker.call(os.fork)
