@@ -208,7 +208,7 @@ class Passage(Steering):
         if word == DETACHED:
             return
         state, slow = state_of(word), elapsed >= self._slow
-        late = generation_of(head[at.WORD]) != generation_of(word)
+        late, turned = generation_of(head[at.WORD]) != generation_of(word), now >= tally.slice_end
         if head[at.WORD] != word:
             tally.slice_end = 0  # new thresholds may have moved the window
         if late:
@@ -228,6 +228,8 @@ class Passage(Steering):
         if state is State.HALF_OPEN:
             self._probe_ended(tally)
         self._row.free(tally)
+        if turned:
+            WATCH.start()  # once in a slice of the window: nothing else would, where all calls are quick
         if late:
             if self.listeners:
                 self._tell([LateResult(self.name, outcome.value)])

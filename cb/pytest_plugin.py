@@ -21,7 +21,7 @@ from .testing import FakeClock, Worker, breaker_in, isolated_ledgers, workers
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
-    """Add the setting that turns the isolation off, and isolate the run: at once, as the next plugin may import the app."""
+    """Isolate the run at once, as the next plugin may import the app, unless a setting turns that off."""
     about = "put the ledgers of circuit breakers that shm:// names into a directory of this test run"
     parser.addini("circuit_isolation", about, type="bool", default=True)
     config = pluginmanager.get_plugin("pytestconfig")
