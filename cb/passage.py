@@ -240,6 +240,7 @@ class Passage(Steering):
         if word == DETACHED:
             return
         state, slow, late = state_of(word), elapsed >= self._slow, False
+        turned = now >= tally.slice_end
         if head[at.WORD] != word:
             tally.slice_end = 0  # new thresholds may have moved the window
             late = generation_of(head[at.WORD]) != generation_of(word)
@@ -256,6 +257,8 @@ class Passage(Steering):
         if state is State.HALF_OPEN:
             self._probe_ended(tally)
         self._row.free(tally)
+        if turned:
+            WATCH.start()  # once in a slice of the window: nothing else would, where all calls are quick
         if late:
             self._tell([LateResult(self.name, outcome.value)])
         elif slow or outcome is not Outcome.SUCCESS or state is State.HALF_OPEN or head[at.CALM] != word:

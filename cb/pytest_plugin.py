@@ -6,6 +6,7 @@ worker of pytest-xdist, or in what runs on this host. Processes that the tests s
 `circuit_isolation = false` in the configuration of pytest leaves the ledgers where they are.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -18,34 +19,26 @@ from .ledger import Ledger
 from .registry import Registry
 from .testing import FakeClock, Worker, breaker_in, isolated_ledgers, workers
 
-_ISOLATED = pytest.StashKey[bool]()
 
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the setting that turns the isolation off."""
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Isolate the run at once, as the next plugin may import the app, unless a setting turns that off."""
     about = "put the ledgers of circuit breakers that shm:// names into a directory of this test run"
     parser.addini("circuit_isolation", about, type="bool", default=True)
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]:
-    """Isolate the run before a conftest.py, or a plugin such as pytest-django, imports the app."""
-    _isolate(early_config)
-    yield
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_configure(config: pytest.Config) -> None:
-    """Isolate the run where a conftest.py has loaded this plugin, which is later."""
-    _isolate(config)
-
-
-def _isolate(config: pytest.Config) -> None:
-    if not config.stash.get(_ISOLATED, False) and config.getini("circuit_isolation"):
-        config.stash[_ISOLATED] = True
+    config = pluginmanager.get_plugin("pytestconfig")
+    if config is not None and config.getini("circuit_isolation"):
         stack = ExitStack()
         stack.enter_context(isolated_ledgers())
         config.add_cleanup(stack.close)
+
+
+class EntryPoint:
+    """Loads this module under its own name, so that a run which names it, too, has it once."""
+
+    @staticmethod
+    def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
+        """Register the module, unless `-p` or a conftest.py has done so."""
+        if not pluginmanager.has_plugin(__name__):
+            pluginmanager.register(sys.modules[__name__], __name__)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ class _Watch:
     """The thread, which must not be started before a fork: `start` is called by the first call of a process.
 
     It may be ended from outside, by an exception that another thread sets. It then starts its successor; should that
-    fail, whatever calls `start` next does: a call that is not quick, a snapshot, a thread of a Duty.
+    fail, whatever calls `start` next does: the first call in a slice of a window, a snapshot, a thread of a Duty.
     """
 
     def __init__(self) -> None:

@@ -132,12 +132,12 @@ def pytest_load_initial_conftests():
 """
 
 
-@pytest.mark.parametrize("imported", ["by the tests", "by a conftest", "by another plugin"])
+@pytest.mark.parametrize("imported", ["by the tests", "by a conftest", "by a hook", "by another plugin"])
 def test_ledger_that_a_module_opens_is_that_of_the_run_alone(host: Path, imported: str) -> None:
     project = host.parent / "project"
     if imported == "by a conftest":
         (project / "conftest.py").write_text("import shop\n")
-    (project / "early.py").write_text(EARLY if imported == "by another plugin" else "")
+    (project / "early.py").write_text({"by a hook": EARLY, "by another plugin": "import shop\n"}.get(imported, ""))
     before = calls_on(host)
     first, second = [directories(run(project, "-q", "-s", "-p", "early")) for _ in range(2)]
     assert len(first) == len(second) == 1
@@ -189,7 +189,20 @@ def test_fixtures_are_listed_with_what_they_are_and_are_all_ours(tmp_path: Path)
     }
 
 
-def test_pytest_finds_them_where_the_library_is_installed() -> None:
+@pytest.mark.parametrize("named", ["", "by the conftest", "by the command, too", "by the command, first"])
+def test_pytest_finds_them_once_where_the_library_is_installed(host: Path, named: str) -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    assert setup["options.entry_points"]["pytest11"].strip() == "circuit_breakers = cb.pytest_plugin"
+    project = host.parent / "project"
+    (project / "installed-1.dist-info").mkdir()
+    (project / "installed-1.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: installed\nVersion: 1\n")
+    entry_point = setup["options.entry_points"]["pytest11"]
+    (project / "installed-1.dist-info/entry_points.txt").write_text(f"[pytest11]{entry_point}\n")
+    if named == "by the conftest":
+        (project / "conftest.py").write_text("pytest_plugins = ['cb.pytest_plugin']\n")
+    plugins = {
+        "by the command, too": ("circuit_breakers", "cb.pytest_plugin"),
+        "by the command, first": ("cb.pytest_plugin", "circuit_breakers"),
+    }.get(named, ("circuit_breakers",))
+    more = [option for plugin in plugins[1:] for option in ("-p", plugin)]
+    assert directories(run(project, "-q", "-s", "-W", "error", *more, plugin=plugins[0])) != {str(host)}

@@ -5,6 +5,7 @@ import math
 from collections import ChainMap
 from collections.abc import Callable, Mapping
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, current_app, request
@@ -93,27 +94,48 @@ def _answering(app: Flask, run: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return run(*context)
         except refusals as error:
-            if _extension_handles(app, error):
+            api = _api_of_view(app)
+            if _names_ours(api, error):
                 raise
+            if _handles_itself(api) and (own := _answer_of_extension(app, error, *context)):
+                return own
             # That of the class: what an extension has put in its place is an attribute of the app.
             return type(app).handle_user_exception(app, *context, error)  # type: ignore[call-arg]  # a later Flask has a context
 
     return answered
 
 
-def _extension_handles(app: Flask, error: Exception) -> bool:
-    """Return whether an extension that has replaced the app's error handling has a handler for an error of ours."""
+def _api_of_view(app: Flask) -> Any:
+    """Return what has replaced the app's error handling for the view of the running request, None if nothing has."""
     router = app.__dict__.get("handle_user_exception")
     while isinstance(router, partial):
         api = getattr(router.func, "__self__", None)
-        if getattr(api, "_has_fr_route", bool)():  # the running request is for one of its views
-            kinds = getattr(api, "_own_and_child_error_handlers", ())  # of Flask-RESTX: by class
-            names = getattr(api, "errors", ())  # of Flask-RESTful: by the name of the class
-            return type(error).__name__ in names or any(
-                _is_for_ours(each) and isinstance(error, each) for each in kinds
-            )
+        if getattr(api, "_has_fr_route", bool)():
+            return api
         router = router.args[0] if router.args else None
-    return False
+    return None
+
+
+def _names_ours(api: Any, error: Exception) -> bool:
+    """Return whether an API has a handler for an error of ours."""
+    kinds = getattr(api, "_own_and_child_error_handlers", ())  # of Flask-RESTX: by class
+    names = getattr(api, "errors", ())  # of Flask-RESTful: by the name of the class
+    return type(error).__name__ in names or any(_is_for_ours(each) and isinstance(error, each) for each in kinds)
+
+
+def _handles_itself(api: Any) -> bool:
+    """Return whether the app has put a `handle_error` of its own in the place of the extension's."""
+    handler, router = (getattr(api, name, None) for name in ("handle_error", "error_router"))
+    return getattr(handler, "__module__", None) != getattr(router, "__module__", None)
+
+
+def _answer_of_extension(app: Flask, error: Exception, *context: Any) -> Response | None:
+    """Return what an app's `handle_error` makes of an error; None for the 500 of the extension, which it leads to."""
+    try:
+        answer = app.make_response(app.handle_user_exception(*context, error))  # type: ignore[call-arg]  # as above
+    except type(error):
+        return None
+    return None if answer.status_code == HTTPStatus.INTERNAL_SERVER_ERROR else answer
 
 
 def _is_for_ours(kind: type) -> bool:

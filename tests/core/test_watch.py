@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from cb import BreakerConfig, CircuitBreaker, Ledger, State
+from cb.testing import FakeClock
 from cb.watch import WATCH
 
 
@@ -39,6 +40,10 @@ def zap(thread: threading.Thread) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Zap))
 
 
+def refuse(*_: object) -> None:
+    raise RuntimeError("can't start new thread")
+
+
 def test_watch_that_another_thread_ends_is_followed_by_another(ended: list[str]) -> None:
     WATCH.start()
     (first,) = watchers()
@@ -66,6 +71,28 @@ def test_call_that_hangs_opens_the_circuit_after_the_watch_has_been_ended(ended:
     finally:
         done.set()
         hung.join()
+    assert ended == ["Zap"]
+
+
+def test_process_with_quick_calls_alone_begins_a_watch_that_could_not_follow(
+    ended: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock()
+    breaker = CircuitBreaker("d", BreakerConfig(interval=60), clock=clock)
+    quick = breaker(int)
+    quick()
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", refuse)
+        for thread in watchers():
+            zap(thread)
+        until(lambda: not watchers())
+
+    assert quick() == 0
+    assert not WATCH.running
+    clock.advance(60)
+    assert quick() == 0
+
+    assert WATCH.running
     assert ended == ["Zap"]
 
 

@@ -162,6 +162,40 @@ def test_errors_of_restful_by_name_win() -> None:
     assert (answer.status_code, answer.json) == (299, {"message": "later", "status": 299})
 
 
+@pytest.mark.parametrize("first", ["api", "breakers"])
+@pytest.mark.parametrize("library", [flask_restful, flask_restx], ids=lambda library: library.__name__)
+@pytest.mark.parametrize(
+    ("error", "answered"),
+    [
+        (CircuitOpenError("vendor", 3), (299, "vendor", None)),
+        (LedgerBusyError("memory", "locked"), (503, "ledger-busy", "1")),
+        (KeyError("other"), (500, None, None)),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+def test_handle_error_of_an_api_answers_what_it_does_not_leave_to_the_extension(
+    library: Any, first: str, error: Exception, answered: tuple[Any, ...]
+) -> None:
+    class OwnApi(library.Api):  # type: ignore[misc]  # of either library
+        def handle_error(self, error: Exception) -> Any:
+            if isinstance(error, CircuitOpenError):
+                return self.make_response({"code": error.name}, 299)
+            return super().handle_error(error)
+
+    class Price(library.Resource):  # type: ignore[misc]  # the same
+        def get(self) -> Any:
+            raise error
+
+    app = an_app()
+    if first == "breakers":
+        CircuitBreakers(app, ledger="memory://")
+    OwnApi(app).add_resource(Price, "/price")
+    if first == "api":
+        CircuitBreakers(app, ledger="memory://")
+    answer = app.test_client().get("/price")
+    assert (answer.status_code, answer.json.get("code"), answer.headers.get("Retry-After")) == answered
+
+
 @pytest.mark.parametrize("kind", ["restful", "restx"])
 def test_other_errors_are_left_to_the_extension(kind: str) -> None:
     plain, guarded = an_app(), an_app()
