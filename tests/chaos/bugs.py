@@ -41,9 +41,9 @@ class CancelWithoutAsking(Portfolio):
 class TimeoutIsRejection(Portfolio):
     """Takes no answer for a no."""
 
-    def apply(self, trade: Trade) -> Verdict:
+    def apply(self, trade: Trade, timeout: float | None = None) -> Verdict:
         try:
-            return super().apply(trade)
+            return super().apply(trade, timeout)
         except Unavailable as error:
             if error.sent:
                 return Verdict(State.REJECTED, "dependency-failed", str(error)[:300])
@@ -61,8 +61,8 @@ class _Renaming:
     def __init__(self, asked: Portfolio) -> None:
         self._asked = asked
 
-    def apply(self, trade: Trade) -> Verdict:
-        return self._asked.apply(replace(trade, trade_id=str(uuid4())))
+    def apply(self, trade: Trade, timeout: float | None = None) -> Verdict:
+        return self._asked.apply(replace(trade, trade_id=str(uuid4())), timeout)
 
     def void(self, trade: Trade) -> Verdict:
         return self._asked.void(trade)

@@ -69,7 +69,7 @@ def test_value_without_room_is_written_once_there_is(tmp_path: Path, monkeypatch
     file = ValueFile(str(tmp_path / "counter_1.db"))
     file.write_value("a", 1.0, 0.0)
     now = 100.0
-    monkeypatch.setattr(valuefile.time, "monotonic", lambda: now)
+    monkeypatch.setattr(valuefile, "monotonic", lambda: now)
     with monkeypatch.context() as patch:
 
         def full(*_: int) -> None:
