@@ -61,7 +61,7 @@ def init_app(app: Flask) -> None:
 
     @app.errorhandler(OrderTimeout)
     def order_timeout(error: OrderTimeout) -> ResponseReturnValue:
-        app.logger.warning("%s", error)
+        log.warning("%s", error)
         return _answer(Problem(503, "order-timeout", str(error), headers=_SOON))
 
     @app.errorhandler(Unavailable)
