@@ -10,6 +10,9 @@ import requests
 from tests.databases import PostgreSQL
 from tests.misbehaving import Server
 
+#: no circuit of a test is open in the next run, or in what runs on this host
+pytest_plugins = ["cb.pytest_plugin"]
+
 _numbers = count()
 #: tests that measure, or wait for a moment: a machine that does much else would fail them
 QUIET = (

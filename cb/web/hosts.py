@@ -13,10 +13,10 @@ from .problems import Problem
 from .settings import Settings
 
 _LOCALHOST = frozenset({"localhost", "localhost."})
-#: headers of proxies that tell of their clients
-_FORWARDED = (
-    *("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP"),
-    *("CF-Connecting-IP", "True-Client-IP", "X-Client-IP", "X-Cluster-Client-IP"),
+#: headers by which proxies tell of their clients
+_FORWARDED = re.compile(
+    r"(x-(original-)?)?forwarded(-.+)?|via|x-real-ip|x-envoy-.+|(cf-connecting|(true|x|x-cluster|fastly|fly)-client)-ip",
+    re.IGNORECASE,
 )
 # Some proxies tell the port too: another one for each connection.
 _WITH_PORT = re.compile(r"(?:\[(?P<six>[^]]*)\]|(?P<four>[^:]*))(?::[0-9]+)?")
@@ -55,11 +55,18 @@ def address_of(text: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Addres
 def is_from_here() -> bool:
     """Return whether the running request comes from this host, under a name of it and past no proxy that tells.
 
-    A client of a Unix socket has no address: it is a proxy, as a rule, and counts as another host.
+    A client of a Unix socket has no address: it is a proxy, as a rule, and counts as another host. A browser on this
+    host that shows a page of another one says so, where the app lets such pages send JSON (CORS).
     """
     client = address_of(request.remote_addr)
     near = client is not None and client.is_loopback
-    return near and _is_named(_LOCALHOST) and not any(name in request.headers for name in _FORWARDED)
+    page = request.headers.get("Origin", "http://localhost").partition("://")[2]
+    return (
+        near
+        and _is_one(page, _LOCALHOST)
+        and _is_named(_LOCALHOST)
+        and not any(map(_FORWARDED.fullmatch, request.headers.keys()))
+    )
 
 
 def _is_named(names: frozenset[str]) -> bool:
@@ -67,7 +74,11 @@ def _is_named(names: frozenset[str]) -> bool:
     told = request.environ.get("HTTP_HOST")
     if told is None and request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
         return True  # no browser, for which this is
-    match = _HOST.fullmatch(told or "")
+    return _is_one(told or "", names)
+
+
+def _is_one(told: str, names: frozenset[str]) -> bool:
+    match = _HOST.fullmatch(told)
     if match is None:
         return False
     name = (match[1] or match[2]).lower()

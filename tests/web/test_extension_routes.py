@@ -64,6 +64,11 @@ def test_names_that_the_routes_have_are_free_for_the_app(app: Flask) -> None:
         ({}, {"X-Real-IP": "127.0.0.1"}),
         ({}, {"Via": "1.1 proxy"}),
         ({}, {"CF-Connecting-IP": "192.0.2.1"}),
+        ({}, {"x-forwarded-prefix": "/shop"}),
+        ({}, {"X-Original-Forwarded-For": "192.0.2.1"}),
+        ({}, {"X-Envoy-External-Address": "192.0.2.1"}),
+        ({}, {"Origin": "https://evil.example"}),
+        ({}, {"Origin": "null"}),
         ({"REMOTE_ADDR": "::ffff:192.0.2.1"}, {}),
         ({"REMOTE_ADDR": "fe80::1%eth0"}, {}),
         ({"REMOTE_ADDR": "unix:"}, {}),
@@ -87,7 +92,8 @@ def test_without_a_token_only_this_host_steers(app: Flask, environ: dict[str, st
 )
 def test_this_host_steers_however_it_is_told(app: Flask, address: str, name: str) -> None:
     client = guarded(app, CircuitBreakers(app))
-    answer = client.post(OPEN, json=REASON, environ_overrides={"REMOTE_ADDR": address}, headers={"Host": name})
+    headers = {"Host": name, "Origin": f"http://{name}"}
+    answer = client.post(OPEN, json=REASON, environ_overrides={"REMOTE_ADDR": address}, headers=headers)
     assert answer.status_code == 200
 
 
