@@ -58,7 +58,10 @@ class Passage(Steering):
         self._settle(tally, Outcome.NEUTRAL, self._clock())
 
     def pause(self, tally: Tally, *, answered: bool = True) -> None:
-        """Note that it waits for its caller, not for the dependency: the time is no part of its duration."""
+        """Note that it waits for its caller, not for the dependency: the time is no part of its duration.
+
+        `resume` it before it is finished.
+        """
         tally.pause(self._clock(), answered=answered)
 
     def resume(self, tally: Tally) -> None:

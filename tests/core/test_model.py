@@ -9,6 +9,7 @@ from contextvars import Context
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -50,7 +51,6 @@ CONFIGS = st.builds(
 )
 
 
-OUTCOMES = ["success", "failure", "interrupted", "refused"]
 STEPS: list[int] = []
 
 
@@ -67,7 +67,6 @@ class TwoWorkers(RuleBasedStateMachine):
         ledgers = [Ledger.in_file(path), Ledger.in_file(path)] if shared else [memory, memory]
         self.workers = [CircuitBreaker("d", config, ledger=ledger, clock=self.clock) for ledger in ledgers]
         self.stacks: list[list[Call]] = [[], []]
-        self.refusal = CircuitOpenError("d", 1.0)
 
     def teardown(self) -> None:
         if hasattr(self, "directory"):
@@ -100,29 +99,39 @@ class TwoWorkers(RuleBasedStateMachine):
             assert admitted
             self.stacks[worker].append(self.model.running[-1])
 
-    @rule(worker=st.integers(0, 1), fails=st.booleans())
-    def call_elsewhere(self, worker: int, fails: bool) -> None:
-        """Call in another context, as a thread would. Running calls may end with its refusal."""
-        admitted = self.model.begin(elsewhere=True)
-        try:
-            Context().run(self.workers[worker].call, _do, OSError() if fails else None)
-        except CircuitOpenError as error:
-            assert not admitted
-            if self.model.state is State.HALF_OPEN:
-                self.refusal, self.model.refused_at = error, self.clock.now
-        except OSError:
-            assert admitted and fails
-        else:
-            assert admitted and not fails
-        if admitted:
-            self.model.end(self.model.running[-1], "failure" if fails else "success")
+    @precondition(lambda self: self.model.state in (State.OPEN, State.HALF_OPEN))
+    @rule(worker=st.integers(0, 1), calls=st.integers(1, 5), fails=st.booleans())
+    def wait_for_calls_of_a_thread(self, worker: int, calls: int, fails: bool) -> None:
+        """Begin a call, have others run in another context, and end it with the refusal of one, if there is one."""
+        breaker, model = self.workers[worker], self.model
+        if not model.begin(elsewhere=True):
+            with pytest.raises(CircuitOpenError):
+                Context().run(breaker.begin)
+            return
+        tally, waiting, refused = Context().run(breaker.begin), model.running[-1], None
+        for _ in range(calls):
+            admitted = model.begin(elsewhere=True)
+            try:
+                Context().run(breaker.call, _do, OSError() if fails else None)
+            except CircuitOpenError as error:
+                assert not admitted
+                if model.state is State.HALF_OPEN:
+                    refused, model.refused_at = error, self.clock.now
+            except OSError:
+                assert admitted and fails
+            else:
+                assert admitted and not fails
+            if admitted:
+                model.end(model.running[-1], "failure" if fails else "success")
+        breaker.finish(tally, refused)
+        model.end(waiting, "refused" if refused else "success")
 
     @precondition(lambda self: any(self.stacks))
-    @rule(worker=st.integers(0, 1), outcome=st.sampled_from(OUTCOMES), asks=st.booleans())
+    @rule(worker=st.integers(0, 1), outcome=st.sampled_from(["success", "failure", "interrupted"]), asks=st.booleans())
     def end(self, worker: int, outcome: str, asks: bool) -> None:
         if not self.stacks[worker]:
             worker = 1 - worker
-        errors = {"success": None, "failure": OSError(), "interrupted": SystemExit(), "refused": self.refusal}
+        errors = {"success": None, "failure": OSError(), "interrupted": SystemExit()}
         error, call = errors[outcome], self.stacks[worker].pop()
         if asks and outcome == "failure":
             error.retry_after = 2.5  # type: ignore[union-attr]  # what cb.http sets from the Retry-After header
