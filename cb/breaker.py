@@ -109,8 +109,8 @@ class CircuitBreaker(Recovery, Handle):
         # A function made anew and not a method: what every call needs lies in its closure.
         name, head, clock = self.name, self._head, self._clock
         take, give_back = self._idle.pop, self._idle.append
-        # Of its last results: to compare costs less than to look it up.
         prompt = PROMPT
+        # Of its last result: to compare costs less than to look it up.
         kind: type = type(None)
         # A result that somebody wants to see is never taken the short way.
         brief = 0 if self._classifier.failed_result else BOUNDS[0]
@@ -141,7 +141,7 @@ class CircuitBreaker(Recovery, Handle):
                 raise
             now = clock()
             if (
-                (type(result) is kind or type(result) in prompt)
+                (type(result) is kind or (type(result) in prompt and (kind := type(result))))
                 and now < tally.slice_end
                 and (elapsed := now - started) < brief
                 and (head[CALM] == word or (now < head[CALM_UNTIL] and not head[BROKEN] and head[WORD] == word))
@@ -156,8 +156,6 @@ class CircuitBreaker(Recovery, Handle):
             else:
                 tally.started = started
                 self._succeed(tally, result, now)
-                if type(result) in prompt:
-                    kind = type(result)
             return result
 
         return guarded
