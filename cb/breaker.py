@@ -113,7 +113,7 @@ class CircuitBreaker(Recovery, Handle):
     def _guard(self, fn: Callable[P, R]) -> Callable[P, R]:
         # A function made anew and not a method: what every call needs lies in its closure.
         head, clock, take, give_back = self._head, self._clock, self._idle.pop, self._idle.append
-        kind = _NONE  # of its last results: to compare costs less than to look it up
+        kind: type = _NONE  # of its last result: to compare costs less than to look it up
         # A result that somebody wants to see is never taken the short way.
         brief = 0 if self._classifier.failed_result else _BRIEF
 
@@ -136,14 +136,14 @@ class CircuitBreaker(Recovery, Handle):
             cells = tally.cells
             cells[STARTED] = started = clock()
             try:
-                result = fn(*args, **kwargs) if kwargs else fn(*args)  # type: ignore[call-arg]
+                result = fn(*args, **kwargs) if kwargs else fn(*args)  # type: ignore[call-arg]  # P may have none
             except BaseException as error:
                 tally.started = started
                 self._fail(tally, error)
                 raise
             now = clock()
             if (
-                (type(result) is kind or type(result) in PROMPT)
+                (type(result) is kind or (type(result) in PROMPT and (kind := type(result))))
                 and now < tally.slice_end
                 and (elapsed := now - started) < brief
                 and (head[CALM] == word or (now < head[CALM_UNTIL] and not head[BROKEN] and head[WORD] == word))
@@ -158,8 +158,6 @@ class CircuitBreaker(Recovery, Handle):
             else:
                 tally.started = started
                 self._succeed(tally, result, now)
-                if type(result) in PROMPT:
-                    kind = type(result)
             return result
 
         return guarded
