@@ -47,6 +47,7 @@ class Server:
         self._channel = f"cb:{fleet}:changes"
         self._subscription: Any = None
         self._deaf_until = float("-inf")
+        self._troubles = 0  # with news, of late
 
     def exchange(self, host: str, reports: Sequence[tuple[str, Report]]) -> list[View | FleetError]:
         """Exchange reports for views, by breaker's name; what is wrong with one hinders no other."""
@@ -104,8 +105,10 @@ class Server:
 
     def _rest(self, fault: Exception) -> None:
         now = monotonic()
-        said, self._deaf_until = now - self._deaf_until < _SAID, now + REST
-        if not said:
+        self._troubles = self._troubles + 1 if now - self._deaf_until < _SAID else 1
+        self._deaf_until = now + REST
+        # A connection that is lost may be that of a server which is away: that is said elsewhere.
+        if self._troubles == (1 if self._cluster or isinstance(fault, ResponseError) else 2):
             log.error("fleet %s goes on without news from %s: %s", self._fleet, self._channel, fault)
 
     def _unsubscribe(self) -> None:
