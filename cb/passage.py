@@ -214,17 +214,34 @@ class Passage(Steering):
         """Count an outcome, free its tally, and see whether the state must change."""
         notice()
         self.ledger.mark(now)
-        head, word, elapsed = self._head, tally.word, now - tally.started
+        word, slow = tally.word, now - tally.started >= self._slow
         if word == DETACHED:
             return
-        state, slow = state_of(word), elapsed >= self._slow
-        late = generation_of(head[at.WORD]) != generation_of(word)
-        if head[at.WORD] != word:
+        late = generation_of(self._head[at.WORD]) != generation_of(word)
+        if state_of(word) is State.DISABLED and not late:
+            outcome = Outcome.NEUTRAL
+        try:
+            self._count(tally, outcome, slow, late, now)
+        except ValueError:  # a number leaves its cell
+            self.ledger.distrust(now)
+            return
+        if state_of(word) is State.HALF_OPEN:
+            self._probe_ended(tally)
+        self._row.free(tally)
+        if late:
+            if self.listeners:
+                self._tell([LateResult(self.name, outcome.value)])
+        elif outcome is not Outcome.NEUTRAL:
+            self._consider(outcome, slow, now)
+
+    def _count(self, tally: Tally, outcome: Outcome, slow: bool, late: bool, now: int) -> None:
+        word, elapsed = tally.word, now - tally.started
+        state = state_of(word)
+        if self._head[at.WORD] != word:
             tally.slice_end = 0  # new thresholds may have moved the window
         if late:
             tally.count(at.LATE)  # the stay that admitted it is over: no vote
-        elif outcome is Outcome.NEUTRAL or state is State.DISABLED:
-            outcome = Outcome.NEUTRAL
+        elif outcome is Outcome.NEUTRAL:
             tally.count(at.NEUTRAL)
             if state is State.HALF_OPEN and not tally.nested:
                 tally.probed(at.ROUND_RETURNED)
@@ -235,14 +252,6 @@ class Passage(Steering):
                 good = outcome is Outcome.SUCCESS and not too_slow and elapsed < self._permit
                 tally.probed(at.ROUND_SUCCESSES if good else at.ROUND_FAILURES)
         tally.cells[at.STARTED] = 0
-        if state is State.HALF_OPEN:
-            self._probe_ended(tally)
-        self._row.free(tally)
-        if late:
-            if self.listeners:
-                self._tell([LateResult(self.name, outcome.value)])
-        elif outcome is not Outcome.NEUTRAL:
-            self._consider(outcome, slow, now)
 
     def _consider(self, outcome: Outcome, slow: bool, now: int) -> None:
         """Change the state if an outcome that has been counted demands it."""
