@@ -29,7 +29,7 @@ LANE = at.HEADER + at.PAGE + at.TALLY + at.TALLY_CELLS
         (at.H_EVENTS, 2**63 - 1),
     ],
 )
-def test_damage_to_a_ledger_that_nobody_uses_costs_the_next_process_no_call(
+def test_damage_while_nobody_uses_a_ledger_costs_the_next_process_no_call(
     tmp_path: Path, cell: int, value: int
 ) -> None:
     path = tmp_path / "l"
