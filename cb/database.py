@@ -37,7 +37,7 @@ from .breaker import CircuitBreaker
 from .bulkhead import Bulkhead
 from .clocks import monotonic
 from .errors import BulkheadFullError, CircuitOpenError, ConfigError
-from .forks import notice, renew_in_children
+from .forks import forks_in_c, notice, renew_in_children
 from .portable import PortableError
 from .slots import Slot, Slots
 from .sql import guard
@@ -142,15 +142,24 @@ class Database:
     def write(self) -> Iterator[Connection]:
         """Run a transaction that commits at the end of the block. Raises DatabaseUnavailable."""
         notice()
-        with self._turn(), self._translated(), self._engine.begin() as connection:
+        with self._passing(), self._turn(), self._translated(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Run a transaction that waits for no writer. Raises DatabaseUnavailable."""
         notice()
-        with self._translated(), self._reader.begin() as connection:
+        with self._passing(), self._translated(), self._reader.begin() as connection:
             yield connection
+
+    @contextmanager
+    def _passing(self) -> Iterator[None]:
+        """Keep no connection in a process whose children could not be told that it is not theirs."""
+        try:
+            yield
+        finally:
+            if forks_in_c():
+                self.close()
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

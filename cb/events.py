@@ -140,10 +140,12 @@ def write_transition(header: memoryview, row: int, change: StateChange, wall: in
 def read_transitions(header: memoryview, names: Callable[[int], str], since: int) -> list[Transition]:
     """Return what is left of the transitions after number `since`, oldest first."""
     last, found = header[at.H_EVENTS], []
-    for number in range(max(since, last - at.EVENTS) + 1, last + 1):
+    for number in range(max(since, last - at.EVENTS, 0) + 1, last + 1):
         start = at.PAGE + number % at.EVENTS * at.EVENT_CELLS
         event = header[start : start + at.EVENT_CELLS]
         before, after = divmod(event[at.E_STATES], 8)
+        if not (0 <= before < len(STATES) and after < len(STATES) and 0 <= event[at.E_ROW] < header[at.H_ROWS]):
+            continue  # somebody has written over it
         transition = Transition(
             number=number,
             at=event[at.E_TIME] / 1e9,

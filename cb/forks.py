@@ -18,6 +18,8 @@ log = Log(__name__)
 
 #: seconds that a thread waits for another one to begin anew; the parent may have forked while it did so itself
 _PATIENCE = 5.0
+#: how often a thing is begun anew that is interrupted
+_TRIES = 3
 _WIPE_ON_FORK = 18  # Linux: a child finds zeros in the page
 
 
@@ -90,11 +92,16 @@ class _Process:
 
 
 def _renew(thing: Renewed) -> None:
-    try:
-        thing.renew()
-    except BaseException:  # an interruption too: the others must begin anew all the same
-        with suppress(Exception):  # a log handler of the parent may not work here
-            log.exception("%r cannot begin anew in a forked child", thing)
+    for _ in range(_TRIES):
+        try:
+            thing.renew()
+            return
+        except Exception:
+            with suppress(Exception):  # a log handler of the parent may not work here
+                log.exception("%r cannot begin anew in a forked child", thing)
+            return
+        except BaseException:  # noqa: BLE001, S112 - an interruption: it, and the others, must begin anew all the same
+            continue
 
 
 _process = _Process()
@@ -111,6 +118,12 @@ def renew_in_children(thing: Renewed) -> None:
     notice()
     _hook_uwsgi()
     _ALL.add(thing)
+
+
+def forks_in_c() -> bool:
+    """Return whether this process is one of uWSGI that is no worker: its master forks them, and announces nothing."""
+    uwsgi = sys.modules.get("uwsgi")
+    return uwsgi is not None and uwsgi.worker_id() == 0
 
 
 class _Hook:

@@ -168,6 +168,12 @@ def is_row(head: memoryview) -> bool:
     )
 
 
+def is_tally(cells: memoryview) -> bool:
+    """Return whether a tally makes sense: every number of it may be counted up, and any sum of them be written."""
+    numbers = cells.tolist()
+    return min(numbers) >= 0 and max(numbers[ADMITTED:]) < 1 << 62 and max(numbers[SUCCESSES:WINDOW]) < 1 << 57
+
+
 def blocks(cells: memoryview) -> list[int]:
     """Return the numbers of a row's blocks that have memory. Others must not be touched."""
     return [block for block, used in enumerate(cells[USED : USED + BLOCKS].tolist()) if used]

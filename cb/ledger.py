@@ -375,7 +375,11 @@ class Ledger(Handle):
     def check(self, row: Row, now: int) -> None:
         """Go on in memory of this process if a row makes no sense: others have written over it."""
         if not row.sane:
-            self._leave(_OVERWRITTEN, now)
+            self.distrust(now)
+
+    def distrust(self, now: int) -> None:
+        """Go on in memory of this process: numbers were found that nobody has counted."""
+        self._leave(_OVERWRITTEN, now)
 
     def _leave(self, reason: str, now: int) -> None:
         """Go on in memory of this process, with empty windows, as if the file had not been usable from the start."""

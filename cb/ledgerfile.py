@@ -75,7 +75,7 @@ def find_fault(fd: int, path: str) -> str | None:
 
 def _damage(fd: int, header: memoryview, *, known_boot: bool) -> str | None:
     rows = header[layout.H_ROWS]
-    if not 0 <= rows <= layout.MAX_ROWS:
+    if not (0 <= rows <= layout.MAX_ROWS and 0 <= header[layout.H_EVENTS] < 1 << 62):
         return "is damaged"
     heads = [
         memoryview(os.pread(fd, layout.CONFIG * 8, HEADER_BYTES + row * ROW_BYTES)).cast("q") for row in range(rows)

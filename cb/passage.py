@@ -239,24 +239,21 @@ class Passage(Steering):
         if not 0 <= now - self._marked < TENTH:
             self._marked = now
             self.ledger.mark(now)
-        head, word, elapsed = self._head, tally.word, now - tally.started
+        head, word = self._head, tally.word
         if word == DETACHED:
             return
-        state, slow, late = state_of(word), elapsed >= self._slow, False
+        state, slow, late = state_of(word), now - tally.started >= self._slow, False
         turned = now >= tally.slice_end
         if head[at.WORD] != word:
             tally.slice_end = 0  # new thresholds may have moved the window
             late = generation_of(head[at.WORD]) != generation_of(word)
-        if late:
-            tally.count(at.LATE)  # the stay that admitted it is over: no vote
-        elif outcome is Outcome.NEUTRAL or state is State.DISABLED:
+        if state is State.DISABLED and not late:
             outcome = Outcome.NEUTRAL
-            tally.count(at.NEUTRAL)
-        else:
-            tally.record(now, outcome, slow)
-        if state is State.HALF_OPEN and not late:
-            self._vote(tally, outcome, slow, elapsed)
-        tally.cells[at.STARTED] = 0
+        try:
+            self._count(tally, outcome, slow, late, now)
+        except ValueError:  # a number leaves its cell
+            self.ledger.distrust(now)
+            return
         if state is State.HALF_OPEN:
             self._probe_ended(tally)
         self._row.free(tally)
@@ -266,6 +263,18 @@ class Passage(Steering):
             self._tell([LateResult(self.name, outcome.value)])
         elif slow or outcome is not Outcome.SUCCESS or state is State.HALF_OPEN or head[at.CALM] != word:
             self._consider(outcome, slow, now)
+
+    def _count(self, tally: Tally, outcome: Outcome, slow: bool, late: bool, now: int) -> None:
+        """Count an outcome, and that the call has ended. Raises ValueError for a number that leaves its cell."""
+        if late:
+            tally.count(at.LATE)  # the stay that admitted it is over: no vote
+        elif outcome is Outcome.NEUTRAL:
+            tally.count(at.NEUTRAL)
+        else:
+            tally.record(now, outcome, slow)
+        if tally.probe and not late:
+            self._vote(tally, outcome, slow, now - tally.started)
+        tally.cells[at.STARTED] = 0
 
     def _consider(self, outcome: Outcome, slow: bool, now: int) -> None:
         """Change the state if an outcome that has been counted demands it."""

@@ -241,6 +241,7 @@ class Row:
                 return None
             self.head[at.USED + block] = 1
         cells = tally_of(self._cells, block, lane).cells
+        _mend(cells)
         cells[at.ADMITTED] = cells[at.ADMITTED] or 1  # readers skip a tally that was never handed out
         return cells
 
@@ -363,6 +364,7 @@ def inherit(cells: memoryview, block: int, now: int) -> int:
     if not head[at.USED + block]:
         return 0
     for tally in (tally_of(cells, block, lane) for lane in range(at.TALLIES)):
+        _mend(tally.cells)
         if tally.cells[at.STARTED] >= PAUSED:  # the dependency had answered
             tally.abandon()
             continue
@@ -376,6 +378,13 @@ def inherit(cells: memoryview, block: int, now: int) -> int:
             head[at.HALTED] = 0
         tally.cells[at.STARTED] = 0
     return lost
+
+
+def _mend(cells: memoryview) -> None:
+    """Begin a tally anew that makes no sense: somebody has written over it. The caller owns its block."""
+    if not at.is_tally(cells):
+        for cell in range(at.TALLY_CELLS):
+            cells[cell] = 0
 
 
 def _bury_call(tally: Tally, now: int) -> None:

@@ -152,7 +152,7 @@ def count(name: str, row: Row, config: BreakerConfig, now: int) -> Figures:
         changes={
             (STATES[place // 8], STATES[place % 8]): number
             for place, number in enumerate(head[at.CHANGES : at.CHANGES + len(STATES) * 8].tolist())
-            if number
+            if number and place % 8 < len(STATES)
         },
         config=config,
         health=read_health(head, now),

@@ -127,7 +127,10 @@ class Tally:
 
     def count(self, total: int) -> None:
         """Add one to a total: FULL, NEUTRAL, LATE or REJECTED."""
-        self.cells[total] += 1
+        try:
+            self.cells[total] += 1
+        except ValueError:  # it would leave its cell: somebody has written over it
+            self.cells[total] = 1
 
     def record(self, now: int, outcome: Outcome, slow: bool) -> None:
         """Count a success or a failure in totals, histogram and window, and a failure in the streak."""

@@ -101,7 +101,9 @@ def totals(pages: list[memoryview]) -> list[int]:
         for lane, admitted in zip(_lanes(page), page[at.TALLY + at.ADMITTED :: at.TALLY_CELLS].tolist(), strict=True):
             if admitted:
                 added += int.from_bytes(page[lane + at.FULL : lane + at.WINDOW], sys.byteorder)
-    cells = memoryview(added.to_bytes((at.WINDOW - at.FULL) * 8, sys.byteorder)).cast("q").tolist()
+    size = (at.WINDOW - at.FULL) * 8
+    added &= (1 << size * 8) - 1  # numbers that make no sense may leave their cells
+    cells = memoryview(added.to_bytes(size, sys.byteorder)).cast("q").tolist()
     return [0] * at.FULL + cells
 
 

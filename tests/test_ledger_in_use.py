@@ -1,6 +1,7 @@
 """A ledger's file and locks, cut, written over, removed or closed while processes use them: rules 14, 23 and 24."""
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -16,10 +17,12 @@ import pytest
 from cb import BreakerConfig, Bulkhead, CircuitBreaker, CircuitOpenError, Event, Ledger, LedgerDegraded, State
 from cb import layout as at
 from cb.duty import Duty
-from cb.filelock import claim
+from cb.filelock import FileLock, claim
 from cb.testing import FakeClock, Worker, workers
 
 CONFIG = BreakerConfig(failure_threshold=3, failure_rate_threshold=None, timeout=60)
+#: where the first call of a process counts
+LANE = at.HEADER + at.PAGE + at.TALLY + at.TALLY_CELLS
 FILE = at.HEADER * 8 + at.MAX_ROWS * at.ROW * 8
 
 
@@ -208,6 +211,7 @@ OVERWRITES: dict[str, Callable[[Path], object]] = {
     "a huge slice": lambda path: put(path, at.HEADER + at.SLICE, 2**63 - 1),
     "a time at the end of all numbers": lambda path: put(path, at.HEADER + at.ORIGIN, 2**63 - 1),
     "a streak at the end of all numbers": lambda path: put(path, at.HEADER + at.STREAK, 2**63 - 1),
+    "the failures of a lane": lambda path: put(path, LANE + at.FAILURES, 2**63 - 1),
     "another name": lambda path: put(path, at.HEADER + at.NAME, 0x61),
 }
 
@@ -233,6 +237,62 @@ def test_ledger_that_is_written_over_fails_no_call_and_is_left(
     breaker.reset(reason="test")
     assert (breaker.call(int), breaker.config) == (0, CONFIG)
     assert breaker.ledger.names() == ["d"]
+
+
+def test_copy_put_back_after_successes_that_took_no_time_is_noticed(
+    path: Path, breaker: CircuitBreaker, clock: FakeClock
+) -> None:
+    shutil.copy(path, f"{path}.old")
+    for _ in range(5):
+        breaker.call(int)
+    restore(path)
+    clock.advance(0.2)
+    breaker.tend()
+    assert "was written over while it was in use" in str(breaker.ledger.degraded)
+
+
+def test_ledger_that_is_cut_and_cannot_be_made_longer_again_is_left_all_the_same(
+    path: Path, breaker: CircuitBreaker, clock: FakeClock
+) -> None:
+    os.truncate(path, 0)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        clock.advance(0.2)
+        breaker.tend()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "was cut to 0 bytes" in str(breaker.ledger.degraded)
+    assert breaker.call(int) == 0
+
+
+def test_lock_whose_descriptor_is_closed_while_it_is_held_fails_nobody(breaker: CircuitBreaker) -> None:
+    lock = FileLock(f"{breaker.ledger.path}.locks/another")
+
+    def close() -> int:
+        close_all_of("another")
+        return 7
+
+    assert [lock.run(close, 0) for _ in range(3)] == [7, 7, 7]
+    assert lock.run(int, 0) == 0
+
+
+def close_all_of(name: str) -> None:
+    """Close the descriptors of a file, as a program does that becomes a daemon."""
+    for fd in list(Path("/proc/self/fd").iterdir()):
+        with suppress(OSError):
+            if fd.readlink().name == name:
+                os.close(int(fd.name))
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_slot_whose_descriptor_is_closed_is_taken_all_the_same(breaker: CircuitBreaker, times: int) -> None:
+    bulkhead = Bulkhead(breaker, 1)
+    for _ in range(times):
+        assert bulkhead.call(int) == 0
+        close_all_of("slot-0-0")
+    with bulkhead:
+        assert claim(f"{breaker.ledger.path}.locks/slot-0-0") is None
 
 
 def test_service_at_rest_writes_nothing(path: Path, breaker: CircuitBreaker, clock: FakeClock) -> None:

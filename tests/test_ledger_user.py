@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,22 @@ def test_rows_in_another_order_are_found_by_their_names(name: str) -> None:
             "y": 3,
         }
 
+    assert as_nobody(serve) == 0
+
+
+def test_thresholds_of_this_release_are_in_force_in_a_ledger_that_an_earlier_one_has_left(name: str) -> None:
+    def serve_before() -> None:
+        fail(CircuitBreaker("d", replace(CONFIG, failure_threshold=9), ledger=Ledger.open(f"shm://{name}")), 1)
+
+    def serve() -> None:
+        fail(breaker, 2)
+        assert breaker.state is State.OPEN
+        found = Registry(ledger=Ledger.open(f"shm://{name}")).steer("d")
+        assert found is not None
+        assert found.config == CONFIG
+
+    assert as_nobody(serve_before) == 0
+    breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.open(f"shm://{name}"))
     assert as_nobody(serve) == 0
 
 

@@ -22,6 +22,7 @@ import json, os, threading, time
 from urllib.parse import parse_qs
 {before}
 from cb import BreakerConfig, Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, Ledger
+from cb.resilience.ratefile import FileStorage
 from cb.watch import WATCH
 {after}
 
@@ -31,6 +32,8 @@ vendor = CircuitBreaker("vendor", BreakerConfig(failure_threshold=3, failure_rat
 sick = CircuitBreaker("sick", ONE, ledger=ledger)
 bulkhead = Bulkhead(vendor, 1)
 vendor.call(int)  # before the fork, unless there are lazy apps
+rates = FileStorage("file://" + os.environ["LEDGER"] + ".rates")
+rates.incr("calls", 600)
 watched = WATCH.running
 
 
@@ -61,6 +64,8 @@ def answer(path):
         match path:
             case "/call":
                 vendor.call(int)
+            case "/rate":
+                return rates.incr("calls", 600)
             case "/fail":
                 vendor.call(fail)
             case "/hang":
@@ -166,6 +171,9 @@ def test_workers_of_uwsgi_share_a_ledger(tmp_path: Path, options: tuple[str, ...
         before_fork = 2 if "--lazy-apps" in options else 1
         wait_for(lambda: ask("/snapshot")[1][0] == before_fork + 21)  # type: ignore[index]  # a list
         assert ask("/watched")[1] == 1
+        assert sorted(int(str(rate)) for _, rate in at_once(ask, "/rate", 8)) == list(
+            range(before_fork + 1, before_fork + 9)
+        )
 
 
 def test_worker_of_uwsgi_that_is_killed_is_buried_though_nobody_calls(tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
 SQLite must not meet a fork: a connection that crosses one is of no use to the child, and even new ones of its own
 would rely on locks that only the parent holds. So a process has one connection to a file, opened when it is needed, and
-closes it before it forks. Until the fork is over it opens none: `OPENING` is taken and given back by the interpreter
-itself, because an exception, such as a signal handler's, may come between any two steps of a hook in Python.
+closes it before it forks; a process that forks without a word closes it after each transaction. Until the fork is over
+it opens none: `OPENING` is taken and given back by the interpreter itself, because an exception, such as a signal
+handler's, may come between any two steps of a hook in Python.
 """
 
 import os
@@ -19,7 +20,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from cb.clocks import monotonic
-from cb.forks import notice, renew_in_children
+from cb.forks import forks_in_c, notice, renew_in_children
 
 from .errors import StoreError
 
@@ -97,7 +98,11 @@ class HostFile:
         while True:
             with self._lock:
                 if (connection := self._connection) is not None:
-                    return self._guarded_locked(partial(work, connection), end)
+                    try:
+                        return self._guarded_locked(partial(work, connection), end)
+                    finally:
+                        if forks_in_c():
+                            self.close()
             with OPENING, self._lock:
                 if self._connection is None:
                     self._connection = self._guarded_locked(self._open, end)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
+from itertools import count
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -17,7 +18,8 @@ import pytest
 
 import cb
 from cb import BreakerConfig, Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, Ledger, State
-from cb.filelock import FileSlot
+from cb import layout as at
+from cb.filelock import FileSlot, claim
 from cb.testing import FakeClock
 
 CONFIG = BreakerConfig(
@@ -129,6 +131,30 @@ def breakers(tmp_path: Path) -> Iterator[tuple[CircuitBreaker, FakeClock]]:
             yield CircuitBreaker(f"d{number}", CONFIG, ledger=ledger, clock=clock), clock
 
     return make()
+
+
+def test_interruption_while_blocks_are_claimed_and_given_back_leaves_none_behind(tmp_path: Path) -> None:
+    for tried in count(1):
+        ledger = Ledger.in_file(tmp_path / "l")
+
+        def work(ledger: Ledger = ledger) -> None:
+            ledger.block(0, 1)
+            ledger.block(1, 1, row=0)
+            ledger.leave(1, row=0)
+
+        more = interrupted(work, tried)
+        ledger.bury(1_000_000_000)
+        locked = [block for block in range(at.BLOCKS) if claim(f"{tmp_path}/l.locks/{block}") is None]
+        assert len(locked) <= 2, f"point {tried}"
+        ledger.leave(1, row=0)
+        for _ in range(2):  # two are used and known, or none is
+            ledger.bury(2_000_000_000)
+        locked = [block for block in range(at.BLOCKS) if claim(f"{tmp_path}/l.locks/{block}") is None]
+        assert len(locked) <= 1, f"point {tried}"
+        ledger._storage.close()  # type: ignore[union-attr]  # noqa: SLF001 - it is a file
+        if not more:
+            break
+    assert tried > 50
 
 
 @pytest.mark.parametrize(
