@@ -68,7 +68,7 @@ def test_operations_that_steer_need_the_token_of_operators_and_no_others(contrac
     named = {name for name in contract.operations() if "Simulation" in name or name.startswith("simulate")}
     actions = ("forceOpen", "disable", "metricsOnly", "close", "reset")
     steering = {f"{action}{named}Breaker" for action in actions for named in ("", "Named")}
-    of_all_users = {"listAudit", "verifyAudit", "listAlerts"} & contract.operations().keys()
+    of_all_users = {"listAudit", "verifyAudit", "readComparison", "listAlerts"} & contract.operations().keys()
     assert guarded == named | steering | {"listEvents"} | of_all_users
 
 
