@@ -228,8 +228,7 @@ class Ledger(Handle):
         if header[at.H_ROWS] >= at.MAX_ROWS:
             raise LedgerFullError(self._storage.path, f"holds {at.MAX_ROWS} breakers, no room for {name!r}")
         # Only the first that fails waits for long: a service makes many breakers when it starts.
-        again = self._failed_at is not None and abs(now - self._failed_at) < AGAIN
-        if again:
+        if self._failed_at is not None and abs(now - self._failed_at) < AGAIN:
             raise LedgerBusyError(self._storage.path, "could not be changed a moment ago")
         patience = LONG_PATIENCE if self._failed_at is None else PATIENCE
         self._failed_at = now
