@@ -136,7 +136,7 @@ class CircuitBreaker(Recovery, Handle):
             cells = tally.cells
             cells[STARTED] = started = clock()
             try:
-                result = fn(*args, **kwargs) if kwargs else fn(*args)  # type: ignore[call-arg]  # P may have none
+                result = fn(*args, **kwargs) if kwargs else fn(*args)  # type: ignore[call-arg]  # there are none
             except BaseException as error:
                 tally.started = started
                 self._fail(tally, error)
