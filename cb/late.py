@@ -9,6 +9,8 @@ from contextlib import suppress
 from functools import partial
 from types import AsyncGeneratorType, GeneratorType
 
+from .portable import PortableError
+
 #: code flags of functions that may stop in the middle and go on elsewhere
 SUSPENDS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 #: types of results that are complete when they are returned, and those that have been found to be
@@ -21,7 +23,7 @@ _LATE = (GeneratorType, AsyncGeneratorType, Future, _MANAGER)
 _PROMISES = ("__await__", "add_done_callback", "rawlink")
 
 
-class UnseenOutcomeError(TypeError):
+class UnseenOutcomeError(PortableError, TypeError):
     """A function whose work is done later was guarded: a mistake of its caller, which no breaker counts."""
 
 

@@ -21,6 +21,12 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0,
 CONFIG = BreakerConfig(failure_threshold=3, failure_rate_threshold=None, timeout=60)
 
 
+@pytest.fixture(autouse=True)
+def shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each user's ledgers in shared memory: no other user may look into the directory of a run of tests."""
+    monkeypatch.delenv("CB_STATE_DIR", raising=False)
+
+
 @pytest.fixture
 def name() -> Iterator[str]:
     """Yield the name of a ledger in shared memory, where each user has a directory."""
