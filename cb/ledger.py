@@ -115,7 +115,8 @@ class Ledger(Handle):
     def _origin(self) -> tuple[Any, ...]:
         if self._storage.scope == "process":
             return (Ledger.in_memory,)
-        return (Ledger.view if isinstance(self._storage, ViewedFile) else _found), self.path
+        looks = isinstance(self._storage, ViewedFile)
+        return (Ledger.view, self.path) if looks else (Ledger.open, f"file://{self.path}")
 
     @property
     def degraded(self) -> str | None:
@@ -130,8 +131,7 @@ class Ledger(Handle):
 
     def degraded_on_host(self, now: int) -> bool:
         """Return whether this process, or lately another one of the host, is degraded."""
-        said = self._storage.header[at.H_UNCOUNTED]
-        return self.degraded is not None or 0 < said <= now < said + _BELIEVED
+        return self.degraded is not None or 0 < (said := self.header[at.H_UNCOUNTED]) <= now < said + _BELIEVED
 
     def report(self) -> None:
         """Log once that the ledger is degraded, and once that it no longer is. Caller holds no lock."""
@@ -338,7 +338,6 @@ class Ledger(Handle):
 
     def bury(self, now: int) -> None:
         """Turn the running calls of dead processes into failures. Looks at most ten times a second."""
-        self._settle()
         self._check(now)
         self._blocks.bury(now)
         if self.degraded:
@@ -346,16 +345,16 @@ class Ledger(Handle):
 
     def _check(self, now: int) -> None:
         """Find out what others have done to the file and its locks, ten times a second at most."""
+        self._settle()
         if self._checked is not None and abs(now - self._checked) < TENTH:
             return
         self._checked = now
         if cut := self._storage.cut():
             self._leave(cut, now)
             return
-        kept = self._storage.keep()
-        as_left = kept and self._storage.as_left(self._blocks.mine)
-        if kept and not as_left:
-            kept = self._storage.keep()  # else another process has just taken a block, and written to that
+        as_left = (kept := self._keep()) and self._as_left()
+        if kept and not as_left:  # another process may just have had a block, and have written to that
+            as_left = (kept := self._keep()) and self._as_left()
         if not kept:
             self._start_over()
             self._storage.give_up_all()
@@ -365,20 +364,25 @@ class Ledger(Handle):
         elif self.troubles.reason is None and self._storage.replaced():
             self.troubles.reason = f"{self.path} was removed or replaced: processes that start now do not share it"
 
+    def _keep(self) -> bool:
+        kept, again = self._storage.keep()
+        for row in list(self._rows.values()) if again else ():
+            row.count_on()
+        return kept
+
+    def _as_left(self) -> bool:
+        return self._storage.as_left(self._blocks.mine) and all(row.as_left() for row in list(self._rows.values()))
+
     def mark(self, now: int) -> None:
         """Note that calls are counted, ten times a second at most: that tells this ledger from an older copy of it."""
         if self._marked is None or abs(now - self._marked) >= TENTH:
             self._marked = now
             self._storage.mark(now, self._blocks.mine)
 
-    def check(self, row: Row, now: int) -> None:
-        """Go on in memory of this process if a row makes no sense: others have written over it."""
-        if not row.sane:
-            self.distrust(now)
-
-    def distrust(self, now: int) -> None:
-        """Go on in memory of this process: numbers were found that nobody has counted."""
-        self._leave(_OVERWRITTEN, now)
+    def check(self, row: Row, now: int, *, sane: bool = True) -> None:
+        """Go on in memory of this process if a row makes no sense, or is said not to: others have written over it."""
+        if not (sane and row.sane):
+            self._leave(_OVERWRITTEN, now)
 
     def _leave(self, reason: str, now: int) -> None:
         """Go on in memory of this process, with empty windows, as if the file had not been usable from the start."""
@@ -444,7 +448,3 @@ class Ledger(Handle):
         self._storage.renew()
         self._blocks.renew()
         self._start_over()
-
-
-def _found(path: str) -> Ledger:
-    return Ledger.open(f"file://{path}")

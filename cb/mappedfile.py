@@ -137,13 +137,16 @@ class MappedFile:
             return True
         return found != self._identities
 
-    def keep(self) -> bool:
-        """Take again what others took away of the blocks and roles. Return False if a block is another process's."""
+    def keep(self) -> tuple[bool, bool]:
+        """Take again what others took away of the blocks and roles.
+
+        Returns whether no block is another process's now, and whether one may have been meanwhile.
+        """
         again, lost = self._owned.keep()
         for block in again:
             self._beats.pop(block, None)
             self.header[layout.H_OWNERS + block] = process_number()  # somebody may have taken it for a dead process's
-        return not lost
+        return not lost, bool(again)
 
     def cut(self) -> str | None:
         """Return what others have done to the length of the file, which processes have mapped; None if nothing."""

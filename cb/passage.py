@@ -252,7 +252,7 @@ class Passage(Steering):
         try:
             self._count(tally, outcome, slow, late, now)
         except ValueError:  # a number leaves its cell
-            self.ledger.distrust(now)
+            self.ledger.check(self._row, now, sane=False)
             return
         if state is State.HALF_OPEN:
             self._probe_ended(tally)

@@ -252,13 +252,21 @@ class Row:
 
     @property
     def sane(self) -> bool:
-        """Whether its head makes sense, and its tallies say what was counted: else somebody has written over it."""
-        return self.head[at.NAME] == self._name and at.is_row(self.head) and all(map(self._as_left, list(self.idle)))
+        """Whether its head makes sense: else somebody has written over it."""
+        return self.head[at.NAME] == self._name and at.is_row(self.head)
 
-    def _as_left(self, tally: Tally) -> bool:
-        brief = tally.brief
-        same = not tally.slice_end or tally.cells[at.SUCCESSES] == brief
-        return same or tally.brief != brief or tally not in self.idle  # a call has just taken it
+    def as_left(self) -> bool:
+        """Return whether the tallies that no call uses say what was counted in them."""
+        for tally in list(self.idle):
+            brief = tally.brief
+            if tally.slice_end and tally.cells[at.SUCCESSES] != brief == tally.brief and tally in self.idle:
+                return False
+        return True
+
+    def count_on(self) -> None:
+        """Count on from what the tallies say by now: another process may have had the block."""
+        for tally in list(self.idle):
+            tally.slice_end = 0
 
     def led(self, now: int) -> bool:
         """Return whether the fleet has put the circuit into its state, and alone may change it.

@@ -111,9 +111,9 @@ class Memory:
     #: whether it is another user's
     foreign = False
 
-    def keep(self) -> bool:
-        """Return whether the blocks are still owned."""
-        return True
+    def keep(self) -> tuple[bool, bool]:
+        """Return that the blocks are still owned, and always were."""
+        return True, False
 
     def cut(self) -> None:
         """Return what others have done to its length: nothing."""

@@ -61,9 +61,9 @@ class ViewedFile(MappedFile):
 
     foreign = False
 
-    def keep(self) -> bool:
-        """Return whether its blocks are still owned: it has none."""
-        return True
+    def keep(self) -> tuple[bool, bool]:
+        """Return that its blocks are still owned: it has none."""
+        return True, False
 
     def cut(self) -> None:
         """Leave it to the processes that write."""

@@ -17,7 +17,7 @@ import pytest
 from cb import BreakerConfig, Bulkhead, CircuitBreaker, CircuitOpenError, Event, Ledger, LedgerDegraded, State
 from cb import layout as at
 from cb.duty import Duty
-from cb.filelock import FileLock, claim
+from cb.filelock import claim
 from cb.testing import FakeClock, Worker, workers
 
 CONFIG = BreakerConfig(failure_threshold=3, failure_rate_threshold=None, timeout=60)
@@ -266,35 +266,6 @@ def test_ledger_that_is_cut_and_cannot_be_made_longer_again_is_left_all_the_same
     assert breaker.call(int) == 0
 
 
-def test_lock_whose_descriptor_is_closed_while_it_is_held_fails_nobody(breaker: CircuitBreaker) -> None:
-    lock = FileLock(f"{breaker.ledger.path}.locks/another")
-
-    def close() -> int:
-        close_all_of("another")
-        return 7
-
-    assert [lock.run(close, 0) for _ in range(3)] == [7, 7, 7]
-    assert lock.run(int, 0) == 0
-
-
-def close_all_of(name: str) -> None:
-    """Close the descriptors of a file, as a program does that becomes a daemon."""
-    for fd in list(Path("/proc/self/fd").iterdir()):
-        with suppress(OSError):
-            if fd.readlink().name == name:
-                os.close(int(fd.name))
-
-
-@pytest.mark.parametrize("times", [1, 2])
-def test_slot_whose_descriptor_is_closed_is_taken_all_the_same(breaker: CircuitBreaker, times: int) -> None:
-    bulkhead = Bulkhead(breaker, 1)
-    for _ in range(times):
-        assert bulkhead.call(int) == 0
-        close_all_of("slot-0-0")
-    with bulkhead:
-        assert claim(f"{breaker.ledger.path}.locks/slot-0-0") is None
-
-
 def test_service_at_rest_writes_nothing(path: Path, breaker: CircuitBreaker, clock: FakeClock) -> None:
     before = path.read_bytes()
     for _ in range(5):
@@ -389,6 +360,20 @@ def test_block_that_another_process_took_after_its_lock_was_removed_is_left_to_i
     assert breaker.snapshot().totals.requests == before + 200
     assert breaker.ledger.scope == "host"
     assert "another process has taken a block" in caplog.text
+
+
+def test_counts_of_a_process_that_had_the_block_meanwhile_are_kept(
+    path: Path, breaker: CircuitBreaker, clock: FakeClock
+) -> None:
+    shutil.rmtree(f"{path}.locks")
+    other = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(path), clock=clock)
+    other.call(int)
+    other.ledger._storage.close()  # type: ignore[union-attr]  # noqa: SLF001 - as if it had ended
+    clock.advance(0.2)
+    breaker.tend()
+    breaker.call(int)
+    assert breaker.snapshot().totals.requests == 4
+    assert "was removed or replaced" in str(breaker.ledger.degraded)
 
 
 def test_descriptors_closed_without_a_fork_are_opened_again_and_those_of_others_left_alone(path: Path) -> None:
