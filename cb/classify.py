@@ -93,7 +93,7 @@ def predicate(name: str, kinds: Kinds) -> Callable[[BaseException], bool]:
 
 
 class _Named:
-    """Whether an exception is of some classes."""
+    """Predicate of an exception: it is of one of some classes."""
 
     def __init__(self, classes: tuple[type[BaseException], ...]) -> None:
         self.classes = classes
@@ -104,7 +104,7 @@ class _Named:
 
 
 class _Told:
-    """Whether a user's function says so of an exception."""
+    """Predicate of an exception that a user has given as a function."""
 
     def __init__(self, says: Callable[[BaseException], bool]) -> None:
         self.says = says

@@ -104,7 +104,7 @@ class Commons(Spill):
 
 
 class _Own(Tally):
-    """What a process has counted and not yet added. When a new stay begins, outcomes of the last one are late."""
+    """Counts of one process that are not yet added to the commons. When a new stay begins, outcomes of the last one are late."""
 
     __slots__ = ()
 

@@ -56,7 +56,7 @@ class Duty(Rooted):
 
     @property
     def closed(self) -> bool:
-        """Whether this process takes the duty no more."""
+        """True once this process has given up the duty for good."""
         return self._closed
 
     def tend(self) -> None:

@@ -49,7 +49,7 @@ class LockFile:
 
     @property
     def mine(self) -> bool:
-        """Whether the descriptor is this file's."""
+        """True if the descriptor still refers to this file."""
         try:
             return self.fd is not None and identity(os.fstat(self.fd)) == self._identity
         except OSError:
@@ -57,7 +57,7 @@ class LockFile:
 
     @property
     def current(self) -> bool:
-        """Whether the file is the one at its path, or the directory has gone: then all share it that have it."""
+        """True if the file is the one at its path, or if the directory is gone: then it is shared by those that have it."""
         try:
             return identity(os.stat(self.path, follow_symlinks=False)) == self._identity
         except OSError:

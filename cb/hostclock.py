@@ -1,4 +1,4 @@
-"""Whose monotonic clock the times of a ledger are: of which boot, and in which time namespace."""
+"""The monotonic clock that the times of a ledger belong to: its boot, and its time namespace."""
 
 import errno
 from contextlib import suppress

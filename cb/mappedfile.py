@@ -126,7 +126,7 @@ class MappedFile:
 
     @property
     def foreign(self) -> bool:
-        """Whether this process has changed its user since the file was opened, and has not used it yet."""
+        """True if this process has changed its user since it opened the file, and has not used it yet."""
         return os.geteuid() != self._user and not self._owned.blocks
 
     def replaced(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 
 class Enclosing(Protocol):
-    """What a scope needs of the tally of its probe."""
+    """Part of a tally that the scope of its probe needs."""
 
     scope: "Scope | None"
 
@@ -33,7 +33,7 @@ class Scope:
 
     @property
     def ended(self) -> bool:
-        """Whether the probe has ended."""
+        """True once the probe has ended."""
         tally = self._tally()
         return tally is None or tally.scope is not self
 

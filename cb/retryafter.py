@@ -1,4 +1,4 @@
-"""How long a dependency asks to be left alone: the Retry-After header of an answer, `retry_after` of an exception."""
+"""The pause that a dependency asks for: Retry-After of a response, `retry_after` of an exception."""
 
 import re
 from collections.abc import Iterator, Mapping

@@ -61,7 +61,7 @@ class Space(Protocol):
 
     @property
     def troubles(self) -> Troubles:
-        """Where a row notes why its calls are not counted as they should be."""
+        """The list in which a row notes why its calls are not counted as they should be."""
 
     def log(self, index: int, change: StateChange, wall: int) -> None:
         """Append to the host's log of transitions. Caller holds the ledger lock."""
@@ -252,7 +252,7 @@ class Row:
 
     @property
     def sane(self) -> bool:
-        """Whether its head makes sense: else somebody has written over it."""
+        """True if its head is valid. Otherwise another program has written over it."""
         return self.head[at.NAME] == self._name and at.is_row(self.head)
 
     def as_left(self) -> bool:

@@ -67,7 +67,7 @@ class Steering:
 
     @property
     def apart(self) -> bool:
-        """Whether the ledger that was given has no room for it, so that this process guards it alone."""
+        """True while the given ledger has no room for the breaker, so that this process guards it alone."""
         return self.ledger is not self._home
 
     def _come_home(self, now: int) -> None:

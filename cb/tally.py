@@ -57,7 +57,7 @@ class Tally:
 
     @property
     def seen(self) -> bool:
-        """Whether its breaker still looks at what is counted here: a call that nobody sees must not be a probe."""
+        """True if the counts made here are read: a call whose outcome is read nowhere must not be a probe."""
         return True
 
     @property
@@ -67,7 +67,7 @@ class Tally:
 
     @property
     def permitted(self) -> bool:
-        """Whether the running call holds a permit, so that its outcome is one of the round's."""
+        """True if the running call holds a permit, so that its outcome counts in the round."""
         return self.probe and not self.nested
 
     def abandon(self) -> None:

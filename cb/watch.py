@@ -46,7 +46,7 @@ class _Watch:
 
     @property
     def running(self) -> bool:
-        """Whether a thread looks."""
+        """True if the thread is alive."""
         thread = self._thread
         return thread is not None and thread.is_alive()
 

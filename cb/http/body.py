@@ -54,7 +54,7 @@ def watch(raw: Any, largest: int, reader: Reader) -> None:
 
 
 class _Reading:
-    """How far a body has been read."""
+    """The progress of reading a body."""
 
     __slots__ = ("busy", "decodes", "left", "paused", "reader")
 

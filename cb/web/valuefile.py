@@ -24,7 +24,7 @@ _AGAIN = 1.0
 
 
 class _Complaint:
-    """What hinders, logged once by the watch: prometheus_client has its lock where it happens."""
+    """Obstacles, logged once by the watch: prometheus_client holds its lock where they occur."""
 
     def __init__(self) -> None:
         self._text = ""

@@ -22,7 +22,7 @@ class Busy(Exception):
 
 
 class Wrapped(Exception):
-    """What an SDK makes of the errors of what it uses."""
+    """An SDK's error, raised from that of the library below it."""
 
 
 def outcome(error: BaseException, **rules: Any) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""How long a dependency asks to be left alone, in all the ways in which it may be said."""
+"""The pause that a dependency asks for, in every form in which it may be sent."""
 
 import os
 import time

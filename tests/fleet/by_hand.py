@@ -69,7 +69,7 @@ class Host:
 
     @property
     def leads(self) -> bool:
-        """Whether the host says that the fleet leads its circuits."""
+        """True if the host says that the fleet leads its circuits."""
         sight = self.ledger.fleet(self.clock())
         return sight is not None and sight.leads
 

@@ -1,4 +1,4 @@
-"""What the extras allow works: the lowest version of each dependency here, the newest in `make nightly`."""
+"""The versions that the extras allow work: the lowest of each dependency here, the newest in `make nightly`."""
 
 import importlib.metadata
 import json
