@@ -104,7 +104,10 @@ class Commons(Spill):
 
 
 class _Own(Tally):
-    """Counts of one process that are not yet added to the commons. When a new stay begins, outcomes of the last one are late."""
+    """Counts of one process that are not yet added to the commons.
+
+    When a new stay begins, outcomes of the last one are late.
+    """
 
     __slots__ = ()
 

@@ -57,7 +57,7 @@ class LockFile:
 
     @property
     def current(self) -> bool:
-        """True if the file is the one at its path, or if the directory is gone: then it is shared by those that have it."""
+        """True if the file is the one at its path, or if its directory is gone: those that have it share it then."""
         try:
             return identity(os.stat(self.path, follow_symlinks=False)) == self._identity
         except OSError:
