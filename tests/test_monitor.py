@@ -126,9 +126,9 @@ def test_worker_without_a_block_lets_a_circuit_recover_by_health_check(tmp_path:
         monitor.turn()
     assert breaker.state is State.CLOSED
 
-    for fd in taken:
-        if fd is not None:
-            os.close(fd)
+    for file in taken:
+        if file is not None:
+            file.close()
 
 
 def test_monitor_goes_over_to_the_ledger_with_its_breaker(tmp_path: Path) -> None:
