@@ -59,10 +59,10 @@ docs: dev ## draw the states as the code has them, and build the site of the doc
 soak: dev ## full traffic for MINUTES=3 while dependencies fail, workers are replaced and killed: nothing may grow or go back
 	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),3)
 
-versions: dev ## try all extras with the newest versions that they allow (the tests try the lowest)
+versions: dev ## try all extras with the newest versions that they allow, as the tests do
 	@$(BIN)/python -m tests.packaging.versions newest
 
-nightly: prove chaos contract soak load versions audit ## the long proofs that nobody waits for
+nightly: prove chaos contract soak load audit ## the long proofs that nobody waits for
 
 mutate: dev ## change the state machine in hundreds of small ways, and list those that no test notices
 	@[ -x .mutmut/bin/mutmut ] || { python3 -m venv .mutmut && .mutmut/bin/pip install -q --require-hashes -r requirements-dev.lock && .mutmut/bin/pip install -q mutmut==3.8.1; }

@@ -1,4 +1,4 @@
-"""The versions that the extras allow work: the lowest of each dependency here, the newest in `make nightly`."""
+"""The versions that the extras allow work: the lowest and the newest of each dependency."""
 
 import importlib.metadata
 import json
@@ -11,12 +11,6 @@ from packaging.requirements import Requirement
 from .versions import ROOT, TRIED, allowed, edge, environment
 
 
-@pytest.fixture(scope="module")
-def lowest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the interpreter of an environment that has the lowest versions."""
-    return environment("lowest", tmp_path_factory.mktemp("lowest") / "venv")
-
-
 def test_each_extra_is_tried() -> None:
     assert set(TRIED) == set(allowed()) - {"dev", "audit"}
 
@@ -26,17 +20,19 @@ def test_versions_in_use_are_ones_that_the_extras_allow() -> None:
     assert not [str(each) for each in needed if importlib.metadata.version(each.name) not in each.specifier]
 
 
-def test_extras_work_with_the_lowest_versions_that_they_allow(lowest: Path) -> None:
-    wanted = [Requirement(each) for each in edge("lowest")]
+@pytest.mark.parametrize("name", ["lowest", "newest"])
+def test_extras_work_at_both_edges_of_the_versions_that_they_allow(name: str, tmp_path: Path) -> None:
+    python = environment(name, tmp_path / "venv")
+    wanted = [Requirement(each) for each in edge(name)]
     program = "import importlib.metadata as m, json, sys; print(json.dumps([m.version(n) for n in sys.argv[1:]]))"
     found = subprocess.run(
-        [lowest, "-c", program, *(each.name for each in wanted)], capture_output=True, text=True, check=True
+        [python, "-c", program, *(each.name for each in wanted)], capture_output=True, text=True, check=True
     )
     assert all(version in each.specifier for version, each in zip(json.loads(found.stdout), wanted, strict=True))
 
     tests = [test for extra in TRIED for test in TRIED[extra]]
     done = subprocess.run(
-        [lowest, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests],
+        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests],
         cwd=ROOT,
         capture_output=True,
         text=True,
