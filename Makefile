@@ -40,24 +40,24 @@ lint: dev ## look at style and types
 	@$(BIN)/mypy
 
 prove: dev ## the long proofs: 200,000 steps of the model, turmoil, the fleet, the protocol (needs spin and gcc)
-	@$(BIN)/python -m pytest -q -s tests/core/test_model.py --hypothesis-profile=prove && $(BIN)/python -m tests.turmoil 60
-	@$(BIN)/python -m tests.fleet.prove && $(BIN)/python -m tests.protocol.check
+	@$(BIN)/python -m pytest -q -s tests/unit/test_model.py --hypothesis-profile=prove && $(BIN)/python -m tests.proofs.turmoil 60
+	@$(BIN)/python -m tests.proofs.fleet && $(BIN)/python -m tests.proofs.protocol.check
 
 chaos: dev ## kill, cut and delay for a minute on each database, then plant six bugs that must be found
-	@$(BIN)/python -m tests.chaos --database sqlite && $(BIN)/python -m tests.chaos --database postgresql
-	@$(BIN)/python -m tests.chaos --bugs
+	@$(BIN)/python -m tests.proofs.chaos --database sqlite && $(BIN)/python -m tests.proofs.chaos --database postgresql
+	@$(BIN)/python -m tests.proofs.chaos --bugs
 
 contract: dev ## try the contract of the three services, with a thousand requests for each operation
-	@$(BIN)/python -m tests.contract --max-examples 1000
+	@$(BIN)/python -m tests.proofs.contract --max-examples 1000
 
 openapi: dev ## write the contract into docs/openapi
-	@$(BIN)/python -m tests.contract write
+	@$(BIN)/python -m tests.proofs.contract write
 
 docs: dev ## draw the states as the code has them, and build the site of the documentation in build/site
 	@$(BIN)/python -m scripts.docs && NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 soak: dev ## full traffic for MINUTES=3 while dependencies fail, workers are replaced and killed: nothing may grow or go back
-	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),3)
+	@$(BIN)/python -m tests.proofs.soak --minutes $(or $(MINUTES),3)
 
 versions: dev ## try all extras with the newest versions that they allow, as the tests do
 	@$(BIN)/python -m tests.packaging.versions newest
@@ -90,7 +90,7 @@ scale: dev ## measure what up to 500 hosts cost the server that they share
 	@$(BIN)/python -m benchmarks.scale
 
 screenshots: dev ## take the pictures of the live page that the README shows (needs chromium)
-	@$(BIN)/python -m tests.web.screenshots
+	@$(BIN)/python -m tests.servicekit.screenshots
 
 clean: ## remove all that was made, after stopping it
 	@if [ -x $(BIN)/python ] && [ -d run ]; then $(BIN)/python -m scripts stop; fi

@@ -12,8 +12,8 @@ import interlock
 from gunicorn.app.wsgiapp import run
 
 from cb import CircuitBreaker
-from cb.database import Database
-from gateway.services import Services
+from gateway.services.simulated import Services
+from servicekit.database import Database
 
 #: what a block is told of its call: that it is no probe
 _CALL: Any = SimpleNamespace(probe=False, word=0)

@@ -42,7 +42,7 @@ def _serve(directory: str) -> None:
     metrics = Path(directory) / "metrics"
     metrics.mkdir(exist_ok=True)
     os.environ |= {"PROMETHEUS_MULTIPROC_DIR": str(metrics), "CB_STATE_DIR": directory}
-    from cb.web import create_service, load_settings  # not above: the environment decides where values live
+    from servicekit import create_service, load_settings  # not above: the environment decides where values live
 
     for seed_names in (False, True):
         os.environ |= {"CB_METRICS__SEED_NAMES": str(seed_names), "CB_STATE__URL": f"shm://seed-names-{seed_names}"}
@@ -65,8 +65,8 @@ def _measure() -> dict[str, tuple[float, float, float]]:
     from prometheus_client import CollectorRegistry, generate_latest
     from prometheus_client.multiprocess import MultiProcessCollector
 
-    from cb.metrics import BreakerCollector
-    from cb.web.workerfiles import WorkerFiles
+    from cb.integrations.prometheus import BreakerCollector
+    from servicekit.worker_files import WorkerFiles
 
     registry = _apps[True].extensions["circuit_breakers"].registry
     plain, both = BreakerCollector(registry), BreakerCollector(registry, seed_names=True)

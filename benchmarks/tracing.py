@@ -1,4 +1,4 @@
-"""What spans cost: a guarded HTTP call, a refused call and a call that succeeds, with and without `cb.tracing`."""
+"""Cost of spans: a guarded HTTP call, a refused call and a success, with and without OpenTelemetry."""
 
 import contextlib
 import statistics
@@ -15,7 +15,7 @@ from requests.adapters import HTTPAdapter
 
 from cb import Registry, State
 from cb.http import HTTPClient
-from cb.tracing import instrument
+from cb.integrations.opentelemetry import instrument
 
 from .result import Check, Result
 

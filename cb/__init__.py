@@ -26,12 +26,12 @@ from .events import (
     WouldOpen,
 )
 from .health import Health
-from .layout import State
-from .ledger import Ledger
+from .ledger.layout import State
+from .ledger.ledger import Ledger
 from .monitor import Monitor
 from .registry import Registry
 from .snapshot import Figures, Histogram, LastFailure, Snapshot, Totals
-from .window import Counts
+from .state.window import Counts
 
 __all__ = [
     "BreakerConfig",

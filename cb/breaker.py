@@ -5,23 +5,36 @@ from functools import partial, wraps
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, overload
 
-from .block import Block, Entered, place
-from .classify import Classifier, Kinds
+from .background.fork import MARK, notice
+from .background.watchdog import WATCH
 from .clocks import chosen, monotonic_ns, wall_ns
 from .config import BreakerConfig
 from .errors import CircuitOpenError
 from .events import Listener
 from .fallback import F, V, falling_back, reraise
-from .forks import MARK, notice
+from .guard import Block, Entered, place
 from .handles import Handle, clock_of
-from .late import PROMPT, require_now
-from .layout import BOUNDS, BROKEN, CALM, CALM_UNTIL, CODES, ELAPSED, REJECTED, STARTED, SUCCESSES, UNTIL, WORD, State
-from .ledger import Ledger
-from .nesting import enter
+from .ledger.counters import Tally
+from .ledger.layout import (
+    BOUNDS,
+    BROKEN,
+    CALM,
+    CALM_UNTIL,
+    CODES,
+    ELAPSED,
+    REJECTED,
+    STARTED,
+    SUCCESSES,
+    UNTIL,
+    WORD,
+    State,
+)
+from .ledger.ledger import Ledger
+from .ledger.probe_scope import enter
 from .recovery import Recovery
 from .snapshot import Figures, Snapshot, count, take
-from .tally import Tally
-from .watch import WATCH
+from .state.deferred import PROMPT, require_now
+from .state.outcome import Classifier, Kinds
 
 _OPEN = CODES[State.OPEN]
 _BRIEF = BOUNDS[0]

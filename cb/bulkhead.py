@@ -5,17 +5,17 @@ from functools import partial, wraps
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
-from .block import Block, Entered, place
 from .breaker import CircuitBreaker
 from .clocks import chosen, monotonic_ns
 from .config import BreakerConfig, nanoseconds
 from .errors import BulkheadFullError, ConfigError
+from .guard import Block, Entered, place
 from .handles import Handle, clock_of
-from .late import require_now
-from .layout import ADMITTING
-from .nesting import enter
-from .slots import Slots
-from .tally import Tally
+from .ledger.counters import Tally
+from .ledger.layout import ADMITTING
+from .ledger.probe_scope import enter
+from .ledger.semaphore import Slots
+from .state.deferred import require_now
 
 P = ParamSpec("P")
 R = TypeVar("R")

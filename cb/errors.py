@@ -9,7 +9,7 @@ CircuitError
      +- LedgerFullError
 """
 
-from .portable import PortableError
+from .pickling import PortableError
 
 #: characters of a wrong value that its error repeats
 _LONGEST = 200

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from . import layout as at
-from .layout import STATES, State
+from .ledger import layout as at
+from .ledger.layout import STATES, State
 from .log import Log
 
 log = Log(__name__)

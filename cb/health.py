@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from . import layout as at
+from .ledger import layout as at
 
 _NS = 1e9
 _UP, _DOWN = 1, 2

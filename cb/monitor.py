@@ -10,15 +10,15 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 
+from .background.leader import Duty
+from .background.watchdog import WATCH
 from .breaker import CircuitBreaker
 from .clocks import monotonic_ns
 from .config import parse_duration
-from .deadlines import LONGEST_RESERVATION
-from .duty import Duty
 from .errors import ConfigError
 from .handles import Rooted
-from .late import require_done, require_now
-from .watch import WATCH
+from .ledger.time_bounds import LONGEST_RESERVATION
+from .state.deferred import require_done, require_now
 
 # Not what `random` itself draws from: a thread of ours must not disturb a program that has seeded it.
 _chance = random.SystemRandom()

@@ -3,21 +3,21 @@
 from contextlib import suppress
 from typing import NoReturn
 
-from . import layout as at
-from .classify import Classifier, history, leaves
+from .background.fork import MARK, notice
+from .background.watchdog import WATCH
 from .config import BreakerConfig, nanoseconds
+from .control import Steering
 from .errors import BulkheadFullError, CircuitOpenError, LedgerBusyError
 from .events import Event, LateResult, Rejected
-from .forks import MARK, notice
-from .late import PROMPT
-from .layout import ADMITTING, State, generation_of, state_of
-from .ledger import PATIENCE, TENTH
-from .nesting import Scope, inside, leave
-from .retryafter import of_error
-from .slots import Slots
-from .steering import Steering
-from .tally import DETACHED, Outcome, Tally
-from .watch import WATCH
+from .ledger import layout as at
+from .ledger.counters import DETACHED, Outcome, Tally
+from .ledger.layout import ADMITTING, State, generation_of, state_of
+from .ledger.ledger import PATIENCE, TENTH
+from .ledger.probe_scope import Scope, inside, leave
+from .ledger.semaphore import Slots
+from .state.deferred import PROMPT
+from .state.outcome import Classifier, history, leaves
+from .state.retry_after import of_error
 
 _REFUSALS = (CircuitOpenError, BulkheadFullError)
 

@@ -3,16 +3,16 @@
 from collections.abc import Callable
 
 from . import health
-from . import layout as at
+from .background.fork import notice
 from .config import nanoseconds
 from .events import HealthChanged
-from .forks import notice
 from .health import Health
-from .late import require_done
-from .layout import ADMITTING, state_of
-from .nesting import enter
+from .ledger import layout as at
+from .ledger.counters import Outcome
+from .ledger.layout import ADMITTING, state_of
+from .ledger.probe_scope import enter
 from .passage import Passage
-from .tally import Outcome
+from .state.deferred import require_done
 
 #: characters of a reason that listeners are told
 _LONGEST = 300

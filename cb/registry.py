@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from .background.fork import notice, renew_in_children
 from .breaker import CircuitBreaker
-from .classify import Kinds
 from .clocks import chosen, monotonic_ns, wall_ns
 from .config import BreakerConfig
+from .control import Steering
 from .events import Listener
-from .forks import notice, renew_in_children
 from .handles import Handle, clock_of
-from .layout import State
-from .ledger import Ledger
+from .ledger.layout import State
+from .ledger.ledger import Ledger
 from .snapshot import Figures, Snapshot, see, see_figures
-from .steering import Steering
+from .state.outcome import Kinds
 
 _DEFAULT_RULES = {"failures": (Exception,), "ignored": (), "failed_result": None}
 #: breakers for which the ledger has no room that a registry keeps; beyond that, the oldest are forgotten

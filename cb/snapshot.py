@@ -5,17 +5,18 @@ from dataclasses import dataclass, fields
 from itertools import accumulate
 from operator import add
 
-from . import layout as at
-from . import terms, window
 from .config import BreakerConfig
-from .deadlines import Deadlines
-from .explain import explain
 from .health import Health
 from .health import read as read_health
-from .layout import ADMITTING, STATES, State, generation_of, state_of
-from .ledger import Ledger
-from .row import Row
-from .window import Counts
+from .ledger import layout as at
+from .ledger.layout import ADMITTING, STATES, State, generation_of, state_of
+from .ledger.ledger import Ledger
+from .ledger.record import Row
+from .ledger.time_bounds import Deadlines
+from .state import thresholds as terms
+from .state import window
+from .state.explanation import explain
+from .state.window import Counts
 
 _NS = 1e9
 _BOUNDS = tuple(bound / _NS for bound in at.BOUNDS)

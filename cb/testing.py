@@ -29,9 +29,9 @@ from typing import Any
 
 from .breaker import CircuitBreaker
 from .config import BreakerConfig, nanoseconds
-from .layout import HELD, State
-from .ledger import Ledger
-from .portable import PortableError
+from .ledger.layout import HELD, State
+from .ledger.ledger import Ledger
+from .pickling import PortableError
 
 
 class FakeClock:

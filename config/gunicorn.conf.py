@@ -14,10 +14,11 @@ from gunicorn.glogging import Logger
 
 # Nothing here may import prometheus_client before PROMETHEUS_MULTIPROC_DIR is set: it decides at its import, for the
 # workers too, where values live.
-from cb.web import SettingsError, hooks, load_settings
-from cb.web.faults import forget
-from cb.web.guard import worker_class as guarded
-from cb.web.logs import CONFIG
+from servicekit import SettingsError, load_settings
+from servicekit import gunicorn_hooks as hooks
+from servicekit.faults import forget
+from servicekit.gunicorn_worker import worker_class as guarded
+from servicekit.logs import CONFIG
 
 os.umask(0o077)  # what a service writes is for nobody else
 _MEMORY = "/dev/shm"  # noqa: S108  # gunicorn makes its files there safely
@@ -48,7 +49,7 @@ child_exit, on_exit = hooks.child_exit, hooks.on_exit
 
 
 class logger_class(Logger):  # noqa: N801  # gunicorn's name for it
-    """Prepares no line of an access log: cb.web.logs has one of each request, and nobody would see gunicorn's."""
+    """Prepares no line of an access log: servicekit.logs has one of each request, and nobody would see gunicorn's."""
 
     def access(self, *_: Any) -> None:
         """Say nothing."""

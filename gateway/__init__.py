@@ -6,34 +6,35 @@ from decimal import Decimal
 
 from flask import Flask
 
-from cb.database import Database, DatabaseUnavailable
-from cb.migrations import migrate
-from cb.web import create_service, load_settings
-from cb.web.databases import opening_database
+from servicekit import create_service, load_settings
+from servicekit.database import Database, DatabaseUnavailable
+from servicekit.migrations import migrate
+from servicekit.open_database import opening_database
 
-from . import problems, records, views
-from .alarm import Alarm
-from .audit import Audit
-from .audit_log import AuditLog
-from .auditor import Auditor
-from .bookkeeping import Bookkeeping
-from .comparison import Comparer
-from .comparison_log import ComparisonLog
-from .dispatcher import Dispatcher
-from .duties import take_up
-from .glance import Glances
-from .inbox import Inbox
-from .journal import Journal
-from .market_data import MarketData, Quote, QuoteSchema
-from .notification import Notification, databases_differ
-from .portfolio import Holdings, HoldingsSchema, Portfolio
-from .reads import Reads
-from .reconciler import Reconciler
-from .risk import Limits, Risk
-from .schemas import GatewaySettings
-from .services import Services
-from .store import Store
-from .trading import Trading
+from .http import problems, views
+from .http.reads import Reads
+from .http.schemas import GatewaySettings
+from .services.alerter import Alarm
+from .services.audit import Audit
+from .services.audit_log import AuditLog
+from .services.audit_verifier import Auditor
+from .services.market_data import MarketData, Quote, QuoteSchema
+from .services.notification import Notification, databases_differ
+from .services.notifications import Inbox
+from .services.portfolio import Holdings, HoldingsSchema, Portfolio
+from .services.risk import Limits, Risk
+from .services.simulated import Services
+from .trading import history as records
+from .trading.bookkeeping import Bookkeeping
+from .trading.comparison import Comparer
+from .trading.comparison_log import ComparisonLog
+from .trading.duties import take_up
+from .trading.outbox import Journal
+from .trading.outbox_relay import Dispatcher
+from .trading.reconciler import Reconciler
+from .trading.stats import Glances
+from .trading.store import Store
+from .trading.trading import Trading
 
 SETTINGS = GatewaySettings
 #: seconds that placing an order may take beside the portfolio's answer
@@ -43,7 +44,7 @@ SLACK = 5
 def create_app() -> Flask:
     """Build the service from its settings. Raises SettingsError."""
     # Not above: prometheus_client decides at import, by the environment that gunicorn's conf sets, where values live.
-    from .measures import Measures
+    from .http.collector import Measures
 
     settings = load_settings("gateway", SETTINGS())
     app = create_service("trading-gateway", settings, __doc__ or "")

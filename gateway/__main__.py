@@ -1,6 +1,6 @@
 """Run the trading gateway."""
 
-from cb.web import serve
+from servicekit import serve
 
 if __name__ == "__main__":
     serve("gateway")

@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from cb.web import Faults, create_service, load_settings
+from servicekit import Faults, create_service, load_settings
 
 from . import views
 from .market import Market

@@ -1,6 +1,6 @@
 """Run the market data service."""
 
-from cb.web import serve
+from servicekit import serve
 
 if __name__ == "__main__":
     serve("marketdata")

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 from marshmallow import Schema, fields, validate
 
-from cb.web import Answered
-from cb.web.fields import Money, Symbol, Whole
+from servicekit import Answered
+from servicekit.fields import Money, Symbol, Whole
 
 from .market import Quote
 

@@ -6,9 +6,9 @@ from typing import Any
 from flask import Blueprint, current_app
 from werkzeug.routing import BaseConverter
 
-from cb.web import Answer, Problem, operation
-from cb.web.access import require_service
-from cb.web.fields import Symbol
+from servicekit import Answer, Problem, operation
+from servicekit.access import require_service
+from servicekit.fields import Symbol
 
 from .market import Market, Quote
 from .schemas import BatchSchema, QuoteSchema, QuotesSchema

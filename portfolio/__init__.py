@@ -8,10 +8,10 @@ import sys
 from flask import Flask
 
 from cb import Bulkhead
-from cb.database import Database, DatabaseUnavailable
-from cb.migrations import migrate
-from cb.web import Faults, create_service, limits, load_settings
-from cb.web.databases import opening_database
+from servicekit import Faults, create_service, limits, load_settings
+from servicekit.database import Database, DatabaseUnavailable
+from servicekit.migrations import migrate
+from servicekit.open_database import opening_database
 
 from . import history, problems, views
 from .schemas import PortfolioSettings

@@ -6,11 +6,11 @@ from typing import Any
 from flask import Blueprint, current_app
 from marshmallow import Schema, ValidationError, fields, post_load, validate
 
-from cb.database import stored_amount
-from cb.web import Answer, Answered, operation
-from cb.web.access import require_service
-from cb.web.fields import Identifier, Money, Symbol, Text, Whole
-from cb.web.ids import ID
+from servicekit import Answer, Answered, operation
+from servicekit.access import require_service
+from servicekit.database import stored_amount
+from servicekit.fields import Identifier, Money, Symbol, Text, Whole
+from servicekit.ids import ID
 
 from .order import Outcome, Side
 from .service import Portfolios

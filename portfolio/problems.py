@@ -3,9 +3,9 @@
 from flask import Flask
 from flask.typing import ResponseReturnValue
 
-from cb.database import DatabaseUnavailable
 from cb.log import Log
-from cb.web import Problem, request_id
+from servicekit import Problem, request_id
+from servicekit.database import DatabaseUnavailable
 
 from .service import TradeIdReused, UnknownUser
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from marshmallow import Schema, fields, post_dump, pre_dump
 
-from cb.web import Answered
-from cb.web.fields import DatabaseURL, Duration, Identifier, Money, Quantity, Symbol, Whole
+from servicekit import Answered
+from servicekit.fields import DatabaseURL, Duration, Identifier, Money, Quantity, Symbol, Whole
 
 from .order import Outcome, Side
 from .store import Portfolio

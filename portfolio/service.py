@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from decimal import Decimal
 
-from cb.portable import PortableError
+from cb.pickling import PortableError
 
 from .order import Order, Outcome, Verdict, judge
 from .store import Portfolio, Store, Stored

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import bindparam, insert, select, true, update
 from sqlalchemy.engine import Connection
 
-from cb.database import Database, DatabaseBusy, DatabaseUnavailable, insert_once, stored_bytes, stored_text
+from servicekit.database import Database, DatabaseBusy, DatabaseUnavailable, insert_once, stored_bytes, stored_text
 
 from .order import Order, Outcome, Side, Verdict
 from .tables import CASH, MARKET, accounts, entries, positions, trades

@@ -6,7 +6,7 @@ A user's balances are the opening cash plus the user's entries.
 
 from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, MetaData, String, Table
 
-from cb.database import Instant, Money
+from servicekit.database import Instant, Money
 
 #: holder of the other side of every trade; not a possible user id
 MARKET = "@market"

@@ -4,9 +4,9 @@ from typing import Any
 
 from flask import Blueprint, current_app
 
-from cb.web import Answer, Problem, operation
-from cb.web.access import require_service
-from cb.web.fields import Identifier
+from servicekit import Answer, Problem, operation
+from servicekit.access import require_service
+from servicekit.fields import Identifier
 
 from .order import Order, Outcome
 from .schemas import AppliedSchema, OrderSchema, PortfolioSchema, SettledSchema

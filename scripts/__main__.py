@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from subprocess import Popen
 
-from cb.web import SettingsError
+from servicekit import SettingsError
 
 from .processes import SIGNALS, StartError, last_lines, start, stop
 from .recorder import recording

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import requests
 
-from cb.web import Settings, load_settings
+from servicekit import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 #: pids and logs; another directory (CB_RUN_DIR) lets a second platform run beside the first

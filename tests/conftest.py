@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.databases import PostgreSQL
-from tests.misbehaving import Server
+from tests.support.databases import PostgreSQL
+from tests.support.misbehaving import Server
 
 #: no circuit of a test is open in the next run, or in what runs on this host
-pytest_plugins = ["cb.pytest_plugin"]
+pytest_plugins = ["cb.integrations.pytest_plugin"]
 
 _numbers = count()
 #: tests that measure, or wait for a moment: a machine that does much else would fail them

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 #: parts of the library that need an extra, and what each may import beyond the standard library and the core
 OUTER = {
     "cb.__main__": {"cb.cli"},
@@ -17,17 +17,26 @@ OUTER = {
     # Starts the platform, which is shipped in it.
     "cb.demo": {"scripts"},
     "cb.http": {"requests", "urllib3"},
-    "cb.database": {"cb.postgresql", "cb.sql", "sqlalchemy"},
-    "cb.migrations": {"alembic", "cb.database", "sqlalchemy"},
+    "servicekit.database": {"servicekit.postgresql", "cb.integrations.sqlalchemy", "sqlalchemy"},
+    "servicekit.migrations": {"alembic", "servicekit.database", "sqlalchemy"},
     "cb.fleet": {"redis"},
-    "cb.postgresql": {"psycopg"},
-    "cb.pytest_plugin": {"pytest"},
-    "cb.sql": {"sqlalchemy"},
-    "cb.metrics": {"prometheus_client"},
+    "servicekit.postgresql": {"psycopg"},
+    "cb.integrations.pytest_plugin": {"pytest"},
+    "cb.integrations.sqlalchemy": {"sqlalchemy"},
+    "cb.integrations.prometheus": {"prometheus_client"},
     "cb.resilience": {"limits", "redis", "tenacity"},
-    "cb.tracing": {"flask", "opentelemetry"},
-    "cb.web": {
-        *("apispec", "cb.fleet", "cb.http", "cb.metrics", "cb.resilience", "cb.tracing", "flask", "gunicorn"),
+    "cb.integrations.opentelemetry": {"flask", "opentelemetry"},
+    "servicekit": {
+        *(
+            "apispec",
+            "cb.fleet",
+            "cb.http",
+            "cb.integrations.prometheus",
+            "cb.resilience",
+            "cb.integrations.opentelemetry",
+            "flask",
+            "gunicorn",
+        ),
         *("marshmallow", "prometheus_client", "prometheus_flask_exporter", "requests", "waitress", "werkzeug", "yaml"),
     },
 }
@@ -52,22 +61,22 @@ STATE_WRITERS = {
 #: modules of the core that look at a clock of their own, and why
 CLOCKS = {
     "cb.bulkhead": "a wait must end, also where the clock that it was given stands still",
-    "cb.commons": "tries a lock again that another process would not give back, in real time",
-    "cb.filelock": "waits for another process, in real time",
-    "cb.ledgerfile": "tells whether a file's times are of this clock",
-    "cb.retryafter": "a header may give a date",
-    "cb.watch": "measures how long its own looking takes",
+    "cb.ledger.shared_counters": "tries a lock again that another process would not give back, in real time",
+    "cb.ledger.locks": "waits for another process, in real time",
+    "cb.ledger.file": "tells whether a file's times are of this clock",
+    "cb.state.retry_after": "a header may give a date",
+    "cb.background.watchdog": "measures how long its own looking takes",
 }
 #: modules that take a lock by hand, and why
-TAKEN = {"cb.forks": "waits no longer than some seconds: a thread of the parent may have had it at the fork"}
+TAKEN = {"cb.background.fork": "waits no longer than some seconds: a thread of the parent may have had it at the fork"}
 #: modules that have to do with the loggers of the standard library themselves, and why
-LOGGERS = {"cb.log": "is what logs", "cb.web.logs": "sets up where lines go"}
+LOGGERS = {"cb.log": "is what logs", "servicekit.logs": "sets up where lines go"}
 #: tests that may let time pass, and why
 SLEEPERS = {
-    "tests/test_ledger_in_use.py": "lets the watch of another process look",
-    "tests/test_unannounced_forks.py": "has calls that take so long that they are not quick",
-    "tests/test_uwsgi.py": "asks uWSGI until it answers",
-    "tests/turmoil.py": "disturbs at random moments: they are what it tries",
+    "tests/processes/test_ledger_in_use.py": "lets the watch of another process look",
+    "tests/processes/test_unannounced_forks.py": "has calls that take so long that they are not quick",
+    "tests/processes/test_uwsgi.py": "asks uWSGI until it answers",
+    "tests/proofs/turmoil.py": "disturbs at random moments: they are what it tries",
 }
 
 FILES = [path for folder in ("cb", *PROGRAMS, "config", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
@@ -245,7 +254,7 @@ import os, sys
 sys.modules["fcntl"] = sys.modules["gunicorn"] = None
 for name in ("fork", "register_at_fork", "getuid", "geteuid", "posix_fallocate", "O_NOFOLLOW", "O_CLOEXEC"):
     delattr(os, name)
-import cb, cb.cli, cb.http, cb.metrics, cb.resilience, cb.sql, cb.web
+import cb, cb.cli, cb.http, cb.integrations.prometheus, cb.resilience, cb.integrations.sqlalchemy, servicekit
 import gateway, marketdata, portfolio, scripts.processes, scripts.walkthrough
 assert cb.CircuitBreaker("d", ledger=cb.Ledger.open("shm://d")).call(abs, -1) == 1
 """)

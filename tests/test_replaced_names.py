@@ -16,10 +16,10 @@ from freezegun import freeze_time
 from cb import BreakerConfig, Bulkhead, BulkheadFullError, CircuitBreaker, Ledger, LedgerBusyError, Registry, State
 from cb.clocks import monotonic, monotonic_ns, perf_counter, wall, wall_ns
 from cb.resilience.errors import StoreError
-from cb.resilience.hostfile import HostFile
+from cb.resilience.host_file import HostFile
 from cb.testing import FakeClock
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = {path: ast.parse(path.read_text()) for path in sorted((ROOT / "cb").rglob("*.py"))}
 #: modules of which others replace functions and classes while a program runs
 REPLACED = {"queue", "select", "selectors", "socket", "ssl", "threading", "time"}

@@ -8,8 +8,8 @@ from pathlib import Path
 from cb import __version__
 from cb.config import parse_duration
 from cb.errors import ConfigError
-from cb.layout import State
-from cb.names import check_author, check_reason
+from cb.ledger.layout import State
+from cb.ledger.names import check_author, check_reason
 
 #: states that an operator holds a circuit in, by command
 HOLDS = {"open": State.FORCED_OPEN, "disable": State.DISABLED, "shadow": State.METRICS_ONLY}

@@ -10,7 +10,7 @@ from typing import Any
 
 from cb.document import describe, outcome, record
 from cb.errors import ConfigError, LedgerError
-from cb.places import state_directory
+from cb.ledger.paths import state_directory
 
 from .arguments import HOLDS, parse
 from .completion import script

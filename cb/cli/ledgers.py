@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cb.clocks import monotonic_ns
+from cb.control import Steering
 from cb.errors import ConfigError, LedgerError
 from cb.events import Transition
-from cb.layout import ADMITTING, VERSION
-from cb.ledger import Ledger
-from cb.places import path_of, state_directory
+from cb.ledger.layout import ADMITTING, VERSION
+from cb.ledger.ledger import Ledger
+from cb.ledger.paths import path_of, state_directory
 from cb.registry import Registry
 from cb.snapshot import Snapshot, see
-from cb.steering import Steering
 
 from .running import in_use
 

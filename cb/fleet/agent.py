@@ -4,12 +4,12 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from cb import layout as at
 from cb.config import nanoseconds
-from cb.deadlines import FLEET_LEASE
 from cb.errors import LedgerBusyError
 from cb.events import Event, LedgerDegraded
-from cb.ledger import Ledger
+from cb.ledger import layout as at
+from cb.ledger.ledger import Ledger
+from cb.ledger.time_bounds import FLEET_LEASE
 from cb.log import Log
 
 from .connection import FleetError

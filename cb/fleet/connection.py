@@ -10,7 +10,7 @@ from redis.exceptions import RedisClusterException, RedisError
 from redis.retry import Retry
 
 from cb.errors import CircuitError, ConfigError
-from cb.places import SHARED
+from cb.ledger.paths import SHARED
 
 #: seconds that the agent waits for an answer: nobody else waits for it
 PATIENCE = 0.25

@@ -6,16 +6,16 @@ import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
-from cb import layout as at
+from cb.background.leader import Duty
+from cb.background.watchdog import WATCH
 from cb.clocks import monotonic, monotonic_ns, wall_ns
 from cb.config import parse_duration
-from cb.duty import Duty
 from cb.errors import ConfigError, LedgerBusyError
 from cb.events import Event, Listener, announce
 from cb.handles import Rooted
-from cb.ledger import Ledger
+from cb.ledger import layout as at
+from cb.ledger.ledger import Ledger
 from cb.log import Log
-from cb.watch import WATCH
 
 from .agent import Agent
 from .connection import FleetError, check, redacted

@@ -5,15 +5,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
 
-from cb import layout as at
-from cb import terms
-from cb.circuit import Circuit
 from cb.config import BreakerConfig, nanoseconds
 from cb.errors import CircuitError
 from cb.events import Event
-from cb.layout import CODES, HELD, STATES, State, generation_of, state_of
-from cb.ledger import LONG_PATIENCE, Ledger
-from cb.window import Counts, Probes, Reading, read, totals
+from cb.ledger import layout as at
+from cb.ledger.layout import CODES, HELD, STATES, State, generation_of, state_of
+from cb.ledger.ledger import LONG_PATIENCE, Ledger
+from cb.state import thresholds as terms
+from cb.state.machine import Circuit
+from cb.state.window import Counts, Probes, Reading, read, totals
 
 from .messages import Change, Report, View
 

@@ -7,10 +7,10 @@ from .adapter import (
     FailingStatus,
     origin,
 )
-from .answer import BadAnswer, ClientError, Json, Refused, ServiceUnavailable
 from .body import BodyTooLarge
 from .client import HTTPClient
 from .deadline import DeadlineAdapter, PoolTimeoutError
+from .responses import BadAnswer, ClientError, Json, Refused, ServiceUnavailable
 from .session import guarded_session
 from .timed import within
 

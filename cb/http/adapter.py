@@ -13,16 +13,16 @@ from urllib3.util import parse_url
 
 from cb import Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, ConfigError, Registry
 from cb.bulkhead import check
-from cb.exchange import Exchange, observe
-from cb.names import fitting_name
-from cb.portable import PortableError
-from cb.tally import Tally
+from cb.http.observer import Exchange, observe
+from cb.ledger.counters import Tally
+from cb.ledger.names import fitting_name
+from cb.pickling import PortableError
 
-from .answer import FAILING, retry_after
 from .body import watch
+from .caller_mistakes import Upload, is_own
 from .deadline import DeadlineAdapter, PoolTimeoutError
-from .own import Upload, is_own
-from .portable import PortableRequestError
+from .pickling import PortableRequestError
+from .responses import FAILING, retry_after
 from .timed import Limit, limit_of, within
 
 #: seconds that an exchange may take, its body included, and bytes that a body may have

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError, ResponseNotChunked
 
-from .portable import PortableRequestError
+from .pickling import PortableRequestError
 
 #: bytes that are read at once of a body that is wanted whole
 _PIECE = 65_536

@@ -12,13 +12,15 @@ import requests
 from urllib3.exceptions import HTTPError, NewConnectionError
 
 from cb import Bulkhead, CircuitBreaker, CircuitError, ConfigError
-from cb.block import Block
-from cb.exchange import UNSEEN, Exchange, observe
 from cb.fallback import V, instead, reraise
-from cb.late import require_done, require_now
+from cb.guard import Block
+from cb.http.observer import UNSEEN, Exchange, observe
+from cb.state.deferred import require_done, require_now
 
 from .adapter import POOL
-from .answer import (
+from .caller_mistakes import is_own
+from .deadline import DeadlineAdapter, PoolTimeoutError
+from .responses import (
     LARGEST_ANSWER,
     BadAnswer,
     ClientError,
@@ -29,8 +31,6 @@ from .answer import (
     refusal,
     retry_after,
 )
-from .deadline import DeadlineAdapter, PoolTimeoutError
-from .own import is_own
 from .session import confined, seconds
 from .timed import within
 

@@ -12,11 +12,11 @@ from urllib3 import HTTPConnectionPool
 from urllib3.exceptions import EmptyPoolError
 from urllib3.util import Retry
 
+from cb.background.fork import notice, renew_in_children
 from cb.errors import ConfigError
-from cb.forks import notice, renew_in_children
 from cb.log import Log
 
-from .portable import PortableRequestError
+from .pickling import PortableRequestError
 from .timed import TimedConnection, TimedPool, become, limited
 
 log = Log(__name__)

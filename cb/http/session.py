@@ -9,7 +9,7 @@ from requests.adapters import HTTPAdapter
 from cb import ConfigError, Registry
 
 from .adapter import DEADLINE, LARGEST, CircuitBreakerAdapter
-from .answer import FAILING
+from .responses import FAILING
 
 _DAY = 86_400.0
 

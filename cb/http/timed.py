@@ -19,7 +19,7 @@ from urllib3.util import connection as _net
 
 from cb.clocks import monotonic
 
-from .own import Upload
+from .caller_mistakes import Upload
 
 #: when the exchange that begins must be over, in seconds of the monotonic clock; None without a limit
 _end: ContextVar[float | None] = ContextVar("cb.http.deadline", default=None)

@@ -1,6 +1,6 @@
 """What composes around a breaker: the last good answers, retries, and limits to the flow of calls.
 
-Retries are in `cb.resilience.retry`, rate limits in `cb.resilience.rate`: each needs a package of its own, which
+Retries are in `cb.resilience.retry`, rate limits in `cb.resilience.rate_limit`: each needs a package of its own, which
 nothing here imports. docs/resilience.md has the order in which all of it composes, and why.
 """
 

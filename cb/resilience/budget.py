@@ -3,9 +3,9 @@
 import threading
 from collections.abc import Callable
 
+from cb.background.fork import notice, renew_in_children
 from cb.clocks import monotonic_ns
 from cb.errors import ConfigError
-from cb.forks import notice, renew_in_children
 from cb.handles import Rooted
 
 

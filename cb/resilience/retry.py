@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 from tenacity import RetryCallState, Retrying
 
-from cb.classify import Kinds, leaves, predicate
 from cb.clocks import sleep
 from cb.errors import CircuitError, ConfigError
-from cb.late import require_done
-from cb.retryafter import of_error
+from cb.state.deferred import require_done
+from cb.state.outcome import Kinds, leaves, predicate
+from cb.state.retry_after import of_error
 
 from .budget import RetryBudget
 

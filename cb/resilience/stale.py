@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar
 from urllib.parse import quote
 
-from cb.classify import Kinds, leaves, predicate
 from cb.clocks import monotonic_ns
 from cb.config import nanoseconds
 from cb.errors import CircuitError, ConfigError
 from cb.handles import Rooted
-from cb.late import UnseenOutcomeError, require_done
 from cb.log import Log
+from cb.state.deferred import UnseenOutcomeError, require_done
+from cb.state.outcome import Kinds, leaves, predicate
 
 from .outage import Outage
 from .stores import Store

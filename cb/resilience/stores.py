@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from cb.background.fork import notice, renew_in_children
 from cb.clocks import monotonic_ns, wall_ns
 from cb.errors import ConfigError
-from cb.forks import notice, renew_in_children
 from cb.handles import Rooted
 
-from .hostfile import HostFile
+from .host_file import HostFile
 
 _PATIENCE = 0.05  # seconds that an answer waits for another process
 

@@ -1,6 +1,6 @@
 """What Alembic runs to change the gateway's database."""
 
-from cb.migrations import run
-from gateway.tables import metadata
+from gateway.trading.tables import metadata
+from servicekit.migrations import run
 
 run(metadata)

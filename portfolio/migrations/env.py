@@ -1,6 +1,6 @@
 """What Alembic runs to change the portfolio's database."""
 
-from cb.migrations import run
 from portfolio.tables import metadata
+from servicekit.migrations import run
 
 run(metadata)

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from cb import Ledger, LedgerError
-from tests.test_demo import read_until
-
-from .conftest import ROOT, cb, document, everything, start, start_of
+from tests.cli.conftest import ROOT, cb, document, everything, start, start_of
+from tests.platform.test_demo import read_until
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="ledgers in files need POSIX")
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from cb.cli.running import in_use
-
-from .conftest import cb, start
+from tests.cli.conftest import cb, start
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what processes have mapped")
 

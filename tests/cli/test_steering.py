@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from cb import BreakerConfig, Ledger, Registry, State
-
-from .conftest import cb, document, everything, start
+from tests.cli.conftest import cb, document, everything, start
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="ledgers in files need POSIX")
 

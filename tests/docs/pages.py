@@ -74,7 +74,7 @@ class Reader:
             "PYTHONPATH": str(ROOT),
             "PYTHONWARNINGS": "error",
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-            "PYTEST_PLUGINS": "cb.pytest_plugin",  # as if this library were installed
+            "PYTEST_PLUGINS": "cb.integrations.pytest_plugin",  # as if this library were installed
         }
 
     def follow(self, block: Block) -> str:

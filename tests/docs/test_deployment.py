@@ -5,9 +5,8 @@ from pathlib import Path
 
 import yaml
 
-from cb.web import load_settings
-
-from .pages import ROOT, Reader, blocks
+from servicekit import load_settings
+from tests.docs.pages import ROOT, Reader, blocks
 
 PAGE = ROOT / "docs/deployment.md"
 

@@ -7,8 +7,7 @@ import pytest
 
 from cb import BreakerConfig
 from cb.cli.arguments import parse
-
-from .pages import ROOT
+from tests.docs.pages import ROOT
 
 GUIDES = ("thresholds", "shadow", "workers", "hosts", "fallbacks", "night", "comparison", "migration")
 PAGES = {name: (ROOT / f"docs/{name}.md").read_text() for name in GUIDES}

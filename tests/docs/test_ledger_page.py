@@ -2,11 +2,10 @@
 
 import re
 
-from cb import layout
-from cb.layout import STATES
-from cb.mappedfile import FILE_BYTES, HEADER_BYTES, PAGE_BYTES, ROW_BYTES
-
-from .pages import ROOT
+from cb.ledger import layout
+from cb.ledger.layout import STATES
+from cb.ledger.mapped import FILE_BYTES, HEADER_BYTES, PAGE_BYTES, ROW_BYTES
+from tests.docs.pages import ROOT
 
 PAGE = (ROOT / "docs" / "ledger.md").read_text()
 ROWS = re.findall(r"^\| (\d+)(?: to (\d+))? \| (\d+) \| `(\w+)` \| .+ \|$", PAGE, re.MULTILINE)

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.pages import ROOT, Reader, blocks
 from tests.fleet.servers import BINARIES, free_port
 from tests.fleet.servers import Server as RedisServer
-from tests.misbehaving import Server, answer
-
-from .pages import ROOT, Reader, blocks
+from tests.support.misbehaving import Server, answer
 
 #: pages whose blocks need more around them than a reader's directory, and the test that follows them
 ELSEWHERE = {

@@ -11,8 +11,7 @@ import pytest
 
 from scripts.browser import chromium, installed
 from scripts.docs.names import REFERENCE
-
-from .pages import ROOT
+from tests.docs.pages import ROOT
 
 #: parts of the library that the reference has, and what is not shown of each
 PARTS = {
@@ -20,10 +19,10 @@ PARTS = {
     "cb.fleet": (),
     "cb.http": (),
     "cb.resilience": (),
-    "cb.resilience.rate": ("RateLimitedError",),  # with cb.resilience
+    "cb.resilience.rate_limit": ("RateLimitedError",),  # with cb.resilience
     "cb.resilience.retry": (),
-    "cb.tracing": (),
-    "cb.web": ("fields",),  # a module, for the services
+    "cb.integrations.opentelemetry": (),
+    "servicekit": ("fields",),  # a module, for the services
 }
 
 

@@ -4,9 +4,8 @@ import json
 import re
 from pathlib import Path
 
+from tests.docs.pages import ROOT, Reader, blocks
 from tests.fleet.servers import free_port
-
-from .pages import ROOT, Reader, blocks
 
 PAGE = ROOT / "docs/tutorial.md"
 

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from cb import BreakerConfig, Ledger, State
-from cb import layout as at
-from cb.layout import state_of
+from cb.ledger import layout as at
+from cb.ledger.layout import state_of
+from cb.state.window import in_flight
 from cb.testing import Worker, workers
-from cb.window import in_flight
-
-from .inside import begin, is_agent, make, operate
-from .servers import until
+from tests.fleet.inside import begin, is_agent, make, operate
+from tests.fleet.servers import until
 
 #: opens by the rate of ten calls, never by a streak; tries again soon
 CONFIG = BreakerConfig(

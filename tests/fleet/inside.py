@@ -10,8 +10,7 @@ from typing import Any
 
 from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger
 from cb.fleet import Fleet
-
-from .traffic import Seen, Traffic
+from tests.fleet.traffic import Seen, Traffic
 
 
 class Here:

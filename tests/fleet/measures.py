@@ -5,8 +5,7 @@ import time
 from statistics import quantiles
 
 from cb import CircuitOpenError, State
-
-from .inside import Here, fail
+from tests.fleet.inside import Here, fail
 
 #: seconds that the dead dependency takes to say so
 DEAD = 0.002

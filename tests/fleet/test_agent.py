@@ -7,10 +7,9 @@ from pathlib import Path
 
 from cb import State
 from cb.testing import workers
-
-from .hosts import CONFIG, Host, all_in, hosts, together
-from .inside import agents, begin, call_on, fork, is_agent, join_again, leave, make
-from .servers import Server, until
+from tests.fleet.hosts import CONFIG, Host, all_in, hosts, together
+from tests.fleet.inside import agents, begin, call_on, fork, is_agent, join_again, leave, make
+from tests.fleet.servers import Server, until
 
 
 def test_one_worker_of_each_host_is_its_agent(valkey: Server, tmp_path: Path) -> None:

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from cb import CircuitOpenError, LedgerDegraded, Registry, State
-from cb.metrics import BreakerCollector
-
-from .by_hand import KEYS, Clock, Host, in_fleet, opened, pair
-from .servers import Server
+from cb.integrations.prometheus import BreakerCollector
+from tests.fleet.by_hand import KEYS, Clock, Host, in_fleet, opened, pair
+from tests.fleet.servers import Server
 
 DAY = 86_400_000
 Poison = Callable[[Any], object]

@@ -7,10 +7,9 @@ from dataclasses import replace
 import pytest
 
 from cb import CircuitBreaker, CircuitOpenError, State
-from cb import layout as at
-
-from .by_hand import CONFIG, Host, opened, pause
-from .servers import Server
+from cb.ledger import layout as at
+from tests.fleet.by_hand import CONFIG, Host, opened, pause
+from tests.fleet.servers import Server
 
 
 @pytest.fixture

@@ -3,10 +3,9 @@
 from dataclasses import replace
 
 from cb import State
-from cb import layout as at
-
-from .by_hand import CONFIG, Host, opened, pause
-from .servers import Server
+from cb.ledger import layout as at
+from tests.fleet.by_hand import CONFIG, Host, opened, pause
+from tests.fleet.servers import Server
 
 
 def checked(host: Host) -> bool:

@@ -14,11 +14,10 @@ from cb import CircuitBreaker, State
 from cb.fleet.connection import FleetError
 from cb.fleet.server import MESSAGES, REST
 from cb.fleet.server import Server as Connection
-
-from .by_hand import CONFIG, Clock, Host, fail, pause
-from .hosts import all_in, everyone, hosts, together
-from .inside import fail as fail_there
-from .servers import Server, until
+from tests.fleet.by_hand import CONFIG, Clock, Host, fail, pause
+from tests.fleet.hosts import all_in, everyone, hosts, together
+from tests.fleet.inside import fail as fail_there
+from tests.fleet.servers import Server, until
 
 CHANNEL = "cb:f:changes"
 

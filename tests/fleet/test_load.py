@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from cb import State
-
-from .hosts import all_in, everyone, hosts, together
-from .inside import end_traffic, fail, start_traffic, succeed
-from .servers import Server, always, until
+from tests.fleet.hosts import all_in, everyone, hosts, together
+from tests.fleet.inside import end_traffic, fail, start_traffic, succeed
+from tests.fleet.servers import Server, always, until
 
 
 def test_commands_do_not_grow_with_the_number_of_calls(valkey: Server, tmp_path: Path) -> None:

@@ -7,10 +7,9 @@ from dataclasses import replace
 import pytest
 
 from cb import CircuitOpenError, State
-
-from .by_hand import CONFIG, KEYS, Clock, Host, closes, in_fleet, opened, pair, pause
-from .servers import Server
-from .test_damage import DAY, soon, stored
+from tests.fleet.by_hand import CONFIG, KEYS, Clock, Host, closes, in_fleet, opened, pair, pause
+from tests.fleet.servers import Server
+from tests.fleet.test_damage import DAY, soon, stored
 
 
 @pytest.mark.parametrize("lost", ["everything", "leases", "circuit"])

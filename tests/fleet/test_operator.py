@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 
 from cb import State
-
-from .hosts import all_in, everyone, hosts, together
-from .inside import end_traffic, fail, reasons, start_traffic, succeed, threshold
-from .servers import Server, always, until
+from tests.fleet.hosts import all_in, everyone, hosts, together
+from tests.fleet.inside import end_traffic, fail, reasons, start_traffic, succeed, threshold
+from tests.fleet.servers import Server, always, until
 
 
 @pytest.mark.parametrize("state", [State.FORCED_OPEN, State.DISABLED, State.METRICS_ONLY])

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from cb import State
-
-from .hosts import Host, all_in, hosts, together
-from .inside import end_traffic, fail, heal, reasons, start_traffic, succeed
-from .proxy import Mode, Proxy
-from .servers import Server, always, until
+from tests.fleet.hosts import Host, all_in, hosts, together
+from tests.fleet.inside import end_traffic, fail, heal, reasons, start_traffic, succeed
+from tests.fleet.proxy import Mode, Proxy
+from tests.fleet.servers import Server, always, until
 
 
 @contextmanager

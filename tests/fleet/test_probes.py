@@ -5,10 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from cb import State
-
-from .hosts import CONFIG, Host, all_in, everyone, hosts, together
-from .inside import end_traffic, explain, hang, heal, start_traffic, succeed, wait
-from .servers import Server, until
+from tests.fleet.hosts import CONFIG, Host, all_in, everyone, hosts, together
+from tests.fleet.inside import end_traffic, explain, hang, heal, start_traffic, succeed, wait
+from tests.fleet.servers import Server, until
 
 ONE = replace(CONFIG, max_requests=1, success_threshold=1)
 

@@ -3,10 +3,9 @@
 import pytest
 
 from cb import CircuitBreaker, State
-from cb import layout as at
-
-from .by_hand import CONFIG, Clock, in_fleet, pair
-from .servers import Server
+from cb.ledger import layout as at
+from tests.fleet.by_hand import CONFIG, Clock, in_fleet, pair
+from tests.fleet.servers import Server
 
 #: what a damaged row of a ledger may have in one of its cells
 CELLS = [

@@ -6,11 +6,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from cb import CircuitBreaker, State
-
-from .by_hand import CONFIG, Clock, Host, pause
-from .hosts import all_in, everyone, hosts, together
-from .inside import fail
-from .servers import BINARIES, Server, free_port, until
+from tests.fleet.by_hand import CONFIG, Clock, Host, pause
+from tests.fleet.hosts import all_in, everyone, hosts, together
+from tests.fleet.inside import fail
+from tests.fleet.servers import BINARIES, Server, free_port, until
 
 VALKEY = BINARIES["valkey"]
 #: a replica is ready at once

@@ -7,8 +7,7 @@ import pytest
 
 from cb import ConfigError, Ledger
 from cb.fleet import Fleet
-
-from .servers import free_port, until
+from tests.fleet.servers import free_port, until
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from cb import CircuitBreaker, CircuitOpenError, State
-from cb import layout as at
-from cb.layout import CODES
-from tests.turmoil import waited
+from cb.ledger import layout as at
+from cb.ledger.layout import CODES
+from tests.proofs.turmoil import waited
 
 
 @dataclass

@@ -11,7 +11,7 @@ import pytest
 
 from cb import BreakerConfig, CircuitBreaker
 from cb.http import HTTPClient
-from tests.misbehaving import Server
+from tests.support.misbehaving import Server
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from urllib3.util import Retry
 
 from cb import BreakerConfig, CircuitOpenError, ConfigError, Registry
 from cb.http import CircuitBreakerAdapter, CircuitOpenConnectionError, origin
-from cb.layout import MAX_ROWS
-from tests.misbehaving import Act, Server, answer, reset, send_half
+from cb.ledger.layout import MAX_ROWS
+from tests.support.misbehaving import Act, Server, answer, reset, send_half
 
 
 @pytest.fixture

@@ -10,9 +10,8 @@ from marshmallow import EXCLUDE, Schema, fields
 from cb import CircuitBreaker, CircuitError, CircuitOpenError, ConfigError, State
 from cb.http import BadAnswer, ClientError, HTTPClient, Json, Refused, ServiceUnavailable
 from cb.testing import breaker_in
-from tests.misbehaving import Act, Server, answer, hang_up
-
-from .conftest import counted
+from tests.http.conftest import counted
+from tests.support.misbehaving import Act, Server, answer, hang_up
 
 PRICE = answer(200, '{"symbol": "AAPL", "price": 150.10}')
 

@@ -18,9 +18,8 @@ import urllib3
 from cb import BreakerConfig, Registry, State
 from cb.http import BodyTooLarge, CircuitBreakerAdapter
 from cb.testing import FakeClock
-from tests.misbehaving import Act, Server, drip_body
-
-from .conftest import counted
+from tests.http.conftest import counted
+from tests.support.misbehaving import Act, Server, drip_body
 
 LINES = b"line one\nline two\n" * 500
 Read = Callable[[requests.Response], Any]

@@ -8,7 +8,7 @@ import requests
 
 from cb import Bulkhead, BulkheadFullError, ConfigError, Registry
 from cb.http import CircuitBreakerAdapter, HTTPClient
-from tests.misbehaving import Server
+from tests.support.misbehaving import Server
 
 
 @pytest.fixture

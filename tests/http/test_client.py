@@ -12,7 +12,7 @@ from requests_mock import Mocker
 from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, State
 from cb.http import BadAnswer, ClientError, HTTPClient, Refused, ServiceUnavailable
 from cb.testing import FakeClock, breaker_in
-from tests.misbehaving import (
+from tests.support.misbehaving import (
     Act,
     Server,
     answer,

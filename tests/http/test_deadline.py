@@ -21,9 +21,8 @@ from urllib3.util import connection as urllib3_connection
 
 from cb import BreakerConfig, CircuitBreaker, Registry
 from cb.http import CircuitBreakerAdapter, HTTPClient, PoolTimeoutError, guarded_session
-from tests.misbehaving import Act, Server, answer, drip_body, drip_headers
-
-from .conftest import Secure, counted
+from tests.http.conftest import Secure, counted
+from tests.support.misbehaving import Act, Server, answer, drip_body, drip_headers
 
 DEADLINE = 0.4
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.misbehaving import Server, answer
+from tests.support.misbehaving import Server, answer
 
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", Path("docs/http.md").read_text(), re.MULTILINE | re.DOTALL)
 

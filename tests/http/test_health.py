@@ -5,7 +5,7 @@ import pytest
 from cb import State
 from cb.http import BadAnswer, ClientError, HTTPClient, Refused, ServiceUnavailable
 from cb.testing import breaker_in
-from tests.misbehaving import Act, Server, answer, hang_up, stay_silent
+from tests.support.misbehaving import Act, Server, answer, hang_up, stay_silent
 
 
 def test_question_for_the_health_passes_an_open_circuit_by_and_counts_for_nothing(server: Server) -> None:

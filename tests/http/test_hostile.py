@@ -8,9 +8,8 @@ import requests
 
 from cb import CircuitBreaker
 from cb.http import BadAnswer, ClientError, HTTPClient, ServiceUnavailable
-from tests.misbehaving import Act, Server, answer
-
-from .conftest import counted
+from tests.http.conftest import counted
+from tests.support.misbehaving import Act, Server, answer
 
 
 def send(data: bytes) -> Act:

@@ -15,7 +15,7 @@ import requests
 
 from cb import BreakerConfig, CircuitBreaker, Registry
 from cb.http import BodyTooLarge, CircuitBreakerAdapter, HTTPClient
-from tests.misbehaving import (
+from tests.support.misbehaving import (
     Act,
     Server,
     answer,

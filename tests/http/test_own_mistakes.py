@@ -14,7 +14,7 @@ from cb import BreakerConfig, CircuitBreaker, ConfigError, Registry, State
 from cb.http import CircuitBreakerAdapter, DeadlineAdapter, HTTPClient, ServiceUnavailable
 from cb.testing import FakeClock
 from tests.http.conftest import counted
-from tests.misbehaving import Server, reset, send_no_http
+from tests.support.misbehaving import Server, reset, send_no_http
 
 
 @pytest.fixture

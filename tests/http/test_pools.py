@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from cb.http import DeadlineAdapter
-from tests.misbehaving import Server
+from tests.support.misbehaving import Server
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from vcr.errors import CannotOverwriteExistingCassetteException
 
 from cb import CircuitBreaker, Registry
 from cb.http import CircuitBreakerAdapter, HTTPClient, guarded_session
-from tests.misbehaving import Server, answer, drip_body
+from tests.support.misbehaving import Server, answer, drip_body
 
 # Recorders drop connections of ours without closing them.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")

@@ -9,7 +9,7 @@ import requests
 
 from cb import BreakerConfig, CircuitOpenError, ConfigError, Registry, State
 from cb.http import guarded_session
-from tests.misbehaving import Server, answer, drip_body, hang_up, send_much, stay_silent
+from tests.support.misbehaving import Server, answer, drip_body, hang_up, send_much, stay_silent
 
 METHODS = ("GET", "OPTIONS", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 

@@ -13,9 +13,8 @@ from urllib3 import HTTPSConnectionPool, PoolManager
 
 from cb import Registry
 from cb.http import CircuitBreakerAdapter, DeadlineAdapter, within
-from tests.misbehaving import drip_body, drip_headers
-
-from .conftest import Secure
+from tests.http.conftest import Secure
+from tests.support.misbehaving import drip_body, drip_headers
 
 
 @pytest.fixture

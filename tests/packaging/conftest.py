@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cb.filelock import FileLock
+from cb.ledger.locks import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 120  # far more than anything here takes; only a hang reaches it

@@ -13,12 +13,11 @@ import pytest
 import requests
 import yaml
 
-from cb.web.tokens import hash_key
-from tests.databases import PostgreSQL
+from servicekit.tokens import hash_key
 from tests.fleet.servers import BINARIES, Server, free_port, until
-
-from . import confined
-from .conftest import ROOT
+from tests.packaging import confined
+from tests.packaging.conftest import ROOT
+from tests.support.databases import PostgreSQL
 
 CONTAINERFILE = (ROOT / "Containerfile").read_text()
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -67,7 +66,7 @@ class Host:
         self._home = home
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._ours = {
-            "${USER123_KEY_HASH:?`python -m cb.web.keys user123` makes one}": hash_key(KEY),
+            "${USER123_KEY_HASH:?`python -m servicekit.api_keys user123` makes one}": hash_key(KEY),
             "redis://valkey:6379": valkey,
             "trading:${POSTGRES_PASSWORD}@postgres": f"postgres@127.0.0.1:{postgresql.port}",
             **{f"//{name}:{port}": f"//127.0.0.1:{self.ports[name]}" for name, port in SERVICES.items()},

@@ -8,8 +8,7 @@ import zipfile
 from pathlib import Path
 
 import cb
-
-from .conftest import ROOT, Built, run, tracked
+from tests.packaging.conftest import ROOT, Built, run, tracked
 
 #: what the wheel has below cb/demo, and what of that
 PLATFORM = {
@@ -36,7 +35,12 @@ def test_wheel_has_the_library_with_its_data_and_the_platform_and_nothing_else(b
         if name.endswith(wanted) and not name.startswith("scripts/docs/")
     }
     assert names == {*tracked("cb"), *platform}
-    assert {"cb/py.typed", "cb/fleet/exchange.lua", "cb/web/page/page.html", "cb/demo/config/config.yaml"} < names
+    assert {
+        "cb/py.typed",
+        "cb/fleet/exchange.lua",
+        "cb/integrations/flask/page/page.html",
+        "cb/demo/config/config.yaml",
+    } < names
 
 
 def test_sdist_has_all_that_git_has(built: Built) -> None:

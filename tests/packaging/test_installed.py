@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from .conftest import SECONDS, Built, install, run
+from tests.packaging.conftest import SECONDS, Built, install, run
 
 #: the core on a ledger of its own, and all that Python has loaded for it
 PROGRAM = """

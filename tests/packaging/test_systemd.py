@@ -16,9 +16,8 @@ import requests
 import yaml
 
 from tests.fleet.servers import free_port, until
-
-from . import confined
-from .conftest import ROOT
+from tests.packaging import confined
+from tests.packaging.conftest import ROOT
 
 needs_analyze = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="needs systemd-analyze (apt-get install systemd)"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from .versions import ROOT, TRIED, allowed, edge, environment
+from tests.packaging.versions import ROOT, TRIED, allowed, edge, environment
 
 
 def test_each_extra_is_tried() -> None:

@@ -13,11 +13,11 @@ from sqlalchemy import text
 
 import portfolio
 from cb import ConfigError
-from cb.database import Database, DatabaseUnavailable
-from cb.migrations import migrate
 from portfolio.order import CASH_LIMIT, Order, Outcome, Side
 from portfolio.service import Portfolios, TradeIdReused, UnknownUser
 from portfolio.store import Store
+from servicekit.database import Database, DatabaseUnavailable
+from servicekit.migrations import migrate
 
 
 @pytest.fixture
@@ -205,8 +205,8 @@ def test_database_url_of_another_kind_is_refused_without_its_password(url: str) 
 
 def test_many_workers_that_start_at_once_on_a_new_database_all_start(file: Path) -> None:
     start = (
-        "import sys; from decimal import Decimal; from cb.database import Database;"
-        "import portfolio; from cb.migrations import migrate;"
+        "import sys; from decimal import Decimal; from servicekit.database import Database;"
+        "import portfolio; from servicekit.migrations import migrate;"
         "from portfolio.service import Portfolios; from portfolio.store import Store;"
         "print('ready', flush=True); sys.stdin.readline();"
         "Portfolios(Store(migrate(Database(sys.argv[1]), portfolio)), Decimal(1)).open('user123')"

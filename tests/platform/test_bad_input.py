@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import PACKAGES, Platform, until
+from tests.platform.conftest import PACKAGES, Platform, until
 
 ORDER = {"userId": "user123", "symbol": "AAPL", "quantity": 1, "orderType": "BUY", "price": 150.00}
 POSITION = {"tradeId": "bad-1", "symbol": "AAPL", "quantity": 1, "orderType": "BUY", "price": 150.00}

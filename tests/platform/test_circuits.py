@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
-from .conftest import Platform, until
+from tests.platform.conftest import Platform, until
 
 
 @contextmanager

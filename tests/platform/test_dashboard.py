@@ -6,9 +6,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.web.browser import chromium, needs_chromium, watched
-
-from .conftest import Platform, until
+from tests.platform.conftest import Platform, until
+from tests.servicekit.browser import chromium, needs_chromium, watched
 
 pytestmark = needs_chromium
 #: milliseconds from what happens to when the page shows it

@@ -12,10 +12,10 @@ from sqlalchemy import BigInteger
 
 import gateway
 import portfolio
-from cb.web import SettingsError
-from gateway.portfolio import HoldingsSchema
+from gateway.services.portfolio import HoldingsSchema
 from portfolio.order import CASH_LIMIT
 from portfolio.tables import positions, trades
+from servicekit import SettingsError
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = [("gateway", gateway.create_app), ("portfolio", portfolio.create_app)]

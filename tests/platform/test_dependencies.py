@@ -7,12 +7,12 @@ import pytest
 
 from cb import BreakerConfig, CircuitBreaker, State
 from cb.http import HTTPClient
-from gateway.errors import Unavailable, UnknownSymbol
-from gateway.market_data import MarketData, Quote
-from gateway.portfolio import Portfolio
-from gateway.trade import Order, Side, Trade, Verdict
-from gateway.trade import State as TradeState
-from tests.misbehaving import Act, Server, answer
+from gateway.services.market_data import MarketData, Quote
+from gateway.services.portfolio import Portfolio
+from gateway.trading.errors import Unavailable, UnknownSymbol
+from gateway.trading.trade import Order, Side, Trade, Verdict
+from gateway.trading.trade import State as TradeState
+from tests.support.misbehaving import Act, Server, answer
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ORDER = Order("ann", "AAPL", 1, Side.BUY, Decimal(150))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from .conftest import Platform, until
+from tests.platform.conftest import Platform, until
 
 ORDER = {"symbol": "AAPL", "quantity": 1, "orderType": "BUY", "price": "150.00"}
 

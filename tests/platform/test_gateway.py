@@ -10,8 +10,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests import misbehaving
-from tests.misbehaving import Act, Server, answer
+from tests.support import misbehaving
+from tests.support.misbehaving import Act, Server, answer
 
 ORDER = {"userId": "ann", "symbol": "AAPL", "quantity": 1, "orderType": "BUY", "price": "150"}
 

@@ -12,12 +12,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from cb import Bulkhead, BulkheadFullError, CircuitBreaker, Registry, State
-from cb.web import SettingsError
 from gateway import create_app
-from tests.misbehaving import Server
-
-from .conftest import Platform, until
-from .test_gateway import filled, states, trade
+from servicekit import SettingsError
+from tests.platform.conftest import Platform, until
+from tests.platform.test_gateway import filled, states, trade
+from tests.support.misbehaving import Server
 
 
 def breaker(app: Flask, name: str) -> CircuitBreaker:

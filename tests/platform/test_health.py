@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 import requests
 
-from tests.misbehaving import Server, answer, stay_silent
-
-from .conftest import ROOT, Platform, until
-from .test_circuits import open_circuit
+from tests.platform.conftest import ROOT, Platform, until
+from tests.platform.test_circuits import open_circuit
+from tests.support.misbehaving import Server, answer, stay_silent
 
 UP = answer(200, '{"status": "UP"}')
 INTERVAL = 0.5
@@ -147,10 +146,10 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
 
 
 def test_four_workers_ask_a_dependency_as_often_as_one_would_and_all_know(gateway: Gateway) -> None:
-    before, begin = len(gateway.portfolio.requests), time.monotonic()
-    until(lambda: len(gateway.portfolio.requests) == before + 6, "six checks")
+    before, begin = len(gateway.services.portfolio.requests), time.monotonic()
+    until(lambda: len(gateway.services.portfolio.requests) == before + 6, "six checks")
     assert time.monotonic() - begin > 5 * INTERVAL * 0.8
-    assert {request.partition("\r\n")[0] for request in gateway.portfolio.requests} == {
+    assert {request.partition("\r\n")[0] for request in gateway.services.portfolio.requests} == {
         "GET /api/v1/health/ready HTTP/1.1"
     }
     assert {gateway.component("portfolio")["health"] for _ in range(20)} == {"UP"}
@@ -160,20 +159,20 @@ def test_another_worker_checks_when_the_one_that_did_is_killed(gateway: Gateway)
     killed = gateway.checkers()
     for process in set(killed):
         os.kill(process, signal.SIGKILL)
-    before, begin = len(gateway.portfolio.requests), time.monotonic()
-    until(lambda: len(gateway.portfolio.requests) > before, "somebody checks")
+    before, begin = len(gateway.services.portfolio.requests), time.monotonic()
+    until(lambda: len(gateway.services.portfolio.requests) > before, "somebody checks")
     assert time.monotonic() - begin < 3 * INTERVAL
     until(lambda: len(gateway.checkers()) == 2, "both are checked again")
     assert not set(gateway.checkers()) & set(killed)
 
 
 def test_check_that_hangs_delays_neither_the_other_nor_the_end(gateway: Gateway) -> None:
-    gateway.portfolio.act = stay_silent
-    before = len(gateway.market_data.requests)
+    gateway.services.portfolio.act = stay_silent
+    before = len(gateway.services.market_data.requests)
     until(lambda: gateway.component("portfolio").get("health") == "DOWN", "the portfolio is down")
-    until(lambda: len(gateway.market_data.requests) >= before + 2, "market data is checked")
-    hangs = len(gateway.portfolio.requests)
-    until(lambda: len(gateway.portfolio.requests) > hangs, "a check hangs")
+    until(lambda: len(gateway.services.market_data.requests) >= before + 2, "market data is checked")
+    hangs = len(gateway.services.portfolio.requests)
+    until(lambda: len(gateway.services.portfolio.requests) > hangs, "a check hangs")
 
     begin = time.monotonic()
     gateway.process.terminate()

@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from .conftest import Platform
+from tests.platform.conftest import Platform
 
 
 def test_duplicates_of_one_trade_at_the_same_time_are_booked_once(platform: Platform) -> None:

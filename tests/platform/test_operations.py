@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 from cb.cli.arguments import HOLDS, RESETS
-
-from .conftest import ROOT, Platform
+from tests.platform.conftest import ROOT, Platform
 
 TEXT = (ROOT / "docs/operations.md").read_text()
 BY_HAND, OVER_HTTP, *_ = re.findall(r"^```bash\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)

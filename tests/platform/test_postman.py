@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from .conftest import ROOT, Platform
+from tests.platform.conftest import ROOT, Platform
 
 FOLDER = ROOT / "docs/postman"
 COLLECTION = json.loads((FOLDER / "collection.json").read_text())

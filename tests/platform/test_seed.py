@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from .conftest import Platform, until
+from tests.platform.conftest import Platform, until
 
 
 def test_trade_is_filled_and_can_be_found_again(platform: Platform) -> None:

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from cb.web import SettingsError
 from gateway import create_app
-from gateway.schemas import GatewaySettings
-from tests import misbehaving
+from gateway.http.schemas import GatewaySettings
+from servicekit import SettingsError
 from tests.fleet.servers import BINARIES, Server
-from tests.misbehaving import answer
+from tests.support import misbehaving
+from tests.support.misbehaving import answer
 
 PATH = "/api/v1/market-data/AAPL"
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import requests
 
-from .conftest import Platform, until
+from tests.platform.conftest import Platform, until
 
 ORDER = {"symbol": "AAPL", "quantity": 1, "orderType": "BUY", "price": "150.00"}
 

@@ -7,13 +7,12 @@ from decimal import Decimal
 import pytest
 
 import portfolio
-from cb.database import Database
-from cb.migrations import migrate
 from portfolio.order import Order, Outcome, Side, Verdict
 from portfolio.service import Portfolios, TradeIdReused
 from portfolio.store import Store
-
-from .conftest import Platform
+from servicekit.database import Database
+from servicekit.migrations import migrate
+from tests.platform.conftest import Platform
 
 TRADE = {"tradeId": "void-1", "symbol": "AAPL", "quantity": 1, "orderType": "BUY", "price": "150"}
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from limits.storage import MemoryStorage
 
-from cb.resilience.rate import RateLimit, RateLimitedError
+from cb.resilience.rate_limit import RateLimit, RateLimitedError
 from tests.fleet.servers import Server
 
 

@@ -16,7 +16,7 @@ import greenlet
 import pytest
 
 from cb.resilience import StaleCache, StoreError, open_store
-from cb.resilience.hostfile import HostFile
+from cb.resilience.host_file import HostFile
 from cb.resilience.stores import FileStore
 from cb.testing import FakeClock, workers
 
@@ -257,7 +257,7 @@ def test_code_that_interrupts_a_transaction_of_its_thread_is_told(tmp_path: Path
 FULL = """
 import sys
 from cb.resilience import StaleCache, open_store
-from cb.resilience.rate import RateLimit
+from cb.resilience.rate_limit import RateLimit
 
 directory = sys.argv[1]
 
@@ -299,7 +299,7 @@ def test_greenlet_that_waits_for_another_process_keeps_no_other_greenlet_from_th
     busy = sqlite3.connect(tmp_path / "f", isolation_level=None)
     busy.execute("BEGIN IMMEDIATE")
     # As gevent has it, where it comes after our import.
-    monkeypatch.setattr("cb.resilience.hostfile.time", SimpleNamespace(sleep=lambda _: main.switch()))
+    monkeypatch.setattr("cb.resilience.host_file.time", SimpleNamespace(sleep=lambda _: main.switch()))
 
     waiting = greenlet.greenlet(partial(file.write, count))
     waiting.switch()

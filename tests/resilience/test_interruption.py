@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from cb.resilience import hostfile as module
-from cb.resilience.hostfile import HostFile
-from cb.resilience.rate import RateLimit, RateLimitedError
-from tests.core.test_interruptions import Interruption, interrupted
+from cb.resilience import host_file as module
+from cb.resilience.host_file import HostFile
+from cb.resilience.rate_limit import RateLimit, RateLimitedError
+from tests.unit.test_interruptions import Interruption, interrupted
 
 TABLE = "CREATE TABLE IF NOT EXISTS t (n)"
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes: run on Linux or macOS")

@@ -13,7 +13,7 @@ from limits.storage import MemoryStorage, Storage
 from limits.strategies import FixedWindowRateLimiter, SlidingWindowCounterRateLimiter
 
 from cb import CircuitBreaker, CircuitError, ConfigError
-from cb.resilience.rate import FileStorage, RateLimit, RateLimitedError
+from cb.resilience.rate_limit import FileStorage, RateLimit, RateLimitedError
 from cb.testing import workers
 from tests.fleet.servers import BINARIES, Server
 

@@ -1,0 +1,1 @@
+"""Integrations, one module or package for each library, named after it."""

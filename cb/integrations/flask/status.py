@@ -1,0 +1,45 @@
+"""What the breakers of a service are up to: `/api/v1/circuit-breaker/status`."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Blueprint
+
+from cb.clocks import monotonic_ns
+from cb.document import describe, time_text
+from cb.ledger.fleet_view import FleetSight
+from servicekit.breaker_schemas import StatusSchema
+from servicekit.openapi import Answer, operation
+
+from .extension_state import circuit_breakers
+
+bp = Blueprint("circuit-breaker", __name__, url_prefix="/api/v1/circuit-breaker")
+
+
+@bp.get("/status")
+@operation("readStatus", tag="circuit breakers", answers={200: Answer("All breakers by name.", StatusSchema())})
+def status() -> Any:
+    """Tell how the breakers are, the same from any worker."""
+    return report()
+
+
+def report() -> dict[str, Any]:
+    """Return what the status says."""
+    known = circuit_breakers()
+    ledger = known.registry.ledger
+    fleet = ledger.fleet(monotonic_ns())
+    return {
+        "service": known.service,
+        "scope": "fleet" if fleet and fleet.leads else ledger.scope,
+        "workers": ledger.workers(),
+        **({"fleet": _fleet(fleet)} if fleet else {}),
+        **({"degraded": ledger.degraded} if ledger.degraded else {}),
+        "time": time_text(datetime.now(UTC)),
+        "breakers": {each.name: describe(each, datetime.now(UTC)) for each in known.registry.snapshots()},
+    }
+
+
+def _fleet(seen: FleetSight) -> dict[str, Any]:
+    """Return what this host knows of its fleet: connected is whether it follows it now."""
+    age = None if seen.age is None else round(seen.age, 1)
+    return {"connected": seen.leads, "hosts": seen.hosts, "last_exchange_seconds": age, "apart": list(seen.apart)}

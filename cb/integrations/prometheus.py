@@ -1,0 +1,225 @@
+"""The metrics of breakers, read from the ledger: any worker answers for all of them.
+
+Nothing is counted here. As a collector they go into a registry of prometheus_client; where several processes share a
+registry's values through files, into the one that is made for the scrape. `text` is the same without a registry, and
+many times as fast.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import accumulate
+
+from prometheus_client.core import Metric, Sample
+
+from cb.clocks import monotonic_ns
+from cb.ledger.layout import State
+from cb.registry import Registry
+from cb.snapshot import Figures, Histogram
+
+Labels = tuple[tuple[str, str], ...]
+
+_OUTCOMES = {"success": "successes", "failure": "failures", "neutral": "neutral", "late": "late"}
+_ARROWS = (
+    (State.CLOSED, State.OPEN),
+    (State.OPEN, State.HALF_OPEN),
+    (State.HALF_OPEN, State.CLOSED),
+    (State.HALF_OPEN, State.OPEN),
+)
+_STATES = tuple(State)
+#: suffixes with which a metric of one breaker would have the name of one with labels, or of a part of it
+_TAKEN = frozenset({"bucket", "changes", "count", "created", "sum", "total"})
+
+
+@dataclass(slots=True)
+class Family:
+    """A metric: its series, by their labels."""
+
+    #: without a suffix such as `_total`
+    name: str
+    #: of Prometheus: counter, gauge, histogram or unknown
+    kind: str
+    #: one line for people
+    help: str
+    #: with their labels
+    values: list[tuple[Labels, float]] = field(default_factory=list)
+    #: with their labels
+    histograms: list[tuple[Labels, Histogram]] = field(default_factory=list)
+
+    def add(self, value: float, *labels: tuple[str, str]) -> None:
+        """Add a series."""
+        self.values.append((labels, value))
+
+    def metric(self) -> Metric:
+        """Return it as prometheus_client has it."""
+        metric = Metric(self.name, self.help, self.kind)
+        total = "_total" if self.kind == "counter" else ""
+        metric.samples = [Sample(self.name + total, dict(labels), value) for labels, value in self.values]
+        for labels, seen in self.histograms:
+            sums = _sums(seen)
+            for le, number in zip(_les(seen.bounds), sums, strict=True):
+                metric.add_sample(f"{self.name}_bucket", {**dict(labels), "le": le}, number)
+            metric.add_sample(f"{self.name}_count", dict(labels), sums[-1])
+            metric.add_sample(f"{self.name}_sum", dict(labels), seen.sum)
+        return metric
+
+    def lines(self, *, openmetrics: bool) -> Iterator[str]:
+        """Yield the lines of the text format of Prometheus, or of OpenMetrics, which differ in their heads."""
+        total = "_total" if self.kind == "counter" else ""
+        name, kind = self.name, self.kind
+        if not openmetrics:
+            name, kind = name + total, "untyped" if kind == "unknown" else kind
+        yield f"# HELP {name} {_escape(self.help, quotes=openmetrics)}\n# TYPE {name} {kind}\n"
+        for labels, value in self.values:
+            yield f"{self.name}{total}{_braces(labels)} {float(value)}\n"
+        for labels, seen in self.histograms:
+            sums = _sums(seen)
+            yield _bars(self.name, labels, seen.bounds) % (*sums, sums[-1], seen.sum)
+
+
+def text(families: Iterable[Family], *, openmetrics: bool) -> str:
+    """Return the lines of families, in the text format of Prometheus or of OpenMetrics."""
+    return "".join([line for family in families for line in family.lines(openmetrics=openmetrics)])
+
+
+class BreakerCollector:
+    """The metrics of a registry's breakers. `seed_names` adds those with the breaker's name as suffix."""
+
+    def __init__(self, registry: Registry, *, seed_names: bool = False) -> None:
+        self._registry = registry
+        self._seed_names = seed_names
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield all families with the values of this moment."""
+        return (family.metric() for family in self._families())
+
+    def text(self, *, openmetrics: bool = False) -> str:
+        """Return all families as text, without the `# EOF` that ends a whole answer of OpenMetrics."""
+        return text(self._families(), openmetrics=openmetrics)
+
+    def _families(self) -> Iterator[Family]:
+        seen = list(self._registry.figures())
+        yield from _labelled(seen)
+        ledger = self._registry.ledger
+        degraded = Family(
+            "circuit_breaker_ledger_degraded",
+            "gauge",
+            "1 if the processes of this host do not share the breakers as they should",
+        )
+        degraded.add(ledger.degraded_on_host(monotonic_ns()))
+        yield degraded
+        if fleet := ledger.fleet(monotonic_ns()):
+            connected = Family("circuit_breaker_fleet_connected", "gauge", "1 if this host follows its fleet")
+            connected.add(fleet.leads)
+            hosts = Family("circuit_breaker_fleet_hosts", "gauge", "Hosts in the fleet, as seen last")
+            hosts.add(fleet.hosts)
+            apart = Family(
+                "circuit_breaker_fleet_apart", "gauge", "1 if the fleet has no sound answer for this breaker"
+            )
+            for each in seen:
+                apart.add(each.name in fleet.apart, ("name", each.name))
+            yield from (connected, hosts, apart)
+        if self._seed_names:
+            # Two names may differ in what a metric's name cannot hold, and no series may come twice.
+            suffixes = {re.sub(r"[^a-zA-Z0-9_]", "_", each.name): each for each in reversed(seen)}
+            for suffix, each in sorted(suffixes.items()):
+                if suffix not in _TAKEN:
+                    yield from _suffixed(suffix, each)
+
+
+def _labelled(seen: list[Figures]) -> Iterator[Family]:
+    def family(name: str, kind: str, help_: str) -> Family:
+        return Family(f"circuit_breaker_{name}", kind, help_)
+
+    requests = family("requests", "counter", "Calls that were admitted and have ended")
+    failures = family("failures", "counter", "Calls that failed")
+    rejected = family("rejected", "counter", "Calls that were refused")
+    full = family("bulkhead_full", "counter", "Calls that were refused because too many ran")
+    limit = family("bulkhead_limit", "gauge", "Calls that may run at once")
+    changes = family("state_changes", "counter", "Changes of the circuit's state")
+    state = family("state", "gauge", "1 for the state the circuit is in")
+    in_flight = family("in_flight", "gauge", "Calls that are running")
+    duration = family("request_duration_seconds", "histogram", "Durations of calls that succeeded or failed")
+    threshold = family("failure_rate_threshold", "gauge", "Share of calls that failed which opens the circuit")
+    health = family("health", "gauge", "1 if the latest health check found the dependency up, 0 if down")
+    checked = family("health_check_age_seconds", "gauge", "Time since the latest health check ended")
+    for each in seen:
+        name, totals = ("name", each.name), each.totals
+        for outcome, total in _OUTCOMES.items():
+            requests.add(getattr(totals, total), name, ("outcome", outcome))
+        failures.add(totals.failures, name)
+        rejected.add(totals.rejected, name)
+        full.add(totals.full, name)
+        if each.limit:
+            limit.add(each.limit, name)
+        for before, after in dict.fromkeys((*_ARROWS, *each.changes)):
+            changes.add(each.changes.get((before, after), 0), name, ("from", before.value), ("to", after.value))
+        for one in _STATES:
+            state.add(one is each.state, name, ("state", one.value))
+        in_flight.add(each.in_flight, name)
+        duration.histograms.append(((name,), each.latency))
+        if each.config.failure_rate_threshold:
+            threshold.add(each.config.failure_rate_threshold, name)
+        if each.health:
+            checked.add(each.health.ago, name)
+            if each.health.up is not None:  # what nobody knows any more has no value
+                health.add(each.health.up, name)
+    yield from (requests, failures, rejected, full, limit, changes, state, in_flight, duration, threshold)
+    yield from (health, checked)
+
+
+def _suffixed(suffix: str, seen: Figures) -> Iterator[Family]:
+    """Yield a breaker's families without labels; of no known type, for no counter may have such a name."""
+    values = {
+        "requests_total": ("Calls that were admitted and have ended", _outcomes(seen)),
+        "failures_total": ("Calls that failed", seen.totals.failures),
+        "state_changes_total": ("Changes of the circuit's state", sum(seen.changes.values())),
+        "state": (
+            "State: 0 closed, 1 open, 2 half-open, 3 forced open, 4 disabled, 5 metrics only",
+            _STATES.index(seen.state),
+        ),
+    }
+    for name, (help_, value) in values.items():
+        family = Family(f"circuit_breaker_{name}_{suffix}", "unknown", f"{help_}, breaker {seen.name}")
+        family.add(value)
+        yield family
+    duration = Family(
+        f"circuit_breaker_request_duration_seconds_{suffix}",
+        "histogram",
+        f"Durations of calls that succeeded or failed, breaker {seen.name}",
+    )
+    duration.histograms.append(((), seen.latency))
+    yield duration
+
+
+def _outcomes(seen: Figures) -> int:
+    return sum(getattr(seen.totals, total) for total in _OUTCOMES.values())
+
+
+def _sums(seen: Histogram) -> list[float]:
+    """Return how many calls there were below each bound, the infinite one included."""
+    return list(map(float, accumulate(seen.counts)))
+
+
+def _les(bounds: tuple[float, ...]) -> list[str]:
+    return [*map(str, bounds), "+Inf"]
+
+
+# The series of a process do not change, and of its breakers there are 1,024 at most.
+@lru_cache(maxsize=2**16)
+def _braces(labels: Labels) -> str:
+    return "{" + ",".join(f'{name}="{_escape(value)}"' for name, value in sorted(labels)) + "}" if labels else ""
+
+
+@lru_cache(maxsize=2**12)
+def _bars(name: str, labels: Labels, bounds: tuple[float, ...]) -> str:
+    """Return the lines of a histogram with places for its numbers."""
+    series = [f"{name}_bucket{_braces((*labels, ('le', le)))}" for le in _les(bounds)]
+    series += [f"{name}_{what}{_braces(labels)}" for what in ("count", "sum")]
+    return "".join(each.replace("%", "%%") + " %s\n" for each in series)
+
+
+def _escape(text: str, *, quotes: bool = True) -> str:
+    text = text.replace("\\", r"\\").replace("\n", r"\n")
+    return text.replace('"', r"\"") if quotes else text

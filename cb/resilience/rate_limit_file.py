@@ -1,0 +1,138 @@
+"""A storage for `limits` that all workers of a host share: one SQLite file, by `file:///PATH`.
+
+Windows are those of the wall's clock, as in all storages of `limits`: after it was set back, a window may come twice.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from math import floor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from limits.storage import SlidingWindowCounterSupport, Storage
+from limits.storage.base import TimestampedSlidingWindow
+
+from cb.clocks import wall
+from cb.log import Log
+
+from .errors import StoreError
+from .host_file import HostFile
+
+log = Log(__name__)
+
+R = TypeVar("R")
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS windows (key TEXT PRIMARY KEY, count INTEGER NOT NULL, ends REAL NOT NULL)",
+    "CREATE INDEX IF NOT EXISTS windows_ends ON windows (ends)",
+)
+#: SQLite keeps anything in any column: of what makes no sense, nothing is known. The window has not ended, nor does it
+#: end later than one that begins now.
+_SOUND = "typeof(count) = 'integer' AND count BETWEEN 0 AND 2147483647 AND ends > ? AND ends <= ?"
+_ONE = f"SELECT count FROM windows WHERE key = ? AND {_SOUND}"  # noqa: S608 - no value is in it
+_BOTH = f"SELECT ({_ONE}), ({_ONE})"
+_ENDS = f"SELECT ends FROM windows WHERE key = ? AND {_SOUND}"  # noqa: S608 - nor in this
+_DROP = f"DELETE FROM windows WHERE key = ? AND NOT ifnull({_SOUND}, 0)"  # noqa: S608 - nor in this
+#: seconds that no window lasts
+_NEVER = 3_200_000_000
+#: seconds that a call waits for other processes' calls to be counted
+_PATIENCE = 0.25
+
+
+class FileStorage(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindow):
+    """Counts calls in windows, each in a transaction of its own. `clock` returns seconds since the epoch."""
+
+    STORAGE_SCHEME = ["file"]  # noqa: RUF012 - limits declares it so
+
+    def __init__(
+        self,
+        uri: str,
+        wrap_exceptions: bool = False,
+        clock: Callable[[], float] = wall,
+        **options: Any,
+    ) -> None:
+        super().__init__(uri, wrap_exceptions, **options)
+        path = Path(uri.removeprefix("file://"))
+        if not path.is_absolute():
+            raise ValueError(uri)
+        self._file = HostFile(path, _TABLES, _PATIENCE)
+        self._clock = clock
+        self._damaged = self._told = False
+
+    @property
+    def base_exceptions(self) -> type[Exception]:
+        return StoreError
+
+    def incr(self, key: str, expiry: float, amount: int = 1) -> int:
+        return self._count(lambda connection: self._add(connection, key, expiry, amount))
+
+    def get(self, key: str) -> int:
+        now = self._clock()
+        row = self._file.read(_ONE, key, now, now + _NEVER)
+        return row[0] if row else 0
+
+    def get_expiry(self, key: str) -> float:
+        now = self._clock()
+        row = self._file.read(_ENDS, key, now, now + _NEVER)
+        return row[0] if row else now
+
+    def check(self) -> bool:
+        try:
+            self._file.read("SELECT 1")
+        except StoreError:
+            return False
+        return True
+
+    def reset(self) -> int:
+        return self._file.write(lambda connection: connection.execute("DELETE FROM windows").rowcount)
+
+    def clear(self, key: str) -> None:
+        self._file.write(lambda connection: connection.execute("DELETE FROM windows WHERE key = ?", (key,)))
+
+    def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        def work(connection: sqlite3.Connection) -> bool:
+            now = self._clock()
+            before, current = self.sliding_window_keys(key, expiry, now)
+            last = now + 2 * expiry
+            counts = connection.execute(_BOTH, (before, now, last, current, now, last)).fetchone()
+            previous, rest, count, _ = _windows(counts, expiry, now)
+            if floor(previous * rest / expiry) + count + amount > limit:
+                return False
+            self._add(connection, current, 2 * expiry, amount)
+            return True
+
+        return self._count(work)
+
+    def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
+        now = self._clock()
+        before, current = self.sliding_window_keys(key, expiry, now)
+        last = now + 2 * expiry
+        return _windows(self._file.read(_BOTH, before, now, last, current, now, last), expiry, now)
+
+    def clear_sliding_window(self, key: str, expiry: int) -> None:
+        for each in self.sliding_window_keys(key, expiry, self._clock()):
+            self.clear(each)
+
+    def _count(self, work: Callable[[sqlite3.Connection], R]) -> R:
+        result = self._file.write(work)
+        if self._damaged and not self._told:
+            self._told = True
+            log.warning("rates in %s: what was counted for a key made no sense, and is counted anew", self._file.path)
+        return result
+
+    def _add(self, connection: sqlite3.Connection, key: str, expiry: float, amount: int) -> int:
+        """Count in the window of a key, a new one where the last has ended. Return its count."""
+        now = self._clock()
+        connection.execute("DELETE FROM windows WHERE ends <= ? OR ends > ?", (now, now + _NEVER))
+        if connection.execute(_DROP, (key, now, now + expiry)).rowcount:
+            self._damaged = True
+        connection.execute("INSERT OR IGNORE INTO windows (key, count, ends) VALUES (?, 0, ?)", (key, now + expiry))
+        connection.execute("UPDATE windows SET count = count + ? WHERE key = ?", (amount, key))
+        count: int = connection.execute("SELECT count FROM windows WHERE key = ?", (key,)).fetchone()[0]
+        return count
+
+
+def _windows(counts: tuple[int | None, int | None], expiry: int, now: float) -> tuple[int, float, int, float]:
+    """Return the count and the rest of the previous window, and of the current one."""
+    previous, current = counts[0] or 0, counts[1] or 0
+    rest = (1 - now / expiry % 1) * expiry
+    return previous, rest if previous else 0.0, current, rest + expiry

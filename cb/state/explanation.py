@@ -1,0 +1,59 @@
+"""One sentence: why a breaker is in its state, and what would change it."""
+
+from cb.config import BreakerConfig
+from cb.ledger import layout as at
+from cb.ledger.layout import State
+from cb.ledger.record import Row
+
+from .window import Reading
+
+
+def explain(
+    row: Row, state: State, config: BreakerConfig, reading: Reading, wait: float | None, *, led: bool, checked: bool
+) -> str:
+    """Return the sentence. `wait` is seconds until the state may change by itself, None if it does not.
+
+    `led` is whether the fleet gives the permits for probes; `checked` is whether health checks, and no calls, are the
+    probes.
+    """
+    reason = at.get_text(row.head, at.REASON, at.REASON_CELLS)
+    if state is State.OPEN:
+        probe, now = "probe", "the next call asks the fleet for a probe" if led else "the next call is a probe"
+        if checked:
+            probe, now = "health check", "health checks are the probes"
+        return f"open: {reason}; " + (f"next {probe} in {wait:.0f} s" if wait else now)
+    if state is State.HALF_OPEN:
+        probes = reading.probes
+        kind, permits = "health checks" if checked else "probes", max(config.max_requests, probes.taken)
+        return (
+            f"half-open: {probes.taken} of {permits} {kind} sent, "
+            f"{probes.successes} succeeded and {probes.failures} failed, closes after {config.success_threshold}"
+        )
+    if state is State.FORCED_OPEN:
+        return f"forced open: {reason}; " + ("until reset" if wait is None else f"probes in {wait:.0f} s")
+    if state is State.DISABLED:
+        return f"disabled: {reason}; admits every call and counts none"
+    counts = _closed(config, reading)
+    if state is State.METRICS_ONLY:
+        return f"metrics only: {reason}; {'would be open' if row.head[at.SHADOW] else 'would be closed'}: {counts}"
+    return f"closed: {counts}"
+
+
+def _closed(config: BreakerConfig, reading: Reading) -> str:
+    window, limits = reading.window, []
+    rates = config.failure_rate_threshold or config.slow_call_rate_threshold
+    if rates and window.requests < config.minimum_requests:
+        streak = f", or {config.failure_threshold} failures in a row" if config.failure_threshold else ""
+        return f"{window.requests} of {config.minimum_requests} calls needed in {config.interval:g} s{streak}"
+    if config.failure_rate_threshold:
+        limits.append(f"{config.failure_rate_threshold:.0%}")
+    if config.failure_threshold:
+        limits.append(f"{config.failure_threshold} in a row (now {reading.streak})")
+    parts = []
+    if limits:
+        rate = f"{window.failures} of {window.requests} calls failed ({window.failure_rate:.0%})"
+        parts.append(f"{rate}, opens at {' or '.join(limits)}")
+    if config.slow_call_rate_threshold and window.slow:
+        rate = f"{window.slow} slow ({window.slow_call_rate:.0%})"
+        parts.append(f"{rate}, opens at {config.slow_call_rate_threshold:.0%}")
+    return "; ".join(parts) or f"no call of {window.requests} was slow, opens at {config.slow_call_rate_threshold:.0%}"

@@ -1,0 +1,97 @@
+"""The pause that a dependency asks for: Retry-After of a response, `retry_after` of an exception."""
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+from cb.clocks import wall
+
+from .outcome import causes, leaves
+
+#: seconds that stand for every longer wait, as RFC 9111, 1.2.2 has it
+LONGEST = float(1 << 31)
+#: characters beyond which a header is not read
+_LONGEST_TEXT = 1000
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?", re.ASCII)
+_LEAP_SECOND = re.compile(r"(?<=:[0-9]{2}:)60\b", re.ASCII)
+_WEEKDAY = re.compile(r"\s*(Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*", re.ASCII | re.IGNORECASE)
+
+
+def of_headers(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that Retry-After asks for, at most LONGEST; None without a readable one.
+
+    Each proxy on the way may add a line of its own: the longest of all holds, for it satisfies the others.
+    """
+    return parse(", ".join(_text(value) for name, value in headers.items() if _text(name).lower() == "retry-after"))
+
+
+def parse(text: str) -> float | None:
+    """Return the seconds that the value of a header asks for, None if it cannot be read.
+
+    Seconds may have a fraction. Dates have any form of RFC 9110, 5.6.7, where each is of GMT whether it says so or not;
+    one that has passed asks for 0 s.
+    """
+    waits = [wait for each in _members(text[:_LONGEST_TEXT]) if (wait := _seconds(each)) is not None]
+    return min(max(waits), LONGEST) if waits else None
+
+
+def of_error(error: BaseException | None) -> float:
+    """Return the seconds for which an exception asks, or a member of a group, or what it was raised `from`; 0 if none.
+
+    A `retry_after` may be a number of any kind, a timedelta, a datetime (of UTC, if it names no zone), or text as in
+    a header.
+    """
+    if error is None:
+        return 0.0
+    return max(_of_one(each) for member in (error, *leaves(error)) for each in (member, *causes(member)))
+
+
+def _of_one(error: BaseException) -> float:
+    try:
+        asked = _asked(getattr(error, "retry_after", None))
+    except OverflowError:
+        return LONGEST
+    except Exception:  # noqa: BLE001 - a property that fails must not hide the caller's own exception
+        return 0.0
+    return min(asked, LONGEST) if asked > 0 else 0.0
+
+
+def _asked(value: object) -> float:
+    if isinstance(value, str | bytes):
+        return parse(_text(value)) or 0.0
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, datetime):
+        return _until(value)
+    if isinstance(value, bool) or not hasattr(type(value), "__float__"):
+        return 0.0
+    return float(value)  # type: ignore[arg-type]  # it has what float needs
+
+
+def _members(text: str) -> Iterator[str]:
+    """Yield the members of a list, in which dates may have a comma after the day of the week."""
+    day = ""
+    for piece in text.split(","):
+        if not day and _WEEKDAY.fullmatch(piece):
+            day = piece
+            continue
+        yield f"{day},{piece}".strip() if day else piece.strip()
+        day = ""
+
+
+def _seconds(text: str) -> float | None:
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    try:
+        return max(_until(parsedate_to_datetime(_LEAP_SECOND.sub("59", text))), 0.0)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
+def _until(at: datetime) -> float:
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - wall()
+
+
+def _text(value: object) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,1 @@
+"""Clients of the other services, and the simulated risk, notification and audit services."""

@@ -1,0 +1,1 @@
+"""The trade protocol: intent, settlement, reconciliation, and the outbox."""

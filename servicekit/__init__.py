@@ -1,0 +1,41 @@
+"""What every service has: settings, health, metrics, a contract, JSON in and problems out. Needs the extra `web`."""
+
+from cb.integrations.flask.extension import CircuitBreakers
+
+from . import fields
+from .body import read_json
+from .bulkhead_limits import limits
+from .correlation import forwarded_headers, request_id
+from .faults import Faults, SimulatedFailure, Simulation
+from .health import Health
+from .openapi import Answer, Link, operation
+from .problems import Problem
+from .response_schemas import Answered, Document
+from .server import serve
+from .service import create_service
+from .settings import Settings, load_settings
+from .settings_file import SettingsError
+
+__all__ = [
+    "Answer",
+    "Answered",
+    "CircuitBreakers",
+    "Document",
+    "Faults",
+    "Health",
+    "Link",
+    "Problem",
+    "Settings",
+    "SettingsError",
+    "SimulatedFailure",
+    "Simulation",
+    "create_service",
+    "fields",
+    "forwarded_headers",
+    "limits",
+    "load_settings",
+    "operation",
+    "read_json",
+    "request_id",
+    "serve",
+]

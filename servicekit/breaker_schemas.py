@@ -1,0 +1,152 @@
+"""What `cb.document` says of breakers, as schemas."""
+
+from dataclasses import fields as fields_of
+from typing import Any
+
+from marshmallow import fields
+
+from cb.config import BreakerConfig
+from cb.ledger.layout import State
+
+from .fields import Rate
+from .response_schemas import Document
+
+STATES = [state.value for state in State]
+
+
+def count(**options: Any) -> fields.Integer:
+    """Return the field of a number of things."""
+    return fields.Integer(required=True, metadata={"minimum": 0, **options})
+
+
+def moment(**options: Any) -> fields.String:
+    """Return the field of a moment in ISO 8601."""
+    return fields.String(required=True, metadata={"format": "date-time"}, **options)
+
+
+def state() -> fields.String:
+    """Return the field of a circuit's state."""
+    return fields.String(required=True, metadata={"enum": STATES})
+
+
+def number(*, required: bool = True, **options: Any) -> fields.Float:
+    """Return the field of a number that is not negative."""
+    return fields.Float(required=required, metadata={"minimum": 0}, **options)
+
+
+class WindowSchema(Document):
+    """The calls that count now."""
+
+    seconds = number()
+    requests = count()
+    failures = count()
+    slow = count()
+    failure_rate = Rate(required=True)
+    slow_call_rate = Rate(required=True)
+
+
+class TotalsSchema(Document):
+    """Calls since the ledger was made."""
+
+    requests = count()
+    successes = count()
+    failures = count()
+    slow = count()
+    rejected = count(description="Refused by the circuit.")
+    full = count(description="Refused because too many ran.")
+    neutral = count(description="Ended neither well nor badly.")
+    late = count(description="Ended after the circuit had changed its state.")
+
+
+class LatencySchema(Document):
+    """Milliseconds that calls take; none without calls."""
+
+    p50 = number(allow_none=True)
+    p95 = number(allow_none=True)
+    p99 = number(allow_none=True)
+
+
+class LastFailureSchema(Document):
+    at = moment()
+    type = fields.String(required=True, metadata={"description": "Class of the error."})
+
+
+#: the thresholds by name
+ConfigSchema = Document.from_dict(
+    {
+        name: fields.String(required=True, metadata={"enum": ["CLOSED", "METRICS_ONLY", "DISABLED", "FORCED_OPEN"]})
+        if name == "initial_state"
+        else number(allow_none=True)
+        for name in [each.name for each in fields_of(BreakerConfig)]
+    },
+    name="ConfigSchema",
+)
+
+
+class BreakerSchema(Document):
+    """A breaker as all workers of the host share it."""
+
+    state = state()
+    source = fields.String(
+        required=True, metadata={"enum": ["fleet", "host", "process"], "description": "Who decides on the state."}
+    )
+    generation = count(description="Number of the current stay in a state.")
+    since = moment()
+    retry_after_seconds = number(allow_none=True)
+    window = fields.Nested(WindowSchema, required=True)
+    totals = fields.Nested(TotalsSchema, required=True)
+    consecutive_failures = count()
+    in_flight = count()
+    limit = fields.Integer(required=True, allow_none=True, metadata={"description": "Calls it may have at once."})
+    latency_ms = fields.Nested(LatencySchema, required=True)
+    last_failure = fields.Nested(LastFailureSchema, required=True, allow_none=True)
+    config = fields.Nested(ConfigSchema, required=True)
+    why = fields.String(required=True, metadata={"description": "The state in a sentence."})
+
+
+class FleetSchema(Document):
+    """The hosts that share these breakers."""
+
+    connected = fields.Boolean(required=True, metadata={"description": "Whether this host follows them now."})
+    hosts = count()
+    last_exchange_seconds = number(allow_none=True)
+    apart = fields.List(
+        fields.String(),
+        required=True,
+        metadata={"description": "Breakers about which the server has no sound answer: the host decides alone."},
+    )
+
+
+class StatusSchema(Document):
+    """The breakers of a service."""
+
+    service = fields.String(required=True)
+    scope = fields.String(required=True, metadata={"enum": ["fleet", "host", "process"]})
+    workers = count()
+    fleet = fields.Nested(FleetSchema)
+    degraded = fields.String(
+        metadata={"description": "Why breakers are not shared or counted as they should be; not there if they are."}
+    )
+    time = moment()
+    breakers = fields.Dict(fields.String(), fields.Nested(BreakerSchema), required=True)
+
+
+class ChangeSchema(Document):
+    """A change of a circuit's state, or none where it was in that state already."""
+
+    name = fields.String(required=True)
+    before = fields.String(required=True, data_key="from", metadata={"enum": STATES})
+    after = fields.String(required=True, data_key="to", metadata={"enum": STATES})
+    generation = count()
+    reason = fields.String(required=True)
+
+
+class EventSchema(ChangeSchema):
+    """An entry of the host's log."""
+
+    number = count()
+    at = moment()
+
+
+class EventsSchema(Document):
+    events = fields.List(fields.Nested(EventSchema), required=True)

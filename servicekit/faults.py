@@ -1,0 +1,175 @@
+"""Faults on demand: a service that fails and dawdles as it is told, in all workers at once."""
+
+import json
+import random
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Flask
+from marshmallow import Schema, post_load
+
+from cb.clocks import sleep
+from cb.pickling import PortableError
+
+from .correlation import request_id
+from .fields import Flag, Rate, Whole
+from .openapi import Answer, operation
+from .problems import Problem
+from .response_schemas import Answered
+from .settings import Settings
+
+
+class SimulatedFailure(PortableError):  # no error of ours
+    """A failure that somebody asked for."""
+
+
+class SimulatedTimeout(SimulatedFailure):
+    """A simulated response time that exceeds the caller's timeout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """How a service misbehaves."""
+
+    #: share of the calls that fail, 0 to 1
+    failure_rate: float = 0.0
+    #: if not, every call fails
+    is_healthy: bool = True
+    #: added to every call
+    response_time_ms: int = 0
+
+
+_RATE = {"description": "Share of the calls that fail."}
+_HEALTHY = {"description": "If not, every call fails."}
+_TIME = {"description": "Milliseconds added to every call."}
+
+
+class SimulationSchema(Schema):
+    # What is left out is reset: the state is replaced, never merged.
+    failure_rate = Rate(load_default=0.0, metadata=_RATE)
+    is_healthy = Flag(load_default=True, metadata=_HEALTHY)
+    response_time_ms = Whole(0, 60_000, load_default=0, metadata=_TIME)
+
+    @post_load
+    def make(self, data: dict[str, Any], **_: Any) -> Simulation:
+        return Simulation(**data)
+
+
+class SimulatedSchema(Answered):
+    """How a service misbehaves."""
+
+    failure_rate = Rate(required=True, metadata=_RATE)
+    is_healthy = Flag(required=True, metadata=_HEALTHY)
+    response_time_ms = Whole(0, 60_000, required=True, metadata=_TIME)
+
+
+class Faults:
+    """The simulation of one service, set at `{url_prefix}/simulate/failure`.
+
+    It lives in a file, which each call reads: so all workers know of a change at once.
+    """
+
+    def __init__(
+        self, app: Flask, name: str, url_prefix: str = "/api/v1", *, sleep: Callable[[float], object] = sleep
+    ) -> None:
+        settings: Settings = app.extensions["settings"]
+        self._file = _directory(settings) / f"{name}.json"
+        self._file.parent.mkdir(mode=0o700, exist_ok=True)
+        self._sleep = sleep
+        self._lock = threading.Lock()  # where a file that is open cannot be replaced, all readers are of this process
+        bp = Blueprint(f"simulate-{name}", __name__, url_prefix=f"{url_prefix}/simulate")
+        self._serve(bp, name)
+        app.register_blueprint(bp)
+        app.extensions["dashboard"].simulators[name] = self
+        #: of the route that steers it
+        self.path = f"{url_prefix}/simulate/failure"
+        app.register_error_handler(SimulatedFailure, _answer)
+
+    def _serve(self, bp: Blueprint, name: str) -> None:
+        suffix = "".join(word.capitalize() for word in name.split("-"))
+        answers = {200: Answer("What is simulated now.", SimulatedSchema(), example=asdict(Simulation(0.8)))}
+
+        @bp.get("/failure")
+        @operation(f"readSimulation{suffix}", tag="simulation", access="operators", answers=answers)
+        def show() -> Simulation:
+            """Tell how the service misbehaves."""
+            return self.read()
+
+        @bp.post("/failure")
+        @operation(
+            f"simulateFailure{suffix}",
+            tag="simulation",
+            access="operators",
+            body=SimulationSchema(),
+            example={"failure_rate": 0.8},
+            answers=answers,
+        )
+        def simulate(body: Simulation) -> Simulation:
+            """Make the service fail and dawdle, in all workers at once.
+
+            What is left out is reset: `{}` ends the simulation.
+            """
+            return self.set(body)
+
+    def read(self) -> Simulation:
+        """Return what is simulated now."""
+        try:
+            with self._lock:
+                text = self._file.read_text()
+        except (FileNotFoundError, PermissionError):  # or it is of the user who has started the workers of another
+            return Simulation()
+        return Simulation(**json.loads(text))
+
+    def set(self, simulation: Simulation) -> Simulation:
+        """Replace what is simulated, in all workers."""
+        # By chance and not by process: containers that share the directory have the same ids.
+        draft = self._file.with_suffix(f".{secrets.token_hex(8)}")
+        with self._lock:
+            draft.write_text(json.dumps(asdict(simulation)))
+            draft.replace(self._file)
+        return simulation
+
+    def apply(self, timeout: float | None = None) -> None:
+        """Wait for the simulated response time, then return or raise SimulatedFailure.
+
+        A caller in the same process passes its `timeout` in seconds: when the response time is longer, SimulatedTimeout
+        is raised after that time, as a client of a service on the network would time out.
+        """
+        simulation = self.read()
+        delay = simulation.response_time_ms / 1000
+        if timeout is not None and delay > timeout:
+            self._sleep(timeout)
+            raise SimulatedTimeout(f"simulated: no answer within {timeout:.3g} s")
+        if delay:
+            self._sleep(delay)
+        if not simulation.is_healthy:
+            raise SimulatedFailure("simulated: the service is not healthy")
+        if random.random() < simulation.failure_rate:  # noqa: S311  # chance, not a secret
+            raise SimulatedFailure(f"simulated: {simulation.failure_rate:.0%} of the calls fail")
+
+    def check(self) -> dict[str, Any]:
+        """Return the health that is simulated."""
+        simulation = self.read()
+        well = simulation == Simulation()
+        return {
+            "status": "DOWN" if not simulation.is_healthy else "UP" if well else "DEGRADED",
+            "simulated": asdict(simulation),
+        }
+
+
+def forget(settings: Settings) -> None:
+    """Remove the simulations of an earlier run of a service."""
+    for file in _directory(settings).glob("*.json"):
+        file.unlink(missing_ok=True)
+
+
+def _directory(settings: Settings) -> Path:
+    return settings.state_dir / f"{settings.name}.faults"
+
+
+def _answer(failure: SimulatedFailure) -> Any:
+    return Problem(503, "simulated-failure", str(failure)).response(request_id())

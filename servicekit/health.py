@@ -1,0 +1,155 @@
+"""Whether a service is well: `/api/v1/health`, and `live` and `ready` below it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Blueprint, Flask, current_app
+from marshmallow import INCLUDE, fields
+
+from cb.breaker import CircuitBreaker
+from cb.integrations.flask.extension_state import circuit_breakers
+from cb.ledger.layout import State
+from cb.log import Log
+
+from .openapi import Answer, operation
+from .response_schemas import Document
+
+log = Log(__name__)
+
+bp = Blueprint("health", __name__, url_prefix="/api/v1/health")
+
+_BY_CIRCUIT = {
+    State.HALF_OPEN: "DEGRADED",
+    State.OPEN: "DOWN",
+    State.FORCED_OPEN: "DOWN",
+}
+
+#: returns {"status": "UP" | "DEGRADED" | "DOWN"} and what else is worth knowing
+Check = Callable[[], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Component:
+    check: Check
+    own: bool
+
+
+class ComponentSchema(Document):
+    """A part of a service. Its check may say more than this."""
+
+    class Meta:
+        unknown = INCLUDE
+
+    status = fields.String(required=True, metadata={"enum": ["UP", "DEGRADED", "DOWN"]})
+    reason = fields.String()
+    circuit = fields.String(metadata={"enum": [state.value for state in State]})
+    health = fields.String(metadata={"enum": ["UP", "DOWN", "UNKNOWN"], "description": "What its monitor has found."})
+    checked_seconds_ago = fields.Float()
+
+
+class HealthSchema(Document):
+    """How well a service is."""
+
+    status = fields.String(required=True, metadata={"enum": ["UP", "DEGRADED", "DOWN"]})
+    service = fields.String(required=True)
+    time = fields.String(required=True, metadata={"format": "date-time"})
+    components = fields.Dict(fields.String(), fields.Nested(ComponentSchema), required=True)
+
+
+_UP = Answer("The service works, though some part may be unwell.", HealthSchema())
+_DOWN = Answer("The service cannot do its work.", HealthSchema())
+
+
+class Health:
+    """The parts of a service that can be unwell."""
+
+    def __init__(self) -> None:
+        self._components: dict[str, _Component] = {}
+
+    def add(self, name: str, check: Check, *, ready: bool = False) -> None:
+        """Add a check. The service is DOWN without what it must have to be `ready`, else only DEGRADED."""
+        self._components[name] = _Component(check, ready)
+
+    def report(self, *, only_own: bool = False) -> tuple[str, dict[str, dict[str, Any]]]:
+        """Return the status of the service, and that of each component by name."""
+        components = {name: each for name, each in self._components.items() if each.own or not only_own}
+        found = {name: _run(name, each.check) for name, each in components.items()}
+        if any(found[name]["status"] == "DOWN" for name, each in components.items() if each.own):
+            return "DOWN", found
+        if not only_own:
+            for breaker in circuit_breakers().registry:
+                found[breaker.name] = _with_circuit(found.get(breaker.name), breaker)
+        healthy = all(component["status"] == "UP" for component in found.values())
+        return "UP" if healthy else "DEGRADED", found
+
+
+def known() -> dict[str, dict[str, Any]]:
+    """Return by name what is known of the dependencies without asking: their circuits, and what a monitor has found."""
+    return {breaker.name: _with_circuit(None, breaker) for breaker in circuit_breakers().registry}
+
+
+def init_app(app: Flask) -> None:
+    """Give an app its health."""
+    app.extensions["health"] = Health()
+    app.register_blueprint(bp)
+
+
+@bp.get("")
+@operation("readHealth", tag="health", answers={200: _UP, 503: _DOWN})
+def health() -> Any:
+    """Tell how the service and each of its parts is."""
+    return _answer(*_health().report())
+
+
+@bp.get("/live")
+@operation("readLiveness", tag="health", answers={200: Answer("It does.", HealthSchema())})
+def live() -> Any:
+    """Tell that the process answers. Nothing else is looked at."""
+    return _answer("UP", {})
+
+
+@bp.get("/ready")
+@operation("readReadiness", tag="health", answers={200: _UP, 503: _DOWN})
+def ready() -> Any:
+    """Tell whether requests may be sent here: how all is that the service itself needs.
+
+    The state of a circuit has no say, or one sick dependency would take the service out of rotation.
+    """
+    return _answer(*_health().report(only_own=True))
+
+
+def _answer(status: str, components: dict[str, dict[str, Any]]) -> Any:
+    body = {
+        "status": status,
+        "service": circuit_breakers().service,
+        "time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "components": components,
+    }
+    return body, 503 if status == "DOWN" else 200
+
+
+def _with_circuit(component: dict[str, Any] | None, breaker: CircuitBreaker) -> dict[str, Any]:
+    """Return a component with what its breaker says, and what a monitor has found: the worst of them is its status."""
+    state, health = breaker.state, breaker.health()
+    told = dict(component or {"status": _BY_CIRCUIT.get(state, "UP")}, circuit=state.value)
+    if health:
+        told["health"] = "UNKNOWN" if health.up is None else "UP" if health.up else "DOWN"
+        told["checked_seconds_ago"] = round(health.ago, 1)
+        if health.up is False:
+            told["status"] = "DOWN"
+    return told
+
+
+def _run(name: str, check: Check) -> dict[str, Any]:
+    try:
+        return dict(check())
+    except Exception as error:
+        log.exception("health check %r failed", name)
+        return {"status": "DOWN", "reason": type(error).__name__}
+
+
+def _health() -> Health:
+    found: Health = current_app.extensions["health"]
+    return found

@@ -1,0 +1,151 @@
+"""Log lines as JSON, one object each, on standard error, without passwords."""
+
+import json
+import logging
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from flask import Flask, Response, g, has_request_context, request
+
+from cb.clocks import perf_counter
+from cb.events import Event, HealthChanged, LateResult, LedgerRestored, Rejected, StateChange
+from cb.ledger.layout import State
+from cb.log import Log
+
+from .correlation import request_id, trace_ids
+from .redaction import Redaction, known_secrets
+from .settings_file import SettingsError
+
+_access = Log("servicekit.access")
+_circuits = Log("cb.circuits")
+# What is polled would bury the rest.
+QUIET = ("/metrics", "/dashboard", "/api/v1/health", "/api/v1/circuit-breaker/status")
+#: characters of a message, and of a traceback
+_LONGEST = 10_000
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception as error:  # noqa: BLE001 - else logging prints the stack and the arguments, as they are
+        return f"{record.msg!s} ({type(error).__name__}: its arguments do not fit)"
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception as error:  # noqa: BLE001 - as above
+        return f"{type(value).__name__} ({type(error).__name__}: it cannot be shown)"
+
+
+class JSONFormatter(logging.Formatter):
+    """Makes a line of a record, whatever it holds; `extra={"facts": {...}}` adds members."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.redaction = Redaction()
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "process": record.process,
+            "message": _message(record)[:_LONGEST],
+        }
+        if has_request_context():
+            line["request_id"] = request_id()
+            line |= trace_ids()
+        line.update(getattr(record, "facts", {}))
+        if record.exc_info and isinstance(record.exc_info[1], SettingsError):
+            line["error"] = str(record.exc_info[1])  # whoever wrote the setting has no use for our stack
+        elif record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)[-_LONGEST:]
+        return self.redaction(json.dumps(line, default=_text))
+
+
+class StandardError(logging.StreamHandler[TextIO]):
+    """Writes to what is standard error at that moment."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+        self.json = JSONFormatter()
+        self.setFormatter(self.json)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]  # the attribute of the parent is read only here
+        return sys.stderr
+
+
+#: for logging.config.dictConfig, and for gunicorn, whose own lines are JSON by it too
+CONFIG: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"stderr": {"()": StandardError}},
+    "root": {"level": "INFO", "handlers": ["stderr"]},
+    "loggers": {"gunicorn.error": {"level": "INFO", "handlers": [], "propagate": True}},
+}
+
+
+def init_app(app: Flask) -> None:
+    """Send all log lines of this process to standard error, among them one per request of the app."""
+    root = logging.getLogger()
+    if not any(isinstance(handler, StandardError) for handler in root.handlers):
+        root.addHandler(StandardError())
+        root.setLevel(logging.INFO)
+    if settings := app.extensions.get("settings"):
+        for handler in root.handlers:
+            if isinstance(handler, StandardError):
+                handler.json.redaction.hide(known_secrets(settings))
+    # It warns of every request that waits for a thread.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    app.before_request(_start)
+    app.after_request(_end)
+
+
+def log_event(event: Event) -> None:
+    """Log what a breaker tells, but not each refused and each late call: metrics count those."""
+    if isinstance(event, StateChange):
+        _log_change(event)
+    elif isinstance(event, HealthChanged):
+        health = "UP" if event.up else "DOWN"
+        facts = {"breaker": event.name, "health": health, "reason": event.reason}
+        level = logging.INFO if event.up else logging.WARNING
+        _circuits.log(level, "health of %s: %s", event.name, health, extra={"facts": facts})
+    elif isinstance(event, LedgerRestored):
+        _circuits.info("circuit %s is shared again", event.name, extra={"facts": {"breaker": event.name}})
+    elif not isinstance(event, Rejected | LateResult):
+        facts = {"breaker": event.name, **{key: value for key, value in asdict(event).items() if key != "name"}}
+        _circuits.warning("circuit %s: %s", event.name, type(event).__name__, extra={"facts": facts})
+
+
+def _log_change(change: StateChange) -> None:
+    level = logging.WARNING if change.after is State.OPEN else logging.INFO
+    facts = {
+        "breaker": change.name,
+        "from": change.before.value,
+        "to": change.after.value,
+        "generation": change.generation,
+        "reason": change.reason,
+    }
+    message = "circuit %s: %s -> %s"
+    _circuits.log(level, message, change.name, change.before.value, change.after.value, extra={"facts": facts})
+
+
+def _start() -> None:
+    g.started = perf_counter()
+
+
+def _end(response: Response) -> Response:
+    level = logging.DEBUG if request.path.startswith(QUIET) else logging.INFO
+    facts = {
+        "method": request.method,
+        "path": request.path,
+        "status": response.status_code,
+        "duration_ms": round((perf_counter() - g.started) * 1000, 1),
+    }
+    message = "%s %s %d"
+    _access.log(level, message, request.method, request.path, response.status_code, extra={"facts": facts})
+    return response

@@ -1,0 +1,184 @@
+"""The document itself, made of the routes of an app and the terms that their views are on."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin, resolver
+from flask import Flask
+from marshmallow import Schema
+from marshmallow.fields import Field
+from werkzeug.routing import Rule
+
+from servicekit.fields import Checked
+from servicekit.parameters import Fields, wire_name
+from servicekit.response_schemas import Answered
+
+from .operation import Answer, Operation, Terms
+from .problems import COMMON, ProblemSchema, response, told
+from .undocumented import FOREIGN
+
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+_VARIABLE = re.compile(r"<(?:[^:<>]+:)?(\w+)>")
+_ABOUT = """{about}
+
+Errors are `application/problem+json` (RFC 9457); 500 is a fault of the service itself. Clients may name a request by
+`X-Request-ID`: every answer has its id, and so have the log and the requests to other services. Members that a body
+must not have are refused; answers may get more members in later versions.
+"""
+_HEADERS: dict[str, dict[str, Any]] = {
+    "RequestId": {
+        "description": "The id of the request: the client's, if it is 1 to 64 letters, digits, `.`, `_` or `-`.",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+    },
+    "RetryAfter": {
+        "description": "Whole seconds after which it is worth trying again, where that is known.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+}
+_ALWAYS = {"X-Request-ID": {"$ref": "#/components/headers/RequestId"}}
+#: what is shown as `Authorization: Bearer`, by the access that it gives
+_TOKENS = {
+    "operators": "The token of the operators, `CB_ADMIN_TOKEN` of the service.",
+    "services": "The token that services show each other, `CB_SERVICE_TOKEN`.",
+    "users": "The key of the user whom the request is about, whose hash is among the `api_keys` of the settings.",
+}
+
+
+def _asked(app: Flask) -> dict[str, str]:
+    """Return the scheme that each access needs in this app; what needs none here is not in it."""
+    settings = app.extensions["settings"]
+    found = {"operators": "operators"} if app.extensions["circuit_breakers"].token is not None else {}
+    if settings.service_token is not None:
+        found["services"] = "services"
+    if settings.api_keys:
+        found |= {"users": "users", "all-users": "operators"}
+    return found
+
+
+def operations(app: Flask) -> Iterator[tuple[Rule, str, Operation | None]]:
+    """Yield all routes and methods of an app, and the operation that each is, None if it is not on terms.
+
+    HEAD and OPTIONS, which Flask answers everywhere, are none of them.
+    """
+    for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
+        view = app.view_functions[rule.endpoint]
+        found = view if isinstance(view, Operation) else FOREIGN.get(rule.endpoint)
+        for method in sorted((rule.methods or set()).intersection(_METHODS)):
+            yield rule, method, found
+
+
+def build(app: Flask, title: str, about: str, version: str) -> dict[str, Any]:
+    """Return the document of an app, with the tokens that this very app asks for. What is not on terms is left out."""
+    spec = _Document(title, about, version, _asked(app))
+    for rule, method, found in operations(app):
+        if found is not None:
+            spec.add(rule, method, found)
+    return spec.spec.to_dict()
+
+
+class _Document:
+    """A document that grows."""
+
+    def __init__(self, title: str, about: str, version: str, asked: Mapping[str, str]) -> None:
+        plugin = MarshmallowPlugin(schema_name_resolver=_name)
+        info = {"description": _ABOUT.format(about=about)}
+        self.spec = APISpec(title, version, "3.1.0", plugins=[plugin], info=info, servers=[{"url": "/"}])
+        assert plugin.converter is not None
+        self._converter = plugin.converter
+        self._converter.add_attribute_function(_describe)
+        for name, header in _HEADERS.items():
+            self.spec.components.header(name, header)
+        self._asked = asked
+        for name in sorted(set(asked.values())):
+            self.spec.components.security_scheme(
+                name, {"type": "http", "scheme": "bearer", "description": _TOKENS[name]}
+            )
+        self._problem = self._converter.resolve_nested_schema(ProblemSchema())
+        for status, description in COMMON.items():
+            self.spec.components.response(f"Problem{status}", response(status, description, self._problem, _ALWAYS))
+
+    def add(self, rule: Rule, method: str, found: Operation) -> None:
+        terms = found.terms
+        summary, _, more = found.about.partition("\n")
+        told_of: dict[str, Any] = {
+            "operationId": terms.id,
+            "tags": [terms.tag],
+            "summary": summary.removesuffix("."),
+            "description": more.strip(),
+            "parameters": [
+                *self._parameters("path", terms.path),
+                *self._parameters("query", terms.query or {}),
+                *self._parameters("header", terms.headers),
+            ],
+            "responses": self._responses(found),
+        }
+        if terms.body is not None:
+            body = {"schema": self._converter.resolve_nested_schema(terms.body), **_example(terms.example)}
+            told_of["requestBody"] = {"required": True, "content": {"application/json": body}}
+        if terms.access in self._asked:
+            told_of["security"] = [{self._asked[terms.access]: []}]
+        told_of = {name: value for name, value in told_of.items() if value not in ("", [])}
+        names = {name: wire_name(name, field) for name, field in terms.path.items()}
+        path = _VARIABLE.sub(lambda variable: f"{{{names[variable[1]]}}}", rule.rule)
+        self.spec.path(path, operations={method.lower(): told_of})
+
+    def _parameters(self, where: str, fields: Fields) -> Iterator[dict[str, Any]]:
+        for name, field in fields.items():
+            schema = self._converter.field2property(field)
+            if schema.get("default", ...) is None:  # it may be left out, and is never null
+                del schema["default"]
+            about = {"description": schema.pop("description")} if "description" in schema else {}
+            required = where == "path" or field.required
+            yield {"in": where, "name": wire_name(name, field), "required": required, **about, "schema": schema}
+
+    def _responses(self, found: Operation) -> dict[str, Any]:
+        answers = {status: self._answer(answer) for status, answer in found.terms.answers.items()}
+        problems = {
+            status: {"$ref": f"#/components/responses/Problem{status}"}
+            if description == COMMON.get(status)
+            else response(status, description, self._problem, _ALWAYS)
+            for status, description in told(found.terms, self._refuses(found.terms)).items()
+        }
+        return {str(status): each for status, each in sorted((answers | problems).items())}
+
+    def _refuses(self, terms: Terms) -> bool:
+        # Where operators have no token, those of other hosts are refused.
+        return terms.access == "operators" or terms.access in self._asked
+
+    def _answer(self, answer: Answer) -> dict[str, Any]:
+        own = {name: {"description": about, "schema": {"type": "string"}} for name, about in answer.headers.items()}
+        links = {
+            name: {"operationId": link.operation, "parameters": dict(link.parameters)}
+            for name, link in answer.links.items()
+        }
+        schema = {"type": "string"} if answer.schema is None else self._converter.resolve_nested_schema(answer.schema)
+        content = {each: {"schema": schema, **_example(answer.example)} for each in answer.types}
+        return {
+            "description": answer.description,
+            "headers": _ALWAYS | own,
+            **({"content": content} if content else {}),
+            **({"links": links} if links else {}),
+        }
+
+
+def _name(schema: Any) -> str:
+    return resolver(schema).strip("_")
+
+
+def _example(example: Any) -> dict[str, Any]:
+    return {} if example is None else {"example": example}
+
+
+def _describe(_: Any, field: Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
+    """Return what a field of ours says of itself."""
+    ret.pop("readOnly", None)  # all of an answer is
+    if not isinstance(field, Checked):
+        return {}
+    root = field.root
+    described = field.json_schema(answered=isinstance(root, Schema) and isinstance(root, Answered))
+    if field.allow_none and root is not None:
+        return {"anyOf": [*described.get("anyOf", [described]), {"type": "null"}]}
+    return described

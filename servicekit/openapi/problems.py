@@ -1,0 +1,94 @@
+"""The problems that operations answer with, as the document says them."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from marshmallow import fields
+
+from servicekit.fields import Checked
+from servicekit.response_schemas import Answered
+
+from .operation import Terms
+
+_READING = {
+    413: "The body has more than 64 KiB.",
+    415: "The body is not `application/json`.",
+    422: "The request can never be valid; `errors` says where, and what must hold there.",
+}
+_UNREADABLE = "Or the body is no JSON, or not all of it has arrived."
+#: of every operation
+_ANY = {
+    400: "`unknown-host`: the request came under a name that is none of the service's.",
+    429: "`rate-limited`: one client may not send so many requests.",
+}
+#: problems that mean the same wherever they are
+COMMON = {
+    **_ANY,
+    401: "The token or key that this needs is not shown, or only the host itself may do without one.",
+    404: "There is nothing of that name.",
+    414: "The URL is longer than the server takes.",
+    **_READING,
+}
+#: statuses that say when to come again
+_WAITING = (429, 503)
+
+
+class ErrorSchema(Answered):
+    """One thing that is wrong with a request."""
+
+    where = fields.String(required=True, data_key="in", metadata={"enum": ["body", "path", "query", "header"]})
+    pointer = fields.String(metadata={"description": "Where in the body, as JSON pointer (RFC 6901)."})
+    name = fields.String(metadata={"description": "Name of the parameter."})
+    detail = fields.String(required=True, metadata={"description": "What must hold there."})
+
+
+class ProblemSchema(Answered):
+    """What went wrong, as in RFC 9457."""
+
+    type = fields.String(required=True, metadata={"examples": ["/problems/insufficient-funds"]})
+    title = fields.String(required=True)
+    status = fields.Integer(required=True)
+    detail = fields.String(required=True, metadata={"description": "A sentence for people."})
+    code = fields.String(required=True, metadata={"description": "What programs tell problems apart by."})
+    request_id = fields.String(required=True)
+    errors = fields.List(fields.Nested(ErrorSchema))
+    breaker = fields.String(metadata={"description": "Whose circuit is open, or who has enough calls."})
+    dependency = fields.String(metadata={"description": "Who could not do its part."})
+    retry_after_seconds = fields.Integer()
+    limit = fields.Raw(metadata={"type": ["string", "integer"], "description": "What was exceeded."})
+    value = fields.String(metadata={"description": "What exceeds the limit."})
+    symbol = fields.String()
+    trade_id = fields.String(data_key="tradeId", metadata={"description": "The trade that was not booked."})
+    trade_status = fields.String(data_key="tradeStatus", metadata={"enum": ["REJECTED", "CANCELLED", "VOID"]})
+
+
+def told(terms: Terms, refuses: bool) -> dict[int, str]:
+    """Return the problems of an operation by status, those of reading its request among them.
+
+    `refuses` says that a token or key is asked for.
+    """
+    found = dict(_ANY)
+    if refuses:
+        found[401] = COMMON[401]
+    if terms.path:
+        found[404] = COMMON[404]
+    if terms.query:
+        found[414] = COMMON[414]
+    if any(isinstance(each, Checked) for each in (terms.path | terms.headers | (terms.query or {})).values()):
+        found[422] = _READING[422]
+    if terms.body is not None:
+        found |= _READING
+        found[400] += f" {_UNREADABLE}"
+    own = {status: f"{_ANY[status]} {about}" if status in _ANY else about for status, about in terms.problems.items()}
+    return found | own
+
+
+def response(status: int, description: str, problem: Any, headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a problem of the document."""
+    shown = dict(headers)
+    if status in _WAITING:
+        shown["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
+    if status == HTTPStatus.UNAUTHORIZED:
+        shown["WWW-Authenticate"] = {"required": True, "schema": {"type": "string", "const": "Bearer"}}
+    return {"description": description, "headers": shown, "content": {"application/problem+json": {"schema": problem}}}

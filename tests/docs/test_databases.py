@@ -1,0 +1,18 @@
+"""docs/databases.md is right: its example does what it says."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_example_works_as_it_stands(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "databases.md").read_text()
+    (example,) = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    example = example.replace("shm://orders", f"file://{tmp_path}/ledger")
+    command = [sys.executable, "-W", "error", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{example}"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout == "circuit 'database' refuses calls until an operator closes it\n"

@@ -1,9 +1,0 @@
-"""A short proof; `python -m tests.fleet.prove` is the whole one."""
-
-from .prove import Proof
-
-
-def test_leak_propagation_probes_and_latency_of_a_fleet_stay_within_their_limits() -> None:
-    # A machine that does other things too is not the place for a tenth: that nobody waits for the server shows anyhow.
-    result = Proof(thresholds=(400,), openings=3, probing=1, bursts=7, calls=5000, slowdown=2).run()
-    assert result["problems"] == []

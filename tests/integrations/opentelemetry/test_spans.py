@@ -1,0 +1,222 @@
+from typing import Any
+
+import pytest
+import requests
+from opentelemetry import trace
+from opentelemetry.context import (
+    _SUPPRESS_HTTP_INSTRUMENTATION_KEY,  # what the instrumentations of others set, too
+    _SUPPRESS_INSTRUMENTATION_KEY,
+    attach,
+    detach,
+    set_value,
+)
+from opentelemetry.trace import SpanKind, StatusCode, get_current_span
+
+from cb import CircuitOpenError, Registry, State
+from cb.bulkhead import Bulkhead
+from cb.http import BadAnswer, CircuitBreakerAdapter, HTTPClient, Refused, ServiceUnavailable
+from cb.integrations.opentelemetry import instrument
+from tests.integrations.opentelemetry.conftest import Telemetry, attributes, sent, traceparent
+from tests.support.misbehaving import Server, answer, hang_up, send_half
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
+
+
+@pytest.fixture
+def client(registry: Registry, telemetry: Telemetry, server: Server) -> HTTPClient:
+    instrument(registry, **telemetry.providers)
+    return HTTPClient(server.url, 2, registry.get("stock"))
+
+
+def test_call_of_a_client_is_one_span_that_its_upstream_is_told(
+    client: HTTPClient, telemetry: Telemetry, server: Server
+) -> None:
+    client.get_json("/a/b")
+    (span,) = telemetry.spans
+    port = int(server.url.rpartition(":")[2])
+    assert (span.name, span.kind, span.status.status_code) == ("GET", SpanKind.CLIENT, StatusCode.UNSET)
+    assert attributes(span) == {
+        "http.request.method": "GET",
+        "url.full": f"{server.url}/a/b",
+        "server.address": "127.0.0.1",
+        "server.port": port,
+        "http.response.status_code": 200,
+        "circuit_breaker.name": "stock",
+        "circuit_breaker.state": "CLOSED",
+    }
+    assert sent(server, "traceparent") == [traceparent(span)]
+
+
+def test_call_within_a_span_is_its_child_and_leaves_it_current(client: HTTPClient, telemetry: Telemetry) -> None:
+    with telemetry.tracer_provider.get_tracer("t").start_as_current_span("outer") as outer:
+        client.get_json("/a")
+        assert get_current_span() is outer
+    call = telemetry.spans[0]
+    assert call.parent == outer.get_span_context()
+
+
+def test_call_outside_of_spans_stays_in_the_trace_that_its_headers_name(
+    registry: Registry, telemetry: Telemetry, server: Server
+) -> None:
+    instrument(registry, **telemetry.providers)
+    headers = {"traceparent": PARENT, "tracestate": "a=b"}
+    HTTPClient(server.url, 2, registry.get("stock"), headers=lambda: headers).get_json("/a")
+    (span,) = telemetry.spans
+    assert span.context and format(span.context.trace_id, "032x") == TRACE
+    assert sent(server, "traceparent") == [traceparent(span)]
+    assert sent(server, "tracestate") == ["a=b"]
+    assert headers["traceparent"] == PARENT
+
+
+def test_call_within_a_span_takes_no_state_of_another_trace_along(
+    registry: Registry, telemetry: Telemetry, server: Server
+) -> None:
+    instrument(registry, **telemetry.providers)
+    headers = {"traceparent": PARENT, "tracestate": "a=b"}
+    with telemetry.tracer_provider.get_tracer("t").start_as_current_span("outer"):
+        HTTPClient(server.url, 2, registry.get("stock"), headers=lambda: headers).get_json("/a")
+    assert sent(server, "traceparent") == [traceparent(telemetry.spans[0])]
+    assert sent(server, "tracestate") == []
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (answer(404, "{}"), Refused, ("404", 404)),
+        (answer(503, "{}"), ServiceUnavailable, ("503", 503)),
+        (answer(200, "[]"), BadAnswer, ("BadAnswer", 200)),
+        (hang_up, ServiceUnavailable, ("ConnectionError", None)),
+        (send_half, ServiceUnavailable, ("ProtocolError", 200)),
+    ],
+    ids=["refused", "failing", "bad", "lost", "half"],
+)
+def test_call_that_fails_is_a_span_with_the_kind_of_its_error(
+    client: HTTPClient, telemetry: Telemetry, server: Server, case: tuple[Any, type[Exception], tuple[str, int]]
+) -> None:
+    server.act, error, told = case
+    with pytest.raises(error):
+        client.get_json("/a")
+    (span,) = telemetry.spans
+    assert span.status.status_code is StatusCode.ERROR
+    assert (attributes(span)["error.type"], attributes(span).get("http.response.status_code")) == told
+    assert span.events == ()  # an exception may quote what is secret
+
+
+def test_probe_is_a_span_in_half_open(client: HTTPClient, registry: Registry, telemetry: Telemetry) -> None:
+    registry.get("stock").hold(State.DISABLED, reason="test")
+    client.get_json("/a")
+    assert attributes(telemetry.spans[0])["circuit_breaker.state"] == "DISABLED"
+
+
+def test_refused_call_is_an_event_of_the_span_around_it_and_no_span(
+    client: HTTPClient, registry: Registry, telemetry: Telemetry, server: Server
+) -> None:
+    breaker = registry.get("stock")
+    breaker.hold(State.FORCED_OPEN, reason="test", seconds=60)
+    with telemetry.tracer_provider.get_tracer("t").start_as_current_span("outer"):
+        with pytest.raises(CircuitOpenError):
+            client.get_json("/a")
+        with pytest.raises(CircuitOpenError):
+            breaker.call(len, ())
+    (outer,) = telemetry.spans
+    told = [(event.name, dict(event.attributes or {})) for event in outer.events]
+    assert [(name, facts["error.type"], facts["circuit_breaker.state"]) for name, facts in told] == [
+        ("circuit_breaker.rejected", "CircuitOpenError", "FORCED_OPEN")
+    ] * 2
+    assert 0 < told[0][1]["circuit_breaker.retry_after"] <= 60
+    assert server.requests == []
+
+
+def test_change_of_state_is_an_event_of_the_span_in_which_it_happened(
+    client: HTTPClient, telemetry: Telemetry, server: Server
+) -> None:
+    server.act = answer(500, "{}")
+    with telemetry.tracer_provider.get_tracer("t").start_as_current_span("outer"):
+        for _ in range(2):
+            with pytest.raises(ServiceUnavailable):
+                client.get_json("/a")
+    (event,) = telemetry.spans[-1].events
+    assert event.name == "circuit_breaker.state_change"
+    assert dict(event.attributes or {}) == {
+        "circuit_breaker.name": "stock",
+        "circuit_breaker.previous_state": "CLOSED",
+        "circuit_breaker.state": "OPEN",
+        "circuit_breaker.reason": "2 consecutive failures",
+    }
+
+
+def test_bulkhead_makes_the_same_spans_as_its_breaker(registry: Registry, telemetry: Telemetry, server: Server) -> None:
+    instrument(registry, **telemetry.providers)
+    HTTPClient(server.url, 2, Bulkhead(registry.get("stock"), 3)).get_json("/a")
+    assert attributes(telemetry.spans[0])["circuit_breaker.name"] == "stock"
+
+
+def test_where_instrumentation_is_suppressed_nothing_is_made(client: HTTPClient, telemetry: Telemetry) -> None:
+    token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+    client.get_json("/a")
+    detach(token)
+    assert telemetry.spans == ()
+
+
+def test_layers_below_are_told_that_the_request_has_its_span(
+    client: HTTPClient, telemetry: Telemetry, server: Server
+) -> None:
+    from opentelemetry.context import get_value
+
+    seen: list[object] = []
+
+    class Lower(CircuitBreakerAdapter):
+        def send(self, *args: Any, **kwargs: Any) -> requests.Response:
+            seen.extend((get_value(_SUPPRESS_HTTP_INSTRUMENTATION_KEY), get_current_span().get_span_context()))
+            return super().send(*args, **kwargs)
+
+    with requests.Session() as session:
+        session.mount("http://", Lower(Registry(), "below"))
+        HTTPClient(server.url, 2, client._breaker, session).get_json("/a")  # noqa: SLF001 - whose listeners are told
+    assert seen == [True, telemetry.spans[0].context]
+    assert not get_value(_SUPPRESS_HTTP_INSTRUMENTATION_KEY)
+
+
+def test_exporter_that_fails_hurts_no_call(
+    client: HTTPClient, telemetry: Telemetry, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(trace.Tracer):
+        def start_span(self, *_: Any, **__: Any) -> Any:
+            raise RuntimeError("broken")
+
+        start_as_current_span = start_span
+
+    (spans,) = client._breaker.listeners  # noqa: SLF001 - the one that was put there
+    spans._tracer = Broken()  # noqa: SLF001 - no public way to a tracer that fails
+    assert client.get_json("/a") == {}
+    assert "observer" in caplog.text
+
+
+def test_duration_of_a_call_is_in_the_histogram_of_the_conventions(
+    client: HTTPClient, telemetry: Telemetry, server: Server
+) -> None:
+    client.get_json("/a")
+    server.act = answer(503, "{}")
+    with pytest.raises(ServiceUnavailable):
+        client.get_json("/a")
+    points = telemetry.points("http.client.request.duration")
+    assert sorted((dict(key).get("error.type", ""), point.count) for key, point in points.items()) == [
+        ("", 1),
+        ("503", 1),
+    ]
+    assert all(0 < point.sum < 5 and 0.005 in point.explicit_bounds for point in points.values())
+
+
+def test_registry_is_instrumented_once(registry: Registry, telemetry: Telemetry, server: Server) -> None:
+    breaker = registry.get("stock")
+    for _ in range(2):
+        instrument(registry, **telemetry.providers)
+    HTTPClient(server.url, 2, breaker).get_json("/a")
+    assert len(telemetry.spans) == 1
+
+
+def test_without_an_sdk_the_calls_own_trace_goes_on(registry: Registry, server: Server) -> None:
+    instrument(registry, tracer_provider=trace.NoOpTracerProvider())
+    HTTPClient(server.url, 2, registry.get("stock"), headers=lambda: {"traceparent": PARENT}).get_json("/a")
+    assert sent(server, "traceparent") == [PARENT]

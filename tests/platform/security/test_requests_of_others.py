@@ -1,0 +1,148 @@
+"""Server-side request forgery: nothing that comes from outside decides whom the gateway asks, and for what."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+import gateway
+from servicekit import SettingsError
+from tests.support.gateways import alone
+from tests.support.misbehaving import Server, answer
+
+QUOTE = answer(200, '{"symbol": "AAPL", "price": "150.10", "time": "2026-01-01T00:00:00Z", "currency": "USD"}')
+HOLDINGS = answer(200, '{"userId": "user123", "cash": "1.00", "positions": []}')
+ORDER = {"userId": "user123", "symbol": "AAPL", "quantity": 1, "orderType": "BUY", "price": 150.00}
+#: ids that would lead elsewhere if they came to stand in a path
+WRONG = [
+    *(
+        "..",
+        "%2e%2e",
+        "%252e%252e",
+        "..%2f..",
+        "a%2f..%2f..",
+        ".",
+        "a?x=1",
+        "a%3fx=1",
+        "a%23",
+        "a;x=1",
+        "a%5c..",
+        "a%00",
+    ),
+    *(
+        "a%0d%0aHost:evil",
+        "@evil",
+        "evil.example:80",
+        "http:%2f%2fevil",
+        "%2f%2fevil",
+        "a%20b",
+        "%ff",
+        "\u2025",
+        "x" * 65,
+    ),
+]
+PREFIXES = ("/api/v1/portfolio/", "/api/v1/market-data/", "/api/v1/trades/", "/api/v1/notifications/")
+
+
+@pytest.fixture
+def inner() -> Iterator[Server]:
+    """Yield what stands for portfolio and market data."""
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, inner: Server, server: Server) -> Flask:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, server.url)  # one that catches whatever goes there
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "")
+    app = alone(monkeypatch, tmp_path, market_data=inner.url, portfolio=inner.url)
+    inner.requests.clear()
+    return app
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("name", WRONG)
+def test_id_that_would_lead_elsewhere_ends_at_the_edge(
+    client: FlaskClient, inner: Server, prefix: str, name: str
+) -> None:
+    answered = client.get(prefix + name)
+    if "?" in name:  # what follows is the query of the gateway's own route
+        assert all("x=1" not in request.partition("\r\n")[0] for request in inner.requests)
+        return
+    assert 400 <= answered.status_code < 500
+    assert inner.requests == []
+
+
+@pytest.mark.parametrize("field", ["userId", "symbol"])
+@pytest.mark.parametrize(
+    "name", ["..", "../../simulate/failure", "a?void=1", "a/b", "a#b", "a%2f", "http://evil/", "a\r\nb"]
+)
+def test_id_in_an_order_that_would_lead_elsewhere_ends_at_the_edge(
+    client: FlaskClient, inner: Server, field: str, name: str
+) -> None:
+    assert client.post("/api/v1/trades", json={**ORDER, field: name}).status_code == 422
+    assert inner.requests == []
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirect_of_a_dependency_leads_nowhere(
+    client: FlaskClient, inner: Server, server: Server, status: int
+) -> None:
+    inner.act = answer(status, "{}", f"Location: {server.url}/stolen")
+    for path in ("/api/v1/portfolio/user123", "/api/v1/market-data/AAPL"):
+        assert client.get(path).status_code >= 500
+    assert client.post("/api/v1/trades", json=ORDER).status_code >= 500
+    assert server.requests == []
+
+
+def test_proxy_of_the_environment_hears_nothing(client: FlaskClient, inner: Server, server: Server) -> None:
+    inner.act = QUOTE
+    assert client.get("/api/v1/market-data/AAPL").status_code == 200
+    inner.act = HOLDINGS
+    assert client.get("/api/v1/portfolio/user123").status_code == 200
+    client.post("/api/v1/trades", json=ORDER)
+    assert len(inner.requests) > 2
+    assert server.connections == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["X-Forwarded-Host", "Forwarded", "X-Original-URL", "X-Rewrite-URL", "Referer", "Origin"]
+)
+def test_header_of_a_client_moves_no_request(client: FlaskClient, inner: Server, server: Server, name: str) -> None:
+    inner.act = QUOTE
+    assert client.get("/api/v1/market-data/AAPL", headers={name: server.url}).status_code == 200
+    assert server.connections == 0
+    assert inner.requests[0].startswith("GET /api/v1/prices/AAPL HTTP/1.1\r\n")
+    assert server.url not in inner.requests[0]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "file:///etc/passwd",
+            "ftp://host",
+            "http://user:secret@host",
+            "http://host/path",
+            "http://host?x=1",
+            "http://",
+        ),
+        *("//host", "http://host#x", "http://host\\@evil", "http://a b", "http://host:80:80", "gopher://host", ""),
+    ],
+)
+def test_base_url_of_the_settings_is_one_of_a_service(app: Flask, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("CB_SERVICES__GATEWAY__PORTFOLIO_URL", f"'{url}'")
+    with pytest.raises(SettingsError) as caught:
+        gateway.create_app()
+    assert caught.value.key == "services.gateway.portfolio_url"
+    assert "secret" not in str(caught.value)

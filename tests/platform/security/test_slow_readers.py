@@ -1,0 +1,65 @@
+"""Clients that do not take their answers, against real workers with four threads."""
+
+import select
+import threading
+from contextlib import suppress
+
+from tests.platform.security.clients import HEAD, LIVE, connect, receive
+from tests.platform.security.conftest import answers_within
+from tests.servicekit.conftest import Service, wait_until
+
+
+def test_clients_that_do_not_take_their_answers_are_left(shop: Service) -> None:
+    page, watch, stay = HEAD.replace(LIVE.encode(), b"/dashboard/page.css") + b"\r\n", select.poll(), []
+    for _ in range(8):
+        stay.append(connect(shop.url, receive=1024))
+        watch.register(stay[-1], 0)  # it tells of a reset whatever it is asked for
+        stay[-1].settimeout(0.5)
+        with suppress(TimeoutError):
+            stay[-1].sendall(page * 20_000)
+    wait_until(lambda: len(watch.poll(0)) == len(stay), 10)
+    assert answers_within(shop, 0.5)
+    for connection in stay:
+        connection.close()
+
+
+def test_clients_that_ask_on_and_take_nothing_hold_no_thread(shop: Service) -> None:
+    page = (
+        HEAD.replace(LIVE.encode(), b"/docs/swagger-ui.css") + b"\r\n"
+    )  # one is less than the kernel takes, eight are more
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            with suppress(OSError), connect(shop.url, receive=1024) as connection:
+                connection.sendall(page * 12)
+                over.wait(1)
+
+    threads = [threading.Thread(target=ask) for _ in range(24)]
+    for thread in threads:
+        thread.start()
+    try:
+        assert answers_within(shop, 0.5, times=40)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_answers_that_nobody_takes_are_forgotten_long_before_a_kept_connection_is(shop: Service) -> None:
+    page, watch = HEAD.replace(LIVE.encode(), b"/docs/swagger-ui.css") + b"\r\n", select.poll()
+    with connect(shop.url, receive=1024) as connection:
+        watch.register(connection, 0)
+        connection.sendall(page)
+        wait_until(lambda: bool(watch.poll(0)), 5)  # reset after write_timeout, not after the 75 s of a kept one
+
+
+def test_client_that_takes_its_time_for_an_answer_keeps_its_connection(shop: Service) -> None:
+    page = HEAD.replace(LIVE.encode(), b"/docs/swagger-ui.css") + b"\r\n"
+    with connect(shop.url, receive=1024) as connection:
+        for _ in range(3):
+            connection.sendall(page)
+            assert b"HTTP/1.1 200" in receive(connection)
+            assert not select.select([connection], [], [], 0.4)[0]  # nothing comes, nor does it end
+        connection.sendall(HEAD + b"\r\n")
+        assert receive(connection).startswith(b"HTTP/1.1 200")

@@ -1,0 +1,236 @@
+"""The platform as users start it: the scripts, run for real, on ports and in a directory of their own."""
+
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from scripts.browser import installed
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="start-demo.bat is the way there; it shares the launcher")
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 180  # far more than anything here takes; only a hang reaches it
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+class Platform:
+    """A platform with ports and a directory of its own, in `home`."""
+
+    def __init__(self, run: Path, home: Path = ROOT) -> None:
+        self.run = run
+        self.home = home
+        self.ports = dict(zip(("GATEWAY", "PORTFOLIO", "MARKET_DATA"), free_ports(3), strict=True))
+        self.variables = {"CB_RUN_DIR": str(run), "CB_CIRCUIT_BREAKER__TIMEOUT": "2s"}
+        for name, port in self.ports.items():
+            self.variables[f"CB_SERVICES__{name}__PORT"] = str(port)
+        for name in ("GATEWAY", "PORTFOLIO"):
+            self.variables[f"CB_SERVICES__{name}__DATABASE"] = f"sqlite:///{run}/{name}.db"
+
+    def start(self, *command: str, terminal: int | None = None) -> "subprocess.Popen[str]":
+        """Start a command in a session of its own, without input unless it is given a terminal."""
+        return subprocess.Popen(
+            command,
+            cwd=self.home,
+            env=os.environ | self.variables,
+            stdin=terminal or subprocess.DEVNULL,
+            stdout=terminal or subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def launch(self, *arguments: str) -> tuple[int, str]:
+        """Run the launcher; return its exit code and all it printed."""
+        process = self.start(sys.executable, "-m", "scripts", *arguments)
+        printed, _ = process.communicate(timeout=SECONDS)
+        return process.returncode, printed
+
+    def processes(self) -> list[psutil.Process]:
+        """Return what was started as a service of this platform."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("CB_STARTED_AS", "").startswith(f"{self.run}/"):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
+
+    def master(self, service: str) -> psutil.Process:
+        return psutil.Process(int((self.run / f"{service}.pid").read_text()))
+
+    def assert_nothing_left(self) -> None:
+        assert self.processes() == []
+        assert not list(self.run.rglob("*.pid"))
+        assert not list(self.run.rglob("*.ledger*"))
+        assert not (self.run / "state").exists()
+        for port in self.ports.values():
+            socket.create_server(("127.0.0.1", port)).close()
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Iterator[Platform]:
+    platform = Platform(tmp_path / "run")
+    yield platform
+    platform.launch("stop")
+
+
+def read_until(process: "subprocess.Popen[str]", wanted: str) -> str:
+    """Return what a process prints up to a text; all of it if the text never comes."""
+    assert process.stdout
+    printed = ""
+    for line in process.stdout:
+        printed += line
+        if wanted in line:
+            break
+    return printed
+
+
+def poll_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+
+
+@pytest.mark.parametrize("server", ["gunicorn", "waitress"])  # waitress is what Windows gets
+def test_walkthrough_without_terminal_or_input_plays_four_phases_and_leaves_nothing(
+    platform: Platform, server: str, tmp_path: Path
+) -> None:
+    platform.variables["CB_SERVER"] = server
+    pictures = tmp_path / "pictures"
+    record = f"--record {pictures}" if server == "gunicorn" and installed() else ""
+    process = platform.start("sh", "-c", f"exec ./start-demo.sh --demo {record} <&-")
+
+    printed, _ = process.communicate(timeout=SECONDS)
+
+    assert process.returncode == 0, printed
+    assert "4 of 4 phases behaved" in printed
+    assert f"Watch it live: http://127.0.0.1:{platform.ports['GATEWAY']}/dashboard" in printed
+    for title in ("normal operation", "failures accumulate", "open, failing fast", "recovery"):
+        assert title in printed
+    if record:
+        taken = ["1-normal-operation", "2-failures-accumulate", "3-open-failing-fast", "4-recovery"]
+        assert sorted(path.stem for path in pictures.iterdir()) == taken
+        assert all(path.read_bytes().startswith(b"\x89PNG") and str(path) in printed for path in pictures.iterdir())
+    platform.assert_nothing_left()
+
+
+def test_started_platform_stays_until_interrupted_and_leaves_nothing(platform: Platform) -> None:
+    process = platform.start("./start-demo.sh")
+    printed = read_until(process, "until you press Ctrl-C")
+    assert (
+        len({service for service in ("gateway", "portfolio", "market-data") if platform.master(service).is_running()})
+        == 3
+    )
+
+    os.killpg(process.pid, signal.SIGINT)
+    printed += process.communicate(timeout=SECONDS)[0]
+
+    assert process.returncode == 0, printed
+    platform.assert_nothing_left()
+
+
+@pytest.mark.parametrize(
+    "signals", [(signal.SIGTERM,), (signal.SIGTERM, signal.SIGINT), (signal.SIGHUP, signal.SIGTERM)]
+)
+def test_interruption_while_starting_leaves_nothing(platform: Platform, signals: tuple[signal.Signals, ...]) -> None:
+    process = platform.start(sys.executable, "-m", "scripts", "start")
+    poll_until(platform.processes)
+
+    for number in signals:
+        os.killpg(process.pid, number)
+    process.communicate(timeout=SECONDS)
+
+    assert process.returncode == 130
+    platform.assert_nothing_left()
+
+
+def test_terminal_offers_the_walkthrough_and_takes_no_for_an_answer(platform: Platform) -> None:
+    ours, theirs = pty.openpty()
+    process = platform.start(sys.executable, "-m", "scripts", "up", terminal=theirs)
+    os.close(theirs)
+    with os.fdopen(ours, "r+b", buffering=0) as terminal:
+        shown = b""
+        while b"[Y/n]" not in shown:
+            shown += terminal.read(1000)
+        terminal.write(b"n\n")
+        while b"Ctrl-C" not in shown:
+            shown += terminal.read(1000)
+        os.killpg(process.pid, signal.SIGHUP)  # the terminal is closed
+
+        assert process.wait(SECONDS) == 0
+    platform.assert_nothing_left()
+
+
+def test_taken_port_is_named_with_its_holder_and_nothing_starts(platform: Platform) -> None:
+    with socket.create_server(("127.0.0.1", platform.ports["PORTFOLIO"])):
+        code, printed = platform.launch("start")
+
+    assert code == 1
+    assert f"Port {platform.ports['PORTFOLIO']}, which portfolio needs, is taken by process {os.getpid()} (" in printed
+    assert "export CB_SERVICES__PORTFOLIO__PORT=" in printed
+    platform.assert_nothing_left()
+
+
+def test_service_that_ends_at_its_start_shows_its_log_and_nothing_stays(platform: Platform) -> None:
+    platform.run.mkdir()
+    (platform.run / "PORTFOLIO.db").write_text("not a database at all\n" * 100)
+
+    code, printed = platform.launch("start")
+
+    assert code == 1
+    assert "portfolio ended at once" in printed
+    assert "must be a database that can be opened" in printed
+    platform.assert_nothing_left()
+
+
+def test_two_services_on_one_port_are_refused(platform: Platform) -> None:
+    platform.variables["CB_SERVICES__GATEWAY__PORT"] = str(platform.ports["MARKET_DATA"])
+
+    code, printed = platform.launch("start")
+
+    assert code == 1
+    assert "Each service needs a port of its own" in printed
+    platform.assert_nothing_left()
+
+
+def test_broken_setting_is_named_before_anything_starts(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CB_CIRCUIT_BREAKER__MAX_REQUESTS", "none")
+
+    code, printed = platform.launch("start")
+
+    assert code == 1
+    assert "CB_CIRCUIT_BREAKER__MAX_REQUESTS" in printed
+    assert "Traceback" not in printed
+    platform.assert_nothing_left()
+
+
+def test_running_platform_is_found_again_and_stopped_even_if_a_service_was_killed(platform: Platform) -> None:
+    assert platform.launch("start")[0] == 0
+    platform.master("portfolio").kill()
+    # A pid file that names a stranger, as after a reboot.
+    (platform.run / "market-data.pid").write_text(f"{os.getpid()}\n")
+
+    again, printed = platform.launch("start")
+    stopped, _ = platform.launch("stop")
+
+    assert again == 0, printed
+    assert printed.count("started") == 2
+    assert printed.count("runs already") == 1
+    assert stopped == 0
+    platform.assert_nothing_left()

@@ -1,0 +1,154 @@
+"""The gateway's parts on a database of their own, at a time that the test says."""
+
+import json
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import count
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+import gateway
+from cb import BreakerConfig, CircuitBreaker
+from cb.http import HTTPClient
+from gateway.services.exposure import Exposure
+from gateway.services.portfolio import Portfolio
+from gateway.trading.reconciler import Reconciler
+from gateway.trading.store import Store
+from gateway.trading.trade import Order, Side, State, Trade, Verdict
+from servicekit.database import Database
+from servicekit.migrations import migrate
+from tests.support.databases import PostgreSQL
+from tests.support.misbehaving import Act, Server, answer
+
+LEASE = timedelta(seconds=5)
+DEADLINE = timedelta(seconds=30)
+_numbers = count()
+
+
+@dataclass
+class Clock:
+    """A clock that stands still until it is told."""
+
+    now: datetime = datetime(2026, 1, 5, 12, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def pass_(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """Yield the gateway's database, empty, on each of the two kinds."""
+    if request.param == "sqlite":
+        database = Database(
+            f"sqlite:///{shutil.copy(request.getfixturevalue('migrated_file'), tmp_path / 'gateway.db')}"
+        )
+        yield database
+        database.close()
+        return
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    template = request.getfixturevalue("migrated_template")
+    name = f"trades-{next(_numbers)}"
+    database = Database(server.create(name, template))
+    yield database
+    database.close()
+    server.drop(name)
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file with a database that was migrated, to be copied."""
+    file = tmp_path_factory.mktemp("migrated") / "gateway.db"
+    migrate(Database(f"sqlite:///{file}"), gateway)
+    return file
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgresql_server: PostgreSQL) -> str:
+    """Return the name of a database that was migrated: copying it is quicker."""
+    postgresql_server.start()
+    migrate(Database(postgresql_server.create("gateway-template")), gateway)
+    return "gateway-template"
+
+
+@pytest.fixture
+def store(database: Database, clock: Clock) -> Store:
+    return Store(database, clock)
+
+
+@pytest.fixture
+def portfolio() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def breaker() -> CircuitBreaker:
+    return CircuitBreaker("portfolio", BreakerConfig(failure_threshold=3))
+
+
+@pytest.fixture
+def reconciler(store: Store, clock: Clock, portfolio: Server, breaker: CircuitBreaker) -> Reconciler:
+    client = HTTPClient(portfolio.url, 0.5, breaker)
+    return Reconciler(store, Portfolio(client), lease=LEASE, deadline=DEADLINE, clock=clock)
+
+
+def spoil(database: Database, statement: str) -> None:
+    """Run a statement on the audit log, whose triggers are gone, as only the owner of a database can."""
+    with database.write() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("ALTER TABLE audit_entries DISABLE TRIGGER audit_only_grows"))
+        else:
+            for trigger in ("audit_no_update", "audit_no_delete", "audit_at_end"):
+                connection.execute(text(f"DROP TRIGGER IF EXISTS {trigger}"))
+        connection.execute(text(statement))
+
+
+def order(quantity: int = 10, side: Side = Side.BUY, *, user_id: str = "ann", price: str = "150") -> Order:
+    return Order(user_id, "AAPL", quantity, side, Decimal(price))
+
+
+def welcome(exposure: Exposure) -> None:
+    """Admit whatever it is."""
+
+
+def received(store: Store, an_order: Order | None = None, key: str | None = None) -> Trade:
+    return store.receive(an_order or order(), LEASE, welcome, key)
+
+
+def moved(store: Store, trade: Trade, state: State, code: str | None = None) -> Trade:
+    after = store.move(trade, Verdict(state, code, code and f"because of {code}"))
+    assert after
+    return after
+
+
+def applying(store: Store, an_order: Order | None = None, key: str | None = None) -> Trade:
+    return moved(store, received(store, an_order, key), State.APPLYING)
+
+
+def filled(store: Store, an_order: Order | None = None) -> Trade:
+    return moved(store, applying(store, an_order), State.FILLED)
+
+
+def says(portfolio: Server, http: int, **members: object) -> Act:
+    """Answer with these members and the trade id that was asked for."""
+
+    def act(connection: socket.socket) -> None:
+        asked = json.loads(portfolio.requests[-1].partition("\r\n\r\n")[2])
+        answer(http, json.dumps({"tradeId": asked["tradeId"], **members}))(connection)
+
+    return act

@@ -1,0 +1,225 @@
+"""The audit log is verified all the time, and what was found is a metric of every worker."""
+
+import hashlib
+import logging
+from dataclasses import asdict
+
+import pytest
+from prometheus_client import CollectorRegistry
+from sqlalchemy import insert
+
+from gateway.http.collector import Measures
+from gateway.services import audit_log
+from gateway.services.audit_log import AuditLog, Recorded
+from gateway.services.audit_verifier import Auditor
+from gateway.trading.comparison_log import ComparisonLog
+from gateway.trading.outbox import Journal, Reader
+from gateway.trading.stats import Glances
+from gateway.trading.store import Store
+from servicekit.database import Database
+from tests.platform.trades.conftest import Clock, filled, spoil
+
+
+@pytest.fixture
+def log(store: Store, database: Database) -> AuditLog:
+    """Return a log of nine entries."""
+    for _ in range(3):
+        filled(store)
+    log = AuditLog(database)
+    log.append(Journal(database).unsent(Reader.AUDIT, 100))
+    return log
+
+
+@pytest.fixture(autouse=True)
+def four_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_log, "PAGE", 4)
+
+
+def forge(database: Database, column: str, n: int) -> None:
+    """Write bytes that are no text in a column for text, as only the owner of a database can."""
+    if on_server(database):
+        spoil(database, "CREATE CAST (bytea AS text) WITHOUT FUNCTION")
+        value = r"decode('ff41', 'hex')\:\:text"
+    else:
+        value = "CAST(x'ff41' AS TEXT)"
+    spoil(database, f"UPDATE audit_entries SET {column} = {value} WHERE n = {n}")
+
+
+def on_server(database: Database) -> bool:
+    with database.read() as connection:
+        return connection.dialect.name == "postgresql"
+
+
+def done(works: Auditor) -> None:
+    while works.turn():
+        pass
+
+
+def grow(log: AuditLog, store: Store, database: Database) -> None:
+    """Append the moves of three more trades: more than a page."""
+    for _ in range(3):
+        filled(store)
+    log.append(Journal(database).unsent(Reader.AUDIT, 100))
+
+
+def restore(database: Database, entries: list[Recorded]) -> None:
+    """Have the entries be these, whatever they were."""
+    spoil(database, "DELETE FROM audit_entries")
+    with database.write() as connection:
+        connection.execute(
+            insert(audit_log.audit_log),
+            [{**asdict(each), "event_id": f"event-{each.n}", "trade_id": "t1"} for each in entries],
+        )
+
+
+def rewrite(database: Database, entries: list[Recorded]) -> None:
+    """Write another log that is as long, and whose chain holds."""
+    previous, forged = audit_log.GENESIS, []
+    for each in entries:
+        hash_ = hashlib.sha256(f"{previous}\n{{}}".encode()).hexdigest()
+        forged.append(Recorded(each.n, "{}", previous, hash_))
+        previous = hash_
+    restore(database, forged)
+
+
+def metrics(database: Database, store: Store, clock: Clock) -> tuple[float | None, float | None]:
+    """Return what another worker says: whether the chain is broken, and for how long nobody has looked."""
+    registry = CollectorRegistry(support_collectors_without_names=True)
+    registry.register(Measures(Glances(store, Journal(database), AuditLog(database), ComparisonLog(database), clock)))
+    return tuple(
+        registry.get_sample_value(f"gateway_audit_{name}") for name in ("chain_broken", "verified_age_seconds")
+    )
+
+
+def test_log_that_was_never_verified_has_no_metric(
+    log: AuditLog, database: Database, store: Store, clock: Clock
+) -> None:
+    assert log.verified() is None
+    assert Auditor(log, clock).turn()
+    assert metrics(database, store, clock) == (None, None), "one page is not all"
+
+
+def test_whole_log_is_verified_page_by_page_and_found_whole(
+    log: AuditLog, database: Database, store: Store, clock: Clock
+) -> None:
+    works = Auditor(log, clock)
+    assert [works.turn() for _ in range(3)] == [True, True, False]
+    clock.pass_(7)
+    assert metrics(database, store, clock) == (0, 7)
+    verified = log.verified()
+    assert verified and verified.found == log.verify()
+    assert verified.found.head.n == 9
+
+
+def test_change_in_a_later_page_is_found_told_once_and_forgotten_when_it_is_undone(
+    log: AuditLog, database: Database, store: Store, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    works = Auditor(log, clock)
+    entry = log.page(5, 1)[0].entry
+    spoil(database, "UPDATE audit_entries SET entry = '{}' WHERE n = 6")
+    with caplog.at_level(logging.ERROR):
+        assert [works.turn() for _ in range(4)] == [True, False, True, False]
+    assert [record.message for record in caplog.records] == [
+        "the audit log is broken at entry 6: it is not what was recorded"
+    ]
+    assert metrics(database, store, clock) == (1, 0)
+
+    spoil(database, f"UPDATE audit_entries SET entry = '{entry}' WHERE n = 6".replace(":", r"\:"))
+    done(works)
+    assert metrics(database, store, clock) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        ("entry", 6, "it is not what was recorded"),
+        ("hash", 6, "it is not what was recorded"),
+        ("hash", 9, "it is not what was recorded"),
+        ("previous", 6, "it does not follow the entry before it"),
+    ],
+)
+def test_forged_entry_that_is_no_text_hides_nothing(
+    log: AuditLog, database: Database, store: Store, clock: Clock, forged: tuple[str, int, str]
+) -> None:
+    column, n, fault = forged
+    forge(database, column, n)
+    done(Auditor(log, clock))
+    assert metrics(database, store, clock) == (1, 0)
+    seen = log.verify()
+    assert (seen.broken_at, seen.fault) == (n, fault)
+
+
+def test_log_that_grows_faster_than_it_is_verified_is_verified_as_far_as_it_went(
+    log: AuditLog, database: Database, store: Store, clock: Clock
+) -> None:
+    works = Auditor(log, clock)
+    turns = []
+    for _ in range(3):
+        turns.append(works.turn())
+        grow(log, store, database)
+    assert turns == [True, True, False]
+    assert metrics(database, store, clock) == (0, 0)
+
+
+def test_log_that_was_written_anew_while_it_grows_is_broken_until_it_is_what_it_was(
+    log: AuditLog, database: Database, store: Store, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    works = Auditor(log, clock)
+    done(works)
+    old = log.page(0, 100)
+    rewrite(database, old)
+    grow(log, store, database)
+    found = log.verify()
+    assert (found.head.n, found.broken_at, found.fault) == (8, 9, "it is not what was verified before")
+    for _ in range(2):  # what was found does not become what was verified
+        done(works)
+        assert metrics(database, store, clock) == (1, 0)
+    assert len(caplog.records) == 1, "it is told once"
+
+    restore(database, old)
+    done(works)
+    assert metrics(database, store, clock) == (0, 0)
+
+
+def test_log_that_was_cut_off_is_broken_until_it_is_what_it_was(
+    log: AuditLog, database: Database, store: Store, clock: Clock
+) -> None:
+    works = Auditor(log, clock)
+    done(works)
+    old = log.page(0, 100)
+    spoil(database, "DELETE FROM audit_entries WHERE n > 7")
+    for _ in range(2):
+        done(works)
+        assert metrics(database, store, clock) == (1, 0)
+    found = log.verify()
+    assert (found.head.n, found.broken_at, found.fault) == (7, 8, "entries 8 to 9 are missing")
+
+    restore(database, old)
+    done(works)
+    assert metrics(database, store, clock) == (0, 0)
+
+
+def test_log_that_is_cut_off_while_it_is_verified_is_broken(
+    log: AuditLog, database: Database, store: Store, clock: Clock
+) -> None:
+    works = Auditor(log, clock)
+    assert works.turn()
+    spoil(database, "DELETE FROM audit_entries WHERE n > 4")
+    done(works)
+    assert metrics(database, store, clock) == (1, 0)
+
+
+def test_log_without_entries_is_whole(database: Database, store: Store, clock: Clock) -> None:
+    assert not Auditor(AuditLog(database), clock).turn()
+    assert metrics(database, store, clock) == (0, 0)
+
+
+def test_database_that_is_away_says_nothing_of_the_log(
+    tmp_path: object, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    nowhere = AuditLog(Database(f"sqlite:///{tmp_path}"))
+    works = Auditor(nowhere, clock)
+    with caplog.at_level(logging.INFO):
+        assert [works.turn() for _ in range(3)] == [False] * 3
+    (told,) = caplog.records
+    assert told.levelname == "WARNING", "what hinders it is told once"

@@ -1,0 +1,207 @@
+"""Audit and notification hear of every move, in order, at least once, and hold nobody up."""
+
+from datetime import timedelta
+
+import pytest
+
+from cb import BreakerConfig, CircuitBreaker, Ledger
+from cb import State as Circuit
+from gateway.services.alerter import Alarm
+from gateway.services.audit import Audit
+from gateway.services.audit_log import AuditLog
+from gateway.services.notification import Notification
+from gateway.services.notifications import Inbox
+from gateway.trading.outbox import Journal, Reader
+from gateway.trading.outbox_relay import BATCH, Dispatcher
+from gateway.trading.store import Store
+from gateway.trading.trade import State
+from servicekit import SimulatedFailure
+from servicekit.database import Database
+from tests.platform.trades.conftest import Clock, applying, filled, moved, order
+
+
+class Sick:
+    """A service that is told to fail."""
+
+    def __init__(self) -> None:
+        self.failing = False
+        self.error: Exception = SimulatedFailure("as told")
+
+    def __call__(self) -> None:
+        if self.failing:
+            raise self.error
+
+
+class Platform:
+    """All that is told of trades."""
+
+    def __init__(self, database: Database) -> None:
+        self.journal, self.log, self.inbox = Journal(database), AuditLog(database), Inbox(database)
+        self.ledger = Ledger.in_memory()
+        self.audit_sick, self.notification_sick = Sick(), Sick()
+        config = BreakerConfig(failure_threshold=3)
+        self.breaker = CircuitBreaker("audit", config, ledger=self.ledger)
+        audit = Audit(self.breaker, self.audit_sick, self.log)
+        self.notification = Notification(
+            CircuitBreaker("notification", config, ledger=self.ledger), self.notification_sick, self.inbox
+        )
+        self.dispatcher = Dispatcher(self.journal, audit, self.notification)
+
+    def recorded(self) -> list[str]:
+        return [each.entry.partition('"state":"')[2].partition('"')[0] for each in self.log.page(0, 1000)]
+
+    def told(self, user_id: str | None = "ann") -> list[str]:
+        return [each.message.text for each in self.inbox.page(user_id, 1000)]
+
+
+@pytest.fixture
+def platform(database: Database) -> Platform:
+    return Platform(database)
+
+
+def test_audit_hears_of_every_move_and_users_of_the_ends(platform: Platform, store: Store) -> None:
+    filled(store)
+    moved(store, applying(store, order(2)), State.REJECTED, "no-cash")
+    moved(store, applying(store, order(3)), State.REFUSED, "not-sent")
+
+    assert platform.dispatcher.turn() is False
+
+    assert platform.recorded() == [
+        *("RECEIVED", "APPLYING", "FILLED"),
+        *("RECEIVED", "APPLYING", "REJECTED"),
+        *("RECEIVED", "APPLYING", "REFUSED"),
+    ]
+    assert platform.told() == ["BUY 2 AAPL at 150.00 was rejected: because of no-cash", "BUY 10 AAPL at 150.00 is done"]
+    assert [platform.journal.backlog(reader).entries for reader in Reader] == [0, 0]
+
+
+@pytest.mark.parametrize("error", [SimulatedFailure("as told"), KeyError("a mistake of ours")])
+@pytest.mark.parametrize("who", ["audit_sick", "notification_sick"])
+def test_reader_that_fails_is_told_later_and_the_other_at_once(
+    platform: Platform, store: Store, who: str, error: Exception
+) -> None:
+    sick: Sick = getattr(platform, who)
+    sick.error = error
+    sick.failing = True
+    filled(store)
+
+    platform.dispatcher.turn()
+    assert [len(platform.recorded()), len(platform.told())] == ([0, 1] if who == "audit_sick" else [3, 0])
+
+    sick.failing = False
+    platform.dispatcher.turn()
+    assert [len(platform.recorded()), len(platform.told())] == [3, 1]
+
+
+def test_open_circuit_of_a_reader_is_waited_for(platform: Platform, store: Store) -> None:
+    filled(store)
+    platform.audit_sick.failing = True
+    for _ in range(3):
+        platform.dispatcher.turn()
+    assert platform.breaker.state is Circuit.OPEN
+
+    platform.dispatcher.turn()
+
+    assert platform.breaker.snapshot().totals.rejected == 1
+    assert platform.journal.backlog(Reader.AUDIT).entries == 3
+
+
+def test_entries_that_were_recorded_and_not_marked_are_not_recorded_again(platform: Platform, store: Store) -> None:
+    filled(store)
+    platform.log.append(platform.journal.unsent(Reader.AUDIT, 100))  # and then its process was killed
+
+    platform.dispatcher.turn()
+
+    assert platform.recorded() == ["RECEIVED", "APPLYING", "FILLED"]
+    assert platform.journal.backlog(Reader.AUDIT).entries == 0
+
+
+def test_long_backlog_is_told_in_batches(platform: Platform, store: Store) -> None:
+    for _ in range(BATCH // 3 + 1):
+        filled(store)
+
+    assert platform.dispatcher.turn() is True
+    assert len(platform.recorded()) == BATCH
+    assert platform.dispatcher.turn() is False
+
+    assert platform.log.verify().head.n == (BATCH // 3 + 1) * 3
+
+
+@pytest.fixture
+def alarm(platform: Platform, store: Store, clock: Clock) -> Alarm:
+    return Alarm(store, platform.ledger, platform.notification, patience=timedelta(seconds=10), clock=clock)
+
+
+def test_operators_hear_of_a_circuit_that_opens_and_closes(platform: Platform, alarm: Alarm, clock: Clock) -> None:
+    alarm.turn()
+    platform.breaker.hold(Circuit.FORCED_OPEN, reason="maintenance")
+    clock.pass_(1)
+    alarm.turn()
+    platform.breaker.reset(reason="done")
+    clock.pass_(1)
+    alarm.turn()
+    alarm.turn()
+
+    closed, opened = platform.told(None)
+    assert opened.startswith("circuit audit went from CLOSED to FORCED_OPEN")
+    assert closed.startswith("circuit audit went from FORCED_OPEN to CLOSED")
+
+
+def test_alarm_is_raised_whatever_the_words_of_an_operator_are(platform: Platform, alarm: Alarm) -> None:
+    platform.breaker.hold(Circuit.FORCED_OPEN, reason="NUL \0 and 😀" + "x" * 180)
+
+    alarm.turn()
+
+    assert "NUL  and 😀" in platform.told(None)[0]
+
+
+def test_process_that_takes_over_alarms_nobody_again(
+    platform: Platform, alarm: Alarm, store: Store, clock: Clock
+) -> None:
+    platform.breaker.hold(Circuit.FORCED_OPEN, reason="maintenance")
+    applying(store)
+    clock.pass_(11)
+    alarm.turn()
+
+    Alarm(store, platform.ledger, platform.notification, patience=timedelta(seconds=10), clock=clock).turn()
+
+    assert [len(platform.told(None)), len(platform.told())] == [1, 1]
+
+
+def test_user_hears_once_of_a_trade_that_takes_long(
+    platform: Platform, alarm: Alarm, store: Store, clock: Clock
+) -> None:
+    applying(store)
+    for _ in range(15):
+        clock.pass_(1)
+        alarm.turn()
+
+    assert platform.told() == ["BUY 10 AAPL at 150.00 is not settled yet: we are finding out what became of it"]
+
+
+def test_alarm_is_raised_while_the_clock_is_set_back(platform: Platform, alarm: Alarm, clock: Clock) -> None:
+    alarm.turn()
+    platform.breaker.hold(Circuit.FORCED_OPEN, reason="maintenance")
+    clock.pass_(-3600)
+
+    alarm.turn()
+
+    assert len(platform.told(None)) == 1
+
+
+def test_alarm_that_could_not_be_raised_is_raised_later(
+    platform: Platform, alarm: Alarm, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    platform.notification_sick.failing = True
+    platform.breaker.hold(Circuit.FORCED_OPEN, reason="maintenance")
+    for _ in range(2):
+        clock.pass_(1)
+        alarm.turn()
+    assert platform.told(None) == []
+    assert [record.message for record in caplog.records].count("nobody can be alarmed: as told") == 1
+
+    platform.notification_sick.failing = False
+    clock.pass_(1)
+    alarm.turn()
+
+    assert len(platform.told(None)) == 1

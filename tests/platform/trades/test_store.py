@@ -1,0 +1,226 @@
+"""How trades are kept: each move once, by whoever has the trade, with its entry in the journal."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from gateway.services.exposure import Exposure
+from gateway.trading.errors import RiskRefusal
+from gateway.trading.outbox import Journal, Reader
+from gateway.trading.store import KeyTaken, Store
+from gateway.trading.trade import Side, State, Verdict
+from servicekit.database import Database
+from tests.platform.trades.conftest import LEASE, Clock, applying, filled, moved, order, received, welcome
+
+
+def seen(found: list[Exposure]) -> Exposure:
+    return found[-1]
+
+
+def test_trade_that_is_kept_is_found_as_it_was(store: Store) -> None:
+    trade = received(store, order(price="150.1234"), key="k")
+
+    assert store.find(trade.trade_id) == store.by_key("ann", "k") == trade
+    assert (trade.state, trade.version, trade.seq, trade.status) == (State.RECEIVED, 1, 1, "PENDING")
+
+
+def test_each_move_is_in_the_journal_in_its_order(store: Store, database: Database) -> None:
+    trade = moved(store, applying(store), State.REJECTED, "insufficient-funds")
+
+    entries = Journal(database).unsent(Reader.AUDIT, 10)
+
+    assert [(each.event_id, each.state, each.code) for each in entries] == [
+        (f"{trade.trade_id}:1", State.RECEIVED, None),
+        (f"{trade.trade_id}:2", State.APPLYING, None),
+        (f"{trade.trade_id}:3", State.REJECTED, "insufficient-funds"),
+    ]
+
+
+def test_trade_that_somebody_else_moved_is_left_alone(store: Store, database: Database) -> None:
+    trade = applying(store)
+    after = moved(store, trade, State.FILLED)
+
+    assert store.move(trade, Verdict(State.CANCELLED)) is None
+    assert store.lease(trade, LEASE) is None
+
+    assert store.find(trade.trade_id) == after
+    assert len(Journal(database).unsent(Reader.AUDIT, 10)) == 3
+
+
+def test_move_that_is_none_is_an_error_of_the_program(store: Store) -> None:
+    with pytest.raises(AssertionError, match="FILLED -> CANCELLED"):
+        store.move(filled(store), Verdict(State.CANCELLED))
+
+
+def test_moves_at_the_same_time_end_in_one(store: Store) -> None:
+    trade = applying(store)
+    ends = [State.FILLED, State.REJECTED, State.CANCELLED] * 4
+
+    with ThreadPoolExecutor(12) as pool:
+        after = list(pool.map(lambda state: store.move(trade, Verdict(state)), ends))
+
+    assert len([each for each in after if each]) == 1
+    assert store.find(trade.trade_id) in after
+
+
+def test_key_is_taken_by_one_of_two_orders_at_the_same_time(store: Store) -> None:
+    def place(_: int) -> bool:
+        try:
+            received(store, key="k")
+        except KeyTaken:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        placed = list(pool.map(place, range(8)))
+
+    assert placed.count(True) == 1
+    assert len(store.of_user("ann", 10)) == 1
+
+
+def test_key_of_another_user_is_another_key(store: Store) -> None:
+    first, second = received(store, key="k"), received(store, order(user_id="bob"), key="k")
+
+    assert (store.by_key("ann", "k"), store.by_key("bob", "k")) == (first, second)
+
+
+def test_key_that_was_taken_leaves_no_exposure_behind(store: Store) -> None:
+    received(store, key="k")
+    with pytest.raises(KeyTaken):
+        received(store, key="k")
+    found: list[Exposure] = []
+
+    store.receive(order(1), LEASE, found.append)
+
+    assert seen(found) == Exposure(Decimal(11), Decimal(11 * 150))
+
+
+def test_refused_order_is_tried_again_under_its_id(store: Store, clock: Clock) -> None:
+    refused = moved(store, applying(store, key="k"), State.REFUSED, "not-sent")
+    clock.pass_(100)
+
+    again = store.retry(refused, LEASE, welcome)
+
+    assert again
+    assert (again.trade_id, again.state, again.seq) == (refused.trade_id, State.RECEIVED, 4)
+    assert (again.attempted_at, again.lease_until) == (clock(), clock() + LEASE)
+    assert store.retry(refused, LEASE, welcome) is None
+
+
+def test_retry_that_is_not_admitted_changes_nothing(store: Store) -> None:
+    refused = moved(store, applying(store), State.REFUSED, "not-sent")
+
+    def refuse(_: Exposure) -> None:
+        raise RiskRefusal("limit", "too much", limit="1", value="2")
+
+    with pytest.raises(RiskRefusal):
+        store.retry(refused, LEASE, refuse)
+
+    assert store.find(refused.trade_id) == refused
+
+
+def test_pending_trade_is_claimed_once_its_lease_is_over(store: Store, clock: Clock) -> None:
+    filled(store)
+    trade = applying(store)
+    clock.pass_(4.9)
+    assert store.claim(LEASE) is None
+
+    clock.pass_(0.1)
+    claimed = store.claim(LEASE)
+
+    assert claimed
+    assert (claimed.trade_id, claimed.lease_until) == (trade.trade_id, clock() + LEASE)
+    assert store.claim(LEASE) is None
+    assert store.move(trade, Verdict(State.FILLED)) is None, "its first owner has lost it"
+
+
+def test_clock_that_is_set_back_leaves_no_trade_alone_until_it_has_caught_up(store: Store, clock: Clock) -> None:
+    trade = applying(store)
+    clock.pass_(-3600)
+
+    claimed = store.claim(LEASE)
+
+    assert claimed
+    assert (claimed.trade_id, claimed.lease_until) == (trade.trade_id, clock() + LEASE)
+    assert store.claim(LEASE) is None
+
+
+def test_host_whose_clock_is_behind_leaves_others_their_trades(store: Store, clock: Clock) -> None:
+    applying(store)
+    clock.pass_(-2)
+
+    assert store.claim(LEASE) is None
+
+
+def test_trade_whose_lease_was_given_up_is_claimed_at_once(store: Store) -> None:
+    trade = applying(store)
+
+    assert store.lease(trade, timedelta())
+
+    assert store.claim(LEASE)
+
+
+@pytest.mark.parametrize("end", [State.REJECTED, State.CANCELLED, State.REFUSED])
+def test_order_that_came_to_nothing_leaves_no_exposure(store: Store, end: State) -> None:
+    moved(store, applying(store), end, "code")
+    found: list[Exposure] = []
+
+    store.receive(order(1), LEASE, found.append)
+
+    assert seen(found) == Exposure(Decimal(1), Decimal(150))
+
+
+def test_shares_that_were_sold_are_no_exposure_but_their_volume_is(store: Store) -> None:
+    filled(store, order(10))
+    applying(store, order(4, Side.SELL))
+    filled(store, order(5, Side.SELL))
+    found: list[Exposure] = []
+
+    store.receive(order(1), LEASE, found.append)
+
+    assert seen(found) == Exposure(Decimal(10 - 5 + 1), Decimal(20 * 150)), "what is only to be sold is still there"
+
+
+def test_volume_begins_anew_each_day(store: Store, clock: Clock) -> None:
+    filled(store)
+    clock.pass_(24 * 3600)
+    found: list[Exposure] = []
+
+    store.receive(order(1), LEASE, found.append)
+
+    assert seen(found) == Exposure(Decimal(11), Decimal(150))
+
+
+def test_orders_at_the_same_time_cannot_pass_a_limit_together(store: Store) -> None:
+    def at_most_50(exposure: Exposure) -> None:
+        if exposure.position > 50:
+            raise RiskRefusal("position-limit", "too much", limit="50", value=str(exposure.position))
+
+    def place(_: int) -> bool:
+        try:
+            store.receive(order(10), LEASE, at_most_50)
+        except RiskRefusal:
+            return False
+        return True
+
+    with ThreadPoolExecutor(12) as pool:
+        placed = list(pool.map(place, range(12)))
+
+    assert placed.count(True) == 5
+    assert len(store.of_user("ann", 100)) == 5
+
+
+def test_trades_of_a_user_are_listed_newest_first_and_page_by_page(store: Store, clock: Clock) -> None:
+    trades = []
+    for number in range(5):
+        trades.append(received(store, order(1 + number)))
+        clock.pass_(number % 2)  # some at the same moment
+    received(store, order(user_id="bob"))
+    newest = sorted(trades, key=lambda each: (each.created_at, each.trade_id), reverse=True)
+
+    first = store.of_user("ann", 2)
+    rest = store.of_user("ann", 10, (first[-1].created_at, first[-1].trade_id))
+
+    assert first + rest == newest

@@ -1,0 +1,161 @@
+"""What a client is told of an order, whatever fails while it is placed: no refusal of what may yet be booked."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+import pytest
+from sqlalchemy import Connection, event
+from sqlalchemy.exc import OperationalError
+
+from cb import CircuitBreaker, CircuitOpenError
+from cb import State as Circuit
+from cb.http import HTTPClient
+from gateway.services.market_data import MarketData
+from gateway.services.portfolio import Portfolio
+from gateway.services.risk import Limits, Risk
+from gateway.trading.reconciler import Reconciler
+from gateway.trading.store import Store
+from gateway.trading.trade import State
+from gateway.trading.trading import Trading
+from servicekit.database import Database, DatabaseUnavailable
+from tests.platform.trades.conftest import DEADLINE, LEASE, Clock, order, says
+from tests.support.misbehaving import Server, answer
+
+LIMITS = Limits(Decimal("0.05"), Decimal(10_000_000), Decimal(1_000_000), Decimal(100_000_000))
+#: the writing transactions of an order that is placed
+RECEIVE, MARK, CLOSE = 1, 2, 3
+
+
+@pytest.fixture
+def market_data() -> Iterator[Server]:
+    server = Server()
+    server.act = answer(200, '{"symbol": "AAPL", "price": "150", "time": "now"}')
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def portfolio() -> Iterator[Server]:
+    server = Server()
+    server.act = says(server, 201, status="FILLED")
+    yield server
+    server.close()
+
+
+@dataclass
+class Gateway:
+    """Places orders, and reconciles them."""
+
+    database: Database
+    store: Store
+    clock: Clock
+    market_data: Server
+    portfolio: Server
+    #: headers of the request to the portfolio
+    headers: dict[str, str] = field(default_factory=dict)
+    commits: int = 0
+
+    def __post_init__(self) -> None:
+        self.guard = CircuitBreaker("database")
+        self.database.guard(self.guard)
+        self.circuit = CircuitBreaker("portfolio")
+        client = Portfolio(HTTPClient(self.portfolio.url, 1, self.circuit, headers=lambda: self.headers))
+        self.trading = Trading(
+            self.store,
+            market_data=MarketData(HTTPClient(self.market_data.url, 1, CircuitBreaker("market-data"))),
+            risk=Risk(CircuitBreaker("risk"), lambda _: None, LIMITS),
+            portfolio=client,
+            lease=LEASE,
+            timeout=8,
+        )
+        self.reconciler = Reconciler(self.store, client, lease=LEASE, deadline=DEADLINE, clock=self.clock)
+
+    def lose_connection(self, number: int, *, kept: bool) -> None:
+        """Lose the connection at this commit, before the server has it or its answer, and then the database."""
+
+        def lose(connection: Connection) -> None:
+            if connection.get_execution_options().get("reads_only"):
+                return
+            self.commits += 1
+            if self.commits == number:
+                if kept:
+                    connection.connection.commit()
+                self.guard.hold(Circuit.FORCED_OPEN, reason="it is gone")
+                raise OperationalError("COMMIT", None, Exception("connection lost"))
+
+        event.listen(self.database._engine, "commit", lose)  # noqa: SLF001 - only there a commit can be lost
+
+    def heal(self) -> None:
+        for breaker in (self.guard, self.circuit):
+            breaker.reset(reason="it is back")
+
+    def later(self) -> State:
+        """Reconcile; return the end of the only trade."""
+        self.clock.pass_(LEASE.total_seconds())
+        while self.reconciler.turn():
+            pass
+        (trade,) = self.store.of_user("ann", 10)
+        return trade.state
+
+
+@pytest.fixture
+def gateway(database: Database, store: Store, clock: Clock, market_data: Server, portfolio: Server) -> Gateway:
+    return Gateway(database, store, clock, market_data, portfolio)
+
+
+@pytest.mark.parametrize(("kept", "end"), [(True, State.FILLED), (False, State.CANCELLED)])
+def test_mark_whose_commit_was_lost_leaves_the_order_pending(gateway: Gateway, *, kept: bool, end: State) -> None:
+    gateway.lose_connection(MARK, kept=kept)
+
+    placed = gateway.trading.place(order())
+
+    assert placed.trade.status == "PENDING"
+    assert gateway.services.portfolio.requests == []
+    gateway.heal()
+    assert gateway.later() is end
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_order_whose_first_commit_was_lost_is_never_booked(gateway: Gateway, *, kept: bool) -> None:
+    gateway.lose_connection(RECEIVE, kept=kept)
+
+    with pytest.raises(DatabaseUnavailable):
+        gateway.trading.place(order())
+
+    gateway.heal()
+    gateway.clock.pass_(60)
+    gateway.trading.reconciler.turn()
+    assert gateway.services.portfolio.requests == []
+
+
+@pytest.mark.parametrize(("kept", "end"), [(True, State.REFUSED), (False, State.FILLED)])
+def test_refusal_that_could_not_be_stored_is_not_told(gateway: Gateway, *, kept: bool, end: State) -> None:
+    gateway.circuit.hold(Circuit.FORCED_OPEN, reason="for the test")
+    gateway.lose_connection(CLOSE, kept=kept)
+
+    placed = gateway.trading.place(order())
+
+    assert placed.trade.status == "PENDING", "the reconciler would book what the client was refused"
+    gateway.heal()
+    assert gateway.later() is end
+
+
+def test_refusal_that_is_stored_is_told(gateway: Gateway) -> None:
+    gateway.circuit.hold(Circuit.FORCED_OPEN, reason="for the test")
+
+    with pytest.raises(CircuitOpenError):
+        gateway.trading.place(order())
+
+    gateway.heal()
+    assert gateway.later() is State.REFUSED
+
+
+def test_order_that_fails_of_a_mistake_of_ours_once_it_is_marked_is_pending(gateway: Gateway) -> None:
+    gateway.headers = {"X-Request-ID": "of two\nlines"}
+
+    placed = gateway.trading.place(order())
+
+    assert placed.trade.status == "PENDING"
+    gateway.headers = {}
+    assert gateway.later() is State.FILLED

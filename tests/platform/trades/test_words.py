@@ -1,0 +1,42 @@
+"""Words of others, which may be anything: what is to be kept is kept."""
+
+import json
+
+import pytest
+
+from cb import CircuitBreaker
+from gateway.services.audit_log import AuditLog
+from gateway.services.notification import Notification
+from gateway.services.notifications import Inbox
+from gateway.trading.outbox import Journal, Reader
+from gateway.trading.reconciler import Reconciler
+from gateway.trading.store import Store
+from gateway.trading.trade import State
+from servicekit.database import Database
+from tests.platform.trades.conftest import Clock, applying, says
+from tests.support.misbehaving import Server
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [("x" * 301, "x" * 300), ("NUL \x00.", "NUL \ufffd."), ("half \ud800", "half \ufffd"), ("😀" * 300, "😀" * 300)],
+)
+def test_verdict_is_kept_whatever_its_words_are(
+    store: Store, database: Database, clock: Clock, reconciler: Reconciler, portfolio: Server, *, said: str, kept: str
+) -> None:
+    portfolio.act = says(portfolio, 409, tradeStatus="REJECTED", code="no-cash", detail=said)
+    trade = applying(store)
+    clock.pass_(5)
+
+    reconciler.turn()
+
+    found = store.find(trade.trade_id)
+    assert found
+    assert (found.state, found.detail) == (State.REJECTED, kept)
+    journal, log = Journal(database), AuditLog(database)
+    log.append(journal.unsent(Reader.AUDIT, 10))
+    assert json.loads(log.page(0, 10)[-1].entry)["detail"] == kept
+    Notification(CircuitBreaker("notification"), lambda: None, Inbox(database)).confirm(
+        journal.unsent(Reader.NOTIFICATION, 10)
+    )
+    assert kept[:200] in Inbox(database).page("ann", 1)[0].message.text

@@ -1,0 +1,46 @@
+"""Descriptors of locks that another thread, or a program that becomes a daemon, closes: rule 24."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from cb import BreakerConfig, Bulkhead, CircuitBreaker, Ledger
+from cb.ledger.locks import FileLock, claim
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="a list of the open descriptors: Linux")
+
+
+@pytest.fixture
+def breaker(tmp_path: Path) -> CircuitBreaker:
+    return CircuitBreaker("d", BreakerConfig(), ledger=Ledger.in_file(tmp_path / "l"))
+
+
+def test_lock_whose_descriptor_is_closed_while_it_is_held_fails_nobody(breaker: CircuitBreaker) -> None:
+    lock = FileLock(f"{breaker.ledger.path}.locks/another")
+
+    def close() -> int:
+        close_all_of("another")
+        return 7
+
+    assert [lock.run(close, 0) for _ in range(3)] == [7, 7, 7]
+    assert lock.run(int, 0) == 0
+
+
+def close_all_of(name: str) -> None:
+    """Close the descriptors of a file, as a program does that becomes a daemon."""
+    for fd in list(Path("/proc/self/fd").iterdir()):
+        with suppress(OSError):
+            if fd.readlink().name == name:
+                os.close(int(fd.name))
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_slot_whose_descriptor_is_closed_is_taken_all_the_same(breaker: CircuitBreaker, times: int) -> None:
+    bulkhead = Bulkhead(breaker, 1)
+    for _ in range(times):
+        assert bulkhead.call(int) == 0
+        close_all_of("slot-0-0")
+    with bulkhead:
+        assert claim(f"{breaker.ledger.path}.locks/slot-0-0") is None

@@ -1,0 +1,67 @@
+"""A ledger's file that was damaged while no process had it in use: rules 14 and 23."""
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger
+from cb.ledger import layout as at
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes: run on Linux or macOS")
+CONFIG = BreakerConfig(failure_threshold=3, failure_rate_threshold=None, timeout=60)
+#: where the first call of a process counts
+LANE = at.HEADER + at.PAGE + at.TALLY + at.TALLY_CELLS
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [
+        *((LANE + cell, value) for cell in (at.SUCCESSES, at.FAILURES, at.ELAPSED) for value in (-1, 2**63 - 1)),
+        (LANE + at.STARTED, -1),
+        (LANE + at.WINDOW, -(2**63)),
+        (at.HEADER + at.CHANGES + 7, 1),
+        (at.PAGE + at.EVENT_CELLS + at.E_STATES, 99),
+        (at.PAGE + at.EVENT_CELLS + at.E_ROW, 2**62),
+        (at.H_EVENTS, 2**63 - 1),
+    ],
+)
+def test_damage_while_nobody_uses_a_ledger_costs_the_next_process_no_call(
+    tmp_path: Path, cell: int, value: int
+) -> None:
+    path = tmp_path / "l"
+
+    def serve() -> None:
+        breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.open(f"file://{path}"))
+        assert breaker.call(int) == 0
+        for _ in range(4):
+            with suppress(ZeroDivisionError, CircuitOpenError):
+                breaker.call(divmod, 1, 0)
+        breaker.tend()
+        assert breaker.snapshot().totals.failures >= 3
+        assert breaker.ledger.scope == "host"
+        breaker.ledger.history()
+        with pytest.raises(CircuitOpenError):
+            breaker.call(int)
+        breaker.reset(reason="test")
+
+    in_a_process(serve)
+    with path.open("r+b") as file:
+        file.seek(cell * 8)
+        file.write(value.to_bytes(8, sys.byteorder, signed=True))
+    in_a_process(serve)
+
+
+def in_a_process(work: Callable[[], None]) -> None:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+            os._exit(0)
+        except BaseException:  # noqa: BLE001 - a forked child must never return into pytest
+            sys.excepthook(*sys.exc_info())
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

@@ -1,0 +1,274 @@
+"""Forks that Python is not told of, as uWSGI and C libraries make them. DESIGN section 3, rules 3, 13 and 24."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cb import (
+    BreakerConfig,
+    Bulkhead,
+    BulkheadFullError,
+    CircuitBreaker,
+    CircuitOpenError,
+    Ledger,
+    LedgerBusyError,
+    State,
+)
+from cb.background.leader import Duty
+from cb.background.watchdog import WATCH
+from cb.resilience.budget import RetryBudget
+from cb.resilience.stores import MemoryStore
+from cb.testing import breaker_in
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes: run on Linux or macOS")
+CONFIG = BreakerConfig(failure_threshold=3, failure_rate_threshold=None, timeout=60)
+
+
+def forked_in_c(work: Callable[[], object]) -> int:
+    """Run in a child of a fork in C, return its exit code; 14 if it hung."""
+    pid: int = ctypes.PyDLL(None).fork()  # the thread that forks has the interpreter's lock, as in uWSGI
+    if pid == 0:
+        signal.alarm(10)
+        try:
+            work()
+            os._exit(0)
+        except BaseException:  # noqa: BLE001 - a forked child must never return into pytest
+            sys.excepthook(*sys.exc_info())
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.fixture
+def breaker(tmp_path: Path) -> CircuitBreaker:
+    return CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(tmp_path / "l"))
+
+
+def fail(breaker: CircuitBreaker) -> None:
+    with pytest.raises(ZeroDivisionError):
+        breaker.call(divmod, 1, 0)
+
+
+def test_child_counts_in_a_block_of_its_own(breaker: CircuitBreaker) -> None:
+    breaker.call(int)
+
+    def work() -> None:
+        for _ in range(20):
+            breaker.call(time.sleep, 0.002)
+        assert breaker.ledger.workers() == 2
+
+    assert forked_in_c(work) == 0
+    assert breaker.snapshot().totals.requests == 21
+    assert breaker.snapshot().in_flight == 0
+
+
+def test_child_does_not_have_the_lock_that_its_parent_holds(breaker: CircuitBreaker) -> None:
+    def work() -> None:
+        with pytest.raises(LedgerBusyError):
+            breaker.ledger.lock.run(int, 0.05)
+
+    assert breaker.ledger.lock.run(lambda: forked_in_c(work), 1) == 0
+
+
+def test_child_that_leaves_the_section_of_its_parent_does_not_unlock_it(breaker: CircuitBreaker) -> None:
+    reading, writing = os.pipe()
+
+    def fork() -> int:
+        pid: int = ctypes.PyDLL(None).fork()
+        if pid:
+            os.read(reading, 1)  # the child has left
+            other = Ledger.in_file(breaker.ledger.path + ".other")  # opens files, and must find this one locked
+            assert other.scope == "host"
+            command = [sys.executable, "-c", TRY, breaker.ledger.path]
+            assert subprocess.run(command, check=False).returncode == 7
+        return pid
+
+    pid = breaker.ledger.lock.run(fork, 1)
+    if pid == 0:
+        os.write(writing, b"x")
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
+TRY = """
+import sys
+from fcntl import LOCK_EX, LOCK_NB, flock
+try:
+    flock(open(sys.argv[1] + ".locks/transitions"), LOCK_EX | LOCK_NB)
+except BlockingIOError:
+    sys.exit(7)
+"""
+
+
+def test_bulkhead_slot_of_the_parent_is_not_the_childs(breaker: CircuitBreaker) -> None:
+    bulkhead = Bulkhead(breaker, 1)
+
+    def work() -> None:
+        with pytest.raises(BulkheadFullError):
+            bulkhead.call(int)
+
+    with bulkhead:
+        assert forked_in_c(work) == 0
+    assert bulkhead.call(int) == 0
+
+
+def test_child_that_ends_its_parents_call_leaves_the_slot_to_it(breaker: CircuitBreaker) -> None:
+    bulkhead, other = Bulkhead(breaker, 1), Bulkhead(CircuitBreaker("d", ledger=Ledger.in_file(breaker.ledger.path)), 1)
+    block = bulkhead.block()
+    block.__enter__()
+    assert forked_in_c(lambda: block.__exit__(None, None, None)) == 0
+    with pytest.raises(BulkheadFullError):
+        other.call(int)
+    block.__exit__(None, None, None)
+    assert other.call(int) == 0
+
+
+def test_watch_runs_in_the_child(breaker: CircuitBreaker) -> None:
+    breaker.call(int)
+    assert WATCH.running
+
+    def work() -> None:
+        breaker.call(time.sleep, 0.002)
+        breaker.snapshot()
+        assert [thread.name for thread in threading.enumerate() if thread.is_alive()].count("cb-watch") == 1
+        fail(breaker)
+
+    assert forked_in_c(work) == 0
+
+
+def test_locks_that_another_thread_held_hang_no_child(breaker: CircuitBreaker) -> None:
+    breaker.call(int)
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with breaker._row._lock, breaker.ledger._making, breaker.ledger._blocks._mutex:  # noqa: SLF001 - as a thread in the middle
+            held.set()
+            done.wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(10)
+
+    def work() -> None:
+        fail(breaker)
+        Bulkhead(breaker, 1).call(int)
+        breaker.tend()
+        CircuitBreaker("new", ledger=breaker.ledger).call(int)
+
+    try:
+        assert forked_in_c(work) == 0
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_child_of_a_child_is_noticed_too(breaker: CircuitBreaker) -> None:
+    def grandchild() -> None:
+        for _ in range(3):
+            fail(breaker)
+        with pytest.raises(CircuitOpenError):
+            breaker.call(int)
+
+    def child() -> None:
+        breaker.call(time.sleep, 0.002)
+        assert forked_in_c(grandchild) == 0
+
+    breaker.call(int)
+    assert forked_in_c(child) == 0
+    assert breaker.state is State.OPEN
+
+
+def test_duty_of_the_parent_is_not_the_childs(breaker: CircuitBreaker) -> None:
+    works = threading.Event()
+
+    def audit(stop: threading.Event) -> None:
+        works.set()
+        stop.wait(10)
+
+    duty = Duty(breaker.ledger, "auditor", audit)
+    duty.tend()
+    assert works.wait(10)  # a thread that starts holds locks of Python itself
+
+    def work() -> None:
+        breaker.snapshot()
+        assert not breaker.ledger.has("auditor")
+        assert not breaker.ledger.elect("auditor")
+
+    assert forked_in_c(work) == 0
+    duty.close()
+
+
+def test_ledger_in_memory_goes_on_in_the_child() -> None:
+    breaker = breaker_in(State.HALF_OPEN, BreakerConfig(max_requests=2, success_threshold=2))
+    breaker.call(int)
+
+    def work() -> None:
+        breaker.call(int)
+        assert breaker.state is State.CLOSED
+
+    assert forked_in_c(work) == 0
+    assert breaker.state is State.HALF_OPEN
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_child_forked_while_a_thread_takes_locks_keeps_none_of_them(tmp_path: Path) -> None:
+    ledger, done = Ledger.in_file(tmp_path / "l"), threading.Event()
+
+    def take() -> None:
+        while not done.is_set():
+            for role in ("a", "b", "c"):
+                ledger.elect(role)
+                ledger.resign(role)
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    children = []
+    reading, writing = os.pipe()
+    for _ in range(100):
+        pid = os.fork()
+        if pid == 0:
+            os.write(writing, b"x")  # it has begun anew
+            time.sleep(20)
+            os._exit(0)
+        children.append(pid)
+        os.read(reading, 1)
+    done.set()
+    thread.join()
+    try:
+        other = Ledger.in_file(tmp_path / "l")
+        assert [other.elect(role) for role in ("a", "b", "c")] == [True] * 3
+    finally:
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def test_what_stands_beside_breakers_begins_anew_too() -> None:
+    budget, store = RetryBudget(), MemoryStore()
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with budget._lock, store._lock:  # noqa: SLF001 - as a thread in the middle
+            held.set()
+            done.wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(10)
+
+    def work() -> None:
+        budget.call()
+        store.put("key", b"value", 0)
+
+    try:
+        assert forked_in_c(work) == 0
+    finally:
+        done.set()
+        thread.join()

@@ -1,0 +1,75 @@
+"""What the two databases hold, and what clients were told: the material of the invariants."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Row, Table, select, text
+
+from gateway.trading import tables as gateway
+from portfolio import tables as portfolio
+from servicekit.database import Database
+from tests.proofs.chaos.clients import Answer
+
+Rows = list[Row[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One look at everything, or at the databases alone while services run."""
+
+    # Of the gateway, all of one moment.
+    trades: Rows
+    journal: Rows
+    exposure: Rows
+    audit: Rows
+    notifications: Rows
+    # Of the portfolio, all of one later moment.
+    accounts: Rows
+    positions: Rows
+    booked: Rows
+    entries: Rows
+    # What the rest is only once all is settled.
+    told: list[Answer] = field(default_factory=list)
+    #: what the gateway says of its audit log
+    verified: dict[str, Any] = field(default_factory=dict)
+    #: how often each fault, each kind of kill happened
+    faults: Counter[str] = field(default_factory=Counter)
+    kills: Counter[str] = field(default_factory=Counter)
+    #: of each service
+    logs: dict[str, str] = field(default_factory=dict)
+    settled: bool = False
+    #: seconds that it took to settle all, once nothing went wrong any more
+    took: float = 0.0
+
+    @property
+    def states(self) -> dict[str, str]:
+        """The states of all trades, by id."""
+        return {trade.trade_id: trade.state for trade in self.trades}
+
+    @property
+    def outcomes(self) -> dict[str, str]:
+        """What the portfolio says of trades, by id."""
+        return {trade.trade_id: trade.outcome for trade in self.booked}
+
+
+def look(databases: dict[str, str], **rest: Any) -> Facts:
+    """Return what the databases hold. The gateway's is read first, so the portfolio's knows at least as much."""
+    g, p = gateway, portfolio
+    ours = _read(databases["gateway"], g.trades, g.journal, g.exposure, g.audit_log, g.notifications)
+    theirs = _read(databases["portfolio"], p.accounts, p.positions, p.trades, p.entries)
+    names = ("trades", "journal", "exposure", "audit", "notifications", "accounts", "positions", "booked", "entries")
+    rows: dict[str, Any] = dict(zip(names, [*ours, *theirs], strict=True))
+    return Facts(**rows, **rest)
+
+
+def _read(url: str, *tables: Table) -> list[Rows]:
+    """Return all rows of some tables, as they were at one moment, each in the order of its key."""
+    database = Database(url)
+    try:
+        with database.read() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+            return [list(connection.execute(select(each).order_by(*each.primary_key)).all()) for each in tables]
+    finally:
+        database.close()

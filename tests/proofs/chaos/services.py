@@ -1,0 +1,172 @@
+"""The services as processes that can be killed: gunicorn with two workers each."""
+
+import os
+import random
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+
+ROOT = Path(__file__).resolve().parents[3]
+PACKAGES = {"gateway": "gateway", "portfolio": "portfolio", "market-data": "marketdata"}
+WORKERS = 2
+SETTINGS = {
+    "SERVER__WORKERS": str(WORKERS),
+    "SERVER__THREADS": "8",
+    # So that a circuit opens where nothing works, and not from chance.
+    "CIRCUIT_BREAKER__TIMEOUT": "1s",
+    "CIRCUIT_BREAKER__FAILURE_THRESHOLD": "8",
+    "CIRCUIT_BREAKER__FAILURE_RATE_THRESHOLD": "0.9",
+    "CIRCUIT_BREAKER__MINIMUM_REQUESTS": "50",
+    "SERVICES__GATEWAY__PORTFOLIO_TIMEOUT": "700ms",
+    "SERVICES__GATEWAY__PENDING_DEADLINE": "3s",
+    "SERVICES__GATEWAY__POSITION_LIMIT": "400",
+    "SERVICES__PORTFOLIO__OPENING_CASH": "20000",
+}
+
+
+class Services:
+    """Gateway, portfolio and market data.
+
+    `databases` are URLs by service. The gateway reaches the portfolio through the port `between`, if there is one.
+    With a `bug`, gateway and portfolio are started with it planted. `options` are those of gunicorn's command line,
+    by service.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        databases: dict[str, str],
+        between: int | None = None,
+        bug: str | None = None,
+        options: dict[str, str] | None = None,
+    ) -> None:
+        self.directory = directory
+        self.ports = dict(zip(PACKAGES, free_ports(len(PACKAGES)), strict=True))
+        own = {f"SERVICES__{_variable(name)}__PORT": str(port) for name, port in self.ports.items()}
+        own |= {f"SERVICES__{_variable(name)}__DATABASE": url for name, url in databases.items()}
+        own |= {
+            "SERVICES__GATEWAY__PORTFOLIO_URL": f"http://127.0.0.1:{between or self.ports['portfolio']}",
+            "SERVICES__GATEWAY__MARKET_DATA_URL": f"http://127.0.0.1:{self.ports['market-data']}",
+            "STATE_DIR": str(directory / "state"),
+        }
+        self._environment = os.environ | {f"CB_{key}": value for key, value in (SETTINGS | own).items()}
+        self._options = options or {}
+        self._bug = bug
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self) -> None:
+        """Return when all services answer."""
+        for name in PACKAGES:
+            self._start(name)
+        for name in PACKAGES:
+            self.wait_for(name)
+
+    def stop(self) -> None:
+        for process in self._processes.values():
+            process.terminate()
+        for name, process in self._processes.items():
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                self.kill(name)
+
+    def kill_worker(self, name: str, chance: random.Random, *, spare_oldest: bool = False) -> bool:
+        """Kill one worker of a service, which its master replaces. Return False if it has none, or one to spare."""
+        workers = sorted(psutil.Process(self._processes[name].pid).children(), key=psutil.Process.create_time)
+        workers = workers[1:] if spare_oldest else workers
+        if workers:
+            chance.choice(workers).kill()
+        return bool(workers)
+
+    def kill(self, name: str) -> None:
+        """Kill a service, all at once: nobody has time to say good-bye, nor its master to replace a worker."""
+        master = psutil.Process(self._processes[name].pid)
+        master.suspend()
+        family = [master, *master.children(recursive=True)]
+        for process in family:
+            process.kill()
+        self._processes[name].wait()
+        psutil.wait_procs(family, timeout=10)
+
+    def restart(self, name: str) -> None:
+        """Kill a service, and start it again on the same port and database."""
+        self.kill(name)
+        self._start(name)
+
+    def wait_for(self, name: str) -> None:
+        """Return when a service answers."""
+        until(lambda: self._answers(name), f"{name} answers")
+
+    def fail_audit(self, rate: float) -> None:
+        body = {"failure_rate": rate}
+        assert self._request("POST", "gateway", "/api/v1/audit/simulate/failure", json=body).status_code == 200
+
+    def pid(self, name: str) -> int:
+        """Return the process that leads a service."""
+        return self._processes[name].pid
+
+    def get(self, name: str, path: str) -> dict[str, Any]:
+        answer: dict[str, Any] = self._request("GET", name, path).json()
+        return answer
+
+    def logs(self) -> dict[str, str]:
+        return {name: self._log(name).read_text() for name in PACKAGES}
+
+    def _start(self, name: str) -> None:
+        package = PACKAGES[name]
+        what = ["tests.proofs.chaos.bugs", self._bug, package] if self._bug and name != "market-data" else [package]
+        with self._log(name).open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                [sys.executable, "-m", *what],
+                cwd=ROOT,
+                env=self._environment | {"GUNICORN_CMD_ARGS": self._options.get(name, "")},
+                stdout=log,
+                stderr=log,
+            )
+
+    def _answers(self, name: str) -> bool:
+        assert self._processes[name].poll() is None, self._log(name).read_text()[-3000:]
+        try:
+            return self._request("GET", name, "/api/v1/health/live").status_code == 200
+        except requests.RequestException:
+            return False
+
+    def _request(self, method: str, name: str, path: str, **options: Any) -> requests.Response:
+        with requests.Session() as session:
+            session.trust_env = False
+            return session.request(method, f"http://127.0.0.1:{self.ports[name]}{path}", timeout=10, **options)
+
+    def _log(self, name: str) -> Path:
+        return self.directory / f"{name}.log"
+
+
+def until(check: Callable[[], bool], what: str, seconds: float = 30) -> float:
+    """Return as soon as a check holds: the seconds that it took. Fails when it does not for too long."""
+    begun = time.monotonic()
+    while not check():
+        assert time.monotonic() - begun < seconds, f"{what}: not within {seconds} s"
+        threading.Event().wait(0.05)
+    return time.monotonic() - begun
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody uses, nor is given while we do not: they are none of those that clients get."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as each:
+            if port not in found and each.connect_ex(("127.0.0.1", port)):
+                found.append(port)
+    return found
+
+
+def _variable(name: str) -> str:
+    return name.upper().replace("-", "_")

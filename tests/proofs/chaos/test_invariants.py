@@ -1,0 +1,124 @@
+"""Each invariant notices what it is there to notice: a trade is booked as it should be, and then tampered with."""
+
+import sqlite3
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gateway
+import portfolio
+from cb import CircuitBreaker
+from gateway.services.audit import Audit
+from gateway.services.audit_log import AuditLog
+from gateway.services.notification import Notification
+from gateway.services.notifications import Inbox
+from gateway.trading.outbox import Journal
+from gateway.trading.outbox_relay import Dispatcher
+from gateway.trading.store import Store
+from gateway.trading.trade import Order, Side, State, Verdict
+from portfolio import order as theirs
+from portfolio.service import Portfolios
+from portfolio.store import Store as Accounts
+from servicekit.database import Database
+from servicekit.migrations import migrate
+from tests.proofs.chaos import surroundings  # noqa: F401  # its invariants are tried too
+from tests.proofs.chaos.clients import Answer
+from tests.proofs.chaos.clients import Order as Placed
+from tests.proofs.chaos.facts import Facts, look
+from tests.proofs.chaos.invariants import INVARIANTS
+
+ORDER = Order("u", "AAPL", 2, Side.BUY, Decimal(150))
+TAMPERING = {
+    "I1": ("gateway", "UPDATE trades SET state = 'APPLYING'"),
+    "I2": ("gateway", "UPDATE trades SET state = 'CANCELLED'"),
+    "I3": ("portfolio", "DELETE FROM entries WHERE holder = 'u' AND asset = 'AAPL'"),
+    "I4": ("portfolio", "UPDATE entries SET amount = amount + 1 WHERE holder = '@market'"),
+    "I5": ("portfolio", "UPDATE accounts SET cash = cash + 1"),
+    "I6": ("portfolio", "UPDATE positions SET quantity = -1"),
+    "I8": ("gateway", "UPDATE trades SET price = price + 1"),
+    "I9": ("gateway", "UPDATE audit_entries SET entry = replace(entry, 'AAPL', 'TSLA') WHERE n = 2"),
+    "I10": ("gateway", "DELETE FROM audit_entries WHERE n = 2"),
+    "I11": ("gateway", "DELETE FROM audit_entries WHERE n = 3"),
+    "exposure": ("gateway", "UPDATE exposure SET amount = amount + 1 WHERE what = 'AAPL'"),
+    "notifications": ("gateway", "DELETE FROM notifications"),
+}
+
+
+class World:
+    """A filled trade, all that was told of it, and no services."""
+
+    def __init__(self, directory: Path) -> None:
+        self._files = {name: directory / f"{name}.db" for name in ("gateway", "portfolio")}
+        self._urls = {name: f"sqlite:///{file}" for name, file in self._files.items()}
+        database = migrate(Database(self._urls["gateway"]), gateway)
+        accounts = migrate(Database(self._urls["portfolio"]), portfolio)
+        store, journal, log, inbox = Store(database), Journal(database), AuditLog(database), Inbox(database)
+        received = store.receive(ORDER, timedelta(seconds=10), lambda _: None, "k")
+        trade = store.move(received, Verdict(State.APPLYING))
+        assert trade
+        facts = (trade.trade_id, "u", "AAPL", 2, theirs.Side.BUY, Decimal(150))
+        Portfolios(Accounts(accounts), Decimal(1000)).apply(theirs.Order(*facts))
+        store.move(trade, Verdict(State.FILLED))
+        audit = Audit(CircuitBreaker("audit"), lambda: None, log)
+        Dispatcher(journal, audit, Notification(CircuitBreaker("notification"), lambda: None, inbox)).turn()
+        seen = log.verify()
+        self._verified = {"valid": seen.broken_at is None, "entries": seen.head.n, "head": seen.head.hash}
+        placed = Placed("u", "AAPL", 2, "BUY", Decimal(150))
+        self.answer = Answer(placed, "k", 201, trade.trade_id, "FILLED", None, False, 0.0, 1.0)
+        for each in (database, accounts):
+            each.close()
+
+    def tamper(self, database: str, statement: str) -> None:
+        connection = sqlite3.connect(self._files[database])
+        triggers = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
+        for (trigger,) in triggers:
+            connection.execute(f"DROP TRIGGER {trigger}")
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        with connection:
+            assert connection.execute(statement).rowcount > 0
+        connection.close()
+
+    def look(self, **rest: Any) -> Facts:
+        return look(self._urls, **{"told": [self.answer], "verified": self._verified, "settled": True, **rest})
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def broken(facts: Facts) -> set[str]:
+    return {each.name for each in INVARIANTS if any(True for _ in each.check(facts))}
+
+
+def test_all_invariants_hold_of_a_trade_that_nobody_tampered_with(world: World) -> None:
+    assert broken(world.look()) == {"I12"}  # one trade is not all that a run should try
+
+
+@pytest.mark.parametrize("name", TAMPERING)
+def test_invariant_notices_what_was_tampered_with(name: str, world: World) -> None:
+    world.tamper(*TAMPERING[name])
+    assert name in broken(world.look())
+
+
+def test_changed_answers_second_trades_of_a_key_and_refused_orders_that_are_booked_are_noticed(world: World) -> None:
+    told = world.answer
+    later = replace(told, status="REJECTED", asked=2.0, answered=3.0)
+    assert broken(world.look(told=[told, later])) >= {"I7", "I8"}
+    pending = replace(told, http=202, status="PENDING", asked=2.0, answered=3.0)
+    assert "I7" in broken(world.look(told=[told, pending]))
+    assert broken(world.look(told=[told, replace(told, trade_id="other")])) >= {"I1", "I7", "I8"}
+    assert "I8" in broken(world.look(told=[replace(told, http=503, trade_id=None, status=None)]))
+    assert "I8" in broken(world.look(told=[told, replace(told, http=500, trade_id=None, status=None)]))
+
+
+def test_trades_that_stay_open_for_long_are_noticed(world: World) -> None:
+    assert "settling" in broken(world.look(took=21.0))
+
+
+def test_traceback_in_a_log_is_noticed(world: World) -> None:
+    assert "logs" in broken(world.look(logs={"gateway": "Traceback (most recent call last)\n"}))

@@ -1,0 +1,52 @@
+"""What must be so of a long run: nothing grows that should not, nothing goes back, nobody is told 500."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from statistics import median
+
+from tests.proofs.soak.samples import Process, Sample
+
+MEBIBYTE = 1 << 20
+#: bytes by which a process may be larger at the end of its work than when it was warm
+MEMORY = 6 * MEBIBYTE
+#: seconds of processor until a process has imported and pooled what it needs, and the least work that is judged
+WARM, LONG = 3.0, 3.0
+#: descriptors of one worker, and files of all services, by which the last quarter of a run may exceed the second one
+DESCRIPTORS, FILES = 20, 12
+
+
+def growth(samples: Sequence[Sample]) -> Iterator[str]:
+    """Yield each process of a service that grows while it works, and what there is more of at the end of a run."""
+    for warm in judged(samples):
+        third = max(len(warm) // 3, 1)
+        before, after = (median(each.memory for each in part) for part in (warm[:third], warm[-third:]))
+        if after > before + MEMORY:
+            yield f"process {warm[0].pid}: {after / MEBIBYTE:.1f} MiB, before {before / MEBIBYTE:.1f}"
+    quarter = len(samples) // 4
+    parts = samples[quarter : 2 * quarter], samples[-quarter:]
+    before, after = (max(each.descriptors for one in part for each in (one.master, *one.workers)) for part in parts)
+    if after > before + DESCRIPTORS:
+        yield f"{after} descriptors, before {before}"
+    before, after = (median(each.files for each in part) for part in parts)
+    if after > before + FILES:
+        yield f"{after:.0f} files in the directory of state, before {before:.0f}"
+
+
+def judged(samples: Sequence[Sample]) -> Iterator[list[Process]]:
+    """Yield the course of each process of a service that has worked for long enough, from when it was warm."""
+    courses: dict[int, list[Process]] = defaultdict(list)
+    for each in samples:
+        for process in (each.master, *each.workers):
+            courses[process.pid].append(process)
+    for course in courses.values():
+        warm = [process for process in course if process.worked >= WARM]
+        if warm and warm[-1].worked - warm[0].worked >= LONG:
+            yield warm
+
+
+def steps_back(before: dict[str, float], after: dict[str, float]) -> Iterator[str]:
+    """Yield each series that goes back, or is not there any more."""
+    for series, value in before.items():
+        now = after.get(series)
+        if now is None or now < value:
+            yield f"{series} was {value:g}, now {'gone' if now is None else f'{now:g}'}"

@@ -1,0 +1,214 @@
+"""Eight processes on one breaker, killed, stopped and replaced at random: what must hold all the while.
+
+`python -m tests.proofs.turmoil 60` runs it for a minute; `make prove` does. A second number limits their blocks.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger, Snapshot, State
+from cb.ledger import layout as at
+from cb.ledger.locks import claim
+
+CONFIG = BreakerConfig(
+    max_requests=3,
+    success_threshold=2,
+    interval=2.0,
+    timeout=0.3,
+    timeout_jitter=0.0,
+    half_open_max_duration=1.0,
+    minimum_requests=20,
+    failure_threshold=None,
+    failure_rate_threshold=0.5,
+    slow_call_rate_threshold=None,
+    call_timeout=0.5,
+)
+WORKERS = 8
+WITNESSES = 2  # of them, never killed or stopped: their calls show what the others' troubles cost
+LONGEST = 0.1  # seconds that a stopped sibling may cost a call
+
+
+def work(path: str, report: str, seed: int) -> None:
+    """Call until killed, or told to end; now and then fork a child that calls a few times, and ends."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries the children
+    choose = random.Random(seed)
+    breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(path))
+    children = 0
+    while True:
+        call_on(breaker, report, choose, 200)
+        children += 1
+        if os.fork() == 0:
+            call_on(breaker, f"{report}-{children}", choose, 20)
+            os._exit(0)
+
+
+def call_on(breaker: CircuitBreaker, report: str, choose: random.Random, times: int) -> None:
+    """Call, and acknowledge each outcome in a file of one's own before the next call."""
+    with Path(report).open("a", buffering=1) as acknowledged:
+        for _ in range(times):
+            # The dependency is sick half of the time, for all workers alike.
+            error = OSError() if int(time.time()) % 4 < 2 and choose.random() < 0.8 else None
+            begin = time.monotonic() - waited()
+            try:
+                with breaker as call:
+                    if call.probe:
+                        acknowledged.write(f"p {call.word >> 16}\n")
+                    if error:
+                        raise error
+                outcome = "s"
+            except OSError:
+                outcome = "f"
+            except CircuitOpenError:
+                outcome = "r"
+            took = time.monotonic() - waited() - begin
+            acknowledged.write(f"{outcome} {took:.4f}\n")
+            time.sleep(0.001)
+
+
+def waited() -> float:
+    """Return the seconds for which this thread could have run and no processor was free: nobody's fault here."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
+
+
+@dataclass
+class Turmoil:
+    """The processes, and what was seen of them."""
+
+    directory: Path
+    seconds: float
+    seed: int = 1
+    blocks: int = at.BLOCKS  # of the ledger that the processes may have
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    kills: int = 0
+    stops: int = 0
+    problems: list[str] = field(default_factory=list)
+    opened: int = 0
+    started: int = 0
+
+    def run(self) -> dict[str, object]:
+        """Let it happen. Return what was counted; `problems` is empty if all held."""
+        choose = random.Random(self.seed)
+        breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(self.directory / "l"))
+        before = breaker.snapshot()
+        taken = [claim(f"{self.directory}/l.locks/{block}") for block in range(self.blocks, at.BLOCKS)]
+        for _ in range(WORKERS):
+            self.start()
+        end = time.monotonic() + self.seconds
+        while time.monotonic() < end:
+            time.sleep(choose.uniform(0.01, 0.15))
+            self.disturb(choose)
+            now = breaker.snapshot()
+            self.compare(before, now)
+            before = now
+        for worker in self.workers:
+            worker.send_signal(signal.SIGCONT)
+            worker.kill()
+            worker.wait()
+        for file in taken:
+            if file is not None:
+                file.close()
+        return self.settle(breaker)
+
+    def start(self) -> None:
+        self.started += 1
+        report = self.directory / f"report-{self.started - 1}"
+        command = [sys.executable, "-m", "tests.proofs.turmoil", "worker", str(self.directory / "l"), str(report)]
+        seed = str(self.seed * 1000 + self.started)
+        self.workers.append(subprocess.Popen([*command, seed], stderr=subprocess.DEVNULL))  # SIGINT has a traceback
+
+    def disturb(self, choose: random.Random) -> None:
+        worker = choose.choice(self.workers[WITNESSES:])
+        if choose.random() < 0.5:
+            worker.send_signal(choose.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGINT)))
+            try:
+                worker.wait(2)
+            except subprocess.TimeoutExpired:  # Python drops an interrupt that comes in a hook of os.fork
+                worker.kill()
+                worker.wait()
+            self.workers.remove(worker)
+            self.kills += 1
+            self.start()
+        else:
+            worker.send_signal(signal.SIGSTOP)
+            time.sleep(choose.uniform(0.0, 0.2))
+            worker.send_signal(signal.SIGCONT)
+            self.stops += 1
+
+    def compare(self, before: Snapshot, now: Snapshot) -> None:
+        for name in ("requests", "successes", "failures", "slow", "rejected", "neutral", "late"):
+            if getattr(now.totals, name) < getattr(before.totals, name):
+                self.problems.append(f"{name} went back: {before.totals} {now.totals}")
+        if now.generation < before.generation:
+            self.problems.append(f"generation went back: {before.generation} {now.generation}")
+        self.opened += now.generation > before.generation
+
+    def settle(self, breaker: CircuitBreaker) -> dict[str, object]:
+        """Compare with what the workers acknowledged, and see that the breaker still works."""
+        lines = [line.split() for path in self.directory.glob("report-*") for line in path.read_text().splitlines()]
+        told = {kind: sum(line[0] == kind for line in lines) for kind in "sfr"}
+        witnessed = [(self.directory / f"report-{number}").read_text() for number in range(WITNESSES)]
+        slowest = max(float(line.split()[1]) for text in witnessed for line in text.splitlines() if line[0] in "sfr")
+        if slowest > LONGEST:
+            self.problems.append(f"a call took {slowest:.3f} s")
+        breaker.tend()
+        totals = breaker.snapshot().totals
+        # Killed calls may be counted and not acknowledged, or the other way round where they were both; none else.
+        counted = totals.requests + totals.late + totals.neutral
+        lost = told["s"] + told["f"] - counted
+        if not -2 * (self.kills + WORKERS) <= lost <= self.kills + WORKERS:
+            self.problems.append(f"{counted} counted, {told} acknowledged, {self.kills} kills")
+        rounds: dict[str, int] = {}
+        for line in lines:
+            if line[0] == "p":
+                rounds[line[1]] = rounds.get(line[1], 0) + 1
+        if rounds and max(rounds.values()) > CONFIG.max_requests:
+            self.problems.append(f"{max(rounds.values())} probes in one round")
+        if breaker.snapshot().in_flight:
+            self.problems.append(f"{breaker.snapshot().in_flight} calls still seem to run")
+        end = time.monotonic() + 5
+        while breaker.state is not State.CLOSED and time.monotonic() < end:
+            try:
+                breaker.call(int)
+            except CircuitOpenError:
+                time.sleep(0.02)
+        if breaker.state is not State.CLOSED:
+            self.problems.append(f"stuck: {breaker.explain()}")
+        return {
+            "seconds": self.seconds,
+            "calls": told,
+            "counted": counted,
+            "difference": lost,
+            "kills": self.kills,
+            "forks": len(list(self.directory.glob("report-*-*"))),
+            "stops": self.stops,
+            "changes of state seen": self.opened,
+            "rounds": len(rounds),
+            "most probes in a round": max(rounds.values(), default=0),
+            "slowest call ms": round(slowest * 1000, 1),
+            "problems": self.problems,
+        }
+
+
+def main(seconds: float, seed: int = 1, blocks: int = at.BLOCKS) -> dict[str, object]:
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # where services have it: no disk that stalls
+    with tempfile.TemporaryDirectory(dir=memory) as directory:
+        return Turmoil(Path(directory), seconds, seed, blocks).run()
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "worker":
+        work(sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    result = main(float(sys.argv[1]), blocks=int(sys.argv[2]) if sys.argv[2:] else at.BLOCKS)
+    sys.stdout.write(json.dumps(result, indent=2) + "\n")
+    sys.exit(1 if result["problems"] else 0)

@@ -1,0 +1,48 @@
+"""An app of others: it has a dependency that fails, and knows nothing of `servicekit` but the extension."""
+
+from typing import Any
+
+import pytest
+from flask import Flask, abort
+from flask.testing import FlaskClient
+
+from cb import Bulkhead
+from cb.integrations.flask import CircuitBreakers
+
+STATUS = "/api/v1/circuit-breaker/status"
+OPEN = "/api/v1/circuit-breaker/vendor/force-open"
+REASON = {"reason": "the vendor migrates"}
+
+
+def an_app(name: str = "shop", **config: Any) -> Flask:
+    app = Flask(name)
+    app.config.update(config)
+    return app
+
+
+def guarded(app: Flask, breakers: CircuitBreakers) -> FlaskClient:
+    """Give an app a view whose dependency fails, one that has no place free, and errors of its own."""
+    vendor = breakers.registry.get("vendor")
+    crowded = Bulkhead(breakers.registry.get("crowded"), limit=1)
+
+    @app.get("/price")
+    @vendor
+    def price() -> str:
+        raise TimeoutError
+
+    @app.get("/crowd")
+    @crowded
+    def crowd() -> Any:
+        return app.test_client().get("/crowd")
+
+    @app.get("/own")
+    def own() -> str:
+        abort(418, "mine")
+
+    return app.test_client()
+
+
+def trip(client: FlaskClient, times: int) -> None:
+    for _ in range(times):
+        with pytest.raises(TimeoutError):
+            client.get("/price")

@@ -1,0 +1,153 @@
+"""`CircuitBreakers(app)`: what any Flask app gets by it, and where that is said."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from flask import Flask
+
+from cb import BreakerConfig, CircuitOpenError, ConfigError, Event, Ledger, State
+from cb.integrations.flask import CircuitBreakers
+from cb.testing import FakeClock
+from tests.servicekit.bakery import OPEN, REASON, STATUS, an_app, guarded, trip
+
+pytestmark = pytest.mark.usefixtures("state")
+
+
+@pytest.fixture
+def app() -> Flask:
+    return an_app(TESTING=True, CB_DEFAULTS={"failure_threshold": 2, "timeout": "20s", "timeout_jitter": 0})
+
+
+def test_open_circuit_that_leaves_a_view_is_503_with_retry_after(app: Flask) -> None:
+    clock = FakeClock()
+    client = guarded(app, CircuitBreakers(app, clock=clock))
+    trip(client, 2)
+    clock.advance(3)
+    answer = client.get("/price")
+    assert (answer.status_code, answer.mimetype) == (503, "application/problem+json")
+    assert answer.headers["Retry-After"] == "17"
+    assert answer.json and answer.json["code"] == "circuit-open"
+
+
+def test_full_bulkhead_that_leaves_a_view_is_429_with_retry_after(app: Flask) -> None:
+    answer = guarded(app, CircuitBreakers(app)).get("/crowd")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1")
+    assert answer.json and answer.json["code"] == "bulkhead-full"
+
+
+def test_other_errors_are_answered_as_before(app: Flask) -> None:
+    plain = an_app(TESTING=True)
+    before, after = guarded(plain, CircuitBreakers(an_app(TESTING=True))), guarded(app, CircuitBreakers(app))
+    for path in ("/own", "/nothing"):
+        answers = [client.get(path) for client in (before, after)]
+        assert answers[0].data == answers[1].data
+        assert dict(answers[0].headers) == dict(answers[1].headers)
+
+
+@pytest.mark.parametrize("first", ["handler", "extension"])
+def test_handler_of_the_app_itself_is_left_in_place(app: Flask, first: str) -> None:
+    breakers = CircuitBreakers()
+    if first == "extension":
+        breakers.init_app(app)
+    app.register_error_handler(CircuitOpenError, lambda error: (f"later: {error.name}", 200))
+    if first == "handler":
+        breakers.init_app(app)
+    client = guarded(app, breakers)
+    trip(client, 2)
+    assert client.get("/price").text == "later: vendor"
+
+
+def test_ledger_has_the_name_of_the_app_and_is_found_by_cb(state: Path) -> None:
+    app = an_app("bakery")
+    assert CircuitBreakers(app).registry.ledger.path == str(state / "bakery.v2.ledger")
+
+
+def test_app_that_is_tested_shares_no_ledger_with_one_that_runs() -> None:
+    assert CircuitBreakers(an_app(TESTING=True)).registry.ledger.path == "memory"
+
+
+def test_config_goes_before_arguments_and_those_before_defaults() -> None:
+    app = an_app(
+        CB_LEDGER="memory://",
+        CB_DEFAULTS={"timeout": "7s"},
+        CB_BREAKERS={"vendor": {"failure_threshold": 4}},
+    )
+    given = {"vendor": BreakerConfig(timeout=1), "bank": BreakerConfig(timeout=2)}
+    breakers = CircuitBreakers(
+        app, ledger="shm://other", defaults=BreakerConfig(max_requests=9, timeout=3), overrides=given
+    )
+    found = {name: breakers.registry.get(name).config for name in ("vendor", "bank", "else")}
+    assert breakers.registry.ledger.path == "memory"
+    assert found["vendor"] == BreakerConfig(max_requests=9, timeout=7, failure_threshold=4)
+    assert found["bank"] == BreakerConfig(timeout=2)
+    assert found["else"] == BreakerConfig(max_requests=9, timeout=7)
+
+
+@pytest.mark.parametrize(
+    ("config", "complaint"),
+    [
+        ({"CB_LEDGER": "redis://here"}, "CB_LEDGER must be memory://"),
+        ({"CB_DEFAULTS": "timeout"}, "CB_DEFAULTS must be a mapping"),
+        ({"CB_DEFAULTS": {"timeout": "soon"}}, "CB_DEFAULTS.timeout must be a duration"),
+        ({"CB_BREAKERS": {"vendor": {"timout": 1}}}, "CB_BREAKERS.vendor.timout must be one of"),
+        ({"CB_BREAKERS": {"vendor": 3}}, "CB_BREAKERS.vendor must be a mapping"),
+    ],
+)
+def test_wrong_setting_is_named_and_nothing_is_changed(config: dict[str, Any], complaint: str) -> None:
+    app = an_app(**config)
+    with pytest.raises(ConfigError) as raised:
+        CircuitBreakers(app)
+    assert str(raised.value).startswith(complaint)
+    assert "circuit_breakers" not in app.extensions
+
+
+def test_one_extension_gives_each_app_breakers_of_its_own() -> None:
+    breakers = CircuitBreakers()
+    with pytest.raises(RuntimeError, match="init_app"):
+        breakers.registry  # noqa: B018  # it raises
+    first, second = an_app("first", TESTING=True), an_app("second", TESTING=True)
+    breakers.init_app(first)
+    breakers.init_app(second)
+    with first.app_context():
+        breakers.registry.get("vendor").hold(State.FORCED_OPEN, reason="test")
+    with second.app_context():
+        assert breakers.registry.get("vendor").state is State.CLOSED
+        assert CircuitBreakers(an_app("third", TESTING=True)).registry is not breakers.registry
+    assert breakers.registry is second.extensions["circuit_breakers"].registry
+
+
+def test_two_apps_that_name_one_ledger_open_together(state: Path) -> None:
+    url = f"file://{state}/common"
+    clients = [guarded(app := an_app(name), CircuitBreakers(app, ledger=url)) for name in ("first", "second")]
+    clients[0].post(OPEN, json=REASON)
+    assert clients[1].get("/price").status_code == 503
+
+
+def test_listeners_hear_of_changes(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    heard: list[Event] = []
+    breakers = CircuitBreakers(app, listeners=[heard.append], ledger=Ledger.in_memory())
+    trip(guarded(app, breakers), 2)
+    assert [type(event).__name__ for event in heard] == ["StateChange"]
+    assert "circuit vendor: CLOSED -> OPEN" in caplog.text
+
+
+def test_session_has_a_breaker_for_each_host(app: Flask) -> None:
+    breakers = CircuitBreakers(app, overrides={"http://127.0.0.1:9": BreakerConfig(failure_threshold=1)})
+    session = breakers.session(deadline=2)
+
+    @app.get("/ask")
+    def ask() -> str:
+        return session.get("http://127.0.0.1:9/").text
+
+    with pytest.raises(requests.ConnectionError):
+        app.test_client().get("/ask")
+    assert app.test_client().get("/ask").status_code == 503
+
+
+def test_process_becomes_a_worker_with_its_first_request(app: Flask) -> None:
+    breakers = CircuitBreakers(app)
+    assert breakers.registry.ledger.workers() == 0
+    answer = app.test_client().get(STATUS)
+    assert answer.json and answer.json["workers"] == 1

@@ -1,0 +1,153 @@
+"""The live page over HTTP: its files, its policy, and the document that it polls."""
+
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+import cb.integrations.flask.page
+from cb import State
+from servicekit import Simulation
+from tests.servicekit import shop
+
+DATA = "/dashboard/data"
+FILES = sorted(
+    path
+    for path in Path(cb.integrations.flask.page.__file__).parent.iterdir()
+    if path.suffix in {".html", ".css", ".js"}
+)
+SERVED = ["/dashboard", *(f"/dashboard/{path.name}" for path in FILES)]
+POLICY = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "style-src": "'self'",
+    "img-src": "'self' data:",
+    "connect-src": "'self'",
+    "frame-ancestors": "'none'",
+    "base-uri": "'none'",
+    "form-action": "'none'",
+}
+
+
+def polled(client: FlaskClient) -> dict[str, object]:
+    answer = client.get(DATA)
+    assert answer.status_code == 200
+    assert answer.json is not None
+    return answer.json
+
+
+@pytest.mark.parametrize("path", SERVED)
+def test_file_comes_with_a_policy_that_forbids_all_but_our_own_files(client: FlaskClient, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 200
+    policy = dict(part.strip().split(" ", 1) for part in answer.headers["Content-Security-Policy"].split(";"))
+    assert policy == POLICY
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    kind = {".css": "text/css", ".js": "text/javascript"}.get(Path(path).suffix, "text/html")
+    assert answer.content_type == f"{kind}; charset=utf-8"
+
+
+@pytest.mark.parametrize("path", SERVED)
+def test_file_that_a_browser_has_is_not_sent_again(client: FlaskClient, path: str) -> None:
+    first = client.get(path)
+    again = client.get(path, headers={"If-None-Match": first.headers["ETag"]})
+    assert first.headers["Cache-Control"] == "no-cache"
+    assert (again.status_code, again.data) == (304, b"")
+
+
+@pytest.mark.parametrize("name", ["__init__.py", "nothing.js", "..", "%2e%2e%2fservice.py"])
+def test_file_that_is_not_of_the_page_is_not_found(client: FlaskClient, name: str) -> None:
+    assert client.get(f"/dashboard/{name}").status_code == 404
+
+
+def test_every_file_of_the_page_is_packaged_and_short(client: FlaskClient) -> None:
+    packaged = (Path(__file__).resolve().parents[2] / "setup.cfg").read_text()
+    assert "cb.integrations.flask.page = *.html, *.css, *.js" in packaged
+    assert not [path.name for path in FILES if len(path.read_text().splitlines()) > 250]
+
+
+def test_page_has_nothing_inline_and_its_scripts_never_read_markup() -> None:
+    text = {path.name: path.read_text() for path in FILES}
+    assert not re.findall(r"\sstyle=|\son\w+=|<style|javascript:|<script>|https?://(?!www\.w3\.org)", text["page.html"])
+    scripts = "".join(content for name, content in text.items() if name.endswith(".js"))
+    assert not re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|Function\(|srcdoc", scripts)
+
+
+def test_data_says_what_the_status_says_and_more_and_is_kept_by_nobody(app: Flask, client: FlaskClient) -> None:
+    app.extensions["faults"].set(Simulation(is_healthy=False))
+    for _ in range(4):
+        client.get("/api/v1/stock/pen")
+    answer = client.get(DATA)
+    assert answer.headers["Cache-Control"] == "no-store"
+    seen = polled(client)
+    status = client.get("/api/v1/circuit-breaker/status").json
+    assert status is not None
+    assert {"service", "scope", "workers", "time", "breakers"} <= seen.keys() & status.keys()
+    assert (seen["service"], seen["operator"]) == ("corner-shop", True)
+    assert seen["breakers"]["own-stock"]["state"] == "OPEN"
+    assert seen["breakers"]["own-stock"].keys() == status["breakers"]["own-stock"].keys()
+    assert seen["health"] == {"own-stock": {"status": "DOWN", "circuit": "OPEN"}}
+    [event] = seen["events"]
+    assert (event["number"], event["name"], event["from"], event["to"]) == (1, "own-stock", "CLOSED", "OPEN")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", event["at"])
+    assert seen["simulators"]["shop"] == {
+        "path": "/api/v1/simulate/failure",
+        "failure_rate": 0.0,
+        "is_healthy": False,
+        "response_time_ms": 0,
+    }
+    assert "trades" not in seen
+
+
+def test_data_has_the_latest_50_events_oldest_first(app: Flask, client: FlaskClient) -> None:
+    breaker = app.extensions["circuit_breakers"].registry.get("own-stock")
+    for _ in range(30):
+        breaker.hold(State.FORCED_OPEN, reason="busy")
+        breaker.reset(reason="quiet")
+    assert [event["number"] for event in polled(client)["events"]] == list(range(11, 61))
+
+
+def test_markup_in_names_and_reasons_stays_text(app: Flask, client: FlaskClient) -> None:
+    name, reason = "<img src=x onerror=alert(1)>", "</script><script>alert(2)</script>"
+    app.extensions["circuit_breakers"].registry.get(name).hold(State.FORCED_OPEN, reason=reason)
+    answer = client.get(DATA)
+    assert answer.content_type == "application/json"
+    seen = json.loads(answer.data)
+    assert name in seen["breakers"]
+    assert reason in seen["events"][0]["reason"]
+    assert b"onerror" not in client.get("/dashboard").data
+
+
+def test_service_shows_what_it_adds_and_one_that_fails_hides_nothing_else(app: Flask, client: FlaskClient) -> None:
+    shown = app.extensions["dashboard"]
+    shown.add("trades", lambda: {"pending": 3})
+    shown.add("broken", lambda: {}["no"])
+    seen = polled(client)
+    assert (seen["trades"], seen["broken"]) == ({"pending": 3}, {"unavailable": "KeyError"})
+    assert "own-stock" in seen["breakers"]
+
+
+def test_page_is_told_where_its_controls_need_a_token(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CB_ADMIN_TOKEN", "x" * 32)
+    assert polled(shop.create_app().test_client())["operator"] is False
+
+
+def test_data_of_ten_breakers_comes_within_ten_milliseconds(app: Flask, client: FlaskClient) -> None:
+    registry = app.extensions["circuit_breakers"].registry
+    for number in range(9):
+        breaker = registry.get(f"b{number}")
+        breaker.call(abs, -1)
+        for _ in range(12):
+            breaker.hold(State.FORCED_OPEN, reason="busy")
+            breaker.reset(reason="quiet")
+    assert len(polled(client)["breakers"]) == 10
+    took = []
+    for _ in range(30):
+        begun = time.perf_counter()
+        client.get(DATA)
+        took.append(time.perf_counter() - begun)
+    assert sorted(took)[len(took) // 2] < 0.010

@@ -1,0 +1,34 @@
+"""The gateway alone, in this process, with whatever stands for its neighbours."""
+
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+import gateway
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def alone(
+    monkeypatch: pytest.MonkeyPatch, directory: Path, *, market_data: str, portfolio: str, **settings: str
+) -> Flask:
+    """Return its app, for two URLs, which does nothing by itself: no checks, and what is left over is left alone.
+
+    `settings` are environment variables without their CB_.
+    """
+    known = {
+        "CONFIG": str(ROOT / "config/config.yaml"),
+        "STATE_DIR": str(directory / "state"),
+        "STATE__URL": "memory://",
+        "SERVICES__GATEWAY__DATABASE": f"sqlite:///{directory}/gateway.db",
+        "SERVICES__GATEWAY__MARKET_DATA_URL": market_data,
+        "SERVICES__GATEWAY__PORTFOLIO_URL": portfolio,
+    }
+    for name, value in (known | settings).items():
+        monkeypatch.setenv(f"CB_{name}", value)
+    app = gateway.create_app()
+    for duty in app.extensions["duties"]:
+        duty.close()
+    app.extensions["monitor"].stop()
+    return app

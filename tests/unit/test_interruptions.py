@@ -1,0 +1,200 @@
+"""An exception that comes from outside, between any two steps of a call: a signal handler's, or another thread's.
+
+CPython raises it where it looks for signals: when a function begins, when a loop turns, and after each call. The tests
+raise one at each such point of the library's way, one after the other. DESIGN section 3, rules 4, 7 and 10.
+"""
+
+import dis
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import cache
+from itertools import count
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import pytest
+
+import cb
+from cb import BreakerConfig, Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, Ledger, State
+from cb.ledger import layout as at
+from cb.ledger.locks import FileSlot, claim
+from cb.testing import FakeClock
+
+CONFIG = BreakerConfig(
+    max_requests=2,
+    success_threshold=1,
+    failure_threshold=2,
+    timeout=10,
+    timeout_jitter=0,
+    half_open_max_duration=20,
+    call_timeout=5,
+)
+#: a finalizer, perhaps of an earlier test: Python itself catches what it raises
+UNSAFE = {"__del__"}
+LIBRARY = str(Path(cb.__file__).parent)
+
+
+class Interruption(BaseException):
+    pass
+
+
+@cache
+def points(code: CodeType) -> frozenset[int]:
+    """Return the offsets before which an exception has the effect of one that CPython raises for a signal handler.
+
+    CPython raises it within the instruction before. Where a handler ends between the two, a trace function cannot do
+    the same.
+    """
+    bytecode = dis.Bytecode(code)
+
+    def handlers(offset: int) -> list[int]:
+        return [entry.target for entry in bytecode.exception_entries if entry.start <= offset < entry.end]
+
+    found, before = set(), None
+    for instruction in bytecode:
+        if instruction.opname == "JUMP_BACKWARD" or (
+            before
+            and before.opname.startswith(("CALL", "RESUME"))
+            and handlers(before.offset) == handlers(instruction.offset)
+        ):
+            found.add(instruction.offset)
+        before = instruction
+    return frozenset(found)
+
+
+def interrupted(work: Callable[[], object], number: int) -> bool:
+    """Run work, interrupted at that point. Return whether it has so many."""
+    left = number
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal left
+        if not frame.f_code.co_filename.startswith(LIBRARY) or frame.f_code.co_name in UNSAFE:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode" and frame.f_lasti in points(frame.f_code):
+            left -= 1
+            if left == 0:
+                raise Interruption
+        return trace
+
+    sys.settrace(trace)
+    try:
+        work()
+    except Interruption:
+        pass
+    finally:
+        sys.settrace(None)
+    return left <= 0
+
+
+def succeed(breaker: CircuitBreaker) -> None:
+    with suppress(CircuitOpenError):
+        breaker.call(int)
+
+
+def fail(breaker: CircuitBreaker) -> None:
+    with suppress(CircuitOpenError, ZeroDivisionError):
+        breaker.call(divmod, 1, 0)
+
+
+def enter(breaker: CircuitBreaker) -> None:
+    with suppress(CircuitOpenError, ZeroDivisionError), breaker.block():
+        raise ZeroDivisionError
+
+
+def nest(breaker: CircuitBreaker) -> None:
+    with suppress(CircuitOpenError, ZeroDivisionError), breaker.block(), breaker.block():
+        breaker.call(divmod, 1, 0)
+
+
+def share(breaker: CircuitBreaker) -> None:
+    with suppress(CircuitOpenError):
+        Bulkhead(breaker, 1).call(int)
+
+
+def share_in_vain(breaker: CircuitBreaker) -> None:
+    bulkhead = Bulkhead(breaker, 1, wait=0.001)
+    with suppress(CircuitOpenError, BulkheadFullError), bulkhead.block(), bulkhead.block():
+        pass
+
+
+@pytest.fixture
+def breakers(tmp_path: Path) -> Iterator[tuple[CircuitBreaker, FakeClock]]:
+    """Yield breakers, a new one each time, on one ledger."""
+    ledger = Ledger.in_file(tmp_path / "l")
+
+    def make() -> Iterator[tuple[CircuitBreaker, FakeClock]]:
+        for number in range(1000):
+            clock = FakeClock()
+            yield CircuitBreaker(f"d{number}", CONFIG, ledger=ledger, clock=clock), clock
+
+    return make()
+
+
+def test_interruption_while_blocks_are_claimed_and_given_back_leaves_none_behind(tmp_path: Path) -> None:
+    for tried in count(1):
+        ledger = Ledger.in_file(tmp_path / "l")
+
+        def work(ledger: Ledger = ledger) -> None:
+            ledger.block(0, 1)
+            ledger.block(1, 1, row=0)
+            ledger.leave(1, row=0)
+
+        more = interrupted(work, tried)
+        ledger.bury(1_000_000_000)
+        locked = [block for block in range(at.BLOCKS) if claim(f"{tmp_path}/l.locks/{block}") is None]
+        assert len(locked) <= 2, f"point {tried}"
+        ledger.leave(1, row=0)
+        for _ in range(2):  # two are used and known, or none is
+            ledger.bury(2_000_000_000)
+        locked = [block for block in range(at.BLOCKS) if claim(f"{tmp_path}/l.locks/{block}") is None]
+        assert len(locked) <= 1, f"point {tried}"
+        ledger._storage.close()  # type: ignore[union-attr]  # noqa: SLF001 - it is a file
+        if not more:
+            break
+    assert tried > 50
+
+
+@pytest.mark.parametrize(
+    ("way", "state"),
+    [
+        (succeed, State.CLOSED),
+        (fail, State.CLOSED),
+        (enter, State.CLOSED),
+        (succeed, State.OPEN),
+        (succeed, State.HALF_OPEN),
+        (fail, State.HALF_OPEN),
+        (enter, State.HALF_OPEN),
+        (nest, State.OPEN),
+        (nest, State.HALF_OPEN),
+        (share, State.CLOSED),
+        (share_in_vain, State.HALF_OPEN),
+    ],
+)
+def test_interruption_between_any_two_steps_leaves_no_call_no_permit_and_no_lock_behind(
+    breakers: Iterator[tuple[CircuitBreaker, FakeClock]], way: Callable[[CircuitBreaker], None], state: State
+) -> None:
+    for tried, (breaker, clock) in enumerate(breakers, start=1):
+        fail(breaker)  # one more failure opens it, a success does not come by the short way
+        if state is not State.CLOSED:
+            fail(breaker)
+            clock.advance(10)
+        if state is State.HALF_OPEN:
+            with suppress(KeyboardInterrupt), breaker:
+                raise KeyboardInterrupt
+        assert breaker.state is state
+        more = interrupted(lambda: way(breaker), tried)  # noqa: B023 - it is called at once
+        breaker.tend()  # what was cut off is made up for
+        assert breaker.snapshot().in_flight == 0, f"point {tried}"
+        assert breaker.ledger.lock.run(lambda: True, 0), f"point {tried}"
+        another = FileSlot(0, f"{breaker.ledger.path}.locks/slot-{tried - 1}-0")  # as another process sees it
+        assert another.lock(), f"point {tried}"
+        for _ in range(3):  # a change of state that was cut off may have left its deadline behind
+            clock.advance(10)
+            succeed(breaker)
+        assert breaker.state is State.CLOSED, f"point {tried}"
+        if not more:
+            break
+    assert tried > 50

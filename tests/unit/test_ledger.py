@@ -1,0 +1,253 @@
+"""Ledgers in files: what is shared, and what is refused. DESIGN section 3, rules 9, 13 and 14."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, ConfigError, Ledger, LedgerError, State
+from cb.ledger import layout as at
+from cb.testing import workers
+from tests.unit.conftest import FakeClock
+
+ONE = BreakerConfig(failure_threshold=1)
+
+
+def _fail(breaker: CircuitBreaker) -> None:
+    with pytest.raises(ZeroDivisionError):
+        breaker.call(divmod, 1, 0)
+
+
+def test_two_ledgers_on_one_file_see_the_same_breaker(tmp_path: Path, clock: FakeClock) -> None:
+    one, other = (CircuitBreaker("d", ONE, ledger=Ledger.in_file(tmp_path / "l"), clock=clock) for _ in range(2))
+    one.call(int)
+    other.call(int)
+    assert one.snapshot() == other.snapshot()
+    assert one.snapshot().totals.successes == 2
+    _fail(one)
+    with pytest.raises(CircuitOpenError):
+        other.call(pytest.fail, "an open circuit let a call through")
+
+
+def test_failures_of_two_ledgers_on_one_file_add_up_to_one_streak(tmp_path: Path, clock: FakeClock) -> None:
+    config = BreakerConfig(failure_threshold=4, failure_rate_threshold=None)
+    one, other = (CircuitBreaker("d", config, ledger=Ledger.in_file(tmp_path / "l"), clock=clock) for _ in range(2))
+    for breaker in (one, other, one):
+        _fail(breaker)
+    other.call(int)
+    for breaker in (one, other, one):
+        _fail(breaker)
+    assert one.state is State.CLOSED
+    _fail(other)
+    assert one.state is State.OPEN
+
+
+def test_breakers_of_one_ledger_are_apart(ledger: Ledger, clock: FakeClock) -> None:
+    one, other = CircuitBreaker("one", ONE, ledger=ledger, clock=clock), CircuitBreaker("other", ONE, ledger=ledger)
+    _fail(one)
+    assert (one.state, other.state) == (State.OPEN, State.CLOSED)
+    assert ledger.names() == ["one", "other"]
+
+
+def test_breaker_made_twice_in_one_ledger_is_one_breaker(ledger: Ledger, clock: FakeClock) -> None:
+    one, again = (CircuitBreaker("d", ONE, ledger=ledger, clock=clock) for _ in range(2))
+    _fail(one)
+    assert again.state is State.OPEN
+
+
+def test_ledger_file_is_private_and_sparse(tmp_path: Path) -> None:
+    CircuitBreaker("d", ledger=Ledger.in_file(tmp_path / "l")).call(int)
+    found = (tmp_path / "l").stat()
+    assert stat.S_IMODE(found.st_mode) == 0o600
+    assert found.st_blocks * 512 <= 96 * 1024
+
+
+def test_ledger_that_is_full_says_so_and_keeps_counting_what_it_has(clock: FakeClock) -> None:
+    ledger = Ledger.in_memory()
+    breakers = [CircuitBreaker(str(number), ONE, ledger=ledger, clock=clock) for number in range(at.MAX_ROWS)]
+    CircuitBreaker("more", ledger=ledger)
+    assert "holds 1024 breakers, no room for 'more'" in (ledger.degraded or "")
+    assert len(ledger.names()) == at.MAX_ROWS
+    _fail(breakers[-1])
+    assert [breaker.state for breaker in breakers].count(State.OPEN) == 1
+
+
+def test_thousand_breakers_of_a_host_fit_and_are_apart(tmp_path: Path, clock: FakeClock) -> None:
+    ledger = Ledger.in_file(tmp_path / "l")
+    breakers = [CircuitBreaker(str(number), ONE, ledger=ledger, clock=clock) for number in range(1000)]
+    for breaker in breakers:
+        breaker.call(int)
+    _fail(breakers[777])
+    assert [breaker.name for breaker in breakers if breaker.state is State.OPEN] == ["777"]
+    assert {breaker.snapshot().totals.successes for breaker in breakers} == {1}
+    assert (tmp_path / "l").stat().st_blocks * 512 <= 1000 * 256 * 1024 + at.HEADER * 8
+
+
+def test_row_is_at_most_256_kib() -> None:
+    assert at.ROW * 8 <= 256 * 1024
+
+
+def test_memory_that_runs_out_costs_no_count_and_no_call(tmp_path: Path) -> None:
+    code = """
+import sys
+from cb import CircuitBreaker, Ledger
+ledger = Ledger.in_file(sys.argv[1])
+breaker, other = (CircuitBreaker("d", ledger=Ledger.in_file(sys.argv[1])) for _ in range(2))
+assert breaker.call(int) == 0
+assert other.snapshot().totals.successes == 1  # in the head, which has its memory
+breaker.tend()
+assert CircuitBreaker("more", ledger=ledger).call(int) == 0
+print(ledger.degraded)
+assert ledger.names() == ["d"]
+"""
+    # A file system of its own with room for the header and the head of one row, and for no block.
+    pages = (at.HEADER + at.PAGE) * 8 // 1024
+    mount = f'mount -t tmpfs -o size={pages}k tmpfs "$1" && exec "$2" -c "$3" "$1/l"'
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh", str(tmp_path), sys.executable, code]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert "no memory for another page" in ran.stdout
+    assert "counted one by one, and not seen while they run" in ran.stderr
+
+
+def test_ledger_file_that_is_replaced_is_noticed(
+    tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    breaker = CircuitBreaker("d", ONE, ledger=Ledger.in_file(tmp_path / "l"), clock=clock)
+    breaker.tend()
+    assert breaker.ledger.degraded is None
+    (tmp_path / "l").unlink()
+    Ledger.in_file(tmp_path / "l")
+    clock.advance(1)
+    breaker.tend()
+    breaker.tend()
+    assert "was removed or replaced" in (breaker.ledger.degraded or "")
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("name", ["", "x" * 129, "a\nb", "ü" * 65])
+def test_name_that_does_not_fit_is_refused(ledger: Ledger, name: str) -> None:
+    with pytest.raises(ConfigError, match="name must be 1 to 128 printable bytes"):
+        CircuitBreaker(name, ledger=ledger)
+    assert ledger.names() == []
+
+
+def test_file_that_is_no_ledger_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "l"
+    path.write_text("my thesis" * 100)
+    path.chmod(0o600)
+    with pytest.raises(LedgerError, match="is not a ledger"):
+        Ledger.in_file(path)
+    assert path.read_text() == "my thesis" * 100
+
+
+def test_file_that_others_may_write_is_refused(tmp_path: Path) -> None:
+    Ledger.in_file(tmp_path / "l")
+    (tmp_path / "l").chmod(0o620)
+    with pytest.raises(LedgerError, match="mode 0600"):
+        Ledger.in_file(tmp_path / "l")
+
+
+def test_symlink_is_refused(tmp_path: Path) -> None:
+    Ledger.in_file(tmp_path / "real")
+    (tmp_path / "l").symlink_to(tmp_path / "real")
+    with pytest.raises(LedgerError, match="cannot be opened"):
+        Ledger.in_file(tmp_path / "l")
+
+
+def _overwrite(path: Path, cell: int, value: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(cell * 8)
+        file.write(value.to_bytes(8, sys.byteorder))
+
+
+def test_circuit_whose_reset_was_killed_half_way_is_tried_again(tmp_path: Path, clock: FakeClock) -> None:
+    config = BreakerConfig(failure_threshold=1, max_requests=1, success_threshold=1)
+    breaker = CircuitBreaker("d", config, ledger=Ledger.in_file(tmp_path / "l"), clock=clock)
+    _fail(breaker)
+    _overwrite(tmp_path / "l", at.HEADER + at.UNTIL, 0)  # as a reset leaves it that has not come to the state itself
+    assert breaker.call(int) == 0
+    assert breaker.state is State.CLOSED
+
+
+def test_ledger_of_another_version_is_refused(tmp_path: Path) -> None:
+    Ledger.in_file(tmp_path / "l")
+    _overwrite(tmp_path / "l", at.H_VERSION, 99)
+    with pytest.raises(LedgerError, match="has version 99, not 2"):
+        Ledger.in_file(tmp_path / "l")
+
+
+def open_circuit(path: str) -> None:
+    """Leave a ledger with an open circuit; the process ends after it."""
+    breaker = CircuitBreaker("d", ONE, ledger=Ledger.in_file(path))
+    _fail(breaker)
+    assert breaker.state is State.OPEN
+
+
+def test_ledger_from_before_the_last_boot_is_replaced(tmp_path: Path) -> None:
+    with workers(1) as processes:  # nobody may have it in use
+        processes[0].call(open_circuit, str(tmp_path / "l"))
+    _overwrite(tmp_path / "l", at.H_BOOT, 12345)
+    fresh = Ledger.in_file(tmp_path / "l")
+    assert fresh.names() == []
+
+
+def test_ledger_that_was_cut_short_is_refused(tmp_path: Path) -> None:
+    Ledger.in_file(tmp_path / "l")
+    os.truncate(tmp_path / "l", 4096)
+    with pytest.raises(LedgerError, match="has 4096 bytes"):
+        Ledger.in_file(tmp_path / "l")
+
+
+def test_url_names_the_kind_of_ledger(tmp_path: Path) -> None:
+    assert Ledger.open("memory://").scope == "process"
+    assert Ledger.open(f"file://{tmp_path}/l").scope == "host"
+    assert Ledger.open("shm://name", tmp_path).scope == "host"
+    assert (tmp_path / "name.v2.ledger").exists()
+
+
+@pytest.mark.parametrize("variable", ["CB_STATE_DIR", "RUNTIME_DIRECTORY"])
+def test_name_in_shared_memory_lies_where_the_environment_says(
+    tmp_path: Path, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("CB_STATE_DIR", "RUNTIME_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, str(tmp_path / "state"))
+    assert Ledger.open("shm://name").path == str(tmp_path / "state/name.v2.ledger")
+    assert Ledger.open("shm://name", tmp_path / "own").path == str(tmp_path / "own/name.v2.ledger")
+
+
+def test_shared_directory_that_others_may_write_to_is_not_used(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    ledger = Ledger.open("shm://name", tmp_path)
+    assert "this user alone may write" in (ledger.degraded or "")
+
+
+@pytest.mark.parametrize("url", ["", "redis", "shm://", "shm://a/b", "memory://x", "http://localhost"])
+def test_url_that_names_no_ledger_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="url must be memory://"):
+        Ledger.open(url)
+
+
+def test_ledger_that_cannot_be_opened_degrades_to_memory_with_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "l").mkdir()
+    ledger = Ledger.open(f"file://{tmp_path}/l")
+    assert ledger.scope == "process"
+    assert "cannot be opened" in (ledger.degraded or "")
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    CircuitBreaker("d", ledger=ledger).call(int)
+
+
+def test_core_can_be_imported_and_used_where_fcntl_is_missing() -> None:
+    code = (
+        "import sys; sys.modules['fcntl'] = None\n"
+        "from cb import CircuitBreaker, Ledger, LedgerError\n"
+        "assert CircuitBreaker('d').call(int) == 0\n"
+        "assert Ledger.open('shm://x').degraded\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -1,0 +1,220 @@
+"""The state machine: one test per arrow, and the rules of each state. DESIGN section 3, rules 1 to 3 and 5 to 8."""
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from cb import CircuitOpenError, State, StateChange
+from tests.unit.conftest import Dependency
+
+Make = Callable[..., Dependency]
+CONSECUTIVE = {"failure_threshold": 3, "failure_rate_threshold": None, "slow_call_rate_threshold": None}
+RATE = {"failure_threshold": None, "failure_rate_threshold": 0.5, "minimum_requests": 4}
+SLOW = {"failure_threshold": None, "failure_rate_threshold": None, "slow_call_duration": "1s", "minimum_requests": 4}
+
+
+def opened(make: Make, **settings: object) -> Dependency:
+    dependency = make(**{**CONSECUTIVE, "timeout": "30s", **settings})
+    for _ in range(3):
+        dependency.fail()
+    assert dependency.breaker.state is State.OPEN
+    return dependency
+
+
+def half_opened(make: Make, **settings: object) -> Dependency:
+    """Open a circuit, wait, and let the first probe succeed."""
+    dependency = opened(make, **settings)
+    dependency.clock.advance(30)
+    dependency.answer()
+    assert dependency.breaker.state is State.HALF_OPEN
+    return dependency
+
+
+def test_closed_circuit_lets_calls_through_and_returns_their_answer(make: Make) -> None:
+    assert make().answer() == "answer"
+
+
+def test_closed_circuit_opens_at_the_third_failure_in_a_row(make: Make, changes: list[StateChange]) -> None:
+    dependency = make(**CONSECUTIVE)
+    dependency.fail()
+    dependency.fail()
+    assert dependency.breaker.state is State.CLOSED
+    dependency.fail()
+    assert dependency.breaker.state is State.OPEN
+    assert [(change.before, change.after) for change in changes] == [(State.CLOSED, State.OPEN)]
+    assert changes[0].reason == "3 consecutive failures"
+
+
+def test_closed_circuit_with_a_success_between_failures_counts_the_streak_anew(make: Make) -> None:
+    dependency = make(**CONSECUTIVE)
+    dependency.fail()
+    dependency.fail()
+    dependency.answer()
+    dependency.fail()
+    dependency.fail()
+    assert dependency.breaker.state is State.CLOSED
+    dependency.fail()
+    assert dependency.breaker.state is State.OPEN
+
+
+def test_closed_circuit_opens_when_the_failure_rate_reaches_its_threshold(make: Make) -> None:
+    dependency = make(**RATE)
+    dependency.answer()
+    dependency.answer()
+    dependency.fail()
+    assert dependency.breaker.state is State.CLOSED
+    dependency.fail()
+    assert dependency.breaker.state is State.OPEN
+
+
+def test_closed_circuit_opens_on_the_success_that_completes_the_minimum(make: Make) -> None:
+    dependency = make(**RATE)
+    for _ in range(3):
+        dependency.fail()
+    assert dependency.breaker.state is State.CLOSED
+    dependency.answer()
+    assert dependency.breaker.state is State.OPEN
+
+
+def test_closed_circuit_opens_on_a_success_after_older_successes_left_the_window(make: Make) -> None:
+    dependency = make(**RATE, interval="10s")
+    for _ in range(9):
+        dependency.answer()
+    dependency.clock.advance(5)
+    for _ in range(8):
+        dependency.fail()
+    assert dependency.breaker.state is State.CLOSED
+    dependency.clock.advance(6)
+    dependency.answer()
+    assert dependency.breaker.state is State.OPEN
+
+
+def test_closed_circuit_forgets_failures_older_than_its_window(make: Make) -> None:
+    dependency = make(**RATE, interval="10s")
+    for _ in range(3):
+        dependency.fail()
+    dependency.clock.advance(10)
+    for _ in range(4):
+        dependency.answer()
+    assert dependency.breaker.state is State.CLOSED
+    assert dependency.breaker.snapshot().window.failures == 0
+
+
+def test_closed_circuit_remembers_failures_for_nine_tenths_of_its_window(make: Make) -> None:
+    dependency = make(**RATE, interval="10s")
+    dependency.clock.advance(0.999)
+    for _ in range(3):
+        dependency.fail()
+    dependency.clock.advance(9)
+    assert dependency.breaker.snapshot().window.failures == 3
+
+
+def test_closed_circuit_opens_when_the_slow_call_rate_reaches_its_threshold(make: Make) -> None:
+    dependency = make(**SLOW)
+    dependency.answer()
+    for _ in range(3):
+        dependency.answer(seconds=1)
+    assert dependency.breaker.state is State.CLOSED
+    dependency.answer(seconds=1)
+    assert dependency.breaker.state is State.OPEN
+    assert dependency.breaker.snapshot().window.slow == 4
+
+
+def test_open_circuit_refuses_calls_and_says_when_to_come_back(make: Make) -> None:
+    dependency = opened(make)
+    dependency.clock.advance(10)
+    with pytest.raises(CircuitOpenError) as refused:
+        dependency.answer()
+    assert (refused.value.name, refused.value.retry_after) == ("dependency", 20.0)
+    assert dependency.reached == 3
+
+
+def test_open_circuit_whose_time_is_up_stays_open_until_a_call_comes(make: Make) -> None:
+    dependency = opened(make)
+    dependency.clock.advance(31)
+    assert dependency.breaker.snapshot().state is State.OPEN
+    assert dependency.breaker.state is State.OPEN
+    dependency.answer()
+    assert dependency.breaker.state is State.HALF_OPEN
+
+
+def test_rejected_calls_are_counted_as_rejected_and_as_nothing_else(make: Make) -> None:
+    dependency = opened(make)
+    before = dependency.breaker.snapshot()
+    for _ in range(5):
+        with pytest.raises(CircuitOpenError):
+            dependency.answer()
+    after = dependency.breaker.snapshot()
+    assert after.totals.rejected == 5
+    assert (after.window, after.totals.requests) == (before.window, before.totals.requests)
+
+
+def test_half_open_circuit_closes_after_enough_successes_with_an_empty_window(make: Make) -> None:
+    dependency = half_opened(make, success_threshold=3)
+    dependency.answer()
+    assert dependency.breaker.state is State.HALF_OPEN
+    dependency.answer()
+    snapshot = dependency.breaker.snapshot()
+    assert snapshot.state is State.CLOSED
+    assert (snapshot.window.requests, snapshot.consecutive_failures) == (0, 0)
+
+
+def test_half_open_circuit_reopens_when_success_is_out_of_reach(make: Make) -> None:
+    dependency = half_opened(make, max_requests=5, success_threshold=3)
+    dependency.fail()
+    dependency.fail()
+    assert dependency.breaker.state is State.HALF_OPEN
+    dependency.fail()
+    assert dependency.breaker.state is State.OPEN
+    assert "3 of 5 probes failed" in dependency.breaker.snapshot().why
+
+
+def test_half_open_circuit_takes_a_slow_answer_for_a_failed_probe(make: Make) -> None:
+    dependency = opened(make, max_requests=1, success_threshold=1, slow_call_rate_threshold=0.5)
+    dependency.clock.advance(30)
+    dependency.answer(seconds=2)
+    assert dependency.breaker.state is State.OPEN
+
+
+def test_half_open_circuit_admits_no_more_probes_at_once_than_its_permits(make: Make) -> None:
+    dependency = opened(make, max_requests=2, success_threshold=2)
+    dependency.clock.advance(30)
+    with dependency.running(2):
+        assert dependency.breaker.snapshot().in_flight == 2
+        with pytest.raises(CircuitOpenError):
+            dependency.answer()
+    assert dependency.breaker.state is State.CLOSED
+
+
+def test_half_open_circuit_without_a_verdict_reopens_at_the_next_call(make: Make) -> None:
+    dependency = half_opened(make, half_open_max_duration="20s")
+    dependency.clock.advance(20)
+    with pytest.raises(CircuitOpenError) as refused:
+        dependency.answer()
+    assert refused.value.retry_after == 30.0
+    assert "no verdict in 20 s" in dependency.breaker.snapshot().why
+
+
+def test_half_open_circuit_gets_the_permit_of_an_interrupted_probe_back(make: Make) -> None:
+    dependency = opened(make, max_requests=1, success_threshold=1)
+    dependency.clock.advance(30)
+    dependency.fail(KeyboardInterrupt())
+    dependency.fail(GeneratorExit())
+    assert dependency.breaker.state is State.HALF_OPEN
+    dependency.answer()
+    assert dependency.breaker.state is State.CLOSED
+
+
+def test_every_change_of_state_raises_the_generation_by_one(make: Make, changes: list[StateChange]) -> None:
+    dependency = opened(make, max_requests=1, success_threshold=1)
+    dependency.clock.advance(30)
+    dependency.answer()
+    assert [change.generation for change in changes] == [2, 3, 4]
+    assert dependency.breaker.snapshot().generation == 4
+
+
+def test_opening_with_jitter_leaves_the_generator_of_the_program_alone(make: Make) -> None:
+    before = random.getstate()
+    opened(make, timeout_jitter=0.5)
+    assert random.getstate() == before

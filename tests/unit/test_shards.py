@@ -1,0 +1,326 @@
+"""Blocks are given back, and a process that has none counts all the same. DESIGN section 3, rules 3, 12 and 23."""
+
+import errno
+import os
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+from cb import (
+    BreakerConfig,
+    Bulkhead,
+    BulkheadFullError,
+    CircuitBreaker,
+    CircuitOpenError,
+    Event,
+    Ledger,
+    LedgerDegraded,
+    LedgerRestored,
+    Monitor,
+    State,
+)
+from cb.integrations.prometheus import BreakerCollector
+from cb.ledger import layout as at
+from cb.ledger import shared_counters as commons
+from cb.ledger.locks import LockFile, claim
+from cb.ledger.shards import RESERVED
+from cb.registry import Registry
+from cb.testing import FakeClock
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has memory:// only")
+CONFIG = BreakerConfig(
+    failure_threshold=3,
+    failure_rate_threshold=None,
+    slow_call_rate_threshold=None,
+    max_requests=2,
+    success_threshold=2,
+    timeout=10,
+    timeout_jitter=0,
+)
+MOST = (at.BLOCKS - RESERVED) * at.TALLIES  # tallies that one process may have
+
+Process = Callable[..., CircuitBreaker]
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def process(tmp_path: Path, clock: FakeClock) -> Iterator[Process]:
+    """Yield what makes a breaker as another process would: its locks exclude those of the others."""
+    ledgers = []
+
+    def make(name: str = "d", ledger: Ledger | None = None, listener: Callable[[Event], object] = id) -> CircuitBreaker:
+        ledger = ledger or Ledger.in_file(tmp_path / "l")
+        ledgers.append(ledger)
+        return CircuitBreaker(name, CONFIG, ledger=ledger, clock=clock, listeners=[listener])
+
+    yield make
+    for ledger in ledgers:
+        ledger.renew()  # closes the files of its locks
+
+
+@pytest.fixture
+def taken(tmp_path: Path, process: Process) -> Iterator[list[LockFile]]:
+    """Let others own every block of the ledger."""
+    process()
+    held = [claim(f"{tmp_path}/l.locks/{block}") for block in range(at.BLOCKS)]
+    owned = [file for file in held if file is not None]
+    yield owned
+    for file in owned:
+        file.close()
+
+
+def fail(breaker: CircuitBreaker, times: int = 1) -> None:
+    for _ in range(times):
+        with suppress(ZeroDivisionError):
+            breaker.call(divmod, 1, 0)
+
+
+def owners(breaker: CircuitBreaker) -> int:
+    return at.BLOCKS - breaker.ledger.header[at.H_OWNERS : at.H_OWNERS + at.BLOCKS].tolist().count(0)
+
+
+def test_process_with_very_many_calls_at_once_leaves_blocks_for_others(process: Process) -> None:
+    busy, others = process(), [process() for _ in range(RESERVED)]
+    with ExitStack() as running:
+        for _ in range(400):
+            running.enter_context(busy.block())
+        assert busy.snapshot().in_flight == MOST - 1  # one tally is kept for those that find no other
+        for other in others:
+            running.enter_context(other.block())
+        assert busy.snapshot().in_flight == MOST - 1 + RESERVED
+        assert {other.ledger.degraded for other in others} == {None}
+    assert busy.snapshot().totals.successes == 400 + RESERVED
+
+
+def test_blocks_that_no_call_needs_any_more_are_given_back_and_their_counts_stay(
+    process: Process, clock: FakeClock
+) -> None:
+    breaker = process()
+    with ExitStack() as running:
+        for _ in range(100):
+            running.enter_context(breaker.block())
+        breaker.tend()
+        assert owners(breaker) == 17
+    for _ in range(5):
+        breaker.tend()
+        clock.advance(1)
+    assert owners(breaker) == 1
+    assert breaker.snapshot().totals.successes == 100
+    other = process("other")
+    with other:
+        assert owners(breaker) == 2
+    with ExitStack() as running:
+        for _ in range(100):
+            running.enter_context(breaker.block())
+    assert breaker.snapshot().totals.successes == 200
+
+
+def test_block_in_which_a_call_still_runs_is_kept_and_counts_its_end(process: Process, clock: FakeClock) -> None:
+    breaker, other = process(), process("other")
+    with ExitStack() as late:
+        with ExitStack() as running:
+            for number in range(30):
+                (late if number == 17 else running).enter_context(breaker.block())
+        for _ in range(5):
+            breaker.tend()
+            clock.advance(1)
+        assert owners(breaker) == 2
+        with other:
+            assert breaker.snapshot().in_flight == 1
+    assert breaker.snapshot().totals.successes == 30
+    assert breaker.snapshot().in_flight == 0
+
+
+def test_block_that_two_breakers_use_is_kept_until_both_need_it_no_more(process: Process, clock: FakeClock) -> None:
+    one = process("one")
+    two = process("two", one.ledger)
+    with ExitStack() as first, ExitStack() as second:
+        for _ in range(10):
+            first.enter_context(one.block())
+            second.enter_context(two.block())
+        first.close()
+        for _ in range(5):
+            one.tend()
+            two.tend()
+            clock.advance(1)
+        assert owners(one) == 2
+        second.close()
+        for _ in range(5):
+            two.tend()
+            clock.advance(1)
+        assert owners(one) == 1
+
+
+def test_failures_of_a_process_without_a_block_open_the_circuit_for_all(
+    process: Process, taken: list[LockFile]
+) -> None:
+    one, other = process(), process()
+    fail(one, 2)
+    other.call(int)
+    fail(other)
+    fail(one)
+    assert one.state is State.CLOSED  # a success came between
+    fail(other)
+    assert one.state is other.state is State.OPEN
+    totals = one.snapshot().totals
+    assert (totals.successes, totals.failures) == (1, 5)
+    assert one.snapshot().last_failure is not None
+    assert len(taken) == at.BLOCKS
+
+
+@pytest.mark.usefixtures("taken")
+def test_processes_without_a_block_send_no_more_probes_than_a_round_has_and_close_the_circuit(
+    process: Process, clock: FakeClock
+) -> None:
+    one, other = process(), process()
+    fail(one, 3)
+    clock.advance(10)
+    probes = [(breaker, breaker.begin()) for breaker in (one, other)]
+    for breaker in (one, other):
+        with pytest.raises(CircuitOpenError):
+            breaker.call(pytest.fail, "a third probe")
+    for breaker, probe in probes:
+        breaker.finish(probe, None)
+    assert one.state is other.state is State.CLOSED
+    totals = one.snapshot().totals
+    assert (totals.successes, totals.failures, totals.rejected, totals.late) == (2, 3, 2, 0)
+
+
+@pytest.mark.usefixtures("taken")
+def test_probe_of_a_process_without_a_block_that_fails_or_is_interrupted_decides_as_any_other(
+    process: Process, clock: FakeClock
+) -> None:
+    breaker = process()
+    fail(breaker, 3)
+    clock.advance(10)
+    with suppress(KeyboardInterrupt), breaker:
+        raise KeyboardInterrupt
+    assert breaker.state is State.HALF_OPEN
+    breaker.call(int)
+    breaker.call(int)
+    assert breaker.state is State.CLOSED
+    fail(breaker, 3)
+    clock.advance(10)
+    fail(breaker)
+    assert breaker.state is State.OPEN
+
+
+@pytest.mark.usefixtures("taken")
+def test_process_without_a_block_has_bulkheads_and_health_checks_like_any_other(
+    process: Process, clock: FakeClock
+) -> None:
+    breaker = process()
+    with Bulkhead(breaker, 1), pytest.raises(BulkheadFullError):
+        Bulkhead(process(), 1).call(int)
+    assert breaker.snapshot().totals.full == 1
+    fail(breaker, 3)
+    monitor = Monitor(clock=clock)
+    monitor.add(breaker, bool)
+    clock.advance(10)
+    monitor.turn()
+    assert breaker.state is State.CLOSED
+
+
+def test_process_without_a_block_says_so_once_and_again_when_it_has_one(
+    process: Process, taken: list[LockFile], clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    events: list[Event] = []
+    breaker = process(listener=events.append)
+    for _ in range(3):
+        breaker.call(int)
+        breaker.tend()
+        clock.advance(2)
+    assert [type(event) for event in events] == [LedgerDegraded]
+    assert "all 63 blocks are taken" in (breaker.ledger.degraded or "")
+    assert len(caplog.records) == 1
+
+    while taken:
+        taken.pop().close()
+    clock.advance(2)
+    breaker.tend()
+    assert breaker.ledger.degraded is None
+    assert [type(event) for event in events] == [LedgerDegraded, LedgerRestored]
+    assert [record.getMessage() for record in caplog.records[1:]] == ["breakers are shared between processes again"]
+    with breaker:
+        assert breaker.snapshot().in_flight == 1
+    assert breaker.snapshot().totals.successes == 4
+
+
+@pytest.mark.usefixtures("taken")
+def test_metric_of_any_process_tells_that_another_one_has_no_block(tmp_path: Path) -> None:
+    registry = Registry(ledger=Ledger.in_file(tmp_path / "l"))
+    assert "circuit_breaker_ledger_degraded 0.0" in BreakerCollector(registry).text()
+    breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(tmp_path / "l"))
+    breaker.call(int)
+    breaker.tend()
+    assert "circuit_breaker_ledger_degraded 1.0" in BreakerCollector(registry).text()
+
+
+@pytest.mark.usefixtures("taken")
+def test_process_that_cannot_have_even_the_shared_tally_counts_for_itself_and_says_so(
+    tmp_path: Path, process: Process, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commons, "_LONG", 0)
+    monkeypatch.setattr(commons, "_CALM", 0)
+    holder = claim(f"{tmp_path}/l.locks/commons")  # a process that was stopped in the middle
+    breaker, other = process(), process()
+    fail(breaker, 2)
+    assert breaker.state is State.CLOSED
+    fail(breaker)
+    assert breaker.state is other.state is State.OPEN
+    breaker.tend()
+    assert "not counted for others" in (breaker.ledger.degraded or "")
+    assert breaker.snapshot().totals.failures == 0
+    clock.advance(10)
+    breaker.call(int)
+    breaker.call(int)
+    assert other.state is State.CLOSED
+    breaker.call(int)
+    assert holder is not None
+    holder.close()
+    breaker.tend()
+    assert "not counted for others" not in (breaker.ledger.degraded or "")
+    totals = other.snapshot().totals
+    # What it had counted is added: but outcomes of earlier stays decide nothing any more.
+    assert (totals.successes, totals.failures, totals.late) == (1, 0, 5)
+
+
+def test_process_out_of_descriptors_counts_in_the_shared_tally(process: Process, clock: FakeClock) -> None:
+    breaker = process()
+    breaker.ledger.commons.run(bool, 1)  # it has been without a block before: the lock's file is open
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Path(os.devnull).open() as last:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (last.fileno(), hard))
+    try:
+        with pytest.raises(OSError, check=lambda error: error.errno == errno.EMFILE):
+            os.open(os.devnull, os.O_RDONLY)
+        fail(breaker, 3)
+        assert breaker.state is State.OPEN
+        breaker.tend()
+        assert "Too many open files" in (breaker.ledger.degraded or "")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    clock.advance(10)
+    breaker.tend()
+    assert breaker.ledger.degraded is None
+    assert breaker.snapshot().totals.failures == 3
+
+
+def test_forked_child_of_a_process_without_a_block_counts_its_own_and_not_the_parents_call(
+    process: Process, taken: list[LockFile]
+) -> None:
+    breaker = process()
+    pid = breaker.call(os.fork)
+    if pid == 0:
+        breaker.call(int)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert breaker.snapshot().totals.successes == 2
+    assert taken
