@@ -76,7 +76,7 @@ def _fleet(work: Call, setting: Setting) -> Call:
     guarded = CircuitBreaker(NAME, _config(setting), ledger=ledger)(work)
     begin = time.monotonic()
     fleet = Fleet(setting.url, ledger, name=NAME)
-    fleet.tend()
+    fleet.tick()
     # Heard of it, or without it: a breaker is there at once, but what is measured is one that knows its fleet.
     while not _heard_since(ledger, begin) and time.monotonic() < begin + 2:
         time.sleep(0.01)

@@ -46,7 +46,7 @@ COLUMNS = (
     *("CPU %", "CPU us /call", "script us /call", "all open ms", "worst ms"),
 )
 COMMANDS_PER = COLUMNS.index("commands /hbi")
-Figures = tuple[float, ...]
+Stats = tuple[float, ...]
 #: of this process, if it is one
 _driver: list["Driver"] = []
 
@@ -166,7 +166,7 @@ class Driver:
         return failed, opened if not closed else sys.maxsize
 
 
-def measure(load: Load, seconds: float) -> Figures:
+def measure(load: Load, seconds: float) -> Stats:
     """Run that load. Return a figure for each of COLUMNS."""
     with tempfile.TemporaryDirectory() as place, server(Path(place)) as (pid, url), workers(DRIVERS, "fork") as drivers:
         for number, driver in enumerate(drivers):
@@ -195,7 +195,7 @@ def measure(load: Load, seconds: float) -> Figures:
     )
 
 
-def _checks(found: dict[Load, Figures], plain: Sequence[Load]) -> list[Check]:
+def _checks(found: dict[Load, Stats], plain: Sequence[Load]) -> list[Check]:
     """Compare what must not differ: between sizes, and with calls or idle breakers from without."""
     checks = []
     for column in (COLUMNS.index("calls /hbi"), COMMANDS_PER):

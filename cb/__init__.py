@@ -30,7 +30,7 @@ from .ledger.layout import State
 from .ledger.ledger import Ledger
 from .monitor import Monitor
 from .registry import Registry
-from .snapshot import Figures, Histogram, LastFailure, Snapshot, Totals
+from .snapshot import Histogram, LastFailure, Snapshot, Stats, Totals
 from .state.window import Counts
 
 __all__ = [
@@ -43,7 +43,6 @@ __all__ = [
     "ConfigError",
     "Counts",
     "Event",
-    "Figures",
     "Health",
     "HealthChanged",
     "Histogram",
@@ -63,6 +62,7 @@ __all__ = [
     "Snapshot",
     "State",
     "StateChange",
+    "Stats",
     "Totals",
     "Transition",
     "WouldOpen",

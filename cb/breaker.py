@@ -5,25 +5,25 @@ from functools import partial, wraps
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, overload
 
-from .background.fork import MARK, notice
-from .background.watchdog import WATCH
+from .background.fork import FORK_MARK, detect_fork
+from .background.watchdog import WATCHDOG
 from .clocks import chosen, monotonic_ns, wall_ns
 from .config import BreakerConfig
 from .errors import CircuitOpenError
 from .events import Listener
 from .fallback import F, V, falling_back, reraise
-from .guard import Block, Entered, place
+from .guard import CallGuard, Entered, place
 from .handles import Handle, clock_of
-from .ledger.counters import Tally
+from .ledger.counters import Counters
 from .ledger.layout import (
     BOUNDS,
-    BROKEN,
-    CALM,
-    CALM_UNTIL,
     CODES,
     ELAPSED,
+    QUIET,
+    QUIET_UNTIL,
     REJECTED,
     STARTED,
+    STREAK_ACTIVE,
     SUCCESSES,
     UNTIL,
     WORD,
@@ -32,7 +32,7 @@ from .ledger.layout import (
 from .ledger.ledger import Ledger
 from .ledger.probe_scope import enter
 from .recovery import Recovery
-from .snapshot import Figures, Snapshot, count, take
+from .snapshot import Snapshot, Stats, count, take
 from .state.deferred import PROMPT, require_now
 from .state.outcome import Classifier, Kinds
 
@@ -72,8 +72,8 @@ class CircuitBreaker(Recovery, Handle):
         self._made_of = config or BreakerConfig()
         self._idle = self._row.idle
         self._entered = Entered(self)
-        if chosen(clock) is monotonic_ns:  # who brings a clock of his own calls `tend` himself
-            WATCH.add(self)
+        if chosen(clock) is monotonic_ns:  # who brings a clock of his own calls `tick` himself
+            WATCHDOG.add(self)
 
     def _origin(self) -> tuple[Any, ...]:
         options = {"ledger": self.ledger, **self._classifier.rules, **clock_of(self._clock)}
@@ -81,12 +81,12 @@ class CircuitBreaker(Recovery, Handle):
 
     def snapshot(self) -> Snapshot:
         """Return all there is to know, summed over all processes."""
-        WATCH.start()
+        WATCHDOG.start()
         return take(self.name, self._row, self.config, self.ledger.scope, self._clock())
 
-    def figures(self) -> Figures:
+    def figures(self) -> Stats:
         """Return what is counted, summed over all processes: a part of the snapshot, at a third of its cost."""
-        WATCH.start()
+        WATCHDOG.start()
         return count(self.name, self._row, self.config, self._clock())
 
     def explain(self) -> str:
@@ -95,8 +95,8 @@ class CircuitBreaker(Recovery, Handle):
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return fn(*args, **kwargs). Raises CircuitOpenError, without calling fn, when the circuit refuses."""
-        if not MARK[0]:
-            notice()
+        if not FORK_MARK[0]:
+            detect_fork()
         require_now(fn)
         return self._guard(fn)(*args, **kwargs)
 
@@ -159,7 +159,9 @@ class CircuitBreaker(Recovery, Handle):
                 (type(result) is kind or (type(result) in PROMPT and (kind := type(result))))
                 and now < tally.slice_end
                 and (elapsed := now - started) < brief
-                and (head[CALM] == word or (now < head[CALM_UNTIL] and not head[BROKEN] and head[WORD] == word))
+                and (
+                    head[QUIET] == word or (now < head[QUIET_UNTIL] and not head[STREAK_ACTIVE] and head[WORD] == word)
+                )
             ):
                 # What `_settle` does, for a success in less than a millisecond that cannot change the state: no call
                 # has failed lately, or none since a success and there are enough calls for the rates. A call that
@@ -175,15 +177,15 @@ class CircuitBreaker(Recovery, Handle):
 
         return guarded
 
-    def block(self) -> Block:
+    def block(self) -> CallGuard:
         """Return a guard of one block of code: `with breaker.block():` is right where `with breaker:` may not be.
 
         That is where the block ends in another thread, or in an exit stack of a coroutine, or where signal handlers
         raise exceptions.
         """
-        return Block(self)
+        return CallGuard(self)
 
-    def __enter__(self) -> Tally:
+    def __enter__(self) -> Counters:
         """Admit a block. It ends where it began: in its generator or coroutine, else in its thread.
 
         The tally's `probe` says whether it tries a circuit that was open.

@@ -9,12 +9,12 @@ from .breaker import CircuitBreaker
 from .clocks import chosen, monotonic_ns
 from .config import BreakerConfig, nanoseconds
 from .errors import BulkheadFullError, ConfigError
-from .guard import Block, Entered, place
+from .guard import CallGuard, Entered, place
 from .handles import Handle, clock_of
-from .ledger.counters import Tally
+from .ledger.counters import Counters
 from .ledger.layout import ADMITTING
 from .ledger.probe_scope import enter
-from .ledger.semaphore import Slots
+from .ledger.semaphore import Semaphore
 from .state.deferred import require_now
 
 P = ParamSpec("P")
@@ -58,7 +58,7 @@ class Bulkhead(Handle):
         return self.breaker.name
 
     @property
-    def _slots(self) -> Slots:
+    def _slots(self) -> Semaphore:
         return self.breaker.slots(self.limit)  # not kept: a breaker may go over to another ledger
 
     @property
@@ -92,17 +92,17 @@ class Bulkhead(Handle):
 
         return guarded
 
-    def block(self) -> Block:
+    def block(self) -> CallGuard:
         """Return a guard of one block of code, as the breaker's `block` does."""
-        return Block(self)
+        return CallGuard(self)
 
-    def __enter__(self) -> Tally:
+    def __enter__(self) -> Counters:
         return self._entered.enter(place())
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._entered.leave(place(), error)
 
-    def begin(self) -> Tally:
+    def begin(self) -> Counters:
         """Admit what is not a call. Whoever takes the tally must `finish` or `abandon` it.
 
         Raises CircuitOpenError, BulkheadFullError.
@@ -120,10 +120,10 @@ class Bulkhead(Handle):
             return self._try(last=True)
 
     @overload
-    def _try(self) -> Tally | None: ...
+    def _try(self) -> Counters | None: ...
     @overload
-    def _try(self, *, last: Literal[True]) -> Tally: ...
-    def _try(self, *, last: bool = False) -> Tally | None:
+    def _try(self, *, last: Literal[True]) -> Counters: ...
+    def _try(self, *, last: bool = False) -> Counters | None:
         """Return a tally that has a slot. Raises CircuitOpenError, and BulkheadFullError if this is the last try."""
         tally = self.breaker.begin()
         tally.slot = self._slots.take(self.limit)
@@ -134,25 +134,25 @@ class Bulkhead(Handle):
             raise BulkheadFullError(self.name, self.limit)
         return None
 
-    def finish(self, tally: Tally, error: BaseException | None) -> None:
+    def finish(self, tally: Counters, error: BaseException | None) -> None:
         """Count how it ended."""
         self._leave(tally)
         self.breaker.finish(tally, error)
 
-    def abandon(self, tally: Tally) -> None:
+    def abandon(self, tally: Counters) -> None:
         """End it as neither a success nor a failure."""
         self._leave(tally)
         self.breaker.abandon(tally)
 
-    def pause(self, tally: Tally, *, answered: bool = True) -> None:
+    def pause(self, tally: Counters, *, answered: bool = True) -> None:
         """Note that it waits for its caller. It keeps its slot."""
         self.breaker.pause(tally, answered=answered)
 
-    def resume(self, tally: Tally) -> None:
+    def resume(self, tally: Counters) -> None:
         """Note that it waits for the dependency again."""
         self.breaker.resume(tally)
 
-    def _leave(self, tally: Tally) -> None:
+    def _leave(self, tally: Counters) -> None:
         # Before the call is counted, and its tally another's: what follows may be a listener that takes its time.
         slot, tally.slot = tally.slot, None
         if slot and slot.home:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import cast
 
-from .background.watchdog import WATCH
+from .background.watchdog import WATCHDOG
 from .clocks import chosen, monotonic_ns
 from .config import BreakerConfig
 from .errors import ConfigError, LedgerBusyError
@@ -14,16 +14,16 @@ from .ledger import layout as at
 from .ledger.layout import HELD, State, generation_of, state_of
 from .ledger.ledger import LONG_PATIENCE, PATIENCE, Ledger
 from .ledger.names import LONGEST_AUTHOR, check_author, check_reason
-from .ledger.record import Row
+from .ledger.record import Record
 from .ledger.time_bounds import LONGEST_HOLD, Deadlines
-from .state import thresholds as terms
-from .state.machine import Circuit
+from .state import thresholds
+from .state.machine import StateMachine
 
 #: why a new breaker is in a state that its configuration names
 _INITIAL = "initial state"
 
 
-class Steering:
+class BreakerControl:
     """One circuit, its lock and its listeners. Nothing here runs on the way of a call that succeeds."""
 
     def __init__(
@@ -52,13 +52,13 @@ class Steering:
         self._settle_in(ledger.row(name, clock()))
         ledger.report()
 
-    def _settle_in(self, row: Row) -> None:
+    def _settle_in(self, row: Record) -> None:
         """Go on in a row, of the ledger that was given, or of one of this process where that has no room."""
         self._row, self._head, self._idle = row, row.head, row.idle
         self._moves = row.moves
         self.ledger = cast(Ledger, row.space)
         config = self._asked = self._config
-        self._circuit = Circuit(self.name, row, config or terms.read(row, BreakerConfig()), self._wall_clock)
+        self._circuit = StateMachine(self.name, row, config or thresholds.read(row, BreakerConfig()), self._wall_clock)
         self._version = -1
         if config:  # else whatever is in force stays so
             self._adopt(config)
@@ -83,14 +83,14 @@ class Steering:
             self._put_in_force(before, reason, max(until - now, 1) / 1e9 if until else None, host_only=False)
 
     def _adopt(self, config: BreakerConfig) -> None:
-        with suppress(LedgerBusyError):  # else `tend` tries again
+        with suppress(LedgerBusyError):  # else `tick` tries again
             self.ledger.lock.run(lambda: self._adopt_locked(config), LONG_PATIENCE)
             self._asked = None
 
     def _adopt_locked(self, config: BreakerConfig) -> None:
-        if terms.adopt(self._row, config, self._clock()) and config.initial_state != State.CLOSED:
+        if thresholds.adopt(self._row, config, self._clock()) and config.initial_state != State.CLOSED:
             self._circuit.command(State(config.initial_state), self._clock(), _INITIAL, None)
-            terms.adopted(self._row, config)
+            thresholds.adopted(self._row, config)
 
     @property
     def state(self) -> State:
@@ -144,15 +144,15 @@ class Steering:
         return config
 
     def _configure_locked(self, settings: Mapping[str, object], reason: str, *, publish: bool) -> BreakerConfig:
-        config = BreakerConfig.parse(settings, terms.read(self._row, self._circuit.config))
-        terms.write(self._row, config, self._clock())
+        config = BreakerConfig.parse(settings, thresholds.read(self._row, self._circuit.config))
+        thresholds.write(self._row, config, self._clock())
         word = self._head[at.WORD]
-        self._head[at.PUBLISH_TERMS] = (terms.version(word) or 1) if publish and self.ledger.in_fleet else 0
+        self._head[at.PUBLISH_TERMS] = (thresholds.version(word) or 1) if publish and self.ledger.in_fleet else 0
         note = StateChange(self.name, state_of(word), state_of(word), generation_of(word), reason)
         self._row.log(note, self._wall_clock())
         return config
 
-    def tend(self) -> None:
+    def tick(self) -> None:
         """Do what no call reports: count calls that hang, bury dead workers, end a hold that has expired.
 
         A thread of this process does it a few times a second, unless the breaker has a clock of its own.
@@ -161,7 +161,7 @@ class Steering:
         self.ledger.bury(now)  # first: where the file was cut, to read it would end this process
         self.ledger.check(self._row, now)
         self._check_times(now)
-        self._row.tend(now)
+        self._row.tick(now)
         self._row.slots.keep()
         if self.apart:
             self._come_home(now)
@@ -195,7 +195,7 @@ class Steering:
 
     def _evaluate(self, now: int) -> None:
         """Change the state if outcomes or time demand it. Without the lock they wait for the next evaluation."""
-        WATCH.start()
+        WATCHDOG.start()
         self._refresh()
         circuit = self._circuit
         reading = circuit.look(now)
@@ -208,12 +208,12 @@ class Steering:
         """Take over thresholds that another process has changed, or that stand where the row has gone."""
         if self._moves != self._row.moves:
             self._settle_in(self._row)
-        while self._version != (version := terms.version(self._head[at.WORD])):
+        while self._version != (version := thresholds.version(self._head[at.WORD])):
             if not self._head[at.CONFIG]:  # the ledger had to be made anew: what was in force here is so again
                 self._adopt(self._circuit.config)
-                version = terms.version(self._head[at.WORD])
+                version = thresholds.version(self._head[at.WORD])
             self._version = version
-            self._circuit.config = config = terms.read(self._row, self._circuit.config)
+            self._circuit.config = config = thresholds.read(self._row, self._circuit.config)
             self._deadlines = Deadlines.of(config, self._head[at.SLICE])
             self._longest = self._deadlines.until[State.OPEN]
             self._apply(config)
@@ -223,14 +223,16 @@ class Steering:
         self._refresh()
         if self._deadlines.hold(self._head, now):
             return
-        with suppress(LedgerBusyError):  # else the next call, or `tend`, tries again
+        with suppress(LedgerBusyError):  # else the next call, or `tick`, tries again
             self.ledger.lock.run(self._restore_times_locked, PATIENCE)
         self._refresh()
 
     def _restore_times_locked(self) -> None:
         now = self._clock()
         self._deadlines.restore_locked(self._head, now)
-        terms.write(self._row, self._circuit.config, now)  # no tally knows the new word, nor goes on in its old slice
+        thresholds.write(
+            self._row, self._circuit.config, now
+        )  # no tally knows the new word, nor goes on in its old slice
 
     def _apply(self, config: BreakerConfig) -> None:
         """Be told of new thresholds."""

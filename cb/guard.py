@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol
 
-from .ledger.counters import Tally
+from .ledger.counters import Counters
 from .ledger.probe_scope import enter
 from .state.deferred import SUSPENDS
 
@@ -14,12 +14,12 @@ from .state.deferred import SUSPENDS
 class Guard(Protocol):
     """What a block needs of its breaker."""
 
-    def begin(self) -> Tally: ...
-    def finish(self, tally: Tally, error: BaseException | None) -> None: ...
-    def abandon(self, tally: Tally) -> None: ...
+    def begin(self) -> Counters: ...
+    def finish(self, tally: Counters, error: BaseException | None) -> None: ...
+    def abandon(self, tally: Counters) -> None: ...
 
 
-class Block:
+class CallGuard:
     """One use of a breaker in a `with` statement, which may end in any thread, and is never mistaken for another."""
 
     __slots__ = ("_guard", "_neutral", "_tally")
@@ -29,7 +29,7 @@ class Block:
         #: tells which exceptions of the block are neither success nor failure, whatever the breaker's rules say
         self._neutral = neutral
 
-    def __enter__(self) -> Tally:
+    def __enter__(self) -> Counters:
         self._tally = tally = self._guard.begin()
         if tally.scope:
             enter(tally.scope)
@@ -48,9 +48,9 @@ class Entered:
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
         # By place: the tally of the block that was entered last, and what was there before.
-        self._entered: dict[int, tuple[Tally, Any]] = {}
+        self._entered: dict[int, tuple[Counters, Any]] = {}
 
-    def enter(self, place: int) -> Tally:
+    def enter(self, place: int) -> Counters:
         tally = self._guard.begin()
         if tally.scope:
             enter(tally.scope)

@@ -10,8 +10,8 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 
-from .background.leader import Duty
-from .background.watchdog import WATCH
+from .background.leader import Leader
+from .background.watchdog import WATCHDOG
 from .breaker import CircuitBreaker
 from .clocks import monotonic_ns
 from .config import parse_duration
@@ -46,7 +46,7 @@ class Monitor(Rooted):
     def __init__(self, *, clock: Callable[[], int] = monotonic_ns) -> None:
         self._clock = clock
         self._checkups: dict[str, _Checkup] = {}
-        self._duties: list[Duty] = []
+        self._duties: list[Leader] = []
         self._started = False
         weakref.finalize(self, _release, self._duties).atexit = False
 
@@ -71,18 +71,18 @@ class Monitor(Rooted):
         if not self._started:
             self._started = True
             self._duties += [checkup.duty() for checkup in self._checkups.values()]
-            WATCH.add(self)
-        WATCH.start()
+            WATCHDOG.add(self)
+        WATCHDOG.start()
 
     def stop(self) -> None:
         """Leave the checks to other processes, for good. Does not wait for a check that runs."""
         _release(self._duties)
 
-    def tend(self) -> None:
+    def tick(self) -> None:
         """Begin with the checks that no process of the host does. The watch does it a few times a second."""
         for number, (duty, checkup) in enumerate(zip(self._duties, self._checkups.values(), strict=False)):
             if duty.closed or not checkup.moved(duty):
-                duty.tend()
+                duty.tick()
             else:
                 duty.release()
                 self._duties[number] = checkup.duty()
@@ -106,11 +106,11 @@ class _Checkup:
         self._clock = clock
         self._wait = self._spread()
 
-    def duty(self) -> Duty:
+    def duty(self) -> Leader:
         """Return the checks as a duty. A process that ends does not wait for one that hangs."""
-        return Duty(self._breaker.ledger, f"health-{self._breaker.index}", self._work, patience=0)
+        return Leader(self._breaker.ledger, f"health-{self._breaker.index}", self._work, patience=0)
 
-    def moved(self, duty: Duty) -> bool:
+    def moved(self, duty: Leader) -> bool:
         """Return whether the breaker has gone to another ledger than that of a duty."""
         return duty.ledger is not self._breaker.ledger
 
@@ -145,13 +145,13 @@ class _Checkup:
     def _work(self, stop: threading.Event) -> None:
         try:
             while not stop.wait(TICK):
-                WATCH.start()  # each of the two threads begins the other anew, should that end
+                WATCHDOG.start()  # each of the two threads begins the other anew, should that end
                 self.turn()
         finally:
             if self._probes:
                 self._breaker.reserve_probes(0)
 
 
-def _release(duties: list[Duty]) -> None:
+def _release(duties: list[Leader]) -> None:
     for duty in duties:
         duty.release()

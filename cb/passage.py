@@ -3,18 +3,18 @@
 from contextlib import suppress
 from typing import NoReturn
 
-from .background.fork import MARK, notice
-from .background.watchdog import WATCH
+from .background.fork import FORK_MARK, detect_fork
+from .background.watchdog import WATCHDOG
 from .config import BreakerConfig, nanoseconds
-from .control import Steering
+from .control import BreakerControl
 from .errors import BulkheadFullError, CircuitOpenError, LedgerBusyError
 from .events import Event, LateResult, Rejected
 from .ledger import layout as at
-from .ledger.counters import DETACHED, Outcome, Tally
+from .ledger.counters import DETACHED, Counters, Outcome
 from .ledger.layout import ADMITTING, State, generation_of, state_of
 from .ledger.ledger import PATIENCE, TENTH
 from .ledger.probe_scope import Scope, inside, leave
-from .ledger.semaphore import Slots
+from .ledger.semaphore import Semaphore
 from .state.deferred import PROMPT
 from .state.outcome import Classifier, history, leaves
 from .state.retry_after import of_error
@@ -22,63 +22,63 @@ from .state.retry_after import of_error
 _REFUSALS = (CircuitOpenError, BulkheadFullError)
 
 
-class Passage(Steering):
+class Passage(BreakerControl):
     """What `CircuitBreaker` falls back on when a call is not quick, not good, or not known to be welcome."""
 
     _classifier: Classifier
-    _idle: list[Tally]
+    _idle: list[Counters]
     _marked = 0  # when it last said that it counts calls
 
     def _apply(self, config: BreakerConfig) -> None:
         self._slow = nanoseconds(config.slow_call_duration)
         self._permit = nanoseconds(config.permit_timeout)
 
-    def begin(self) -> Tally:
+    def begin(self) -> Counters:
         """Admit what is not a call. Whoever takes the tally must `finish` it. Raises CircuitOpenError.
 
         It may end anywhere, so that calls which follow are not inside of it, as they are in a block or a function.
         """
-        if not MARK[0]:
-            notice()
+        if not FORK_MARK[0]:
+            detect_fork()
         tally = self._take()
         if tally.word == self._head[at.WORD]:
             tally.cells[at.STARTED] = tally.started = self._clock()
             return tally
         return self._admit(tally)
 
-    def finish(self, tally: Tally, error: BaseException | None) -> None:
+    def finish(self, tally: Counters, error: BaseException | None) -> None:
         """Count how it ended."""
         if error is None:
             self._settle(tally, Outcome.SUCCESS, self._clock())
         else:
             self._fail(tally, error)
 
-    def abandon(self, tally: Tally) -> None:
+    def abandon(self, tally: Counters) -> None:
         """End it as neither a success nor a failure."""
         self._settle(tally, Outcome.NEUTRAL, self._clock())
 
-    def pause(self, tally: Tally, *, answered: bool = True) -> None:
+    def pause(self, tally: Counters, *, answered: bool = True) -> None:
         """Note that it waits for its caller, not for the dependency: the time is no part of its duration.
 
         `resume` it before it is finished.
         """
         tally.pause(self._clock(), answered=answered)
 
-    def resume(self, tally: Tally) -> None:
+    def resume(self, tally: Counters) -> None:
         """Note that it waits for the dependency again."""
         tally.resume(self._clock())
 
-    def _take(self) -> Tally:
+    def _take(self) -> Counters:
         try:
             return self._idle.pop()
         except IndexError:
             return self._grow()
 
-    def answer(self, tally: Tally, result: object) -> None:
+    def answer(self, tally: Counters, result: object) -> None:
         """Count what it returned."""
         self._succeed(tally, result, self._clock())
 
-    def withdraw(self, tally: Tally, *, full: bool) -> None:
+    def withdraw(self, tally: Counters, *, full: bool) -> None:
         """Undo an admission: nothing was called, and there is no outcome. `full` counts it as refused by a bulkhead."""
         if tally.word == DETACHED:
             return
@@ -91,21 +91,21 @@ class Passage(Steering):
             self._probe_ended(tally)
         self._row.free(tally)
 
-    def slots(self, limit: int) -> Slots:
+    def slots(self, limit: int) -> Semaphore:
         """Return what its bulkheads share out, with the limit noted for all to see."""
         self._head[at.LIMIT] = limit
         return self._row.slots
 
-    def _grow(self) -> Tally:
-        notice()
-        WATCH.start()
+    def _grow(self) -> Counters:
+        detect_fork()
+        WATCHDOG.start()
         self._tell_degraded()
         return self._row.grow(self._clock())
 
-    def _admit(self, tally: Tally) -> Tally:
+    def _admit(self, tally: Counters) -> Counters:
         """Let a call into a state that its tally does not know. Return its tally then. Raises CircuitOpenError."""
         now = self._clock()
-        notice()
+        detect_fork()
         self.ledger.check(self._row, now)
         while tally.word == DETACHED:  # its cells have just gone, with a fork or with the ledger
             tally = self._take()
@@ -113,14 +113,14 @@ class Passage(Steering):
             self._reject(tally, state_of(self._head[at.WORD]), now)
         return tally
 
-    def _admits(self, tally: Tally, now: int, *, prober: bool = False) -> bool:
+    def _admits(self, tally: Counters, now: int, *, prober: bool = False) -> bool:
         """Return whether a call may run; its tally then says so. `prober`: it is a health check."""
         head = self._head
         word = head[at.WORD]
         known, events = tally.word == word, list[Event]()
         tally.word = -1
         try:
-            if state_of(word) in ADMITTING and head[at.CALM] != word and not known:
+            if state_of(word) in ADMITTING and head[at.QUIET] != word and not known:
                 self._evaluate(now)  # there may be calls of a dead worker that nobody has looked at
                 word = head[at.WORD]
             admitted = state_of(word) in ADMITTING
@@ -139,7 +139,7 @@ class Passage(Steering):
         except BaseException:  # an interruption, perhaps inside a listener: the call does not take place
             if tally.word != -1:
                 tally.abandon()
-                head[at.HALTED] = 0
+                head[at.NO_PERMIT] = 0
             tally.word = -1
             self._row.free(tally)
             raise
@@ -147,7 +147,7 @@ class Passage(Steering):
             tally.scope = Scope(tally, self._row.shared_as, generation_of(tally.word))
         return admitted
 
-    def _admit_locked(self, tally: Tally, now: int) -> tuple[bool, list[Event]]:
+    def _admit_locked(self, tally: Counters, now: int) -> tuple[bool, list[Event]]:
         self._refresh()
         admitted, events = self._circuit.admit(now)
         if admitted:
@@ -158,14 +158,14 @@ class Passage(Steering):
         """Return whether a circuit that refuses calls may have to change its mind."""
         self._check_times(now)
         head, state, until = self._head, state_of(word), self._head[at.UNTIL]
-        if head[at.HALTED] == word and now < head[at.HALTED_UNTIL]:
+        if head[at.NO_PERMIT] == word and now < head[at.NO_PERMIT_UNTIL]:
             return False  # somebody has just asked
         if now < head[at.PROBER_UNTIL] and not prober and not head[at.EXTRA]:
             return False  # health checks find out, at no customer's cost
         # An OPEN without an end is one whose successor was killed in the middle of a change.
         return state is State.HALF_OPEN or (until <= now and (until > 0 or state is State.OPEN))
 
-    def _reject(self, tally: Tally, state: State, now: int) -> NoReturn:
+    def _reject(self, tally: Counters, state: State, now: int) -> NoReturn:
         tally.count(at.REJECTED)
         self._row.free(tally)
         left = self._deadlines.wait(self._head, now, free=False)
@@ -177,7 +177,7 @@ class Passage(Steering):
             error.refused_at = now
         raise error
 
-    def _succeed(self, tally: Tally, result: object, now: int) -> None:
+    def _succeed(self, tally: Counters, result: object, now: int) -> None:
         outcome = Outcome.SUCCESS
         try:
             if type(result) in PROMPT and not self._classifier.failed_result:
@@ -190,7 +190,7 @@ class Passage(Steering):
             raise
         self._settle(tally, outcome, now)
 
-    def _fail(self, tally: Tally, error: BaseException) -> None:
+    def _fail(self, tally: Counters, error: BaseException) -> None:
         now, outcome = self._clock(), Outcome.NEUTRAL
         try:
             if self._lacks_permit(tally, error):
@@ -215,7 +215,7 @@ class Passage(Steering):
         """Return whether a call within this one was refused, and nothing else went wrong."""
         return all(isinstance(each, _REFUSALS) and each.name == self.name for each in leaves(error))
 
-    def _lacks_permit(self, tally: Tally, error: BaseException) -> bool:
+    def _lacks_permit(self, tally: Counters, error: BaseException) -> bool:
         """Return whether a probe has ended because a call within it, in another thread or process, had no permit.
 
         Then the round has one more, or the call would never have one where there are too few; but not without end, or
@@ -232,10 +232,10 @@ class Passage(Steering):
         failed = self._classifier.error(error, slow=False) is Outcome.FAILURE
         return failed or any(map(self._refused, leaves(error)))
 
-    def _settle(self, tally: Tally, outcome: Outcome, now: int) -> None:
+    def _settle(self, tally: Counters, outcome: Outcome, now: int) -> None:
         """Count an outcome, free its tally, and see whether the state must change."""
-        if not MARK[0]:
-            notice()
+        if not FORK_MARK[0]:
+            detect_fork()
         if not 0 <= now - self._marked < TENTH:
             self._marked = now
             self.ledger.mark(now)
@@ -258,13 +258,13 @@ class Passage(Steering):
             self._probe_ended(tally)
         self._row.free(tally)
         if turned:
-            WATCH.start()  # once in a slice of the window: nothing else would, where all calls are quick
+            WATCHDOG.start()  # once in a slice of the window: nothing else would, where all calls are quick
         if late:
             self._tell([LateResult(self.name, outcome.value)])
-        elif slow or outcome is not Outcome.SUCCESS or state is State.HALF_OPEN or head[at.CALM] != word:
+        elif slow or outcome is not Outcome.SUCCESS or state is State.HALF_OPEN or head[at.QUIET] != word:
             self._consider(outcome, slow, now)
 
-    def _count(self, tally: Tally, outcome: Outcome, slow: bool, late: bool, now: int) -> None:
+    def _count(self, tally: Counters, outcome: Outcome, slow: bool, late: bool, now: int) -> None:
         """Count an outcome, and that the call has ended. Raises ValueError for a number that leaves its cell."""
         if late:
             tally.count(at.LATE)  # the stay that admitted it is over: no vote
@@ -284,7 +284,7 @@ class Passage(Steering):
         if self._circuit.matters(outcome, slow, now):
             self._evaluate(now)
 
-    def _vote(self, tally: Tally, outcome: Outcome, slow: bool, elapsed: int) -> None:
+    def _vote(self, tally: Counters, outcome: Outcome, slow: bool, elapsed: int) -> None:
         """Count the end of a probe in its round."""
         if tally.nested:
             return
@@ -295,9 +295,9 @@ class Passage(Steering):
         good = outcome is Outcome.SUCCESS and not too_slow and elapsed < self._permit
         tally.probed(at.ROUND_SUCCESSES if good else at.ROUND_FAILURES)
 
-    def _probe_ended(self, tally: Tally) -> None:
+    def _probe_ended(self, tally: Counters) -> None:
         tally.word = -1  # the next call must ask for a permit of its own
         leave(tally)
-        self._head[at.HALTED] = 0
+        self._head[at.NO_PERMIT] = 0
         if self._head[at.LED]:
             self._row.tell()

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from . import health
-from .background.fork import notice
+from .background.fork import detect_fork
 from .config import nanoseconds
 from .events import HealthChanged
 from .health import Health
@@ -49,7 +49,7 @@ class Recovery(Passage):
 
         An exception is a failure of the probe, whatever the breaker's rules say of it, and is not raised.
         """
-        notice()
+        detect_fork()
         self.ledger.check(self._row, self._clock())
         now, word = self._clock(), self._head[at.WORD]
         if state_of(word) in ADMITTING or not self._due(word, now, prober=True):

@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from .background.fork import notice, renew_in_children
+from .background.fork import detect_fork, register_fork_reset
 from .breaker import CircuitBreaker
 from .clocks import chosen, monotonic_ns, wall_ns
 from .config import BreakerConfig
-from .control import Steering
+from .control import BreakerControl
 from .events import Listener
 from .handles import Handle, clock_of
 from .ledger.layout import State
 from .ledger.ledger import Ledger
-from .snapshot import Figures, Snapshot, see, see_figures
+from .snapshot import Snapshot, Stats, see, see_figures
 from .state.outcome import Kinds
 
 _DEFAULT_RULES = {"failures": (Exception,), "ignored": (), "failed_result": None}
@@ -53,7 +53,7 @@ class Registry(Handle):
         self._apart: dict[str, CircuitBreaker] = {}  # those of them that were apart when they were made, oldest first
         self._forgotten: weakref.WeakValueDictionary[str, CircuitBreaker] = weakref.WeakValueDictionary()
         self._lock = threading.RLock()  # a signal handler may ask for a breaker while its thread makes one
-        renew_in_children(self)
+        register_fork_reset(self)
 
     def _origin(self) -> tuple[Any, ...]:
         # Those with rules of their own are made at once: who asks for them by name alone must not make others.
@@ -73,7 +73,7 @@ class Registry(Handle):
         # Read without the lock: a dict gives the breaker or nothing.
         found = self._breakers.get(name)
         if found is None:
-            notice()
+            detect_fork()
             with self._lock:
                 found = self._breakers.get(name) or self._forgotten.get(name)
                 if found is None:
@@ -113,21 +113,21 @@ class Registry(Handle):
         """Return the breaker of that name, None if there is none."""
         return self._breakers.get(name)
 
-    def steer(self, name: str) -> Steering | None:
+    def steer(self, name: str) -> BreakerControl | None:
         """Return what holds and resets the circuit of that name, None if the ledger has none.
 
         It finds those of other processes too, and leaves the thresholds in force as they are.
         """
         if (found := self._breakers.get(name)) or name not in self.ledger.names():
             return found
-        return Steering(name, None, self.ledger, listeners=self.listeners, clock=self._clock, wall_clock=wall_ns)
+        return BreakerControl(name, None, self.ledger, listeners=self.listeners, clock=self._clock, wall_clock=wall_ns)
 
     def snapshots(self) -> Iterator[Snapshot]:
         """Yield a snapshot of every breaker of the ledger by name, in whichever process it was made."""
         for name, mine in self._known():
             yield mine.snapshot() if mine else see(self.ledger, name, self._clock())
 
-    def figures(self) -> Iterator[Figures]:
+    def figures(self) -> Iterator[Stats]:
         """Yield the figures of every breaker of the ledger by name, in whichever process it was made."""
         for name, mine in self._known():
             yield mine.figures() if mine else see_figures(self.ledger, name, self._clock())
@@ -139,7 +139,7 @@ class Registry(Handle):
     def __iter__(self) -> Iterator[CircuitBreaker]:
         return iter(sorted(self._breakers.copy().values(), key=lambda breaker: breaker.name))
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Forget a lock that another thread may have held, in a forked child."""
         self._lock = threading.RLock()
 

@@ -11,10 +11,9 @@ from .health import read as read_health
 from .ledger import layout as at
 from .ledger.layout import ADMITTING, STATES, State, generation_of, state_of
 from .ledger.ledger import Ledger
-from .ledger.record import Row
+from .ledger.record import Record
 from .ledger.time_bounds import Deadlines
-from .state import thresholds as terms
-from .state import window
+from .state import thresholds, window
 from .state.explanation import explain
 from .state.window import Counts
 
@@ -80,7 +79,7 @@ class LastFailure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
+class Stats:
     """What is counted of a breaker: what can be told without looking at its window."""
 
     #: the breaker's
@@ -104,7 +103,7 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot(Figures):
+class Snapshot(Stats):
     """All that is known of a breaker."""
 
     #: who has decided on the state: the fleet, this host, or this process alone
@@ -128,13 +127,13 @@ class Snapshot(Figures):
     why: str
 
 
-def count(name: str, row: Row, config: BreakerConfig, now: int) -> Figures:
+def count(name: str, row: Record, config: BreakerConfig, now: int) -> Stats:
     """Return the figures of a row. Reads only."""
     head, pages = row.head, row.pages()
     sums = window.totals(pages)
     good, bad = sums[at.SUCCESSES : at.FAILURES], sums[at.FAILURES : at.WINDOW]
     bars = tuple(map(add, good, bad))
-    return Figures(
+    return Stats(
         name=name,
         state=state_of(head[at.WORD]),
         totals=Totals(
@@ -160,7 +159,7 @@ def count(name: str, row: Row, config: BreakerConfig, now: int) -> Figures:
     )
 
 
-def take(name: str, row: Row, config: BreakerConfig, scope: str, now: int) -> Snapshot:
+def take(name: str, row: Record, config: BreakerConfig, scope: str, now: int) -> Snapshot:
     """Return a snapshot of a row. Reads only."""
     head = row.head
     word, since = head[at.WORD], head[at.SINCE]
@@ -173,7 +172,7 @@ def take(name: str, row: Row, config: BreakerConfig, scope: str, now: int) -> Sn
     left = None if wait is None else deadlines.left(head, now) / _NS
     figures = count(name, row, config, now)
     return Snapshot(
-        **{each.name: getattr(figures, each.name) for each in fields(Figures)} | {"state": state},
+        **{each.name: getattr(figures, each.name) for each in fields(Stats)} | {"state": state},
         source="fleet" if led else scope,
         generation=generation_of(word),
         age=max(now - since, 0) / _NS,
@@ -189,10 +188,10 @@ def take(name: str, row: Row, config: BreakerConfig, scope: str, now: int) -> Sn
 def see(ledger: Ledger, name: str, now: int) -> Snapshot:
     """Return a snapshot of a breaker that a ledger has, made in whichever process, by the thresholds in force."""
     row = ledger.row(name, now)
-    return take(name, row, terms.read(row, BreakerConfig()), ledger.scope, now)
+    return take(name, row, thresholds.read(row, BreakerConfig()), ledger.scope, now)
 
 
-def see_figures(ledger: Ledger, name: str, now: int) -> Figures:
+def see_figures(ledger: Ledger, name: str, now: int) -> Stats:
     """Return the figures of such a breaker."""
     row = ledger.row(name, now)
-    return count(name, row, terms.read(row, BreakerConfig()), now)
+    return count(name, row, thresholds.read(row, BreakerConfig()), now)

@@ -24,7 +24,7 @@ from .services.notifications import Inbox
 from .services.portfolio import Holdings, HoldingsSchema, Portfolio
 from .services.risk import Limits, Risk
 from .services.simulated import Services
-from .trading import history as records
+from .trading import history
 from .trading.bookkeeping import Bookkeeping
 from .trading.comparison import Comparer
 from .trading.comparison_log import ComparisonLog
@@ -97,14 +97,14 @@ def create_app() -> Flask:
     quotes = reads.last_good("quotes", Quote, QuoteSchema())
     holdings = reads.last_good("holdings", Holdings, HoldingsSchema())
     app.extensions["gateway"] = views.Parts(trading, store, market_data, portfolio, quotes, holdings)
-    app.extensions["records"] = records.Records(log, inbox, comparisons)
+    app.extensions["history"] = history.Records(log, inbox, comparisons)
     app.extensions["health"].add("database", store.health, ready=True)
     glances = Glances(store, journal, log, comparisons, store.now)
     app.extensions["metrics"].collectors.append(Measures(glances))
     app.extensions["dashboard"].add("trades", glances.show)
     problems.init_app(app)
     app.register_blueprint(views.bp)
-    app.register_blueprint(records.bp)
+    app.register_blueprint(history.bp)
     services.monitor.start()
     app.extensions["duties"], app.extensions["monitor"] = duties, services.monitor
     return app

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from gunicorn.workers.gthread import TConn  # type: ignore[import-untyped]  # it ships no types
 
-from cb.ledger.semaphore import Slot, Slots
+from cb.ledger.semaphore import Permit, Semaphore
 
 from .body import MAX_BODY
 from .correlation import choose
@@ -25,7 +25,7 @@ from .security_headers import harden
 _LIMIT = 2 * MAX_BODY
 _RESET = struct.pack("ii", 1, 0)
 #: of threads that wait for clients to take their answers, and how many there are
-_patient, _limit = Slots(Slot), 1
+_patient, _limit = Semaphore(Permit), 1
 
 
 class Connection(TConn):  # type: ignore[misc]  # it has no types
@@ -139,7 +139,7 @@ def unsent(sock: socket.socket) -> int:
 def let_wait(threads: int) -> None:
     """Say how many threads of this process may wait at once for clients to take their answers."""
     global _patient, _limit  # of the process, which has one pool
-    _patient, _limit = Slots(Slot), threads
+    _patient, _limit = Semaphore(Permit), threads
 
 
 def refusal(status: int, detail: str) -> bytes:

@@ -33,13 +33,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
-from cb.background.fork import forks_in_c, notice, renew_in_children
+from cb.background.fork import detect_fork, forks_in_c, register_fork_reset
 from cb.breaker import CircuitBreaker
 from cb.bulkhead import Bulkhead
 from cb.clocks import monotonic
 from cb.errors import BulkheadFullError, CircuitOpenError, ConfigError
 from cb.integrations.sqlalchemy import guard
-from cb.ledger.semaphore import Slot, Slots
+from cb.ledger.semaphore import Permit, Semaphore
 from cb.pickling import PortableError
 
 # Not what `random` itself draws from: a thread of ours must not disturb a program that has seeded it.
@@ -113,17 +113,17 @@ class Database:
         self._reader = self._engine.execution_options(reads_only=True)
         # SQLite has those who wait for another writer sleep and try again, for longer each time; so the threads of a
         # process wait for each other here, and only one of them for other processes.
-        self._writers = Slots(Slot) if file != url else None
+        self._writers = Semaphore(Permit) if file != url else None
         self._breaker: str | None = None
         self._inherited: list[object] = []
-        renew_in_children(self)
+        register_fork_reset(self)
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Start over in a forked child, without the parent's connections. They are kept: closing would hurt it."""
         self._inherited.append(self._engine.pool)
         self._engine.dispose(close=False)
         if self._writers:
-            self._writers.renew()
+            self._writers.reset_after_fork()
 
     def guard(self, breaker: CircuitBreaker | Bulkhead) -> None:
         """Have a breaker or a bulkhead asked before each transaction from now on: once tables exist, and before a fork.
@@ -141,14 +141,14 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Run a transaction that commits at the end of the block. Raises DatabaseUnavailable."""
-        notice()
+        detect_fork()
         with self._passing(), self._turn(), self._translated(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Run a transaction that waits for no writer. Raises DatabaseUnavailable."""
-        notice()
+        detect_fork()
         with self._passing(), self._translated(), self._reader.begin() as connection:
             yield connection
 
@@ -188,7 +188,7 @@ class Database:
             raise kind(str(error)) from error
 
 
-def _wait_for(writers: Slots) -> Slot:
+def _wait_for(writers: Semaphore) -> Permit:
     deadline = monotonic() + _wait_seconds()  # else the last of many waits as long as all together
     with writers.line() as wait:
         while (left := deadline - monotonic()) > 0:

@@ -9,10 +9,7 @@ from cb.integrations.flask.extension import CircuitBreakers
 from cb.ledger.ledger import Ledger
 from cb.log import Log
 
-from . import correlation, health, logs, problems
-from . import rate_limit as flow
-from . import security_headers as hardening
-from . import trusted_hosts as hosts
+from . import correlation, health, logs, problems, rate_limit, security_headers, trusted_hosts
 from .body import MAX_BODY
 from .http_methods import KnownMethods
 from .openapi import pages as openapi
@@ -40,7 +37,7 @@ def create_service(name: str, settings: Settings, about: str = "") -> Flask:
     app.url_map.merge_slashes = False  # a redirected order is an order sent twice
     app.extensions["settings"] = settings
     # The log first: opening the ledger may say something.
-    for part in (correlation, logs, problems, hardening, hosts, flow, health):
+    for part in (correlation, logs, problems, security_headers, trusted_hosts, rate_limit, health):
         part.init_app(app)
     openapi.init_app(app, name, about)
     breakers = CircuitBreakers(

@@ -9,7 +9,7 @@ import os
 import struct
 from contextlib import suppress
 
-from cb.background.watchdog import WATCH
+from cb.background.watchdog import WATCHDOG
 from cb.clocks import monotonic
 from cb.log import Log
 
@@ -29,13 +29,13 @@ class _Complaint:
     def __init__(self) -> None:
         self._text = ""
         self._told = False
-        WATCH.add(self)
+        WATCHDOG.add(self)
 
     def note(self, text: str) -> None:
         """Have something logged, unless something has been already."""
         self._text = self._text or text
 
-    def tend(self) -> None:
+    def tick(self) -> None:
         """Log what has been noted."""
         if self._text and not self._told:
             self._told = True

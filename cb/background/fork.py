@@ -1,7 +1,7 @@
 """Forked children begin anew: above all their locks, which a thread that only the parent has may hold.
 
 `os.fork` announces a fork, and uWSGI does where its hook is set. What else forks in C does not: such a fork is noticed
-by `notice`, which everything calls that is about to use a lock, a block of the ledger or a thread.
+by `detect_fork`, which everything calls that is about to use a lock, a block of the ledger or a thread.
 """
 
 import mmap
@@ -23,13 +23,13 @@ _TRIES = 3
 _WIPE_ON_FORK = 18  # Linux: a child finds zeros in the page
 
 
-class Renewed(Protocol):
+class ForkAware(Protocol):
     """Begins anew in a forked child."""
 
-    def renew(self) -> None: ...
+    def reset_after_fork(self) -> None: ...
 
 
-_ALL: weakref.WeakSet[Renewed] = weakref.WeakSet()
+_ALL: weakref.WeakSet[ForkAware] = weakref.WeakSet()
 
 
 class _Pid:
@@ -57,8 +57,8 @@ def _wiped_page() -> mmap.mmap | _Pid:
 
 
 #: its first element is 0 in a forked child that has not begun anew yet
-MARK = _wiped_page()
-MARK[0] = 1
+FORK_MARK = _wiped_page()
+FORK_MARK[0] = 1
 
 
 class _Process:
@@ -70,20 +70,22 @@ class _Process:
 
     def announce(self) -> None:
         """Begin anew, in a child of `os.fork`, which has one thread."""
-        self._lock, self._renewing, MARK[0] = threading.RLock(), 0, 0
+        self._lock, self._renewing, FORK_MARK[0] = threading.RLock(), 0, 0
         self.begin_anew()
 
     def begin_anew(self) -> None:
         lock = self._lock
         held = lock.acquire(timeout=_PATIENCE)
         try:
-            if self._renewing == os.getpid() or MARK[0]:  # what is being renewed uses a lock; another thread was first
+            if (
+                self._renewing == os.getpid() or FORK_MARK[0]
+            ):  # what is being renewed uses a lock; another thread was first
                 return
             try:
                 self._renewing = os.getpid()
                 for thing in list(_ALL):
                     _renew(thing)
-                MARK[0] = 1
+                FORK_MARK[0] = 1
             finally:
                 self._renewing = 0  # interrupted before it was done, it is begun again
         finally:
@@ -91,10 +93,10 @@ class _Process:
                 lock.release()
 
 
-def _renew(thing: Renewed) -> None:
+def _renew(thing: ForkAware) -> None:
     for _ in range(_TRIES):
         try:
-            thing.renew()
+            thing.reset_after_fork()
             return
         except Exception:
             with suppress(Exception):  # a log handler of the parent may not work here
@@ -107,15 +109,15 @@ def _renew(thing: Renewed) -> None:
 _process = _Process()
 
 
-def notice() -> None:
+def detect_fork() -> None:
     """Begin anew in a child whose fork was not announced. Costs a load of memory where there was no fork."""
-    if not MARK[0]:
+    if not FORK_MARK[0]:
         _process.begin_anew()
 
 
-def renew_in_children(thing: Renewed) -> None:
-    """Have `renew` called in every child that this process forks, as long as the thing exists."""
-    notice()
+def register_fork_reset(thing: ForkAware) -> None:
+    """Have `reset_after_fork` called in every child that this process forks, as long as the thing exists."""
+    detect_fork()
     _hook_uwsgi()
     _ALL.add(thing)
 
@@ -133,7 +135,7 @@ class _Hook:
         self._before = before
 
     def __call__(self) -> None:
-        notice()
+        detect_fork()
         if callable(self._before):
             self._before()
 

@@ -10,8 +10,8 @@ from cb.handles import Rooted
 from cb.ledger.ledger import Ledger
 from cb.log import Log
 
-from .fork import notice, renew_in_children
-from .watchdog import WATCH
+from .fork import detect_fork, register_fork_reset
+from .watchdog import WATCHDOG
 
 # Not what `random` itself draws from: a thread of ours must not disturb a program that has seeded it.
 _chance = random.SystemRandom()
@@ -24,7 +24,7 @@ PATIENCE = 5.0
 _AGAIN = 2.0
 
 
-class Duty(Rooted):
+class Leader(Rooted):
     """Has `work` done in a thread of one process of the host; another takes over when that process ends.
 
     Make one in every process; it may be made before a fork. The processes are those that share the `ledger`, and `role`
@@ -42,12 +42,12 @@ class Duty(Rooted):
         self._work = work
         self._patience = patience
         self._closed = False
-        self.renew()
+        self.reset_after_fork()
         _duties.add(self)
-        renew_in_children(self)
-        WATCH.add(self)
+        register_fork_reset(self)
+        WATCHDOG.add(self)
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Start over in a forked child, without the parent's thread and lock."""
         self._lock = threading.RLock()  # a signal handler or a finalizer may release it
         self._stop = threading.Event()
@@ -60,9 +60,9 @@ class Duty(Rooted):
         """True once this process has given up the duty for good."""
         return self._closed
 
-    def tend(self) -> None:
+    def tick(self) -> None:
         """Take the duty, if nobody has it. The watch of this process asks a few times a second."""
-        notice()
+        detect_fork()
         with self._lock:
             thread = self._thread
             if thread and thread.is_alive():
@@ -108,7 +108,7 @@ class Duty(Rooted):
 
     def release(self) -> None:
         """Tell the work to end, and take the duty no more."""
-        notice()
+        detect_fork()
         with self._lock:
             self._closed = True
             self._stop.set()
@@ -127,7 +127,7 @@ class Duty(Rooted):
                     self._leave_locked()
 
 
-_duties: weakref.WeakSet[Duty] = weakref.WeakSet()
+_duties: weakref.WeakSet[Leader] = weakref.WeakSet()
 
 
 def _close_all() -> None:

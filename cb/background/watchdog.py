@@ -12,7 +12,7 @@ from typing import Protocol
 from cb.clocks import perf_counter
 from cb.log import Log
 
-from .fork import notice, renew_in_children
+from .fork import detect_fork, register_fork_reset
 
 log = Log(__name__)
 
@@ -25,10 +25,10 @@ SHARE = 0.02
 class Tended(Protocol):
     """What can be looked after."""
 
-    def tend(self) -> None: ...
+    def tick(self) -> None: ...
 
 
-class _Watch:
+class Watchdog:
     """The thread, which must not be started before a fork: `start` is called by the first call of a process.
 
     It may be ended from outside, by an exception that another thread sets. It then starts its successor; should that
@@ -37,9 +37,9 @@ class _Watch:
 
     def __init__(self) -> None:
         self._tended: weakref.WeakSet[Tended] = weakref.WeakSet()
-        self.renew()
+        self.reset_after_fork()
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Forget the parent's thread, in a forked child."""
         self._thread: threading.Thread | None = None
         self._complained = False
@@ -53,13 +53,13 @@ class _Watch:
 
     def add(self, tended: Tended) -> None:
         """Look after something for as long as it lives."""
-        notice()
+        detect_fork()
         with self._lock:
             self._tended.add(tended)
 
     def start(self) -> None:
         """Begin to look, if nobody does."""
-        notice()
+        detect_fork()
         if self.running:
             return
         try:
@@ -112,10 +112,10 @@ class _Watch:
 
 def _look_after(tended: Tended) -> None:
     try:
-        tended.tend()
+        tended.tick()
     except BaseException:
         log.exception("looking after %r failed", tended)
 
 
-WATCH = _Watch()
-renew_in_children(WATCH)
+WATCHDOG = Watchdog()
+register_fork_reset(WATCHDOG)

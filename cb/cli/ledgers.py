@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cb.clocks import monotonic_ns
-from cb.control import Steering
+from cb.control import BreakerControl
 from cb.errors import ConfigError, LedgerError
 from cb.events import Transition
 from cb.ledger.layout import ADMITTING, VERSION
@@ -97,7 +97,7 @@ def survey(paths: Iterable[Path]) -> Survey:
     return Survey(seen, errors)
 
 
-def steering(path: str, name: str) -> Steering:
+def steering(path: str, name: str) -> BreakerControl:
     """Return what holds and resets a breaker. Raises LedgerError."""
     found = Registry(ledger=Ledger.in_file(path)).steer(name)
     if found is None:

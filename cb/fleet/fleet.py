@@ -6,8 +6,8 @@ import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
-from cb.background.leader import Duty
-from cb.background.watchdog import WATCH
+from cb.background.leader import Leader
+from cb.background.watchdog import WATCHDOG
 from cb.clocks import monotonic, monotonic_ns, wall_ns
 from cb.config import parse_duration
 from cb.errors import ConfigError, LedgerBusyError
@@ -65,11 +65,11 @@ class Fleet(Rooted):
         self._listeners = listeners
         with suppress(LedgerBusyError):  # the agent does it too; but an operator may be quicker than that
             ledger.join_fleet()
-        self._duty = Duty(ledger, ROLE, self._work, patience=1)
+        self._duty = Leader(ledger, ROLE, self._work, patience=1)
 
-    def tend(self) -> None:
+    def tick(self) -> None:
         """Become the host's agent, if it has none. The watch of this process does it a few times a second."""
-        self._duty.tend()
+        self._duty.tick()
 
     def close(self) -> None:
         """Leave the fleet, and the role to another worker. Returns when the agent has ended, or after a second."""
@@ -102,7 +102,7 @@ class Fleet(Rooted):
         )
         try:
             while not stop.is_set():
-                WATCH.start()  # each of the two threads begins the other anew, should that end
+                WATCHDOG.start()  # each of the two threads begins the other anew, should that end
                 agent.turn()
             server.hello(agent.host, lives=0)
         finally:

@@ -11,9 +11,9 @@ from cb.events import Event
 from cb.ledger import layout as at
 from cb.ledger.layout import CODES, HELD, STATES, State, generation_of, state_of
 from cb.ledger.ledger import LONG_PATIENCE, Ledger
-from cb.state import thresholds as terms
-from cb.state.machine import Circuit
-from cb.state.window import Counts, Probes, Reading, read, totals
+from cb.state import thresholds
+from cb.state.machine import StateMachine
+from cb.state.window import Counts, Probes, WindowStats, read, totals
 
 from .messages import Change, Report, View
 
@@ -40,7 +40,7 @@ class Member:
         self._row = ledger.row(name, now)
         self._head = self._row.head
         self._lock = ledger.lock
-        self._circuit = Circuit(name, self._row, BreakerConfig(), wall_clock)
+        self._circuit = StateMachine(name, self._row, BreakerConfig(), wall_clock)
         self._version = self._word = -1
         self._published_terms = 0
         self._proposal: Change | None = None
@@ -117,7 +117,7 @@ class Member:
             silence=silence,
             keep=2 * _ms(config.interval) + _ms(config.timeout_max) + (self._remaining(now) or 0) + SPARE,
             terms_version=head[at.TERMS],
-            terms=json.dumps(asdict(config)) if self._published_terms else None,
+            thresholds=json.dumps(asdict(config)) if self._published_terms else None,
             change=self._published(now) or self._proposal,
         )
 
@@ -158,7 +158,7 @@ class Member:
         if head[at.PUBLISH] == generation and not (own and own.generation == generation):
             return []  # an operator of this host has spoken meanwhile: the fleet hears of it first
         # The permits first: what the fleet has given for an earlier round must not serve in this one.
-        head[at.PERMITS], head[at.PUBLISH], head[at.HALTED] = min(view.permits, report.permits), 0, 0
+        head[at.PERMITS], head[at.PUBLISH], head[at.NO_PERMIT] = min(view.permits, report.permits), 0, 0
         known, head[at.FLEET] = head[at.FLEET], view.generation << 3 | CODES[state]
         if own and here is state:
             head[at.LED] = state is not State.CLOSED
@@ -170,16 +170,16 @@ class Member:
 
     def _follow_terms_locked(self, report: Report, view: View, now: int) -> None:
         head = self._head
-        if report.terms is not None and head[at.PUBLISH_TERMS] == self._published_terms:
+        if report.thresholds is not None and head[at.PUBLISH_TERMS] == self._published_terms:
             head[at.PUBLISH_TERMS] = 0
         if head[at.PUBLISH_TERMS]:
             return  # an operator of this host has changed them meanwhile: the fleet hears of it first
-        if view.terms is not None and report.terms is None:
+        if view.thresholds is not None and report.thresholds is None:
             # What a later release or somebody else has written changes nothing here.
             with suppress(ValueError, TypeError, RecursionError, CircuitError):
-                terms.write(self._row, replace(self._circuit.config, **json.loads(view.terms)), now)
+                thresholds.write(self._row, replace(self._circuit.config, **json.loads(view.thresholds)), now)
         if view.terms_version < head[at.TERMS]:  # the server has lost them
-            head[at.PUBLISH_TERMS] = terms.version(head[at.WORD]) or 1
+            head[at.PUBLISH_TERMS] = thresholds.version(head[at.WORD]) or 1
         else:
             head[at.TERMS] = view.terms_version
 
@@ -200,7 +200,7 @@ class Member:
             enough = min(WITNESSES, max(view.traffic, 1))
             counts = Counts(view.requests, view.failures, view.slow) if view.bad >= enough else Counts()
             streak = view.streak if view.streaks >= enough else 0
-            if reason := circuit.trips(Reading(window=counts, streak=streak)):
+            if reason := circuit.trips(WindowStats(window=counts, streak=streak)):
                 verdict = State.OPEN, f"{reason}, on {max(view.bad, view.streaks)} hosts"
         elif state is State.HALF_OPEN:
             probes = Probes(taken=view.given, successes=view.succeeded, failures=view.failed)
@@ -226,10 +226,10 @@ class Member:
         )
 
     def _refresh(self) -> BreakerConfig:
-        version = terms.version(self._head[at.WORD])
+        version = thresholds.version(self._head[at.WORD])
         if self._version != version:
             self._version = version
-            self._circuit.config = terms.read(self._row, self._circuit.config)
+            self._circuit.config = thresholds.read(self._row, self._circuit.config)
         return self._circuit.config
 
     def _remaining(self, now: int) -> int | None:

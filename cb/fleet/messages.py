@@ -9,8 +9,8 @@ from cb.ledger.layout import STATES
 
 #: no number of a View is larger: it fits the cells of a ledger, and JSON as Lua writes it
 MOST = 2**45 + 1
-_TEXTS = frozenset({"state", "reason", "terms", "damaged"})
-_OPTIONAL = frozenset({"remaining", "terms", "damaged"})
+_TEXTS = frozenset({"state", "reason", "thresholds", "damaged"})
+_OPTIONAL = frozenset({"remaining", "thresholds", "damaged"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ class Report:
     keep: int
     terms_version: int
     #: an operator's new thresholds, as JSON
-    terms: str | None = None
+    thresholds: str | None = None
     change: Change | None = None
 
     def __post_init__(self) -> None:
@@ -121,7 +121,7 @@ class View:
     failed: int
     terms_version: int
     #: thresholds, if they are newer than what the host knows
-    terms: str | None
+    thresholds: str | None
     #: 1 if the server has lost the round of probes before this state
     lost: int
     #: the first field of what was stored that made no sense, if all of it was thrown away for that

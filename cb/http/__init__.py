@@ -10,23 +10,23 @@ from .adapter import (
 from .body import BodyTooLarge
 from .client import HTTPClient
 from .deadline import DeadlineAdapter, PoolTimeoutError
-from .responses import BadAnswer, ClientError, Json, Refused, ServiceUnavailable
+from .responses import ClientError, ClientErrorResponse, InvalidResponse, Json, ServiceUnavailable
 from .session import guarded_session
 from .timed import within
 
 __all__ = [
-    "BadAnswer",
     "BodyTooLarge",
     "BulkheadFullConnectionError",
     "CircuitBreakerAdapter",
     "CircuitOpenConnectionError",
     "ClientError",
+    "ClientErrorResponse",
     "DeadlineAdapter",
     "FailingStatus",
     "HTTPClient",
+    "InvalidResponse",
     "Json",
     "PoolTimeoutError",
-    "Refused",
     "ServiceUnavailable",
     "guarded_session",
     "origin",

@@ -13,8 +13,8 @@ from urllib3.util import parse_url
 
 from cb import Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, ConfigError, Registry
 from cb.bulkhead import check
-from cb.http.observer import Exchange, observe
-from cb.ledger.counters import Tally
+from cb.http.observer import CallObserver, observe
+from cb.ledger.counters import Counters
 from cb.ledger.names import fitting_name
 from cb.pickling import PortableError
 
@@ -143,7 +143,7 @@ class CircuitBreakerAdapter(DeadlineAdapter):
             return breaker
         return Bulkhead(breaker, limit, wait)  # not kept: there may be very many origins
 
-    def _limit(self, breaker: CircuitBreaker | Bulkhead, call: Tally) -> float | None:
+    def _limit(self, breaker: CircuitBreaker | Bulkhead, call: Counters) -> float | None:
         limit = breaker.config.probe_timeout if call.probe else None
         if limit is None or self._deadline is None:
             return limit or self._deadline
@@ -155,10 +155,10 @@ class _Sent:
 
     __slots__ = ("_breaker", "_call", "_exchange", "answered", "limit")
 
-    def __init__(self, breaker: CircuitBreaker | Bulkhead, call: Tally, exchange: Exchange) -> None:
+    def __init__(self, breaker: CircuitBreaker | Bulkhead, call: Counters, exchange: CallObserver) -> None:
         self._breaker = breaker
         #: None once it has been counted: then it is another's
-        self._call: Tally | None = call
+        self._call: Counters | None = call
         self._exchange = exchange
         #: that of the connection on which the body comes
         self.limit = Limit()

@@ -13,8 +13,8 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 
 from cb import Bulkhead, CircuitBreaker, CircuitError, ConfigError
 from cb.fallback import V, instead, reraise
-from cb.guard import Block
-from cb.http.observer import UNSEEN, Exchange, observe
+from cb.guard import CallGuard
+from cb.http.observer import UNSEEN, CallObserver, observe
 from cb.state.deferred import require_done, require_now
 
 from .adapter import POOL
@@ -22,8 +22,8 @@ from .caller_mistakes import is_own
 from .deadline import DeadlineAdapter, PoolTimeoutError
 from .responses import (
     LARGEST_ANSWER,
-    BadAnswer,
     ClientError,
+    InvalidResponse,
     Json,
     ServiceUnavailable,
     accepted,
@@ -56,9 +56,9 @@ class HTTPClient:
     breaker's place limits the exchanges at once.
 
     Each call may have a `check`: a function of the JSON object that returns what the caller gets, such as a schema's
-    `load`. Whatever it raises makes the answer a BadAnswer, which the breaker counts as failure. Instead of a
-    CircuitError, ServiceUnavailable or BadAnswer the caller gets the `fallback`, a value or a function of the error,
-    if there is one. A 4xx is an answer: it is not checked, and always raises Refused. The `headers` of a call go
+    `load`. Whatever it raises makes the answer an InvalidResponse, which the breaker counts as failure. Instead of a
+    CircuitError, ServiceUnavailable or InvalidResponse the caller gets the `fallback`, a value or a function of the
+    error, if there is one. A 4xx is an answer: it is not checked, and always raises Refused. The `headers` of a call go
     before those of the client; its `timeout` holds where it is shorter than the client's. A call that cannot be sent
     as it is raises ValueError, and counts as nothing.
     """
@@ -146,7 +146,7 @@ class HTTPClient:
             sent["Content-Type"] = "application/json"
         try:
             with (
-                Block(self._breaker, _is_own) as admitted,
+                CallGuard(self._breaker, _is_own) as admitted,
                 observe(self._breaker, admitted, method, self._base_url + path, sent) as exchange,
             ):
                 limit = self._breaker.config.probe_timeout if admitted.probe else None
@@ -157,7 +157,7 @@ class HTTPClient:
                 answer = None if 400 <= status < 500 else accepted(status, content, check)
                 require_done(answer)
                 exchange.ended()
-        except (CircuitError, ServiceUnavailable, BadAnswer) as error:
+        except (CircuitError, ServiceUnavailable, InvalidResponse) as error:
             return instead(fallback, error)
         if 400 <= status < 500:
             raise refusal(status, content)
@@ -172,7 +172,7 @@ class HTTPClient:
         headers: dict[str, str],
         *,
         timeout: float,
-        exchange: Exchange = UNSEEN,
+        exchange: CallObserver = UNSEEN,
     ) -> tuple[int, bytes]:
         """Return status and body: one that never ends is the dependency's failure, too. Raises ServiceUnavailable."""
         try:

@@ -12,7 +12,7 @@ from urllib3 import HTTPConnectionPool
 from urllib3.exceptions import EmptyPoolError
 from urllib3.util import Retry
 
-from cb.background.fork import notice, renew_in_children
+from cb.background.fork import detect_fork, register_fork_reset
 from cb.errors import ConfigError
 from cb.log import Log
 
@@ -46,7 +46,7 @@ class DeadlineAdapter(HTTPAdapter):
             pool_connections=pool_connections, pool_maxsize=pool_maxsize, max_retries=retries, pool_block=pool_block
         )
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Leave the parent its connections, in a forked child: two who read one would get each other's answers."""
         for manager in (self.poolmanager, *self.proxy_manager.values()):
             _strays.append(manager.pools)  # a lost thread may hold the locks of closing
@@ -66,10 +66,10 @@ class DeadlineAdapter(HTTPAdapter):
 
     def send(self, request: PreparedRequest, *args: Any, **options: Any) -> Response:
         """Send a request. Raises PoolTimeoutError, and what HTTPAdapter raises."""
-        notice()  # two processes that read one connection would get each other's answers
+        detect_fork()  # two processes that read one connection would get each other's answers
         if not self._renewed_in_children:
             self._renewed_in_children = True
-            renew_in_children(self)
+            register_fork_reset(self)
         try:
             response = super().send(request, *args, **options)
         except EmptyPoolError as error:

@@ -7,14 +7,14 @@ from typing import Self
 from cb.breaker import CircuitBreaker
 from cb.bulkhead import Bulkhead
 from cb.events import Event
-from cb.ledger.counters import DETACHED, Tally
+from cb.ledger.counters import DETACHED, Counters
 from cb.ledger.layout import State, state_of
 from cb.log import Log
 
 log = Log(__name__)
 
 
-class Exchange:
+class CallObserver:
     """One exchange, as nobody sees it. The request is sent in its `with` block, which ends it only by an exception."""
 
     __slots__ = ()
@@ -32,7 +32,7 @@ class Exchange:
         """Be told how it ended, for the first time or again; only the first counts."""
 
 
-UNSEEN = Exchange()
+UNSEEN = CallObserver()
 
 
 class Observer:
@@ -41,14 +41,16 @@ class Observer:
     def __call__(self, event: Event) -> object:
         """Be told of an event."""
 
-    def begin(self, breaker: str, state: State, method: str, url: str, headers: MutableMapping[str, str]) -> Exchange:
+    def begin(
+        self, breaker: str, state: State, method: str, url: str, headers: MutableMapping[str, str]
+    ) -> CallObserver:
         """Return what shall see an exchange that a circuit in that state has admitted. It may add headers."""
         raise NotImplementedError
 
 
 def observe(
-    breaker: CircuitBreaker | Bulkhead, call: Tally, method: str, url: str, headers: MutableMapping[str, str]
-) -> Exchange:
+    breaker: CircuitBreaker | Bulkhead, call: Counters, method: str, url: str, headers: MutableMapping[str, str]
+) -> CallObserver:
     """Return what sees an exchange, for the first observer among the breaker's listeners."""
     asked = breaker.breaker if isinstance(breaker, Bulkhead) else breaker
     for listener in asked.listeners:

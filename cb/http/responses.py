@@ -5,7 +5,7 @@ What counts as failure: no answer, an answer that is not what was asked for, and
 
 ClientError
  +- ServiceUnavailable   no answer in time, or one that says that the service cannot serve
- +- BadAnswer            an answer that is not what it should be
+ +- InvalidResponse            an answer that is not what it should be
  +- Refused              a 4xx
 
 A call that the breaker refuses raises cb.CircuitOpenError, one that a full bulkhead refuses cb.BulkheadFullError.
@@ -49,7 +49,7 @@ class ServiceUnavailable(ClientError):
         return self.reason
 
 
-class BadAnswer(ClientError):
+class InvalidResponse(ClientError):
     """The service answered something else than the JSON object it should, or than its check accepts."""
 
     def __init__(self, reason: str, status: int = 200) -> None:
@@ -63,7 +63,7 @@ class BadAnswer(ClientError):
         return self.reason
 
 
-class Refused(ClientError):
+class ClientErrorResponse(ClientError):
     """The service is well and says no."""
 
     def __init__(self, status: int, body: Json) -> None:
@@ -87,29 +87,29 @@ def failing(status: int) -> bool:
 
 
 def accepted(status: int, content: bytes, check: Callable[[Json], T]) -> T:
-    """Return what a check makes of an answer. Raises BadAnswer, also for all that the check raises."""
+    """Return what a check makes of an answer. Raises InvalidResponse, also for all that the check raises."""
     if not 200 <= status < 300:
-        raise BadAnswer(f"status {status}", status)
+        raise InvalidResponse(f"status {status}", status)
     answer = _parse(status, content)
     try:
         return check(answer)
-    except BadAnswer:
+    except InvalidResponse:
         raise
     except Exception as error:
-        raise BadAnswer(f"{type(error).__name__}: {error}", status) from error
+        raise InvalidResponse(f"{type(error).__name__}: {error}", status) from error
 
 
-def refusal(status: int, content: bytes) -> Refused:
+def refusal(status: int, content: bytes) -> ClientErrorResponse:
     """Return a 4xx as an exception, whatever its body is."""
     try:
-        return Refused(status, _parse(status, content))
-    except BadAnswer:
-        return Refused(status, {})
+        return ClientErrorResponse(status, _parse(status, content))
+    except InvalidResponse:
+        return ClientErrorResponse(status, {})
 
 
 def _parse(status: int, content: bytes) -> Json:
     if len(content) > LARGEST_ANSWER:
-        raise BadAnswer(f"longer than {LARGEST_ANSWER} bytes", status)
+        raise InvalidResponse(f"longer than {LARGEST_ANSWER} bytes", status)
     try:
         answer = json.loads(
             content.decode("utf-8-sig"),
@@ -118,9 +118,9 @@ def _parse(status: int, content: bytes) -> Json:
             object_pairs_hook=_without_repetition,
         )
     except (ValueError, ArithmeticError, RecursionError) as error:
-        raise BadAnswer(f"not JSON: {error}", status) from error
+        raise InvalidResponse(f"not JSON: {error}", status) from error
     if not isinstance(answer, dict):
-        raise BadAnswer("not a JSON object", status)
+        raise InvalidResponse("not a JSON object", status)
     return answer
 
 

@@ -16,7 +16,7 @@ from prometheus_client.core import Metric, Sample
 from cb.clocks import monotonic_ns
 from cb.ledger.layout import State
 from cb.registry import Registry
-from cb.snapshot import Figures, Histogram
+from cb.snapshot import Histogram, Stats
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -128,7 +128,7 @@ class BreakerCollector:
                     yield from _suffixed(suffix, each)
 
 
-def _labelled(seen: list[Figures]) -> Iterator[Family]:
+def _labelled(seen: list[Stats]) -> Iterator[Family]:
     def family(name: str, kind: str, help_: str) -> Family:
         return Family(f"circuit_breaker_{name}", kind, help_)
 
@@ -169,7 +169,7 @@ def _labelled(seen: list[Figures]) -> Iterator[Family]:
     yield from (health, checked)
 
 
-def _suffixed(suffix: str, seen: Figures) -> Iterator[Family]:
+def _suffixed(suffix: str, seen: Stats) -> Iterator[Family]:
     """Yield a breaker's families without labels; of no known type, for no counter may have such a name."""
     values = {
         "requests_total": ("Calls that were admitted and have ended", _outcomes(seen)),
@@ -193,7 +193,7 @@ def _suffixed(suffix: str, seen: Figures) -> Iterator[Family]:
     yield duration
 
 
-def _outcomes(seen: Figures) -> int:
+def _outcomes(seen: Stats) -> int:
     return sum(getattr(seen.totals, total) for total in _OUTCOMES.values())
 
 

@@ -12,14 +12,14 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry, ManagesConnection, Pool, PoolProxiedConnection
 
 from cb.guard import Guard
-from cb.ledger.counters import Tally
+from cb.ledger.counters import Counters
 
 _CALLS = "cb.integrations.sqlalchemy"  # in the record of a connection: the calls that use it
 
 
 @dataclass(slots=True, eq=False)
 class _Call:
-    tally: Tally
+    tally: Counters
     connection: object
     error: BaseException | None = None
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 
-from cb.background.fork import notice
+from cb.background.fork import detect_fork
 from cb.log import Log
 
 from .locks import LockFile, claim
@@ -35,7 +35,7 @@ class Claims:
 
     def claim(self, what: int | str) -> bool:
         """Own a block or a role until this process ends or gives it up. Return False if somebody does already."""
-        notice()
+        detect_fork()
         if isinstance(what, int):
             self.complaint = None
         if what not in self._owned and (file := self._try(what)) is not None:
@@ -45,13 +45,13 @@ class Claims:
 
     def give_up(self, what: int | str) -> None:
         """Cease to own it."""
-        notice()
+        detect_fork()
         if file := self._owned.pop(what, None):
             file.close()
 
     def alive(self, what: int | str) -> bool:
         """Return whether it has an owner."""
-        notice()
+        detect_fork()
         if what in self._owned:
             return True
         file = self._try(what)
@@ -93,7 +93,7 @@ class Claims:
                 log.warning("no role can be taken in the ledger: %s", error)
             return None
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Start over in a forked child, as a process that owns nothing."""
         self.release()
         self._close_strays()

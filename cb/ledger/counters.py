@@ -8,7 +8,7 @@ from enum import Enum
 from . import layout as at
 from .layout import State, generation_of, state_of
 from .probe_scope import Scope
-from .semaphore import Slot
+from .semaphore import Permit
 
 #: the word of a tally that the process has lost in a fork: nothing that its call does is counted here
 DETACHED = -2
@@ -24,7 +24,7 @@ class Outcome(Enum):
     NEUTRAL = "neutral"
 
 
-class Tally:
+class Counters:
     """Where a running call notes that it runs, and how it ended.
 
     A call takes a tally from its process's pool and puts it back when it ends. Not thread safe: whoever took it from
@@ -49,7 +49,7 @@ class Tally:
         #: succeeds quickly then need not load them
         self.brief = self.elapsed = 0
         #: what the running call has of a bulkhead; gone with the tally, should the call be cut off
-        self.slot: Slot | None = None
+        self.slot: Permit | None = None
         #: whether the running call is inside a probe of the same breaker, and belongs to it
         self.nested = False
         #: the inside of the running call, if it holds a permit
@@ -147,7 +147,7 @@ class Tally:
         if slow:
             cells[at.SLOW] += 1
 
-    def absorb(self, other: "Tally", now: int) -> None:
+    def absorb(self, other: "Counters", now: int) -> None:
         """Add what another tally has counted since it was last empty, and empty it. Caller alone writes to both.
 
         Outcomes of an earlier stay than the circuit's are late.
@@ -205,12 +205,12 @@ class Tally:
         self.cells[at.STREAK_FAILURES] += 1
 
 
-class Spill:
+class SharedCounters:
     """The tally that all calls of a process share which find no other, and its lock."""
 
     __slots__ = ("lock", "tally")
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, tally: Counters) -> None:
         self.tally = tally
         self.lock = threading.RLock()  # a signal handler may call while its thread holds it
 
@@ -219,7 +219,7 @@ class Spill:
         self.lock = threading.RLock()
         self.tally.cells = nowhere(at.TALLY_CELLS)
 
-    def run(self, work: Callable[[Tally], object], now: int = 0) -> None:  # noqa: ARG002 - for those that share
+    def run(self, work: Callable[[Counters], object], now: int = 0) -> None:  # noqa: ARG002 - for those that share
         """Call work(tally) as the only one that writes to the tally. `now` is when, where that is known."""
         with self.lock:
             work(self.tally)
@@ -237,7 +237,7 @@ class Spill:
             self.tally.probed(total)
 
 
-class Overflow(Tally):
+class OverflowCounters(Counters):
     """The tally of a call that finds none of its own.
 
     Its outcome is counted like any other, in the spill; only that it runs is not seen.
@@ -245,7 +245,7 @@ class Overflow(Tally):
 
     __slots__ = ("_spill",)
 
-    def __init__(self, spill: Spill) -> None:
+    def __init__(self, spill: SharedCounters) -> None:
         super().__init__(nowhere(at.TALLY_CELLS), spill.tally.head)
         self._spill = spill
 
@@ -262,7 +262,7 @@ class Overflow(Tally):
         self._spill.run(lambda tally: tally.count(total))
 
     def record(self, now: int, outcome: Outcome, slow: bool) -> None:
-        def work(tally: Tally) -> None:
+        def work(tally: Counters) -> None:
             if not self.probe:
                 tally.attend(self.word)
             tally.cells[at.ADMITTED] = self.word

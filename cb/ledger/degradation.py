@@ -5,7 +5,7 @@ from cb.log import Log
 log = Log(__name__)
 
 
-class Troubles:
+class Degradation:
     """The reasons of one ledger in one process."""
 
     def __init__(self, reason: str | None) -> None:

@@ -8,8 +8,7 @@ from contextlib import suppress
 from cb.clocks import monotonic_ns
 from cb.errors import LedgerError, LedgerFullError
 
-from . import boot_clock as hostclock
-from . import layout
+from . import boot_clock, layout
 
 PAGE_BYTES = layout.PAGE * 8
 HEADER_BYTES = layout.HEADER * 8
@@ -66,9 +65,9 @@ def find_fault(fd: int, path: str) -> str | None:
     if header[layout.H_VERSION] != layout.VERSION:
         raise LedgerError(path, f"has version {header[layout.H_VERSION]}, not {layout.VERSION}")
     boot = header[layout.H_BOOT : layout.H_BOOT + 2].tobytes()
-    if boot != hostclock.boot_id():
+    if boot != boot_clock.boot_id():
         return ANOTHER_BOOT
-    if header[layout.H_CLOCK] != hostclock.offset():
+    if header[layout.H_CLOCK] != boot_clock.offset():
         return "has the times of another clock (a time namespace)"
     if size < FILE_BYTES:
         raise LedgerError(path, f"has {size} bytes, not {FILE_BYTES}")
@@ -108,7 +107,7 @@ def _make_anew(fd: int, path: str) -> bool:
         _put_new(path)
         return True
     header = memoryview(os.pread(fd, PAGE_BYTES, 0).ljust(PAGE_BYTES, b"\0")).cast("q")
-    same_clock = header[layout.H_CLOCK] == hostclock.offset()
+    same_clock = header[layout.H_CLOCK] == boot_clock.offset()
     if fault == ANOTHER_BOOT and same_clock and os.fstat(fd).st_size >= FILE_BYTES:
         fault = _damage(fd, header, known_boot=True)
         if fault is None:
@@ -149,8 +148,8 @@ def _put_new(path: str) -> None:
         os.ftruncate(fd, FILE_BYTES)
         allocate(fd, path, 0, HEADER_BYTES)
         start = b"".join(n.to_bytes(8, sys.byteorder) for n in (layout.MAGIC, layout.VERSION))
-        os.pwrite(fd, start + hostclock.boot_id(), 0)
-        os.pwrite(fd, hostclock.offset().to_bytes(8, sys.byteorder, signed=True), layout.H_CLOCK * 8)
+        os.pwrite(fd, start + boot_clock.boot_id(), 0)
+        os.pwrite(fd, boot_clock.offset().to_bytes(8, sys.byteorder, signed=True), layout.H_CLOCK * 8)
         os.rename(new, path)
     except BaseException:
         with suppress(OSError):

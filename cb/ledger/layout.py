@@ -43,14 +43,14 @@ ORIGIN = 3  # where the window began: slices from before it do not count
 SLICE = 4  # length of a slice
 ROUNDS = 5  # rounds that failed since the circuit was last closed
 LIMIT = 6  # calls that a bulkhead lets run at once, 0 without one (any process that makes one)
-CALM = 7  # WORD, if no outcome in the window asks a quick success to look closer; else 0 (any call)
-CALM_UNTIL = 8  # until then no quick success can open the circuit, CALM or not (any call)
+QUIET = 7  # WORD, if no outcome in the window asks a quick success to look closer; else 0 (any call)
+QUIET_UNTIL = 8  # until then no quick success can open the circuit, CALM or not (any call)
 STREAK = 9  # number of the running streak of failures: a success after a failure begins a new one (any call)
-BROKEN = 10  # not 0: the streak has failures (any call)
+STREAK_ACTIVE = 10  # not 0: the streak has failures (any call)
 RETRY_AT = 11  # no probe before this: a dependency's Retry-After (any call)
 SHADOW = 12  # not 0: METRICS_ONLY, and the circuit would be open
 # WORD of a state that had no permit for a call at the last look, and until when nobody need look again (any call).
-HALTED, HALTED_UNTIL = 14, 15
+NO_PERMIT, NO_PERMIT_UNTIL = 14, 15
 SOURCE = 13  # digest of the configuration that the code asked for, whatever was changed since
 # Written by the host's agent, unless they say otherwise. A fleet's state is its generation << 3 | code, 0 before the
 # first exchange.
@@ -152,7 +152,7 @@ def is_row(head: memoryview) -> bool:
     """Return whether the head of a row makes sense, as it does unless somebody has written over it."""
     largest = (1 << 63) - (1 << 50)  # above all that are written: a sum with a larger number may leave its cell
     numbers = [
-        *head[WORD:CALM].tolist(),
+        *head[WORD:QUIET].tolist(),
         head[STREAK],
         head[RETRY_AT],
         *head[CHANGES : CHANGES + len(STATES) * 8].tolist(),

@@ -10,23 +10,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from cb.background.fork import notice, renew_in_children
-from cb.background.watchdog import WATCH
+from cb.background.fork import detect_fork, register_fork_reset
+from cb.background.watchdog import WATCHDOG
 from cb.errors import LedgerBusyError, LedgerError, LedgerFullError
 from cb.events import StateChange, Transition, read_transitions, write_transition
 from cb.handles import Handle
 from cb.log import Log
 
 from . import layout as at
-from .degradation import Troubles
+from .degradation import Degradation
 from .fleet_view import FleetSight
 from .mapped import MappedFile, map_url
 from .memory import Lock, Memory
 from .names import check_name
 from .paths import shared_directory
 from .readonly import ViewedFile
-from .record import Row
-from .shards import Blocks
+from .record import Record
+from .shards import Shards
 from .time_bounds import leads
 
 log = Log(__name__)
@@ -64,17 +64,17 @@ class Ledger(Handle):
         self._checked: int | None = None
         self._marked: int | None = None
         self._making = threading.RLock()
-        self._rows: dict[str, Row] = {}
+        self._rows: dict[str, Record] = {}
         self._names: dict[str, int] = {}  # of all rows, each with its number; extended when there are more
-        self._blocks = Blocks(storage)
+        self._blocks = Shards(storage)
         self._open_again = open_again
         #: holds the breakers until the file can be opened
         self._stand_in = Ledger(storage, reason=reason) if open_again else None
         self._apart: weakref.WeakValueDictionary[str, Ledger] = weakref.WeakValueDictionary()
         self._failed_at: int | None = None
         #: where a row notes why its calls are not counted as they should be
-        self.troubles = Troubles(reason)
-        renew_in_children(self)
+        self.troubles = Degradation(reason)
+        register_fork_reset(self)
 
     @classmethod
     def in_memory(cls) -> Self:
@@ -166,7 +166,7 @@ class Ledger(Handle):
     def join(self, now: int) -> None:
         """Become one of the `workers` before the first call, and begin to look after the breakers."""
         self.block(0, now)
-        WATCH.start()
+        WATCHDOG.start()
 
     def names(self) -> list[str]:
         """Return the names of all breakers, in the order in which they were made."""
@@ -186,7 +186,7 @@ class Ledger(Handle):
         """Return the latest transitions of all breakers, at most 200, oldest first, those after number `since`."""
         return read_transitions(self._storage.header, self._name, since)
 
-    def row(self, name: str, now: int) -> Row:
+    def row(self, name: str, now: int) -> Record:
         """Return the row of a breaker, made if there is none. Raises ConfigError for a name that does not fit.
 
         Where it cannot be made, because there is no room, no memory, or the lock cannot be had, it is a row of another
@@ -218,13 +218,13 @@ class Ledger(Handle):
                 self.troubles.reason = str(error)
                 return
             with self._making:
-                self._storage, self._blocks, self._names = storage, Blocks(storage), {}
+                self._storage, self._blocks, self._names = storage, Shards(storage), {}
                 self._open_again = self._stand_in = self.troubles.reason = self._failed_at = None
 
-    def _row_at(self, index: int) -> Row:
-        return Row(index, self._storage.row(index), self)
+    def _row_at(self, index: int) -> Record:
+        return Record(index, self._storage.row(index), self)
 
-    def _make(self, name: str, now: int) -> Row:
+    def _make(self, name: str, now: int) -> Record:
         header = self._storage.header
         if header[at.H_ROWS] >= at.MAX_ROWS:
             raise LedgerFullError(self._storage.path, f"holds {at.MAX_ROWS} breakers, no room for {name!r}")
@@ -237,7 +237,7 @@ class Ledger(Handle):
         self._failed_at = None
         return self._row_at(index)
 
-    def _row_apart(self, name: str, now: int, error: LedgerError) -> Row:
+    def _row_apart(self, name: str, now: int, error: LedgerError) -> Record:
         self._storage.header[at.H_UNCOUNTED] = max(now, 1)
         ledger = self._apart.get(name)
         if ledger is None:
@@ -380,7 +380,7 @@ class Ledger(Handle):
             self._marked = now
             self._storage.mark(now, self._blocks.mine)
 
-    def check(self, row: Row, now: int, *, sane: bool = True) -> None:
+    def check(self, row: Record, now: int, *, sane: bool = True) -> None:
         """Go on in memory of this process if a row makes no sense, or is said not to: others have written over it."""
         if not (sane and row.sane):
             self._leave(_OVERWRITTEN, now)
@@ -402,7 +402,7 @@ class Ledger(Handle):
 
     def _settle(self) -> None:
         """Take the ledger of the user that this process has become since it was opened, before the first use."""
-        notice()
+        detect_fork()
         if self._storage.foreign:
             with self._making:
                 if self._storage.foreign:
@@ -413,7 +413,7 @@ class Ledger(Handle):
         assert isinstance(old, MappedFile)
         try:
             self._storage, self._names = new, _ = map_url(*self._asked or (f"file://{old.path}", None)), {}
-            places: list[tuple[Row, int]] = []
+            places: list[tuple[Record, int]] = []
             for name, row in self._rows.items():
                 now = max(now, row.head[at.SINCE])
                 index = self._index(name)
@@ -434,18 +434,18 @@ class Ledger(Handle):
         self._start_over()
 
     def _start_over(self) -> None:
-        self._blocks = Blocks(self._storage)
+        self._blocks = Shards(self._storage)
         self.troubles.forget_rows()
         for row in self._rows.values():
-            row.renew()
+            row.reset_after_fork()
 
-    def lost(self, row: Row) -> int:
+    def lost(self, row: Record) -> int:
         """Return how many calls of dead processes were buried here since this was last asked."""
         return self._blocks.lost(row.index)
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Start over in a forked child, as a process that counts nothing yet."""
         self._making = threading.RLock()
-        self._storage.renew()
-        self._blocks.renew()
+        self._storage.reset_after_fork()
+        self._blocks.reset_after_fork()
         self._start_over()

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from typing import TypeVar
 
-from cb.background.fork import MARK, notice
+from cb.background.fork import FORK_MARK, detect_fork
 from cb.clocks import monotonic
 from cb.errors import LedgerBusyError
 
-from .semaphore import Slot
+from .semaphore import Permit
 
 R = TypeVar("R")
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -145,7 +145,7 @@ class FileLock:
         It runs a function, and is not acquired and released, because an exception may come between any two calls of
         Python (a signal handler's, Ctrl-C): only `with` on a lock written in C leaves no gap.
         """
-        notice()
+        detect_fork()
         end, wait = monotonic() + timeout, 0.00005
         while True:
             with self._mutex:
@@ -160,7 +160,7 @@ class FileLock:
                     self._running = False
                     # Not file.unlock(), which an exception may interrupt. In a child that work() has forked the lock is
                     # the parent's; where it was not had, nothing happens.
-                    if MARK[0] and file.fd is not None:
+                    if FORK_MARK[0] and file.fd is not None:
                         try:
                             flock(file.fd, LOCK_UN)
                         except OSError:
@@ -193,7 +193,7 @@ class FileLock:
         except OSError as error:
             raise LedgerBusyError(self._path, f"cannot be opened ({error.strerror})") from error
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Forget the parent's lock, in a forked child. Closing does not unlock: the parent's descriptor is open."""
         self._mutex = threading.RLock()
         self._running = False
@@ -202,7 +202,7 @@ class FileLock:
             self._file = None
 
 
-class FileSlot(Slot):
+class FilePermit(Permit):
     """A slot between all processes that name the same file. The kernel frees it when its process dies."""
 
     _file: LockFile | None = None  # of the class: an interruption may come before __init__ has done anything
@@ -234,7 +234,7 @@ class FileSlot(Slot):
         if file is not None and not (file.mine and file.current):
             self._file = None  # what others lock is opened next time
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         self._close()  # not unlocked: the lock is the parent's
 
     def _close(self) -> None:

@@ -8,8 +8,7 @@ from contextlib import suppress
 
 from cb.errors import LedgerError, LedgerFullError
 
-from . import boot_clock as hostclock
-from . import layout
+from . import boot_clock, layout
 from .file import FILE_BYTES, HEADER_BYTES, PAGE_BYTES, ROW_BYTES, allocate, open_file, require_own, share
 from .memory import Memory
 from .paths import path_of
@@ -47,7 +46,7 @@ class MappedFile:
             self._paths = (path, f"{path}.locks")
             self._identities = [identity(os.stat(each)) for each in self._paths]
             self._cells = self._map()
-            self._clock = hostclock.offset()
+            self._clock = boot_clock.offset()
         except OSError as error:
             raise LedgerError(path, f"cannot be opened ({error.strerror})") from error
         self._owned = Claims(f"{path}.locks")
@@ -219,10 +218,10 @@ class MappedFile:
             raise LedgerFullError(self.path, f"cannot be opened again ({error.strerror})") from error
         self._file = file
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Start over in a forked child, as a process that owns nothing."""
-        self.lock.renew()
-        self._owned.renew()
+        self.lock.reset_after_fork()
+        self._owned.reset_after_fork()
         self._mutex = threading.RLock()
         self._beats = {}
 

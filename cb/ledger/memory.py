@@ -19,7 +19,7 @@ class Lock(Protocol):
     """What ThreadLock and FileLock have in common."""
 
     def run(self, work: Callable[[], R], timeout: float) -> R: ...
-    def renew(self) -> None: ...
+    def reset_after_fork(self) -> None: ...
 
 
 class ThreadLock:
@@ -40,7 +40,7 @@ class ThreadLock:
             finally:
                 self._running = False
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Forget who held it, in a forked child."""
         self._mutex = threading.RLock()
         self._running = False
@@ -126,7 +126,7 @@ class Memory:
         """Return whether nobody else has written to it."""
         return True
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Start over in a forked child, without the calls that go on in its parent."""
         self.lock = ThreadLock()
         self._claimed.clear()

@@ -73,5 +73,5 @@ class ViewedFile(MappedFile):
         """Leave it to them too."""
         return True
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Do nothing: a forked child may look on."""

@@ -4,18 +4,18 @@ import threading
 import weakref
 from typing import Protocol
 
-from cb.background.fork import notice
+from cb.background.fork import detect_fork
 from cb.config import BreakerConfig
 from cb.errors import LedgerError, LedgerFullError
 from cb.events import StateChange
 
 from . import layout as at
-from .counters import DETACHED, PAUSED, Outcome, Overflow, Spill, Tally, nowhere
-from .degradation import Troubles
+from .counters import DETACHED, PAUSED, Counters, Outcome, OverflowCounters, SharedCounters, nowhere
+from .degradation import Degradation
 from .layout import State, generation_of, state_of
 from .memory import Lock
-from .semaphore import Slot, Slots
-from .shared_counters import Commons
+from .semaphore import Permit, Semaphore
+from .shared_counters import HostCounters
 from .time_bounds import leads
 
 _AGAIN = 1_000_000_000  # nanoseconds until a process that found no memory asks again
@@ -28,7 +28,7 @@ _LEFT = 1 << 62
 _ONE_BY_ONE = "calls of this process are counted one by one, and not seen while they run"
 
 
-class Space(Protocol):
+class Storage(Protocol):
     """What a row needs of its ledger."""
 
     @property
@@ -61,7 +61,7 @@ class Space(Protocol):
         """Give a block back, unless another row has tallies in it."""
 
     @property
-    def troubles(self) -> Troubles:
+    def troubles(self) -> Degradation:
         """The list in which a row notes why its calls are not counted as they should be."""
 
     def log(self, index: int, change: StateChange, wall: int) -> None:
@@ -74,12 +74,12 @@ class Space(Protocol):
         """Tell the host's agent that there is something to do."""
 
 
-class Pooled(Tally):
+class PooledCounters(Counters):
     """A tally of a process's pool, which goes back there even if its call is cut off in the middle."""
 
     __slots__ = ("_row", "lane")
 
-    def __init__(self, cells: memoryview, row: "Row", lane: int) -> None:
+    def __init__(self, cells: memoryview, row: "Record", lane: int) -> None:
         self._row = row
         self.lane = lane
         super().__init__(cells, row.head)
@@ -95,14 +95,14 @@ class Pooled(Tally):
             self._row.dropped.append((self.cells, self.lane, self.word))
 
 
-class Row:
+class Record:
     """The cells of a breaker, and this process's pool of tallies in them."""
 
-    def __init__(self, index: int, cells: memoryview, space: Space) -> None:
+    def __init__(self, index: int, cells: memoryview, space: Storage) -> None:
         self.index = index
         self.head = cells[: at.PAGE]
         #: tallies that no call uses; list.pop and list.append are atomic, so taking one needs no lock
-        self.idle: list[Tally] = []
+        self.idle: list[Counters] = []
         #: cells, lane and word of the tallies that their calls have lost
         self.dropped: list[tuple[memoryview, int, int]] = []
         #: the ledger that it is in
@@ -115,15 +115,15 @@ class Row:
         self._name = self.head[at.NAME]
         self._lanes: set[int] = set()  # those that have tallies
         self._quiet_since: dict[int, int] = {}  # by number of a block
-        self._pooled: weakref.WeakSet[Pooled] = weakref.WeakSet()
+        self._pooled: weakref.WeakSet[PooledCounters] = weakref.WeakSet()
         self._lock = threading.RLock()  # a log handler may call through the breaker
-        self._spill: Spill | None = None
-        self._commons: Commons | None = None
+        self._spill: SharedCounters | None = None
+        self._commons: HostCounters | None = None
         self._full_at: int | None = None
         #: what its bulkheads share out
-        self.slots = Slots(self._slot)
+        self.slots = Semaphore(self._slot)
 
-    def grow(self, now: int) -> Tally:
+    def grow(self, now: int) -> Counters:
         """Return one more tally."""
         self.recover()
         with self._lock:
@@ -134,27 +134,27 @@ class Row:
             if spill and (cells := self._lane(number, now)) is not None:
                 self._lanes.add(number)
                 return self._pool(cells, number)
-            return Overflow(spill or self._shared_spill())
+            return OverflowCounters(spill or self._shared_spill())
 
-    def _own_spill(self, now: int) -> Spill | None:
+    def _own_spill(self, now: int) -> SharedCounters | None:
         """Return the first lane, which is kept back for the calls that find no other."""
         if self._spill is None and (first := self._lane(0, now)) is not None:
-            self._spill = Spill(Tally(first, self.head))
+            self._spill = SharedCounters(Counters(first, self.head))
             self.space.troubles.note_uncounted(self.index, None)
             self.space.troubles.note_alone(self.index, None)
         return self._spill
 
-    def _shared_spill(self) -> Spill:
+    def _shared_spill(self) -> SharedCounters:
         if self._commons is None:
-            self._commons = Commons(self.head, self.space.commons, self.space.lock, self._note_alone)
+            self._commons = HostCounters(self.head, self.space.commons, self.space.lock, self._note_alone)
         return self._commons
 
     def _note_alone(self, error: LedgerError | None) -> None:
         reason = f"calls of this process are not counted for others: {error}" if error else None
         self.space.troubles.note_alone(self.index, reason)
 
-    def _pool(self, cells: memoryview, lane: int) -> Pooled:
-        tally = Pooled(cells, self, lane)
+    def _pool(self, cells: memoryview, lane: int) -> PooledCounters:
+        tally = PooledCounters(cells, self, lane)
         self._pooled.add(tally)
         return tally
 
@@ -167,16 +167,16 @@ class Row:
                 tally.word = word
                 if cells[at.STARTED]:
                     tally.abandon()
-                    self.head[at.HALTED] = 0
+                    self.head[at.NO_PERMIT] = 0
                 tally.word = -1
                 self.idle.append(tally)
 
-    def free(self, tally: Tally) -> None:
+    def free(self, tally: Counters) -> None:
         """Give a tally back. One that is of another row, or not in the ledger, is dropped."""
-        if tally.word != DETACHED and tally.head is self.head and not isinstance(tally, Overflow):
+        if tally.word != DETACHED and tally.head is self.head and not isinstance(tally, OverflowCounters):
             self.idle.append(tally)
 
-    def tend(self, now: int) -> None:
+    def tick(self, now: int) -> None:
         """Do what no call does: find lost tallies, give back blocks, and try again to get the first."""
         self.recover()
         with self._lock:
@@ -188,7 +188,7 @@ class Row:
 
     def _give_back(self, now: int) -> None:
         """Give back each block, but the first, whose tallies were idle at every look for a while."""
-        idle = {tally.lane for tally in list(self.idle) if isinstance(tally, Pooled)}
+        idle = {tally.lane for tally in list(self.idle) if isinstance(tally, PooledCounters)}
         # Those that an interruption has kept from being given back have no lane any more.
         for number in ({lane // at.TALLIES for lane in self._lanes} | set(self._quiet_since)) - {0}:
             lanes = {lane for lane in self._lanes if lane // at.TALLIES == number}
@@ -202,7 +202,7 @@ class Row:
 
     def _drop(self, lanes: set[int]) -> None:
         for tally in list(self.idle):
-            if isinstance(tally, Pooled) and tally.lane in lanes:
+            if isinstance(tally, PooledCounters) and tally.lane in lanes:
                 try:
                     self.idle.remove(tally)
                 except ValueError:  # a call has just taken it
@@ -217,10 +217,10 @@ class Row:
         """
         with self._lock:
             self.left = True
-            self.head[at.CALM] = self.head[at.CALM_UNTIL] = 0
+            self.head[at.QUIET] = self.head[at.QUIET_UNTIL] = 0
             self.head[at.WORD] = _LEFT
             self.idle.clear()
-            self.slots.renew()
+            self.slots.reset_after_fork()
 
     def _lane(self, number: int, now: int) -> memoryview | None:
         block_number, lane = divmod(number, at.TALLIES)
@@ -294,7 +294,7 @@ class Row:
     def quiet(self) -> bool:
         """Return whether only a call can change the state: none runs, and none has failed lately."""
         state = state_of(self.head[at.WORD])
-        if state is not State.CLOSED or self.head[at.CALM] != self.head[at.WORD]:
+        if state is not State.CLOSED or self.head[at.QUIET] != self.head[at.WORD]:
             return state is State.OPEN
         starts = [(1 + block) * at.PAGE for block in at.blocks(self._cells)]
         return not any(any(self._cells[s + at.TALLY : s + at.PAGE : at.TALLY_CELLS].tolist()) for s in starts)
@@ -318,7 +318,7 @@ class Row:
 
     def note_failure(self, now: int, kind: str) -> None:
         """Remember when a call failed last in this process, and the name of its exception."""
-        notice()
+        detect_fork()
         with self._lock:
             block = self.space.block(0, now)
             if block is not None and self.head[at.USED + block]:
@@ -331,18 +331,18 @@ class Row:
             at.put_text(self._cells, start + at.FAILED_TYPE, at.FAILED_TYPE_CELLS, kind)
             self._cells[start + at.FAILED_AT] = now
 
-    def _slot(self, number: int) -> Slot:
+    def _slot(self, number: int) -> Permit:
         """Return a slot: a lock file, where other processes see the ledger."""
         if self.space.scope != "host":
-            return Slot(number)
-        from .locks import FileSlot  # not above: some systems have no such locks
+            return Permit(number)
+        from .locks import FilePermit  # not above: some systems have no such locks
 
-        return FileSlot(number, f"{self.space.path}.locks/slot-{self.index}-{number}")
+        return FilePermit(number, f"{self.space.path}.locks/slot-{self.index}-{number}")
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Forget the parent's tallies, in a forked child. What still writes to them writes to nowhere."""
         self._lock = threading.RLock()
-        self.slots.renew()
+        self.slots.reset_after_fork()
         for tally in self._pooled:
             # No slice: a call that is quick would not look at the word.
             tally.cells, tally.word, tally.slice_end = nowhere(at.TALLY_CELLS), DETACHED, 0
@@ -358,10 +358,10 @@ class Row:
         self.dropped.clear()
 
 
-def tally_of(cells: memoryview, block: int, lane: int) -> Tally:
+def tally_of(cells: memoryview, block: int, lane: int) -> Counters:
     """Return one tally of a block of a row."""
     start = (1 + block) * at.PAGE + at.TALLY + lane * at.TALLY_CELLS
-    return Tally(cells[start : start + at.TALLY_CELLS], cells[: at.PAGE])
+    return Counters(cells[start : start + at.TALLY_CELLS], cells[: at.PAGE])
 
 
 def inherit(cells: memoryview, block: int, now: int) -> int:
@@ -384,7 +384,7 @@ def inherit(cells: memoryview, block: int, now: int) -> int:
         if tally.started and (permits or not probe):
             _bury_call(tally, now)
             lost += 1
-            head[at.HALTED] = 0
+            head[at.NO_PERMIT] = 0
         tally.cells[at.STARTED] = 0
     return lost
 
@@ -396,7 +396,7 @@ def _mend(cells: memoryview) -> None:
             cells[cell] = 0
 
 
-def _bury_call(tally: Tally, now: int) -> None:
+def _bury_call(tally: Counters, now: int) -> None:
     head = tally.head
     if generation_of(tally.word) != generation_of(head[at.WORD]):
         tally.count(at.LATE)
@@ -404,5 +404,5 @@ def _bury_call(tally: Tally, now: int) -> None:
         tally.count(at.NEUTRAL)
     else:
         tally.record(now, Outcome.FAILURE, slow=False)
-        head[at.BROKEN] = 1
-        head[at.CALM] = 0
+        head[at.STREAK_ACTIVE] = 1
+        head[at.QUIET] = 0

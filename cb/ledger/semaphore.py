@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from cb.background.fork import MARK, notice
+from cb.background.fork import FORK_MARK, detect_fork
 from cb.log import Log
 
 log = Log(__name__)
 
 
-class Slot:
+class Permit:
     """The right to be one of the calls in flight, among the threads of a process."""
 
     __slots__ = ("__weakref__", "complaint", "home", "number")
@@ -23,7 +23,7 @@ class Slot:
         #: why it is not shared with other processes as it should be
         self.complaint: str | None = None
         #: the slots that it is one of; None once the process has forked, or the breakers have gone to another row
-        self.home: Slots | None = None
+        self.home: Semaphore | None = None
 
     def lock(self) -> bool:
         """Take it from the other processes. Return False if one of them has it."""
@@ -35,30 +35,30 @@ class Slot:
     def keep(self) -> None:
         """Look whether what is locked is what other processes lock."""
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Have no part in it any more, in a forked child."""
 
 
-class Slots:
+class Semaphore:
     """The slots of one dependency, as one process sees them.
 
     A slot that was taken comes free when its object goes: so does that of a call which was cut off between any two
     steps.
     """
 
-    def __init__(self, make: Callable[[int], Slot]) -> None:
+    def __init__(self, make: Callable[[int], Permit]) -> None:
         self._make = make
-        self._known: weakref.WeakValueDictionary[int, Slot] = weakref.WeakValueDictionary()
+        self._known: weakref.WeakValueDictionary[int, Permit] = weakref.WeakValueDictionary()
         self._complained = False
-        self.renew()
+        self.reset_after_fork()
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Start over in a forked child, which has taken nothing."""
         for slot in list(self._known.values()):
             slot.home = None
-            slot.renew()
+            slot.reset_after_fork()
         self._known = weakref.WeakValueDictionary()
-        self._idle: list[Slot] = []  # those that no call of this process has
+        self._idle: list[Permit] = []  # those that no call of this process has
         self._line: deque[weakref.ref[queue.SimpleQueue[None]]] = deque()
         self._lock = threading.RLock()  # a signal handler may call while its thread takes one
 
@@ -67,7 +67,7 @@ class Slots:
         for slot in list(self._known.values()):
             slot.keep()
 
-    def take(self, limit: int) -> Slot | None:
+    def take(self, limit: int) -> Permit | None:
         """Return a slot with a number below the limit, None if all are taken."""
         slot = self._take(limit)
         if slot and slot.complaint and not self._complained:
@@ -75,9 +75,9 @@ class Slots:
             log.warning("calls at once are not limited between processes: %s", slot.complaint)
         return slot
 
-    def _take(self, limit: int) -> Slot | None:
-        if not MARK[0]:
-            notice()
+    def _take(self, limit: int) -> Permit | None:
+        if not FORK_MARK[0]:
+            detect_fork()
         busy = []
         with self._lock:
             try:
@@ -99,10 +99,10 @@ class Slots:
             finally:
                 self._idle[:0] = busy
 
-    def give_back(self, slot: Slot) -> None:
+    def give_back(self, slot: Permit) -> None:
         """Leave a slot to the next call."""
-        if not MARK[0]:
-            notice()
+        if not FORK_MARK[0]:
+            detect_fork()
         if slot.home is not self:
             return
         slot.unlock()

@@ -15,7 +15,7 @@ _LOOK = 100_000_000  # nanoseconds between two looks for dead owners
 RESERVED = 32
 
 
-class Blocks:
+class Shards:
     """The blocks of one process. A forked child makes its own.
 
     The first is its own for life: it makes the process one of the `workers`. Any other is given back when no row has a
@@ -106,9 +106,9 @@ class Blocks:
         with self._mutex:
             return self._lost.pop(row, 0)
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Have no lock of the parent open, in a forked child, which makes blocks of its own."""
-        self.commons.renew()
+        self.commons.reset_after_fork()
 
     def _owners(self) -> list[tuple[int, int]]:
         owners = self._header[at.H_OWNERS : at.H_OWNERS + at.BLOCKS].tolist()

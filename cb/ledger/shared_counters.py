@@ -13,7 +13,7 @@ from cb.clocks import monotonic
 from cb.errors import LedgerError
 
 from . import layout as at
-from .counters import Spill, Tally, nowhere
+from .counters import Counters, SharedCounters, nowhere
 from .layout import State, generation_of, state_of
 from .memory import Lock
 
@@ -23,7 +23,7 @@ PATIENCE = 0.02
 _LONG, _CALM = 1.0, 10.0
 
 
-class Commons(Spill):
+class HostCounters(SharedCounters):
     """The commons of one row, as one process sees them."""
 
     __slots__ = (
@@ -45,7 +45,7 @@ class Commons(Spill):
         self.own = nowhere(at.COMMONS_CELLS)
         super().__init__(_Own(self.own[at.TALLY :], head))
         start = at.COMMONS + at.TALLY
-        self._common = Tally(head[start : start + at.TALLY_CELLS], head)
+        self._common = Counters(head[start : start + at.TALLY_CELLS], head)
         self._lock: Lock | None = lock
         self._round: Lock | None = round_lock
         self._note = note
@@ -54,7 +54,7 @@ class Commons(Spill):
         self._complained_at: float | None = None
         _ALL.add(self)
 
-    def run(self, work: Callable[[Tally], object], now: int = 0) -> None:
+    def run(self, work: Callable[[Counters], object], now: int = 0) -> None:
         super().run(work)
         self.add(now)
 
@@ -104,7 +104,7 @@ class Commons(Spill):
         self._lock = self._round = None
 
 
-class _Own(Tally):
+class _Own(Counters):
     """Counts of one process that are not yet added to the commons.
 
     When a new stay begins, outcomes of the last one are late.
@@ -121,7 +121,7 @@ class _Own(Tally):
         super().attend(word)
 
 
-_ALL: weakref.WeakSet[Commons] = weakref.WeakSet()
+_ALL: weakref.WeakSet[HostCounters] = weakref.WeakSet()
 
 
 @atexit.register

@@ -5,7 +5,7 @@ nothing here imports. docs/resilience.md has the order in which all of it compos
 """
 
 from .errors import RateLimitedError, StoreError
-from .stale import Reading, StaleCache
+from .stale import CachedValue, StaleCache
 from .stores import Store, open_store
 
-__all__ = ["RateLimitedError", "Reading", "StaleCache", "Store", "StoreError", "open_store"]
+__all__ = ["CachedValue", "RateLimitedError", "StaleCache", "Store", "StoreError", "open_store"]

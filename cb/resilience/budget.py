@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 
-from cb.background.fork import notice, renew_in_children
+from cb.background.fork import detect_fork, register_fork_reset
 from cb.clocks import monotonic_ns
 from cb.errors import ConfigError
 from cb.handles import Rooted
@@ -40,25 +40,25 @@ class RetryBudget(Rooted):
         self._clock = clock
         self._tokens = min(minimum, burst)
         self._since = clock()
-        self.renew()
-        renew_in_children(self)
+        self.reset_after_fork()
+        register_fork_reset(self)
 
     @property
     def retries(self) -> float:
         """Retries that are allowed now."""
-        notice()
+        detect_fork()
         with self._lock:
             return self._fill_locked(0.0)
 
     def call(self) -> None:
         """Count a call. Its retries are not calls."""
-        notice()
+        detect_fork()
         with self._lock:
             self._tokens = self._fill_locked(self._share)
 
     def retry(self) -> bool:
         """Take a retry out. Return False, and take nothing, if there is none."""
-        notice()
+        detect_fork()
         with self._lock:
             self._tokens = self._fill_locked(0.0)
             # Tenths do not add up to one: without the grain, ten calls would not be enough for a retry.
@@ -72,6 +72,6 @@ class RetryBudget(Rooted):
         passed, self._since = max(0, now - self._since), now
         return min(self._burst, self._tokens + more + self._minimum * passed / 1e9)
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Forget, in a forked child, which thread of the parent is at work."""
         self._lock = threading.RLock()

@@ -19,7 +19,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any, TypeVar
 
-from cb.background.fork import forks_in_c, notice, renew_in_children
+from cb.background.fork import detect_fork, forks_in_c, register_fork_reset
 from cb.clocks import monotonic
 
 from .errors import StoreError
@@ -45,7 +45,7 @@ class HostFile:
         self._connection: sqlite3.Connection | None = None
         self._lock = threading.RLock()
         self._stray: sqlite3.Connection | None = None
-        renew_in_children(self)
+        register_fork_reset(self)
         with OPENING:
             _FILES.add(self)
 
@@ -81,7 +81,7 @@ class HostFile:
             finally:
                 self._connection = None  # one that an interruption has left open closes when it goes
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Start over in a forked child."""
         self._lock = threading.RLock()
         _AT_WORK.set(False)
@@ -89,7 +89,7 @@ class HostFile:
         self._stray, self._connection = self._stray or self._connection, None
 
     def _run(self, work: Callable[[sqlite3.Connection], R]) -> R:
-        notice()
+        detect_fork()
         if _AT_WORK.get():
             raise StoreError(self.path, "is in use by the code that was interrupted")
         if self._stray is not None:
@@ -164,12 +164,12 @@ _FILES: weakref.WeakSet[HostFile] = weakref.WeakSet()
 class _Opening:
     """Has nobody hold OPENING in a forked child: a fork in C runs no hooks."""
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         OPENING._at_fork_reinit()  # type: ignore[attr-defined]  # noqa: SLF001 - as concurrent.futures does
 
 
 _OPENING = _Opening()
-renew_in_children(_OPENING)
+register_fork_reset(_OPENING)
 
 
 def _close_all() -> None:

@@ -15,7 +15,7 @@ from limits.strategies import (
     SlidingWindowCounterRateLimiter,
 )
 
-from cb.background.fork import notice, renew_in_children
+from cb.background.fork import detect_fork, register_fork_reset
 from cb.clocks import wall
 from cb.errors import ConfigError
 from cb.handles import Rooted
@@ -55,12 +55,12 @@ class RateLimit(Rooted):
         self.key = key
         self._shared = None if storage == "memory://" else _limiter(_open(storage))
         self._outage: Outage[None] = Outage(f"rate limit {key!r}")
-        self.renew()
-        renew_in_children(self)
+        self.reset_after_fork()
+        register_fork_reset(self)
 
     def acquire(self, caller: str = "") -> None:
         """Count a call, of each caller by itself. Raises RateLimitedError if it is one too many."""
-        notice()
+        detect_fork()
         shared = self._shared
         wait = None if shared is None else self._outage.ask(lambda: self._ask(shared, caller), None)
         if wait is None:
@@ -83,7 +83,7 @@ class RateLimit(Rooted):
 
         return limited
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Count anew, in a forked child, what it calls by itself: the parent's threads may hold locks of a storage."""
         self._lock = threading.RLock()
         self._alone: RateLimiter | None = None

@@ -27,7 +27,7 @@ _SEAL = b"cb1"
 
 
 @dataclass(frozen=True, slots=True)
-class Reading(Generic[T]):
+class CachedValue(Generic[T]):
     """An answer, and whether it is one of earlier that stands in for a failure."""
 
     #: the answer
@@ -94,7 +94,7 @@ class StaleCache(Rooted, Generic[T]):
         self._outage: Outage[None] = Outage(f"stale cache {name!r}", clock)
         self._told = False
 
-    def read(self, key: str, fetch: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Reading[T]:
+    def read(self, key: str, fetch: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> CachedValue[T]:
         """Return what fetch(*args, **kwargs) returns, or has returned for this key. Raises what it raises."""
         if self._fresh and (kept := self._find(key, self._fresh, stale=False)):
             return kept
@@ -107,7 +107,7 @@ class StaleCache(Rooted, Generic[T]):
             raise
         require_done(value)
         self._keep(key, value, started)
-        return Reading(value)
+        return CachedValue(value)
 
     def _covers(self, error: Exception) -> bool:
         if isinstance(error, UnseenOutcomeError):
@@ -116,7 +116,7 @@ class StaleCache(Rooted, Generic[T]):
             return True
         return isinstance(error, ExceptionGroup) and any(map(self._stands_in, leaves(error)))
 
-    def _find(self, key: str, oldest: int, *, stale: bool) -> Reading[T] | None:
+    def _find(self, key: str, oldest: int, *, stale: bool) -> CachedValue[T] | None:
         place = self._place(key)
         found = self._outage.ask(lambda: self._store.get(place), None)
         if found is None:
@@ -134,7 +134,7 @@ class StaleCache(Rooted, Generic[T]):
                 log.warning("stale cache %r: what is kept for %r cannot be read: %r", self.name, key, error)
             return None
         self._told = False
-        return Reading(value, age / 1e9, stale)
+        return CachedValue(value, age / 1e9, stale)
 
     def _keep(self, key: str, value: T, started: int) -> None:
         place, age = self._place(key), max(self._clock() - started, 0)

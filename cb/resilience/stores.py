@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from cb.background.fork import notice, renew_in_children
+from cb.background.fork import detect_fork, register_fork_reset
 from cb.clocks import monotonic_ns, wall_ns
 from cb.errors import ConfigError
 from cb.handles import Rooted
@@ -59,18 +59,18 @@ class MemoryStore(Rooted):
         self._clock = clock
         #: in the order in which they came
         self._kept: dict[str, tuple[bytes, int]] = {}
-        self.renew()
-        renew_in_children(self)
+        self.reset_after_fork()
+        register_fork_reset(self)
 
     def get(self, key: str) -> tuple[bytes, int] | None:
-        notice()
+        detect_fork()
         with self._lock:
             kept = self._kept.get(key)
         return kept and (kept[0], self._clock() - kept[1])
 
     def put(self, key: str, value: bytes, age: int) -> None:
         since = self._clock() - age
-        notice()
+        detect_fork()
         with self._lock:
             kept = self._kept.get(key)
             if kept and kept[1] > since:
@@ -80,7 +80,7 @@ class MemoryStore(Rooted):
             if len(self._kept) > self._entries:
                 del self._kept[next(iter(self._kept))]
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Forget, in a forked child, which thread of the parent is at work."""
         self._lock = threading.RLock()  # a signal handler may read, too
 

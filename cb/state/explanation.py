@@ -3,13 +3,20 @@
 from cb.config import BreakerConfig
 from cb.ledger import layout as at
 from cb.ledger.layout import State
-from cb.ledger.record import Row
+from cb.ledger.record import Record
 
-from .window import Reading
+from .window import WindowStats
 
 
 def explain(
-    row: Row, state: State, config: BreakerConfig, reading: Reading, wait: float | None, *, led: bool, checked: bool
+    row: Record,
+    state: State,
+    config: BreakerConfig,
+    reading: WindowStats,
+    wait: float | None,
+    *,
+    led: bool,
+    checked: bool,
 ) -> str:
     """Return the sentence. `wait` is seconds until the state may change by itself, None if it does not.
 
@@ -39,7 +46,7 @@ def explain(
     return f"closed: {counts}"
 
 
-def _closed(config: BreakerConfig, reading: Reading) -> str:
+def _closed(config: BreakerConfig, reading: WindowStats) -> str:
     window, limits = reading.window, []
     rates = config.failure_rate_threshold or config.slow_call_rate_threshold
     if rates and window.requests < config.minimum_requests:

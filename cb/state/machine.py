@@ -17,19 +17,19 @@ from cb.events import Event, Reclaimed, StateChange, WouldOpen
 from cb.ledger import layout as at
 from cb.ledger.counters import Outcome
 from cb.ledger.layout import ADMITTING, CODES, HELD, State, generation_of, state_of
-from cb.ledger.record import MOST_EXTRA, Row
+from cb.ledger.record import MOST_EXTRA, Record
 from cb.ledger.time_bounds import HALT, open_seconds
 
-from .window import Probes, Reading, read, slice_end
+from .window import Probes, WindowStats, read, slice_end
 
 # Not what `random` itself draws from: a breaker must not disturb a program that has seeded it.
 _chance = random.SystemRandom()
 
 
-class Circuit:
+class StateMachine:
     """The transitions of one row. Its caller holds the ledger lock, except for `look` and `verdict`."""
 
-    def __init__(self, name: str, row: Row, config: BreakerConfig, wall_clock: Callable[[], int]) -> None:
+    def __init__(self, name: str, row: Record, config: BreakerConfig, wall_clock: Callable[[], int]) -> None:
         self.name = name
         #: the thresholds; replaced when they change in the ledger
         self.config = config
@@ -37,25 +37,25 @@ class Circuit:
         self._head = row.head
         self._wall_clock = wall_clock
 
-    def look(self, now: int) -> Reading:
+    def look(self, now: int) -> WindowStats:
         """Read the tallies, and note in the row whether a quick success may be counted without looking."""
         head, word = self._head, self._head[at.WORD]
         # A ticket, which a failure that comes meanwhile takes away, and which means nothing if this process is stopped.
-        ticket = head[at.CALM] = word if head[at.CALM] == word else -now
+        ticket = head[at.QUIET] = word if head[at.QUIET] == word else -now
         reading = read(self._row, self.config, now)
         if reading.hung:
-            head[at.BROKEN] = 1
+            head[at.STREAK_ACTIVE] = 1
         if reading.window.failures or reading.window.slow:
-            head[at.CALM] = 0
-        elif head[at.CALM] == ticket:
-            head[at.CALM] = word
-        if head[at.BROKEN]:  # looked at last: a failure sets it before it takes the ticket away
-            head[at.CALM] = 0
+            head[at.QUIET] = 0
+        elif head[at.QUIET] == ticket:
+            head[at.QUIET] = word
+        if head[at.STREAK_ACTIVE]:  # looked at last: a failure sets it before it takes the ticket away
+            head[at.QUIET] = 0
         if reading.window.requests >= self.config.minimum_requests:
             # Until the oldest slice leaves the window, a quick success can only lower both rates.
-            head[at.CALM_UNTIL] = slice_end(self._row, now)
+            head[at.QUIET_UNTIL] = slice_end(self._row, now)
         else:
-            head[at.CALM_UNTIL] = 0
+            head[at.QUIET_UNTIL] = 0
         return reading
 
     def matters(self, outcome: Outcome, slow: bool, now: int) -> bool:
@@ -65,18 +65,18 @@ class Circuit:
         """
         head, state = self._head, state_of(self._head[at.WORD])
         if outcome is Outcome.FAILURE:
-            head[at.BROKEN] = 1
-        elif state is not State.HALF_OPEN and head[at.BROKEN]:
+            head[at.STREAK_ACTIVE] = 1
+        elif state is not State.HALF_OPEN and head[at.STREAK_ACTIVE]:
             # Cleared first: a failure that counts in the new streak sets it after this. The time makes the number
             # unique where two processes come here at once.
-            head[at.BROKEN] = 0
+            head[at.STREAK_ACTIVE] = 0
             head[at.STREAK] = max(head[at.STREAK] + 1, now)
         if state is State.HALF_OPEN or outcome is Outcome.FAILURE or slow:
-            head[at.CALM] = 0
+            head[at.QUIET] = 0
             return True
-        return head[at.CALM] != head[at.WORD] and now >= head[at.CALM_UNTIL]
+        return head[at.QUIET] != head[at.WORD] and now >= head[at.QUIET_UNTIL]
 
-    def verdict(self, reading: Reading, now: int) -> tuple[State, str] | None:
+    def verdict(self, reading: WindowStats, now: int) -> tuple[State, str] | None:
         """Return the state that follows, and why; None if the present one stays."""
         state, until = state_of(self._head[at.WORD]), self._head[at.UNTIL]
         if self._row.led(now):
@@ -112,7 +112,7 @@ class Circuit:
             events.append(WouldOpen(self.name, self.trips(reading)))
         return events
 
-    def shadow_moves(self, reading: Reading) -> bool:
+    def shadow_moves(self, reading: WindowStats) -> bool:
         """Return whether a circuit that only measures would open now, or close again."""
         measures = state_of(self._head[at.WORD]) is State.METRICS_ONLY
         return measures and bool(self.trips(reading)) != bool(self._head[at.SHADOW])
@@ -129,7 +129,7 @@ class Circuit:
         else:
             admitted = state in ADMITTING
         if not admitted and state in (State.OPEN, State.HALF_OPEN):
-            head[at.HALTED_UNTIL], head[at.HALTED] = now + HALT, head[at.WORD]
+            head[at.NO_PERMIT_UNTIL], head[at.NO_PERMIT] = now + HALT, head[at.WORD]
             if led:
                 self._row.want()  # no call waits for the answer
         return admitted, events
@@ -163,7 +163,7 @@ class Circuit:
         asked = min(self._head[at.RETRY_AT] - now, nanoseconds(self.config.timeout_max))
         return max(nanoseconds(seconds), asked)
 
-    def trips(self, reading: Reading) -> str | None:
+    def trips(self, reading: WindowStats) -> str | None:
         """Return why a closed circuit must open, None if it need not."""
         config, window = self.config, reading.window
         if config.failure_threshold and reading.streak >= config.failure_threshold:
@@ -187,10 +187,10 @@ class Circuit:
             until = now + nanoseconds(config.half_open_max_duration) if until is None else until
         else:
             head[at.ORIGIN] = max(head[at.ORIGIN], now) + 1  # after the begin of every slice there has been
-            head[at.ROUNDS] = head[at.RETRY_AT] = head[at.BROKEN] = head[at.SHADOW] = 0
+            head[at.ROUNDS] = head[at.RETRY_AT] = head[at.STREAK_ACTIVE] = head[at.SHADOW] = 0
             head[at.STREAK] = max(head[at.STREAK] + 1, now)
         head[at.SINCE], head[at.UNTIL], head[at.LED] = now, until or 0, 0
-        head[at.CALM] = head[at.CALM_UNTIL] = head[at.EXTRA] = 0
+        head[at.QUIET] = head[at.QUIET_UNTIL] = head[at.EXTRA] = 0
         at.put_text(head, at.REASON, at.REASON_CELLS, reason)
         head[at.CHANGES + CODES[change.before] * 8 + CODES[state]] += 1
         self._row.log(change, self._wall_clock())

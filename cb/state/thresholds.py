@@ -12,12 +12,12 @@ from cb.config import BreakerConfig, nanoseconds
 from cb.errors import CircuitError
 from cb.ledger import layout as at
 from cb.ledger.layout import State
-from cb.ledger.record import Row
+from cb.ledger.record import Record
 
 _VERSION = 0xFFF8  # the bits of WORD that change with the configuration
 
 
-def adopt(row: Row, asked: BreakerConfig, now: int) -> bool:
+def adopt(row: Record, asked: BreakerConfig, now: int) -> bool:
     """Put the code's configuration in force if it is another one than before. Caller holds the ledger lock.
 
     Returns whether the row is new.
@@ -33,24 +33,24 @@ def adopt(row: Row, asked: BreakerConfig, now: int) -> bool:
     return before == 0
 
 
-def adopted(row: Row, asked: BreakerConfig) -> None:
+def adopted(row: Record, asked: BreakerConfig) -> None:
     """Note that a new row is in its initial state. Caller holds the ledger lock."""
     row.head[at.SOURCE] = _digest(asked)
 
 
-def write(row: Row, config: BreakerConfig, now: int) -> None:
+def write(row: Record, config: BreakerConfig, now: int) -> None:
     """Put a configuration in force for all processes. Caller holds the ledger lock."""
     head, length = row.head, _slice(config)
     at.put_text(head, at.CONFIG, at.CONFIG_CELLS, _text(config))
     if head[at.SLICE] != length:
         head[at.SLICE], head[at.ORIGIN] = length, now + 1  # slices of another length do not fit this window
     word = head[at.WORD]
-    head[at.CALM] = head[at.CALM_UNTIL] = 0
+    head[at.QUIET] = head[at.QUIET_UNTIL] = 0
     # No tally knows the new word, so that every next call comes by the slow way and reads the new thresholds.
     head[at.WORD] = word & ~_VERSION | (word + 8) & _VERSION
 
 
-def read(row: Row, default: BreakerConfig) -> BreakerConfig:
+def read(row: Record, default: BreakerConfig) -> BreakerConfig:
     """Return the configuration in force, or `default` where its text is damaged."""
     try:
         return BreakerConfig(**json.loads(at.get_text(row.head, at.CONFIG, at.CONFIG_CELLS)))

@@ -8,7 +8,7 @@ from cb.config import BreakerConfig, nanoseconds
 from cb.ledger import layout as at
 from cb.ledger.counters import PAUSED
 from cb.ledger.layout import State, generation_of, state_of
-from cb.ledger.record import Row
+from cb.ledger.record import Record
 
 _SLICES = range(at.WINDOW, at.TALLY_CELLS, at.SLICE_CELLS)
 
@@ -48,7 +48,7 @@ class Probes:
 
 
 @dataclass(slots=True)
-class Reading:
+class WindowStats:
     """All tallies of a row, at one moment."""
 
     window: Counts = field(default_factory=Counts)
@@ -59,13 +59,13 @@ class Reading:
     hung: int = 0
 
 
-def read(row: Row, config: BreakerConfig, now: int) -> Reading:
+def read(row: Record, config: BreakerConfig, now: int) -> WindowStats:
     """Add up the tallies of a row. Changes nothing."""
     head = row.head
     word, streak, oldest = head[at.WORD], head[at.STREAK], _oldest(row, now)
     newest = now + head[at.SLICE]  # what seems to have begun later, has by another clock
     state, generation = state_of(word), generation_of(word)
-    reading = Reading()
+    reading = WindowStats()
     window, probes = reading.window, reading.probes
     for page in [page.tolist() for page in row.pages(own=True)]:  # summing integers of Python is faster
         for lane in _lanes(page):
@@ -133,7 +133,7 @@ def _count_probes(probes: Probes, cells: list[int], now: int, config: BreakerCon
             probes.overdue += out
 
 
-def _count_running(reading: Reading, age: int, config: BreakerConfig, since_streak: int) -> None:
+def _count_running(reading: WindowStats, age: int, config: BreakerConfig, since_streak: int) -> None:
     """Count a call of a CLOSED circuit that has run for `age`, if that is too long."""
     timeout = nanoseconds(config.call_timeout) if config.call_timeout else age + 1
     slow, failed = age >= nanoseconds(config.slow_call_duration), age >= timeout
@@ -144,13 +144,13 @@ def _count_running(reading: Reading, age: int, config: BreakerConfig, since_stre
     reading.hung += failed and age - timeout < since_streak
 
 
-def slice_end(row: Row, now: int) -> int:
+def slice_end(row: Record, now: int) -> int:
     """Return when the running slice ends."""
     origin, length = row.head[at.ORIGIN], max(row.head[at.SLICE], 1)
     return origin + (max(now - origin, 0) // length + 1) * length
 
 
-def last_failure(row: Row, now: int) -> tuple[int, str] | None:
+def last_failure(row: Record, now: int) -> tuple[int, str] | None:
     """Return when a call failed last, and the name of its exception. A time that lies ahead is of another clock."""
     ahead = now + row.head[at.SLICE]
     found = [page[: at.TALLY].tolist() for page in row.pages() if page[at.FAILED_AT] <= ahead]
@@ -161,7 +161,7 @@ def last_failure(row: Row, now: int) -> tuple[int, str] | None:
     return latest[at.FAILED_AT], data.rstrip(b"\0").decode(errors="replace")
 
 
-def _oldest(row: Row, now: int) -> int:
+def _oldest(row: Record, now: int) -> int:
     """Return when the oldest slice of the window began: SLICES of them, the running one included."""
     origin, length = row.head[at.ORIGIN], max(row.head[at.SLICE], 1)
     running = max(now - origin, 0) // length

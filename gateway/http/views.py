@@ -15,14 +15,13 @@ from gateway.trading.trading import Trading
 from servicekit import Answer, Link, Problem, operation
 from servicekit.fields import Identifier, Symbol
 
-from . import authorization as owners
-from . import pages
+from . import authorization, pages
 from .cursor import Moment, TradeCursor
 from .problems import DEPENDS, STORED
 from .schemas import HoldingsReadingSchema, OrderSchema, QuoteReadingSchema, TradeSchema, TradesSchema
 
 bp = Blueprint("gateway", __name__, url_prefix="/api/v1")
-bp.before_request(owners.check)
+bp.before_request(authorization.check)
 
 _KEY = {"description": "A name for this order, chosen by the client.", "examples": ["order-1"]}
 _PLACED = {"Location": "Where the trade is.", "Idempotency-Replayed": "`true` if it had been placed before."}
@@ -85,7 +84,7 @@ def place_trade(body: Order, key: str | None) -> Any:
     trade, however often it is sent; another order with that key is refused with 422, `idempotency-key-reused`. What is
     refused with 429 or 503 is surely not booked.
     """
-    trade, replayed = _parts().trading.place(owners.own_order(body), key)
+    trade, replayed = _parts().trading.place(authorization.own_order(body), key)
     headers = {"Location": url_for("gateway.show_trade", trade_id=trade.trade_id)}
     if replayed:
         headers["Idempotency-Replayed"] = "true"
@@ -120,7 +119,7 @@ def list_trades(user_id: str, limit: int, after: Moment | None) -> Any:
 )
 def show_trade(trade_id: str) -> Any:
     """Tell what became of a trade."""
-    return owners.own_trade(_parts().trading.find(trade_id))
+    return authorization.own_trade(_parts().trading.find(trade_id))
 
 
 @bp.get("/portfolio/<user_id>")

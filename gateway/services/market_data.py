@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from marshmallow import EXCLUDE, Schema, fields
 
-from cb.http import ClientError, HTTPClient, Json, Refused
+from cb.http import ClientError, ClientErrorResponse, HTTPClient, Json
 from gateway.trading.errors import Unavailable, UnknownSymbol
 from servicekit.fields import Money, Symbol
 
@@ -49,7 +49,7 @@ class MarketData:
 
         try:
             return self._client.get_json(f"/api/v1/prices/{symbol}", check=check, timeout=timeout)
-        except Refused as error:
+        except ClientErrorResponse as error:
             if error.status == 404:
                 raise UnknownSymbol(symbol) from error
             raise Unavailable(NAME, str(error)) from error

@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, validate
 
-from cb.http import ClientError, HTTPClient, Json, Refused, ServiceUnavailable
+from cb.http import ClientError, ClientErrorResponse, HTTPClient, Json, ServiceUnavailable
 from gateway.trading.errors import Unavailable, UnknownUser
 from gateway.trading.trade import Order, Side, State, Trade, Verdict
 from servicekit.fields import Checked, Identifier, Money, Symbol, Whole
@@ -132,7 +132,7 @@ class Portfolio:
 
         try:
             return self._client.get_json(f"/api/v1/portfolio/{user_id}", check=check)
-        except Refused as error:
+        except ClientErrorResponse as error:
             if error.status == 404:
                 raise UnknownUser(user_id) from error
             raise Unavailable(NAME, str(error)) from error
@@ -214,19 +214,19 @@ class Portfolio:
         try:
             path = f"/api/v1/portfolio/{order.user_id}/{resource}"
             return self._client.post_json(path, body, check=check, timeout=timeout)
-        except Refused as error:
+        except ClientErrorResponse as error:
             return self._turn(trade, error)
         except ServiceUnavailable as error:
             raise Unavailable(NAME, str(error), sent=error.sent) from error
         except ClientError as error:
             raise Unavailable(NAME, str(error)) from error
 
-    def _turn(self, trade: Trade, refused: Refused) -> Verdict:
+    def _turn(self, trade: Trade, refused: ClientErrorResponse) -> Verdict:
         try:
             if refused.status != 409:
                 raise refused
             return _verdict(trade, self._turned.load(refused.body))
-        except (Refused, ValidationError, ValueError) as error:
+        except (ClientErrorResponse, ValidationError, ValueError) as error:
             raise Unavailable(NAME, str(error)) from error
 
 

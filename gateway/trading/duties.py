@@ -4,7 +4,7 @@ import threading
 from datetime import timedelta
 
 from cb import Ledger
-from cb.background.leader import Duty
+from cb.background.leader import Leader
 from cb.clocks import monotonic
 from cb.log import Log
 from gateway.services.alerter import Alarm
@@ -38,7 +38,7 @@ def take_up(
     auditor: Auditor,
     comparer: Comparer,
     compare_interval: float,
-) -> list[Duty]:
+) -> list[Leader]:
     """Have the background work done from now on. Whoever keeps what is returned can close it.
 
     `compare_interval` is seconds between two comparisons with the portfolio.
@@ -75,7 +75,7 @@ def take_up(
             pause = REST * (monotonic() - begun) if more else rest
 
     works = {"reconciler": reconcile, "dispatcher": dispatch, "auditor": verify, "comparer": compare}
-    return [Duty(ledger, role, work) for role, work in works.items()]
+    return [Leader(ledger, role, work) for role, work in works.items()]
 
 
 def _tell_head(audit: AuditLog, known: Head) -> Head:

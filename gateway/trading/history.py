@@ -5,9 +5,8 @@ from typing import Any
 
 from flask import Blueprint, current_app
 
-from cb.ledger.semaphore import Slot, Slots
-from gateway.http import authorization as owners
-from gateway.http import pages
+from cb.ledger.semaphore import Permit, Semaphore
+from gateway.http import authorization, pages
 from gateway.http.problems import STORED
 from gateway.http.schemas import AuditPageSchema, ComparisonSchema, NotificationsSchema, VerificationSchema
 from gateway.services.audit_facts import read_facts
@@ -19,7 +18,7 @@ from servicekit.fields import Identifier
 from .comparison_log import ComparisonLog
 
 bp = Blueprint("records", __name__, url_prefix="/api/v1")
-bp.before_request(owners.check)
+bp.before_request(authorization.check)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class Records:
     inbox: Inbox
     comparisons: ComparisonLog
     #: one is taken while the audit log is verified: once at a time in each worker
-    verifying: Slots = field(default_factory=lambda: Slots(Slot))
+    verifying: Semaphore = field(default_factory=lambda: Semaphore(Permit))
 
 
 @bp.get("/audit/trades")

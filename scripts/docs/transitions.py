@@ -54,7 +54,7 @@ def _be_interrupted(breaker: CircuitBreaker, _: FakeClock) -> None:
 
 def _wait(breaker: CircuitBreaker, clock: FakeClock) -> None:
     clock.advance(_LONG)
-    breaker.tend()
+    breaker.tick()
 
 
 STEPS: tuple[Step, ...] = (_fail, _succeed, _succeed_slowly, _be_interrupted, _wait)

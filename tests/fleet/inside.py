@@ -33,7 +33,7 @@ def begin() -> None:
     """Begin to serve."""
     Here.breaker.ledger.join(time.monotonic_ns())
     if Here.fleet:
-        Here.fleet.tend()  # at once, where the watch would do it in a quarter of a second: that is a third of a test
+        Here.fleet.tick()  # at once, where the watch would do it in a quarter of a second: that is a third of a test
 
 
 def fail(times: int) -> int:
@@ -100,7 +100,7 @@ def is_agent() -> bool:
 def join_again(url: str) -> None:
     """Make one more membership, as a second application of the same process does."""
     Here.again = Fleet(url, Here.breaker.ledger, name="f")
-    Here.again.tend()
+    Here.again.tick()
 
 
 def leave() -> bool:

@@ -75,7 +75,7 @@ def test_fleet_on_a_cluster_opens_together(tmp_path: Path) -> None:
         all_in(State.DISABLED, made)
 
 
-class Slot:
+class Permit:
     """A slot of a cluster, which moves from one node to another."""
 
     def __init__(self, nodes: list[Server], key: str) -> None:
@@ -112,7 +112,7 @@ def test_half_moved_slot_of_a_cluster_takes_the_fleet_from_its_breakers_alone_un
             host.succeed()
             breaker.call(int)
             host.agent.turn()
-        slot = Slot(nodes, "cb:{f/d}:circuit")
+        slot = Permit(nodes, "cb:{f/d}:circuit")
         slot.begin()
         begin = clock()
         for host in made:
@@ -137,7 +137,7 @@ def test_half_moved_slot_of_the_hosts_key_costs_their_number_and_not_the_fleet(t
         made = [Host(nodes[1]) for _ in range(2)]
         for node in nodes:
             node.client.config_set("cluster-allow-reads-when-down", "no")
-        Slot(nodes, "cb:{f}:hosts").begin()
+        Permit(nodes, "cb:{f}:hosts").begin()
         for host in (*made, *made):
             host.succeed()
             host.agent.turn()

@@ -65,7 +65,7 @@ def test_server_that_does_not_answer_is_named_without_its_password(
 ) -> None:
     caplog.set_level(logging.WARNING)
     fleet = Fleet(form.format(f"127.0.0.1:{free_port()}"), Ledger.in_file(tmp_path / "l"), name="f")
-    fleet.tend()
+    fleet.tick()
     until(lambda: "does not answer" in caplog.text, 3)
     fleet.close()
     assert "hunter2" not in caplog.text and "127.0.0.1" in caplog.text

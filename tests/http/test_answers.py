@@ -8,7 +8,7 @@ import pytest
 from marshmallow import EXCLUDE, Schema, fields
 
 from cb import CircuitBreaker, CircuitError, CircuitOpenError, ConfigError, State
-from cb.http import BadAnswer, ClientError, HTTPClient, Json, Refused, ServiceUnavailable
+from cb.http import ClientError, ClientErrorResponse, HTTPClient, InvalidResponse, Json, ServiceUnavailable
 from cb.testing import breaker_in
 from tests.http.conftest import counted
 from tests.support.misbehaving import Act, Server, answer, hang_up
@@ -48,7 +48,7 @@ def test_whatever_a_check_raises_makes_a_bad_answer_and_a_failure(
     server: Server, client: HTTPClient, breaker: CircuitBreaker, *, body: str, check: Any, reason: str
 ) -> None:
     server.act = answer(201, body)
-    with pytest.raises(BadAnswer) as raised:
+    with pytest.raises(InvalidResponse) as raised:
         client.post_json("/a", {}, check=check)
     assert raised.value.reason.startswith(reason) and str(raised.value) == raised.value.reason
     assert (raised.value.status, type(raised.value.__cause__).__name__) == (201, reason.partition(":")[0])
@@ -59,9 +59,9 @@ def test_bad_answer_that_a_check_raises_itself_stays_as_it_is(server: Server, cl
     def check(found: Json) -> None:
         raise own
 
-    own = BadAnswer("stale", 203)
+    own = InvalidResponse("stale", 203)
     server.act = PRICE
-    with pytest.raises(BadAnswer) as raised:
+    with pytest.raises(InvalidResponse) as raised:
         client.get_json("/a", check=check)
     assert raised.value is own
 
@@ -71,21 +71,21 @@ def test_answers_that_fail_their_check_open_the_circuit(
 ) -> None:
     server.act = answer(200, "{}")
     for _ in range(3):
-        with pytest.raises(BadAnswer):
+        with pytest.raises(InvalidResponse):
             client.get_json("/a", check=symbol)
     assert breaker.state is State.OPEN
 
 
 def test_refusal_is_not_checked_and_not_replaced(server: Server, client: HTTPClient, breaker: CircuitBreaker) -> None:
     server.act = answer(404, '{"code": "unknown"}')
-    with pytest.raises(Refused) as raised:
+    with pytest.raises(ClientErrorResponse) as raised:
         client.get_json("/a", check=lambda _: pytest.fail("a refusal was checked"), fallback="instead")
     assert raised.value.body == {"code": "unknown"}
     assert counted(breaker) == (1, 0, 0)
 
 
 @pytest.mark.parametrize(
-    ("act", "kind"), [(hang_up, ServiceUnavailable), (answer(503, "{}"), ServiceUnavailable), (PRICE, BadAnswer)]
+    ("act", "kind"), [(hang_up, ServiceUnavailable), (answer(503, "{}"), ServiceUnavailable), (PRICE, InvalidResponse)]
 )
 def test_failure_is_answered_by_the_fallback_and_counts(
     server: Server, client: HTTPClient, breaker: CircuitBreaker, *, act: Act, kind: type[Exception]
@@ -169,7 +169,7 @@ def test_timeout_is_a_number_of_seconds(server: Server, breaker: CircuitBreaker,
 
 
 @pytest.mark.parametrize(
-    "error", [Refused(404, {"code": "x"}), BadAnswer("no", 201), ServiceUnavailable("x", sent=False)]
+    "error", [ClientErrorResponse(404, {"code": "x"}), InvalidResponse("no", 201), ServiceUnavailable("x", sent=False)]
 )
 def test_errors_pass_from_one_process_to_another(error: ClientError) -> None:
     copy = pickle.loads(pickle.dumps(error))

@@ -10,7 +10,7 @@ import requests
 from requests_mock import Mocker
 
 from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, State
-from cb.http import BadAnswer, ClientError, HTTPClient, Refused, ServiceUnavailable
+from cb.http import ClientError, ClientErrorResponse, HTTPClient, InvalidResponse, ServiceUnavailable
 from cb.testing import FakeClock, breaker_in
 from tests.support.misbehaving import (
     Act,
@@ -81,7 +81,7 @@ def test_other_4xx_is_refused_and_counts_as_success(
 ) -> None:
     server.act = answer(status, body)
 
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(ClientErrorResponse) as caught:
         client.get_json("/nothing")
 
     assert (caught.value.status, caught.value.body) == (status, known)
@@ -151,7 +151,7 @@ def test_answer_that_is_no_object_is_bad_and_counts_as_failure(
 ) -> None:
     server.act = answer(200, body)
 
-    with pytest.raises(BadAnswer):
+    with pytest.raises(InvalidResponse):
         client.get_json("/anything")
 
     assert totals(breaker) == (0, 1)
@@ -160,7 +160,7 @@ def test_answer_that_is_no_object_is_bad_and_counts_as_failure(
 def test_redirect_is_not_followed_but_bad(server: Server, client: HTTPClient, breaker: CircuitBreaker) -> None:
     server.act = answer(302, "", f"Location: {server.url}/elsewhere")
 
-    with pytest.raises(BadAnswer):
+    with pytest.raises(InvalidResponse):
         client.get_json("/anything")
 
     assert len(server.requests) == 1

@@ -3,7 +3,7 @@
 import pytest
 
 from cb import State
-from cb.http import BadAnswer, ClientError, HTTPClient, Refused, ServiceUnavailable
+from cb.http import ClientError, ClientErrorResponse, HTTPClient, InvalidResponse, ServiceUnavailable
 from cb.testing import breaker_in
 from tests.support.misbehaving import Act, Server, answer, hang_up, stay_silent
 
@@ -24,8 +24,8 @@ def test_question_for_the_health_passes_an_open_circuit_by_and_counts_for_nothin
         (stay_silent, ServiceUnavailable),
         (hang_up, ServiceUnavailable),
         (answer(503, "{}"), ServiceUnavailable),
-        (answer(404, "{}"), Refused),
-        (answer(200, "[]"), BadAnswer),
+        (answer(404, "{}"), ClientErrorResponse),
+        (answer(200, "[]"), InvalidResponse),
     ],
 )
 def test_question_for_the_health_raises_what_a_call_would(server: Server, act: Act, error: type[ClientError]) -> None:

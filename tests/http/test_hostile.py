@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from cb import CircuitBreaker
-from cb.http import BadAnswer, ClientError, HTTPClient, ServiceUnavailable
+from cb.http import ClientError, HTTPClient, InvalidResponse, ServiceUnavailable
 from tests.http.conftest import counted
 from tests.support.misbehaving import Act, Server, answer
 
@@ -34,7 +34,7 @@ def test_answer_that_others_might_read_otherwise_is_bad(
     server: Server, client: HTTPClient, breaker: CircuitBreaker, *, body: str, reason: str
 ) -> None:
     server.act = answer(200, body)
-    with pytest.raises(BadAnswer) as raised:
+    with pytest.raises(InvalidResponse) as raised:
         client.get_json("/a")
     assert raised.value.reason.startswith(reason)
     assert counted(breaker) == (0, 1, 0)
@@ -45,14 +45,14 @@ def test_answer_that_others_might_read_otherwise_is_bad(
 )
 def test_answer_must_be_utf_8(server: Server, client: HTTPClient, data: bytes) -> None:
     server.act = send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
-    with pytest.raises(BadAnswer, match="not JSON"):
+    with pytest.raises(InvalidResponse, match="not JSON"):
         client.get_json("/a")
 
 
 @pytest.mark.parametrize("status", [300, 302, 304])
 def test_json_of_a_status_other_than_2xx_is_no_answer(server: Server, client: HTTPClient, status: int) -> None:
     server.act = answer(status, "{}" if status != 304 else "")
-    with pytest.raises(BadAnswer) as raised:
+    with pytest.raises(InvalidResponse) as raised:
         client.get_json("/a")
     assert (raised.value.reason, raised.value.status) == (f"status {status}", status)
 
@@ -62,7 +62,7 @@ def test_redirect_to_where_nobody_can_go_is_bad(
     server: Server, client: HTTPClient, breaker: CircuitBreaker, location: bytes
 ) -> None:
     server.act = send(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + location + b"\r\n\r\n")
-    with pytest.raises(BadAnswer, match="status 302"):
+    with pytest.raises(InvalidResponse, match="status 302"):
         client.get_json("/a")
     assert counted(breaker) == (0, 1, 0)
 

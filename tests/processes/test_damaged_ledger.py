@@ -40,7 +40,7 @@ def test_damage_while_nobody_uses_a_ledger_costs_the_next_process_no_call(
         for _ in range(4):
             with suppress(ZeroDivisionError, CircuitOpenError):
                 breaker.call(divmod, 1, 0)
-        breaker.tend()
+        breaker.tick()
         assert breaker.snapshot().totals.failures >= 3
         assert breaker.ledger.scope == "host"
         breaker.ledger.history()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cb import Ledger
-from cb.background.leader import Duty
+from cb.background.leader import Leader
 
 _fork = multiprocessing.get_context("fork")
 
@@ -40,11 +40,11 @@ class Workers:
             stop.wait()
             self._tell("ends")
 
-        duty = Duty(Ledger.in_file(self._path), "work", work)
+        duty = Leader(Ledger.in_file(self._path), "work", work)
         signal.signal(signal.SIGTERM, lambda *_: done.set())
         done = threading.Event()
         while not done.wait(0.05):
-            duty.tend()
+            duty.tick()
         duty.close()
 
     def _tell(self, what: str) -> None:
@@ -118,8 +118,8 @@ def test_work_that_fails_is_logged_and_begun_again(caplog: pytest.LogCaptureFixt
         stop.wait()
 
     with caplog.at_level(logging.ERROR):
-        duty = Duty(Ledger.in_memory(), "work", work)
-        duty.tend()
+        duty = Leader(Ledger.in_memory(), "work", work)
+        duty.tick()
         assert begun.acquire(timeout=5)
         assert begun.acquire(timeout=5)
         duty.close()
@@ -129,10 +129,10 @@ def test_work_that_fails_is_logged_and_begun_again(caplog: pytest.LogCaptureFixt
 
 def test_duty_that_was_left_is_not_taken_again() -> None:
     ledger, begun = Ledger.in_memory(), threading.Event()
-    duty = Duty(ledger, "work", lambda _: begun.set())
+    duty = Leader(ledger, "work", lambda _: begun.set())
     duty.close()
 
-    duty.tend()
+    duty.tick()
 
     assert not begun.wait(0.1)
 
@@ -144,9 +144,9 @@ def test_two_duties_of_one_ledger_do_not_wait_for_each_other() -> None:
         both.wait(5)
         stop.wait()
 
-    duties = [Duty(ledger, role, work) for role in ("one", "other")]
+    duties = [Leader(ledger, role, work) for role in ("one", "other")]
     for duty in duties:
-        duty.tend()
+        duty.tick()
 
     both.wait(5)
     for duty in duties:
@@ -156,7 +156,7 @@ def test_two_duties_of_one_ledger_do_not_wait_for_each_other() -> None:
 def test_role_that_a_thread_has_kept_is_left_by_its_duty_for_the_next() -> None:
     begun, cut = threading.Event(), threading.Event()
 
-    class Cut(Duty):
+    class Cut(Leader):
         """Is cut off, by an exception that another thread sets, before it could leave its role."""
 
         def _run(self, stop: threading.Event) -> None:
@@ -165,12 +165,12 @@ def test_role_that_a_thread_has_kept_is_left_by_its_duty_for_the_next() -> None:
             cut.set()
 
     duty = Cut(Ledger.in_memory(), "work", lambda stop: (begun.set(), stop.wait()))
-    duty.tend()
+    duty.tick()
     assert cut.wait(5)
     while duty._thread.is_alive():  # type: ignore[union-attr]  # noqa: SLF001 - it is there
         pass
 
-    duty.tend()
+    duty.tick()
 
     assert begun.wait(5)
     duty.close()
@@ -180,7 +180,7 @@ def test_duty_that_can_have_no_thread_says_so_once_and_is_done_once_it_can(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     begun = threading.Event()
-    duty = Duty(Ledger.in_memory(), "work", lambda stop: (begun.set(), stop.wait()))
+    duty = Leader(Ledger.in_memory(), "work", lambda stop: (begun.set(), stop.wait()))
     with monkeypatch.context() as patch:
 
         def refuse(_: threading.Thread) -> None:
@@ -188,11 +188,11 @@ def test_duty_that_can_have_no_thread_says_so_once_and_is_done_once_it_can(
 
         patch.setattr(threading.Thread, "start", refuse)
         for _ in range(3):
-            duty.tend()
+            duty.tick()
     told = [record.getMessage() for record in caplog.records]
     assert told == ["nobody does the work of work: can't start new thread"]
 
-    duty.tend()
+    duty.tick()
 
     assert begun.wait(5)
     duty.close()
@@ -208,20 +208,20 @@ def test_duty_of_a_process_whose_ledger_can_be_opened_later_is_left_to_the_proce
         begun.release()
         stop.wait()
 
-    duty = Duty(ledger, "work", work)
-    duty.tend()
+    duty = Leader(ledger, "work", work)
+    duty.tick()
     assert begun.acquire(timeout=5)
     (tmp_path / "l").rmdir()
     other = Ledger.in_file(tmp_path / "l")
     assert other.elect("work")
     ledger.retry(0)
-    duty.tend()
+    duty.tick()
     for thread in threading.enumerate():
         if thread.name == "cb-work":
             thread.join(5)
-    duty.tend()
+    duty.tick()
     assert not begun.acquire(timeout=0.1)
     other.resign("work")
-    duty.tend()
+    duty.tick()
     assert begun.acquire(timeout=5)
     duty.close()

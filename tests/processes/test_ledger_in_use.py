@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from cb import BreakerConfig, Bulkhead, CircuitBreaker, CircuitOpenError, Event, Ledger, LedgerDegraded, State
-from cb.background.leader import Duty
+from cb.background.leader import Leader
 from cb.ledger import layout as at
 from cb.ledger.locks import claim
 from cb.testing import FakeClock, Worker, workers
@@ -43,7 +43,7 @@ def breaker(path: Path, clock: FakeClock) -> CircuitBreaker:
     for _ in range(2):
         breaker.call(int)
         clock.advance(0.2)
-        breaker.tend()
+        breaker.tick()
     return breaker
 
 
@@ -177,13 +177,13 @@ def test_ledger_that_is_cut_is_left_by_all_and_said_once(
     told: list[Event] = []
     breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(path), clock=clock, listeners=[told.append])
     breaker.call(int)
-    breaker.tend()
+    breaker.tick()
     sibling = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(path), clock=clock)
     CUTS[cut](path)
     for _ in range(2):
         clock.advance(0.2)
-        breaker.tend()
-        sibling.tend()
+        breaker.tick()
+        sibling.tick()
     for each in (breaker, sibling):
         assert each.ledger.scope == "process"
         assert "while it was in use" in str(each.ledger.degraded)
@@ -223,12 +223,12 @@ def test_ledger_that_is_written_over_fails_no_call_and_is_left(
     shutil.copy(path, f"{path}.old")
     fail(breaker)
     clock.advance(0.2)
-    breaker.tend()
+    breaker.tick()
     OVERWRITES[what](path)
     assert breaker.call(int) == 0  # before anybody has looked
     fail(breaker)
     clock.advance(0.2)
-    breaker.tend()
+    breaker.tick()
     assert breaker.ledger.scope == "process"
     assert "was written over while it was in use" in str(breaker.ledger.degraded)
     fail(breaker, 3)
@@ -247,7 +247,7 @@ def test_copy_put_back_after_successes_that_took_no_time_is_noticed(
         breaker.call(int)
     restore(path)
     clock.advance(0.2)
-    breaker.tend()
+    breaker.tick()
     assert "was written over while it was in use" in str(breaker.ledger.degraded)
 
 
@@ -259,7 +259,7 @@ def test_ledger_that_is_cut_and_cannot_be_made_longer_again_is_left_all_the_same
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
     try:
         clock.advance(0.2)
-        breaker.tend()
+        breaker.tick()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "was cut to 0 bytes" in str(breaker.ledger.degraded)
@@ -270,7 +270,7 @@ def test_service_at_rest_writes_nothing(path: Path, breaker: CircuitBreaker, clo
     before = path.read_bytes()
     for _ in range(5):
         clock.advance(0.2)
-        breaker.tend()
+        breaker.tick()
     assert path.read_bytes() == before
 
 
@@ -280,7 +280,7 @@ def test_ledger_that_was_cut_is_made_anew_when_all_have_left_it(
     os.truncate(path, 0)
     assert "is empty, and other processes have it in use" in str(Ledger.open(f"file://{path}").degraded)
     clock.advance(0.2)
-    breaker.tend()
+    breaker.tick()
     assert Ledger.open(f"file://{path}").degraded is None
 
 
@@ -337,7 +337,7 @@ def test_lock_of_transitions_that_was_removed_excludes_old_and_new_processes(pat
 def test_lock_of_a_block_that_was_removed_is_had_again(path: Path, breaker: CircuitBreaker, clock: FakeClock) -> None:
     Path(f"{path}.locks/0").unlink()
     clock.advance(0.2)
-    breaker.tend()
+    breaker.tick()
     assert claim(f"{path}.locks/0") is None
     assert breaker.ledger.degraded is None
     breaker.call(int)
@@ -351,8 +351,8 @@ def test_block_that_another_process_took_after_its_lock_was_removed_is_left_to_i
     other = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(path), clock=clock)
     other.call(int)
     clock.advance(0.2)
-    other.tend()
-    breaker.tend()
+    other.tick()
+    breaker.tick()
     before = breaker.snapshot().totals.requests
     for each in (breaker, other):
         for _ in range(100):
@@ -370,7 +370,7 @@ def test_counts_of_a_process_that_had_the_block_meanwhile_are_kept(
     other.call(int)
     other.ledger._storage.close()  # type: ignore[union-attr]  # noqa: SLF001 - as if it had ended
     clock.advance(0.2)
-    breaker.tend()
+    breaker.tick()
     breaker.call(int)
     assert breaker.snapshot().totals.requests == 4
     assert "was removed or replaced" in str(breaker.ledger.degraded)
@@ -418,13 +418,13 @@ def test_role_whose_lock_was_removed_and_taken_by_another_process_ends(path: Pat
         stop.wait(10)
         ended.set()
 
-    duty = Duty(ledger, "auditor", work)
-    duty.tend()
+    duty = Leader(ledger, "auditor", work)
+    duty.tick()
     Path(f"{path}.locks/auditor").unlink()
     other = Ledger.in_file(path)
     assert other.elect("auditor")
     ledger.bury(clock())
-    duty.tend()
+    duty.tick()
     assert ended.wait(5)
     assert other.has("auditor")
     duty.close()

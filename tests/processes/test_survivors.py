@@ -49,7 +49,7 @@ def test_process_stopped_while_it_looks_keeps_no_success_from_ending_a_streak(
     pid = os.fork()
     if pid == 0:
         monkeypatch.setattr(circuit, "read", lambda *_: os.kill(os.getpid(), signal.SIGSTOP))
-        breaker.tend()
+        breaker.tick()
     os.waitpid(pid, os.WUNTRACED)
     try:
         for _ in range(100):
@@ -106,7 +106,7 @@ def test_locks_that_were_removed_are_noticed(tmp_path: Path) -> None:
     breaker.call(int)
     (tmp_path / "l.locks").rename(tmp_path / "gone")
     clock.advance(1)
-    breaker.tend()
+    breaker.tick()
     assert "was removed or replaced" in str(breaker.ledger.degraded)
 
 

@@ -22,8 +22,8 @@ from cb import (
     LedgerBusyError,
     State,
 )
-from cb.background.leader import Duty
-from cb.background.watchdog import WATCH
+from cb.background.leader import Leader
+from cb.background.watchdog import WATCHDOG
 from cb.resilience.budget import RetryBudget
 from cb.resilience.stores import MemoryStore
 from cb.testing import breaker_in
@@ -132,7 +132,7 @@ def test_child_that_ends_its_parents_call_leaves_the_slot_to_it(breaker: Circuit
 
 def test_watch_runs_in_the_child(breaker: CircuitBreaker) -> None:
     breaker.call(int)
-    assert WATCH.running
+    assert WATCHDOG.running
 
     def work() -> None:
         breaker.call(time.sleep, 0.002)
@@ -159,7 +159,7 @@ def test_locks_that_another_thread_held_hang_no_child(breaker: CircuitBreaker) -
     def work() -> None:
         fail(breaker)
         Bulkhead(breaker, 1).call(int)
-        breaker.tend()
+        breaker.tick()
         CircuitBreaker("new", ledger=breaker.ledger).call(int)
 
     try:
@@ -192,8 +192,8 @@ def test_duty_of_the_parent_is_not_the_childs(breaker: CircuitBreaker) -> None:
         works.set()
         stop.wait(10)
 
-    duty = Duty(breaker.ledger, "auditor", audit)
-    duty.tend()
+    duty = Leader(breaker.ledger, "auditor", audit)
+    duty.tick()
     assert works.wait(10)  # a thread that starts holds locks of Python itself
 
     def work() -> None:

@@ -161,7 +161,7 @@ class Turmoil:
         slowest = max(float(line.split()[1]) for text in witnessed for line in text.splitlines() if line[0] in "sfr")
         if slowest > LONGEST:
             self.problems.append(f"a call took {slowest:.3f} s")
-        breaker.tend()
+        breaker.tick()
         totals = breaker.snapshot().totals
         # Killed calls may be counted and not acknowledged, or the other way round where they were both; none else.
         counted = totals.requests + totals.late + totals.neutral

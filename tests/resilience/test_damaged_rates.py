@@ -70,7 +70,7 @@ def test_garbage_in_the_window_before_counts_for_nothing(tmp_path: Path) -> None
     assert admitted(limit, 5) == 3
 
 
-BROKEN: dict[str, Callable[[Path], object]] = {
+STREAK_ACTIVE: dict[str, Callable[[Path], object]] = {
     "no database": lambda path: path.write_bytes(b"garbage" * 1000),
     "cut off": lambda path: path.write_bytes(path.read_bytes()[:5000]),
     "zeroed inside": lambda path: path.write_bytes(path.read_bytes()[:200] + bytes(20_000)),
@@ -85,7 +85,7 @@ BROKEN: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("how", BROKEN)
+@pytest.mark.parametrize("how", STREAK_ACTIVE)
 def test_file_that_is_damaged_leaves_each_process_to_keep_to_the_rate(
     how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -93,7 +93,7 @@ def test_file_that_is_damaged_leaves_each_process_to_keep_to_the_rate(
     path.touch(mode=0o600)
     write(path, "CREATE TABLE windows (key TEXT PRIMARY KEY, count INTEGER NOT NULL, ends REAL NOT NULL)")
     write(path, "INSERT INTO windows VALUES (?, 1, 9e9)", "k" * 20_000)
-    BROKEN[how](path)
+    STREAK_ACTIVE[how](path)
     limit = RateLimit("3/hour", f"file://{path}", key="d")
     assert admitted(limit, 5) == 3
     assert caplog.text.count("rate limit 'd': goes on without") == 1

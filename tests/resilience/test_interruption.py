@@ -97,7 +97,7 @@ def test_interruption_of_who_waits_for_a_transaction_to_fork_leaves_the_limit_to
 def test_connection_that_crossed_a_fork_is_not_used_in_the_child(tmp_path: Path, raised: list[object]) -> None:
     file = HostFile(tmp_path / "c", (TABLE,), 0.05)
     file.read("SELECT 1")
-    file.renew()  # as in a child whose hook before the fork was skipped: the connection is the parent's
+    file.reset_after_fork()  # as in a child whose hook before the fork was skipped: the connection is the parent's
 
     with pytest.raises(module.StoreError, match="was open when this process was forked"):
         file.read("SELECT 1")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cb import CircuitOpenError, ConfigError
-from cb.resilience import Reading, StaleCache, open_store
+from cb.resilience import CachedValue, StaleCache, open_store
 from cb.resilience.stores import FileStore, MemoryStore, Store
 from cb.testing import FakeClock
 
@@ -31,7 +31,7 @@ def cache(store: Store, clock: FakeClock, **settings: Any) -> StaleCache[Any]:
 
 
 def test_value_that_was_fetched_is_neither_stale_nor_aged(store: Store, clock: FakeClock) -> None:
-    assert cache(store, clock).read("k", lambda: 1) == Reading(1, None, stale=False)
+    assert cache(store, clock).read("k", lambda: 1) == CachedValue(1, None, stale=False)
 
 
 def test_arguments_reach_the_function_that_fetches(store: Store, clock: FakeClock) -> None:
@@ -45,7 +45,7 @@ def test_failed_fetch_is_answered_with_the_value_of_earlier_marked_stale(
     it = cache(store, clock)
     it.read("k", lambda: {"a": [1]})
     clock.advance(5)
-    assert it.read("k", fail, error) == Reading({"a": [1]}, 5.0, stale=True)
+    assert it.read("k", fail, error) == CachedValue({"a": [1]}, 5.0, stale=True)
 
 
 @pytest.mark.parametrize("error", [KeyError("no such thing"), FileNotFoundError(), ValueError()])
@@ -95,9 +95,9 @@ def test_fresh_value_saves_the_fetch_and_is_not_stale(store: Store, clock: FakeC
     it = cache(store, clock, fresh_for=10)
     it.read("k", lambda: 1)
     clock.advance(10)
-    assert it.read("k", fail, AssertionError()) == Reading(1, 10.0, stale=False)
+    assert it.read("k", fail, AssertionError()) == CachedValue(1, 10.0, stale=False)
     clock.advance(1)
-    assert it.read("k", lambda: 2) == Reading(2, None, stale=False)
+    assert it.read("k", lambda: 2) == CachedValue(2, None, stale=False)
 
 
 def test_by_default_every_read_fetches(store: Store, clock: FakeClock) -> None:

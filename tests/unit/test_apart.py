@@ -58,8 +58,8 @@ def test_breaker_beyond_what_the_ledger_holds_guards_its_process_and_says_so_onc
     registry = Registry(ledger=full, defaults=ONE, listeners=[events.append], clock=clock)
     breaker, another = registry.get("more"), registry.get("yet more")
     for _ in range(2):
-        breaker.tend()
-        another.tend()
+        breaker.tick()
+        another.tick()
         clock.advance(5)
     assert "holds 1024 breakers, no room for 'more'" in (full.degraded or "")
     assert [event.name for event in events if isinstance(event, LedgerDegraded)] == ["more", "yet more"]
@@ -117,12 +117,12 @@ def test_breaker_made_while_the_lock_is_busy_goes_over_to_the_ledger_when_it_can
     with suppress(ZeroDivisionError):
         call(1, 0)
     assert breaker.state is State.OPEN
-    breaker.tend()
+    breaker.tick()
     assert (ledger.names(), breaker.apart) == ([], True)
 
     holder.close()
     clock.advance(1)
-    breaker.tend()
+    breaker.tick()
     assert (ledger.names(), breaker.apart, ledger.degraded) == (["d"], False, None)
     assert [type(event) for event in events if not hasattr(event, "before")] == [LedgerDegraded, LedgerRestored]
     assert len(caplog.records) == 2
@@ -153,7 +153,7 @@ def test_call_that_runs_as_its_breaker_goes_over_ends_as_it_should(tmp_path: Pat
     def go_over() -> str:
         (tmp_path / "l").unlink()
         clock.advance(5)
-        breaker.tend()
+        breaker.tick()
         return "answer"
 
     assert breaker(bulkhead.call)(go_over) == "answer"
@@ -172,8 +172,8 @@ def test_hold_of_a_breaker_that_is_apart_goes_over_with_it(tmp_path: Path, clock
     assert [each.name for each in ledger.history()] == ["held"]
     (tmp_path / "l").rmdir()
     clock.advance(20)
-    held.tend()
-    free.tend()
+    held.tick()
+    free.tick()
     assert (ledger.scope, ledger.degraded, sorted(ledger.names())) == ("host", None, ["free", "held"])
     other = CircuitBreaker("held", ONE, ledger=Ledger.in_file(tmp_path / "l"), clock=clock)
     assert other.state is State.FORCED_OPEN

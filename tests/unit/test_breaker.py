@@ -7,7 +7,7 @@ from dataclasses import fields
 
 import pytest
 
-from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Event, Figures, Ledger, Registry, State, StateChange
+from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Event, Ledger, Registry, State, StateChange, Stats
 from tests.unit.conftest import Dependency, FakeClock
 
 Make = Callable[..., Dependency]
@@ -166,7 +166,7 @@ def test_figures_are_those_of_the_snapshot(make: Make, clock: FakeClock) -> None
     with pytest.raises(CircuitOpenError):
         dependency.answer()
     snapshot = breaker.snapshot()
-    assert breaker.figures() == Figures(**{each.name: getattr(snapshot, each.name) for each in fields(Figures)})
+    assert breaker.figures() == Stats(**{each.name: getattr(snapshot, each.name) for each in fields(Stats)})
     assert (snapshot.totals.failures, snapshot.totals.rejected, snapshot.latency.sum) == (3, 1, 0.02)
 
 

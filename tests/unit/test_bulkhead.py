@@ -222,7 +222,7 @@ def test_call_that_is_forgotten_gives_its_slot_back(breaker: CircuitBreaker) -> 
     bulkhead.begin()
     gc.collect()
     assert free(bulkhead) == 1
-    breaker.tend()
+    breaker.tick()
     assert breaker.snapshot().in_flight == 0
 
 

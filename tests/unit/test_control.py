@@ -84,7 +84,7 @@ def test_hold_that_expires_closes_the_circuit_without_a_call(make: Make) -> None
     dependency.breaker.hold(State.METRICS_ONLY, reason="trial", seconds=10)
     dependency.answer()
     dependency.clock.advance(10)
-    dependency.breaker.tend()
+    dependency.breaker.tick()
     assert dependency.breaker.state is State.CLOSED
     assert dependency.breaker.ledger.history()[-1].reason == "METRICS_ONLY has expired"
 
@@ -223,6 +223,6 @@ def test_breaker_on_a_degraded_ledger_says_so(tmp_path: Path) -> None:
     (tmp_path / "l").mkdir()
     breaker = CircuitBreaker("d", ledger=Ledger.open(f"file://{tmp_path}/l"), listeners=[events.append])
     breaker.call(int)
-    breaker.tend()
+    breaker.tick()
     assert len(events) == 1
     assert isinstance(events[0], LedgerDegraded) and "cannot be opened" in events[0].reason

@@ -6,8 +6,8 @@ import pytest
 
 from cb import BreakerConfig, Ledger, State
 from cb.ledger import layout as at
-from cb.ledger.counters import Outcome, Tally, nowhere
-from cb.ledger.record import Row, inherit
+from cb.ledger.counters import Counters, Outcome, nowhere
+from cb.ledger.record import Record, inherit
 from cb.state.window import read
 from cb.testing import FakeClock
 from tests.unit.conftest import Dependency
@@ -22,7 +22,7 @@ def closed_word(generation: int) -> int:
 
 @pytest.mark.parametrize("ended", [at.ROUND_SUCCESSES, at.ROUND_FAILURES, at.ROUND_RETURNED])
 def test_permit_is_out_from_its_taking_to_any_of_its_three_ends(ended: int) -> None:
-    tally = Tally(nowhere(at.TALLY_CELLS), nowhere(at.PAGE))
+    tally = Counters(nowhere(at.TALLY_CELLS), nowhere(at.PAGE))
     tally.cells[at.SUCCESSES] = 8  # what lies beside
     for permits in (1, 2, 3):
         tally.admit(HALF_OPEN_WORD, permits)
@@ -45,7 +45,7 @@ def test_overdue_probe_fails_once_whatever_became_of_the_probes_before_it(make: 
 
 def test_call_that_counted_itself_when_its_stay_had_just_ended_has_no_part_in_the_next(ledger: Ledger) -> None:
     config, second = BreakerConfig(), 1_000_000_000
-    row: Row = ledger.row("d", second)
+    row: Record = ledger.row("d", second)
     row.head[at.SLICE] = 6 * second
     tally = row.grow(second)
     tally.admit(closed_word(1), second)
@@ -60,7 +60,7 @@ def test_call_that_counted_itself_when_its_stay_had_just_ended_has_no_part_in_th
 
 
 def test_probes_that_their_calls_have_lost_give_back_each_its_permit_and_run_no_more() -> None:
-    tally = Tally(nowhere(at.TALLY_CELLS), nowhere(at.PAGE))
+    tally = Counters(nowhere(at.TALLY_CELLS), nowhere(at.PAGE))
     for lost in (1, 2):
         tally.admit(HALF_OPEN_WORD, lost)
         tally.abandon()
@@ -69,7 +69,7 @@ def test_probes_that_their_calls_have_lost_give_back_each_its_permit_and_run_no_
 
 
 def test_probe_that_is_lost_while_its_caller_has_the_turn_is_good() -> None:
-    tally = Tally(nowhere(at.TALLY_CELLS), nowhere(at.PAGE))
+    tally = Counters(nowhere(at.TALLY_CELLS), nowhere(at.PAGE))
     tally.admit(HALF_OPEN_WORD, 1)
     tally.pause(2)
     tally.abandon()
@@ -95,7 +95,7 @@ def test_call_that_waits_for_its_caller_is_in_flight_but_neither_slow_nor_hung(m
     clock.advance(0.5)
     breaker.pause(call)
     clock.advance(600)
-    breaker.tend()
+    breaker.tick()
     assert (breaker.state, breaker.snapshot().in_flight, breaker.snapshot().window.slow) == (State.CLOSED, 1, 0)
 
     breaker.resume(call)
@@ -114,7 +114,7 @@ def test_call_that_waits_for_the_dependency_again_hangs_from_then_on(make: Make,
     clock.advance(600)
     breaker.resume(call)
     clock.advance(5)
-    breaker.tend()
+    breaker.tick()
     assert breaker.state is State.OPEN
 
 
@@ -130,7 +130,7 @@ def test_probe_that_has_been_answered_closes_the_circuit_though_its_caller_takes
     if paused:
         breaker.pause(call)
     clock.advance(30)
-    breaker.tend()
+    breaker.tick()
     assert breaker.state is state
     if paused:
         breaker.resume(call)
@@ -140,7 +140,7 @@ def test_probe_that_has_been_answered_closes_the_circuit_though_its_caller_takes
 
 def test_dead_worker_has_not_failed_a_call_that_waited_for_its_caller(ledger: Ledger) -> None:
     second = 1_000_000_000
-    row: Row = ledger.row("d", second)
+    row: Record = ledger.row("d", second)
     running, paused = row.grow(second), row.grow(second)
     for tally in (running, paused):
         tally.admit(closed_word(1), second)

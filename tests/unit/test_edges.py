@@ -110,7 +110,7 @@ def test_success_at_the_instant_another_call_times_out_ends_the_streak(make: Mak
     dependency = make(call_timeout="1s")
     with dependency.breaker:
         dependency.clock.advance(1)
-        dependency.breaker.tend()
+        dependency.breaker.tick()
         dependency.answer()
         assert dependency.breaker.snapshot().consecutive_failures == 0
 
@@ -147,7 +147,7 @@ def test_half_open_circuit_counts_every_probe_that_hangs(make: Make, events: lis
         with dependency.breaker:
             assert dependency.breaker.state is HALF_OPEN
             dependency.clock.advance(3)
-            dependency.breaker.tend()
+            dependency.breaker.tick()
             assert dependency.breaker.state is OPEN
     assert Reclaimed("dependency", 3) in events
 
@@ -212,7 +212,7 @@ def test_measuring_circuit_says_once_that_it_would_close_and_again_when_it_would
     events.clear()
     dependency.fail()
     dependency.answer()
-    dependency.breaker.tend()
+    dependency.breaker.tick()
     assert "would be closed" in dependency.breaker.snapshot().why
     dependency.fail()
     assert events == [

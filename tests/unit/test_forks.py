@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from cb.background.fork import renew_in_children
+from cb.background.fork import register_fork_reset
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes: run on Linux or macOS")
 
@@ -16,9 +16,9 @@ class Thing:
         self.renewed = 0
         self.error = error
         self.times = times
-        renew_in_children(self)
+        register_fork_reset(self)
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         self.renewed += 1
         if self.error and self.renewed <= self.times:
             raise self.error
@@ -40,7 +40,7 @@ def test_all_things_begin_anew_in_the_child_and_none_in_the_parent() -> None:
 def test_thing_that_is_gone_does_not_begin_anew() -> None:
     seen = []
     gone = Thing()
-    gone.renew = lambda: seen.append(1)  # type: ignore[method-assign]  # to see it after it is gone
+    gone.reset_after_fork = lambda: seen.append(1)  # type: ignore[method-assign]  # to see it after it is gone
     del gone
 
     child = os.fork()

@@ -15,7 +15,7 @@ import requests
 
 import cb
 from cb import BreakerConfig
-from cb.background.leader import Duty
+from cb.background.leader import Leader
 from cb.fleet import Fleet
 from cb.http import CircuitBreakerAdapter, DeadlineAdapter, HTTPClient, guarded_session
 from cb.integrations.flask import CircuitBreakers
@@ -110,7 +110,7 @@ ROOTED: dict[str, Callable[[], Any]] = {
     "FileStore": lambda: FileStore("/nowhere/c"),
     "RedisStore": lambda: RedisStore("redis://127.0.0.1:1", "c"),
     "Fleet": lambda: Fleet("redis://127.0.0.1:1", cb.Ledger.in_memory(), name="f"),
-    "Duty": lambda: Duty(cb.Ledger.in_memory(), "r", threading.Event.wait),
+    "Leader": lambda: Leader(cb.Ledger.in_memory(), "r", threading.Event.wait),
     "CircuitBreakers": CircuitBreakers,
 }
 

@@ -19,7 +19,7 @@ import pytest
 import cb
 from cb import BreakerConfig, Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, Ledger, State
 from cb.ledger import layout as at
-from cb.ledger.locks import FileSlot, claim
+from cb.ledger.locks import FilePermit, claim
 from cb.testing import FakeClock
 
 CONFIG = BreakerConfig(
@@ -186,10 +186,10 @@ def test_interruption_between_any_two_steps_leaves_no_call_no_permit_and_no_lock
                 raise KeyboardInterrupt
         assert breaker.state is state
         more = interrupted(lambda: way(breaker), tried)  # noqa: B023 - it is called at once
-        breaker.tend()  # what was cut off is made up for
+        breaker.tick()  # what was cut off is made up for
         assert breaker.snapshot().in_flight == 0, f"point {tried}"
         assert breaker.ledger.lock.run(lambda: True, 0), f"point {tried}"
-        another = FileSlot(0, f"{breaker.ledger.path}.locks/slot-{tried - 1}-0")  # as another process sees it
+        another = FilePermit(0, f"{breaker.ledger.path}.locks/slot-{tried - 1}-0")  # as another process sees it
         assert another.lock(), f"point {tried}"
         for _ in range(3):  # a change of state that was cut off may have left its deadline behind
             clock.advance(10)

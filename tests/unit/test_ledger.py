@@ -117,13 +117,13 @@ def test_ledger_file_that_is_replaced_is_noticed(
     tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     breaker = CircuitBreaker("d", ONE, ledger=Ledger.in_file(tmp_path / "l"), clock=clock)
-    breaker.tend()
+    breaker.tick()
     assert breaker.ledger.degraded is None
     (tmp_path / "l").unlink()
     Ledger.in_file(tmp_path / "l")
     clock.advance(1)
-    breaker.tend()
-    breaker.tend()
+    breaker.tick()
+    breaker.tick()
     assert "was removed or replaced" in (breaker.ledger.degraded or "")
     assert len(caplog.records) == 1
 

@@ -143,7 +143,7 @@ class TwoWorkers(RuleBasedStateMachine):
     def time_passes(self, tenths: int) -> None:
         self.clock.now += tenths * TENTH
         self.model.now = self.clock.now
-        self.workers[0].tend()
+        self.workers[0].tick()
         self.model.evaluate()
 
     @rule(

@@ -187,7 +187,7 @@ def test_call_inside_a_probe_that_hangs_is_no_second_failure(clock: FakeClock) -
     breaker = due(CircuitBreaker("d", config, clock=clock), clock)
     with breaker, breaker:
         clock.advance(3)
-        breaker.tend()
+        breaker.tick()
         assert "1 of 3 probes sent, 0 succeeded and 1 failed" in breaker.explain()
     assert breaker.state is State.HALF_OPEN
     breaker.call(int)

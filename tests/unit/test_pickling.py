@@ -23,7 +23,7 @@ import gateway
 import marketdata
 import portfolio
 from cb import BreakerConfig, BulkheadFullError, CircuitBreaker, CircuitOpenError, ConfigError
-from cb.http import BulkheadFullConnectionError, CircuitOpenConnectionError, Refused, ServiceUnavailable
+from cb.http import BulkheadFullConnectionError, CircuitOpenConnectionError, ClientErrorResponse, ServiceUnavailable
 from cb.pickling import LostCause, PortableError
 
 #: what an argument of each type is, in the programs' annotations
@@ -157,7 +157,9 @@ def test_error_that_a_user_derives_with_other_arguments_arrives() -> None:
 
 
 def test_error_in_a_group_arrives() -> None:
-    arrived = pickled(ExceptionGroup("two", [ServiceUnavailable("why", sent=False), Refused(404, {"a": 1})]))
+    arrived = pickled(
+        ExceptionGroup("two", [ServiceUnavailable("why", sent=False), ClientErrorResponse(404, {"a": 1})])
+    )
     assert arrived.exceptions[0].sent is False and arrived.exceptions[1].body == {"a": 1}
 
 

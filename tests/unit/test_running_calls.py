@@ -17,11 +17,11 @@ def test_call_that_runs_beyond_the_slow_threshold_counts_as_slow_before_it_ends(
     dependency = make(slow_call_duration="2s", minimum_requests=2, slow_call_rate_threshold=1.0)
     with dependency.breaker, dependency.breaker:
         dependency.clock.advance(1.9)
-        dependency.breaker.tend()
+        dependency.breaker.tick()
         assert dependency.breaker.snapshot().window.requests == 0
         dependency.clock.advance(0.1)
         assert dependency.breaker.snapshot().window.slow == 2
-        dependency.breaker.tend()
+        dependency.breaker.tick()
         assert dependency.breaker.state is State.OPEN
     assert dependency.breaker.snapshot().totals.late == 2
 
@@ -30,7 +30,7 @@ def test_call_that_runs_beyond_the_call_timeout_counts_as_failed_before_it_ends(
     dependency = make(**RATE, call_timeout="1s", slow_call_rate_threshold=None)
     with dependency.breaker, dependency.breaker:
         dependency.clock.advance(1)
-        dependency.breaker.tend()
+        dependency.breaker.tick()
         assert dependency.breaker.state is State.OPEN
         assert "2 of 2 calls failed" in dependency.breaker.snapshot().why
 
@@ -52,7 +52,7 @@ def test_calls_that_hang_make_a_streak_until_another_call_succeeds(make: Make) -
     )
     with dependency.breaker, dependency.breaker:
         dependency.clock.advance(2)
-        dependency.breaker.tend()
+        dependency.breaker.tick()
         assert dependency.breaker.snapshot().consecutive_failures == 2
         dependency.answer()
         assert dependency.breaker.snapshot().consecutive_failures == 0
@@ -81,12 +81,12 @@ def test_running_calls_of_a_closed_ledger_become_failures_when_somebody_takes_ov
     with ExitStack() as running:
         running.enter_context(breaker)
         running.enter_context(breaker)
-        dead.renew()  # what a death does to its locks
+        dead.reset_after_fork()  # what a death does to its locks
         other = CircuitBreaker(
             "d", config, ledger=Ledger.in_file(tmp_path / "l"), listeners=[events.append], clock=clock
         )
         clock.advance(1)
-        other.tend()
+        other.tick()
         assert other.state is State.OPEN
         assert events[0] == Reclaimed("d", 2)
         running.pop_all()

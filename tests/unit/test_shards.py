@@ -62,7 +62,7 @@ def process(tmp_path: Path, clock: FakeClock) -> Iterator[Process]:
 
     yield make
     for ledger in ledgers:
-        ledger.renew()  # closes the files of its locks
+        ledger.reset_after_fork()  # closes the files of its locks
 
 
 @pytest.fixture
@@ -106,10 +106,10 @@ def test_blocks_that_no_call_needs_any_more_are_given_back_and_their_counts_stay
     with ExitStack() as running:
         for _ in range(100):
             running.enter_context(breaker.block())
-        breaker.tend()
+        breaker.tick()
         assert owners(breaker) == 17
     for _ in range(5):
-        breaker.tend()
+        breaker.tick()
         clock.advance(1)
     assert owners(breaker) == 1
     assert breaker.snapshot().totals.successes == 100
@@ -129,7 +129,7 @@ def test_block_in_which_a_call_still_runs_is_kept_and_counts_its_end(process: Pr
             for number in range(30):
                 (late if number == 17 else running).enter_context(breaker.block())
         for _ in range(5):
-            breaker.tend()
+            breaker.tick()
             clock.advance(1)
         assert owners(breaker) == 2
         with other:
@@ -147,13 +147,13 @@ def test_block_that_two_breakers_use_is_kept_until_both_need_it_no_more(process:
             second.enter_context(two.block())
         first.close()
         for _ in range(5):
-            one.tend()
-            two.tend()
+            one.tick()
+            two.tick()
             clock.advance(1)
         assert owners(one) == 2
         second.close()
         for _ in range(5):
-            two.tend()
+            two.tick()
             clock.advance(1)
         assert owners(one) == 1
 
@@ -235,7 +235,7 @@ def test_process_without_a_block_says_so_once_and_again_when_it_has_one(
     breaker = process(listener=events.append)
     for _ in range(3):
         breaker.call(int)
-        breaker.tend()
+        breaker.tick()
         clock.advance(2)
     assert [type(event) for event in events] == [LedgerDegraded]
     assert "all 63 blocks are taken" in (breaker.ledger.degraded or "")
@@ -244,7 +244,7 @@ def test_process_without_a_block_says_so_once_and_again_when_it_has_one(
     while taken:
         taken.pop().close()
     clock.advance(2)
-    breaker.tend()
+    breaker.tick()
     assert breaker.ledger.degraded is None
     assert [type(event) for event in events] == [LedgerDegraded, LedgerRestored]
     assert [record.getMessage() for record in caplog.records[1:]] == ["breakers are shared between processes again"]
@@ -259,7 +259,7 @@ def test_metric_of_any_process_tells_that_another_one_has_no_block(tmp_path: Pat
     assert "circuit_breaker_ledger_degraded 0.0" in BreakerCollector(registry).text()
     breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(tmp_path / "l"))
     breaker.call(int)
-    breaker.tend()
+    breaker.tick()
     assert "circuit_breaker_ledger_degraded 1.0" in BreakerCollector(registry).text()
 
 
@@ -275,7 +275,7 @@ def test_process_that_cannot_have_even_the_shared_tally_counts_for_itself_and_sa
     assert breaker.state is State.CLOSED
     fail(breaker)
     assert breaker.state is other.state is State.OPEN
-    breaker.tend()
+    breaker.tick()
     assert "not counted for others" in (breaker.ledger.degraded or "")
     assert breaker.snapshot().totals.failures == 0
     clock.advance(10)
@@ -285,7 +285,7 @@ def test_process_that_cannot_have_even_the_shared_tally_counts_for_itself_and_sa
     breaker.call(int)
     assert holder is not None
     holder.close()
-    breaker.tend()
+    breaker.tick()
     assert "not counted for others" not in (breaker.ledger.degraded or "")
     totals = other.snapshot().totals
     # What it had counted is added: but outcomes of earlier stays decide nothing any more.
@@ -303,12 +303,12 @@ def test_process_out_of_descriptors_counts_in_the_shared_tally(process: Process,
             os.open(os.devnull, os.O_RDONLY)
         fail(breaker, 3)
         assert breaker.state is State.OPEN
-        breaker.tend()
+        breaker.tick()
         assert "Too many open files" in (breaker.ledger.degraded or "")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     clock.advance(10)
-    breaker.tend()
+    breaker.tick()
     assert breaker.ledger.degraded is None
     assert breaker.snapshot().totals.failures == 3
 

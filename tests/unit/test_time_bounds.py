@@ -139,14 +139,16 @@ def test_state_that_seems_to_end_in_years_ends_within_what_the_thresholds_allow(
     assert spent <= longest * 1.1
 
 
-@pytest.mark.parametrize("cell", [at.PROBER_UNTIL, at.HALTED_UNTIL, at.HEALTH_UNTIL, at.RETRY_AT, at.SINCE, at.STREAK])
+@pytest.mark.parametrize(
+    "cell", [at.PROBER_UNTIL, at.NO_PERMIT_UNTIL, at.HEALTH_UNTIL, at.RETRY_AT, at.SINCE, at.STREAK]
+)
 def test_cell_that_lies_years_ahead_does_not_keep_an_open_circuit_from_its_probe(cell: int) -> None:
     clock = FakeClock()
     breaker = breaker_in(State.OPEN, CONFIG, clock=clock)
     head = breaker.ledger.row("test", 0).head
-    head[at.HALTED] = head[at.WORD]
+    head[at.NO_PERMIT] = head[at.WORD]
     head[cell] = clock.now * 1_000_000
-    breaker.tend()
+    breaker.tick()
     clock.advance(LONGEST_RESERVATION)
     assert breaker.call(int) == 0
 

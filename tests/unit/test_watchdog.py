@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from cb import BreakerConfig, CircuitBreaker, Ledger, State
-from cb.background.watchdog import WATCH
+from cb.background.watchdog import WATCHDOG
 from cb.testing import FakeClock
 
 
@@ -45,14 +45,14 @@ def refuse(*_: object) -> None:
 
 
 def test_watch_that_another_thread_ends_is_followed_by_another(ended: list[str]) -> None:
-    WATCH.start()
+    WATCHDOG.start()
     (first,) = watchers()
 
     zap(first)
 
     until(lambda: not first.is_alive())
     until(watchers)
-    assert WATCH.running
+    assert WATCHDOG.running
     assert len(watchers()) == 1
     assert ended == ["Zap"]
 
@@ -88,11 +88,11 @@ def test_process_with_quick_calls_alone_begins_a_watch_that_could_not_follow(
         until(lambda: not watchers())
 
     assert quick() == 0
-    assert not WATCH.running
+    assert not WATCHDOG.running
     clock.advance(60)
     assert quick() == 0
 
-    assert WATCH.running
+    assert WATCHDOG.running
     assert ended == ["Zap"]
 
 
@@ -134,17 +134,17 @@ def test_what_fails_while_it_is_looked_after_hinders_no_other(caplog: pytest.Log
     looked = threading.Event()
 
     class Fails:
-        def tend(self) -> None:
+        def tick(self) -> None:
             raise SystemExit
 
     class Works:
-        def tend(self) -> None:
+        def tick(self) -> None:
             looked.set()
 
     kept = [Fails(), Works()]
     for each in kept:
-        WATCH.add(each)
-    WATCH.start()
+        WATCHDOG.add(each)
+    WATCHDOG.start()
     assert looked.wait(5)
     looked.clear()
     assert looked.wait(5)

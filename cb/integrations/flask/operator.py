@@ -8,7 +8,7 @@ from flask import Blueprint
 from marshmallow import Schema, ValidationError
 from marshmallow.fields import String
 
-from cb.control import Steering
+from cb.control import BreakerControl
 from cb.document import outcome, record
 from cb.events import StateChange
 from cb.ledger.layout import State
@@ -73,12 +73,12 @@ _BUSY = {503: "`ledger-busy`: the state that all workers share is locked by a pr
 _GONE = _BUSY | {404: "There is nothing of that name."}
 
 
-def _find(name: str) -> Steering | None:
+def _find(name: str) -> BreakerControl | None:
     """Return a breaker, in whichever worker it was made; one that nobody has made stays so."""
     return circuit_breakers().registry.steer(name)
 
 
-def _find_by_path(name: str) -> Steering | None:
+def _find_by_path(name: str) -> BreakerControl | None:
     """Return the breaker of that name, or else the only one whose name is the same with its slashes merged.
 
     A proxy that passes a path on below another one has decoded `https%3A%2F%2Fhost` and made `https:/host` of it.
@@ -102,7 +102,7 @@ def _hold(action: str, state: State, about: str) -> None:
 def _serve(action: str, about: str, act: Callable[..., StateChange], body: Schema, example: dict[str, str]) -> None:
     """Serve an action on a breaker that the path names, and on one that the query names."""
 
-    def serve(rule: str, find: Callable[[str], Steering | None], **more: Any) -> None:
+    def serve(rule: str, find: Callable[[str], BreakerControl | None], **more: Any) -> None:
         @bp.post(rule, endpoint=more["id"])
         @operation(**terms, **more)
         def command(name: str, author: str, body: dict[str, Any]) -> Any:
@@ -129,7 +129,9 @@ _hold("force-open", State.FORCED_OPEN, "Refuse all calls")
 _hold("disable", State.DISABLED, "Let all calls through and count none")
 _hold("metrics-only", State.METRICS_ONLY, "Let all calls through and count them")
 for _action in ("close", "reset"):
-    _serve(_action, "Close a circuit and count anew", Steering.reset, CommandSchema(), {"reason": "the bank is back"})
+    _serve(
+        _action, "Close a circuit and count anew", BreakerControl.reset, CommandSchema(), {"reason": "the bank is back"}
+    )
 
 
 @bp.get("/events")

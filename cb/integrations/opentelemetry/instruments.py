@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from cb.background.fork import renew_in_children
+from cb.background.fork import register_fork_reset
 from cb.clocks import monotonic_ns
 from cb.ledger.layout import State
 from cb.ledger.ledger import Ledger
@@ -33,10 +33,10 @@ class Instruments:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self.renew()
-        renew_in_children(self)
+        self.reset_after_fork()
+        register_fork_reset(self)
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Count from here, in a forked child."""
         self._leads = False
         self._before = self._look()

@@ -25,7 +25,7 @@ from opentelemetry.trace import (
 from cb.clocks import perf_counter
 from cb.errors import CircuitOpenError
 from cb.events import Event, Rejected, StateChange
-from cb.http.observer import UNSEEN, Exchange, Observer
+from cb.http.observer import UNSEEN, CallObserver, Observer
 from cb.ledger.layout import State
 from cb.log import Log
 
@@ -61,7 +61,9 @@ class Spans(Observer):
             attributes = {BEFORE: event.before.value, STATE: event.after.value, "circuit_breaker.reason": event.reason}
             _note("circuit_breaker.state_change", event.name, attributes)
 
-    def begin(self, breaker: str, state: State, method: str, url: str, headers: MutableMapping[str, str]) -> Exchange:
+    def begin(
+        self, breaker: str, state: State, method: str, url: str, headers: MutableMapping[str, str]
+    ) -> CallObserver:
         """Return a span, unless the one of somebody else is of this very request: that is told the breaker."""
         if get_value(_SUPPRESSED):
             return UNSEEN
@@ -82,7 +84,7 @@ class Spans(Observer):
         return _Seen(span, set_value(_HTTP_IS_SEEN, True, inside), request, self._durations)
 
 
-class _Seen(Exchange):
+class _Seen(CallObserver):
     """An exchange with a span."""
 
     __slots__ = ("_attributes", "_begin", "_context", "_durations", "_span", "_token")

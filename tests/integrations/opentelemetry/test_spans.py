@@ -14,7 +14,7 @@ from opentelemetry.trace import SpanKind, StatusCode, get_current_span
 
 from cb import CircuitOpenError, Registry, State
 from cb.bulkhead import Bulkhead
-from cb.http import BadAnswer, CircuitBreakerAdapter, HTTPClient, Refused, ServiceUnavailable
+from cb.http import CircuitBreakerAdapter, ClientErrorResponse, HTTPClient, InvalidResponse, ServiceUnavailable
 from cb.integrations.opentelemetry import instrument
 from tests.integrations.opentelemetry.conftest import Telemetry, attributes, sent, traceparent
 from tests.support.misbehaving import Server, answer, hang_up, send_half
@@ -83,9 +83,9 @@ def test_call_within_a_span_takes_no_state_of_another_trace_along(
 @pytest.mark.parametrize(
     "case",
     [
-        (answer(404, "{}"), Refused, ("404", 404)),
+        (answer(404, "{}"), ClientErrorResponse, ("404", 404)),
         (answer(503, "{}"), ServiceUnavailable, ("503", 503)),
-        (answer(200, "[]"), BadAnswer, ("BadAnswer", 200)),
+        (answer(200, "[]"), InvalidResponse, ("InvalidResponse", 200)),
         (hang_up, ServiceUnavailable, ("ConnectionError", None)),
         (send_half, ServiceUnavailable, ("ProtocolError", 200)),
     ],

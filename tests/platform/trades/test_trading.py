@@ -24,7 +24,7 @@ from tests.support.misbehaving import Server, answer
 
 LIMITS = Limits(Decimal("0.05"), Decimal(10_000_000), Decimal(1_000_000), Decimal(100_000_000))
 #: the writing transactions of an order that is placed
-RECEIVE, MARK, CLOSE = 1, 2, 3
+RECEIVE, FORK_MARK, CLOSE = 1, 2, 3
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def gateway(database: Database, store: Store, clock: Clock, market_data: Server,
 
 @pytest.mark.parametrize(("kept", "end"), [(True, State.FILLED), (False, State.CANCELLED)])
 def test_mark_whose_commit_was_lost_leaves_the_order_pending(gateway: Gateway, *, kept: bool, end: State) -> None:
-    gateway.lose_connection(MARK, kept=kept)
+    gateway.lose_connection(FORK_MARK, kept=kept)
 
     placed = gateway.trading.place(order())
 
