@@ -1,7 +1,5 @@
 """What every service has: settings, health, metrics, a contract, JSON in and problems out. Needs the extra `web`."""
 
-from cb.integrations.flask.extension import CircuitBreakers
-
 from . import fields
 from .body import read_json
 from .bulkhead_limits import limits
@@ -19,7 +17,6 @@ from .settings_file import SettingsError
 __all__ = [
     "Answer",
     "Answered",
-    "CircuitBreakers",
     "Document",
     "Faults",
     "Health",

@@ -5,7 +5,6 @@ import os
 from flask import Flask
 
 from cb.clocks import monotonic_ns
-from cb.integrations.flask.extension import CircuitBreakers
 from cb.ledger.ledger import Ledger
 from cb.log import Log
 
@@ -27,6 +26,7 @@ def create_service(name: str, settings: Settings, about: str = "") -> Flask:
     and metrics for OpenTelemetry's providers.
     """
     # Not above: prometheus_client decides at import, by the environment that gunicorn's conf sets, where values live.
+    from cb.integrations.flask.extension import CircuitBreakers
     from cb.integrations.prometheus import BreakerCollector
 
     from .metrics import Metrics

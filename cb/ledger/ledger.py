@@ -301,8 +301,7 @@ class Ledger(Handle):
             return None
         exchanged = self._storage.header[at.H_EXCHANGED]
         age = max(now - exchanged, 0) / SECOND if exchanged else None
-        names = enumerate(self.names())
-        apart = tuple(name for index, name in names if self._storage.row(index)[at.APART])
+        apart = tuple(name for index, name in enumerate(self.names()) if self._storage.row(index)[at.APART])
         return FleetSight(leads(self.lead(), now), int(self._storage.header[at.H_HOSTS]), age, apart)
 
     @property

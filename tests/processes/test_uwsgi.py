@@ -23,7 +23,7 @@ from urllib.parse import parse_qs
 {before}
 from cb import BreakerConfig, Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, Ledger
 from cb.resilience.rate_limit_file import FileStorage
-from cb.background.watchdog import WATCH
+from cb.background.watchdog import WATCHDOG
 {after}
 
 ONE = BreakerConfig(failure_threshold=1, timeout=0.02, timeout_jitter=0, max_requests=1, success_threshold=1)
@@ -34,7 +34,7 @@ bulkhead = Bulkhead(vendor, 1)
 vendor.call(int)  # before the fork, unless there are lazy apps
 rates = FileStorage("file://" + os.environ["LEDGER"] + ".rates")
 rates.incr("calls", 600)
-watched = WATCH.running
+watched = WATCHDOG.running
 
 
 def fail():

@@ -154,7 +154,7 @@ if not pid:
     counter.labels("/child").inc()
     os._exit(0)
 print(os.waitpid(pid, 0)[1])
-COMPLAINT.tend()
+COMPLAINT.tick()
 os.remove(d + "/hog")
 import time
 time.sleep(1.1)

@@ -212,7 +212,7 @@ breaker.call(int)
 print(breaker.ledger.scope, breaker.ledger.degraded)
 os.unlink(sys.argv[1] + "/fills")
 clock.advance(5)
-breaker.tend()
+breaker.tick()
 breaker.call(int)
 print(breaker.ledger.scope, breaker.ledger.degraded, breaker.snapshot().totals.successes)
 """

@@ -98,7 +98,7 @@ ledger = Ledger.in_file(sys.argv[1])
 breaker, other = (CircuitBreaker("d", ledger=Ledger.in_file(sys.argv[1])) for _ in range(2))
 assert breaker.call(int) == 0
 assert other.snapshot().totals.successes == 1  # in the head, which has its memory
-breaker.tend()
+breaker.tick()
 assert CircuitBreaker("more", ledger=ledger).call(int) == 0
 print(ledger.degraded)
 assert ledger.names() == ["d"]

@@ -22,6 +22,7 @@ import cb
 import gateway
 import marketdata
 import portfolio
+import servicekit
 from cb import BreakerConfig, BulkheadFullError, CircuitBreaker, CircuitOpenError, ConfigError
 from cb.http import BulkheadFullConnectionError, CircuitOpenConnectionError, ClientErrorResponse, ServiceUnavailable
 from cb.pickling import LostCause, PortableError
@@ -42,9 +43,11 @@ ARGUMENTS: dict[str, Any] = {
 
 def defined() -> Iterator[type[Exception]]:
     """Yield every exception class that one of the packages defines."""
-    for package in (cb, gateway, marketdata, portfolio):
+    for package in (cb, servicekit, gateway, marketdata, portfolio):
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if re.search(r"\.migrations|__main__|cb\.web\.gunicorn", found.name):  # to import them does something
+            if re.search(
+                r"\.migrations|__main__|servicekit\.gunicorn_conf", found.name
+            ):  # to import them does something
                 continue
             for value in vars(importlib.import_module(found.name)).values():
                 if isinstance(value, type) and issubclass(value, Exception) and value.__module__ == found.name:

@@ -100,7 +100,7 @@ def test_thread_that_cannot_be_started_costs_no_call_and_is_told_of_once_by_a_ha
     code = """
 import logging, threading
 from cb import CircuitBreaker
-from cb.background.watchdog import WATCH
+from cb.background.watchdog import WATCHDOG
 
 def refuse(*_, **__):
     raise RuntimeError("can't start new thread")
@@ -120,10 +120,10 @@ logging.getLogger("cb").addHandler(Ship())
 assert [breaker.call(int) for _ in range(5)] == [0] * 5
 for _ in range(3):
     breaker.snapshot()
-print(lines, WATCH.running)
+print(lines, WATCHDOG.running)
 setattr(threading, name, begin)
 breaker.snapshot()
-print(WATCH.running)
+print(WATCHDOG.running)
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     told = '["nobody looks after calls that hang: can\'t start new thread"] False'
