@@ -26,12 +26,12 @@ from .events import (
     WouldOpen,
 )
 from .health import Health
-from .ledger.layout import State
 from .ledger.ledger import Ledger
 from .monitor import Monitor
 from .registry import Registry
 from .snapshot import Histogram, LastFailure, Snapshot, Stats, Totals
 from .state.window import Counts
+from .states import State
 
 __all__ = [
     "BreakerConfig",

@@ -15,26 +15,14 @@ from .fallback import F, V, falling_back, reraise
 from .guard import CallGuard, Entered, place
 from .handles import Handle, clock_of
 from .ledger.counters import Counters
-from .ledger.layout import (
-    BOUNDS,
-    CODES,
-    ELAPSED,
-    QUIET,
-    QUIET_UNTIL,
-    REJECTED,
-    STARTED,
-    STREAK_ACTIVE,
-    SUCCESSES,
-    UNTIL,
-    WORD,
-    State,
-)
+from .ledger.layout import BOUNDS, ELAPSED, QUIET, QUIET_UNTIL, REJECTED, STARTED, STREAK_ACTIVE, SUCCESSES, UNTIL, WORD
 from .ledger.ledger import Ledger
 from .ledger.probe_scope import enter
 from .recovery import Recovery
 from .snapshot import Snapshot, Stats, count, take
 from .state.deferred import PROMPT, require_now
 from .state.outcome import Classifier, Kinds
+from .states import CODES, State
 
 _OPEN = CODES[State.OPEN]
 _BRIEF = BOUNDS[0]

@@ -12,10 +12,10 @@ from .errors import BulkheadFullError, ConfigError
 from .guard import CallGuard, Entered, place
 from .handles import Handle, clock_of
 from .ledger.counters import Counters
-from .ledger.layout import ADMITTING
 from .ledger.probe_scope import enter
 from .ledger.semaphore import Semaphore
 from .state.deferred import require_now
+from .states import ADMITTING
 
 P = ParamSpec("P")
 R = TypeVar("R")

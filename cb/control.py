@@ -11,13 +11,14 @@ from .config import BreakerConfig
 from .errors import ConfigError, LedgerBusyError
 from .events import Event, LedgerDegraded, LedgerRestored, Listener, Reclaimed, StateChange, announce
 from .ledger import layout as at
-from .ledger.layout import HELD, State, generation_of, state_of
+from .ledger.layout import generation_of, state_of
 from .ledger.ledger import LONG_PATIENCE, PATIENCE, Ledger
 from .ledger.names import LONGEST_AUTHOR, check_author, check_reason
 from .ledger.record import Record
 from .ledger.time_bounds import LONGEST_HOLD, Deadlines
 from .state import thresholds
 from .state.machine import StateMachine
+from .states import HELD, State
 
 #: why a new breaker is in a state that its configuration names
 _INITIAL = "initial state"

@@ -1,11 +1,10 @@
-"""What a breaker tells those who listen, and the host's log of transitions."""
+"""Events of a breaker, and the records of its transitions."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from .ledger import layout as at
-from .ledger.layout import STATES, State
 from .log import Log
+from .states import State
 
 log = Log(__name__)
 
@@ -121,40 +120,3 @@ class Transition:
     generation: int
     #: why, in words, and who, where an operator did it
     reason: str
-
-
-def write_transition(header: memoryview, row: int, change: StateChange, wall: int) -> None:
-    """Append to the ring of the latest transitions. Caller holds the ledger lock. `wall` is nanoseconds."""
-    number = header[at.H_EVENTS] + 1
-    start = at.PAGE + number % at.EVENTS * at.EVENT_CELLS
-    header[start + at.E_NUMBER] = 0
-    header[start + at.E_TIME] = wall
-    header[start + at.E_ROW] = row
-    header[start + at.E_STATES] = at.CODES[change.before] * 8 + at.CODES[change.after]
-    header[start + at.E_GENERATION] = change.generation
-    at.put_text(header, start + at.E_REASON, at.E_REASON_CELLS, change.reason)
-    header[start + at.E_NUMBER] = number
-    header[at.H_EVENTS] = number
-
-
-def read_transitions(header: memoryview, names: Callable[[int], str], since: int) -> list[Transition]:
-    """Return what is left of the transitions after number `since`, oldest first."""
-    last, found = header[at.H_EVENTS], []
-    for number in range(max(since, last - at.EVENTS, 0) + 1, last + 1):
-        start = at.PAGE + number % at.EVENTS * at.EVENT_CELLS
-        event = header[start : start + at.EVENT_CELLS]
-        before, after = divmod(event[at.E_STATES], 8)
-        if not (0 <= before < len(STATES) and after < len(STATES) and 0 <= event[at.E_ROW] < header[at.H_ROWS]):
-            continue  # somebody has written over it
-        transition = Transition(
-            number=number,
-            at=event[at.E_TIME] / 1e9,
-            name=names(event[at.E_ROW]),
-            before=STATES[before],
-            after=STATES[after],
-            generation=event[at.E_GENERATION],
-            reason=at.get_text(event, at.E_REASON, at.E_REASON_CELLS),
-        )
-        if event[at.E_NUMBER] == number:  # else it has been overwritten meanwhile
-            found.append(transition)
-    return found

@@ -11,13 +11,14 @@ from .errors import BulkheadFullError, CircuitOpenError, LedgerBusyError
 from .events import Event, LateResult, Rejected
 from .ledger import layout as at
 from .ledger.counters import DETACHED, Counters, Outcome
-from .ledger.layout import ADMITTING, State, generation_of, state_of
+from .ledger.layout import generation_of, state_of
 from .ledger.ledger import PATIENCE, TENTH
 from .ledger.probe_scope import Scope, inside, leave
 from .ledger.semaphore import Semaphore
 from .state.deferred import PROMPT
 from .state.outcome import Classifier, history, leaves
 from .state.retry_after import of_error
+from .states import ADMITTING, State
 
 _REFUSALS = (CircuitOpenError, BulkheadFullError)
 

@@ -9,10 +9,11 @@ from .events import HealthChanged
 from .health import Health
 from .ledger import layout as at
 from .ledger.counters import Outcome
-from .ledger.layout import ADMITTING, state_of
+from .ledger.layout import state_of
 from .ledger.probe_scope import enter
 from .passage import Passage
 from .state.deferred import require_done
+from .states import ADMITTING
 
 #: characters of a reason that listeners are told
 _LONGEST = 300

@@ -13,10 +13,10 @@ from .config import BreakerConfig
 from .control import BreakerControl
 from .events import Listener
 from .handles import Handle, clock_of
-from .ledger.layout import State
 from .ledger.ledger import Ledger
 from .snapshot import Snapshot, Stats, see, see_figures
 from .state.outcome import Kinds
+from .states import State
 
 _DEFAULT_RULES = {"failures": (Exception,), "ignored": (), "failed_result": None}
 #: breakers for which the ledger has no room that a registry keeps; beyond that, the oldest are forgotten

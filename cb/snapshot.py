@@ -9,13 +9,14 @@ from .config import BreakerConfig
 from .health import Health
 from .health import read as read_health
 from .ledger import layout as at
-from .ledger.layout import ADMITTING, STATES, State, generation_of, state_of
+from .ledger.layout import generation_of, state_of
 from .ledger.ledger import Ledger
 from .ledger.record import Record
 from .ledger.time_bounds import Deadlines
 from .state import thresholds, window
 from .state.explanation import explain
 from .state.window import Counts
+from .states import ADMITTING, STATES, State
 
 _NS = 1e9
 _BOUNDS = tuple(bound / _NS for bound in at.BOUNDS)

@@ -29,9 +29,9 @@ from typing import Any
 
 from .breaker import CircuitBreaker
 from .config import BreakerConfig, nanoseconds
-from .ledger.layout import HELD, State
 from .ledger.ledger import Ledger
 from .pickling import PortableError
+from .states import HELD, State
 
 
 class FakeClock:

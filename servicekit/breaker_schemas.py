@@ -5,8 +5,8 @@ from typing import Any
 
 from marshmallow import fields
 
+from cb import State
 from cb.config import BreakerConfig
-from cb.ledger.layout import State
 
 from .fields import Rate
 from .response_schemas import Document

@@ -8,9 +8,9 @@ from typing import Any
 from flask import Blueprint, Flask, current_app
 from marshmallow import INCLUDE, fields
 
+from cb import State
 from cb.breaker import CircuitBreaker
 from cb.integrations.flask.extension_state import circuit_breakers
-from cb.ledger.layout import State
 from cb.log import Log
 
 from .openapi import Answer, operation

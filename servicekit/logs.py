@@ -9,9 +9,9 @@ from typing import Any, TextIO
 
 from flask import Flask, Response, g, has_request_context, request
 
+from cb import State
 from cb.clocks import perf_counter
 from cb.events import Event, HealthChanged, LateResult, LedgerRestored, Rejected, StateChange
-from cb.ledger.layout import State
 from cb.log import Log
 
 from .correlation import request_id, trace_ids

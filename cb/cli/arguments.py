@@ -8,8 +8,8 @@ from pathlib import Path
 from cb import __version__
 from cb.config import parse_duration
 from cb.errors import ConfigError
-from cb.ledger.layout import State
 from cb.ledger.names import check_author, check_reason
+from cb.states import State
 
 #: states that an operator holds a circuit in, by command
 HOLDS = {"open": State.FORCED_OPEN, "disable": State.DISABLED, "shadow": State.METRICS_ONLY}

@@ -10,11 +10,12 @@ from cb.clocks import monotonic_ns
 from cb.control import BreakerControl
 from cb.errors import ConfigError, LedgerError
 from cb.events import Transition
-from cb.ledger.layout import ADMITTING, VERSION
+from cb.ledger.layout import VERSION
 from cb.ledger.ledger import Ledger
 from cb.ledger.paths import path_of, state_directory
 from cb.registry import Registry
 from cb.snapshot import Snapshot, see
+from cb.states import ADMITTING
 
 from .running import in_use
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cb.clocks import monotonic
-from cb.ledger.layout import State
+from cb.states import State
 
 from .ledgers import places, survey
 from .text import HEADINGS, plain, rows

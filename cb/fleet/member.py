@@ -9,11 +9,12 @@ from cb.config import BreakerConfig, nanoseconds
 from cb.errors import CircuitError
 from cb.events import Event
 from cb.ledger import layout as at
-from cb.ledger.layout import CODES, HELD, STATES, State, generation_of, state_of
+from cb.ledger.layout import generation_of, state_of
 from cb.ledger.ledger import LONG_PATIENCE, Ledger
 from cb.state import thresholds
 from cb.state.machine import StateMachine
 from cb.state.window import Counts, Probes, WindowStats, read, totals
+from cb.states import CODES, HELD, STATES, State
 
 from .messages import Change, Report, View
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from cb.ledger import layout as at
-from cb.ledger.layout import STATES
+from cb.states import STATES
 
 #: no number of a View is larger: it fits the cells of a ledger, and JSON as Lua writes it
 MOST = 2**45 + 1

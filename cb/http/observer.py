@@ -8,8 +8,9 @@ from cb.breaker import CircuitBreaker
 from cb.bulkhead import Bulkhead
 from cb.events import Event
 from cb.ledger.counters import DETACHED, Counters
-from cb.ledger.layout import State, state_of
+from cb.ledger.layout import state_of
 from cb.log import Log
+from cb.states import State
 
 log = Log(__name__)
 

@@ -14,9 +14,9 @@ from itertools import accumulate
 from prometheus_client.core import Metric, Sample
 
 from cb.clocks import monotonic_ns
-from cb.ledger.layout import State
 from cb.registry import Registry
 from cb.snapshot import Histogram, Stats
+from cb.states import State
 
 Labels = tuple[tuple[str, str], ...]
 

@@ -5,8 +5,10 @@ from bisect import bisect_right
 from collections.abc import Callable
 from enum import Enum
 
+from cb.states import State
+
 from . import layout as at
-from .layout import State, generation_of, state_of
+from .layout import generation_of, state_of
 from .probe_scope import Scope
 from .semaphore import Permit
 

@@ -10,7 +10,8 @@ are single machine instructions: a reader sees the old number or the new one, ne
 """
 
 from collections.abc import Iterator
-from enum import StrEnum
+
+from cb.states import STATES, State
 
 VERSION = 2
 MAGIC = int.from_bytes(b"cbledger", "little")
@@ -110,32 +111,8 @@ assert CONFIG + CONFIG_CELLS <= COMMONS
 assert COMMONS + COMMONS_CELLS <= PAGE
 
 
-class State(StrEnum):
-    """What a circuit does with calls."""
-
-    #: admits every call, and looks at how they end
-    CLOSED = "CLOSED"
-    #: refuses every call, until its time is up
-    OPEN = "OPEN"
-    #: admits a few probes, and refuses the rest
-    HALF_OPEN = "HALF_OPEN"
-    #: held by an operator: refuses every call
-    FORCED_OPEN = "FORCED_OPEN"
-    #: held by an operator: admits every call and looks at none
-    DISABLED = "DISABLED"
-    #: held by an operator: admits and counts every call, and only says when it would be open
-    METRICS_ONLY = "METRICS_ONLY"
-
-
-#: the state for each code in WORD; CLOSED is 0, so that a fresh ledger is closed
-STATES = tuple(State)
-CODES = {state: code for code, state in enumerate(STATES)}
-#: for codes that none has: a damaged WORD lets calls through until it is found out
+#: for codes of no state: a damaged WORD lets calls through until the damage is detected
 _BY_CODE = (*STATES, State.CLOSED, State.CLOSED)
-#: states in which a circuit does not move by itself
-HELD = frozenset({State.FORCED_OPEN, State.DISABLED, State.METRICS_ONLY})
-#: states in which every call runs
-ADMITTING = frozenset({State.CLOSED, State.DISABLED, State.METRICS_ONLY})
 
 
 def state_of(word: int) -> State:

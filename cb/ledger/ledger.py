@@ -13,13 +13,14 @@ from typing import Any, Self
 from cb.background.fork import detect_fork, register_fork_reset
 from cb.background.watchdog import WATCHDOG
 from cb.errors import LedgerBusyError, LedgerError, LedgerFullError
-from cb.events import StateChange, Transition, read_transitions, write_transition
+from cb.events import StateChange, Transition
 from cb.handles import Handle
 from cb.log import Log
 
 from . import layout as at
 from .degradation import Degradation
 from .fleet_view import FleetSight
+from .history import read_transitions, write_transition
 from .mapped import MappedFile, map_url
 from .memory import Lock, Memory
 from .names import check_name

@@ -11,10 +11,11 @@ from collections.abc import Callable
 
 from cb.clocks import monotonic
 from cb.errors import LedgerError
+from cb.states import State
 
 from . import layout as at
 from .counters import Counters, SharedCounters, nowhere
-from .layout import State, generation_of, state_of
+from .layout import generation_of, state_of
 from .memory import Lock
 
 #: seconds for which the end of a probe waits for the lock of the round

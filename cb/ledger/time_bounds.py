@@ -8,9 +8,10 @@ import math
 from dataclasses import dataclass
 
 from cb.config import BreakerConfig, nanoseconds
+from cb.states import ADMITTING, HELD, State
 
 from . import layout as at
-from .layout import ADMITTING, HELD, State, state_of
+from .layout import state_of
 
 #: seconds for which an operator may hold a circuit
 LONGEST_HOLD = 30 * 86_400

@@ -2,8 +2,8 @@
 
 from cb.config import BreakerConfig
 from cb.ledger import layout as at
-from cb.ledger.layout import State
 from cb.ledger.record import Record
+from cb.states import State
 
 from .window import WindowStats
 

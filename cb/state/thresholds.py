@@ -11,8 +11,8 @@ from dataclasses import asdict
 from cb.config import BreakerConfig, nanoseconds
 from cb.errors import CircuitError
 from cb.ledger import layout as at
-from cb.ledger.layout import State
 from cb.ledger.record import Record
+from cb.states import State
 
 _VERSION = 0xFFF8  # the bits of WORD that change with the configuration
 

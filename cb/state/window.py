@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from cb.config import BreakerConfig, nanoseconds
 from cb.ledger import layout as at
 from cb.ledger.counters import PAUSED
-from cb.ledger.layout import State, generation_of, state_of
+from cb.ledger.layout import generation_of, state_of
 from cb.ledger.record import Record
+from cb.states import State
 
 _SLICES = range(at.WINDOW, at.TALLY_CELLS, at.SLICE_CELLS)
 

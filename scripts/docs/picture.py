@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from cb import State
-from cb.ledger.layout import HELD
+from cb.states import HELD
 
 from .transitions import Arrow, by_itself, by_operator
 

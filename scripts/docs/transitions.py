@@ -8,7 +8,7 @@ from functools import cache
 from itertools import product
 
 from cb import BreakerConfig, CircuitBreaker, CircuitError, Event, Ledger, State, StateChange
-from cb.ledger.layout import HELD
+from cb.states import HELD
 from cb.testing import FakeClock, breaker_in
 
 #: one step decides, and each threshold is reached by another one

@@ -3,8 +3,8 @@
 import re
 
 from cb.ledger import layout
-from cb.ledger.layout import STATES
 from cb.ledger.mapped import FILE_BYTES, HEADER_BYTES, PAGE_BYTES, ROW_BYTES
+from cb.states import STATES
 from tests.docs.pages import ROOT
 
 PAGE = (ROOT / "docs" / "ledger.md").read_text()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from cb import CircuitBreaker, CircuitOpenError, State
 from cb.ledger import layout as at
-from cb.ledger.layout import CODES
+from cb.states import CODES
 from tests.proofs.turmoil import waited
 
 

@@ -9,15 +9,16 @@ from cb.ledger import layout as at
 from cb.ledger.counters import Counters, Outcome, nowhere
 from cb.ledger.record import Record, inherit
 from cb.state.window import read
+from cb.states import CODES
 from cb.testing import FakeClock
 from tests.unit.conftest import Dependency
 
 Make = Callable[..., Dependency]
-HALF_OPEN_WORD = 7 << 16 | at.CODES[State.HALF_OPEN]
+HALF_OPEN_WORD = 7 << 16 | CODES[State.HALF_OPEN]
 
 
 def closed_word(generation: int) -> int:
-    return generation << 16 | at.CODES[State.CLOSED]
+    return generation << 16 | CODES[State.CLOSED]
 
 
 @pytest.mark.parametrize("ended", [at.ROUND_SUCCESSES, at.ROUND_FAILURES, at.ROUND_RETURNED])

@@ -10,6 +10,7 @@ import pytest
 from cb import BreakerConfig, Ledger, Rejected, State
 from cb.ledger import layout as at
 from cb.ledger.time_bounds import LONGEST_RESERVATION, SOON
+from cb.states import CODES
 from cb.testing import FakeClock, breaker_in
 from tests.unit.conftest import SECOND, Dependency, refusal
 
@@ -123,7 +124,7 @@ def test_circuit_that_a_fleet_leads_says_now_only_if_the_host_has_a_permit(make:
     head[at.LED] = 1
     assert breaker.snapshot().retry_after == refusal(breaker) == SOON
     assert "the next call asks the fleet" in breaker.explain()
-    head[at.WORD] += at.CODES[State.HALF_OPEN] - at.CODES[State.OPEN]
+    head[at.WORD] += CODES[State.HALF_OPEN] - CODES[State.OPEN]
     head[at.UNTIL] = dependency.clock.now + 20 * SECOND
     assert breaker.snapshot().retry_after == SOON
     head[at.PERMITS] = 1

@@ -11,7 +11,7 @@ from marshmallow.fields import String
 from cb.control import BreakerControl
 from cb.document import outcome, record
 from cb.events import StateChange
-from cb.ledger.layout import State
+from cb.states import State
 from servicekit.breaker_schemas import ChangeSchema, EventsSchema
 from servicekit.correlation import request_id
 from servicekit.fields import Checked, Digits, Duration, Flag

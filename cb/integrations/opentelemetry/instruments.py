@@ -11,9 +11,9 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from cb.background.fork import register_fork_reset
 from cb.clocks import monotonic_ns
-from cb.ledger.layout import State
 from cb.ledger.ledger import Ledger
 from cb.snapshot import Snapshot, see
+from cb.states import State
 
 from .spans import BEFORE, NAME, STATE
 

@@ -26,8 +26,8 @@ from cb.clocks import perf_counter
 from cb.errors import CircuitOpenError
 from cb.events import Event, Rejected, StateChange
 from cb.http.observer import UNSEEN, CallObserver, Observer
-from cb.ledger.layout import State
 from cb.log import Log
+from cb.states import State
 
 log = Log(__name__)
 

@@ -1,0 +1,45 @@
+"""The latest transitions of all breakers of a ledger: a ring in its header."""
+
+from collections.abc import Callable
+
+from cb.events import StateChange, Transition
+from cb.states import CODES, STATES
+
+from . import layout as at
+
+
+def write_transition(header: memoryview, row: int, change: StateChange, wall: int) -> None:
+    """Append a transition to the ring. `wall` is in nanoseconds since the epoch. The caller holds the ledger lock."""
+    number = header[at.H_EVENTS] + 1
+    start = at.PAGE + number % at.EVENTS * at.EVENT_CELLS
+    header[start + at.E_NUMBER] = 0  # a reader skips the entry until its number is written, last
+    header[start + at.E_TIME] = wall
+    header[start + at.E_ROW] = row
+    header[start + at.E_STATES] = CODES[change.before] * 8 + CODES[change.after]
+    header[start + at.E_GENERATION] = change.generation
+    at.put_text(header, start + at.E_REASON, at.E_REASON_CELLS, change.reason)
+    header[start + at.E_NUMBER] = number
+    header[at.H_EVENTS] = number
+
+
+def read_transitions(header: memoryview, names: Callable[[int], str], since: int) -> list[Transition]:
+    """Return the transitions in the ring after number `since`, oldest first. `names` returns the name of a row."""
+    last, found = header[at.H_EVENTS], []
+    for number in range(max(since, last - at.EVENTS, 0) + 1, last + 1):
+        start = at.PAGE + number % at.EVENTS * at.EVENT_CELLS
+        event = header[start : start + at.EVENT_CELLS]
+        before, after = divmod(event[at.E_STATES], 8)
+        if not (0 <= before < len(STATES) and after < len(STATES) and 0 <= event[at.E_ROW] < header[at.H_ROWS]):
+            continue  # overwritten by another program
+        transition = Transition(
+            number=number,
+            at=event[at.E_TIME] / 1e9,
+            name=names(event[at.E_ROW]),
+            before=STATES[before],
+            after=STATES[after],
+            generation=event[at.E_GENERATION],
+            reason=at.get_text(event, at.E_REASON, at.E_REASON_CELLS),
+        )
+        if event[at.E_NUMBER] == number:  # otherwise a newer transition has overwritten it meanwhile
+            found.append(transition)
+    return found

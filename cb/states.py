@@ -1,0 +1,30 @@
+"""The states of a circuit."""
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """State of a circuit: which calls it admits, and which outcomes it evaluates."""
+
+    #: admits every call and evaluates the outcomes
+    CLOSED = "CLOSED"
+    #: rejects every call until its open time has passed
+    OPEN = "OPEN"
+    #: admits a few probes and rejects all other calls
+    HALF_OPEN = "HALF_OPEN"
+    #: set by an operator: rejects every call
+    FORCED_OPEN = "FORCED_OPEN"
+    #: set by an operator: admits every call and evaluates none
+    DISABLED = "DISABLED"
+    #: set by an operator: admits and counts every call, and only reports when the circuit would open
+    METRICS_ONLY = "METRICS_ONLY"
+
+
+#: the state for each code in the ledger; CLOSED is 0, so that a fresh record is closed
+STATES = tuple(State)
+#: the code of each state in the ledger
+CODES = {state: code for code, state in enumerate(STATES)}
+#: states that only an operator or the expiry of the operator's command leaves
+HELD = frozenset({State.FORCED_OPEN, State.DISABLED, State.METRICS_ONLY})
+#: states that admit every call
+ADMITTING = frozenset({State.CLOSED, State.DISABLED, State.METRICS_ONLY})
