@@ -11,6 +11,9 @@ from .errors import (
     LedgerBusyError,
     LedgerError,
     LedgerFullError,
+    RateLimitedError,
+    RejectedError,
+    RetryBudgetExhaustedError,
 )
 from .events import (
     Event,
@@ -56,9 +59,12 @@ __all__ = [
     "LedgerRestored",
     "Listener",
     "Monitor",
+    "RateLimitedError",
     "Reclaimed",
     "Registry",
     "Rejected",
+    "RejectedError",
+    "RetryBudgetExhaustedError",
     "Snapshot",
     "State",
     "StateChange",

@@ -50,14 +50,14 @@ class CircuitOpenConnectionError(CircuitOpenError, PortableRequestError, request
     """A request that a `CircuitBreakerAdapter` refused, for those who catch what requests raises."""
 
     def __init__(self, name: str, retry_after: float | None, request: requests.PreparedRequest | None = None) -> None:
-        super().__init__(name, retry_after, request=request)
+        PortableRequestError.__init__(self, name, retry_after, request=request)
 
 
 class BulkheadFullConnectionError(BulkheadFullError, PortableRequestError, requests.exceptions.ConnectionError):
     """A request for which a `CircuitBreakerAdapter` had no slot, for those who catch what requests raises."""
 
     def __init__(self, name: str, limit: int, request: requests.PreparedRequest | None = None) -> None:
-        super().__init__(name, limit, request=request)
+        PortableRequestError.__init__(self, name, limit, request=request)
 
 
 class CircuitBreakerAdapter(DeadlineAdapter):

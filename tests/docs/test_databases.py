@@ -15,4 +15,4 @@ def test_example_works_as_it_stands(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{example}"]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert ran.stdout == "circuit 'database' refuses calls until an operator closes it\n"
+    assert ran.stdout == "circuit 'database' rejects calls until an operator closes it\n"

@@ -55,7 +55,7 @@ def test_trade_while_the_circuit_of_the_database_is_open_is_refused_and_sends_no
     assert (refused.status_code, refused.json["code"]) == (503, "database-unavailable")
     assert refused.headers["Retry-After"] == "1"
     assert portfolio.requests == []
-    assert components(client)[1]["reason"].startswith("circuit 'database' refuses calls")
+    assert components(client)[1]["reason"].startswith("circuit 'database' rejects calls")
     assert [components(client, path)[0] for path in ("", "/ready")] == [503, 503]
     breaker(app, "database").reset(reason="test")
     assert components(client) == (200, {"status": "UP", "circuit": "CLOSED"})

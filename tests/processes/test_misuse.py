@@ -115,7 +115,7 @@ def test_refusal_raised_by_hand_without_its_facts_reaches_the_caller() -> None:
 
     with pytest.raises(CircuitOpenError) as raised:
         CircuitBreaker("d").call(refuse)
-    assert str(raised.value) == "circuit '?' refuses calls until an operator closes it"
+    assert str(raised.value) == "circuit '?' rejects calls until an operator closes it"
 
 
 def test_tally_of_a_block_that_has_ended_is_no_probe() -> None:

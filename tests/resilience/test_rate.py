@@ -50,7 +50,7 @@ def test_calls_beyond_the_rate_are_refused_with_the_time_to_wait(url: str) -> No
     assert calls == [0, 1, 2]
     assert refused.value.name == "d" and 0 < refused.value.retry_after <= HOUR
     assert isinstance(refused.value, CircuitError)
-    assert str(refused.value).startswith("rate limit 'd' refuses calls for ")
+    assert str(refused.value).startswith("rate limit 'd' rejects calls for ")
 
 
 def test_limits_of_other_keys_are_others(url: str) -> None:

@@ -58,10 +58,10 @@ def test_refusal_of_the_breaker_or_bulkhead_of_a_database_says_that_it_is_unavai
 ) -> None:
     bulkhead = Bulkhead(breaker, 1)
     database.guard(bulkhead)
-    with bulkhead, pytest.raises(DatabaseBusy, match="as many as it may have"):
+    with bulkhead, pytest.raises(DatabaseBusy, match="is its limit"):
         price(database)
     breaker.hold(State.FORCED_OPEN, reason="test")
-    with pytest.raises(DatabaseUnavailable, match="refuses calls"):
+    with pytest.raises(DatabaseUnavailable, match="rejects calls"):
         price(database)
     breaker.reset(reason="test")
 

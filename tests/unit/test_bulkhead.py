@@ -47,7 +47,7 @@ def test_full_bulkhead_refuses_at_once_and_says_what_it_knows(breaker: CircuitBr
     with full(breaker, 2) as bulkhead, pytest.raises(BulkheadFullError) as caught:
         bulkhead.call(pytest.fail)
     assert (caught.value.name, caught.value.limit, caught.value.retry_after) == ("test", 2, 1.0)
-    assert str(caught.value) == "'test' has 2 calls in flight, as many as it may have"
+    assert str(caught.value) == "bulkhead 'test' rejects calls: 2 are running, which is its limit"
     assert pickle.loads(pickle.dumps(caught.value)).limit == 2
 
 

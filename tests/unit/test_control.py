@@ -37,7 +37,7 @@ def test_circuit_forced_open_in_one_worker_refuses_calls_in_all_until_reset(tmp_
     with pytest.raises(CircuitOpenError) as refused:
         other.call(int)
     assert refused.value.retry_after is None
-    assert str(refused.value) == "circuit 'd' refuses calls until an operator closes it"
+    assert str(refused.value) == "circuit 'd' rejects calls until an operator closes it"
     assert other.explain() == "forced open: the vendor migrates (by alice); until reset"
     clock.advance(10_000)
     with pytest.raises(CircuitOpenError):
