@@ -14,24 +14,6 @@ from tests.support.misbehaving import Server
 pytest_plugins = ["cb.integrations.pytest_plugin"]
 
 _numbers = count()
-#: tests that measure, or wait for a moment: a machine that does much else would fail them
-QUIET = (
-    *("fleet/test_agent", "fleet/test_health", "fleet/test_load", "fleet/test_opening", "fleet/test_partition"),
-    *("fleet/test_probes", "fleet/test_server_faults", "fleet/test_topologies", "http/test_deadline"),
-    *("http/test_outcomes", "integrations/test_sqlalchemy_server", "packaging/test_versions", "platform/test_deploy"),
-    *("platform/test_health", "platform/security/test_slow", "processes/test_bulkhead", "processes/test_gunicorn"),
-    *("processes/test_leader", "processes/test_ledger_in_use", "processes/test_monitor", "processes/test_processes"),
-    *("processes/test_survivors", "processes/test_trouble", "processes/test_unannounced_forks", "processes/test_uwsgi"),
-    *("proofs/test_fleet", "proofs/test_turmoil", "resilience/test_hostfile", "resilience/test_rate"),
-    *("servicekit/test_fleet", "servicekit/test_page"),
-)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        path = item.path.relative_to(Path(__file__).parent).as_posix()
-        if path.startswith(QUIET):
-            item.add_marker("quiet")
 
 
 @pytest.fixture(scope="session")

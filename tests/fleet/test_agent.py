@@ -5,11 +5,15 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 from cb import State
 from cb.testing import workers
 from tests.fleet.hosts import CONFIG, Host, all_in, hosts, together
 from tests.fleet.inside import agents, begin, call_on, fork, is_agent, join_again, leave, make
 from tests.fleet.servers import Server, until
+
+pytestmark = pytest.mark.quiet
 
 
 def test_one_worker_of_each_host_is_its_agent(valkey: Server, tmp_path: Path) -> None:

@@ -2,10 +2,14 @@
 
 from dataclasses import replace
 
+import pytest
+
 from cb import State
 from cb.ledger import layout as at
 from tests.fleet.by_hand import CONFIG, Host, opened, pause
 from tests.fleet.servers import Server
+
+pytestmark = pytest.mark.quiet
 
 
 def checked(host: Host) -> bool:

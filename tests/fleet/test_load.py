@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
 from cb import State
 from tests.fleet.hosts import all_in, everyone, hosts, together
 from tests.fleet.inside import end_traffic, fail, start_traffic, succeed
 from tests.fleet.servers import Server, always, until
+
+pytestmark = pytest.mark.quiet
 
 
 def test_commands_do_not_grow_with_the_number_of_calls(valkey: Server, tmp_path: Path) -> None:

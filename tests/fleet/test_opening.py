@@ -3,10 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from cb import State
 from tests.fleet.hosts import CONFIG, all_in, everyone, hosts, together
 from tests.fleet.inside import crawl, explain, fail, reasons, succeed
 from tests.fleet.servers import Server, always, until
+
+pytestmark = pytest.mark.quiet
 
 STREAK = replace(CONFIG, failure_threshold=10, failure_rate_threshold=None)
 SLOW = replace(CONFIG, slow_call_duration=0.001, slow_call_rate_threshold=0.5, failure_rate_threshold=None)

@@ -12,6 +12,8 @@ from tests.fleet.inside import end_traffic, fail, heal, reasons, start_traffic, 
 from tests.fleet.proxy import Mode, Proxy
 from tests.fleet.servers import Server, always, until
 
+pytestmark = pytest.mark.quiet
+
 
 @contextmanager
 def partitioned(server: Server, directory: Path) -> Iterator[tuple[Proxy, list[Host]]]:

@@ -4,10 +4,14 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from cb import State
 from tests.fleet.hosts import CONFIG, Host, all_in, everyone, hosts, together
 from tests.fleet.inside import end_traffic, explain, hang, heal, start_traffic, succeed, wait
 from tests.fleet.servers import Server, until
+
+pytestmark = pytest.mark.quiet
 
 ONE = replace(CONFIG, max_requests=1, success_threshold=1)
 

@@ -3,10 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from cb import State
 from tests.fleet.hosts import CONFIG, Host, all_in, everyone, hosts, together
 from tests.fleet.inside import end_traffic, fail, heal, start_traffic, succeed
 from tests.fleet.servers import Server, always, until
+
+pytestmark = pytest.mark.quiet
 
 #: seconds that a call may take beyond the dependency's own time: far less than any wait for a server
 QUICK = 0.1

@@ -5,11 +5,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import pytest
+
 from cb import CircuitBreaker, State
 from tests.fleet.by_hand import CONFIG, Clock, Host, pause
 from tests.fleet.hosts import all_in, everyone, hosts, together
 from tests.fleet.inside import fail
 from tests.fleet.servers import BINARIES, Server, free_port, until
+
+pytestmark = pytest.mark.quiet
 
 VALKEY = BINARIES["valkey"]
 #: a replica is ready at once

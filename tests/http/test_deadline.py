@@ -24,6 +24,8 @@ from cb.http import CircuitBreakerAdapter, HTTPClient, PoolTimeoutError, guarded
 from tests.http.conftest import Secure, counted
 from tests.support.misbehaving import Act, Server, answer, drip_body, drip_headers
 
+pytestmark = pytest.mark.quiet
+
 DEADLINE = 0.4
 
 

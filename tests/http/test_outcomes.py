@@ -29,6 +29,8 @@ from tests.support.misbehaving import (
     stay_silent,
 )
 
+pytestmark = pytest.mark.quiet
+
 DEADLINE = 0.4
 NEVER_OPENS = BreakerConfig(failure_threshold=None, minimum_requests=1_000_000)
 ACTS: dict[str, list[Act]] = {

@@ -14,6 +14,8 @@ from tests.fleet.servers import until
 from tests.integrations.test_sqlalchemy import ask, breaker, counted
 from tests.support.databases import PostgreSQL
 
+pytestmark = pytest.mark.quiet
+
 __all__ = ["breaker"]  # a fixture
 
 

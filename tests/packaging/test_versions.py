@@ -10,6 +10,8 @@ from packaging.requirements import Requirement
 
 from tests.packaging.versions import ROOT, TRIED, allowed, edge, environment
 
+pytestmark = pytest.mark.quiet
+
 
 def test_each_extra_is_tried() -> None:
     assert set(TRIED) == set(allowed()) - {"dev", "audit"}

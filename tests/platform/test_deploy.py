@@ -10,6 +10,8 @@ import requests
 
 from tests.platform.conftest import Platform, until
 
+pytestmark = pytest.mark.quiet
+
 ORDER = {"symbol": "AAPL", "quantity": 1, "orderType": "BUY", "price": "150.00"}
 
 

@@ -17,6 +17,8 @@ from tests.platform.conftest import ROOT, Platform, until
 from tests.platform.test_circuits import open_circuit
 from tests.support.misbehaving import Server, answer, stay_silent
 
+pytestmark = pytest.mark.quiet
+
 UP = answer(200, '{"status": "UP"}')
 INTERVAL = 0.5
 

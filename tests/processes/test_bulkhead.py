@@ -15,6 +15,8 @@ import pytest
 from cb import BreakerConfig, Bulkhead, BulkheadFullError, CircuitBreaker, Ledger
 from cb.testing import workers
 
+pytestmark = pytest.mark.quiet
+
 LIMIT, THREADS = 5, 8
 #: the calls of killed processes are failures, and must not open the circuit here
 CONFIG = BreakerConfig(failure_threshold=1000, minimum_requests=1000)

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import requests
 
+pytestmark = pytest.mark.quiet
+
 
 def _free_port() -> int:
     with socket.socket() as listener:

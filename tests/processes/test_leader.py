@@ -15,6 +15,8 @@ import pytest
 from cb import Ledger
 from cb.background.leader import Leader
 
+pytestmark = pytest.mark.quiet
+
 _fork = multiprocessing.get_context("fork")
 
 

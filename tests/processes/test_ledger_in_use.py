@@ -20,6 +20,8 @@ from cb.ledger import layout as at
 from cb.ledger.locks import claim
 from cb.testing import FakeClock, Worker, workers
 
+pytestmark = pytest.mark.quiet
+
 CONFIG = BreakerConfig(failure_threshold=3, failure_rate_threshold=None, timeout=60)
 #: where the first call of a process counts
 LANE = at.HEADER + at.PAGE + at.TALLY + at.TALLY_CELLS

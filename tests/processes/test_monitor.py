@@ -14,7 +14,10 @@ from cb.ledger.layout import BLOCKS
 from cb.testing import FakeClock, Worker, workers
 
 claim = pytest.importorskip("cb.ledger.locks", reason="POSIX").claim
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes; Windows has memory:// only")
+pytestmark = [
+    pytest.mark.quiet,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes; Windows has memory:// only"),
+]
 
 
 class Here:

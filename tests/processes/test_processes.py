@@ -14,7 +14,10 @@ import pytest
 
 from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger, State
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes; Windows has memory:// only")
+pytestmark = [
+    pytest.mark.quiet,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes; Windows has memory:// only"),
+]
 CONFIG = BreakerConfig(failure_threshold=5, failure_rate_threshold=None, timeout=60)
 
 WORKER = """

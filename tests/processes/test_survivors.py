@@ -14,7 +14,10 @@ from cb import BreakerConfig, CircuitBreaker, Ledger, Registry, State
 from cb.state import machine as circuit
 from cb.testing import FakeClock
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes; Windows has memory:// only")
+pytestmark = [
+    pytest.mark.quiet,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes; Windows has memory:// only"),
+]
 RATE = BreakerConfig(failure_threshold=None, failure_rate_threshold=0.6, minimum_requests=5)
 
 

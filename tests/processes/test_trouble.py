@@ -16,6 +16,8 @@ from cb.ledger import layout as at
 from cb.ledger.locks import LockFile, claim
 from cb.testing import FakeClock, breaker_in, workers
 
+pytestmark = pytest.mark.quiet
+
 ONE = BreakerConfig(failure_threshold=1, timeout=1, timeout_jitter=0, max_requests=1, success_threshold=1)
 
 

@@ -28,7 +28,10 @@ from cb.resilience.budget import RetryBudget
 from cb.resilience.stores import MemoryStore
 from cb.testing import breaker_in
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes: run on Linux or macOS")
+pytestmark = [
+    pytest.mark.quiet,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes: run on Linux or macOS"),
+]
 CONFIG = BreakerConfig(failure_threshold=3, failure_rate_threshold=None, timeout=60)
 
 

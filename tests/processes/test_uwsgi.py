@@ -15,7 +15,7 @@ import pytest
 import requests
 
 UWSGI = Path(sys.executable).with_name("uwsgi")
-pytestmark = pytest.mark.skipif(not UWSGI.exists(), reason="needs uWSGI: pip install pyuwsgi")
+pytestmark = [pytest.mark.quiet, pytest.mark.skipif(not UWSGI.exists(), reason="needs uWSGI: pip install pyuwsgi")]
 
 APP = """
 import json, os, threading, time

@@ -1,6 +1,10 @@
 """A short proof; `python -m tests.proofs.fleet` is the whole one."""
 
+import pytest
+
 from tests.proofs.fleet import Proof
+
+pytestmark = pytest.mark.quiet
 
 
 def test_leak_propagation_probes_and_latency_of_a_fleet_stay_within_their_limits() -> None:

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.quiet
+
 
 @pytest.mark.parametrize(("seconds", "blocks"), [("6", "63"), ("5", "2")])
 def test_processes_killed_stopped_and_replaced_under_load_leave_nothing_wrong(seconds: str, blocks: str) -> None:

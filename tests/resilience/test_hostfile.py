@@ -20,7 +20,10 @@ from cb.resilience.host_file import HostFile
 from cb.resilience.stores import FileStore
 from cb.testing import FakeClock, workers
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes: run on Linux or macOS")
+pytestmark = [
+    pytest.mark.quiet,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes: run on Linux or macOS"),
+]
 SECOND = 1_000_000_000
 COUNTER = "CREATE TABLE IF NOT EXISTS counter (id INTEGER PRIMARY KEY, n INTEGER)"
 

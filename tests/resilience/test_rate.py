@@ -17,6 +17,8 @@ from cb.resilience.rate_limit import FileStorage, RateLimit, RateLimitedError
 from cb.testing import workers
 from tests.fleet.servers import BINARIES, Server
 
+pytestmark = pytest.mark.quiet
+
 HOUR = 3600
 
 

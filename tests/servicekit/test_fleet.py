@@ -14,6 +14,8 @@ import requests
 from tests.fleet.servers import BINARIES, Server
 from tests.servicekit.conftest import Service, wait_until
 
+pytestmark = pytest.mark.quiet
+
 STATUS = "/api/v1/circuit-breaker/status"
 
 

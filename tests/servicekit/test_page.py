@@ -14,6 +14,8 @@ from cb import State
 from servicekit import Simulation
 from tests.servicekit import shop
 
+pytestmark = pytest.mark.quiet
+
 DATA = "/dashboard/data"
 FILES = sorted(
     path

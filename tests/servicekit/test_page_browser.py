@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from tests.servicekit.browser import chromium, needs_chromium, watched
 from tests.servicekit.conftest import Service, wait_until
 
-pytestmark = needs_chromium
+pytestmark = [pytest.mark.quiet, needs_chromium]
 
 MARKUP = "<img src=x onerror=alert(1)>"
 #: milliseconds from what happens to when the page shows it

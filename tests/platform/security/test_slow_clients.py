@@ -17,6 +17,8 @@ from tests.platform.security.clients import DRIPS, HEAD, POST, connect, dripping
 from tests.platform.security.conftest import LIMITS, answers_within
 from tests.servicekit.conftest import GUNICORN, Service, wait_until
 
+pytestmark = pytest.mark.quiet
+
 
 @pytest.mark.parametrize("kind", DRIPS)
 def test_clients_that_drip_hold_no_thread(shop: Service, kind: str) -> None:

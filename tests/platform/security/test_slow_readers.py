@@ -4,9 +4,13 @@ import select
 import threading
 from contextlib import suppress
 
+import pytest
+
 from tests.platform.security.clients import HEAD, LIVE, connect, receive
 from tests.platform.security.conftest import answers_within
 from tests.servicekit.conftest import Service, wait_until
+
+pytestmark = pytest.mark.quiet
 
 
 def test_clients_that_do_not_take_their_answers_are_left(shop: Service) -> None:
