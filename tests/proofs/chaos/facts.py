@@ -4,14 +4,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Record, Table, select, text
+from sqlalchemy import Row, Table, select, text
 
 from gateway.trading import tables as gateway
 from portfolio import tables as portfolio
 from servicekit.database import Database
 from tests.proofs.chaos.clients import Answer
 
-Rows = list[Record[Any]]
+Rows = list[Row[Any]]
 
 
 @dataclass(frozen=True, slots=True)
