@@ -101,7 +101,7 @@ class Host:
         if (now := _clock()) >= self._greet_at:
             self._server.hello(self._agent.host)
             self._greet_at, self.greetings = now + round(GREET * 1e9), self.greetings + 1
-        self._agent.exchange(self.news() if news is None else news, now)
+        self._agent.sync(self.news() if news is None else news, now)
 
     def fail(self) -> None:
         with suppress(OSError):

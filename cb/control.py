@@ -140,7 +140,7 @@ class BreakerControl:
         config = self.ledger.lock.run(
             lambda: self._configure_locked(settings, reason, publish=not host_only), LONG_PATIENCE
         )
-        self.ledger.stir()
+        self.ledger.wake_agent()
         self._refresh()
         return config
 
@@ -148,7 +148,7 @@ class BreakerControl:
         config = BreakerConfig.parse(settings, thresholds.read(self._row, self._circuit.config))
         thresholds.write(self._row, config, self._clock())
         word = self._head[at.WORD]
-        self._head[at.PUBLISH_TERMS] = (thresholds.version(word) or 1) if publish and self.ledger.in_fleet else 0
+        self._head[at.PUBLISH_THRESHOLDS] = (thresholds.version(word) or 1) if publish and self.ledger.in_fleet else 0
         note = StateChange(self.name, state_of(word), state_of(word), generation_of(word), reason)
         self._row.log(note, self._wall_clock())
         return config
@@ -191,7 +191,7 @@ class BreakerControl:
 
         change = self.ledger.lock.run(command_locked, LONG_PATIENCE)
         self._tell([change])
-        self.ledger.stir()
+        self.ledger.wake_agent()
         return change
 
     def _evaluate(self, now: int) -> None:

@@ -300,5 +300,5 @@ class Passage(BreakerControl):
         tally.word = -1  # the next call must ask for a permit of its own
         leave(tally)
         self._head[at.NO_PERMIT] = 0
-        if self._head[at.LED]:
-            self._row.tell()
+        if self._head[at.FLEET_CONTROLLED]:
+            self._row.notify_agent()

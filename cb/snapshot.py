@@ -164,17 +164,17 @@ def take(name: str, row: Record, config: BreakerConfig, scope: str, now: int) ->
     """Return a snapshot of a row. Reads only."""
     head = row.head
     word, since = head[at.WORD], head[at.SINCE]
-    state, led = state_of(word), row.led(now)
+    state, fleet_controlled = state_of(word), row.fleet_controlled(now)
     reading = window.read(row, config, now)
     failed = window.last_failure(row, now)
-    free = reading.probes.taken < row.permits(config, now) if state is State.HALF_OPEN else not led
+    free = reading.probes.taken < row.permits(config, now) if state is State.HALF_OPEN else not fleet_controlled
     deadlines = Deadlines.of(config, head[at.SLICE])
     wait = None if state in ADMITTING else deadlines.wait(head, now, free=free)
     left = None if wait is None else deadlines.left(head, now) / _NS
     figures = count(name, row, config, now)
     return Snapshot(
         **{each.name: getattr(figures, each.name) for each in fields(Stats)} | {"state": state},
-        source="fleet" if led else scope,
+        source="fleet" if fleet_controlled else scope,
         generation=generation_of(word),
         age=max(now - since, 0) / _NS,
         retry_after=None if wait is None else wait / _NS,
@@ -182,7 +182,9 @@ def take(name: str, row: Record, config: BreakerConfig, scope: str, now: int) ->
         window_seconds=config.interval,
         consecutive_failures=reading.streak,
         last_failure=LastFailure(max(now - failed[0], 0) / _NS, failed[1]) if failed else None,
-        why=explain(row, state, config, reading, left, led=led, checked=now < head[at.PROBER_UNTIL]),
+        why=explain(
+            row, state, config, reading, left, fleet_controlled=fleet_controlled, checked=now < head[at.PROBER_UNTIL]
+        ),
     )
 
 

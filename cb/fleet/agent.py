@@ -14,7 +14,7 @@ from cb.log import Log
 
 from .connection import FleetError
 from .member import MS, SILENCE, Member
-from .messages import Report, View
+from .messages import Reply, Report
 from .server import Server
 
 # Not what `random` itself draws from: a thread of ours must not disturb a program that has seeded it.
@@ -81,25 +81,25 @@ class Agent:
         now = self._clock()
         if not self._greeted or now - self._greeted >= nanoseconds(GREET):
             self._greet(now)
-        stirred = self._header[at.H_STIR] or self._header[at.H_EVENTS] != self._transitions
+        woken = self._header[at.H_WAKE_AGENT] or self._header[at.H_EVENTS] != self._transitions
         if now - self._looked >= self._pace:
             self._looked = now
             news, self._waiting = news | self._waiting, set()
             self._asked.clear()
-            self.exchange(news, now)
+            self.sync(news, now)
             self._pace = max(self._interval, round(self._cost / SHARE))
-        elif news or stirred:
-            self.exchange(news, now, urgent=True)
+        elif news or woken:
+            self.sync(news, now, urgent=True)
         if not self._hears(now):
             raise FleetError(f"no answer that makes sense: {self._fault}")
 
-    def exchange(self, news: set[str], now: int, *, urgent: bool = False) -> None:
+    def sync(self, news: set[str], now: int, *, urgent: bool = False) -> None:
         """Tell the fleet what is new here, and follow it; for the breakers in `news` also if nothing is.
 
         Where it is urgent, those that can wait for their turn do. What is wrong with one breaker, here or on the
         server, hinders no other. Raises FleetError if it does not answer at all.
         """
-        self._header[at.H_STIR], self._transitions = 0, self._header[at.H_EVENTS]
+        self._header[at.H_WAKE_AGENT], self._transitions = 0, self._header[at.H_EVENTS]
         silence, reports = max(SILENCE, 3 * self._pace // MS), []
         for member in self._everyone(now):
             always = member.name in news or now >= self._refresh_at.get(member.name, 0)
@@ -113,7 +113,7 @@ class Agent:
                 reports = self._follow(reports)
         # Only now: a server that greets and answers nothing else must not lead.
         if self._hears(now) and (not self._members or self._members.keys() - self._failed):
-            self._header[at.H_LEAD] = now + nanoseconds(LEAD)
+            self._header[at.H_FLEET_LEASE_UNTIL] = now + nanoseconds(LEAD)
 
     def _hears(self, now: int) -> bool:
         """Return whether the server has lately given an answer that makes sense."""
@@ -139,7 +139,7 @@ class Agent:
             self._say("", now, "how many hosts the fleet has is not known: %s", hosts)
         else:
             self._header[at.H_HOSTS] = hosts
-            self._answered = self._header[at.H_EXCHANGED] = now
+            self._answered = self._header[at.H_LAST_SYNC] = now
 
     def _report(self, member: Member, now: int, *, always: bool, silence: int = SILENCE) -> Report | None:
         try:
@@ -150,12 +150,12 @@ class Agent:
 
     def _follow(self, reports: Sequence[tuple[Member, Report]]) -> list[tuple[Member, Report]]:
         """Exchange reports. Return those that must follow at once."""
-        views = self._server.exchange(self.host, [(member.name, report) for member, report in reports])
+        replies = self._server.sync(self.host, [(member.name, report) for member, report in reports])
         now = self._busy = self._clock()
-        for (member, report), view in zip(reports, views, strict=True):
+        for (member, report), reply in zip(reports, replies, strict=True):
             self._refresh_at[member.name] = 0
             try:
-                self._take(member, report, view, now)
+                self._take(member, report, reply, now)
             except LedgerBusyError:  # its holder may be stopped for good: the next exchange tries again
                 pass
             except Exception as error:  # noqa: BLE001 - and so may that
@@ -163,17 +163,17 @@ class Agent:
         more = [(member, self._report(member, now, always=False)) for member, _ in reports if member.proposes]
         return [(member, report) for member, report in more if report]
 
-    def _take(self, member: Member, report: Report, view: View | FleetError, now: int) -> None:
-        if isinstance(view, FleetError):
-            self._fault = view
-            raise view
-        self._answered = self._header[at.H_EXCHANGED] = now
-        self._tell(member.follow(report, view, now))
-        if member.apart:
+    def _take(self, member: Member, report: Report, reply: Reply | FleetError, now: int) -> None:
+        if isinstance(reply, FleetError):
+            self._fault = reply
+            raise reply
+        self._answered = self._header[at.H_LAST_SYNC] = now
+        self._tell(member.follow(report, reply, now))
+        if member.back_off_seconds:
             raise FleetError("the server has lost each round of probes")
         self._refresh_at[member.name] = now + _spread(REFRESH)
-        if view.damaged:
-            what = f"what the server had stored makes no sense ({view.damaged}), and is stored anew"
+        if reply.damaged:
+            what = f"what the server had stored makes no sense ({reply.damaged}), and is stored anew"
             self._say(member.name, now, "fleet, breaker %s: %s", member.name, what)
         elif member.name in self._failed:
             self._failed.discard(member.name)
@@ -182,7 +182,7 @@ class Agent:
     def _give_up(self, member: Member, error: Exception, now: int) -> None:
         """Let the host decide for itself about a breaker, and leave the server alone with it for a while."""
         self._failed.add(member.name)
-        self._broken[member.name] = now + nanoseconds(max(GREET, member.apart))
+        self._broken[member.name] = now + nanoseconds(max(GREET, member.back_off_seconds))
         member.forget()
         if not isinstance(error, FleetError):
             member.join_anew()

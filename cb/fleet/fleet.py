@@ -82,7 +82,7 @@ class Fleet(Rooted):
             try:
                 self._speak(stop)
             except FleetError as error:
-                heard = self._ledger.header[at.H_EXCHANGED] / 1e9
+                heard = self._ledger.header[at.H_LAST_SYNC] / 1e9
                 if monotonic() - begin > RETRY_MAX and heard > begin:  # it did answer for a while
                     wait = 0.0
                 if not wait:

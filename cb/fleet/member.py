@@ -16,7 +16,7 @@ from cb.state.machine import StateMachine
 from cb.state.window import Counts, Probes, WindowStats, read, totals
 from cb.states import CODES, HELD, STATES, State
 
-from .messages import Change, Report, View
+from .messages import Change, Reply, Report
 
 MS = 1_000_000
 #: milliseconds for which a host keeps its permits without a report
@@ -30,7 +30,7 @@ HOLD = 31 * 86_400_000
 #: rounds of probes that the server may lose in a row: after a restart it is one
 LOST_ROUNDS = 2
 #: seconds for which a host then decides by itself, at first and at the most
-APART, APART_MAX = 5.0, 60.0
+UNREACHABLE_SECONDS, UNREACHABLE_SECONDS_MAX = 5.0, 60.0
 
 
 class Member:
@@ -43,15 +43,19 @@ class Member:
         self._lock = ledger.lock
         self._circuit = StateMachine(name, self._row, BreakerConfig(), wall_clock)
         self._version = self._word = -1
-        self._published_terms = 0
+        self._published_thresholds = 0
         self._proposal: Change | None = None
         self._totals = (0, 0, 0)
         self._lost = self._lost_at = 0
 
     @property
-    def apart(self) -> float:
+    def back_off_seconds(self) -> float:
         """Seconds for which the server had better not be asked: it goes on losing the rounds of this circuit."""
-        return min(APART * 2 ** (self._lost - LOST_ROUNDS), APART_MAX) if self._lost >= LOST_ROUNDS else 0.0
+        return (
+            min(UNREACHABLE_SECONDS * 2 ** (self._lost - LOST_ROUNDS), UNREACHABLE_SECONDS_MAX)
+            if self._lost >= LOST_ROUNDS
+            else 0.0
+        )
 
     @property
     def presses(self) -> bool:
@@ -60,7 +64,7 @@ class Member:
         return (
             self._proposal is not None
             or head[at.WORD] != self._word
-            or any(head[cell] for cell in (at.WANTED, at.PROBED, at.PUBLISH, at.PUBLISH_TERMS))
+            or any(head[cell] for cell in (at.PROBE_REQUESTED, at.PROBE_ENDED, at.PUBLISH, at.PUBLISH_THRESHOLDS))
         )
 
     @property
@@ -74,19 +78,19 @@ class Member:
         `silence` is how long the host keeps its permits without another report, in milliseconds.
         """
         head, config = self._head, self._refresh()
-        presses, self._word, head[at.PROBED] = self.presses, head[at.WORD], 0
+        presses, self._word, head[at.PROBE_ENDED] = self.presses, head[at.WORD], 0
         state, generation = state_of(self._word), generation_of(self._word)
         reading, sums = read(self._row, config, now), totals(self._row.pages())
         failures = sum(sums[at.FAILURES : at.WINDOW])
         self._totals = sum(sums[at.SUCCESSES : at.WINDOW]), failures, sums[at.SLOW]
         fresh = [total - told for total, told in zip(self._totals, head[at.REPORTED : at.REPORTED + 3], strict=True)]
-        known, follows = STATES[head[at.FLEET] & 7], head[at.LED] != 0
+        known, follows = STATES[head[at.FLEET] & 7], head[at.FLEET_CONTROLLED] != 0
         in_round = known is state is State.HALF_OPEN and follows
         expired = known in HELD and follows and self._remaining(now) == 0
         if not (always or presses or any(fresh) or in_round or expired):
             return None
-        wants, head[at.WANTED] = head[at.WANTED], 0
-        self._published_terms = head[at.PUBLISH_TERMS]
+        wants, head[at.PROBE_REQUESTED] = head[at.PROBE_REQUESTED], 0
+        self._published_thresholds = head[at.PUBLISH_THRESHOLDS]
         window = reading.window
         return Report(
             generation=head[at.FLEET] >> 3,
@@ -117,101 +121,111 @@ class Member:
             longest=max(_ms(config.timeout_max * (1 + config.timeout_jitter)) + 1, silence),
             silence=silence,
             keep=2 * _ms(config.interval) + _ms(config.timeout_max) + (self._remaining(now) or 0) + SPARE,
-            terms_version=head[at.TERMS],
-            thresholds=json.dumps(asdict(config)) if self._published_terms else None,
+            thresholds_version=head[at.FLEET_THRESHOLDS],
+            thresholds=json.dumps(asdict(config)) if self._published_thresholds else None,
             change=self._published(now) or self._proposal,
         )
 
-    def follow(self, report: Report, view: View, now: int) -> list[Event]:
+    def follow(self, report: Report, reply: Reply, now: int) -> list[Event]:
         """Take over what the fleet knows, and see whether what it knows demands a change."""
         for cell, total in enumerate(self._totals, at.REPORTED):
             self._head[cell] = total
-        self._count_lost(view)
-        events = self._lock.run(lambda: self._follow_locked(report, view, now), LONG_PATIENCE)
+        self._count_lost(reply)
+        events = self._lock.run(lambda: self._follow_locked(report, reply, now), LONG_PATIENCE)
         self._word = self._head[at.WORD]
-        self._proposal = self._propose(view, now)
+        self._proposal = self._propose(reply, now)
         return events
 
     def forget(self) -> None:
         """Let the host decide for itself: about this breaker, the server gives no answer."""
-        self._head[at.LED] = 0
-        self._head[at.APART] = 1
+        self._head[at.FLEET_CONTROLLED] = 0
+        self._head[at.FLEET_UNREACHABLE] = 1
         self._proposal = None
 
     def join_anew(self) -> None:
         """Forget what this host and the fleet have told each other: it may be what is damaged."""
-        shared = (at.FLEET, at.PERMITS, at.PUBLISH, at.PUBLISH_TERMS, at.TERMS, at.EXEMPT, at.WANTED)
+        shared = (
+            at.FLEET,
+            at.PERMITS,
+            at.PUBLISH,
+            at.PUBLISH_THRESHOLDS,
+            at.FLEET_THRESHOLDS,
+            at.EXEMPT,
+            at.PROBE_REQUESTED,
+        )
         for cell in (*shared, *range(at.REPORTED, at.REPORTED + 3)):
             self._head[cell] = 0
 
-    def _count_lost(self, view: View) -> None:
-        if view.state == State.CLOSED:
+    def _count_lost(self, reply: Reply) -> None:
+        if reply.state == State.CLOSED:
             self._lost = 0
-        elif view.lost and view.generation != self._lost_at:
-            self._lost, self._lost_at = self._lost + 1, view.generation
+        elif reply.lost and reply.generation != self._lost_at:
+            self._lost, self._lost_at = self._lost + 1, reply.generation
 
-    def _follow_locked(self, report: Report, view: View, now: int) -> list[Event]:
-        self._follow_terms_locked(report, view, now)
-        head, state = self._head, State(view.state)
+    def _follow_locked(self, report: Report, reply: Reply, now: int) -> list[Event]:
+        self._follow_thresholds_locked(report, reply, now)
+        head, state = self._head, State(reply.state)
         generation, here = generation_of(head[at.WORD]), state_of(head[at.WORD])
-        head[at.APART] = 0
+        head[at.FLEET_UNREACHABLE] = 0
         own = report.change if report.change and report.change.operator else None
         if head[at.PUBLISH] == generation and not (own and own.generation == generation):
             return []  # an operator of this host has spoken meanwhile: the fleet hears of it first
         # The permits first: what the fleet has given for an earlier round must not serve in this one.
-        head[at.PERMITS], head[at.PUBLISH], head[at.NO_PERMIT] = min(view.permits, report.permits), 0, 0
-        known, head[at.FLEET] = head[at.FLEET], view.generation << 3 | CODES[state]
+        head[at.PERMITS], head[at.PUBLISH], head[at.NO_PERMIT] = min(reply.permits, report.permits), 0, 0
+        known, head[at.FLEET] = head[at.FLEET], reply.generation << 3 | CODES[state]
         if own and here is state:
-            head[at.LED] = state is not State.CLOSED
-        elif head[at.EXEMPT] != head[at.FLEET] and self._must_enter(state, here, known, operator=view.operator == 1):
+            head[at.FLEET_CONTROLLED] = state is not State.CLOSED
+        elif head[at.EXEMPT] != head[at.FLEET] and self._must_enter(state, here, known, operator=reply.operator == 1):
             longest = {State.OPEN: report.longest, State.HALF_OPEN: report.round}.get(state, HOLD)
-            until = 0 if view.remaining is None else now + min(max(view.remaining, 0), longest) * MS
-            return [self._circuit.follow(state, now, at.cut_text(view.reason, at.REASON_CELLS * 8), until, view.rounds)]
+            until = 0 if reply.remaining is None else now + min(max(reply.remaining, 0), longest) * MS
+            return [
+                self._circuit.follow(state, now, at.cut_text(reply.reason, at.REASON_CELLS * 8), until, reply.rounds)
+            ]
         return []
 
-    def _follow_terms_locked(self, report: Report, view: View, now: int) -> None:
+    def _follow_thresholds_locked(self, report: Report, reply: Reply, now: int) -> None:
         head = self._head
-        if report.thresholds is not None and head[at.PUBLISH_TERMS] == self._published_terms:
-            head[at.PUBLISH_TERMS] = 0
-        if head[at.PUBLISH_TERMS]:
+        if report.thresholds is not None and head[at.PUBLISH_THRESHOLDS] == self._published_thresholds:
+            head[at.PUBLISH_THRESHOLDS] = 0
+        if head[at.PUBLISH_THRESHOLDS]:
             return  # an operator of this host has changed them meanwhile: the fleet hears of it first
-        if view.thresholds is not None and report.thresholds is None:
+        if reply.thresholds is not None and report.thresholds is None:
             # What a later release or somebody else has written changes nothing here.
             with suppress(ValueError, TypeError, RecursionError, CircuitError):
-                thresholds.write(self._row, replace(self._circuit.config, **json.loads(view.thresholds)), now)
-        if view.terms_version < head[at.TERMS]:  # the server has lost them
-            head[at.PUBLISH_TERMS] = thresholds.version(head[at.WORD]) or 1
+                thresholds.write(self._row, replace(self._circuit.config, **json.loads(reply.thresholds)), now)
+        if reply.thresholds_version < head[at.FLEET_THRESHOLDS]:  # the server has lost them
+            head[at.PUBLISH_THRESHOLDS] = thresholds.version(head[at.WORD]) or 1
         else:
-            head[at.TERMS] = view.terms_version
+            head[at.FLEET_THRESHOLDS] = reply.thresholds_version
 
     def _must_enter(self, state: State, here: State, known: int, *, operator: bool) -> bool:
         """Return whether this host has to enter the fleet's state; `known` is the one it has seen before."""
-        led, new = self._head[at.LED] != 0, known != self._head[at.FLEET]
+        fleet_controlled, new = self._head[at.FLEET_CONTROLLED] != 0, known != self._head[at.FLEET]
         if state is State.CLOSED:
             # A host may be open for itself, and one that is new has a window of its own.
-            return (led and here is not State.CLOSED) or (new and known != 0 and operator)
-        if here in HELD and not led:
+            return (fleet_controlled and here is not State.CLOSED) or (new and known != 0 and operator)
+        if here in HELD and not fleet_controlled:
             return new and operator  # else an operator holds this host alone
-        return new or not led or here is not state
+        return new or not fleet_controlled or here is not state
 
-    def _propose(self, view: View, now: int) -> Change | None:
-        state, circuit = State(view.state), self._circuit
+    def _propose(self, reply: Reply, now: int) -> Change | None:
+        state, circuit = State(reply.state), self._circuit
         verdict = None
         if state is State.CLOSED:
-            enough = min(WITNESSES, max(view.traffic, 1))
-            counts = Counts(view.requests, view.failures, view.slow) if view.bad >= enough else Counts()
-            streak = view.streak if view.streaks >= enough else 0
+            enough = min(WITNESSES, max(reply.traffic, 1))
+            counts = Counts(reply.requests, reply.failures, reply.slow) if reply.bad >= enough else Counts()
+            streak = reply.streak if reply.streaks >= enough else 0
             if reason := circuit.trips(WindowStats(window=counts, streak=streak)):
-                verdict = State.OPEN, f"{reason}, on {max(view.bad, view.streaks)} hosts"
+                verdict = State.OPEN, f"{reason}, on {max(reply.bad, reply.streaks)} hosts"
         elif state is State.HALF_OPEN:
-            probes = Probes(taken=view.given, successes=view.succeeded, failures=view.failed)
-            verdict = circuit.judge(probes, over=(view.remaining or 0) <= 0)
+            probes = Probes(taken=reply.given, successes=reply.succeeded, failures=reply.failed)
+            verdict = circuit.judge(probes, over=(reply.remaining or 0) <= 0)
         if not verdict:
             return None
-        rounds = view.rounds + (state is State.HALF_OPEN)
+        rounds = reply.rounds + (state is State.HALF_OPEN)
         duration = circuit.open_time(rounds, now) // MS if verdict[0] is State.OPEN else None
         return Change(
-            generation=view.generation, state=verdict[0].value, duration=duration, reason=f"fleet: {verdict[1]}"
+            generation=reply.generation, state=verdict[0].value, duration=duration, reason=f"fleet: {verdict[1]}"
         )
 
     def _published(self, now: int) -> Change | None:

@@ -1,4 +1,4 @@
-"""What a host and the server tell each other about a breaker. `exchange.lua` answers a Report with a View."""
+"""What a host and the server tell each other about a breaker. `sync.lua` answers a Report with a Reply."""
 
 import json
 from dataclasses import asdict, dataclass, fields
@@ -7,7 +7,7 @@ from typing import Any, Self
 from cb.ledger import layout as at
 from cb.states import STATES
 
-#: no number of a View is larger: it fits the cells of a ledger, and JSON as Lua writes it
+#: no number of a Reply is larger: it fits the cells of a ledger, and JSON as Lua writes it
 MOST = 2**45 + 1
 _TEXTS = frozenset({"state", "reason", "thresholds", "damaged"})
 _OPTIONAL = frozenset({"remaining", "thresholds", "damaged"})
@@ -15,7 +15,7 @@ _OPTIONAL = frozenset({"remaining", "thresholds", "damaged"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A state that a host wants the fleet to enter. `exchange.lua` decides whether it does."""
+    """A state that a host wants the fleet to enter. `sync.lua` decides whether it does."""
 
     #: of the fleet, in which the reason for it was found
     generation: int
@@ -72,7 +72,7 @@ class Report:
     silence: int
     #: for which the server keeps what it knows without another report
     keep: int
-    terms_version: int
+    thresholds_version: int
     #: an operator's new thresholds, as JSON
     thresholds: str | None = None
     change: Change | None = None
@@ -93,7 +93,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class Reply:
     """What the fleet knows of a breaker."""
 
     generation: int
@@ -119,7 +119,7 @@ class View:
     given: int
     succeeded: int
     failed: int
-    terms_version: int
+    thresholds_version: int
     #: thresholds, if they are newer than what the host knows
     thresholds: str | None
     #: 1 if the server has lost the round of probes before this state

@@ -16,7 +16,7 @@ from cb.clocks import monotonic
 from cb.log import Log
 
 from .connection import FleetError, connect
-from .messages import Report, View
+from .messages import Reply, Report
 
 log = Log(__name__)
 
@@ -42,22 +42,22 @@ class Server:
     def __init__(self, url: str, fleet: str) -> None:
         self._client = connect(url)
         self._cluster = isinstance(self._client, RedisCluster)
-        self._exchange, self._hello = _Script("exchange"), _Script("hello")
+        self._sync, self._hello = _Script("sync"), _Script("hello")
         self._fleet = fleet
         self._channel = f"cb:{fleet}:changes"
         self._subscription: Any = None
         self._deaf_until = float("-inf")
         self._troubles = 0  # with news, of late
 
-    def exchange(self, host: str, reports: Sequence[tuple[str, Report]]) -> list[View | FleetError]:
-        """Exchange reports for views, by breaker's name; what is wrong with one hinders no other."""
+    def sync(self, host: str, reports: Sequence[tuple[str, Report]]) -> list[Reply | FleetError]:
+        """Exchange reports for replies, by breaker's name; what is wrong with one hinders no other."""
         calls: list[_Call] = []
         for name, report in reports:
             slot = f"cb:{{{self._fleet}/{name}}}:"
             told = report.told() | {"host": host, "name": name, "channel": self._channel}
             keys = [slot + part for part in ("circuit", "hosts", "seen", "leases")]
             calls.append((keys, [json.dumps(told)]))
-        return [_view(answer) for answer in self._run(self._exchange, calls)]
+        return [_reply(answer) for answer in self._run(self._sync, calls)]
 
     def hello(self, host: str, lives: int = LIVES) -> int | FleetError:
         """Say that the host lives, or with 0 that it leaves. Return how many do."""
@@ -186,9 +186,9 @@ def _misplaced(answer: Any) -> bool:
     return isinstance(answer, Exception) and (isinstance(answer, MovedError) or not isinstance(answer, ResponseError))
 
 
-def _view(answer: Any) -> View | FleetError:
+def _reply(answer: Any) -> Reply | FleetError:
     try:
-        return View.parse(answer) if not isinstance(answer, Exception) else _fault(answer)
+        return Reply.parse(answer) if not isinstance(answer, Exception) else _fault(answer)
     except ValueError as error:
         return FleetError(f"it makes no sense: {error}")
 

@@ -111,14 +111,14 @@ class BreakerCollector:
         yield degraded
         if fleet := ledger.fleet(monotonic_ns()):
             connected = Family("circuit_breaker_fleet_connected", "gauge", "1 if this host follows its fleet")
-            connected.add(fleet.leads)
+            connected.add(fleet.connected)
             hosts = Family("circuit_breaker_fleet_hosts", "gauge", "Hosts in the fleet, as seen last")
             hosts.add(fleet.hosts)
             apart = Family(
                 "circuit_breaker_fleet_apart", "gauge", "1 if the fleet has no sound answer for this breaker"
             )
             for each in seen:
-                apart.add(each.name in fleet.apart, ("name", each.name))
+                apart.add(each.name in fleet.unreachable, ("name", each.name))
             yield from (connected, hosts, apart)
         if self._seed_names:
             # Two names may differ in what a metric's name cannot hold, and no series may come twice.

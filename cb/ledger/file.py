@@ -83,7 +83,7 @@ def _damage(fd: int, header: memoryview, *, known_boot: bool) -> str | None:
     ]
     if not all(map(layout.is_row, heads)):
         return "is damaged"
-    latest = max([header[layout.H_EXCHANGED], *(max(head[layout.SINCE], head[layout.ORIGIN]) for head in heads)])
+    latest = max([header[layout.H_LAST_SYNC], *(max(head[layout.SINCE], head[layout.ORIGIN]) for head in heads)])
     if not known_boot and latest > monotonic_ns() + _SECOND:
         return ANOTHER_BOOT  # the system does not say so, but its clock had not begun again
     return None

@@ -1,17 +1,17 @@
-"""A fleet as one of its hosts sees it."""
+"""The state of a fleet, as recorded on one of its hosts."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class FleetSight:
-    """A fleet as its host sees it."""
+class FleetView:
+    """A host's connection to its fleet. Read from the ledger: any process of the host sees the same."""
 
-    #: whether the fleet has been heard of lately, and so leads the circuits that it has opened
-    leads: bool
-    #: hosts in it, this one included; 0 if the server cannot tell
+    #: True if the host has synchronized recently, so that the fleet controls the circuits that it opened
+    connected: bool
+    #: number of hosts in the fleet, including this one; 0 if the server cannot count them
     hosts: int
-    #: seconds since the last exchange, None before the first
+    #: seconds since the last synchronization, None before the first
     age: float | None
-    #: names of the breakers about which the server has no sound answer: this host decides by itself there
-    apart: tuple[str, ...] = ()
+    #: names of the breakers for which the server gave no valid reply: this host decides about them alone
+    unreachable: tuple[str, ...] = ()

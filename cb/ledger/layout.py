@@ -25,9 +25,9 @@ MAX_ROWS = 1024
 H_MAGIC, H_VERSION, H_BOOT, H_ROWS, H_EVENTS = 0, 1, 2, 4, 5  # H_EVENTS: number of the latest event
 # Written by the host's agent, where there is a fleet: who the host is there, until when the fleet leads its circuits,
 # how many hosts there are, and when they last had an exchange.
-H_HOST, H_LEAD, H_HOSTS, H_EXCHANGED = 8, 9, 10, 11
+H_HOST, H_FLEET_LEASE_UNTIL, H_HOSTS, H_LAST_SYNC = 8, 9, 10, 11
 H_CLOCK = 6  # by how many nanoseconds the clock of its processes is ahead of the machine's, in a time namespace
-H_STIR = 12  # not 0: a worker wants something of the agent (any call)
+H_WAKE_AGENT = 12  # not 0: a worker wants something of the agent (any call)
 H_UNCOUNTED = 48  # when a process last noted that it does not count in blocks of its own, as it should (any process)
 H_OWNERS = 64  # process number of each block's owner, 0 once the block has been given up or its dead owner buried
 H_BEATS = 128  # when each block's owner counted calls: if it finds another time, the file was written over
@@ -56,21 +56,21 @@ SOURCE = 13  # digest of the configuration that the code asked for, whatever was
 # Written by the host's agent, unless they say otherwise. A fleet's state is its generation << 3 | code, 0 before the
 # first exchange.
 FLEET = 80  # the fleet's state that the agent has seen last
-LED = 81  # not 0: this state was entered because it is the fleet's, which alone may change it
+FLEET_CONTROLLED = 81  # not 0: this state was entered because it is the fleet's, which alone may change it
 PERMITS = 82  # permits of the round that the fleet has given to this host
-WANTED = 83  # not 0: a call was refused that could have been a probe (any call)
+PROBE_REQUESTED = 83  # not 0: a call was refused that could have been a probe (any call)
 PUBLISH = 84  # not 0: an operator's state, with this generation, that the fleet does not know yet
-PUBLISH_TERMS = 85  # not 0: an operator's thresholds, with this version, that the fleet does not know yet
+PUBLISH_THRESHOLDS = 85  # not 0: an operator's thresholds, with this version, that the fleet does not know yet
 EXEMPT = 87  # the fleet's state that an operator has exempted this host from
-TERMS = 86  # version of the fleet's thresholds that were taken over
-PROBED = 91  # not 0: a probe of the fleet's round has ended (any call)
+FLEET_THRESHOLDS = 86  # version of the fleet's thresholds that were taken over
+PROBE_ENDED = 91  # not 0: a probe of the fleet's round has ended (any call)
 REPORTED = 88  # requests, failures and slow calls that the fleet knows of
 # Written by the process that checks the dependency's health. HEALTH is 0 before the first check, 1 up, 2 down.
 HEALTH, HEALTH_SINCE = 92, 93  # what the last check found, and when it was first found so
 HEALTH_AT, HEALTH_TOOK = 94, 95  # when the last check ended, and how long it took
 HEALTH_UNTIL = 96  # from then on a check is overdue, and nobody knows
 PROBER_UNTIL = 97  # until then only health checks are probes
-APART = 110  # not 0: the fleet's server had no sound answer about this breaker when it was last asked
+FLEET_UNREACHABLE = 110  # not 0: the fleet's server had no sound answer about this breaker when it was last asked
 CHANGES = 16  # transitions, by state before * 8 + state after
 # Probes that the round admits beyond its permits, for calls within its probes that needed one of their own (any call).
 EXTRA = 64

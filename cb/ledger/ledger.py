@@ -19,7 +19,7 @@ from cb.log import Log
 
 from . import layout as at
 from .degradation import Degradation
-from .fleet_view import FleetSight
+from .fleet_view import FleetView
 from .history import read_transitions, write_transition
 from .mapped import MappedFile, map_url
 from .memory import Lock, Memory
@@ -28,7 +28,7 @@ from .paths import shared_directory
 from .readonly import ViewedFile
 from .record import Record
 from .shards import Shards
-from .time_bounds import leads
+from .time_bounds import lease_active
 
 log = Log(__name__)
 
@@ -274,13 +274,13 @@ class Ledger(Handle):
         """Append to the log of transitions. Caller holds `lock`."""
         write_transition(self._storage.header, index, change, wall)
 
-    def lead(self) -> int:
+    def fleet_lease_until(self) -> int:
         """Return until when a fleet leads the circuits of this host, 0 if there is none."""
-        return int(self._storage.header[at.H_LEAD])
+        return int(self._storage.header[at.H_FLEET_LEASE_UNTIL])
 
-    def stir(self) -> None:
+    def wake_agent(self) -> None:
         """Tell the host's agent that there is something to do."""
-        self._storage.header[at.H_STIR] = 1
+        self._storage.header[at.H_WAKE_AGENT] = 1
 
     def join_fleet(self) -> int:
         """Return the number of this host in its fleet, chosen when it is first asked for. Raises LedgerBusyError."""
@@ -296,14 +296,16 @@ class Ledger(Handle):
         """Whether this host has belonged to a fleet since the ledger was made."""
         return self._storage.header[at.H_HOST] != 0
 
-    def fleet(self, now: int) -> FleetSight | None:
+    def fleet(self, now: int) -> FleetView | None:
         """Return what the host knows of its fleet, None if it has never belonged to one."""
         if not self.in_fleet:
             return None
-        exchanged = self._storage.header[at.H_EXCHANGED]
+        exchanged = self._storage.header[at.H_LAST_SYNC]
         age = max(now - exchanged, 0) / SECOND if exchanged else None
-        apart = tuple(name for index, name in enumerate(self.names()) if self._storage.row(index)[at.APART])
-        return FleetSight(leads(self.lead(), now), int(self._storage.header[at.H_HOSTS]), age, apart)
+        cell = at.FLEET_UNREACHABLE
+        unreachable = tuple(name for index, name in enumerate(self.names()) if self._storage.row(index)[cell])
+        connected = lease_active(self.fleet_lease_until(), now)
+        return FleetView(connected, int(self._storage.header[at.H_HOSTS]), age, unreachable)
 
     @property
     def header(self) -> memoryview:

@@ -131,7 +131,9 @@ class Memory:
         self.lock = ThreadLock()
         self._claimed.clear()
         self._roles.clear()
-        self.header[layout.H_HOST] = self.header[layout.H_LEAD] = 0  # in a fleet, the child is a host of its own
+        self.header[layout.H_HOST] = self.header[layout.H_FLEET_LEASE_UNTIL] = (
+            0  # in a fleet, the child is a host of its own
+        )
         for owner in range(layout.H_OWNERS, layout.H_OWNERS + layout.BLOCKS):
             self.header[owner] = 0
         for cells in self._rows.values():

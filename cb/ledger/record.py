@@ -17,7 +17,7 @@ from .layout import generation_of, state_of
 from .memory import Lock
 from .semaphore import Permit, Semaphore
 from .shared_counters import HostCounters
-from .time_bounds import leads
+from .time_bounds import lease_active
 
 _AGAIN = 1_000_000_000  # nanoseconds until a process that found no memory asks again
 #: probes that a round admits at most beyond its permits
@@ -68,10 +68,10 @@ class Storage(Protocol):
     def log(self, index: int, change: StateChange, wall: int) -> None:
         """Append to the host's log of transitions. Caller holds the ledger lock."""
 
-    def lead(self) -> int:
+    def fleet_lease_until(self) -> int:
         """Return until when the fleet leads the circuits of this host, 0 if there is none."""
 
-    def stir(self) -> None:
+    def wake_agent(self) -> None:
         """Tell the host's agent that there is something to do."""
 
 
@@ -270,27 +270,27 @@ class Record:
         for tally in list(self.idle):
             tally.slice_end = 0
 
-    def led(self, now: int) -> bool:
+    def fleet_controlled(self, now: int) -> bool:
         """Return whether the fleet has put the circuit into its state, and alone may change it.
 
         A fleet that has not been heard of for a while leads no more: the host then decides for itself.
         """
-        return bool(self.head[at.LED]) and leads(self.space.lead(), now)
+        return bool(self.head[at.FLEET_CONTROLLED]) and lease_active(self.space.fleet_lease_until(), now)
 
     def permits(self, config: BreakerConfig, now: int) -> int:
         """Return how many probes the round admits."""
-        permits = self.head[at.PERMITS] if self.led(now) else config.max_requests
+        permits = self.head[at.PERMITS] if self.fleet_controlled(now) else config.max_requests
         return permits + min(max(self.head[at.EXTRA], 0), MOST_EXTRA)
 
-    def want(self) -> None:
+    def request_probe(self) -> None:
         """Ask the host's agent for a permit of the fleet."""
-        self.head[at.WANTED] = 1
-        self.space.stir()
+        self.head[at.PROBE_REQUESTED] = 1
+        self.space.wake_agent()
 
-    def tell(self) -> None:
+    def notify_agent(self) -> None:
         """Have the host's agent tell the fleet that one of its probes has ended."""
-        self.head[at.PROBED] = 1
-        self.space.stir()
+        self.head[at.PROBE_ENDED] = 1
+        self.space.wake_agent()
 
     def quiet(self) -> bool:
         """Return whether only a call can change the state: none runs, and none has failed lately."""

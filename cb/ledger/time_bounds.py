@@ -108,7 +108,7 @@ class Deadlines:
         return 0 if free else min(self.soon, left)
 
 
-def leads(until: int, now: int) -> bool:
+def lease_active(until: int, now: int) -> bool:
     """Return whether a fleet that leads until then, by what its host's agent has noted, leads now."""
     return 0 < until - now <= nanoseconds(FLEET_LEASE) + _TOLERANCE
 

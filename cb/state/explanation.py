@@ -15,17 +15,20 @@ def explain(
     reading: WindowStats,
     wait: float | None,
     *,
-    led: bool,
+    fleet_controlled: bool,
     checked: bool,
 ) -> str:
     """Return the sentence. `wait` is seconds until the state may change by itself, None if it does not.
 
-    `led` is whether the fleet gives the permits for probes; `checked` is whether health checks, and no calls, are the
-    probes.
+    `fleet_controlled` is True if the fleet grants the permits for probes; `checked` is True if health checks are the
+    probes, and no calls.
     """
     reason = at.get_text(row.head, at.REASON, at.REASON_CELLS)
     if state is State.OPEN:
-        probe, now = "probe", "the next call asks the fleet for a probe" if led else "the next call is a probe"
+        probe, now = (
+            "probe",
+            "the next call asks the fleet for a probe" if fleet_controlled else "the next call is a probe",
+        )
         if checked:
             probe, now = "health check", "health checks are the probes"
         return f"open: {reason}; " + (f"next {probe} in {wait:.0f} s" if wait else now)

@@ -80,7 +80,7 @@ class StateMachine:
     def verdict(self, reading: WindowStats, now: int) -> tuple[State, str] | None:
         """Return the state that follows, and why; None if the present one stays."""
         state, until = state_of(self._head[at.WORD]), self._head[at.UNTIL]
-        if self._row.led(now):
+        if self._row.fleet_controlled(now):
             return None
         if state is State.CLOSED:
             return (State.OPEN, reason) if (reason := self.trips(reading)) else None
@@ -121,8 +121,8 @@ class StateMachine:
     def admit(self, now: int) -> tuple[bool, list[Event]]:
         """Return whether a call may run, and what changed on the way there. A probe's tally then takes the permit."""
         head, events = self._head, self.evaluate(now)
-        led = self._row.led(now)
-        if state_of(head[at.WORD]) is State.OPEN and now >= head[at.UNTIL] and not led:
+        fleet_controlled = self._row.fleet_controlled(now)
+        if state_of(head[at.WORD]) is State.OPEN and now >= head[at.UNTIL] and not fleet_controlled:
             events.append(self._enter(State.HALF_OPEN, now, "time to try again"))
         state = state_of(head[at.WORD])
         if state is State.HALF_OPEN:
@@ -131,8 +131,8 @@ class StateMachine:
             admitted = state in ADMITTING
         if not admitted and state in (State.OPEN, State.HALF_OPEN):
             head[at.NO_PERMIT_UNTIL], head[at.NO_PERMIT] = now + HALT, head[at.WORD]
-            if led:
-                self._row.want()  # no call waits for the answer
+            if fleet_controlled:
+                self._row.request_probe()  # no call waits for the answer
         return admitted, events
 
     def widen(self, word: int) -> bool:
@@ -154,7 +154,7 @@ class StateMachine:
         """Enter a state because it is the fleet's. CLOSED is not led: then each host may open for itself."""
         change = self._enter(state, now, reason, until=until)
         self._head[at.ROUNDS] = rounds
-        self._head[at.LED] = state is not State.CLOSED
+        self._head[at.FLEET_CONTROLLED] = state is not State.CLOSED
         return change
 
     def open_time(self, rounds: int, now: int) -> int:
@@ -190,7 +190,7 @@ class StateMachine:
             head[at.ORIGIN] = max(head[at.ORIGIN], now) + 1  # after the begin of every slice there has been
             head[at.ROUNDS] = head[at.RETRY_AT] = head[at.STREAK_ACTIVE] = head[at.SHADOW] = 0
             head[at.STREAK] = max(head[at.STREAK] + 1, now)
-        head[at.SINCE], head[at.UNTIL], head[at.LED] = now, until or 0, 0
+        head[at.SINCE], head[at.UNTIL], head[at.FLEET_CONTROLLED] = now, until or 0, 0
         head[at.QUIET] = head[at.QUIET_UNTIL] = head[at.EXTRA] = 0
         at.put_text(head, at.REASON, at.REASON_CELLS, reason)
         head[at.CHANGES + CODES[change.before] * 8 + CODES[state]] += 1

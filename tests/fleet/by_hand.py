@@ -62,21 +62,21 @@ class Host:
             tell=self.events.extend,
         )
 
-    def exchange(self, *names: str) -> "Host":
-        self.agent.exchange({"d", *names}, self.clock())
+    def sync(self, *names: str) -> "Host":
+        self.agent.sync({"d", *names}, self.clock())
         return self
 
     @property
-    def leads(self) -> bool:
+    def connected(self) -> bool:
         """True if the host says that the fleet leads its circuits."""
         sight = self.ledger.fleet(self.clock())
-        return sight is not None and sight.leads
+        return sight is not None and sight.connected
 
     @property
-    def apart(self) -> tuple[str, ...]:
+    def unreachable(self) -> tuple[str, ...]:
         """The breakers about which the server has no sound answer, as the host says."""
         sight = self.ledger.fleet(self.clock())
-        return sight.apart if sight else ()
+        return sight.unreachable if sight else ()
 
     def succeed(self, times: int = 1) -> None:
         for _ in range(times):
@@ -111,9 +111,9 @@ def opened(*hosts: Host) -> None:
     """Bring the fleet of the hosts into OPEN."""
     for host in hosts:
         host.fail(2)
-        host.exchange()
+        host.sync()
     for host in hosts:
-        host.exchange()
+        host.sync()
         assert host.state is State.OPEN and host.breaker.snapshot().source == "fleet"
 
 
@@ -125,7 +125,7 @@ def pair(server: Server, clock: Clock | None = None, **settings: Any) -> tuple[l
     for host, breaker in zip(hosts, fine, strict=True):
         host.succeed()
         breaker.call(int)
-        host.exchange("fine")
+        host.sync("fine")
     return hosts, fine
 
 
@@ -133,11 +133,11 @@ def in_fleet(hosts: list[Host], breakers: list[CircuitBreaker]) -> None:
     """Check that the fleet opens the breakers, by failures of which no host alone has enough."""
     for host, breaker in zip(hosts, breakers, strict=True):
         fail(breaker, 3)
-        host.exchange(breaker.name)
+        host.sync(breaker.name)
     for host in hosts:
-        host.exchange(breakers[0].name)
+        host.sync(breakers[0].name)
     assert [(each.state, each.snapshot().source) for each in breakers] == [(State.OPEN, "fleet")] * 2
-    assert all(host.leads for host in hosts)
+    assert all(host.connected for host in hosts)
 
 
 def closes(server: Server, hosts: list[Host], clock: Clock, lose: Callable[[], object]) -> bool:
@@ -146,7 +146,7 @@ def closes(server: Server, hosts: list[Host], clock: Clock, lose: Callable[[], o
         for host in hosts:
             with suppress(CircuitOpenError):
                 host.succeed()
-            host.exchange()
+            host.sync()
             lose()
         clock.advance(0.25)
         if server.stored("until"):

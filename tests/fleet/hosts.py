@@ -60,9 +60,9 @@ class Host:
         return state_of(self._head[at.WORD])
 
     @property
-    def led(self) -> bool:
+    def fleet_controlled(self) -> bool:
         """Whether the fleet has put the circuit into its state."""
-        return bool(self._head[at.LED])
+        return bool(self._head[at.FLEET_CONTROLLED])
 
     @property
     def known(self) -> int:
@@ -82,7 +82,7 @@ class Host:
     @property
     def heard(self) -> int:
         """When the agent had its last exchange."""
-        return int(self._ledger.header[at.H_EXCHANGED])
+        return int(self._ledger.header[at.H_LAST_SYNC])
 
     @property
     def size(self) -> int:

@@ -46,8 +46,8 @@ GARBAGE: dict[str, Poison] = {
     "generation that is not a number": stored(generation="nan"),
     "generation below zero": stored(generation=-5),
     "rounds that are broken": stored(rounds="0.5", state="OPEN", generation=60, until=soon(), duration=600_000),
-    "version of thresholds beyond all cells": stored(terms_version="1e20"),
-    "version of thresholds below zero": stored(terms_version=-1),
+    "version of thresholds beyond all cells": stored(thresholds_version="1e20"),
+    "version of thresholds below zero": stored(thresholds_version=-1),
     "slices that are no list": stored(slices=b"\xc1\xff\x00"),
     "slices of text": stored(slices=b"\x91\x91\x94\xa1x\xa1y\xa1z\xa1w"),
     "slices that are too short": stored(slices=b"\x91\x91\x92\x01\x02"),
@@ -68,10 +68,10 @@ GARBAGE: dict[str, Poison] = {
 ODD: dict[str, Poison] = {
     "reason that is no text": stored(reason=b"\xff\xfe\x00"),
     "reason of a megabyte": stored(reason="x" * 2**20),
-    "thresholds that are no JSON": stored(terms="{{{", terms_version=99),
-    "thresholds nested deeply": stored(terms="[" * 100_000, terms_version=99),
-    "thresholds that are a list": stored(terms="[1]", terms_version=99),
-    "thresholds of no breaker": stored(terms='{"timeout": "never", "x": 1}', terms_version=99),
+    "thresholds that are no JSON": stored(thresholds="{{{", thresholds_version=99),
+    "thresholds nested deeply": stored(thresholds="[" * 100_000, thresholds_version=99),
+    "thresholds that are a list": stored(thresholds="[1]", thresholds_version=99),
+    "thresholds of no breaker": stored(thresholds='{"timeout": "never", "x": 1}', thresholds_version=99),
     "window that was used in the future": stored(window=1000, window_used=10**13),
     "expiry in the future": stored(expires=10**13),
     "votes of more hosts than there are": stored(traffic=1000, bad=0, streaks=0),
@@ -102,7 +102,7 @@ def test_garbage_under_one_breakers_keys_leaves_the_fleet_to_the_others(
     hosts, fine = pair(emptied)
     (GARBAGE | ODD | FOREIGN)[kind](emptied.raw)
     for host in (*hosts, *hosts):
-        host.exchange("fine")
+        host.sync("fine")
         with suppress(CircuitOpenError):
             host.succeed()
     in_fleet(hosts, fine)
@@ -117,15 +117,15 @@ def test_breaker_whose_stored_numbers_make_no_sense_is_stored_anew_and_opens_and
     hosts, _ = pair(emptied)
     (GARBAGE | ODD)[kind](emptied.raw)
     for host in (*hosts, *hosts):
-        host.exchange()
-    assert not any(host.apart for host in hosts)
+        host.sync()
+    assert not any(host.unreachable for host in hosts)
     assert all((host.breaker.snapshot().retry_after or 0) < 1 for host in hosts)
     hosts[0].breaker.hold(State.FORCED_OPEN, reason="test")
     for host in hosts:
-        host.exchange()
+        host.sync()
     hosts[1].breaker.reset(reason="test")
     for host in reversed(hosts):
-        host.exchange()
+        host.sync()
     for host in hosts:
         host.succeed()
     in_fleet(hosts, [host.breaker for host in hosts])
@@ -137,7 +137,7 @@ def test_what_was_stored_and_made_no_sense_is_said_once_in_log_and_event(
     (host, _), _ = pair(emptied)
     for _ in range(5):
         GARBAGE["state of no circuit"](emptied.raw)
-        host.exchange()
+        host.sync()
     assert caplog.text.count("breaker d: what the server had stored makes no sense (state)") == 1
     assert [type(event) for event in host.events] == [LedgerDegraded]
 
@@ -148,7 +148,7 @@ def test_open_circuit_whose_stored_state_makes_no_sense_comes_back_from_the_host
     opened(*hosts)
     GARBAGE[kind](emptied.raw)
     for host in (*hosts, *hosts):
-        host.exchange()
+        host.sync()
     assert [(host.state, host.breaker.snapshot().source) for host in hosts] == [(State.OPEN, "fleet")] * 2
     assert emptied.stored("state") == "OPEN"
 
@@ -162,31 +162,31 @@ def test_breaker_whose_key_has_another_type_is_its_hosts_own_and_said_and_follow
     hosts, _ = pair(emptied, clock := Clock())
     FOREIGN[kind](emptied.raw)
     for host in (*hosts, *hosts):
-        host.exchange()
-    assert all(host.apart == ("d",) for host in hosts)
+        host.sync()
+    assert all(host.unreachable == ("d",) for host in hosts)
     assert caplog.text.count("no answer for breaker d: ") == 2
     assert all(any(isinstance(event, LedgerDegraded) for event in host.events) for host in hosts)
     emptied.raw.delete(*KEYS.values())
     clock.advance(1.05)
     hosts[0].breaker.hold(State.FORCED_OPEN, reason="test")
     for host in (*hosts, *hosts):
-        host.exchange()
+        host.sync()
     assert [host.state for host in hosts] == [State.FORCED_OPEN] * 2
-    assert not any(host.apart for host in hosts)
+    assert not any(host.unreachable for host in hosts)
 
 
 def test_host_whose_breakers_all_have_no_answer_does_not_say_that_it_follows_a_fleet(emptied: Server) -> None:
-    host = Host(emptied, clock=(clock := Clock())).exchange()
-    assert host.leads
+    host = Host(emptied, clock=(clock := Clock())).sync()
+    assert host.connected
     FOREIGN["all are text"](emptied.raw)
     for _ in range(4):
         clock.advance(1)
         host.agent.turn()
-    assert not host.leads
+    assert not host.connected
     emptied.raw.delete(*KEYS.values())
     clock.advance(1.05)
-    host.exchange()
-    assert host.leads
+    host.sync()
+    assert host.connected
 
 
 @pytest.mark.parametrize("kind", ["text", "hash"])
@@ -210,7 +210,7 @@ def test_permits_that_nobody_has_do_not_hold_up_the_server(emptied: Server) -> N
     hosts, _ = pair(emptied)
     stored(state="HALF_OPEN", generation=70, until=soon(), duration=600_000)(emptied.raw)
     emptied.raw.hset(KEYS["leases"], mapping=dict.fromkeys(map(str, range(20_000)), b"x"))
-    hosts[0].exchange()
+    hosts[0].sync()
     assert emptied.raw.hlen(KEYS["leases"]) <= 1
 
 
@@ -223,9 +223,9 @@ def test_hosts_that_nobody_has_are_not_counted(emptied: Server) -> None:
 
 
 def test_breaker_that_has_no_sound_answer_is_named_in_metrics(emptied: Server) -> None:
-    host = Host(emptied).exchange()
+    host = Host(emptied).sync()
     metrics = BreakerCollector(Registry(ledger=host.ledger))
     assert 'circuit_breaker_fleet_apart{name="d"} 0' in metrics.text()
     FOREIGN["circuit is text"](emptied.raw)
-    host.exchange()
+    host.sync()
     assert 'circuit_breaker_fleet_apart{name="d"} 1' in metrics.text()

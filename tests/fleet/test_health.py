@@ -16,7 +16,7 @@ def checked(host: Host) -> bool:
     """Run a check that succeeds, if the host has a permit for it, or ask for one."""
     pause(0.02)  # whoever is refused asks again a moment later
     ran = host.breaker.probe(int)
-    host.exchange()
+    host.sync()
     return ran
 
 
@@ -28,19 +28,19 @@ def test_checks_of_one_host_and_calls_of_another_share_the_permits_of_a_round(va
     monitored.breaker.reserve_probes(60)
 
     assert monitored.refused()
-    assert not monitored.ledger.row("d", 0).head[at.WANTED], "a call asks for no permit"
-    monitored.exchange()
+    assert not monitored.ledger.row("d", 0).head[at.PROBE_REQUESTED], "a call asks for no permit"
+    monitored.sync()
     assert monitored.state is State.OPEN
 
     assert not checked(monitored), "it asks for a permit"
     assert monitored.state is State.HALF_OPEN
     assert checked(monitored)
-    other.exchange()
+    other.sync()
     assert other.refused(), "it asks for a permit"
-    other.exchange()
+    other.sync()
     assert monitored.refused() and not checked(monitored), "the other host has the second permit"
     pause(0.02)
     other.succeed()
-    other.exchange()
-    monitored.exchange()
+    other.sync()
+    monitored.sync()
     assert (monitored.state, other.state) == (State.CLOSED, State.CLOSED)

@@ -94,8 +94,8 @@ def test_server_that_forgets_its_scripts_faster_than_it_is_told_costs_nothing(se
             host = made[number % 2]
             host.succeed()
             host.agent.turn()
-            assert not host.apart
-    assert all(host.leads for host in made)
+            assert not host.unreachable
+    assert all(host.connected for host in made)
 
 
 def user(server: Server, *rules: str) -> str:
@@ -105,7 +105,7 @@ def user(server: Server, *rules: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("rules", "leads"),
+    ("rules", "connected"),
     [
         (("-subscribe",), True),
         (("resetchannels", "&x"), True),  # nor may it tell others, who ask
@@ -118,13 +118,13 @@ def user(server: Server, *rules: str) -> str:
     ],
 )
 def test_host_that_may_not_all_says_whether_it_follows_a_fleet(
-    rules: tuple[str, ...], leads: bool, server: Server, caplog: pytest.LogCaptureFixture
+    rules: tuple[str, ...], connected: bool, server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     host = Host(user(server, *rules))
     with suppress(FleetError):
         for _ in range(3):
             host.agent.turn()
-    assert host.leads is leads
+    assert host.connected is connected
     assert len(caplog.records) <= 3
 
 
@@ -136,7 +136,7 @@ def test_connection_for_news_that_is_closed_again_and_again_costs_the_news_and_n
         for host in made:
             host.fail(2)
         for host in (*made, *made):
-            host.exchange()
+            host.sync()
     assert [(host.state, host.breaker.snapshot().source) for host in made] == [(State.OPEN, "fleet")] * 2
 
 
@@ -146,11 +146,11 @@ def test_breaker_whose_keys_are_forbidden_hinders_no_other(server: Server) -> No
     fine = [CircuitBreaker("fine", CONFIG, ledger=host.ledger) for host in made]
     for host, breaker in zip(made, fine, strict=True):
         fail(breaker, 2)
-        host.exchange("fine")
+        host.sync("fine")
     for host in made:
-        host.exchange("fine")
+        host.sync("fine")
     assert {breaker.snapshot().source for breaker in fine} == {"fleet"}
-    assert all(host.leads and host.apart == ("d",) for host in made)
+    assert all(host.connected and host.unreachable == ("d",) for host in made)
 
 
 @pytest.mark.parametrize(
@@ -159,13 +159,13 @@ def test_breaker_whose_keys_are_forbidden_hinders_no_other(server: Server) -> No
 def test_server_that_takes_no_writes_does_not_lead(setting: str, value: str, server: Server) -> None:
     host = Host(server, clock=(clock := Clock()))
     host.agent.turn()
-    assert host.leads
+    assert host.connected
     server.client.config_set(setting, value)
     with pytest.raises(FleetError):
         for _ in range(3):
             clock.advance(1.05)
             host.agent.turn()
-    assert not host.leads
+    assert not host.connected
 
 
 @contextmanager
@@ -232,4 +232,4 @@ def test_what_is_no_redis_leads_nobody_and_raises_nothing_else(answer: bytes) ->
         host = Host(url)
         for _ in range(3):
             host.agent.turn()
-        assert not host.leads
+        assert not host.connected

@@ -31,11 +31,11 @@ def test_round_that_was_lost_once_is_begun_anew_by_the_fleet(emptied: Server) ->
             hosts[0].succeed()
         clock.advance(0.05)
         pause(0.05)
-        hosts[0].exchange()
+        hosts[0].sync()
     assert hosts[0].state is State.HALF_OPEN
     emptied.client.flushall()
     assert closes(emptied, hosts, clock, lambda: None)
-    assert not any(host.apart for host in hosts)
+    assert not any(host.unreachable for host in hosts)
 
 
 def test_breaker_whose_rounds_were_lost_follows_its_fleet_again_when_the_server_keeps_them(emptied: Server) -> None:
@@ -45,7 +45,7 @@ def test_breaker_whose_rounds_were_lost_follows_its_fleet_again_when_the_server_
     clock.advance(61)
     hosts[0].breaker.hold(State.FORCED_OPEN, reason="test")
     for host in (*hosts, *hosts):
-        host.exchange()
+        host.sync()
     assert [host.state for host in hosts] == [State.FORCED_OPEN] * 2
 
 
@@ -57,14 +57,14 @@ def test_probe_is_not_given_again_when_the_server_has_lost_who_has_it(emptied: S
     pause(0.11)  # by the server's clock too
     with one.breaker.block() if not one.refused() else _admitted(one):
         emptied.client.delete(KEYS["leases"])
-        assert other.exchange().refused()
-        other.exchange()
+        assert other.sync().refused()
+        other.sync()
         assert other.refused()
 
 
 @contextmanager
 def _admitted(host: Host) -> Iterator[None]:
-    host.exchange()
+    host.sync()
     with host.breaker.block():
         yield
 
@@ -74,7 +74,7 @@ def test_circuit_stays_open_no_longer_than_a_host_lets_it(state: State, emptied:
     hosts, _ = pair(emptied, timeout=0.1, timeout_max=2)
     stored(state=state.value, generation=70, until=soon() + DAY, duration=DAY)(emptied.raw)
     for host in hosts:
-        host.exchange()
+        host.sync()
     assert all(host.state is state for host in hosts)
     assert all((host.breaker.snapshot().retry_after or 0) <= 31 for host in hosts)
     if state is State.OPEN:
@@ -94,9 +94,9 @@ def test_host_whose_clock_jumps_ahead_goes_on(emptied: Server) -> None:
     hosts, fine = pair(emptied, clock := Clock())
     opened(*hosts)
     clock.advance(86_400)
-    assert not any(host.leads for host in hosts)
+    assert not any(host.connected for host in hosts)
     for host in (*hosts, *hosts):
         host.agent.turn()
-        host.exchange("fine")
-    assert all(host.leads for host in hosts)
+        host.sync("fine")
+    assert all(host.connected for host in hosts)
     in_fleet(hosts, fine)

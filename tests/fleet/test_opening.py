@@ -24,7 +24,7 @@ def test_sick_host_opens_for_itself_and_the_others_stay_closed(valkey: Server, t
         assert sick.call(fail, 12) == 10
         until(lambda: sick.told == 10, 3)
         assert always(lambda: all(host.state is State.CLOSED for host in others), 0.3)
-        assert sick.state is State.OPEN and not sick.led
+        assert sick.state is State.OPEN and not sick.fleet_controlled
 
 
 def test_only_host_with_traffic_is_witness_enough(server: Server, tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_four_hosts_below_the_threshold_open_together_in_every_worker(server: Se
         assert together(workers[2::2], fail, 2) == [2, 2, 2]
         all_in(State.OPEN, made)
         assert [worker.call(succeed, 1) for worker in workers] == [0] * 8
-        assert made[3].led and "fleet: " in made[3].call(reasons)[-1]
+        assert made[3].fleet_controlled and "fleet: " in made[3].call(reasons)[-1]
 
 
 def test_hosts_with_nine_failures_each_open_together(valkey: Server, tmp_path: Path) -> None:

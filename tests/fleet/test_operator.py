@@ -47,7 +47,7 @@ def test_reset_of_one_host_closes_what_others_opened_for_themselves(valkey: Serv
         until(lambda: valkey.stored("traffic") == "2", 3)
         sick.call(fail, 10)
         until(lambda: sick.told == 10, 3)
-        assert sick.state is State.OPEN and not sick.led
+        assert sick.state is State.OPEN and not sick.fleet_controlled
         well.reset()
         all_in(State.CLOSED, [sick])
 
@@ -161,7 +161,7 @@ def test_host_that_comes_later_takes_over_the_state_and_thresholds_of_the_fleet(
     with hosts(tmp_path, [valkey.url]) as (first,):
         first.hold(State.FORCED_OPEN)
         first.configure(failure_threshold=7)
-        until(lambda: valkey.stored("terms") and valkey.stored("state") == "FORCED_OPEN", 3)
+        until(lambda: valkey.stored("thresholds") and valkey.stored("state") == "FORCED_OPEN", 3)
         (tmp_path / "later").mkdir()
         with hosts(tmp_path / "later", [valkey.url]) as (later,):
             all_in(State.FORCED_OPEN, [later])

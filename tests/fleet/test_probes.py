@@ -41,7 +41,7 @@ def test_circuit_closes_on_all_hosts_once_the_dependency_answers(valkey: Server,
         all_in(State.OPEN, made)
         together(workers, heal)
         all_in(State.CLOSED, made, 5)
-        assert all("probes succeeded" in host.call(explain) or not host.led for host in made)
+        assert all("probes succeeded" in host.call(explain) or not host.fleet_controlled for host in made)
         assert not [each.strange for each in together(workers, end_traffic) if each.strange]
         assert together(workers, succeed, 1) == [1] * 6
 

@@ -9,7 +9,7 @@ from tests.fleet.servers import Server
 
 #: what a damaged row of a ledger may have in one of its cells
 CELLS = [
-    *[(cell, value) for cell in (at.FLEET, at.TERMS, at.PUBLISH_TERMS) for value in (7, -1, 2**62)],
+    *[(cell, value) for cell in (at.FLEET, at.FLEET_THRESHOLDS, at.PUBLISH_THRESHOLDS) for value in (7, -1, 2**62)],
     *[(cell, value) for cell in (at.REPORTED, at.PERMITS, at.UNTIL) for value in (-(2**62), 2**62)],
     (at.SLICE, 0),
     (at.WORD, 7),
@@ -24,25 +24,25 @@ def test_damaged_row_of_a_ledger_costs_one_host_one_breaker(cell: int, value: in
     hosts, fine = pair(emptied)
     hosts[0].ledger.row("d", 1).head[cell] = value
     for host in (*hosts, *hosts):
-        host.exchange("fine")
+        host.sync("fine")
     in_fleet(hosts, fine)
-    assert hosts[1].apart == ()
+    assert hosts[1].unreachable == ()
     assert hosts[1].state is State.CLOSED and not hosts[1].refused()
 
 
-@pytest.mark.parametrize("cell", [at.FLEET, at.TERMS, at.REPORTED])
+@pytest.mark.parametrize("cell", [at.FLEET, at.FLEET_THRESHOLDS, at.REPORTED])
 @pytest.mark.parametrize("value", [7, -1, 2**62])
 def test_host_whose_row_had_damaged_what_it_knows_of_the_fleet_joins_it_again(
     cell: int, value: int, emptied: Server
 ) -> None:
     hosts, _ = pair(emptied, clock := Clock())
     hosts[0].ledger.row("d", 1).head[cell] = value
-    hosts[0].exchange()
+    hosts[0].sync()
     clock.advance(1.05)
     hosts[1].breaker.hold(State.FORCED_OPEN, reason="test")
     for host in (hosts[1], *hosts):
-        host.exchange()
-    assert hosts[0].state is State.FORCED_OPEN and not hosts[0].apart
+        host.sync()
+    assert hosts[0].state is State.FORCED_OPEN and not hosts[0].unreachable
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,6 @@ def test_breaker_of_any_name_opens_with_its_fleet_and_hinders_no_other(name: str
     odd = [CircuitBreaker(name, CONFIG, ledger=host.ledger, clock=host.clock) for host in hosts]
     for host, breaker in zip(hosts, odd, strict=True):
         breaker.call(int)
-        host.exchange(name)
+        host.sync(name)
     in_fleet(hosts, odd)
     in_fleet(hosts, fine)

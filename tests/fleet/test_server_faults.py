@@ -64,11 +64,11 @@ def test_open_circuit_is_tried_by_each_host_once_the_stopped_server_leads_no_mor
     with hosts(tmp_path, [valkey.url] * 2) as made:
         together(everyone(made), fail, 6)
         all_in(State.OPEN, made)
-        assert all(host.led for host in made)
+        assert all(host.fleet_controlled for host in made)
         valkey.stop()
         together(everyone(made), start_traffic, False)
         all_in(State.CLOSED, made, 4)
-        assert not any(host.led for host in made)
+        assert not any(host.fleet_controlled for host in made)
         valkey.resume()
         until(lambda: valkey.stored("state") == "CLOSED", 5)
         all_in(State.CLOSED, made)
@@ -113,7 +113,7 @@ def test_open_circuit_stays_open_when_the_server_is_restarted_empty_and_recovers
         all_in(State.OPEN, made)
         valkey.restart_empty()
         until(lambda: valkey.stored("state") == "OPEN", 3)
-        assert always(lambda: all(host.state is State.OPEN and host.led for host in made), 0.3)
+        assert always(lambda: all(host.state is State.OPEN and host.fleet_controlled for host in made), 0.3)
         together(everyone(made), start_traffic, False)
         all_in(State.CLOSED, made, 6)
         assert sum(sum(seen.probes.values()) for seen in together(everyone(made), end_traffic)) <= 3

@@ -121,19 +121,19 @@ def test_half_moved_slot_of_a_cluster_takes_the_fleet_from_its_breakers_alone_un
         begin = clock()
         for host in made:
             host.succeed()
-            host.exchange("fine")
+            host.sync("fine")
         assert clock() - begin < 1e9
-        assert all(host.apart == ("d",) and host.leads for host in made)
+        assert all(host.unreachable == ("d",) and host.connected for host in made)
         fine[0].hold(State.FORCED_OPEN, reason="test")
         for host in made:
-            host.exchange("fine")
+            host.sync("fine")
         assert fine[1].state is State.FORCED_OPEN
         slot.finish()
         for _ in range(2):  # the first finds that it has moved
             clock.advance(1.05)
             for host in made:
-                host.exchange()
-        assert not any(host.apart for host in made)
+                host.sync()
+        assert not any(host.unreachable for host in made)
 
 
 def test_half_moved_slot_of_the_hosts_key_costs_their_number_and_not_the_fleet(tmp_path: Path) -> None:
@@ -145,10 +145,10 @@ def test_half_moved_slot_of_the_hosts_key_costs_their_number_and_not_the_fleet(t
         for host in (*made, *made):
             host.succeed()
             host.agent.turn()
-        assert all(host.leads for host in made)
+        assert all(host.connected for host in made)
         made[0].breaker.hold(State.FORCED_OPEN, reason="test")
         for host in made:
-            host.exchange()
+            host.sync()
         assert made[1].state is State.FORCED_OPEN
 
 
@@ -169,13 +169,13 @@ def test_node_of_a_cluster_that_is_away_takes_the_fleet_from_its_breakers_alone(
         begin = time.monotonic()
         turns(made, clock)
         assert time.monotonic() - begin < 5
-        assert all(names[dead] in host.apart and names[there] not in host.apart for host in made)
+        assert all(names[dead] in host.unreachable and names[there] not in host.unreachable for host in made)
         one, other = (breaker for breaker in breakers if breaker.name == names[there])
         one.hold(State.FORCED_OPEN, reason="test")
         pause(1)  # without news, each breaker is asked about once a second
         turns(made, clock)
         assert other.state is State.FORCED_OPEN
-        assert all(host.leads for host in made)
+        assert all(host.connected for host in made)
 
 
 def node_of(nodes: list[Server], key: str) -> int:

@@ -37,7 +37,7 @@ def test_wheel_has_the_library_with_its_data_and_the_platform_and_nothing_else(b
     assert names == {*tracked("cb"), *platform}
     assert {
         "cb/py.typed",
-        "cb/fleet/exchange.lua",
+        "cb/fleet/sync.lua",
         "cb/integrations/flask/page/page.html",
         "cb/demo/config/config.yaml",
     } < names

@@ -117,7 +117,7 @@ class Proof:
             processes = everyone(made)
             for _ in range(self.openings):
                 each(processes, [fail_and_see] * len(processes), soon(), State.OPEN)
-                until(lambda: all(host.led for host in made), 3)
+                until(lambda: all(host.fleet_controlled for host in made), 3)
                 doing: list[Callable[..., Any]] = [probe_and_see] + [see] * (len(processes) - 1)
                 seen = each(processes, doing, soon(), State.CLOSED)
                 times += [(when - seen[0][0]) * 1000 for _, when in seen]

@@ -120,8 +120,8 @@ def test_circuit_that_a_fleet_leads_says_now_only_if_the_host_has_a_permit(make:
     breaker, head = dependency.breaker, dependency.breaker.ledger.row("dependency", 0).head
     dependency.fail()
     dependency.clock.advance(6)
-    breaker.ledger.header[at.H_LEAD] = dependency.clock.now + SECOND
-    head[at.LED] = 1
+    breaker.ledger.header[at.H_FLEET_LEASE_UNTIL] = dependency.clock.now + SECOND
+    head[at.FLEET_CONTROLLED] = 1
     assert breaker.snapshot().retry_after == refusal(breaker) == SOON
     assert "the next call asks the fleet" in breaker.explain()
     head[at.WORD] += CODES[State.HALF_OPEN] - CODES[State.OPEN]

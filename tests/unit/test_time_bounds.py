@@ -157,16 +157,16 @@ def test_fleet_that_seems_to_lead_for_years_does_not_lead(make: Make) -> None:
     dependency = make(failure_threshold=1, timeout="5s", max_requests=1)
     ledger = dependency.breaker.ledger
     dependency.fail()
-    ledger.header[at.H_HOST], ledger.header[at.H_LEAD] = 1, dependency.clock.now * 1_000_000
-    ledger.row("dependency", 0).head[at.LED] = 1
+    ledger.header[at.H_HOST], ledger.header[at.H_FLEET_LEASE_UNTIL] = 1, dependency.clock.now * 1_000_000
+    ledger.row("dependency", 0).head[at.FLEET_CONTROLLED] = 1
     dependency.clock.advance(5)
     sight = ledger.fleet(dependency.clock.now)
-    assert sight is not None and not sight.leads
+    assert sight is not None and not sight.connected
     dependency.answer()
     assert dependency.breaker.state is State.CLOSED
-    ledger.header[at.H_LEAD] = dependency.clock.now + int(FLEET_LEASE * SECOND)
+    ledger.header[at.H_FLEET_LEASE_UNTIL] = dependency.clock.now + int(FLEET_LEASE * SECOND)
     sight = ledger.fleet(dependency.clock.now)
-    assert sight is not None and sight.leads
+    assert sight is not None and sight.connected
 
 
 def test_shorter_open_time_holds_for_a_circuit_that_is_open_already(make: Make) -> None:

@@ -7,7 +7,7 @@ from flask import Blueprint
 
 from cb.clocks import monotonic_ns
 from cb.document import describe, time_text
-from cb.ledger.fleet_view import FleetSight
+from cb.ledger.fleet_view import FleetView
 from servicekit.breaker_schemas import StatusSchema
 from servicekit.openapi import Answer, operation
 
@@ -30,7 +30,7 @@ def report() -> dict[str, Any]:
     fleet = ledger.fleet(monotonic_ns())
     return {
         "service": known.service,
-        "scope": "fleet" if fleet and fleet.leads else ledger.scope,
+        "scope": "fleet" if fleet and fleet.connected else ledger.scope,
         "workers": ledger.workers(),
         **({"fleet": _fleet(fleet)} if fleet else {}),
         **({"degraded": ledger.degraded} if ledger.degraded else {}),
@@ -39,7 +39,12 @@ def report() -> dict[str, Any]:
     }
 
 
-def _fleet(seen: FleetSight) -> dict[str, Any]:
+def _fleet(seen: FleetView) -> dict[str, Any]:
     """Return what this host knows of its fleet: connected is whether it follows it now."""
     age = None if seen.age is None else round(seen.age, 1)
-    return {"connected": seen.leads, "hosts": seen.hosts, "last_exchange_seconds": age, "apart": list(seen.apart)}
+    return {
+        "connected": seen.connected,
+        "hosts": seen.hosts,
+        "last_exchange_seconds": age,
+        "apart": list(seen.unreachable),
+    }

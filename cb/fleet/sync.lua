@@ -5,7 +5,7 @@
 --        seen     sorted set of hosts by when they reported last
 --        leases   hash by host and stay: permits of the running round
 -- ARGV   the report, as JSON; `Report` in messages.py describes it
--- Returns the circuit as JSON; `View` in messages.py describes it
+-- Returns the circuit as JSON; `Reply` in messages.py describes it
 --
 -- Times are milliseconds of this server's clock, the only one that hosts have in common. The script decides nothing but
 -- what time decides; a host that finds, in what all have counted, a reason to change the state proposes that in its next
@@ -22,7 +22,7 @@ local STATES = { CLOSED = true, OPEN = true, HALF_OPEN = true, FORCED_OPEN = tru
 local LOST = 'the round was lost'
 local HELD = { FORCED_OPEN = 'OPEN', DISABLED = 'CLOSED', METRICS_ONLY = 'CLOSED' } -- and what follows when they expire
 local FIELDS = { 'state', 'reason', 'slices', 'generation', 'until', 'duration', 'operator', 'rounds', 'streak',
-  'window', 'window_used', 'traffic', 'bad', 'streaks', 'terms_version', 'expires', 'leased', 'leased_in', 'lost',
+  'window', 'window_used', 'traffic', 'bad', 'streaks', 'thresholds_version', 'expires', 'leased', 'leased_in', 'lost',
   'operation:' .. report.host }
 local TEXTS = 3 -- of them; the others are numbers
 local LONGEST = { OPEN = report.longest, HALF_OPEN = 86400000 } -- and a month for what an operator holds
@@ -153,9 +153,9 @@ if change and change.operator == 1 then
 elseif change and change.generation == fleet.generation then
   enter(change.state, change.duration, change.reason, 0)
 end
-if report.terms then
-  set('terms_version', math.max(fleet.terms_version, report.terms_version) + 1)
-  set('terms', report.terms)
+if report.thresholds then
+  set('thresholds_version', math.max(fleet.thresholds_version, report.thresholds_version) + 1)
+  set('thresholds', report.thresholds)
   set('window', 0)
   redis.pcall('PUBLISH', report.channel, report.name)
 end
@@ -309,13 +309,14 @@ if expires then
   for _, key in ipairs({ circuit, hosts, seen }) do redis.call('PEXPIRE', key, report.keep + EXPIRE) end
 end
 
-local terms = fleet.terms_version > report.terms_version and redis.call('HGET', circuit, 'terms')
+local thresholds = fleet.thresholds_version > report.thresholds_version and redis.call('HGET', circuit, 'thresholds')
 return cjson.encode({
   generation = fleet.generation, state = fleet.state, reason = fleet.reason, operator = fleet.operator,
   remaining = fleet['until'] > 0 and fleet['until'] - now or cjson.null, rounds = fleet.rounds,
   requests = sums[1], failures = sums[2], slow = sums[3], streak = fleet.streak,
   traffic = fleet.traffic, bad = fleet.bad, streaks = fleet.streaks,
   permits = permits, given = given, succeeded = succeeded, failed = failed,
-  terms_version = fleet.terms_version, terms = terms and string.sub(terms, 1, 4096) or cjson.null,
+  thresholds_version = fleet.thresholds_version,
+  thresholds = thresholds and string.sub(thresholds, 1, 4096) or cjson.null,
   lost = fleet.lost, damaged = damaged or cjson.null,
 })

@@ -21,11 +21,11 @@ def test_host_that_was_well_and_leaves_is_forgotten_and_stops_nobody(make: Calla
     stays, leaves = make(interval=0.5), make(interval=0.5)
     for host in (stays, leaves):
         host.succeed()
-        host.exchange()
+        host.sync()
     assert server.stored("traffic") == "2"
     pause(0.6)
     stays.succeed()
-    stays.exchange()
+    stays.sync()
     assert server.stored("traffic") == "1"
     assert stays.breaker.snapshot().source == "process"
 
@@ -39,7 +39,7 @@ def test_breaker_that_the_server_cannot_answer_for_is_the_hosts_own_and_hinders_
     fine.call(int)
     server.client.delete("cb:{f/d}:circuit")
     server.client.set("cb:{f/d}:circuit", "of somebody else")
-    host.exchange()
+    host.sync()
     assert host.breaker.snapshot().source == "process"
     assert server.stored("traffic", "fine") == "1"
     pause(0.15)
@@ -52,8 +52,8 @@ def test_hosts_with_different_windows_still_add_up(make: Callable[..., Host]) ->
     for _ in range(4):
         for host in hosts:
             host.fail()
-            host.exchange()
-    hosts[0].exchange()
+            host.sync()
+    hosts[0].sync()
     assert [host.breaker.snapshot().source for host in hosts] == ["fleet", "fleet"]
 
 
@@ -62,7 +62,7 @@ def test_failures_from_before_a_hosts_first_exchange_count(make: Callable[..., H
     for host in hosts:
         host.fail(3)
     for host in (*hosts, hosts[0]):
-        host.exchange()
+        host.sync()
     assert {host.breaker.snapshot().source for host in hosts} == {"fleet"}
 
 
@@ -71,17 +71,17 @@ def test_permit_that_a_host_does_not_use_goes_to_one_that_has_calls(make: Callab
     opened(idle, busy)
     pause(0.15)
     assert idle.refused()
-    idle.exchange()
-    assert busy.exchange().refused()
+    idle.sync()
+    assert busy.sync().refused()
     pause(1.1)
     for _ in range(6):
         pause(0.02)  # a call asks no more often
         if not busy.refused():
             break
-        busy.exchange()
-        idle.exchange()
-    busy.exchange()
-    idle.exchange()
+        busy.sync()
+        idle.sync()
+    busy.sync()
+    idle.sync()
     assert (idle.state, busy.state) == (State.CLOSED, State.CLOSED)
 
 
@@ -95,13 +95,13 @@ def test_probes_out_when_the_server_was_restarted_empty_are_not_sent_twice_in_a_
         while one.breaker.snapshot().in_flight < 2:
             with suppress(CircuitOpenError):
                 probes.callback(one.breaker.finish, one.breaker.begin(), None)
-            one.exchange()
+            one.sync()
             pause(0.02)
         server.client.flushall()
-        two.exchange()
-        one.exchange()
+        two.sync()
+        one.sync()
         assert two.refused()
-        two.exchange()
+        two.sync()
         assert two.refused()
     assert two.state is State.OPEN
 
@@ -110,45 +110,45 @@ def test_override_survives_a_server_restarted_empty_whoever_comes_first(
     make: Callable[..., Host], server: Server
 ) -> None:
     held, exempt = make(), make()
-    held.exchange()
-    exempt.exchange()
+    held.sync()
+    exempt.sync()
     held.breaker.hold(State.FORCED_OPEN, reason="test")
-    held.exchange()
-    exempt.exchange()
+    held.sync()
+    exempt.sync()
     exempt.breaker.hold(State.METRICS_ONLY, reason="test", host_only=True)
     server.client.flushall()
     for host in (exempt, held, exempt):
-        host.exchange()
+        host.sync()
     assert held.state is State.FORCED_OPEN
     assert server.stored("state") == "FORCED_OPEN"
 
 
 def test_override_told_twice_does_not_undo_what_came_between(make: Callable[..., Host]) -> None:
     one, two = make(), make()
-    one.exchange()
-    two.exchange()
+    one.sync()
+    two.sync()
     one.breaker.hold(State.FORCED_OPEN, reason="test")
-    one.exchange()
-    two.exchange()
+    one.sync()
+    two.sync()
     two.breaker.reset(reason="test")
-    two.exchange()
+    two.sync()
     # The answer to the first was lost: the agent that follows finds it unpublished.
     head = one.ledger.row("d", 1).head
     head[at.PUBLISH] = at.generation_of(head[at.WORD])
-    one.exchange()
-    two.exchange()
+    one.sync()
+    two.sync()
     assert (one.state, two.state) == (State.CLOSED, State.CLOSED)
 
 
 def test_thresholds_that_a_server_has_lost_are_told_again(make: Callable[..., Host], server: Server) -> None:
     one = make()
-    one.exchange()
+    one.sync()
     one.breaker.configure(max_requests=9)
-    one.exchange()
+    one.sync()
     server.client.flushall()
-    one.exchange()
-    one.exchange()
-    assert make().exchange().exchange().breaker.config.max_requests == 9
+    one.sync()
+    one.sync()
+    assert make().sync().sync().breaker.config.max_requests == 9
 
 
 def test_server_whose_clock_has_gone_back_keeps_no_circuit_open(make: Callable[..., Host], server: Server) -> None:
@@ -158,10 +158,10 @@ def test_server_whose_clock_has_gone_back_keeps_no_circuit_open(make: Callable[.
     pause(0.15)
     assert one.refused()
     pause(0.15)
-    one.exchange()
+    one.sync()
     pause(0.15)
     one.refused()
-    one.exchange()
+    one.sync()
     assert not one.refused()
 
 
@@ -169,7 +169,7 @@ def test_host_that_comes_later_waits_no_longer_than_the_others(make: Callable[..
     one, two, late = (make(timeout=5, timeout_max=5, half_open_max_duration=5) for _ in range(3))
     opened(one, two)
     pause(0.4)
-    late.exchange()
+    late.sync()
     assert (late.breaker.snapshot().retry_after or 9) < 4.7
 
     early, other, later = (make(half_open_max_duration=5) for _ in range(3))
@@ -177,14 +177,14 @@ def test_host_that_comes_later_waits_no_longer_than_the_others(make: Callable[..
         host.breaker = CircuitBreaker("e", host.breaker.config, ledger=host.ledger)
     for host in (early, other):
         host.fail(2)
-        host.exchange("e")
-    early.exchange("e")
+        host.sync("e")
+    early.sync("e")
     assert early.breaker.snapshot().source == "fleet"
     pause(0.15)
     assert early.refused()
-    early.exchange("e")
+    early.sync("e")
     assert early.state is State.HALF_OPEN
     pause(0.4)
-    later.exchange("e")
+    later.sync("e")
     assert later.state is State.HALF_OPEN
     assert (later.breaker.snapshot().retry_after or 9) < 4.7
