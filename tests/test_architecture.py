@@ -13,9 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: parts of the library that need an extra, and what each may import beyond the standard library and the core
 OUTER = {
     "cb.__main__": {"cb.cli"},
-    "cb.cli": {"cb.demo", "rich"},
-    # Starts the platform, which is shipped in it.
-    "cb.demo": {"scripts"},
+    "cb.cli": {"rich"},
     "cb.http": {"requests", "urllib3"},
     "cb.fleet": {"redis"},
     "cb.integrations.pytest_plugin": {"pytest"},

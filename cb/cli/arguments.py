@@ -3,7 +3,6 @@
 import argparse
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 from cb import __version__
 from cb.config import parse_duration
@@ -57,10 +56,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         commands.add_parser(command, parents=[where, output, _order()], help="close a circuit, with an empty window")
     completion = commands.add_parser("completion", help="print a script that completes commands and names")
     completion.add_argument("shell", choices=("bash", "zsh"))
-    demo = commands.add_parser("demo", help="play the walk-through on a platform for once (needs the extra `demo`)")
-    demo.add_argument("--stay", action="store_true", help="offer the walk-through, and stay until Ctrl-C")
-    demo.add_argument("--keep", action="store_true", help="leave logs and databases, and say where")
-    demo.add_argument("--record", metavar="DIRECTORY", type=Path, help="leave a picture of each phase there")
     names = commands.add_parser("__names", parents=[where])
     names.add_argument("prefix", nargs="?", default="")
     return parser.parse_args(arguments)

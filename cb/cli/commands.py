@@ -122,16 +122,6 @@ def _steer(asked: argparse.Namespace) -> int:
     return 3 if everything.errors else 0
 
 
-def _demo(asked: argparse.Namespace) -> int:
-    from cb.demo import demo
-
-    try:
-        return demo(stay=asked.stay, keep=asked.keep, record=asked.record)
-    except ModuleNotFoundError as error:
-        _complain(f"demo needs {error.name}: pip install 'distributed-circuit-breaker[demo]'")
-        return 2
-
-
 def _completion(asked: argparse.Namespace) -> int:
     print(script(asked.shell), end="")
     return 0
@@ -150,7 +140,6 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "explain": _explain,
     "events": _events,
     "completion": _completion,
-    "demo": _demo,
     "__names": _names,
 }
 

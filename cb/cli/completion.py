@@ -3,7 +3,7 @@
 from .arguments import HOLDS, RESETS
 
 _NAMED = ("explain", "events", *HOLDS, *RESETS)
-_COMMANDS = " ".join(("status", "watch", *_NAMED, "completion", "demo"))
+_COMMANDS = " ".join(("status", "watch", *_NAMED, "completion"))
 
 # Names are read line by line: `compgen -W` would expand what a name may hold.
 _BASH = f"""\

@@ -74,7 +74,7 @@ class Host:
             directory.chmod(int(self.unit[mode], 8))
             os.chown(directory, confined.USER, confined.USER)
         self.image = home / "image"
-        for name in ("cb", "config", *PACKAGES):
+        for name in ("cb", "servicekit", "config", *PACKAGES):
             shutil.copytree(ROOT / name, self.image / name, ignore=shutil.ignore_patterns("__pycache__"))
         settings = yaml.safe_load((ROOT / "config/config.yaml").read_text())
         for name, port in self.ports.items():
