@@ -44,9 +44,12 @@ def _serve(directory: str) -> None:
     os.environ |= {"PROMETHEUS_MULTIPROC_DIR": str(metrics), "CB_STATE_DIR": directory}
     from servicekit import create_service, load_settings  # not above: the environment decides where values live
 
-    for seed_names in (False, True):
-        os.environ |= {"CB_METRICS__SEED_NAMES": str(seed_names), "CB_STATE__URL": f"shm://seed-names-{seed_names}"}
-        app = _apps[seed_names] = create_service("bench", load_settings("gateway"))
+    for per_breaker_names in (False, True):
+        os.environ |= {
+            "CB_METRICS__PER_BREAKER_NAMES": str(per_breaker_names),
+            "CB_STATE__URL": f"shm://seed-names-{per_breaker_names}",
+        }
+        app = _apps[per_breaker_names] = create_service("bench", load_settings("gateway"))
         for number in range(BREAKERS):
             _nest(app.extensions["circuit_breakers"].registry.get(f"dependency-{number}"), AT_ONCE)
     logging.disable()
@@ -69,7 +72,7 @@ def _measure() -> dict[str, tuple[float, float, float]]:
     from servicekit.worker_files import WorkerFiles
 
     registry = _apps[True].extensions["circuit_breakers"].registry
-    plain, both = BreakerCollector(registry), BreakerCollector(registry, seed_names=True)
+    plain, both = BreakerCollector(registry), BreakerCollector(registry, per_breaker_names=True)
     collected, merged = CollectorRegistry(), CollectorRegistry()
     collected.register(both)
     MultiProcessCollector(merged)
@@ -82,14 +85,14 @@ def _measure() -> dict[str, tuple[float, float, float]]:
         "the same by prometheus_client": lambda: generate_latest(collected),
         f"text of {ROUTES} routes": lambda: files.text(openmetrics=True),
         "the same by prometheus_client's collector": lambda: generate_latest(merged),
-        "GET /metrics": lambda: _get(seed_names=False),
-        "GET /metrics, seed names too": lambda: _get(seed_names=True),
+        "GET /metrics": lambda: _get(per_breaker_names=False),
+        "GET /metrics, seed names too": lambda: _get(per_breaker_names=True),
     }
     return {what: _time(part) for what, part in parts.items()}
 
 
-def _get(*, seed_names: bool) -> None:
-    assert _apps[seed_names].test_client().get("/metrics", headers={"Accept": ACCEPT}).status_code == 200
+def _get(*, per_breaker_names: bool) -> None:
+    assert _apps[per_breaker_names].test_client().get("/metrics", headers={"Accept": ACCEPT}).status_code == 200
 
 
 def _time(part: Callable[[], object]) -> tuple[float, float, float]:

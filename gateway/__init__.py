@@ -7,7 +7,7 @@ from decimal import Decimal
 from flask import Flask
 
 from servicekit import create_service, load_settings
-from servicekit.database import Database, DatabaseUnavailable
+from servicekit.database import Database, DatabaseUnavailableError
 from servicekit.migrations import migrate
 from servicekit.open_database import opening_database
 
@@ -49,7 +49,7 @@ def create_app() -> Flask:
     settings = load_settings("gateway", SETTINGS())
     app = create_service("trading-gateway", settings, __doc__ or "")
     own = settings.service
-    with opening_database(settings, DatabaseUnavailable):
+    with opening_database(settings, DatabaseUnavailableError):
         database = migrate(Database(own["database"], connections=settings.threads + 4), sys.modules[__name__])
     store, journal, log, inbox = Store(database), Journal(database), AuditLog(database), Inbox(database)
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from marshmallow import Schema, fields, validate
 
-from servicekit import Answered
+from servicekit import ResponseSchema
 from servicekit.fields import Money, Symbol, Whole
 
 from .market import Quote
@@ -19,7 +19,7 @@ class BatchSchema(Schema):
     symbols = fields.List(Symbol(), required=True, validate=validate.Length(1, 100, error="must hold 1 to 100 symbols"))
 
 
-class QuoteSchema(Answered):
+class QuoteSchema(ResponseSchema):
     """What a share costs at a moment."""
 
     symbol = Symbol(required=True)
@@ -32,7 +32,7 @@ class QuoteSchema(Answered):
         return datetime.fromtimestamp(quote.time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-class QuotesSchema(Answered):
+class QuotesSchema(ResponseSchema):
     prices = fields.List(fields.Nested(QuoteSchema), required=True)
     nobodys = fields.List(
         Symbol(), required=True, data_key="unknown", metadata={"description": "Symbols that nobody trades."}

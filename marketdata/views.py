@@ -6,7 +6,7 @@ from typing import Any
 from flask import Blueprint, current_app
 from werkzeug.routing import BaseConverter
 
-from servicekit import Answer, Problem, operation
+from servicekit import Problem, ResponseSpec, operation
 from servicekit.access import require_service
 from servicekit.fields import Symbol
 
@@ -42,7 +42,7 @@ def simulate() -> None:
     tag="prices",
     access="services",
     path={"symbol": Symbol(metadata={"examples": ["AAPL"]})},
-    answers={200: Answer("The price now.", QuoteSchema(), example=_QUOTE)},
+    responses={200: ResponseSpec("The price now.", QuoteSchema(), example=_QUOTE)},
     problems={404: "`unknown-symbol`: nobody trades it.", **_FAILS},
 )
 def show(symbol: str) -> Any:
@@ -60,7 +60,7 @@ def show(symbol: str) -> Any:
     access="services",
     body=BatchSchema(),
     example={"symbols": ["AAPL", "NOPE"]},
-    answers={200: Answer("The prices now.", QuotesSchema(), example={"prices": [_QUOTE], "unknown": ["NOPE"]})},
+    responses={200: ResponseSpec("The prices now.", QuotesSchema(), example={"prices": [_QUOTE], "unknown": ["NOPE"]})},
     problems=_FAILS,
 )
 def batch(body: dict[str, list[str]]) -> Any:

@@ -9,7 +9,7 @@ from flask import Flask
 
 from cb import Bulkhead
 from servicekit import Faults, create_service, limits, load_settings
-from servicekit.database import Database, DatabaseUnavailable
+from servicekit.database import Database, DatabaseUnavailableError
 from servicekit.migrations import migrate
 from servicekit.open_database import opening_database
 
@@ -26,7 +26,7 @@ def create_app() -> Flask:
     settings = load_settings("portfolio", SETTINGS())
     app = create_service("portfolio-service", settings, __doc__ or "")
     own = settings.service
-    with opening_database(settings, DatabaseUnavailable):
+    with opening_database(settings, DatabaseUnavailableError):
         database = migrate(Database(own["database"], connections=settings.threads + 2), sys.modules[__name__])
         store = Store(database)
         portfolios = Portfolios(store, own["opening_cash"])

@@ -6,7 +6,7 @@ from typing import Any
 from flask import Blueprint, current_app
 from marshmallow import Schema, ValidationError, fields, post_load, validate
 
-from servicekit import Answer, Answered, operation
+from servicekit import ResponseSchema, ResponseSpec, operation
 from servicekit.access import require_service
 from servicekit.database import stored_amount
 from servicekit.fields import Identifier, Money, Symbol, Text, Whole
@@ -63,14 +63,14 @@ class _FactsSchema(Schema):
     price = Money(required=True, allow_none=True)
 
 
-class SettledTradeSchema(_FactsSchema, Answered):
+class SettledTradeSchema(_FactsSchema, ResponseSchema):
     """A trade as it is stored. Where that makes no sense it is `DAMAGED`, and of the order nothing is told."""
 
     trade_id = fields.String(data_key="tradeId", required=True)
     status = fields.String(required=True, validate=validate.OneOf((*Outcome, DAMAGED)))
 
 
-class SettledTradesSchema(Answered):
+class SettledTradesSchema(ResponseSchema):
     """Trades and what became of them, for ever."""
 
     trades = fields.List(fields.Nested(SettledTradeSchema), required=True)
@@ -87,7 +87,7 @@ _FOUND = {"trades": [{**_TRADE, "price": "150.00", "status": "FILLED"}]}
     access="services",
     body=SearchSchema(),
     example={"tradeIds": ["t-1"]},
-    answers={200: Answer("Those that are known.", SettledTradesSchema(), example=_FOUND)},
+    responses={200: ResponseSpec("Those that are known.", SettledTradesSchema(), example=_FOUND)},
     problems={
         429: "`bulkhead-full`: the database has as many transactions at once as it may have.",
         503: "`database-unavailable`, `circuit-open`, or `simulated-failure`: somebody asked for it.",

@@ -5,7 +5,7 @@ from flask.typing import ResponseReturnValue
 
 from cb.log import Log
 from servicekit import Problem, request_id
-from servicekit.database import DatabaseUnavailable
+from servicekit.database import DatabaseUnavailableError
 
 from .service import TradeIdReused, UnknownUser
 
@@ -23,8 +23,8 @@ def init_app(app: Flask) -> None:
     def trade_id_reused(error: TradeIdReused) -> ResponseReturnValue:
         return Problem(422, "trade-id-reused", str(error)).response(request_id())
 
-    @app.errorhandler(DatabaseUnavailable)
-    def database_unavailable(error: DatabaseUnavailable) -> ResponseReturnValue:
+    @app.errorhandler(DatabaseUnavailableError)
+    def database_unavailable(error: DatabaseUnavailableError) -> ResponseReturnValue:
         log.error("database: %s", error)
         problem = Problem(503, "database-unavailable", "the database is not available", headers={"Retry-After": "1"})
         return problem.response(request_id())

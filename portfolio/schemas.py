@@ -5,7 +5,7 @@ from typing import Any
 
 from marshmallow import Schema, fields, post_dump, pre_dump
 
-from servicekit import Answered
+from servicekit import ResponseSchema
 from servicekit.fields import DatabaseURL, Duration, Identifier, Money, Quantity, Symbol, Whole
 
 from .order import Outcome, Side
@@ -28,7 +28,7 @@ class OrderSchema(Schema):
     price = Money(required=True)
 
 
-class AppliedSchema(Answered):
+class AppliedSchema(ResponseSchema):
     """An order, and what became of it."""
 
     trade_id = Identifier(attribute="order.trade_id", data_key="tradeId", required=True)
@@ -51,12 +51,12 @@ class SettledSchema(AppliedSchema):
         return {name: value for name, value in members.items() if value is not None}
 
 
-class PositionSchema(Answered):
+class PositionSchema(ResponseSchema):
     symbol = Symbol(required=True)
     quantity = Whole(1, 2**63 - 1, required=True)
 
 
-class PortfolioSchema(Answered):
+class PortfolioSchema(ResponseSchema):
     """What a user owns."""
 
     user_id = Identifier(data_key="userId", required=True)

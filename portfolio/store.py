@@ -10,7 +10,14 @@ from typing import Any
 from sqlalchemy import bindparam, insert, select, true, update
 from sqlalchemy.engine import Connection
 
-from servicekit.database import Database, DatabaseBusy, DatabaseUnavailable, insert_once, stored_bytes, stored_text
+from servicekit.database import (
+    Database,
+    DatabaseBusyError,
+    DatabaseUnavailableError,
+    insert_once,
+    stored_bytes,
+    stored_text,
+)
 
 from .order import Order, Outcome, Side, Verdict
 from .tables import CASH, MARKET, accounts, entries, positions, trades
@@ -46,7 +53,7 @@ class Store:
 
     @contextmanager
     def session(self) -> Iterator["Session"]:
-        """Run one transaction that commits at the end of the block. Raises DatabaseUnavailable."""
+        """Run one transaction that commits at the end of the block. Raises DatabaseUnavailableError."""
         with self._database.write() as connection:
             yield Session(connection)
 
@@ -77,9 +84,9 @@ class Store:
         try:
             with self._database.read() as connection:
                 connection.execute(select(accounts.c.user_id).limit(1))
-        except DatabaseBusy as error:
+        except DatabaseBusyError as error:
             return {"status": "DEGRADED", "reason": str(error)}  # it works, and is at its limit
-        except DatabaseUnavailable as error:
+        except DatabaseUnavailableError as error:
             return {"status": "DOWN", "reason": str(error)}
         return {"status": "UP"}
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Blueprint, current_app
 
-from servicekit import Answer, Problem, operation
+from servicekit import Problem, ResponseSpec, operation
 from servicekit.access import require_service
 from servicekit.fields import Identifier
 
@@ -37,7 +37,7 @@ def simulate() -> None:
     tag="portfolio",
     access="services",
     path=_USER,
-    answers={200: Answer("What the user owns.", PortfolioSchema(), example=_PORTFOLIO)},
+    responses={200: ResponseSpec("What the user owns.", PortfolioSchema(), example=_PORTFOLIO)},
     problems={404: "`unknown-user`: nobody of that id has an account.", **_FAILS},
 )
 def show(user_id: str) -> Any:
@@ -53,7 +53,7 @@ def show(user_id: str) -> Any:
     path=_USER,
     body=OrderSchema(),
     example=_ORDER,
-    answers={201: Answer("It is booked.", AppliedSchema(), example=_APPLIED)},
+    responses={201: ResponseSpec("It is booked.", AppliedSchema(), example=_APPLIED)},
     problems={
         409: "It is not booked, and never will be: `insufficient-funds`, `insufficient-position`, `balance-limit`, or "
         "`voided`.",
@@ -80,7 +80,7 @@ def apply(user_id: str, body: dict[str, Any]) -> Any:
     path=_USER,
     body=OrderSchema(),
     example=_ORDER,
-    answers={200: Answer("What became of it, for ever.", SettledSchema())},
+    responses={200: ResponseSpec("What became of it, for ever.", SettledSchema())},
     problems=_FAILS,
 )
 def void(user_id: str, body: dict[str, Any]) -> Any:

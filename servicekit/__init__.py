@@ -4,27 +4,27 @@ from . import fields
 from .body import read_json
 from .bulkhead_limits import limits
 from .correlation import forwarded_headers, request_id
-from .faults import Faults, SimulatedFailure, Simulation
+from .faults import Faults, SimulatedError, Simulation
 from .health import Health
-from .openapi import Answer, Link, operation
+from .openapi import Link, ResponseSpec, operation
 from .problems import Problem
-from .response_schemas import Answered, Document
+from .response_schemas import PassthroughSchema, ResponseSchema
 from .server import serve
 from .service import create_service
 from .settings import Settings, load_settings
 from .settings_file import SettingsError
 
 __all__ = [
-    "Answer",
-    "Answered",
-    "Document",
     "Faults",
     "Health",
     "Link",
+    "PassthroughSchema",
     "Problem",
+    "ResponseSchema",
+    "ResponseSpec",
     "Settings",
     "SettingsError",
-    "SimulatedFailure",
+    "SimulatedError",
     "Simulation",
     "create_service",
     "fields",

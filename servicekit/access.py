@@ -10,20 +10,20 @@ from cb.integrations.flask.extension_state import circuit_breakers
 from .correlation import forwarded_headers
 from .problems import Problem
 from .settings import Settings
-from .trusted_hosts import is_from_here
+from .trusted_hosts import is_from_this_host
 
 
 def require_operator() -> None:
     """Let nobody else steer a service or make it fail. Raises Problem."""
     token = circuit_breakers().token
     _require(token, "operators")
-    if token is None and not is_from_here():
+    if token is None and not is_from_this_host():
         raise unauthorized("this needs the token of the operators, and none is set: only this host may do without")
 
 
-def steers_without_token() -> bool:
+def may_operate_without_token() -> bool:
     """Return whether who sends the running request needs no token to steer."""
-    return circuit_breakers().token is None and is_from_here()
+    return circuit_breakers().token is None and is_from_this_host()
 
 
 def require_service() -> None:

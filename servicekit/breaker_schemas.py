@@ -9,7 +9,7 @@ from cb import State
 from cb.config import BreakerConfig
 
 from .fields import Rate
-from .response_schemas import Document
+from .response_schemas import PassthroughSchema
 
 STATES = [state.value for state in State]
 
@@ -34,7 +34,7 @@ def number(*, required: bool = True, **options: Any) -> fields.Float:
     return fields.Float(required=required, metadata={"minimum": 0}, **options)
 
 
-class WindowSchema(Document):
+class WindowSchema(PassthroughSchema):
     """The calls that count now."""
 
     seconds = number()
@@ -45,7 +45,7 @@ class WindowSchema(Document):
     slow_call_rate = Rate(required=True)
 
 
-class TotalsSchema(Document):
+class TotalsSchema(PassthroughSchema):
     """Calls since the ledger was made."""
 
     requests = count()
@@ -58,7 +58,7 @@ class TotalsSchema(Document):
     late = count(description="Ended after the circuit had changed its state.")
 
 
-class LatencySchema(Document):
+class LatencySchema(PassthroughSchema):
     """Milliseconds that calls take; none without calls."""
 
     p50 = number(allow_none=True)
@@ -66,13 +66,13 @@ class LatencySchema(Document):
     p99 = number(allow_none=True)
 
 
-class LastFailureSchema(Document):
+class LastFailureSchema(PassthroughSchema):
     at = moment()
     type = fields.String(required=True, metadata={"description": "Class of the error."})
 
 
 #: the thresholds by name
-ConfigSchema = Document.from_dict(
+ConfigSchema = PassthroughSchema.from_dict(
     {
         name: fields.String(required=True, metadata={"enum": ["CLOSED", "METRICS_ONLY", "DISABLED", "FORCED_OPEN"]})
         if name == "initial_state"
@@ -83,7 +83,7 @@ ConfigSchema = Document.from_dict(
 )
 
 
-class BreakerSchema(Document):
+class BreakerSchema(PassthroughSchema):
     """A breaker as all workers of the host share it."""
 
     state = state()
@@ -104,7 +104,7 @@ class BreakerSchema(Document):
     why = fields.String(required=True, metadata={"description": "The state in a sentence."})
 
 
-class FleetSchema(Document):
+class FleetSchema(PassthroughSchema):
     """The hosts that share these breakers."""
 
     connected = fields.Boolean(required=True, metadata={"description": "Whether this host follows them now."})
@@ -117,7 +117,7 @@ class FleetSchema(Document):
     )
 
 
-class StatusSchema(Document):
+class StatusSchema(PassthroughSchema):
     """The breakers of a service."""
 
     service = fields.String(required=True)
@@ -131,7 +131,7 @@ class StatusSchema(Document):
     breakers = fields.Dict(fields.String(), fields.Nested(BreakerSchema), required=True)
 
 
-class ChangeSchema(Document):
+class ChangeSchema(PassthroughSchema):
     """A change of a circuit's state, or none where it was in that state already."""
 
     name = fields.String(required=True)
@@ -148,5 +148,5 @@ class EventSchema(ChangeSchema):
     at = moment()
 
 
-class EventsSchema(Document):
+class EventsSchema(PassthroughSchema):
     events = fields.List(fields.Nested(EventSchema), required=True)

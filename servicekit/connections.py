@@ -19,7 +19,7 @@ from .body import MAX_BODY
 from .correlation import choose
 from .http_framing import Framing
 from .problems import Problem
-from .security_headers import harden
+from .security_headers import add_security_headers
 
 #: bytes of a request that are waited for: a body in chunks may take twice what it holds
 _LIMIT = 2 * MAX_BODY
@@ -150,7 +150,7 @@ def refusal(status: int, detail: str) -> bytes:
     else:
         shown = "".join(each for each in detail if each.isprintable())[:200]
         problem = Problem(status, phrase.lower().replace(" ", "-"), shown)
-    answer = harden(problem.response(request_id))
+    answer = add_security_headers(problem.response(request_id))
     answer.headers.update({"Connection": "close", "X-Request-ID": request_id})
     head = "".join(f"{name}: {value}\r\n" for name, value in answer.headers)
     return f"HTTP/1.1 {status} {phrase}\r\n{head}\r\n".encode() + answer.get_data()

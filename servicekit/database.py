@@ -64,11 +64,11 @@ _wait_left: ContextVar[Callable[[], float] | None] = ContextVar("database_wait_l
 
 
 @contextmanager
-def waits_limited(left: Callable[[], float]) -> Iterator[None]:
+def limit_waits(left: Callable[[], float]) -> Iterator[None]:
     """Limit the waits for the database in the block, in this thread; `left` returns the seconds that remain.
 
     Other transactions are waited for as long as that, at most 5 s and at least a quarter of a second. An answer of
-    PostgreSQL is waited for half a second longer, and without `waits_limited` 10 s.
+    PostgreSQL is waited for half a second longer, and without `limit_waits` 10 s.
     """
     token = _wait_left.set(left)
     try:
@@ -87,11 +87,11 @@ def _answer_seconds() -> float:
     return _SILENCE_MS / 1000 if left is None else max(left(), _SHORTEST_WAIT) + _GRACE
 
 
-class DatabaseUnavailable(PortableError):
+class DatabaseUnavailableError(PortableError):
     """The database is locked, full or gone. Nothing of the transaction was kept, unless its commit was under way."""
 
 
-class DatabaseBusy(DatabaseUnavailable):
+class DatabaseBusyError(DatabaseUnavailableError):
     """As many transactions run as may. This one was not begun."""
 
 
@@ -126,10 +126,10 @@ class Database:
             self._writers.reset_after_fork()
 
     def guard(self, breaker: CircuitBreaker | Bulkhead) -> None:
-        """Have a breaker or a bulkhead asked before each transaction from now on: once tables exist, and before a fork.
+        """Guard each further transaction by a breaker or a bulkhead. Call it once tables exist, and before a fork.
 
-        What it refuses is DatabaseUnavailable, or DatabaseBusy: callers need not know that there is a breaker, and must
-        not take its refusal for that of another one.
+        Rejections raise DatabaseUnavailableError or DatabaseBusyError, so that callers do not depend on the breaker and
+        do not mistake its rejection for that of another one.
         """
         guard(self._engine, breaker)
         self._breaker = breaker.name
@@ -140,14 +140,14 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Run a transaction that commits at the end of the block. Raises DatabaseUnavailable."""
+        """Run a transaction that commits at the end of the block. Raises DatabaseUnavailableError."""
         detect_fork()
         with self._passing(), self._turn(), self._translated(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Run a transaction that waits for no writer. Raises DatabaseUnavailable."""
+        """Run a transaction that waits for no writer. Raises DatabaseUnavailableError."""
         detect_fork()
         with self._passing(), self._translated(), self._reader.begin() as connection:
             yield connection
@@ -180,11 +180,11 @@ class Database:
         except IntegrityError:
             raise  # a rule of ours was broken: an error of the program
         except (DBAPIError, NoConnection) as error:
-            raise DatabaseUnavailable(type(error).__name__) from error
+            raise DatabaseUnavailableError(type(error).__name__) from error
         except (CircuitOpenError, BulkheadFullError) as error:
             if error.name != self._breaker:
                 raise
-            kind = DatabaseBusy if isinstance(error, BulkheadFullError) else DatabaseUnavailable
+            kind = DatabaseBusyError if isinstance(error, BulkheadFullError) else DatabaseUnavailableError
             raise kind(str(error)) from error
 
 
@@ -194,7 +194,7 @@ def _wait_for(writers: Semaphore) -> Permit:
         while (left := deadline - monotonic()) > 0:
             if wait(min(_LOOK, left)) and (slot := writers.take(1)):
                 return slot
-    raise DatabaseUnavailable("other writers of this process wait too long")
+    raise DatabaseUnavailableError("other writers of this process wait too long")
 
 
 def insert_once(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:

@@ -17,17 +17,17 @@ from cb.pickling import PortableError
 
 from .correlation import request_id
 from .fields import Flag, Rate, Whole
-from .openapi import Answer, operation
+from .openapi import ResponseSpec, operation
 from .problems import Problem
-from .response_schemas import Answered
+from .response_schemas import ResponseSchema
 from .settings import Settings
 
 
-class SimulatedFailure(PortableError):  # no error of ours
+class SimulatedError(PortableError):  # no error of ours
     """A failure that somebody asked for."""
 
 
-class SimulatedTimeout(SimulatedFailure):
+class SimulatedTimeoutError(SimulatedError):
     """A simulated response time that exceeds the caller's timeout."""
 
 
@@ -59,7 +59,7 @@ class SimulationSchema(Schema):
         return Simulation(**data)
 
 
-class SimulatedSchema(Answered):
+class SimulatedSchema(ResponseSchema):
     """How a service misbehaves."""
 
     failure_rate = Rate(required=True, metadata=_RATE)
@@ -87,14 +87,14 @@ class Faults:
         app.extensions["dashboard"].simulators[name] = self
         #: of the route that steers it
         self.path = f"{url_prefix}/simulate/failure"
-        app.register_error_handler(SimulatedFailure, _answer)
+        app.register_error_handler(SimulatedError, _answer)
 
     def _serve(self, bp: Blueprint, name: str) -> None:
         suffix = "".join(word.capitalize() for word in name.split("-"))
-        answers = {200: Answer("What is simulated now.", SimulatedSchema(), example=asdict(Simulation(0.8)))}
+        responses = {200: ResponseSpec("What is simulated now.", SimulatedSchema(), example=asdict(Simulation(0.8)))}
 
         @bp.get("/failure")
-        @operation(f"readSimulation{suffix}", tag="simulation", access="operators", answers=answers)
+        @operation(f"readSimulation{suffix}", tag="simulation", access="operators", responses=responses)
         def show() -> Simulation:
             """Tell how the service misbehaves."""
             return self.read()
@@ -106,7 +106,7 @@ class Faults:
             access="operators",
             body=SimulationSchema(),
             example={"failure_rate": 0.8},
-            answers=answers,
+            responses=responses,
         )
         def simulate(body: Simulation) -> Simulation:
             """Make the service fail and dawdle, in all workers at once.
@@ -134,22 +134,22 @@ class Faults:
         return simulation
 
     def apply(self, timeout: float | None = None) -> None:
-        """Wait for the simulated response time, then return or raise SimulatedFailure.
+        """Wait for the simulated response time, then return or raise SimulatedError.
 
-        A caller in the same process passes its `timeout` in seconds: when the response time is longer, SimulatedTimeout
-        is raised after that time, as a client of a service on the network would time out.
+        A caller in the same process passes its `timeout` in seconds. If the response time is longer,
+        SimulatedTimeoutError is raised after `timeout`, as a network client would time out.
         """
         simulation = self.read()
         delay = simulation.response_time_ms / 1000
         if timeout is not None and delay > timeout:
             self._sleep(timeout)
-            raise SimulatedTimeout(f"simulated: no answer within {timeout:.3g} s")
+            raise SimulatedTimeoutError(f"simulated: no answer within {timeout:.3g} s")
         if delay:
             self._sleep(delay)
         if not simulation.is_healthy:
-            raise SimulatedFailure("simulated: the service is not healthy")
+            raise SimulatedError("simulated: the service is not healthy")
         if random.random() < simulation.failure_rate:  # noqa: S311  # chance, not a secret
-            raise SimulatedFailure(f"simulated: {simulation.failure_rate:.0%} of the calls fail")
+            raise SimulatedError(f"simulated: {simulation.failure_rate:.0%} of the calls fail")
 
     def check(self) -> dict[str, Any]:
         """Return the health that is simulated."""
@@ -171,5 +171,5 @@ def _directory(settings: Settings) -> Path:
     return settings.state_dir / f"{settings.name}.faults"
 
 
-def _answer(failure: SimulatedFailure) -> Any:
+def _answer(failure: SimulatedError) -> Any:
     return Problem(503, "simulated-failure", str(failure)).response(request_id())

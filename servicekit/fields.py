@@ -21,7 +21,7 @@ _SMALLEST = Decimal("0.0001")
 T = TypeVar("T")
 
 
-class Checked(Field[T]):
+class StrictField(Field[T]):
     """A field that is one question to its value."""
 
     def check(self, value: Any) -> T:
@@ -36,7 +36,7 @@ class Checked(Field[T]):
         return self.check(value)
 
 
-class Money(Checked[Decimal]):
+class Money(StrictField[Decimal]):
     """An exact amount with so many digits before the point and 4 after it: a number or text in, text out."""
 
     def __init__(self, *, min_exclusive: int | Decimal | None = 0, digits: int = 10, **options: Any) -> None:
@@ -92,7 +92,7 @@ def _between(low: int, value: Any, high: int) -> bool:
     return number and low <= value <= high
 
 
-class Whole(Checked[int]):
+class Whole(StrictField[int]):
     """A whole number from `low` to `high`. 10.0 is one, "10" and true are not."""
 
     def __init__(self, low: int, high: int, **options: Any) -> None:
@@ -123,7 +123,7 @@ class Quantity(Whole):
         super().__init__(1, 1_000_000, **options)
 
 
-class Rate(Checked[float]):
+class Rate(StrictField[float]):
     """A number from 0 to 1."""
 
     def check(self, value: Any) -> float:
@@ -135,7 +135,7 @@ class Rate(Checked[float]):
         return {"type": "number", "minimum": 0, "maximum": 1}
 
 
-class Flag(Checked[bool]):
+class Flag(StrictField[bool]):
     """True or false, nothing that resembles them."""
 
     def check(self, value: Any) -> bool:
@@ -147,7 +147,7 @@ class Flag(Checked[bool]):
         return {"type": "boolean"}
 
 
-class Duration(Checked[float]):
+class Duration(StrictField[float]):
     """Seconds, written as a number of them or as 30s, 500ms, 2m, 1h. `zero` is one too where that makes sense."""
 
     def __init__(self, *, zero: bool = False, **options: Any) -> None:
@@ -179,7 +179,7 @@ def _below(limit: str) -> str:
     return f"([0-9]{{1,{len(limit) - 1}}}|{'|'.join(same)})"
 
 
-class DatabaseURL(Checked[str]):
+class DatabaseURL(StrictField[str]):
     """Where a service keeps its data: a file that all its workers share, or a server."""
 
     def check(self, value: Any) -> str:
@@ -188,7 +188,7 @@ class DatabaseURL(Checked[str]):
         return value
 
 
-class Text(Checked[str]):
+class Text(StrictField[str]):
     """Text that a pattern fits as a whole. The pattern means the same in Python and in ECMA-262."""
 
     pattern: ClassVar[re.Pattern[str]]

@@ -13,8 +13,8 @@ from cb.breaker import CircuitBreaker
 from cb.integrations.flask.extension_state import circuit_breakers
 from cb.log import Log
 
-from .openapi import Answer, operation
-from .response_schemas import Document
+from .openapi import ResponseSpec, operation
+from .response_schemas import PassthroughSchema
 
 log = Log(__name__)
 
@@ -36,7 +36,7 @@ class _Component:
     own: bool
 
 
-class ComponentSchema(Document):
+class ComponentSchema(PassthroughSchema):
     """A part of a service. Its check may say more than this."""
 
     class Meta:
@@ -49,7 +49,7 @@ class ComponentSchema(Document):
     checked_seconds_ago = fields.Float()
 
 
-class HealthSchema(Document):
+class HealthSchema(PassthroughSchema):
     """How well a service is."""
 
     status = fields.String(required=True, metadata={"enum": ["UP", "DEGRADED", "DOWN"]})
@@ -58,8 +58,8 @@ class HealthSchema(Document):
     components = fields.Dict(fields.String(), fields.Nested(ComponentSchema), required=True)
 
 
-_UP = Answer("The service works, though some part may be unwell.", HealthSchema())
-_DOWN = Answer("The service cannot do its work.", HealthSchema())
+_UP = ResponseSpec("The service works, though some part may be unwell.", HealthSchema())
+_DOWN = ResponseSpec("The service cannot do its work.", HealthSchema())
 
 
 class Health:
@@ -97,21 +97,21 @@ def init_app(app: Flask) -> None:
 
 
 @bp.get("")
-@operation("readHealth", tag="health", answers={200: _UP, 503: _DOWN})
+@operation("readHealth", tag="health", responses={200: _UP, 503: _DOWN})
 def health() -> Any:
     """Tell how the service and each of its parts is."""
     return _answer(*_health().report())
 
 
 @bp.get("/live")
-@operation("readLiveness", tag="health", answers={200: Answer("It does.", HealthSchema())})
+@operation("readLiveness", tag="health", responses={200: ResponseSpec("It does.", HealthSchema())})
 def live() -> Any:
     """Tell that the process answers. Nothing else is looked at."""
     return _answer("UP", {})
 
 
 @bp.get("/ready")
-@operation("readReadiness", tag="health", answers={200: _UP, 503: _DOWN})
+@operation("readReadiness", tag="health", responses={200: _UP, 503: _DOWN})
 def ready() -> Any:
     """Tell whether requests may be sent here: how all is that the service itself needs.
 

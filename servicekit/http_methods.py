@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from .correlation import choose
 from .problems import Problem
-from .security_headers import harden
+from .security_headers import add_security_headers
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -28,4 +28,4 @@ class KnownMethods:
         problem = Problem(
             405, "method-not-allowed", f"the method is not possible here, only {allowed}", headers=headers
         )
-        return harden(problem.response(request_id))(environ, start_response)
+        return add_security_headers(problem.response(request_id))(environ, start_response)

@@ -15,27 +15,27 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, MetaData, text
 
-from .database import Database, DatabaseUnavailable, waits_limited
+from .database import Database, DatabaseUnavailableError, limit_waits
 
 #: key of the lock of PostgreSQL under which migrations run: any number that nobody else uses
 _LOCK = 0x6362_6D69
 
 
 def migrate(database: Database, service: ModuleType) -> Database:
-    """Run the scripts of a service that its database has not seen, and return it. Raises DatabaseUnavailable.
+    """Run the scripts of a service that its database has not seen, and return it. Raises DatabaseUnavailableError.
 
     Leaves no connection open, so that a process may fork afterwards.
     """
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of each start that nothing had to be done
     try:
-        with waits_limited(lambda: math.inf), database.write() as connection:  # a large table takes its time
+        with limit_waits(lambda: math.inf), database.write() as connection:  # a large table takes its time
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SET LOCAL lock_timeout = 0"))  # whoever is first may take long
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             command.upgrade(_config(service, connection), "head")
     except CommandError as error:
         name = service.__name__
-        raise DatabaseUnavailable(f"it is not of {name}, or of a later version of {name}: {error}") from error
+        raise DatabaseUnavailableError(f"it is not of {name}, or of a later version of {name}: {error}") from error
     finally:
         database.close()
     return database

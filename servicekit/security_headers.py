@@ -16,10 +16,10 @@ HEADERS = {
 
 def init_app(app: Flask) -> None:
     """Give them to every answer of an app."""
-    app.after_request(harden)
+    app.after_request(add_security_headers)
 
 
-def harden(response: Response) -> Response:
+def add_security_headers(response: Response) -> Response:
     """Return an answer with them."""
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)

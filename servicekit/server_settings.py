@@ -7,14 +7,14 @@ from typing import Any
 from marshmallow import Schema, ValidationError, validate
 from marshmallow.fields import List
 
-from .fields import Checked, Duration, Whole
+from .fields import Duration, StrictField, Whole
 
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?", re.ASCII)
 _RATE = re.compile(r"[1-9][0-9]{0,8}/([1-9][0-9]{0,3} ?)?(second|minute|hour)", re.ASCII)
 _some_time = validate.Range(0.1, 300, error="must be from 100ms to 5m")
 
 
-class _Address(Checked[str]):
+class _Address(StrictField[str]):
     """An address to listen on."""
 
     def check(self, value: Any) -> str:
@@ -23,7 +23,7 @@ class _Address(Checked[str]):
         return value
 
 
-class _HostName(Checked[str]):
+class _HostName(StrictField[str]):
     """A name or an address, as browsers know a service."""
 
     def check(self, value: Any) -> str:
@@ -32,7 +32,7 @@ class _HostName(Checked[str]):
         return value
 
 
-class _Rate(Checked[str]):
+class _Rate(StrictField[str]):
     """So many requests in a while."""
 
     def check(self, value: Any) -> str:

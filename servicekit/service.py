@@ -62,7 +62,7 @@ def create_service(name: str, settings: Settings, about: str = "") -> Flask:
             sync_interval=settings.sync_interval,
             listeners=[logs.log_event],
         )
-    app.extensions["metrics"] = Metrics(app, BreakerCollector(registry, seed_names=settings.seed_names))
+    app.extensions["metrics"] = Metrics(app, BreakerCollector(registry, per_breaker_names=settings.per_breaker_names))
     app.wsgi_app = KnownMethods(app.wsgi_app)  # type: ignore[method-assign]  # Flask's documented way to wrap an app
     return app
 

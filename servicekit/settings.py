@@ -43,7 +43,7 @@ class Settings:
     #: private directory for what lives no longer than the host: ledgers, simulations, metrics
     state_dir: Path
     #: whether metrics have the names with the breaker's name as suffix too
-    seed_names: bool
+    per_breaker_names: bool
     #: what operators must show to steer breakers and to simulate failures; None where whoever is on this host may
     admin_token: str | None = field(default=None, repr=False)
     #: what the services show each other; None where whoever is on this host may do what they do
@@ -110,7 +110,7 @@ def load_settings(name: str, schema: Schema | None = None, environ: Mapping[str,
         fleet_url=_fleet_url(source, state["url"]) if remote else None,
         sync_interval=state["sync_interval"],
         state_dir=_private_directory(environ),
-        seed_names=_load(source, _Metrics(), ("metrics",))["seed_names"],
+        per_breaker_names=_load(source, _Metrics(), ("metrics",))["per_breaker_names"],
         admin_token=tokens[0],
         service_token=tokens[1],
         api_keys=keys,
@@ -157,7 +157,7 @@ def _fleet_url(source: Source, url: str) -> str:
 
 
 class _Metrics(Schema):
-    seed_names = Flag(load_default=True)
+    per_breaker_names = Flag(load_default=True)
 
 
 class _Port(Schema):

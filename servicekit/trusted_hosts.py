@@ -52,7 +52,7 @@ def address_of(text: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Addres
     return getattr(found, "ipv4_mapped", None) or found
 
 
-def is_from_here() -> bool:
+def is_from_this_host() -> bool:
     """Return whether the running request comes from this host, under a name of it and past no proxy that tells.
 
     A client of a Unix socket has no address: it is a proxy, as a rule, and counts as another host. A browser on this

@@ -84,11 +84,11 @@ def text(families: Iterable[Family], *, openmetrics: bool) -> str:
 
 
 class BreakerCollector:
-    """The metrics of a registry's breakers. `seed_names` adds those with the breaker's name as suffix."""
+    """The metrics of a registry's breakers. `per_breaker_names` adds those with the breaker's name as suffix."""
 
-    def __init__(self, registry: Registry, *, seed_names: bool = False) -> None:
+    def __init__(self, registry: Registry, *, per_breaker_names: bool = False) -> None:
         self._registry = registry
-        self._seed_names = seed_names
+        self._per_breaker_names = per_breaker_names
 
     def collect(self) -> Iterator[Metric]:
         """Yield all families with the values of this moment."""
@@ -120,7 +120,7 @@ class BreakerCollector:
             for each in seen:
                 apart.add(each.name in fleet.unreachable, ("name", each.name))
             yield from (connected, hosts, apart)
-        if self._seed_names:
+        if self._per_breaker_names:
             # Two names may differ in what a metric's name cannot hold, and no series may come twice.
             suffixes = {re.sub(r"[^a-zA-Z0-9_]", "_", each.name): each for each in reversed(seen)}
             for suffix, each in sorted(suffixes.items()):

@@ -6,7 +6,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from cb.log import Log
 from gateway.trading.stats import Glances
-from servicekit.database import DatabaseUnavailable
+from servicekit.database import DatabaseUnavailableError
 
 log = Log(__name__)
 
@@ -21,7 +21,7 @@ class Measures:
         """Yield all families with the values of this moment."""
         try:
             yield from self._families()
-        except DatabaseUnavailable as error:
+        except DatabaseUnavailableError as error:
             log.warning("no metrics of trades: %s", error)
 
     def _families(self) -> Iterator[Metric]:

@@ -7,7 +7,7 @@ from typing import Any
 from marshmallow import ValidationError
 
 from gateway.trading.trade import Trade
-from servicekit.fields import Checked
+from servicekit.fields import StrictField
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: when a trade was placed, and its id
@@ -17,7 +17,7 @@ Moment = tuple[datetime, str]
 _CURSOR = re.compile(r"([0-9]{1,16})\.([A-Za-z0-9_-]{1,64})", re.ASCII)
 
 
-class TradeCursor(Checked[Moment]):
+class TradeCursor(StrictField[Moment]):
     """Microseconds since the epoch, and the id of a trade."""
 
     def check(self, value: Any) -> Moment:

@@ -7,15 +7,15 @@ from urllib.parse import urlencode
 from flask import request
 from marshmallow import fields
 
-from servicekit import Answer, Answered
-from servicekit.fields import Checked, Digits
+from servicekit import ResponseSchema, ResponseSpec
+from servicekit.fields import Digits, StrictField
 
 #: entries of a page, if the client does not say, and at most
 _DEFAULT, _MOST = 50, 200
 T = TypeVar("T")
 
 
-class PageSchema(Answered):
+class PageSchema(ResponseSchema):
     """A part of a list."""
 
     next = fields.String(
@@ -25,7 +25,7 @@ class PageSchema(Answered):
     )
 
 
-def paged(after: Checked[Any], **own: Checked[Any]) -> dict[str, Checked[Any]]:
+def paged(after: StrictField[Any], **own: StrictField[Any]) -> dict[str, StrictField[Any]]:
     """Return the query of a list: what it has of its own, and what chooses a page."""
     about = {"description": "Entries of a page, at most."}
     return {**own, "limit": Digits(1, _MOST, load_default=_DEFAULT, metadata=about), "after": after}
@@ -40,9 +40,9 @@ AFTER = {"description": "What an earlier page gave as `next`."}
 _LINK = {"Link": 'Where the next page is, as `<...>; rel="next"`, if there is one.'}
 
 
-def answer(description: str, schema: PageSchema) -> Answer:
+def answer(description: str, schema: PageSchema) -> ResponseSpec:
     """Return the answer of a list."""
-    return Answer(description, schema, headers=_LINK)
+    return ResponseSpec(description, schema, headers=_LINK)
 
 
 def page(name: str, entries: list[T], limit: int, cursor: Callable[[T], object]) -> Any:

@@ -15,7 +15,7 @@ from gateway.trading.errors import (
     UnknownUser,
 )
 from servicekit import Problem, request_id
-from servicekit.database import DatabaseUnavailable
+from servicekit.database import DatabaseUnavailableError
 
 log = Log(__name__)
 
@@ -69,8 +69,8 @@ def init_app(app: Flask) -> None:
         detail = f"{error.dependency} could not do its part"
         return _answer(Problem(503, "dependency-failed", detail, headers=_SOON, dependency=error.dependency))
 
-    @app.errorhandler(DatabaseUnavailable)
-    def database_unavailable(error: DatabaseUnavailable) -> ResponseReturnValue:
+    @app.errorhandler(DatabaseUnavailableError)
+    def database_unavailable(error: DatabaseUnavailableError) -> ResponseReturnValue:
         log.error("database: %s", error)
         return _answer(Problem(503, "database-unavailable", "the database is not available", headers=_SOON))
 

@@ -6,7 +6,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_dump, post_load, validate, validates_schema
 
 from gateway.trading.trade import Order, Side, State
-from servicekit import Answered, Document
+from servicekit import PassthroughSchema, ResponseSchema
 from servicekit.fields import DatabaseURL, Duration, Identifier, Money, Quantity, Symbol, Whole
 
 from .pages import PageSchema
@@ -76,7 +76,7 @@ class OrderSchema(Schema):
         return Order(**values)
 
 
-class TradeSchema(Answered):
+class TradeSchema(ResponseSchema):
     """An order that was taken, and what became of it."""
 
     trade_id = fields.String(required=True, data_key="tradeId")
@@ -102,7 +102,7 @@ class TradesSchema(PageSchema):
     trades = fields.List(fields.Nested(TradeSchema), required=True)
 
 
-class ReadingSchema(Answered):
+class ReadingSchema(ResponseSchema):
     """What a read that may be stale says of it."""
 
     stale = fields.Boolean(required=True, metadata={"description": "Whether it stands in for an answer that failed."})
@@ -122,7 +122,7 @@ class QuoteReadingSchema(ReadingSchema):
     time = fields.String(required=True, attribute="value.time", metadata={"description": "When it was the price."})
 
 
-class PositionReadingSchema(Answered):
+class PositionReadingSchema(ResponseSchema):
     symbol = Symbol(required=True)
     quantity = Whole(1, 2**63 - 1, required=True)
 
@@ -135,7 +135,7 @@ class HoldingsReadingSchema(ReadingSchema):
     positions = fields.List(fields.Nested(PositionReadingSchema), required=True, attribute="value.positions")
 
 
-class AuditEntrySchema(Document):
+class AuditEntrySchema(PassthroughSchema):
     """A move of a trade, with the hash of the entry before. What was hashed is in docs/trades.md.
 
     Of an entry that cannot be read, everything but `n`, `previous`, `hash` and `damage` is null.
@@ -166,7 +166,7 @@ class AuditPageSchema(PageSchema):
     entries = fields.List(fields.Nested(AuditEntrySchema), required=True)
 
 
-class VerificationSchema(Answered):
+class VerificationSchema(ResponseSchema):
     """Whether the chain of hashes holds, and where it breaks."""
 
     valid = fields.Function(lambda seen: seen.broken_at is None, required=True, metadata={"type": "boolean"})
@@ -176,7 +176,7 @@ class VerificationSchema(Answered):
     fault = fields.String(required=True, allow_none=True)
 
 
-class DifferenceSchema(Answered):
+class DifferenceSchema(ResponseSchema):
     """A trade that is not the same at both services."""
 
     trade_id = fields.String(required=True, data_key="tradeId")
@@ -184,7 +184,7 @@ class DifferenceSchema(Answered):
     portfolio = fields.String(required=True, metadata={"description": "Its outcome at the portfolio, or `unknown`."})
 
 
-class ComparisonSchema(Answered):
+class ComparisonSchema(ResponseSchema):
     """The latest comparison of all settled trades with the portfolio's."""
 
     at = fields.AwareDateTime(required=True, allow_none=True, metadata={"description": "When it ended; null: never."})
@@ -195,7 +195,7 @@ class ComparisonSchema(Answered):
     )
 
 
-class NotificationSchema(Answered):
+class NotificationSchema(ResponseSchema):
     """What a user or the operators were told."""
 
     id = fields.Integer(required=True)

@@ -12,7 +12,7 @@ from gateway.trading.idempotency import IdempotencyKey
 from gateway.trading.store import Store
 from gateway.trading.trade import Order, State
 from gateway.trading.trading import Trading
-from servicekit import Answer, Link, Problem, operation
+from servicekit import Link, Problem, ResponseSpec, operation
 from servicekit.fields import Identifier, Symbol
 
 from . import authorization, pages
@@ -59,9 +59,9 @@ class Parts:
     headers={"key": IdempotencyKey(data_key="Idempotency-Key", load_default=None, metadata=_KEY)},
     body=OrderSchema(),
     example=_ORDER,
-    answers={
-        201: Answer("It is booked.", TradeSchema(), headers=_PLACED, example=_TRADE, links={"trade": _SHOW}),
-        202: Answer(
+    responses={
+        201: ResponseSpec("It is booked.", TradeSchema(), headers=_PLACED, example=_TRADE, links={"trade": _SHOW}),
+        202: ResponseSpec(
             "Its outcome is not known yet, and will be found out: ask again, or send it again with the same key.",
             TradeSchema(),
             headers=_PLACED,
@@ -100,7 +100,7 @@ def place_trade(body: Order, key: str | None) -> Any:
     tag="trades",
     access="users",
     query=pages.paged(TradeCursor(load_default=None, metadata=pages.AFTER), user_id=_user(required=True)),
-    answers={200: pages.answer("A part of them.", TradesSchema())},
+    responses={200: pages.answer("A part of them.", TradesSchema())},
     problems=STORED,
 )
 def list_trades(user_id: str, limit: int, after: Moment | None) -> Any:
@@ -114,7 +114,7 @@ def list_trades(user_id: str, limit: int, after: Moment | None) -> Any:
     tag="trades",
     access="users",
     path={"trade_id": Identifier(data_key="tradeId")},
-    answers={200: Answer("The trade.", TradeSchema(), example=_TRADE)},
+    responses={200: ResponseSpec("The trade.", TradeSchema(), example=_TRADE)},
     problems={404: "`unknown-trade`: no trade has that id.", **STORED},
 )
 def show_trade(trade_id: str) -> Any:
@@ -128,7 +128,7 @@ def show_trade(trade_id: str) -> Any:
     tag="portfolio",
     access="users",
     path={"user_id": _user()},
-    answers={200: Answer("What the user owns.", HoldingsReadingSchema(), example=_HOLDINGS)},
+    responses={200: ResponseSpec("What the user owns.", HoldingsReadingSchema(), example=_HOLDINGS)},
     problems={404: "`unknown-user`: nobody of that id has an account.", **DEPENDS},
 )
 def show_portfolio(user_id: str) -> Any:
@@ -146,7 +146,7 @@ def show_portfolio(user_id: str) -> Any:
     tag="market data",
     access="users",
     path={"symbol": Symbol(metadata={"examples": ["AAPL"]})},
-    answers={200: Answer("The price.", QuoteReadingSchema(), example=_QUOTE)},
+    responses={200: ResponseSpec("The price.", QuoteReadingSchema(), example=_QUOTE)},
     problems={404: "`unknown-symbol`: nobody quotes it.", **DEPENDS},
 )
 def show_market_data(symbol: str) -> Any:

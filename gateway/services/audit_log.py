@@ -66,7 +66,7 @@ START = Head(0, GENESIS)
 
 
 class AuditLog:
-    """Each method is one transaction, and raises DatabaseUnavailable."""
+    """Each method is one transaction, and raises DatabaseUnavailableError."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

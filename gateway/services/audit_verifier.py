@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from cb.log import Log
-from servicekit.database import DatabaseUnavailable
+from servicekit.database import DatabaseUnavailableError
 
 from .audit_log import AuditLog, Verification, Walk
 
@@ -29,7 +29,7 @@ class Auditor:
             found = self._walk.step()
             if found:
                 self._audit.note(found, self._clock())
-        except DatabaseUnavailable as error:
+        except DatabaseUnavailableError as error:
             level = logging.DEBUG if self._hindered else logging.WARNING
             log.log(level, "the audit log cannot be verified: %s", error)
             self._hindered = True

@@ -34,7 +34,7 @@ class Notified:
 
 
 class Inbox:
-    """Each method is one transaction, and raises DatabaseUnavailable."""
+    """Each method is one transaction, and raises DatabaseUnavailableError."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -10,7 +10,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, val
 from cb.http import ClientError, ClientErrorResponse, HTTPClient, Json, ServiceUnavailable
 from gateway.trading.errors import Unavailable, UnknownUser
 from gateway.trading.trade import Order, Side, State, Trade, Verdict
-from servicekit.fields import Checked, Identifier, Money, Symbol, Whole
+from servicekit.fields import Identifier, Money, StrictField, Symbol, Whole
 from servicekit.ids import ID
 
 NAME = "portfolio"
@@ -54,7 +54,7 @@ class _Filled(Schema):
     status = fields.String(required=True, validate=validate.Equal("FILLED"))
 
 
-class _Sentence(Checked[str]):
+class _Sentence(StrictField[str]):
     """Words for people, as far as they can be kept. A verdict must not be lost for its reason."""
 
     def check(self, value: Any) -> str:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from cb import CircuitBreaker
 from gateway.trading.errors import RiskRefusal, Unavailable
 from gateway.trading.trade import Order, Side
-from servicekit import SimulatedFailure
+from servicekit import SimulatedError
 from servicekit.fields import money_text
 
 from .exposure import Exposure
@@ -43,7 +43,7 @@ class Risk:
         """
         try:
             refusal = self._breaker.call(self._examine, order, market, timeout)
-        except SimulatedFailure as error:
+        except SimulatedError as error:
             raise Unavailable("risk", str(error)) from error
         if refusal:
             raise refusal

@@ -26,7 +26,7 @@ class Kept:
 
 
 class Bookkeeping:
-    """Reads the trades. Each method is one transaction, and raises DatabaseUnavailable."""
+    """Reads the trades. Each method is one transaction, and raises DatabaseUnavailableError."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

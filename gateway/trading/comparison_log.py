@@ -39,7 +39,7 @@ class Comparison:
 
 
 class ComparisonLog:
-    """Each method is one transaction, and raises DatabaseUnavailable."""
+    """Each method is one transaction, and raises DatabaseUnavailableError."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

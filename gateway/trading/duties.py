@@ -10,7 +10,7 @@ from cb.log import Log
 from gateway.services.alerter import Alarm
 from gateway.services.audit_log import AuditLog, Head
 from gateway.services.audit_verifier import Auditor
-from servicekit.database import DatabaseUnavailable
+from servicekit.database import DatabaseUnavailableError
 
 from .comparison import Comparer
 from .outbox_relay import Dispatcher
@@ -81,7 +81,7 @@ def take_up(
 def _tell_head(audit: AuditLog, known: Head) -> Head:
     try:
         head = audit.head()
-    except DatabaseUnavailable:
+    except DatabaseUnavailableError:
         return known
     if head != known:
         log.info("the audit log has %d entries, the last with hash %s", head.n, head.hash)

@@ -12,7 +12,7 @@ from gateway.http.schemas import AuditPageSchema, ComparisonSchema, Notification
 from gateway.services.audit_facts import read_facts
 from gateway.services.audit_log import AuditLog, Recorded
 from gateway.services.notifications import Inbox
-from servicekit import Answer, Problem, operation
+from servicekit import Problem, ResponseSpec, operation
 from servicekit.fields import Identifier
 
 from .comparison_log import ComparisonLog
@@ -40,7 +40,7 @@ class Records:
     query=pages.paged(
         pages.number(), trade_id=Identifier(data_key="tradeId", load_default=None, metadata={"description": "Of one."})
     ),
-    answers={200: pages.answer("A part of it.", AuditPageSchema())},
+    responses={200: pages.answer("A part of it.", AuditPageSchema())},
     problems=STORED,
 )
 def list_audit(trade_id: str | None, limit: int, after: int | None) -> Any:
@@ -54,7 +54,7 @@ def list_audit(trade_id: str | None, limit: int, after: int | None) -> Any:
     "verifyAudit",
     tag="audit",
     access="all-users",
-    answers={200: Answer("What has been found.", VerificationSchema())},
+    responses={200: ResponseSpec("What has been found.", VerificationSchema())},
     problems=STORED | {429: "`audit-being-verified`, one at a time, or `bulkhead-full`."},
 )
 def verify_audit() -> Any:
@@ -74,7 +74,7 @@ def verify_audit() -> Any:
     "readComparison",
     tag="audit",
     access="all-users",
-    answers={200: Answer("The latest result.", ComparisonSchema())},
+    responses={200: ResponseSpec("The latest result.", ComparisonSchema())},
     problems=STORED,
 )
 def read_comparison() -> Any:
@@ -94,7 +94,7 @@ _NOTIFICATIONS = {200: pages.answer("A part of them.", NotificationsSchema())}
     tag="notifications",
     access="all-users",
     query=pages.paged(pages.number()),
-    answers=_NOTIFICATIONS,
+    responses=_NOTIFICATIONS,
     problems=STORED,
 )
 def list_alerts(limit: int, after: int | None) -> Any:
@@ -109,7 +109,7 @@ def list_alerts(limit: int, after: int | None) -> Any:
     access="users",
     path={"user_id": Identifier(data_key="userId", metadata={"examples": ["user123"]})},
     query=pages.paged(pages.number()),
-    answers=_NOTIFICATIONS,
+    responses=_NOTIFICATIONS,
     problems=STORED,
 )
 def list_notifications(user_id: str, limit: int, after: int | None) -> Any:

@@ -72,7 +72,7 @@ def note(connection: Connection, trade: Trade) -> None:
 
 
 class Journal:
-    """The entries, as their readers see them. Each method is one transaction, and raises DatabaseUnavailable."""
+    """The entries, as their readers see them. Each method is one transaction, and raises DatabaseUnavailableError."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -6,8 +6,8 @@ from cb import CircuitOpenError
 from cb.log import Log
 from gateway.services.audit import Audit
 from gateway.services.notification import Notification
-from servicekit import SimulatedFailure
-from servicekit.database import DatabaseUnavailable
+from servicekit import SimulatedError
+from servicekit.database import DatabaseUnavailableError
 
 from .outbox import Entry, Journal, Reader
 
@@ -16,7 +16,7 @@ log = Log(__name__)
 #: entries that are told at once
 BATCH = 200
 #: what may hinder telling; it is tried again
-HINDRANCES = (CircuitOpenError, SimulatedFailure, DatabaseUnavailable)
+HINDRANCES = (CircuitOpenError, SimulatedError, DatabaseUnavailableError)
 
 
 class Dispatcher:

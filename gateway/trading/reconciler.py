@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from cb import BulkheadFullError, CircuitOpenError
 from cb.log import Log
 from gateway.services.portfolio import Portfolio
-from servicekit.database import DatabaseUnavailable
+from servicekit.database import DatabaseUnavailableError
 
 from .errors import Unavailable
 from .store import Store
@@ -47,7 +47,7 @@ class Reconciler:
         try:
             trade = self._store.claim(self._lease)
             return trade is not None and self._settle(trade)
-        except DatabaseUnavailable as error:
+        except DatabaseUnavailableError as error:
             self._hindered("no trade can be reconciled", error)
             return False
 

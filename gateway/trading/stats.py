@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from gateway.services.audit_log import AuditLog, Head, Verified
-from servicekit.database import DatabaseUnavailable
+from servicekit.database import DatabaseUnavailableError
 
 from .comparison_log import Comparison, ComparisonLog
 from .outbox import Journal, Reader
@@ -55,11 +55,11 @@ class Glances:
         self._clock = clock
 
     def take(self) -> Glance:
-        """Return how the trades stand. Raises DatabaseUnavailable, also for what is stored and makes no sense."""
+        """Return how the trades stand. Raises DatabaseUnavailableError, also for what is stored and makes no sense."""
         try:
             return self._take()
         except (ValueError, TypeError, OverflowError) as error:
-            raise DatabaseUnavailable(f"what is stored makes no sense: {error}") from error
+            raise DatabaseUnavailableError(f"what is stored makes no sense: {error}") from error
 
     def _take(self) -> Glance:
         pending, head, verified = self._store.backlog(), self._audit.head(), self._audit.verified()
@@ -79,7 +79,7 @@ class Glances:
         """Return the glance for the live page, or why there is none."""
         try:
             seen = self.take()
-        except DatabaseUnavailable as error:
+        except DatabaseUnavailableError as error:
             return {"unavailable": str(error)}
         return {
             "pending": _show(seen.pending),

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, bindparam, func, literal, select, tuple_, upd
 from cb.log import Log
 from cb.pickling import PortableError
 from gateway.services.exposure import Exposure, follow, reserve
-from servicekit.database import Database, DatabaseBusy, DatabaseUnavailable, Instant, insert_once
+from servicekit.database import Database, DatabaseBusyError, DatabaseUnavailableError, Instant, insert_once
 
 from .outbox import note
 from .tables import IS_PENDING, trades
@@ -39,7 +39,7 @@ class KeyTaken(PortableError):
 
 
 class Store:
-    """Keeps trades. Each method is one transaction, and raises DatabaseUnavailable.
+    """Keeps trades. Each method is one transaction, and raises DatabaseUnavailableError.
 
     What changes a trade is given the trade as it was: if somebody else has changed it since, nothing happens, and None
     is returned.
@@ -158,9 +158,9 @@ class Store:
         """Return whether the database can be read, as a health check."""
         try:
             self.find("")
-        except DatabaseBusy as error:
+        except DatabaseBusyError as error:
             return {"status": "DEGRADED", "reason": str(error)}  # it works, and is at its limit
-        except DatabaseUnavailable as error:
+        except DatabaseUnavailableError as error:
             return {"status": "DOWN", "reason": str(error)}
         return {"status": "UP"}
 

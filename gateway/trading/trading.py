@@ -16,7 +16,7 @@ from cb.log import Log
 from gateway.services.market_data import MarketData
 from gateway.services.portfolio import Portfolio
 from gateway.services.risk import Risk
-from servicekit.database import DatabaseUnavailable, waits_limited
+from servicekit.database import DatabaseUnavailableError, limit_waits
 
 from .deadline import Deadline
 from .errors import InProgress, KeyReused, OrderTimeout, Unavailable, UnknownTrade
@@ -63,10 +63,10 @@ class Trading:
         """Check an order, store it, and have it booked; with a key that was used, return what became of it then.
 
         Returns the trade FILLED, REJECTED, CANCELLED, or pending where its outcome is not known yet. Raises
-        CircuitOpenError, BulkheadFullError, GatewayError or DatabaseUnavailable if it surely was not booked.
+        CircuitOpenError, BulkheadFullError, GatewayError or DatabaseUnavailableError if it surely was not booked.
         """
         deadline = Deadline(self._timeout, self._clock)
-        with waits_limited(deadline.remaining):
+        with limit_waits(deadline.remaining):
             return self._place(order, key, deadline)
 
     def _place(self, order: Order, key: str | None, deadline: Deadline) -> Placed:
@@ -150,5 +150,5 @@ class Trading:
 
 
 def _log_trouble(trade: Trade, what: str, error: Exception) -> None:
-    trace = None if isinstance(error, DatabaseUnavailable) else error
+    trace = None if isinstance(error, DatabaseUnavailableError) else error
     log.error("trade %s %s: %s", trade.trade_id, what, error, exc_info=trace)

@@ -4,6 +4,6 @@ A view wears its part of it: `operation` reads what a request must have, dumps w
 the document. So what is checked and what is written down are the same schema.
 """
 
-from .operation import Answer, Link, Operation, operation
+from .operation import Link, Operation, ResponseSpec, operation
 
-__all__ = ["Answer", "Link", "Operation", "operation"]
+__all__ = ["Link", "Operation", "ResponseSpec", "operation"]

@@ -11,11 +11,11 @@ from marshmallow import Schema
 from marshmallow.fields import Field
 from werkzeug.routing import Rule
 
-from servicekit.fields import Checked
+from servicekit.fields import StrictField
 from servicekit.parameters import Fields, wire_name
-from servicekit.response_schemas import Answered
+from servicekit.response_schemas import ResponseSchema
 
-from .operation import Answer, Operation, Terms
+from .operation import Operation, OperationSpec, ResponseSpec
 from .problems import COMMON, ProblemSchema, response, told
 from .undocumented import FOREIGN
 
@@ -135,20 +135,20 @@ class _Document:
             yield {"in": where, "name": wire_name(name, field), "required": required, **about, "schema": schema}
 
     def _responses(self, found: Operation) -> dict[str, Any]:
-        answers = {status: self._answer(answer) for status, answer in found.terms.answers.items()}
+        responses = {status: self._answer(answer) for status, answer in found.terms.responses.items()}
         problems = {
             status: {"$ref": f"#/components/responses/Problem{status}"}
             if description == COMMON.get(status)
             else response(status, description, self._problem, _ALWAYS)
             for status, description in told(found.terms, self._refuses(found.terms)).items()
         }
-        return {str(status): each for status, each in sorted((answers | problems).items())}
+        return {str(status): each for status, each in sorted((responses | problems).items())}
 
-    def _refuses(self, terms: Terms) -> bool:
+    def _refuses(self, terms: OperationSpec) -> bool:
         # Where operators have no token, those of other hosts are refused.
         return terms.access == "operators" or terms.access in self._asked
 
-    def _answer(self, answer: Answer) -> dict[str, Any]:
+    def _answer(self, answer: ResponseSpec) -> dict[str, Any]:
         own = {name: {"description": about, "schema": {"type": "string"}} for name, about in answer.headers.items()}
         links = {
             name: {"operationId": link.operation, "parameters": dict(link.parameters)}
@@ -175,10 +175,10 @@ def _example(example: Any) -> dict[str, Any]:
 def _describe(_: Any, field: Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
     """Return what a field of ours says of itself."""
     ret.pop("readOnly", None)  # all of an answer is
-    if not isinstance(field, Checked):
+    if not isinstance(field, StrictField):
         return {}
     root = field.root
-    described = field.json_schema(answered=isinstance(root, Schema) and isinstance(root, Answered))
+    described = field.json_schema(answered=isinstance(root, Schema) and isinstance(root, ResponseSchema))
     if field.allow_none and root is not None:
         return {"anyOf": [*described.get("anyOf", [described]), {"type": "null"}]}
     return described

@@ -27,7 +27,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ResponseSpec:
     """What an operation answers with one status."""
 
     #: when
@@ -45,7 +45,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class OperationSpec:
     """What is agreed on for an operation."""
 
     #: in the document, and so in generated clients: it stays
@@ -54,7 +54,7 @@ class Terms:
     #: its first line is the summary, the rest the description; empty: the docstring of the view
     about: str = ""
     #: by status; what a view returns without a status has the first
-    answers: Mapping[int, Answer]
+    responses: Mapping[int, ResponseSpec]
     #: by status, what each is for; those of reading a request are known already
     problems: Mapping[int, str] = field(default_factory=dict)
     #: whose token or key it needs where there are any: that of `operators`, which it asks for itself. For that of
@@ -75,7 +75,7 @@ class Operation:
 
     __name__: str
 
-    def __init__(self, view: View, terms: Terms) -> None:
+    def __init__(self, view: View, terms: OperationSpec) -> None:
         update_wrapper(self, view)
         self.terms = terms
         self.about = terms.about or getdoc(view) or ""
@@ -100,17 +100,18 @@ class Operation:
         if isinstance(returned, Response):
             return returned
         value, status, *headers = (
-            returned if isinstance(returned, tuple) else (returned, next(iter(self.terms.answers)))
+            returned if isinstance(returned, tuple) else (returned, next(iter(self.terms.responses)))
         )
-        schema = self.terms.answers[status].schema
+        schema = self.terms.responses[status].schema
         assert schema is not None, f"{self.terms.id} has no schema for {status}"
         return schema.dump(value), status, *headers
 
 
 def operation(id: str, **terms: Any) -> Callable[[View], Operation]:  # noqa: A002  # its name in OpenAPI
-    """Put a view on terms, those of `Terms`. It gets what was read by name: path, query and headers, and the `body`.
+    """Document a view, validate its input and serialize its output. The keywords are the fields of `OperationSpec`.
 
-    It returns what the schema of its answer dumps, with a status if that is not the first, and headers; or a Response.
+    The view receives path, query and header parameters by name, and `body`. It returns a value for the schema of its
+    first response, or `(value, status)` or `(value, status, headers)`, or a finished Response.
     """
-    agreed = Terms(id=id, **terms)
+    agreed = OperationSpec(id=id, **terms)
     return lambda view: Operation(view, agreed)

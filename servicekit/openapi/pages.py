@@ -8,10 +8,10 @@ from pathlib import Path
 from flask import Blueprint, Flask, Response, current_app
 from marshmallow import fields
 
-from servicekit.response_schemas import Document
+from servicekit.response_schemas import PassthroughSchema
 from servicekit.static_files import TYPES, Files
 
-from .operation import Answer, operation
+from .operation import ResponseSpec, operation
 
 VERSION = "1.0"
 # Swagger UI is that of swagger-ui-dist 5.35.0, unchanged; its licence is beside it.
@@ -20,7 +20,7 @@ _FILES = Files(Path(__file__).parent / "page", ("docs.html", "docs.js", "swagger
 bp = Blueprint("openapi", __name__)
 
 
-class ContractSchema(Document):
+class ContractSchema(PassthroughSchema):
     """A document of OpenAPI 3.1."""
 
     openapi = fields.String(required=True)
@@ -54,7 +54,7 @@ def init_app(app: Flask, title: str, about: str) -> None:
 
 
 @bp.get("/openapi.json")
-@operation("readContract", tag="service", answers={200: Answer("The document.", ContractSchema())})
+@operation("readContract", tag="service", responses={200: ResponseSpec("The document.", ContractSchema())})
 def show() -> Response:
     """Read this document."""
     contract: Contract = current_app.extensions["openapi"]
@@ -62,7 +62,7 @@ def show() -> Response:
 
 
 @bp.get("/docs")
-@operation("showDocs", tag="service", answers={200: Answer("A page.", types=("text/html",))})
+@operation("showDocs", tag="service", responses={200: ResponseSpec("A page.", types=("text/html",))})
 def page() -> Response:
     """Show this document to people."""
     return _FILES.send("docs.html")
@@ -73,7 +73,7 @@ def page() -> Response:
     "readDocsFile",
     tag="service",
     path={"name": _FILES.field},
-    answers={200: Answer("A file of the page.", types=TYPES)},
+    responses={200: ResponseSpec("A file of the page.", types=TYPES)},
 )
 def file(name: str) -> Response:
     """Read a file that the page for people needs."""

@@ -6,10 +6,10 @@ from typing import Any
 
 from marshmallow import fields
 
-from servicekit.fields import Checked
-from servicekit.response_schemas import Answered
+from servicekit.fields import StrictField
+from servicekit.response_schemas import ResponseSchema
 
-from .operation import Terms
+from .operation import OperationSpec
 
 _READING = {
     413: "The body has more than 64 KiB.",
@@ -34,7 +34,7 @@ COMMON = {
 _WAITING = (429, 503)
 
 
-class ErrorSchema(Answered):
+class ErrorSchema(ResponseSchema):
     """One thing that is wrong with a request."""
 
     where = fields.String(required=True, data_key="in", metadata={"enum": ["body", "path", "query", "header"]})
@@ -43,7 +43,7 @@ class ErrorSchema(Answered):
     detail = fields.String(required=True, metadata={"description": "What must hold there."})
 
 
-class ProblemSchema(Answered):
+class ProblemSchema(ResponseSchema):
     """What went wrong, as in RFC 9457."""
 
     type = fields.String(required=True, metadata={"examples": ["/problems/insufficient-funds"]})
@@ -63,7 +63,7 @@ class ProblemSchema(Answered):
     trade_status = fields.String(data_key="tradeStatus", metadata={"enum": ["REJECTED", "CANCELLED", "VOID"]})
 
 
-def told(terms: Terms, refuses: bool) -> dict[int, str]:
+def told(terms: OperationSpec, refuses: bool) -> dict[int, str]:
     """Return the problems of an operation by status, those of reading its request among them.
 
     `refuses` says that a token or key is asked for.
@@ -75,7 +75,7 @@ def told(terms: Terms, refuses: bool) -> dict[int, str]:
         found[404] = COMMON[404]
     if terms.query:
         found[414] = COMMON[414]
-    if any(isinstance(each, Checked) for each in (terms.path | terms.headers | (terms.query or {})).values()):
+    if any(isinstance(each, StrictField) for each in (terms.path | terms.headers | (terms.query or {})).values()):
         found[422] = _READING[422]
     if terms.body is not None:
         found |= _READING

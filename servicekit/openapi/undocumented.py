@@ -1,13 +1,13 @@
 """Terms of views that are not ours."""
 
-from .operation import Answer, operation
+from .operation import ResponseSpec, operation
 
 
 @operation(
     "readMetrics",
     tag="service",
-    answers={
-        200: Answer(
+    responses={
+        200: ResponseSpec(
             "All metrics, in the form that `Accept` asks for.", types=("text/plain", "application/openmetrics-text")
         )
     },

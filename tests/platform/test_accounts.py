@@ -16,7 +16,7 @@ from cb import ConfigError
 from portfolio.order import CASH_LIMIT, Order, Outcome, Side
 from portfolio.service import Portfolios, TradeIdReused, UnknownUser
 from portfolio.store import Store
-from servicekit.database import Database, DatabaseUnavailable
+from servicekit.database import Database, DatabaseUnavailableError
 from servicekit.migrations import migrate
 
 
@@ -191,7 +191,7 @@ def test_database_that_is_none_is_down_and_says_so(tmp_path: Path) -> None:
     file = tmp_path / "portfolio.db"
     file.write_text("this is not a database, but it is long enough to be looked at" * 20)
 
-    with pytest.raises(DatabaseUnavailable):
+    with pytest.raises(DatabaseUnavailableError):
         Store(migrate(Database(f"sqlite:///{file}"), portfolio))
 
 

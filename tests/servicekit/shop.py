@@ -8,7 +8,7 @@ from marshmallow import Schema
 from marshmallow.fields import List, Nested, String
 
 from cb import Registry
-from servicekit import Answer, Answered, Faults, create_service, load_settings, operation
+from servicekit import Faults, ResponseSchema, ResponseSpec, create_service, load_settings, operation
 from servicekit.fields import Flag, Identifier, Money, Quantity
 
 
@@ -32,11 +32,11 @@ class OrderSchema(Schema):
     lines = List(Nested(LineSchema))
 
 
-class ItemSchema(Answered):
+class ItemSchema(ResponseSchema):
     item = Identifier(required=True)
 
 
-class PriceSchema(Answered):
+class PriceSchema(ResponseSchema):
     price = Money(required=True)
 
 
@@ -57,14 +57,17 @@ def create_app() -> Flask:
 
     @app.get("/api/v1/stock/<item>")
     @operation(
-        "showItem", tag="shop", path={"item": Identifier()}, answers={200: Answer("It is in stock.", ItemSchema())}
+        "showItem",
+        tag="shop",
+        path={"item": Identifier()},
+        responses={200: ResponseSpec("It is in stock.", ItemSchema())},
     )
     def show(item: str) -> Any:
         ask()
         return {"item": item}
 
     @app.post("/api/v1/orders")
-    @operation("order", tag="shop", body=OrderSchema(), answers={201: Answer("It is ordered.", PriceSchema())})
+    @operation("order", tag="shop", body=OrderSchema(), responses={201: ResponseSpec("It is ordered.", PriceSchema())})
     def order(body: dict[str, Any]) -> Any:
         return body
 

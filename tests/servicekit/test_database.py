@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Column, MetaData, String, Table, select, text
 
 from cb import BreakerConfig, Bulkhead, CircuitBreaker, CircuitOpenError, State
-from servicekit.database import Database, DatabaseBusy, DatabaseUnavailable, Money, insert_once, waits_limited
+from servicekit.database import Database, DatabaseBusyError, DatabaseUnavailableError, Money, insert_once, limit_waits
 from tests.fleet.servers import until
 from tests.support.databases import PostgreSQL
 from tests.unit.test_interruptions import interrupted
@@ -58,10 +58,10 @@ def test_refusal_of_the_breaker_or_bulkhead_of_a_database_says_that_it_is_unavai
 ) -> None:
     bulkhead = Bulkhead(breaker, 1)
     database.guard(bulkhead)
-    with bulkhead, pytest.raises(DatabaseBusy, match="is its limit"):
+    with bulkhead, pytest.raises(DatabaseBusyError, match="is its limit"):
         price(database)
     breaker.hold(State.FORCED_OPEN, reason="test")
-    with pytest.raises(DatabaseUnavailable, match="rejects calls"):
+    with pytest.raises(DatabaseUnavailableError, match="rejects calls"):
         price(database)
     breaker.reset(reason="test")
 
@@ -81,7 +81,7 @@ def test_database_is_made_though_its_circuit_is_open(tmp_path: Path, breaker: Ci
         metadata.create_all(connection)
     assert price(database) is None
     database.guard(breaker)
-    with pytest.raises(DatabaseUnavailable):
+    with pytest.raises(DatabaseUnavailableError):
         price(database)
     database.close()
 
@@ -98,7 +98,7 @@ def test_server_that_is_killed_makes_it_unavailable_until_it_is_back(
 
     reasons = set()
     for _ in range(4):
-        with pytest.raises(DatabaseUnavailable) as caught:
+        with pytest.raises(DatabaseUnavailableError) as caught:
             price(database)
         reasons.add(str(caught.value).split()[0])
 
@@ -111,7 +111,7 @@ def test_server_that_is_killed_makes_it_unavailable_until_it_is_back(
 def well(database: Database) -> bool:
     try:
         return price(database) is None
-    except DatabaseUnavailable:
+    except DatabaseUnavailableError:
         return False
 
 
@@ -124,7 +124,7 @@ def test_server_that_is_frozen_is_waited_for_as_long_as_is_left_and_not_taken_at
     postgresql.stop()
     begun = time.monotonic()
     try:
-        with pytest.raises(DatabaseUnavailable), waits_limited(lambda: 0.1), database.read() as connection:
+        with pytest.raises(DatabaseUnavailableError), limit_waits(lambda: 0.1), database.read() as connection:
             connection.execute(select(2))
         waited = time.monotonic() - begun
     finally:
@@ -142,9 +142,9 @@ def test_answer_that_takes_too_long_is_given_up_unless_it_may_take_any_time(
     with database.read():  # a connection is there
         pass
     monkeypatch.setattr("servicekit.database._SILENCE_MS", 200)
-    with pytest.raises(DatabaseUnavailable), database.read() as connection:
+    with pytest.raises(DatabaseUnavailableError), database.read() as connection:
         connection.execute(text("SELECT pg_sleep(5)"))
-    with waits_limited(lambda: math.inf), database.read() as connection:
+    with limit_waits(lambda: math.inf), database.read() as connection:
         connection.execute(text("SELECT pg_sleep(0.5)"))
     database.close()
 
@@ -154,7 +154,7 @@ def test_read_waits_no_longer_than_is_left_for_a_process_that_has_the_whole_file
     for statement in ("PRAGMA locking_mode=EXCLUSIVE", "PRAGMA journal_mode=WAL", "CREATE TABLE t (n)"):
         other.execute(statement)
     begun = time.monotonic()
-    with pytest.raises(DatabaseUnavailable), waits_limited(lambda: 0.1), database.read() as connection:
+    with pytest.raises(DatabaseUnavailableError), limit_waits(lambda: 0.1), database.read() as connection:
         connection.execute(text("SELECT * FROM t"))
     assert time.monotonic() - begun < 3
     other.close()

@@ -4,7 +4,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from servicekit import Faults, SimulatedFailure, Simulation
+from servicekit import Faults, SimulatedError, Simulation
 
 SIMULATE = "/api/v1/simulate/failure"
 WELL = {"failure_rate": 0.0, "is_healthy": True, "response_time_ms": 0}
@@ -56,7 +56,7 @@ def test_faults_fail_at_their_rate(app: Flask) -> None:
     for _ in range(400):
         try:
             faults.apply()
-        except SimulatedFailure:
+        except SimulatedError:
             failed += 1
     assert 200 < failed < 360
 
@@ -65,7 +65,7 @@ def test_slowness_comes_before_the_failure(app: Flask) -> None:
     slept: list[float] = []
     slow = Faults(app, "bank", "/api/v1/bank", sleep=slept.append)
     slow.set(Simulation(is_healthy=False, response_time_ms=2000))
-    with pytest.raises(SimulatedFailure):
+    with pytest.raises(SimulatedError):
         slow.apply()
     assert slept == [2.0]
 
@@ -91,7 +91,7 @@ def test_response_time_above_the_callers_timeout_is_a_timeout_after_that_time(ap
     faults = Faults(app, "risk", "/api/v1/risk", sleep=slept.append)
     faults.set(Simulation(response_time_ms=60_000))
 
-    with pytest.raises(SimulatedFailure, match="no answer within 3 s"):
+    with pytest.raises(SimulatedError, match="no answer within 3 s"):
         faults.apply(3)
 
     assert slept == [3]

@@ -11,7 +11,7 @@ from marshmallow import Schema, ValidationError
 from servicekit.fields import Duration, Flag, Identifier, Money, Quantity, Rate, Symbol
 
 
-class Document(Schema):
+class PassthroughSchema(Schema):
     money = Money()
     any_money = Money(min_exclusive=None)
     much_money = Money(digits=15)
@@ -24,7 +24,7 @@ class Document(Schema):
 
 
 def load(field: str, value: object) -> Any:
-    return Document().load({field: value})[field]
+    return PassthroughSchema().load({field: value})[field]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_money_is_exact_on_its_way_in_and_text_on_its_way_out(value: object, amo
     loaded = load("money", value)
     assert isinstance(loaded, Decimal)
     assert loaded == Decimal(amount)
-    assert Document().dump({"money": loaded}) == {"money": text}
+    assert PassthroughSchema().dump({"money": loaded}) == {"money": text}
 
 
 def test_money_has_as_many_digits_as_its_field_allows() -> None:
@@ -137,7 +137,7 @@ def odd_values() -> st.SearchStrategy[Any]:
 @given(odd_values())
 @settings(max_examples=600, deadline=None)
 def test_field_takes_what_its_json_schema_allows_and_nothing_else(value: Any) -> None:
-    for name, field in Document().fields.items():
+    for name, field in PassthroughSchema().fields.items():
         # As it arrives: fractions are Decimals.
         arrived = json.loads(json.dumps(value), parse_float=Decimal)
         assert takes(field, arrived) == SCHEMAS[name].is_valid(value), (name, value)
@@ -153,14 +153,14 @@ def takes(field: Any, value: Any) -> bool:
 
 SCHEMAS = {
     name: jsonschema_rs.validator_for(field.json_schema(answered=False))  # type: ignore[attr-defined]  # all are Checked
-    for name, field in Document().fields.items()
+    for name, field in PassthroughSchema().fields.items()
 }
 
 
 @pytest.mark.parametrize("name", ["money", "any_money", "much_money"])
 @pytest.mark.parametrize("amount", ["1", "0.0001", "12.5", "9999999999.9999"])
 def test_money_says_what_its_json_schema_for_answers_promises(name: str, amount: str) -> None:
-    field: Money = Document().fields[name]  # type: ignore[assignment]  # these are
+    field: Money = PassthroughSchema().fields[name]  # type: ignore[assignment]  # these are
     answered = jsonschema_rs.validator_for(field.json_schema(answered=True))
     assert answered.is_valid(field.serialize("m", {"m": Decimal(amount)}))
     assert not answered.is_valid(1) and not answered.is_valid("1")

@@ -79,7 +79,7 @@ def test_metrics_have_the_names_of_the_seed_too(tripped: FlaskClient) -> None:
 
 
 def test_names_of_the_seed_can_be_switched_off(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CB_METRICS__SEED_NAMES", "false")
+    monkeypatch.setenv("CB_METRICS__PER_BREAKER_NAMES", "false")
     assert not [name for name, _ in samples(shop.create_app().test_client()) if name.endswith("own_stock")]
 
 
@@ -124,7 +124,7 @@ def test_breakers_whose_names_a_metric_cannot_tell_apart_are_one_series_of_the_s
     for name in ("a-b", "a_b", "ä b"):
         breakers.get(name)
     registry = CollectorRegistry()
-    registry.register(BreakerCollector(breakers, seed_names=True))
+    registry.register(BreakerCollector(breakers, per_breaker_names=True))
     names = [sample.name for each in registry.collect() for sample in each.samples if not sample.labels]
     assert len(names) == len(set(names))
     assert "circuit_breaker_requests_total_a_b" in names
@@ -137,7 +137,7 @@ def test_text_of_the_breakers_says_what_prometheus_client_would_write(openmetric
         breakers.get(name).call(int)
     breakers.get("rateless").note_health(None, took=0.1, valid=15)
     breakers.get("rateless").hold(State.DISABLED, reason="a change that no arrow has", author="test")
-    collector = BreakerCollector(breakers, seed_names=True)
+    collector = BreakerCollector(breakers, per_breaker_names=True)
     registry = CollectorRegistry()
     registry.register(collector)
     encode, _ = choose_encoder("application/openmetrics-text" if openmetrics else "")
@@ -184,7 +184,7 @@ def test_names_that_are_also_ends_of_metrics_make_no_metric_twice() -> None:
     for name in ("changes", "count", "sum", "total", "bucket", "x"):
         registry.get(name).call(abs, -1)
     for openmetrics, parse in ((False, text_string_to_metric_families), (True, parse_openmetrics)):
-        text = BreakerCollector(registry, seed_names=True).text(openmetrics=openmetrics)
+        text = BreakerCollector(registry, per_breaker_names=True).text(openmetrics=openmetrics)
         found = [family.name for family in parse(text + "# EOF\n" * openmetrics)]
         assert len(set(found)) == len(found)
         assert "circuit_breaker_state_x" in found
@@ -197,4 +197,4 @@ def test_breakers_that_another_process_made_later_are_told_too(tmp_path: Path) -
     assert [each.name for each in mine.snapshots()] == ["late", "stock"]
     assert [each.totals.successes for each in mine.figures()] == [1, 1]
     assert 'circuit_breaker_requests_total{name="late",outcome="success"} 1.0' in BreakerCollector(mine).text()
-    assert "circuit_breaker_requests_total_late 1.0" in BreakerCollector(mine, seed_names=True).text()
+    assert "circuit_breaker_requests_total_late 1.0" in BreakerCollector(mine, per_breaker_names=True).text()

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from servicekit import Answer, operation
+from servicekit import ResponseSpec, operation
 from servicekit.openapi import Operation
 from tests.servicekit.conftest import ROOT
 from tests.servicekit.shop import ItemSchema
@@ -52,13 +52,13 @@ def test_answer_that_is_in_no_terms_is_a_fault_of_ours(app: Flask) -> None:
 
 
 def agreed(view: Any) -> Operation:
-    return operation("showItem", tag="shop", answers={200: Answer("It is in stock.", ItemSchema())})(view)
+    return operation("showItem", tag="shop", responses={200: ResponseSpec("It is in stock.", ItemSchema())})(view)
 
 
 def test_library_that_makes_the_document_is_loaded_when_it_is_asked_for(config: Path) -> None:
     program = """
 import sys
-from tests.web import shop
+from tests.servicekit import shop
 client = shop.create_app().test_client()
 client.get("/docs")
 print("apispec" in sys.modules)

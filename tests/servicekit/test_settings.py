@@ -59,7 +59,7 @@ def refusal(file: Path, text: str) -> SettingsError:
             "be memory://, file:///PATH, shm://NAME, or begin with one of redis://",
             "ftp://x",
         ),
-        ("metrics: {seed_names: 1}", "metrics.seed_names", "be true or false", 1),
+        ("metrics: {per_breaker_names: 1}", "metrics.per_breaker_names", "be true or false", 1),
         ("server: {host: 0.0.0.0}", "server.host", "be of this host only without CB_ADMIN_TOKEN", "0.0.0.0"),
         ("server: {host: '::'}", "server.host", "be of this host only without CB_ADMIN_TOKEN", "::"),
         ("server: {host: example.org}", "server.host", "be an IP address or localhost", "example.org"),
@@ -154,7 +154,7 @@ def test_environment_changes_single_keys(config: Path, monkeypatch: pytest.Monke
         "CB_CIRCUIT_BREAKER__TIMEOUT": "500ms",
         "CB_BREAKERS__OWN_STOCK__TIMEOUT": "2s",
         "CB_BREAKERS__OWN_STOCK__FAILURE_RATE_THRESHOLD": "",
-        "CB_METRICS__SEED_NAMES": "false",
+        "CB_METRICS__PER_BREAKER_NAMES": "false",
         "CB_SERVICES__SHOP__MOTTO": "sell",
         "CB_SERVER__THREADS": "3",
     }.items():
@@ -163,7 +163,7 @@ def test_environment_changes_single_keys(config: Path, monkeypatch: pytest.Monke
     own = settings.breaker_overrides["own-stock"]
     assert (settings.breaker_defaults.timeout, own.timeout, own.failure_threshold) == (0.5, 2.0, 7)
     assert own.failure_rate_threshold is None
-    assert (settings.seed_names, settings.service["motto"], settings.threads) == (False, "sell", 3)
+    assert (settings.per_breaker_names, settings.service["motto"], settings.threads) == (False, "sell", 3)
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_open_circuit_says_when_it_can_be_tried_again_and_what_failed(app: Flask
     breaker = seen["breakers"]["own-stock"]
     assert (breaker["state"], breaker["generation"]) == ("OPEN", 2)
     assert 0 < breaker["retry_after_seconds"] <= 20
-    assert breaker["last_failure"]["type"] == "SimulatedFailure"
+    assert breaker["last_failure"]["type"] == "SimulatedError"
     assert _TIME.fullmatch(breaker["last_failure"]["at"])
     assert (breaker["totals"]["failures"], breaker["totals"]["rejected"]) == (3, 1)
 

@@ -15,11 +15,11 @@ from cb.ledger.ledger import Ledger
 from cb.registry import Registry
 from servicekit import problems
 from servicekit.logs import log_event
-from servicekit.security_headers import harden
+from servicekit.security_headers import add_security_headers
 from servicekit.tokens import checked_token, read_token
 
 from . import operator, page, status
-from .extension_state import Installed
+from .extension_state import ExtensionState
 
 if TYPE_CHECKING:
     import requests
@@ -62,7 +62,7 @@ class CircuitBreakers(Rooted):
         self._url_prefix = url_prefix
         self._metrics = metrics
         self._clock = clock
-        self._latest: Installed | None = None
+        self._latest: ExtensionState | None = None
         if app is not None:
             self.init_app(app)
 
@@ -70,7 +70,7 @@ class CircuitBreakers(Rooted):
         """Give them to an app. Raises ConfigError, and SettingsError for a token in the environment."""
         registry = self._registry(app)
         token = self._admin_token(app)
-        self._latest = Installed(service=self._name or app.name, registry=registry, token=token, owner=self)
+        self._latest = ExtensionState(service=self._name or app.name, registry=registry, token=token, owner=self)
         app.extensions["circuit_breakers"] = self._latest
         problems.answer_refusals(app)
         # Not now: the app may be made before its workers are forked.
@@ -153,7 +153,7 @@ def _routes() -> Blueprint:
     for each in (status.bp, operator.bp, page.bp):
         routes.register_blueprint(each)
     routes.url_value_preprocessor(_exempt_from_csrf)  # it comes before the hooks that run before a request
-    routes.after_request(harden)
+    routes.after_request(add_security_headers)
     return routes
 
 

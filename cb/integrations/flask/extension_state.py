@@ -8,7 +8,7 @@ from cb.registry import Registry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Installed:
+class ExtensionState:
     """The breakers of an app."""
 
     #: what the app calls itself in answers
@@ -20,7 +20,7 @@ class Installed:
     owner: object = field(repr=False)
 
 
-def circuit_breakers() -> Installed:
+def circuit_breakers() -> ExtensionState:
     """Return those of the running app."""
-    found: Installed = current_app.extensions["circuit_breakers"]
+    found: ExtensionState = current_app.extensions["circuit_breakers"]
     return found

@@ -14,8 +14,8 @@ from cb.events import StateChange
 from cb.states import State
 from servicekit.breaker_schemas import ChangeSchema, EventsSchema
 from servicekit.correlation import request_id
-from servicekit.fields import Checked, Digits, Duration, Flag
-from servicekit.openapi import Answer, operation
+from servicekit.fields import Digits, Duration, Flag, StrictField
+from servicekit.openapi import ResponseSpec, operation
 from servicekit.problems import Problem
 
 from .extension_state import circuit_breakers
@@ -34,7 +34,7 @@ _HALF = re.compile(r"[\ud800-\udfff]")
 _LINE = re.compile(f" *[^ {_UNSEEN}][^{_UNSEEN}]*")
 
 
-class _Reason(Checked[str]):
+class _Reason(StrictField[str]):
     """A line of text, for people."""
 
     def check(self, value: Any) -> str:
@@ -118,7 +118,7 @@ def _serve(action: str, about: str, act: Callable[..., StateChange], body: Schem
         "headers": _HEADERS,
         "body": body,
         "example": example,
-        "answers": {200: Answer("What that has changed.", ChangeSchema())},
+        "responses": {200: ResponseSpec("What that has changed.", ChangeSchema())},
     }
     serve(f"/<path:name>/{action}", _find_by_path, id=f"{verb}Breaker", about=about, path=_NAME, problems=_BUSY)
     about += f"\n\n{_ANY_NAME}"
@@ -143,7 +143,7 @@ for _action in ("close", "reset"):
         "since": Digits(0, 2**62, load_default=0, metadata={"description": "Those after this number."}),
         "limit": Digits(0, _LIMIT, load_default=_LIMIT, metadata={"description": "At most so many."}),
     },
-    answers={200: Answer("Changes of state.", EventsSchema())},
+    responses={200: ResponseSpec("Changes of state.", EventsSchema())},
 )
 def events(since: int, limit: int) -> Any:
     """List the latest changes of state, oldest first."""

@@ -9,7 +9,7 @@ from cb.clocks import monotonic_ns
 from cb.document import describe, time_text
 from cb.ledger.fleet_view import FleetView
 from servicekit.breaker_schemas import StatusSchema
-from servicekit.openapi import Answer, operation
+from servicekit.openapi import ResponseSpec, operation
 
 from .extension_state import circuit_breakers
 
@@ -17,7 +17,7 @@ bp = Blueprint("circuit-breaker", __name__, url_prefix="/api/v1/circuit-breaker"
 
 
 @bp.get("/status")
-@operation("readStatus", tag="circuit breakers", answers={200: Answer("All breakers by name.", StatusSchema())})
+@operation("readStatus", tag="circuit breakers", responses={200: ResponseSpec("All breakers by name.", StatusSchema())})
 def status() -> Any:
     """Tell how the breakers are, the same from any worker."""
     return report()

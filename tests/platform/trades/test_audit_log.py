@@ -10,7 +10,7 @@ from gateway.services.audit_facts import read_facts
 from gateway.services.audit_log import GENESIS, AuditLog, Head
 from gateway.trading.outbox import Entry, Journal, Reader
 from gateway.trading.store import Store
-from servicekit.database import Database, DatabaseUnavailable
+from servicekit.database import Database, DatabaseUnavailableError
 from tests.platform.trades.conftest import filled, spoil
 
 GOOD = (
@@ -106,7 +106,7 @@ _INTO = "INTO audit_entries (n, event_id, trade_id, entry, previous, hash)"
 def test_change_of_the_log_is_refused(log: AuditLog, database: Database, entries: list[Entry], change: str) -> None:
     log.append(entries)
 
-    with pytest.raises((DatabaseError, DatabaseUnavailable)), database.write() as connection:
+    with pytest.raises((DatabaseError, DatabaseUnavailableError)), database.write() as connection:
         connection.execute(text(change))
 
     assert log.verify().head.n == 9
@@ -134,7 +134,7 @@ def test_sqlite_replaces_no_entry_and_appends_nothing_but_the_next(
     log.append(entries)
     before = log.page(0, 100)
 
-    with pytest.raises((DatabaseError, DatabaseUnavailable)), database.write() as connection:
+    with pytest.raises((DatabaseError, DatabaseUnavailableError)), database.write() as connection:
         connection.execute(text(change))
 
     assert log.page(0, 100) == before

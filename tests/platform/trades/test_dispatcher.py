@@ -15,7 +15,7 @@ from gateway.trading.outbox import Journal, Reader
 from gateway.trading.outbox_relay import BATCH, Dispatcher
 from gateway.trading.store import Store
 from gateway.trading.trade import State
-from servicekit import SimulatedFailure
+from servicekit import SimulatedError
 from servicekit.database import Database
 from tests.platform.trades.conftest import Clock, applying, filled, moved, order
 
@@ -25,7 +25,7 @@ class Sick:
 
     def __init__(self) -> None:
         self.failing = False
-        self.error: Exception = SimulatedFailure("as told")
+        self.error: Exception = SimulatedError("as told")
 
     def __call__(self) -> None:
         if self.failing:
@@ -75,7 +75,7 @@ def test_audit_hears_of_every_move_and_users_of_the_ends(platform: Platform, sto
     assert [platform.journal.backlog(reader).entries for reader in Reader] == [0, 0]
 
 
-@pytest.mark.parametrize("error", [SimulatedFailure("as told"), KeyError("a mistake of ours")])
+@pytest.mark.parametrize("error", [SimulatedError("as told"), KeyError("a mistake of ours")])
 @pytest.mark.parametrize("who", ["audit_sick", "notification_sick"])
 def test_reader_that_fails_is_told_later_and_the_other_at_once(
     platform: Platform, store: Store, who: str, error: Exception

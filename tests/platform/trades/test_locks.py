@@ -13,7 +13,7 @@ from sqlalchemy import select, text
 from gateway.trading.store import KeyTaken, Store
 from gateway.trading.tables import exposure
 from gateway.trading.trade import Order, Side, State, Verdict
-from servicekit.database import Database, DatabaseUnavailable
+from servicekit.database import Database, DatabaseUnavailableError
 from tests.proofs.chaos.services import until
 
 ORDER = Order("u", "AAPL", 1, Side.BUY, Decimal(150))
@@ -44,10 +44,10 @@ def test_transaction_of_a_process_that_is_stopped_does_not_lock_others_out(
     monkeypatch.setattr("servicekit.database._PATIENCE_MS", 100)
     monkeypatch.setattr("servicekit.database._SILENCE_MS", 1_000)
     Store(database).receive(ORDER, LEASE, lambda _: None)
-    with pytest.raises(DatabaseUnavailable), database.write() as stopped:
+    with pytest.raises(DatabaseUnavailableError), database.write() as stopped:
         stopped.execute(select(exposure).with_for_update())
 
-        with pytest.raises(DatabaseUnavailable):
+        with pytest.raises(DatabaseUnavailableError):
             Store(database).receive(ORDER, LEASE, lambda _: None)
         until(lambda: received(database), "the server has ended what is stopped")
 
@@ -55,7 +55,7 @@ def test_transaction_of_a_process_that_is_stopped_does_not_lock_others_out(
 def received(database: Database) -> bool:
     try:
         return bool(Store(database).receive(ORDER, LEASE, lambda _: None))
-    except DatabaseUnavailable:
+    except DatabaseUnavailableError:
         return False
 
 

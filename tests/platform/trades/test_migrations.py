@@ -23,7 +23,7 @@ from gateway.trading.outbox import Journal, Reader
 from gateway.trading.outbox_relay import BATCH
 from gateway.trading.store import Store
 from gateway.trading.trade import State, Verdict
-from servicekit.database import Database, DatabaseUnavailable
+from servicekit.database import Database, DatabaseUnavailableError
 from servicekit.migrations import migrate
 from tests.platform.trades.conftest import LEASE, Clock, order
 
@@ -91,7 +91,7 @@ def test_database_of_another_service_is_refused_and_left_alone(
 ) -> None:
     migrate(Database(database_url), first)
 
-    with pytest.raises(DatabaseUnavailable, match=f"it is not of {second.__name__}, or of a later version"):
+    with pytest.raises(DatabaseUnavailableError, match=f"it is not of {second.__name__}, or of a later version"):
         migrate(Database(database_url), second)
 
     migrate(Database(database_url), first)

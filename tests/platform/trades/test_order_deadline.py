@@ -16,7 +16,7 @@ from gateway.trading.errors import OrderTimeout
 from gateway.trading.store import Store
 from gateway.trading.trade import State
 from gateway.trading.trading import Trading
-from servicekit.database import Database, DatabaseUnavailable
+from servicekit.database import Database, DatabaseUnavailableError
 from tests.platform.trades.conftest import LEASE, Clock, order, received, says
 from tests.platform.trades.test_trading import LIMITS
 from tests.support.misbehaving import Act, Server, answer, stay_silent
@@ -159,7 +159,7 @@ def test_order_does_not_wait_longer_for_another_writer_than_its_time(
             if connection.dialect.name == "postgresql":
                 connection.exec_driver_sql(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         begun = time.monotonic()
-        with pytest.raises((DatabaseUnavailable, OrderTimeout)):
+        with pytest.raises((DatabaseUnavailableError, OrderTimeout)):
             desk.trading.place(order(user_id="bob"))
         waited = time.monotonic() - begun
     writer.close()

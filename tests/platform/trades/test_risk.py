@@ -9,7 +9,7 @@ from gateway.services.exposure import Exposure
 from gateway.services.risk import Limits, Risk
 from gateway.trading.errors import RiskRefusal, Unavailable
 from gateway.trading.trade import Side
-from servicekit import SimulatedFailure
+from servicekit import SimulatedError
 from tests.platform.trades.conftest import order
 
 LIMITS = Limits(
@@ -82,7 +82,7 @@ def test_no_check_no_trade() -> None:
     breaker = CircuitBreaker("risk")
 
     def fail(_: float) -> None:
-        raise SimulatedFailure("as told")
+        raise SimulatedError("as told")
 
     with pytest.raises(Unavailable):
         Risk(breaker, fail, LIMITS).check(order(), MARKET)

@@ -18,7 +18,7 @@ from gateway.trading.reconciler import Reconciler
 from gateway.trading.store import Store
 from gateway.trading.trade import State
 from gateway.trading.trading import Trading
-from servicekit.database import Database, DatabaseUnavailable
+from servicekit.database import Database, DatabaseUnavailableError
 from tests.platform.trades.conftest import DEADLINE, LEASE, Clock, order, says
 from tests.support.misbehaving import Server, answer
 
@@ -120,7 +120,7 @@ def test_mark_whose_commit_was_lost_leaves_the_order_pending(gateway: Gateway, *
 def test_order_whose_first_commit_was_lost_is_never_booked(gateway: Gateway, *, kept: bool) -> None:
     gateway.lose_connection(RECEIVE, kept=kept)
 
-    with pytest.raises(DatabaseUnavailable):
+    with pytest.raises(DatabaseUnavailableError):
         gateway.trading.place(order())
 
     gateway.heal()

@@ -12,7 +12,7 @@ from cb.integrations.flask import status
 from cb.integrations.flask.extension_state import circuit_breakers
 from cb.log import Log
 from servicekit import access, health
-from servicekit.openapi import Answer, operation
+from servicekit.openapi import ResponseSpec, operation
 from servicekit.static_files import TYPES, Files
 
 from .schema import DataSchema
@@ -46,7 +46,7 @@ class Dashboard:
 
 
 @bp.get("")
-@operation("showDashboard", tag="dashboard", answers={200: Answer("The page.", types=("text/html",))})
+@operation("showDashboard", tag="dashboard", responses={200: ResponseSpec("The page.", types=("text/html",))})
 def page() -> Response:
     """Show the live page."""
     return _FILES.send("page.html")
@@ -57,7 +57,7 @@ def page() -> Response:
     "readDashboardFile",
     tag="dashboard",
     path={"name": _FILES.field},
-    answers={200: Answer("The file.", types=TYPES)},
+    responses={200: ResponseSpec("The file.", types=TYPES)},
 )
 def file(name: str) -> Response:
     """Read a file that the live page needs."""
@@ -65,7 +65,7 @@ def file(name: str) -> Response:
 
 
 @bp.get("/data")
-@operation("readDashboardData", tag="dashboard", answers={200: Answer("What is so now.", DataSchema())})
+@operation("readDashboardData", tag="dashboard", responses={200: ResponseSpec("What is so now.", DataSchema())})
 def data() -> dict[str, Any]:
     """Read what the live page shows.
 
@@ -78,7 +78,7 @@ def data() -> dict[str, Any]:
         "events": [record(each) for each in circuit_breakers().registry.ledger.history()[-_EVENTS:]],
         "simulators": {name: {"path": each.path, **asdict(each.read())} for name, each in shown.simulators.items()},
         # Where operators have a token, the page asks for it before it offers to steer.
-        "operator": access.steers_without_token(),
+        "operator": access.may_operate_without_token(),
         **{name: _ask(name, provider) for name, provider in shown.providers.items()},
     }
 
