@@ -35,9 +35,9 @@ test: dev ## run the tests
 	@$(BIN)/python -m pytest -n 3 -m "not quiet" # three on two cores: many wait for something
 	@$(BIN)/python -m pytest -n 2 -m quiet || [ $$? = 5 ] # 5: a choice of tests has none of them
 
-lint: dev ## look at style and types
+lint: dev ## look at style, types and imports
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/shellcheck start-demo.sh scripts/build.sh .ci/run
-	@$(BIN)/mypy
+	@$(BIN)/mypy && $(BIN)/lint-imports --no-logo --no-cache
 
 prove: dev ## the long proofs: 200,000 steps of the model, turmoil, the fleet, the protocol (needs spin and gcc)
 	@$(BIN)/python -m pytest -q -s tests/unit/test_model.py --hypothesis-profile=prove && $(BIN)/python -m tests.proofs.turmoil 60

@@ -5,13 +5,16 @@ import random
 import threading
 import weakref
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from cb.handles import Rooted
-from cb.ledger.ledger import Ledger
 from cb.log import Log
 
 from .fork import detect_fork, register_fork_reset
 from .watchdog import WATCHDOG
+
+if TYPE_CHECKING:
+    from cb.ledger.ledger import Ledger
 
 # Not what `random` itself draws from: a thread of ours must not disturb a program that has seeded it.
 _chance = random.SystemRandom()
@@ -34,7 +37,7 @@ class Leader(Rooted):
     """
 
     def __init__(
-        self, ledger: Ledger, role: str, work: Callable[[threading.Event], object], *, patience: float = PATIENCE
+        self, ledger: "Ledger", role: str, work: Callable[[threading.Event], object], *, patience: float = PATIENCE
     ) -> None:
         self.role = role
         #: of the processes that share the duty
