@@ -78,7 +78,7 @@ def _measure() -> dict[str, tuple[float, float, float]]:
     MultiProcessCollector(merged)
     files = WorkerFiles(os.environ["PROMETHEUS_MULTIPROC_DIR"])
     parts: dict[str, Callable[[], object]] = {
-        "figures of all breakers": lambda: [breaker.figures() for breaker in registry],
+        "figures of all breakers": lambda: [breaker.stats() for breaker in registry],
         "snapshots of all breakers": lambda: [breaker.snapshot() for breaker in registry],
         "text of the breakers": lambda: plain.text(openmetrics=True),
         "the same, seed names too": lambda: both.text(openmetrics=True),

@@ -12,7 +12,7 @@ from .config import BreakerConfig
 from .errors import CircuitOpenError
 from .events import Listener
 from .fallback import F, V, falling_back, reraise
-from .guard import CallGuard, Entered, place
+from .guard import CallGuard, ContextGuards, caller_context
 from .handles import Handle, clock_of
 from .ledger.counters import Counters
 from .ledger.layout import BOUNDS, ELAPSED, QUIET, QUIET_UNTIL, REJECTED, STARTED, STREAK_ACTIVE, SUCCESSES, UNTIL, WORD
@@ -59,7 +59,7 @@ class CircuitBreaker(Recovery, Handle):
         )
         self._made_of = config or BreakerConfig()
         self._idle = self._row.idle
-        self._entered = Entered(self)
+        self._entered = ContextGuards(self)
         if chosen(clock) is monotonic_ns:  # who brings a clock of his own calls `tick` himself
             WATCHDOG.add(self)
 
@@ -72,7 +72,7 @@ class CircuitBreaker(Recovery, Handle):
         WATCHDOG.start()
         return take(self.name, self._row, self.config, self.ledger.scope, self._clock())
 
-    def figures(self) -> Stats:
+    def stats(self) -> Stats:
         """Return what is counted, summed over all processes: a part of the snapshot, at a third of its cost."""
         WATCHDOG.start()
         return count(self.name, self._row, self.config, self._clock())
@@ -165,8 +165,8 @@ class CircuitBreaker(Recovery, Handle):
 
         return guarded
 
-    def block(self) -> CallGuard:
-        """Return a guard of one block of code: `with breaker.block():` is right where `with breaker:` may not be.
+    def guard(self) -> CallGuard:
+        """Return a guard of one block of code: `with breaker.guard():` is right where `with breaker:` may not be.
 
         That is where the block ends in another thread, or in an exit stack of a coroutine, or where signal handlers
         raise exceptions.
@@ -178,7 +178,7 @@ class CircuitBreaker(Recovery, Handle):
 
         The tally's `probe` says whether it tries a circuit that was open.
         """
-        return self._entered.enter(place())
+        return self._entered.enter(caller_context())
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._entered.leave(place(), error)
+        self._entered.leave(caller_context(), error)

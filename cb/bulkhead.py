@@ -9,7 +9,7 @@ from .breaker import CircuitBreaker
 from .clocks import chosen, monotonic_ns
 from .config import BreakerConfig, nanoseconds
 from .errors import BulkheadFullError, ConfigError
-from .guard import CallGuard, Entered, place
+from .guard import CallGuard, ContextGuards, caller_context
 from .handles import Handle, clock_of
 from .ledger.counters import Counters
 from .ledger.probe_scope import enter
@@ -47,7 +47,7 @@ class Bulkhead(Handle):
         self.wait = wait
         self._clock = chosen(clock)
         breaker.slots(limit)  # the limit is noted for all to see
-        self._entered = Entered(self)
+        self._entered = ContextGuards(self)
 
     def _origin(self) -> tuple[Any, ...]:
         return partial(Bulkhead, **clock_of(self._clock)), self.breaker, self.limit, self.wait
@@ -92,15 +92,15 @@ class Bulkhead(Handle):
 
         return guarded
 
-    def block(self) -> CallGuard:
-        """Return a guard of one block of code, as the breaker's `block` does."""
+    def guard(self) -> CallGuard:
+        """Return a guard of one block of code, as the breaker's `guard` does."""
         return CallGuard(self)
 
     def __enter__(self) -> Counters:
-        return self._entered.enter(place())
+        return self._entered.enter(caller_context())
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._entered.leave(place(), error)
+        self._entered.leave(caller_context(), error)
 
     def begin(self) -> Counters:
         """Admit what is not a call. Whoever takes the tally must `finish` or `abandon` it.

@@ -199,7 +199,7 @@ class BreakerControl:
         WATCHDOG.start()
         self._refresh()
         circuit = self._circuit
-        reading = circuit.look(now)
+        reading = circuit.evaluate_window(now)
         if circuit.verdict(reading, now) is None and not circuit.shadow_moves(reading):
             return
         with suppress(LedgerBusyError):

@@ -42,7 +42,7 @@ class CallGuard:
             self._guard.finish(self._tally, error)
 
 
-class Entered:
+class ContextGuards:
     """The blocks of one breaker that has to find out itself which of its uses ends: `with breaker`."""
 
     def __init__(self, guard: Guard) -> None:
@@ -50,26 +50,28 @@ class Entered:
         # By place: the tally of the block that was entered last, and what was there before.
         self._entered: dict[int, tuple[Counters, Any]] = {}
 
-    def enter(self, place: int) -> Counters:
+    def enter(self, caller_context: int) -> Counters:
         tally = self._guard.begin()
         if tally.scope:
             enter(tally.scope)
         # A store and no call, so that no signal comes before the block that will take it out again.
-        self._entered[place] = tally, self._entered.get(place)
+        self._entered[caller_context] = tally, self._entered.get(caller_context)
         return tally
 
-    def leave(self, place: int, error: BaseException | None) -> None:
-        if place not in self._entered:
-            place = threading.get_ident()  # entered by a plain function for it, such as that of an AsyncExitStack
-        if place not in self._entered:
-            raise RuntimeError("this block began in another thread or coroutine: use `with breaker.block():`")
-        tally, before = self._entered.pop(place)
+    def leave(self, caller_context: int, error: BaseException | None) -> None:
+        if caller_context not in self._entered:
+            caller_context = (
+                threading.get_ident()
+            )  # entered by a plain function for it, such as that of an AsyncExitStack
+        if caller_context not in self._entered:
+            raise RuntimeError("this block began in another thread or coroutine: use `with breaker.guard():`")
+        tally, before = self._entered.pop(caller_context)
         if before:
-            self._entered[place] = before
+            self._entered[caller_context] = before
         self._guard.finish(tally, error)
 
 
-def place() -> int:
+def caller_context() -> int:
     """Return what the two ends of a caller's block have in common, and no other block that may run in between."""
     frame = sys._getframe(2)  # noqa: SLF001 - the documented way to one's caller
     return -id(frame) if frame.f_code.co_flags & SUSPENDS else threading.get_ident()

@@ -282,7 +282,7 @@ class Passage(BreakerControl):
         if outcome is Outcome.NEUTRAL:
             return
         self.ledger.check(self._row, now)  # more will be looked at than this call
-        if self._circuit.matters(outcome, slow, now):
+        if self._circuit.record_outcome(outcome, slow, now):
             self._evaluate(now)
 
     def _vote(self, tally: Counters, outcome: Outcome, slow: bool, elapsed: int) -> None:

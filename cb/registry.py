@@ -130,7 +130,7 @@ class Registry(Handle):
     def figures(self) -> Iterator[Stats]:
         """Yield the figures of every breaker of the ledger by name, in whichever process it was made."""
         for name, mine in self._known():
-            yield mine.figures() if mine else see_figures(self.ledger, name, self._clock())
+            yield mine.stats() if mine else see_figures(self.ledger, name, self._clock())
 
     def _known(self) -> Iterator[tuple[str, CircuitBreaker | None]]:
         breakers = self._breakers.copy()  # in one step: another thread may make one meanwhile

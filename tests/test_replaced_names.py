@@ -87,7 +87,7 @@ with freeze_time("2030-01-01"):
     from cb import Bulkhead, BulkheadFullError, CircuitBreaker, State, BreakerConfig
     bulkhead = Bulkhead(CircuitBreaker("d"), 1, wait=0.05)
     def waits():
-        with bulkhead.block():
+        with bulkhead.guard():
             try: bulkhead.call(int)
             except BulkheadFullError: return "refused"
     print(waits())
@@ -112,13 +112,13 @@ def test_wait_for_the_lock_of_a_file_ends_while_the_clock_is_frozen(frozen: Any,
 
 def test_wait_for_a_bulkhead_ends_while_the_clock_is_frozen(frozen: Any) -> None:
     bulkhead = Bulkhead(CircuitBreaker("d"), 1, wait=0.05)
-    with bulkhead.block():
+    with bulkhead.guard():
         assert isinstance(within(5, lambda: bulkhead.call(int)), BulkheadFullError)
 
 
 def test_wait_for_a_bulkhead_ends_while_its_own_clock_stands_still() -> None:
     bulkhead = Bulkhead(CircuitBreaker("d", clock=FakeClock()), 1, wait=0.05, clock=FakeClock())
-    with bulkhead.block():
+    with bulkhead.guard():
         assert isinstance(within(5, lambda: bulkhead.call(int)), BulkheadFullError)
 
 

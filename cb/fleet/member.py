@@ -215,11 +215,11 @@ class Member:
             enough = min(WITNESSES, max(reply.traffic, 1))
             counts = Counts(reply.requests, reply.failures, reply.slow) if reply.bad >= enough else Counts()
             streak = reply.streak if reply.streaks >= enough else 0
-            if reason := circuit.trips(WindowStats(window=counts, streak=streak)):
+            if reason := circuit.trip_reason(WindowStats(window=counts, streak=streak)):
                 verdict = State.OPEN, f"{reason}, on {max(reply.bad, reply.streaks)} hosts"
         elif state is State.HALF_OPEN:
             probes = Probes(taken=reply.given, successes=reply.succeeded, failures=reply.failed)
-            verdict = circuit.judge(probes, over=(reply.remaining or 0) <= 0)
+            verdict = circuit.half_open_verdict(probes, over=(reply.remaining or 0) <= 0)
         if not verdict:
             return None
         rounds = reply.rounds + (state is State.HALF_OPEN)

@@ -28,7 +28,7 @@ _chance = random.SystemRandom()
 
 
 class StateMachine:
-    """The transitions of one row. Its caller holds the ledger lock, except for `look` and `verdict`."""
+    """The transitions of one row. Its caller holds the ledger lock, except for `evaluate_window` and `verdict`."""
 
     def __init__(self, name: str, row: Record, config: BreakerConfig, wall_clock: Callable[[], int]) -> None:
         self.name = name
@@ -38,7 +38,7 @@ class StateMachine:
         self._head = row.head
         self._wall_clock = wall_clock
 
-    def look(self, now: int) -> WindowStats:
+    def evaluate_window(self, now: int) -> WindowStats:
         """Read the tallies, and note in the row whether a quick success may be counted without looking."""
         head, word = self._head, self._head[at.WORD]
         # A ticket, which a failure that comes meanwhile takes away, and which means nothing if this process is stopped.
@@ -59,7 +59,7 @@ class StateMachine:
             head[at.QUIET_UNTIL] = 0
         return reading
 
-    def matters(self, outcome: Outcome, slow: bool, now: int) -> bool:
+    def record_outcome(self, outcome: Outcome, slow: bool, now: int) -> bool:
         """Note an outcome that was counted. Return whether the state may have to change.
 
         A success may open a circuit too, when it completes the minimum of calls.
@@ -83,15 +83,15 @@ class StateMachine:
         if self._row.fleet_controlled(now):
             return None
         if state is State.CLOSED:
-            return (State.OPEN, reason) if (reason := self.trips(reading)) else None
+            return (State.OPEN, reason) if (reason := self.trip_reason(reading)) else None
         if state is State.HALF_OPEN:
-            return self.judge(reading.probes, over=now >= until)
+            return self.half_open_verdict(reading.probes, over=now >= until)
         if state in HELD and until and now >= until:
             back = State.HALF_OPEN if state is State.FORCED_OPEN else State.CLOSED
             return back, f"{state} has expired"
         return None
 
-    def judge(self, probes: Probes, *, over: bool) -> tuple[State, str] | None:
+    def half_open_verdict(self, probes: Probes, *, over: bool) -> tuple[State, str] | None:
         """Return what follows from the probes of a round, which may be over; None if that is open still."""
         config = self.config
         if probes.successes >= config.success_threshold:
@@ -102,7 +102,7 @@ class StateMachine:
 
     def evaluate(self, now: int) -> list[Event]:
         """Make the change of state that the recorded outcomes and the time demand."""
-        reading = self.look(now)
+        reading = self.evaluate_window(now)
         events: list[Event] = []
         if verdict := self.verdict(reading, now):
             if reading.probes.overdue:
@@ -110,13 +110,13 @@ class StateMachine:
             events.append(self._enter(verdict[0], now, verdict[1]))
         elif self.shadow_moves(reading):
             self._head[at.SHADOW] = 1 - self._head[at.SHADOW]
-            events.append(WouldOpen(self.name, self.trips(reading)))
+            events.append(WouldOpen(self.name, self.trip_reason(reading)))
         return events
 
     def shadow_moves(self, reading: WindowStats) -> bool:
         """Return whether a circuit that only measures would open now, or close again."""
         measures = state_of(self._head[at.WORD]) is State.METRICS_ONLY
-        return measures and bool(self.trips(reading)) != bool(self._head[at.SHADOW])
+        return measures and bool(self.trip_reason(reading)) != bool(self._head[at.SHADOW])
 
     def admit(self, now: int) -> tuple[bool, list[Event]]:
         """Return whether a call may run, and what changed on the way there. A probe's tally then takes the permit."""
@@ -164,7 +164,7 @@ class StateMachine:
         asked = min(self._head[at.RETRY_AT] - now, nanoseconds(self.config.timeout_max))
         return max(nanoseconds(seconds), asked)
 
-    def trips(self, reading: WindowStats) -> str | None:
+    def trip_reason(self, reading: WindowStats) -> str | None:
         """Return why a closed circuit must open, None if it need not."""
         config, window = self.config, reading.window
         if config.failure_threshold and reading.streak >= config.failure_threshold:

@@ -55,7 +55,7 @@ def test_probe_is_not_given_again_when_the_server_has_lost_who_has_it(emptied: S
     clock.advance(0.2)
     one, other = hosts
     pause(0.11)  # by the server's clock too
-    with one.breaker.block() if not one.refused() else _admitted(one):
+    with one.breaker.guard() if not one.refused() else _admitted(one):
         emptied.client.delete(KEYS["leases"])
         assert other.sync().refused()
         other.sync()
@@ -65,7 +65,7 @@ def test_probe_is_not_given_again_when_the_server_has_lost_who_has_it(emptied: S
 @contextmanager
 def _admitted(host: Host) -> Iterator[None]:
     host.sync()
-    with host.breaker.block():
+    with host.breaker.guard():
         yield
 
 

@@ -101,9 +101,9 @@ def test_block_of_an_exit_stack_of_a_coroutine_ends() -> None:
 
 def test_block_that_ends_elsewhere_says_what_to_write_and_its_twin_works() -> None:
     breaker = CircuitBreaker("d")
-    block = breaker.block()
+    block = breaker.guard()
     block.__enter__()
-    with pytest.raises(RuntimeError, match=r"with breaker\.block\(\)"):
+    with pytest.raises(RuntimeError, match=r"with breaker\.guard\(\)"):
         breaker.__exit__(None, None, None)
     block.__exit__(None, None, None)
     assert breaker.snapshot().totals.successes == 1
@@ -119,7 +119,7 @@ def test_refusal_raised_by_hand_without_its_facts_reaches_the_caller() -> None:
 
 
 def test_tally_of_a_block_that_has_ended_is_no_probe() -> None:
-    with breaker_in(State.HALF_OPEN).block() as call:
+    with breaker_in(State.HALF_OPEN).guard() as call:
         assert call.probe
     assert not call.probe
 

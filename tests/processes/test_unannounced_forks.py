@@ -124,7 +124,7 @@ def test_bulkhead_slot_of_the_parent_is_not_the_childs(breaker: CircuitBreaker) 
 
 def test_child_that_ends_its_parents_call_leaves_the_slot_to_it(breaker: CircuitBreaker) -> None:
     bulkhead, other = Bulkhead(breaker, 1), Bulkhead(CircuitBreaker("d", ledger=Ledger.in_file(breaker.ledger.path)), 1)
-    block = bulkhead.block()
+    block = bulkhead.guard()
     block.__enter__()
     assert forked_in_c(lambda: block.__exit__(None, None, None)) == 0
     with pytest.raises(BulkheadFullError):

@@ -50,7 +50,7 @@ def probes(seconds):
     end, seen = time.monotonic() + seconds, []
     while time.monotonic() < end:
         try:
-            with sick.block() as call:
+            with sick.guard() as call:
                 if call.probe:
                     seen.append(call.word >> 16)
                 probe()

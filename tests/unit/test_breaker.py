@@ -166,7 +166,7 @@ def test_figures_are_those_of_the_snapshot(make: Make, clock: FakeClock) -> None
     with pytest.raises(CircuitOpenError):
         dependency.answer()
     snapshot = breaker.snapshot()
-    assert breaker.figures() == Stats(**{each.name: getattr(snapshot, each.name) for each in fields(Stats)})
+    assert breaker.stats() == Stats(**{each.name: getattr(snapshot, each.name) for each in fields(Stats)})
     assert (snapshot.totals.failures, snapshot.totals.rejected, snapshot.latency.sum) == (3, 1, 0.02)
 
 
@@ -181,9 +181,9 @@ def test_totals_are_right_where_a_sum_of_times_is_too_large_for_a_cell(make: Mak
 
     with pytest.raises(ConnectionError):
         fail(20)
-    totals = breaker.figures().totals
-    assert (totals.failures, totals.requests, totals.rejected, breaker.figures().in_flight) == (20, 20, 0, 0)
-    assert breaker.figures().latency.sum == 0
+    totals = breaker.stats().totals
+    assert (totals.failures, totals.requests, totals.rejected, breaker.stats().in_flight) == (20, 20, 0, 0)
+    assert breaker.stats().latency.sum == 0
 
 
 def test_snapshot_of_a_busy_breaker_says_what_would_open_it(make: Make) -> None:

@@ -61,7 +61,7 @@ def test_bulkhead_offers_the_ways_of_a_breaker(breaker: CircuitBreaker) -> None:
     assert (double(2), bulkhead.call(double.__wrapped__, 3)) == (4, 6)  # type: ignore[attr-defined]  # of functools
     with bulkhead, pytest.raises(BulkheadFullError):
         double(1)
-    with bulkhead.block() as call:
+    with bulkhead.guard() as call:
         assert not call.probe
         with pytest.raises(BulkheadFullError):
             double(1)

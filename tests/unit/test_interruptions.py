@@ -100,12 +100,12 @@ def fail(breaker: CircuitBreaker) -> None:
 
 
 def enter(breaker: CircuitBreaker) -> None:
-    with suppress(CircuitOpenError, ZeroDivisionError), breaker.block():
+    with suppress(CircuitOpenError, ZeroDivisionError), breaker.guard():
         raise ZeroDivisionError
 
 
 def nest(breaker: CircuitBreaker) -> None:
-    with suppress(CircuitOpenError, ZeroDivisionError), breaker.block(), breaker.block():
+    with suppress(CircuitOpenError, ZeroDivisionError), breaker.guard(), breaker.guard():
         breaker.call(divmod, 1, 0)
 
 
@@ -116,7 +116,7 @@ def share(breaker: CircuitBreaker) -> None:
 
 def share_in_vain(breaker: CircuitBreaker) -> None:
     bulkhead = Bulkhead(breaker, 1, wait=0.001)
-    with suppress(CircuitOpenError, BulkheadFullError), bulkhead.block(), bulkhead.block():
+    with suppress(CircuitOpenError, BulkheadFullError), bulkhead.guard(), bulkhead.guard():
         pass
 
 

@@ -21,7 +21,7 @@ def with_fallback(breaker: CircuitBreaker, inner: Callable[[], object]) -> None:
 
 
 def blocked(breaker: CircuitBreaker, inner: Callable[[], object]) -> None:
-    with breaker.block():
+    with breaker.guard():
         inner()
 
 
@@ -51,7 +51,7 @@ def shared_out(breaker: CircuitBreaker, inner: Callable[[], object]) -> None:
 
 
 def shared_out_in_a_block(breaker: CircuitBreaker, inner: Callable[[], object]) -> None:
-    with Bulkhead(breaker, 1, wait=0.001).block():
+    with Bulkhead(breaker, 1, wait=0.001).guard():
         inner()
 
 

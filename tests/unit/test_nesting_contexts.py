@@ -21,7 +21,7 @@ def test_task_and_thread_with_the_context_of_a_probe_are_inside_it_while_it_runs
         return breaker
 
     async def work() -> int:
-        with breaker.block():
+        with breaker.guard():
             await asyncio.create_task(asyncio.to_thread(breaker.call, int))
             late = asyncio.create_task(itself())
         assert breaker.state is State.CLOSED
@@ -64,7 +64,7 @@ def test_thread_that_outlives_its_probe_has_no_part_in_the_next_round(
 def test_block_that_ends_in_another_thread_leaves_nothing_in_the_first(
     breaker: CircuitBreaker, clock: FakeClock
 ) -> None:
-    block = breaker.block()
+    block = breaker.guard()
     block.__enter__()
     end = threading.Thread(target=block.__exit__, args=(None, None, None))
     end.start()

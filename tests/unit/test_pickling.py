@@ -233,7 +233,7 @@ class Derived(CircuitOpenError):
     [
         BreakerConfig(timeout=3),
         CircuitBreaker("d").snapshot(),
-        CircuitBreaker("d").figures(),
+        CircuitBreaker("d").stats(),
         cb.StateChange("d", cb.State.CLOSED, cb.State.OPEN, 2, "because"),
         cb.Rejected("d", cb.State.OPEN, None),
         cb.HealthChanged("d", True, ""),

@@ -90,10 +90,10 @@ def test_process_with_very_many_calls_at_once_leaves_blocks_for_others(process: 
     busy, others = process(), [process() for _ in range(RESERVED)]
     with ExitStack() as running:
         for _ in range(400):
-            running.enter_context(busy.block())
+            running.enter_context(busy.guard())
         assert busy.snapshot().in_flight == MOST - 1  # one tally is kept for those that find no other
         for other in others:
-            running.enter_context(other.block())
+            running.enter_context(other.guard())
         assert busy.snapshot().in_flight == MOST - 1 + RESERVED
         assert {other.ledger.degraded for other in others} == {None}
     assert busy.snapshot().totals.successes == 400 + RESERVED
@@ -105,7 +105,7 @@ def test_blocks_that_no_call_needs_any_more_are_given_back_and_their_counts_stay
     breaker = process()
     with ExitStack() as running:
         for _ in range(100):
-            running.enter_context(breaker.block())
+            running.enter_context(breaker.guard())
         breaker.tick()
         assert owners(breaker) == 17
     for _ in range(5):
@@ -118,7 +118,7 @@ def test_blocks_that_no_call_needs_any_more_are_given_back_and_their_counts_stay
         assert owners(breaker) == 2
     with ExitStack() as running:
         for _ in range(100):
-            running.enter_context(breaker.block())
+            running.enter_context(breaker.guard())
     assert breaker.snapshot().totals.successes == 200
 
 
@@ -127,7 +127,7 @@ def test_block_in_which_a_call_still_runs_is_kept_and_counts_its_end(process: Pr
     with ExitStack() as late:
         with ExitStack() as running:
             for number in range(30):
-                (late if number == 17 else running).enter_context(breaker.block())
+                (late if number == 17 else running).enter_context(breaker.guard())
         for _ in range(5):
             breaker.tick()
             clock.advance(1)
@@ -143,8 +143,8 @@ def test_block_that_two_breakers_use_is_kept_until_both_need_it_no_more(process:
     two = process("two", one.ledger)
     with ExitStack() as first, ExitStack() as second:
         for _ in range(10):
-            first.enter_context(one.block())
-            second.enter_context(two.block())
+            first.enter_context(one.guard())
+            second.enter_context(two.guard())
         first.close()
         for _ in range(5):
             one.tick()
