@@ -38,7 +38,7 @@ from cb.breaker import CircuitBreaker
 from cb.bulkhead import Bulkhead
 from cb.clocks import monotonic
 from cb.errors import BulkheadFullError, CircuitOpenError, ConfigError
-from cb.integrations.sqlalchemy import guard
+from cb.integrations.sqlalchemy import guard_engine
 from cb.ledger.semaphore import Permit, Semaphore
 from cb.pickling import PortableError
 
@@ -131,7 +131,7 @@ class Database:
         Rejections raise DatabaseUnavailableError or DatabaseBusyError, so that callers do not depend on the breaker and
         do not mistake its rejection for that of another one.
         """
-        guard(self._engine, breaker)
+        guard_engine(self._engine, breaker)
         self._breaker = breaker.name
 
     def close(self) -> None:

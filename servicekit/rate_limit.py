@@ -30,7 +30,7 @@ def init_app(app: Flask) -> None:
     from cb.resilience.rate_limit import RateLimit
 
     file = settings.state_dir.absolute() / f"{settings.name}.rate"
-    app.extensions["flow"] = RateLimit(settings.rate_limit, f"file://{file}", key=settings.name)
+    app.extensions["flow"] = RateLimit(settings.rate_limit, f"file://{file}", name=settings.name)
     app.before_request(_count)
 
 

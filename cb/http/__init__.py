@@ -4,10 +4,10 @@ from .adapter import (
     BulkheadFullConnectionError,
     CircuitBreakerAdapter,
     CircuitOpenConnectionError,
-    FailingStatus,
+    FailureStatusError,
     origin,
 )
-from .body import BodyTooLarge
+from .body import BodyTooLargeError
 from .client import HTTPClient
 from .deadline import DeadlineAdapter, PoolTimeoutError
 from .responses import ClientError, ClientErrorResponse, InvalidResponse, Json, ServiceUnavailable
@@ -15,14 +15,14 @@ from .session import guarded_session
 from .timed import within
 
 __all__ = [
-    "BodyTooLarge",
+    "BodyTooLargeError",
     "BulkheadFullConnectionError",
     "CircuitBreakerAdapter",
     "CircuitOpenConnectionError",
     "ClientError",
     "ClientErrorResponse",
     "DeadlineAdapter",
-    "FailingStatus",
+    "FailureStatusError",
     "HTTPClient",
     "InvalidResponse",
     "Json",

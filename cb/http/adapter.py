@@ -22,17 +22,17 @@ from .body import watch
 from .caller_mistakes import Upload, is_own
 from .deadline import DeadlineAdapter, PoolTimeoutError
 from .pickling import PortableRequestError
-from .responses import FAILING, retry_after
+from .responses import FAILURE_STATUSES, retry_after
 from .timed import Limit, limit_of, within
 
 #: seconds that an exchange may take, its body included, and bytes that a body may have
-DEADLINE, LARGEST = 30.0, 10 << 20
+TIMEOUT, MAX_BODY_BYTES = 30.0, 10 << 20
 #: connections kept per host: at least the threads of a worker
 POOL = 64
 _PORTS = {"http": 80, "https": 443}
 
 
-class FailingStatus(PortableError):
+class FailureStatusError(PortableError):
     """A response that counts as failure."""
 
     def __init__(self, status: int, retry_after: float | None = None) -> None:
@@ -64,24 +64,32 @@ class CircuitBreakerAdapter(DeadlineAdapter):
     """Puts breakers before the requests of a session: `session.mount("https://", CircuitBreakerAdapter(registry))`.
 
     Each scheme, host and port has its own breaker, or `name` says which: a name, or a function of the request. A
-    response with one of the `failing` statuses counts as failure and is returned all the same. Any other counts when
-    its body has been read to its end, or closed before: a body that breaks off, or drips, or is longer than `largest`
-    bytes, is a failure. `deadline` is seconds for the whole exchange, the body included; a probe has at most its
+    response with one of the `failure_statuses` counts as failure and is returned all the same. Any other counts when
+    its body has been read to its end, or closed before: a body that breaks off, or drips, or is longer than
+    `max_body_bytes`, is a failure. `timeout` is seconds for the whole exchange, body included; a probe has at most its
     breaker's `probe_timeout`. A request that cannot be sent as it is counts as nothing. `limit` gives each breaker a
     bulkhead: so many exchanges at once, bodies included, and one more waits up to `wait` seconds.
     """
 
     #: what is pickled, as in HTTPAdapter
-    __attrs__ = (*HTTPAdapter.__attrs__, "_deadline", "_failing", "_largest", "_name", "_places", "_registry")
+    __attrs__ = (
+        *HTTPAdapter.__attrs__,
+        "_timeout",
+        "_failure_statuses",
+        "_max_body_bytes",
+        "_name",
+        "_places",
+        "_registry",
+    )
 
     def __init__(
         self,
         registry: Registry,
         name: str | Callable[[requests.PreparedRequest], str] | None = None,
         *,
-        deadline: float | None = DEADLINE,
-        largest: int = LARGEST,
-        failing: Collection[int] = FAILING,
+        timeout: float | None = TIMEOUT,
+        max_body_bytes: int = MAX_BODY_BYTES,
+        failure_statuses: Collection[int] = FAILURE_STATUSES,
         limit: int | None = None,
         wait: float = 0.0,
         pool_maxsize: int = POOL,
@@ -89,9 +97,9 @@ class CircuitBreakerAdapter(DeadlineAdapter):
     ) -> None:
         self._registry = registry
         self._name = name if name is None or callable(name) else _checked(name)
-        self._deadline = deadline
-        self._largest = largest
-        self._failing = frozenset(failing)
+        self._timeout = timeout
+        self._max_body_bytes = max_body_bytes
+        self._failure_statuses = frozenset(failure_statuses)
         if limit is not None:
             check(limit, wait)
         self._places = limit, wait
@@ -126,14 +134,14 @@ class CircuitBreakerAdapter(DeadlineAdapter):
             raise
         finally:
             request.body = body
-        exchange.answered(response.status_code)
+        exchange.response_received(response.status_code)
         sent.limit = limit_of(response)
         sent.answered = True
-        if response.status_code in self._failing:
-            sent.settle(FailingStatus(response.status_code, retry_after(response.headers)))
+        if response.status_code in self._failure_statuses:
+            sent.settle(FailureStatusError(response.status_code, retry_after(response.headers)))
         # A recorder or a test double may bring the content as well, and then nobody reads the body.
         read = getattr(response, "_content", False) is not False
-        watch(None if read else response.raw, self._largest, sent)
+        watch(None if read else response.raw, self._max_body_bytes, sent)
         return response
 
     def _guard(self, name: str) -> CircuitBreaker | Bulkhead:
@@ -145,9 +153,9 @@ class CircuitBreakerAdapter(DeadlineAdapter):
 
     def _limit(self, breaker: CircuitBreaker | Bulkhead, call: Counters) -> float | None:
         limit = breaker.config.probe_timeout if call.probe else None
-        if limit is None or self._deadline is None:
-            return limit or self._deadline
-        return min(limit, self._deadline)
+        if limit is None or self._timeout is None:
+            return limit or self._timeout
+        return min(limit, self._timeout)
 
 
 class _Sent:

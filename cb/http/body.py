@@ -17,7 +17,7 @@ _PIECE = 65_536
 _BROKEN = (HTTPError, HTTPException, OSError)
 
 
-class BodyTooLarge(PortableRequestError):
+class BodyTooLargeError(PortableRequestError):
     """An answer that has more bytes than anybody wants."""
 
 
@@ -98,10 +98,10 @@ class _Reading:
             self.end(None)
 
     def count(self, piece: bytes) -> None:
-        """Count what has been read. Raises BodyTooLarge."""
+        """Count what has been read. Raises BodyTooLargeError."""
         self.left -= len(piece)
         if self.left < 0:
-            raise BodyTooLarge("the body is too large")
+            raise BodyTooLargeError("the body is too large")
 
 
 class _Watched(HTTPResponse):
@@ -110,7 +110,7 @@ class _Watched(HTTPResponse):
     _reading: _Reading
 
     def read(self, amt: int | None = None, decode_content: bool | None = None, cache_content: bool = False) -> bytes:
-        """Return what is read, as urllib3 does. Raises BodyTooLarge, and what urllib3 raises."""
+        """Return what is read, as urllib3 does. Raises BodyTooLargeError, and what urllib3 raises."""
         if amt is not None and amt >= 0:
             return self._seen(super().read, amt, decode_content)
         fresh, pieces = not self.tell(), []
@@ -123,7 +123,7 @@ class _Watched(HTTPResponse):
         return data
 
     def read1(self, amt: int | None = None, decode_content: bool | None = None) -> bytes:
-        """Return what there is already, as urllib3 does. Raises BodyTooLarge, and what urllib3 raises."""
+        """Return what there is already, as urllib3 does. Raises BodyTooLargeError, and what urllib3 raises."""
         return self._seen(super().read1, _PIECE if amt is None or amt < 0 else amt, decode_content)
 
     def _seen(self, read: Callable[..., bytes], amt: int, decode_content: bool | None) -> bytes:
@@ -146,7 +146,7 @@ class _Watched(HTTPResponse):
         return data
 
     def read_chunked(self, amt: int | None = None, decode_content: bool | None = None) -> Generator[bytes]:
-        """Yield the body chunk by chunk. Raises BodyTooLarge, and what urllib3 raises."""
+        """Yield the body chunk by chunk. Raises BodyTooLargeError, and what urllib3 raises."""
         reading = self._reading
         if amt == 0:
             return
@@ -173,7 +173,7 @@ class _Watched(HTTPResponse):
                 raise
 
     def stream(self, amt: int | None = _PIECE, decode_content: bool | None = None) -> Generator[bytes]:
-        """Yield the body piece by piece. Raises BodyTooLarge, and what urllib3 raises."""
+        """Yield the body piece by piece. Raises BodyTooLargeError, and what urllib3 raises."""
         try:
             yield from super().stream(amt, decode_content)
         except GeneratorExit:  # the reader has had enough

@@ -14,21 +14,21 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 from cb import Bulkhead, CircuitBreaker, CircuitError, ConfigError
 from cb.fallback import V, instead, reraise
 from cb.guard import CallGuard
-from cb.http.observer import UNSEEN, CallObserver, observe
+from cb.http.observer import UNOBSERVED, CallObserver, observe
 from cb.state.deferred import require_done, require_now
 
 from .adapter import POOL
 from .caller_mistakes import is_own
 from .deadline import DeadlineAdapter, PoolTimeoutError
 from .responses import (
-    LARGEST_ANSWER,
+    MAX_RESPONSE_BYTES,
     ClientError,
     InvalidResponse,
     Json,
     ServiceUnavailable,
-    accepted,
-    failing,
-    refusal,
+    client_error_response,
+    is_failure,
+    parse_response,
     retry_after,
 )
 from .session import confined, seconds
@@ -37,7 +37,7 @@ from .timed import within
 T = TypeVar("T")
 F = TypeVar("F")
 #: makes what the caller gets instead of an answer
-Otherwise = Callable[[ClientError | CircuitError], F]
+Fallback = Callable[[ClientError | CircuitError], F]
 Headers = Mapping[str, str]
 
 _NONE: Headers = MappingProxyType({})
@@ -58,7 +58,7 @@ class HTTPClient:
     Each call may have a `check`: a function of the JSON object that returns what the caller gets, such as a schema's
     `load`. Whatever it raises makes the answer an InvalidResponse, which the breaker counts as failure. Instead of a
     CircuitError, ServiceUnavailable or InvalidResponse the caller gets the `fallback`, a value or a function of the
-    error, if there is one. A 4xx is an answer: it is not checked, and always raises Refused. The `headers` of a call go
+    error, if there is one. A 4xx is not checked, and always raises ClientErrorResponse. The `headers` of a call go
     before those of the client; its `timeout` holds where it is shorter than the client's. A call that cannot be sent
     as it is raises ValueError, and counts as nothing.
     """
@@ -80,7 +80,7 @@ class HTTPClient:
 
     @overload
     def get_json(
-        self, path: str, *, headers: Headers = ..., timeout: float | None = ..., fallback: Otherwise[F] | V = ...
+        self, path: str, *, headers: Headers = ..., timeout: float | None = ..., fallback: Fallback[F] | V = ...
     ) -> Json | F | V: ...
     @overload
     def get_json(
@@ -90,7 +90,7 @@ class HTTPClient:
         check: Callable[[Json], T],
         headers: Headers = ...,
         timeout: float | None = ...,
-        fallback: Otherwise[F] | V = ...,
+        fallback: Fallback[F] | V = ...,
     ) -> T | F | V: ...
     def get_json(self, path: str, **options: Any) -> Any:
         """Return the JSON object at a path, its fractions as Decimal. Raises ClientError, CircuitError."""
@@ -98,7 +98,7 @@ class HTTPClient:
 
     @overload
     def post_json(
-        self, path: str, body: Mapping[str, object], *, headers: Headers = ..., fallback: Otherwise[F] | V = ...
+        self, path: str, body: Mapping[str, object], *, headers: Headers = ..., fallback: Fallback[F] | V = ...
     ) -> Json | F | V: ...
     @overload
     def post_json(
@@ -109,13 +109,13 @@ class HTTPClient:
         check: Callable[[Json], T],
         headers: Headers = ...,
         timeout: float | None = ...,
-        fallback: Otherwise[F] | V = ...,
+        fallback: Fallback[F] | V = ...,
     ) -> T | F | V: ...
     def post_json(self, path: str, body: Mapping[str, object], **options: Any) -> Any:
         """Send a JSON object, return the one that is answered. Raises ClientError, CircuitError."""
         return self._call("POST", path, json.dumps(body, allow_nan=False).encode(), **options)
 
-    def ask(self, path: str, timeout: float) -> Json:
+    def get_json_unguarded(self, path: str, timeout: float) -> Json:
         """Return the JSON object at a path, outside of the breaker and on a new connection, as health checks ask.
 
         `timeout` is seconds for all of it. Raises ClientError.
@@ -124,8 +124,8 @@ class HTTPClient:
         with _session() as session:
             status, content = self._exchange(session, "GET", _plain(path), None, sent, timeout=timeout)
         if 400 <= status < 500:
-            raise refusal(status, content)
-        return accepted(status, content, dict)
+            raise client_error_response(status, content)
+        return parse_response(status, content, dict)
 
     def _call(
         self,
@@ -154,13 +154,13 @@ class HTTPClient:
                 status, content = self._exchange(
                     self._session, method, path, body, sent, timeout=timeout, exchange=exchange
                 )
-                answer = None if 400 <= status < 500 else accepted(status, content, check)
+                answer = None if 400 <= status < 500 else parse_response(status, content, check)
                 require_done(answer)
                 exchange.ended()
         except (CircuitError, ServiceUnavailable, InvalidResponse) as error:
             return instead(fallback, error)
         if 400 <= status < 500:
-            raise refusal(status, content)
+            raise client_error_response(status, content)
         return answer
 
     def _exchange(
@@ -172,7 +172,7 @@ class HTTPClient:
         headers: dict[str, str],
         *,
         timeout: float,
-        exchange: CallObserver = UNSEEN,
+        exchange: CallObserver = UNOBSERVED,
     ) -> tuple[int, bytes]:
         """Return status and body: one that never ends is the dependency's failure, too. Raises ServiceUnavailable."""
         try:
@@ -188,15 +188,15 @@ class HTTPClient:
                     stream=True,
                 ) as response,
             ):
-                exchange.answered(response.status_code)
-                content = response.raw.read(LARGEST_ANSWER + 1, decode_content=True)
+                exchange.response_received(response.status_code)
+                content = response.raw.read(MAX_RESPONSE_BYTES + 1, decode_content=True)
         # A ValueError is a redirect that a session of the caller's own cannot read.
         except (requests.RequestException, HTTPError, ValueError) as error:
             exchange.ended(error)
             if is_own(error) and not isinstance(error, ValueError):
                 raise
             raise ServiceUnavailable(type(error).__name__, sent=_sent(error)) from error
-        if failing(response.status_code):
+        if is_failure(response.status_code):
             raise ServiceUnavailable(f"status {response.status_code}", retry_after=retry_after(response.headers))
         return response.status_code, content
 

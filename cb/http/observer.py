@@ -26,17 +26,17 @@ class CallObserver:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         pass
 
-    def answered(self, status: int) -> None:
+    def response_received(self, status: int) -> None:
         """Be told the status of the answer, whose body is still to come."""
 
     def ended(self, error: BaseException | None = None) -> None:
         """Be told how it ended, for the first time or again; only the first counts."""
 
 
-UNSEEN = CallObserver()
+UNOBSERVED = CallObserver()
 
 
-class Observer:
+class HTTPObserver:
     """A listener that sees exchanges too, beside the events. What sees an exchange must raise nothing."""
 
     def __call__(self, event: Event) -> object:
@@ -55,11 +55,11 @@ def observe(
     """Return what sees an exchange, for the first observer among the breaker's listeners."""
     asked = breaker.breaker if isinstance(breaker, Bulkhead) else breaker
     for listener in asked.listeners:
-        if isinstance(listener, Observer):
+        if isinstance(listener, HTTPObserver):
             state = asked.state if call.word == DETACHED else state_of(call.word)
             try:
                 return listener.begin(asked.name, state, method, url, headers)
             except Exception:
                 log.exception("observer %r failed", listener)
                 break
-    return UNSEEN
+    return UNOBSERVED

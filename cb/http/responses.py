@@ -5,8 +5,8 @@ What counts as failure: no answer, an answer that is not what was asked for, and
 
 ClientError
  +- ServiceUnavailable   no answer in time, or one that says that the service cannot serve
- +- InvalidResponse            an answer that is not what it should be
- +- Refused              a 4xx
+ +- InvalidResponse      an answer that is not what it should be
+ +- ClientErrorResponse  a 4xx
 
 A call that the breaker refuses raises cb.CircuitOpenError, one that a full bulkhead refuses cb.BulkheadFullError.
 """
@@ -26,7 +26,7 @@ T = TypeVar("T")
 #: seconds that the headers of an answer ask for
 retry_after = of_headers
 #: bytes
-LARGEST_ANSWER = 1 << 20
+MAX_RESPONSE_BYTES = 1 << 20
 
 
 class ClientError(PortableError):
@@ -78,15 +78,15 @@ class ClientErrorResponse(ClientError):
 
 
 #: statuses that say that a service cannot serve now
-FAILING = frozenset({429, 500, 502, 503, 504})
+FAILURE_STATUSES = frozenset({429, 500, 502, 503, 504})
 
 
-def failing(status: int) -> bool:
+def is_failure(status: int) -> bool:
     """Return whether a status says that the service cannot serve."""
     return status == 429 or status >= 500
 
 
-def accepted(status: int, content: bytes, check: Callable[[Json], T]) -> T:
+def parse_response(status: int, content: bytes, check: Callable[[Json], T]) -> T:
     """Return what a check makes of an answer. Raises InvalidResponse, also for all that the check raises."""
     if not 200 <= status < 300:
         raise InvalidResponse(f"status {status}", status)
@@ -99,7 +99,7 @@ def accepted(status: int, content: bytes, check: Callable[[Json], T]) -> T:
         raise InvalidResponse(f"{type(error).__name__}: {error}", status) from error
 
 
-def refusal(status: int, content: bytes) -> ClientErrorResponse:
+def client_error_response(status: int, content: bytes) -> ClientErrorResponse:
     """Return a 4xx as an exception, whatever its body is."""
     try:
         return ClientErrorResponse(status, _parse(status, content))
@@ -108,8 +108,8 @@ def refusal(status: int, content: bytes) -> ClientErrorResponse:
 
 
 def _parse(status: int, content: bytes) -> Json:
-    if len(content) > LARGEST_ANSWER:
-        raise InvalidResponse(f"longer than {LARGEST_ANSWER} bytes", status)
+    if len(content) > MAX_RESPONSE_BYTES:
+        raise InvalidResponse(f"longer than {MAX_RESPONSE_BYTES} bytes", status)
     try:
         answer = json.loads(
             content.decode("utf-8-sig"),

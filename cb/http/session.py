@@ -8,8 +8,8 @@ from requests.adapters import HTTPAdapter
 
 from cb import ConfigError, Registry
 
-from .adapter import DEADLINE, LARGEST, CircuitBreakerAdapter
-from .responses import FAILING
+from .adapter import MAX_BODY_BYTES, TIMEOUT, CircuitBreakerAdapter
+from .responses import FAILURE_STATUSES
 
 _DAY = 86_400.0
 
@@ -18,18 +18,22 @@ def guarded_session(
     registry: Registry,
     name: str | Callable[[requests.PreparedRequest], str] | None = None,
     *,
-    deadline: float = DEADLINE,
-    largest: int = LARGEST,
-    failing: Collection[int] = FAILING,
+    timeout: float = TIMEOUT,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    failure_statuses: Collection[int] = FAILURE_STATUSES,
 ) -> requests.Session:
     """Return a session with breakers before all its requests, as a `CircuitBreakerAdapter` has them.
 
     Nothing of it comes from the environment: no proxy, no .netrc, no bundle of certificates (set `verify`). A redirect
     is followed only by a call with `allow_redirects=True`, each hop through the breaker of its own host. Nothing is
-    tried again. Each exchange ends after `deadline` seconds, whatever `timeout` its call has. Raises ConfigError.
+    tried again. Each exchange ends after `timeout` seconds, whatever timeout the call has. Raises ConfigError.
     """
-    limit = seconds("deadline", deadline)
-    return confined(CircuitBreakerAdapter(registry, name, deadline=limit, largest=largest, failing=failing))
+    timeout = seconds("timeout", timeout)
+    return confined(
+        CircuitBreakerAdapter(
+            registry, name, timeout=timeout, max_body_bytes=max_body_bytes, failure_statuses=failure_statuses
+        )
+    )
 
 
 def confined(adapter: HTTPAdapter) -> requests.Session:

@@ -24,7 +24,7 @@ class _Call:
     error: BaseException | None = None
 
 
-def guard(engine: Engine, breaker: Guard) -> None:
+def guard_engine(engine: Engine, breaker: Guard) -> None:
     """Have a breaker or a bulkhead asked whenever a connection of an engine is wanted.
 
     What it refuses raises CircuitOpenError or BulkheadFullError from where SQLAlchemy would connect, such as

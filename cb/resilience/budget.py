@@ -10,12 +10,12 @@ from cb.handles import Rooted
 
 
 class RetryBudget(Rooted):
-    """Allows `share` retries for each call, and at least `minimum` a second, in this process.
+    """Allows `ratio` retries for each call, and at least `min_per_second` a second, in this process.
 
     When a dependency is down, each call fails and asks for all its attempts: three of them are three times the load, at
-    the worst moment. With a budget it is 1.1 times. A token bucket: each call puts `share` of a token in and each
-    second `minimum`, each retry takes one out, and more than `burst` are never in it. It starts with one second's
-    `minimum`. Share one budget among all that retry the same dependency.
+    the worst moment. With a budget it is 1.1 times. A token bucket: each call puts `ratio` of a token in and each
+    second `min_per_second`, each retry takes one out, and more than `burst` are never in it. It starts with
+    `min_per_second`. Share one budget among all that retry the same dependency.
 
     After RetryBudget of Finagle (finagle.github.io/blog/2016/02/08/retry-budgets: a share of the calls, and a minimum a
     second for clients that call seldom), the retry throttling of gRPC (gRFC A6: a capped count of tokens), and the
@@ -24,39 +24,39 @@ class RetryBudget(Rooted):
 
     def __init__(
         self,
-        share: float = 0.1,
+        ratio: float = 0.1,
         *,
-        minimum: float = 1.0,
+        min_per_second: float = 1.0,
         burst: float = 10.0,
         clock: Callable[[], int] = monotonic_ns,
     ) -> None:
-        if not 0 <= share <= 1:
-            raise ConfigError("share", "be from 0 to 1", share)
-        if not 0 <= minimum <= 1000:
-            raise ConfigError("minimum", "be from 0 to 1000 retries a second", minimum)
+        if not 0 <= ratio <= 1:
+            raise ConfigError("ratio", "be from 0 to 1", ratio)
+        if not 0 <= min_per_second <= 1000:
+            raise ConfigError("min_per_second", "be from 0 to 1000 retries a second", min_per_second)
         if not 1 <= burst <= 10_000:
             raise ConfigError("burst", "be from 1 to 10000 retries", burst)
-        self._share, self._minimum, self._burst = share, minimum, burst
+        self._ratio, self._min_per_second, self._burst = ratio, min_per_second, burst
         self._clock = clock
-        self._tokens = min(minimum, burst)
+        self._tokens = min(min_per_second, burst)
         self._since = clock()
         self.reset_after_fork()
         register_fork_reset(self)
 
     @property
-    def retries(self) -> float:
+    def available(self) -> float:
         """Retries that are allowed now."""
         detect_fork()
         with self._lock:
             return self._fill_locked(0.0)
 
-    def call(self) -> None:
+    def record_call(self) -> None:
         """Count a call. Its retries are not calls."""
         detect_fork()
         with self._lock:
-            self._tokens = self._fill_locked(self._share)
+            self._tokens = self._fill_locked(self._ratio)
 
-    def retry(self) -> bool:
+    def try_acquire(self) -> bool:
         """Take a retry out. Return False, and take nothing, if there is none."""
         detect_fork()
         with self._lock:
@@ -70,7 +70,7 @@ class RetryBudget(Rooted):
     def _fill_locked(self, more: float) -> float:
         now = self._clock()
         passed, self._since = max(0, now - self._since), now
-        return min(self._burst, self._tokens + more + self._minimum * passed / 1e9)
+        return min(self._burst, self._tokens + more + self._min_per_second * passed / 1e9)
 
     def reset_after_fork(self) -> None:
         """Forget, in a forked child, which thread of the parent is at work."""

@@ -35,13 +35,13 @@ _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
 class HostFile:
     """Transactions on a file, made with its tables where there is none. Private to its user, mode 0600.
 
-    `patience` is the seconds for which a transaction waits for another process.
+    `lock_timeout` is the seconds for which a transaction waits for another process.
     """
 
-    def __init__(self, path: str | os.PathLike[str], tables: tuple[str, ...], patience: float) -> None:
+    def __init__(self, path: str | os.PathLike[str], tables: tuple[str, ...], lock_timeout: float) -> None:
         self.path = os.fspath(path)
         self._tables = tables
-        self._patience = patience
+        self._lock_timeout = lock_timeout
         self._connection: sqlite3.Connection | None = None
         self._lock = threading.RLock()
         self._stray: sqlite3.Connection | None = None
@@ -94,7 +94,7 @@ class HostFile:
             raise StoreError(self.path, "is in use by the code that was interrupted")
         if self._stray is not None:
             raise StoreError(self.path, "was open when this process was forked, and would not be safe in it")
-        end = monotonic() + self._patience
+        end = monotonic() + self._lock_timeout
         while True:
             with self._lock:
                 if (connection := self._connection) is not None:

@@ -22,8 +22,8 @@ from cb.handles import Rooted
 from cb.log import Log
 
 from .errors import RateLimitedError
-from .outage import Outage
 from .rate_limit_file import FileStorage
+from .store_breaker import StoreBreaker
 
 log = Log(__name__)
 
@@ -32,7 +32,7 @@ __all__ = ["FileStorage", "RateLimit", "RateLimitedError"]
 P = ParamSpec("P")
 R = TypeVar("R")
 #: seconds that a call waits for a server: on a busy host an answer may take its time, and without it the rate is broken
-_PATIENCE = 0.25
+_TIMEOUT_SECONDS = 0.25
 _SERVERS = ("redis://", "rediss://", "redis+unix://")
 #: the most exact first: the last two may let up to twice the rate through where two windows meet
 _STRATEGIES = (MovingWindowRateLimiter, SlidingWindowCounterRateLimiter, FixedWindowRateLimiter)
@@ -41,20 +41,20 @@ _STRATEGIES = (MovingWindowRateLimiter, SlidingWindowCounterRateLimiter, FixedWi
 class RateLimit(Rooted):
     """Lets so many calls through, such as "100/second", and refuses the others before anything else is asked.
 
-    `storage` says who shares the limit by the same `key`: `memory://` all threads of this process, `file:///PATH` all
+    `storage` says who shares the limit by the same `name`: `memory://` all threads of this process, `file:///PATH` all
     processes of this host, `redis://`, `rediss://` or `unix://` all hosts; or it is any storage of `limits`. While the
     storage is away, each process keeps to the rate by itself. Raises ConfigError.
     """
 
-    def __init__(self, rate: str, storage: str | Storage = "memory://", *, key: str) -> None:
+    def __init__(self, rate: str, storage: str | Storage = "memory://", *, name: str) -> None:
         try:
             (self._rate,) = limits.parse_many(rate)
         except ValueError as error:
             raise ConfigError("rate", "be like 100/second or 10 per 5 minutes", rate) from error
         #: what those who share the limit have in common
-        self.key = key
+        self.name = name
         self._shared = None if storage == "memory://" else _limiter(_open(storage))
-        self._outage: Outage[None] = Outage(f"rate limit {key!r}")
+        self._breaker: StoreBreaker[None] = StoreBreaker(f"rate limit {name!r}")
         self.reset_after_fork()
         register_fork_reset(self)
 
@@ -62,11 +62,11 @@ class RateLimit(Rooted):
         """Count a call, of each caller by itself. Raises RateLimitedError if it is one too many."""
         detect_fork()
         shared = self._shared
-        wait = None if shared is None else self._outage.ask(lambda: self._ask(shared, caller), None)
+        wait = None if shared is None else self._breaker.call(lambda: self._ask(shared, caller), None)
         if wait is None:
             wait = self._ask_own(caller)
         if wait:
-            raise RateLimitedError(self.key, wait)
+            raise RateLimitedError(self.name, wait)
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return fn(*args, **kwargs). Raises RateLimitedError, without calling fn, if it is one too many."""
@@ -91,7 +91,7 @@ class RateLimit(Rooted):
 
     def _ask(self, limiter: RateLimiter, caller: str) -> float:
         """Return the seconds to wait, 0 if the call may be made."""
-        counted = (self.key, caller) if caller else (self.key,)
+        counted = (self.name, caller) if caller else (self.name,)
         if limiter.hit(self._rate, *counted):
             return 0.0
         wait = limiter.get_window_stats(self._rate, *counted).reset_time - wall()
@@ -103,7 +103,7 @@ class RateLimit(Rooted):
         except RuntimeError as error:  # no thread left for what it is kept in: that is no reason to refuse
             told, self._told = self._told, True
             if not told:
-                log.warning("rate limit %r: calls are not counted: %s", self.key, error)
+                log.warning("rate limit %r: calls are not counted: %s", self.name, error)
             return 0.0
 
     def _own(self) -> RateLimiter:
@@ -122,8 +122,8 @@ def _open(storage: str | Storage) -> Storage:
         from redis.retry import Retry
 
         options = {
-            "socket_timeout": _PATIENCE,
-            "socket_connect_timeout": _PATIENCE,
+            "socket_timeout": _TIMEOUT_SECONDS,
+            "socket_connect_timeout": _TIMEOUT_SECONDS,
             "retry": Retry(NoBackoff(), 0),
         }
     try:

@@ -35,7 +35,7 @@ _DROP = f"DELETE FROM windows WHERE key = ? AND NOT ifnull({_SOUND}, 0)"  # noqa
 #: seconds that no window lasts
 _NEVER = 3_200_000_000
 #: seconds that a call waits for other processes' calls to be counted
-_PATIENCE = 0.25
+_TIMEOUT_SECONDS = 0.25
 
 
 class FileStorage(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindow):
@@ -54,7 +54,7 @@ class FileStorage(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindow
         path = Path(uri.removeprefix("file://"))
         if not path.is_absolute():
             raise ValueError(uri)
-        self._file = HostFile(path, _TABLES, _PATIENCE)
+        self._file = HostFile(path, _TABLES, _TIMEOUT_SECONDS)
         self._clock = clock
         self._damaged = self._told = False
 

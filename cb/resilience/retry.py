@@ -23,8 +23,8 @@ def retrying(
     *,
     attempts: int = 3,
     budget: RetryBudget | None = None,
-    first_wait: float = 0.1,
-    longest_wait: float | None = None,
+    wait_initial: float = 0.1,
+    wait_max: float | None = None,
     sleep: Callable[[float], None] = sleep,
     uniform: Callable[[float, float], float] = random.uniform,
 ) -> Retrying:
@@ -35,21 +35,21 @@ def retrying(
     retried, whatever `errors` says: to ask again at once is what they are there to prevent. The error of the last
     attempt is raised as it is; so is one for which the `budget` has no retry left.
 
-    The wait before attempt n + 1 is random, from 0 to `first_wait` times 2^(n-1) seconds, at most `longest_wait` (full
+    The wait before attempt n + 1 is random, from 0 to `wait_initial` times 2^(n-1) seconds, at most `wait_max` (full
     jitter: aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter). It comes on top of the `retry_after` of
-    an error that has one, in seconds; an error that asks for more than `longest_wait` is raised at once. By default
-    `longest_wait` is 5, or `first_wait` if that is longer.
+    an error that has one, in seconds; an error that asks for more than `wait_max` is raised at once. By default
+    `wait_max` is 5, or `wait_initial` if that is longer.
     """
     if not isinstance(attempts, int) or not 1 <= attempts <= 100:
         raise ConfigError("attempts", "be a whole number from 1 to 100", attempts)
-    longest = max(_LONGEST, min(first_wait, _DAY)) if longest_wait is None else longest_wait
-    if not 0 <= first_wait <= longest:
-        raise ConfigError("first_wait", f"be from 0 to longest_wait ({longest:g} s)", first_wait)
+    longest = max(_LONGEST, min(wait_initial, _DAY)) if wait_max is None else wait_max
+    if not 0 <= wait_initial <= longest:
+        raise ConfigError("wait_initial", f"be from 0 to wait_max ({longest:g} s)", wait_initial)
     is_passing = predicate("errors", errors)
 
     def begin(state: RetryCallState) -> None:
         if budget is not None and state.attempt_number == 1:
-            budget.call()
+            budget.record_call()
 
     def retry(state: RetryCallState) -> bool:
         error = _error(state)
@@ -62,10 +62,10 @@ def retrying(
         return (is_passing(error) or all(map(is_passing, members))) and of_error(error) <= longest
 
     def stop(state: RetryCallState) -> bool:
-        return state.attempt_number >= attempts or not (budget is None or budget.retry())
+        return state.attempt_number >= attempts or not (budget is None or budget.try_acquire())
 
     def wait(state: RetryCallState) -> float:
-        limit = min(longest, first_wait * 2 ** (state.attempt_number - 1))
+        limit = min(longest, wait_initial * 2 ** (state.attempt_number - 1))
         return of_error(_error(state)) + uniform(0, limit)
 
     return Retrying(sleep=sleep, before=begin, retry=retry, stop=stop, wait=wait, reraise=True)

@@ -15,7 +15,7 @@ from cb.log import Log
 from cb.state.deferred import UnseenOutcomeError, require_done
 from cb.state.outcome import Kinds, leaves, predicate
 
-from .outage import Outage
+from .store_breaker import StoreBreaker
 from .stores import Store
 
 log = Log(__name__)
@@ -57,9 +57,9 @@ def _unsealed(place: str, sealed: object) -> bytes:
 class StaleCache(Rooted, Generic[T]):
     """Answers with the last good value where there is no better one.
 
-    A value younger than `fresh_for` seconds answers at once. Else it is fetched; when that fails by one of `errors`, a
-    value of at most `usable_for` seconds answers, marked stale. Any other error is an answer, and reaches the caller:
-    so is a 404. By default `errors` are refusals (CircuitError), ConnectionError and TimeoutError.
+    A value younger than `max_age` seconds answers at once. Else it is fetched; when that fails by one of `errors`, a
+    value of at most `max_stale_age` seconds answers, marked stale. Any other error is an answer, and reaches the
+    caller: so is a 404. By default `errors` are refusals (CircuitError), ConnectionError and TimeoutError.
 
     `name` sets the cache apart from others in its store. `dump` makes bytes of a value, which `load` understands:
     by default it is JSON. A value or key of more than `largest` bytes is not kept. A store that is away costs the
@@ -71,30 +71,30 @@ class StaleCache(Rooted, Generic[T]):
         name: str,
         store: Store,
         *,
-        usable_for: float,
-        fresh_for: float = 0.0,
+        max_stale_age: float,
+        max_age: float = 0.0,
         errors: Kinds = (CircuitError, ConnectionError, TimeoutError),
         dump: Callable[[T], bytes] = _dump,
         load: Callable[[bytes], T] = json.loads,
         largest: int = 65_536,
         clock: Callable[[], int] = monotonic_ns,
     ) -> None:
-        if not 0 < usable_for <= _DAY:
-            raise ConfigError("usable_for", "be above 0 and at most 24h, in seconds", usable_for)
-        if not 0 <= fresh_for <= usable_for:
-            raise ConfigError("fresh_for", f"be from 0 to usable_for ({usable_for:g} s)", fresh_for)
+        if not 0 < max_stale_age <= _DAY:
+            raise ConfigError("max_stale_age", "be above 0 and at most 24h, in seconds", max_stale_age)
+        if not 0 <= max_age <= max_stale_age:
+            raise ConfigError("max_age", f"be from 0 to max_stale_age ({max_stale_age:g} s)", max_age)
         #: of the cache, within its store
         self.name = name
         self._store = store
-        self._usable, self._fresh = nanoseconds(usable_for), nanoseconds(fresh_for)
+        self._usable, self._fresh = nanoseconds(max_stale_age), nanoseconds(max_age)
         self._stands_in = predicate("errors", errors)
         self._dump, self._load = dump, load
         self._largest = largest
         self._clock = clock
-        self._outage: Outage[None] = Outage(f"stale cache {name!r}", clock)
+        self._breaker: StoreBreaker[None] = StoreBreaker(f"stale cache {name!r}", clock)
         self._told = False
 
-    def read(self, key: str, fetch: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> CachedValue[T]:
+    def call(self, key: str, fetch: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> CachedValue[T]:
         """Return what fetch(*args, **kwargs) returns, or has returned for this key. Raises what it raises."""
         if self._fresh and (kept := self._find(key, self._fresh, stale=False)):
             return kept
@@ -118,7 +118,7 @@ class StaleCache(Rooted, Generic[T]):
 
     def _find(self, key: str, oldest: int, *, stale: bool) -> CachedValue[T] | None:
         place = self._place(key)
-        found = self._outage.ask(lambda: self._store.get(place), None)
+        found = self._breaker.call(lambda: self._store.get(place), None)
         if found is None:
             return None
         try:
@@ -146,7 +146,7 @@ class StaleCache(Rooted, Generic[T]):
             return
         if size <= self._largest:
             # The age, as of the question: an answer that was long on its way may be older than one that overtook it.
-            self._outage.ask(lambda: self._store.put(place, data, age), None)
+            self._breaker.call(lambda: self._store.put(place, data, age), None)
 
     def _place(self, key: str) -> str:
         # Quoted, since a key may be what a customer sent: a lone surrogate, which no store takes, or another's name.

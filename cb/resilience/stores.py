@@ -17,7 +17,7 @@ from cb.handles import Rooted
 
 from .host_file import HostFile
 
-_PATIENCE = 0.05  # seconds that an answer waits for another process
+_TIMEOUT_SECONDS = 0.05  # seconds that an answer waits for another process
 
 
 class Store(Protocol):
@@ -30,32 +30,32 @@ class Store(Protocol):
         """Keep a value that was asked for so long ago, unless there is one of a later question. Raises StoreError."""
 
 
-def open_store(url: str, *, name: str = "stale", entries: int = 1000) -> Store:
+def open_store(url: str, *, name: str = "stale", max_entries: int = 1000) -> Store:
     """Return the store that a URL means; nothing is opened before the first use. Raises ConfigError.
 
     `memory://` is of this process, `file:///PATH` of all processes of this host, and `redis://`, `rediss://` or
     `unix://`, as redis-py takes them, of all that give them the same name. The oldest go first when there are more than
-    `entries`.
+    `max_entries`.
     """
     scheme, separator, place = url.partition("://")
-    if not isinstance(entries, int) or not 1 <= entries <= 1_000_000:
-        raise ConfigError("entries", "be a whole number from 1 to 1000000", entries)
+    if not isinstance(max_entries, int) or not 1 <= max_entries <= 1_000_000:
+        raise ConfigError("max_entries", "be a whole number from 1 to 1000000", max_entries)
     if url == "memory://":
-        return MemoryStore(entries)
+        return MemoryStore(max_entries)
     if scheme == "file" and separator and Path(place).is_absolute():
-        return FileStore(place, entries)
+        return FileStore(place, max_entries)
     if scheme in ("redis", "rediss", "unix") and separator:
         from .redis_store import RedisStore
 
-        return RedisStore(url, name, entries)
+        return RedisStore(url, name, max_entries)
     raise ConfigError("url", "be memory://, file:///PATH, redis://, rediss:// or unix://", f"{scheme}://...")
 
 
 class MemoryStore(Rooted):
     """Values of this process. A forked child goes on with a copy."""
 
-    def __init__(self, entries: int = 1000, clock: Callable[[], int] = monotonic_ns) -> None:
-        self._entries = entries
+    def __init__(self, max_entries: int = 1000, clock: Callable[[], int] = monotonic_ns) -> None:
+        self._max_entries = max_entries
         self._clock = clock
         #: in the order in which they came
         self._kept: dict[str, tuple[bytes, int]] = {}
@@ -77,7 +77,7 @@ class MemoryStore(Rooted):
                 return
             self._kept.pop(key, None)
             self._kept[key] = value, since
-            if len(self._kept) > self._entries:
+            if len(self._kept) > self._max_entries:
                 del self._kept[next(iter(self._kept))]
 
     def reset_after_fork(self) -> None:
@@ -104,9 +104,11 @@ class FileStore(Rooted):
     so it is not there, and any other may take its place.
     """
 
-    def __init__(self, path: str | os.PathLike[str], entries: int = 1000, clock: Callable[[], int] = wall_ns) -> None:
-        self._file = HostFile(path, _TABLES, _PATIENCE)
-        self._entries = entries
+    def __init__(
+        self, path: str | os.PathLike[str], max_entries: int = 1000, clock: Callable[[], int] = wall_ns
+    ) -> None:
+        self._file = HostFile(path, _TABLES, _TIMEOUT_SECONDS)
+        self._max_entries = max_entries
         self._clock = clock
 
     def get(self, key: str) -> tuple[bytes, int] | None:
@@ -129,6 +131,6 @@ class FileStore(Rooted):
             connection.execute("INSERT OR REPLACE INTO kept (key, since, value) VALUES (?, ?, ?)", (key, since, value))
             if row is None:
                 connection.execute("DELETE FROM kept WHERE since > ?", (now,))
-                connection.execute(_TRIM, (self._entries,))
+                connection.execute(_TRIM, (self._max_entries,))
 
         self._file.write(work)

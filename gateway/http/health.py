@@ -17,7 +17,7 @@ def readiness(name: str, client: HTTPClient) -> Callable[[], None]:
     """
 
     def check() -> None:
-        status = client.ask("/api/v1/health/ready", TIMEOUT).get("status")
+        status = client.get_json_unguarded("/api/v1/health/ready", TIMEOUT).get("status")
         if status != "UP":
             raise Unavailable(name, f"is {status}")
 

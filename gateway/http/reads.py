@@ -26,8 +26,8 @@ class Reads:
         return StaleCache(
             name,
             self._answers,
-            usable_for=self._own["stale_usable_for"],
-            fresh_for=self._own["stale_fresh_for"],
+            max_stale_age=self._own["stale_usable_for"],
+            max_age=self._own["stale_fresh_for"],
             errors=(CircuitOpenError, BulkheadFullError, Unavailable),
             dump=lambda value: schema.dumps(value).encode(),
             load=lambda data: kind(**schema.loads(data)),

@@ -137,7 +137,7 @@ def show_portfolio(user_id: str) -> Any:
     While the portfolio service is away, this may be what it said last: then it is `stale`.
     """
     parts = _parts()
-    return parts.holdings.read(user_id, parts.portfolio.find, user_id)
+    return parts.holdings.call(user_id, parts.portfolio.find, user_id)
 
 
 @bp.get("/market-data/<symbol>")
@@ -155,7 +155,7 @@ def show_market_data(symbol: str) -> Any:
     While the market data service is away, this may be what it said last: then it is `stale`.
     """
     parts = _parts()
-    return parts.quotes.read(symbol, parts.market_data.quote, symbol)
+    return parts.quotes.call(symbol, parts.market_data.quote, symbol)
 
 
 def _parts() -> Parts:

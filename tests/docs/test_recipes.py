@@ -36,7 +36,7 @@ def follow(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
 
     def run(title: str) -> dict[str, Any]:
         text = RECIPES[title].replace("/var/run/app", str(tmp_path))
-        text = text.replace("shm://app", f"file://{tmp_path}/app.ledger").replace("fresh_for=1", "fresh_for=0")
+        text = text.replace("shm://app", f"file://{tmp_path}/app.ledger").replace("max_age=1", "max_age=0")
         for host in HOSTS:
             text = text.replace(host, server.url)
         names: dict[str, Any] = {}

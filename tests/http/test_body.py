@@ -16,7 +16,7 @@ import requests
 import urllib3
 
 from cb import BreakerConfig, Registry, State
-from cb.http import BodyTooLarge, CircuitBreakerAdapter
+from cb.http import BodyTooLargeError, CircuitBreakerAdapter
 from cb.testing import FakeClock
 from tests.http.conftest import counted
 from tests.support.misbehaving import Act, Server, drip_body
@@ -153,9 +153,9 @@ def test_body_that_breaks_off_is_a_failure(asked: Asked, reader: str, *, chunked
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("act", [send(LINES), send(LINES, chunked=True)])
 def test_body_beyond_the_limit_is_a_failure(asked: Asked, reader: str, act: Act) -> None:
-    asked.use(largest=len(LINES) - 1)
+    asked.use(max_body_bytes=len(LINES) - 1)
 
-    with pytest.raises(BodyTooLarge):
+    with pytest.raises(BodyTooLargeError):
         READERS[reader](asked.get(act))
 
     assert asked.outcome == ((0, 1, 0), 0)
@@ -163,7 +163,7 @@ def test_body_beyond_the_limit_is_a_failure(asked: Asked, reader: str, act: Act)
 
 @pytest.mark.parametrize("reader", ["read1", "readinto", "readline", "data", "BufferedReader"])
 def test_body_that_drips_is_a_failure_at_the_deadline(asked: Asked, reader: str) -> None:
-    asked.use(deadline=0.2)
+    asked.use(timeout=0.2)
 
     with pytest.raises(urllib3.exceptions.ReadTimeoutError):
         READERS[reader](asked.get(drip_body))
@@ -204,9 +204,9 @@ def test_compressed_body_is_unpacked_as_requests_does(asked: Asked, reader: str)
 
 @pytest.mark.parametrize("reader", [name for name in ZIPPED if name != "GzipFile"])
 def test_body_that_grows_beyond_the_limit_is_a_failure(asked: Asked, reader: str) -> None:
-    asked.use(largest=len(LINES) - 1)
+    asked.use(max_body_bytes=len(LINES) - 1)
 
-    with pytest.raises(BodyTooLarge):
+    with pytest.raises(BodyTooLargeError):
         ZIPPED[reader](asked.get(send(gzip.compress(LINES), "Content-Encoding: gzip")))
 
     assert asked.outcome == ((0, 1, 0), 0)
@@ -247,7 +247,7 @@ def test_body_that_is_drained_counts_as_it_ends(
 
 
 def test_body_without_end_is_drained_as_far_as_it_may_be_read(asked: Asked) -> None:
-    asked.use(largest=100)
+    asked.use(max_body_bytes=100)
 
     asked.get(send(LINES)).raw.drain_conn()
 
@@ -359,7 +359,7 @@ def test_responses_that_are_kept_unread_are_not_taken_for_calls_that_hang(asked:
 
 
 def test_time_that_the_reader_takes_between_two_reads_is_not_the_dependencys(asked: Asked) -> None:
-    asked.use(deadline=0.3)
+    asked.use(timeout=0.3)
     response = asked.get(send(LINES * 1000, chunked=True))
 
     got = response.raw.read(5)

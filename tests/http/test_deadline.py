@@ -36,7 +36,7 @@ def registry() -> Registry:
 
 @pytest.fixture
 def session(registry: Registry, pem: str) -> Iterator[requests.Session]:
-    with guarded_session(registry, "d", deadline=DEADLINE) as session:
+    with guarded_session(registry, "d", timeout=DEADLINE) as session:
         session.verify = pem
         yield session
 
@@ -64,7 +64,7 @@ def test_deadline_holds_where_the_system_checks_certificates(
             monkeypatch.setattr(requests.adapters, "_preloaded_ssl_context", None)
         truststore.inject_into_ssl()
         stack.callback(truststore.extract_from_ssl)
-        with guarded_session(Registry(), deadline=30) as patient:  # the system reads all that it trusts
+        with guarded_session(Registry(), timeout=30) as patient:  # the system reads all that it trusts
             assert patient.get(server.url, verify=session.verify).status_code == 200
         server.act = act
 
@@ -74,7 +74,7 @@ def test_deadline_holds_where_the_system_checks_certificates(
 def test_wait_for_a_connection_of_a_blocking_pool_is_within_the_deadline_and_no_failure(
     server: Server, registry: Registry, session: requests.Session
 ) -> None:
-    adapter = CircuitBreakerAdapter(registry, "d", deadline=DEADLINE, pool_maxsize=1, pool_block=True)
+    adapter = CircuitBreakerAdapter(registry, "d", timeout=DEADLINE, pool_maxsize=1, pool_block=True)
     session.mount("http://", adapter)
     held, begin = session.get(server.url, stream=True), time.monotonic()
 
@@ -179,7 +179,7 @@ def test_source_address_of_an_adapter_is_where_its_connections_come_from(
 
     came: list[str] = []
     server.act = lambda connection: (came.append(connection.getpeername()[0]), answer(200, "{}")(connection))[1]
-    session.mount("http://", Mine(registry, "d", deadline=5))
+    session.mount("http://", Mine(registry, "d", timeout=5))
 
     session.get(server.url)
 
@@ -274,7 +274,7 @@ class PipeAdapter(CircuitBreakerAdapter):
 def test_deadline_holds_on_connections_of_a_class_of_their_own(
     server: Server, registry: Registry, session: requests.Session
 ) -> None:
-    session.mount("http://", PipeAdapter(registry, "d", deadline=DEADLINE))
+    session.mount("http://", PipeAdapter(registry, "d", timeout=DEADLINE))
     assert session.get(server.url).status_code == 200
     server.act = drip_body
 
@@ -288,7 +288,7 @@ def test_deadline_that_cannot_hold_is_said_once(
         def cert_verify(self, conn: Any, *_: Any) -> None:
             """Do nothing, as some do to be let alone."""
 
-    session.mount("http://", Untouched(registry, "d", deadline=DEADLINE))
+    session.mount("http://", Untouched(registry, "d", timeout=DEADLINE))
     with caplog.at_level(logging.WARNING, "cb"):
         for _ in range(2):
             assert session.get(server.url, stream=True).content == b"{}"
@@ -302,7 +302,7 @@ import sys, time, requests
 from cb import Registry
 from cb.http import guarded_session
 registry = Registry()
-session = guarded_session(registry, "d", deadline=0.4)
+session = guarded_session(registry, "d", timeout=0.4)
 session.verify = sys.argv[2]
 begin = time.monotonic()
 try:

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from cb import BreakerConfig, CircuitBreaker, Registry
-from cb.http import BodyTooLarge, CircuitBreakerAdapter, HTTPClient
+from cb.http import BodyTooLargeError, CircuitBreakerAdapter, HTTPClient
 from tests.support.misbehaving import (
     Act,
     Server,
@@ -62,7 +62,7 @@ def registry() -> Registry:
 def session(registry: Registry) -> Iterator[requests.Session]:
     with requests.Session() as session:
         session.trust_env = False
-        session.mount("http://", CircuitBreakerAdapter(registry, "d", deadline=DEADLINE))
+        session.mount("http://", CircuitBreakerAdapter(registry, "d", timeout=DEADLINE))
         yield session
 
 
@@ -153,7 +153,7 @@ def test_answers_without_end_cost_no_memory_and_no_descriptor(server: Server, se
     tried(lambda: session.get(server.url, timeout=5), "response")
     files, memory = open_files(), resident()
     for _ in range(5):
-        assert tried(lambda: session.get(server.url, timeout=5), "response") == "BodyTooLarge"
+        assert tried(lambda: session.get(server.url, timeout=5), "response") == "BodyTooLargeError"
     threading.Event().wait(0.1)
     assert open_files() <= files + 1
     assert resident() - memory < 50_000_000
@@ -231,11 +231,11 @@ def send_one_large_chunk(connection: socket.socket) -> None:
 def test_body_without_end_is_cut_off_however_it_is_read(
     server: Server, session: requests.Session, registry: Registry, act: Act, read: Callable[[requests.Response], bytes]
 ) -> None:
-    session.mount("http://", CircuitBreakerAdapter(registry, "d", deadline=20, largest=1 << 20))
+    session.mount("http://", CircuitBreakerAdapter(registry, "d", timeout=20, max_body_bytes=1 << 20))
     server.act = act
     tracemalloc.start()
     try:
-        with pytest.raises(BodyTooLarge):
+        with pytest.raises(BodyTooLargeError):
             read(session.get(server.url, timeout=5, stream=True))
         assert tracemalloc.get_traced_memory()[1] < 20_000_000
     finally:

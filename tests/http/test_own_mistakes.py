@@ -25,7 +25,7 @@ def registry() -> Registry:
 @pytest.fixture
 def mounted(registry: Registry, session: requests.Session) -> requests.Session:
     for scheme in ("http://", "https://"):
-        session.mount(scheme, CircuitBreakerAdapter(registry, "d", deadline=5))
+        session.mount(scheme, CircuitBreakerAdapter(registry, "d", timeout=5))
     return session
 
 
@@ -124,7 +124,7 @@ def test_time_in_which_the_caller_makes_an_upload_is_not_the_dependencys(
     server: Server, session: requests.Session, body: Callable[[], Any]
 ) -> None:
     registry = Registry(defaults=BreakerConfig(slow_call_duration=0.4))
-    session.mount("http://", CircuitBreakerAdapter(registry, "d", deadline=0.4))
+    session.mount("http://", CircuitBreakerAdapter(registry, "d", timeout=0.4))
     assert session.post(server.url, data=body()).status_code == 200
     totals = registry.get("d").snapshot().totals
     assert (totals.successes, totals.failures, totals.slow) == (1, 0, 0)

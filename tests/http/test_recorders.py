@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pyte
 
 @pytest.fixture
 def guarded(session: requests.Session) -> requests.Session:
-    session.mount("http://", CircuitBreakerAdapter(Registry(), "d", deadline=5))
+    session.mount("http://", CircuitBreakerAdapter(Registry(), "d", timeout=5))
     return session
 
 
@@ -91,7 +91,7 @@ def test_guard_that_replaces_the_class_of_sockets_lets_nothing_out(
 
 
 def test_deadline_ends_an_exchange_while_the_clock_is_frozen(server: Server, session: requests.Session) -> None:
-    session.mount("http://", CircuitBreakerAdapter(Registry(), "d", deadline=0.3))
+    session.mount("http://", CircuitBreakerAdapter(Registry(), "d", timeout=0.3))
     server.act = drip_body
     with freeze_time("2030-01-01"), pytest.raises(requests.RequestException):
         session.get(server.url)
@@ -101,7 +101,7 @@ GEVENT = """
 import sys, time
 import cb, cb.http, cb.bulkhead, cb.resilience
 registry = cb.Registry(ledger=cb.Ledger.in_file(sys.argv[1]))
-session = cb.http.guarded_session(registry, "d", deadline=5)
+session = cb.http.guarded_session(registry, "d", timeout=5)
 bulkhead = cb.Bulkhead(cb.CircuitBreaker("b"), 1, wait=1)
 import warnings; warnings.simplefilter("ignore")
 import gevent.monkey; gevent.monkey.patch_all()

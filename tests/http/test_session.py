@@ -31,7 +31,7 @@ def registry() -> Registry:
 
 @pytest.fixture
 def session(registry: Registry) -> Iterator[requests.Session]:
-    with guarded_session(registry, deadline=0.3) as session:
+    with guarded_session(registry, timeout=0.3) as session:
         yield session
 
 
@@ -137,7 +137,7 @@ def test_environment_gives_it_no_proxy_and_no_password(
 
 def test_name_largest_and_failing_are_those_of_the_adapter(servers: tuple[Server, Server], registry: Registry) -> None:
     here, _ = servers
-    with guarded_session(registry, "both", largest=10, failing={404}, deadline=5) as session:
+    with guarded_session(registry, "both", max_body_bytes=10, failure_statuses={404}, timeout=5) as session:
         here.act = answer(404, "{}")
         session.get(here.url)
         here.act = send_much
@@ -153,8 +153,8 @@ def test_both_schemes_are_guarded(session: requests.Session, registry: Registry,
         session.get(f"{scheme}://127.0.0.1:1/")
 
 
-@pytest.mark.parametrize("deadline", [None, 0, -1, float("inf"), "5"])
-def test_deadline_is_a_number_of_seconds(registry: Registry, deadline: Any) -> None:
+@pytest.mark.parametrize("timeout", [None, 0, -1, float("inf"), "5"])
+def test_timeout_that_is_no_number_of_seconds_is_refused(registry: Registry, timeout: Any) -> None:
     make: Callable[..., requests.Session] = guarded_session
-    with pytest.raises(ConfigError, match=r"^deadline must be a number of seconds above 0"):
-        make(registry, deadline=deadline)
+    with pytest.raises(ConfigError, match=r"^timeout must be a number of seconds above 0"):
+        make(registry, timeout=timeout)

@@ -100,7 +100,7 @@ def adapter(**pool: Any) -> CircuitBreakerAdapter:
         def init_poolmanager(self, *args: Any, **options: Any) -> None:
             super().init_poolmanager(*args, **options, **pool)
 
-    return Mine(Registry(), deadline=5)
+    return Mine(Registry(), timeout=5)
 
 
 def own_manager(**pool: Any) -> CircuitBreakerAdapter:
@@ -108,7 +108,7 @@ def own_manager(**pool: Any) -> CircuitBreakerAdapter:
         def init_poolmanager(self, connections: int, maxsize: int, block: bool = False) -> None:  # type: ignore[override]  # as people write it
             self.poolmanager = PoolManager(num_pools=connections, maxsize=maxsize, block=block, **pool)
 
-    return Mine(Registry(), deadline=5)
+    return Mine(Registry(), timeout=5)
 
 
 def context_of(pem: str, **attributes: Any) -> ssl.SSLContext:
@@ -183,7 +183,7 @@ def test_pool_that_a_subclass_makes_itself_is_used_and_keeps_the_deadline(
 
         _get_connection = get_connection_with_tls_context  # as requests 2.32.0 and 2.32.1 have it
 
-    session.mount("https://", Mine(Registry(), deadline=0.3))
+    session.mount("https://", Mine(Registry(), timeout=0.3))
     server = serve()
     server.act = drip_body
 

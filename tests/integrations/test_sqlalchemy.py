@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from cb import BreakerConfig, Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, Ledger, State
-from cb.integrations.sqlalchemy import guard
+from cb.integrations.sqlalchemy import guard_engine
 
 CONFIG = BreakerConfig(
     failure_threshold=3, minimum_requests=5, timeout=0.2, timeout_jitter=0, success_threshold=1, call_timeout=0.5
@@ -48,14 +48,14 @@ def counted(breaker: CircuitBreaker) -> tuple[int, int]:
 
 
 def test_use_of_a_connection_is_a_call_from_checkout_to_checkin(file: Engine, breaker: CircuitBreaker) -> None:
-    guard(file, breaker)
+    guard_engine(file, breaker)
     with file.connect():
         assert breaker.snapshot().in_flight == 1
     assert counted(breaker) == (1, 0)
 
 
 def test_open_circuit_refuses_before_the_pool_is_asked(file: Engine, breaker: CircuitBreaker) -> None:
-    guard(file, breaker)
+    guard_engine(file, breaker)
     breaker.hold(State.FORCED_OPEN, reason="test")
     for engine in (file, file.execution_options(isolation_level="AUTOCOMMIT")):
         with pytest.raises(CircuitOpenError):
@@ -64,7 +64,7 @@ def test_open_circuit_refuses_before_the_pool_is_asked(file: Engine, breaker: Ci
 
 
 def test_pool_that_has_no_connection_left_is_a_failure(file: Engine, breaker: CircuitBreaker) -> None:
-    guard(file, breaker)
+    guard_engine(file, breaker)
     with file.connect(), pytest.raises(NoConnection):
         ask(file)
     assert counted(breaker) == (1, 1)
@@ -76,7 +76,7 @@ def test_connection_that_cannot_be_made_is_a_failure_until_the_circuit_opens(
     tmp_path: Path, breaker: CircuitBreaker
 ) -> None:
     engine = create_engine(f"sqlite:///{tmp_path}/missing/d.db")
-    guard(engine, breaker)
+    guard_engine(engine, breaker)
     for _ in range(3):
         with pytest.raises(OperationalError):
             ask(engine)
@@ -86,7 +86,7 @@ def test_connection_that_cannot_be_made_is_a_failure_until_the_circuit_opens(
 
 
 def test_error_that_the_database_answers_is_an_answer(file: Engine, breaker: CircuitBreaker) -> None:
-    guard(file, breaker)
+    guard_engine(file, breaker)
     statements = {
         "INSERT INTO t VALUES (1), (1)": IntegrityError,
         "SELECT nothing": OperationalError,
@@ -103,7 +103,7 @@ def test_error_that_the_database_answers_is_an_answer(file: Engine, breaker: Cir
 def test_writer_that_waits_in_vain_for_another_is_no_failure(
     file: Engine, breaker: CircuitBreaker, tmp_path: Path
 ) -> None:
-    guard(file, breaker)
+    guard_engine(file, breaker)
     other = create_engine(f"sqlite:///{tmp_path}/d.db")
     with other.begin() as writer:
         writer.exec_driver_sql("INSERT INTO t VALUES (1)")
@@ -115,7 +115,7 @@ def test_writer_that_waits_in_vain_for_another_is_no_failure(
 
 def test_bulkhead_holds_a_slot_from_checkout_to_checkin(tmp_path: Path, breaker: CircuitBreaker) -> None:
     engine = create_engine(f"sqlite:///{tmp_path}/d.db")
-    guard(engine, Bulkhead(breaker, 2))
+    guard_engine(engine, Bulkhead(breaker, 2))
     with engine.connect(), engine.connect() as second:
         with pytest.raises(BulkheadFullError):
             ask(engine)
@@ -129,7 +129,7 @@ def test_bulkhead_holds_a_slot_from_checkout_to_checkin(tmp_path: Path, breaker:
 def test_connection_that_is_forgotten_or_detached_or_thrown_away_gives_its_slot_back(
     file: Engine, breaker: CircuitBreaker
 ) -> None:
-    guard(file, Bulkhead(breaker, 1))
+    guard_engine(file, Bulkhead(breaker, 1))
     file.raw_connection()  # and forgotten at once
     ask(file)
     alone = file.connect()
@@ -144,7 +144,7 @@ def test_connection_that_is_forgotten_or_detached_or_thrown_away_gives_its_slot_
 
 
 def test_engine_is_guarded_after_dispose_and_in_a_forked_child(file: Engine, breaker: CircuitBreaker) -> None:
-    guard(file, Bulkhead(breaker, 1))
+    guard_engine(file, Bulkhead(breaker, 1))
     with file.connect():
         pid = os.fork()
         if pid == 0:
@@ -164,14 +164,14 @@ def test_engine_is_guarded_after_dispose_and_in_a_forked_child(file: Engine, bre
 def test_threads_share_one_connection_without_a_failure_when_they_wait_for_the_bulkhead(
     file: Engine, breaker: CircuitBreaker
 ) -> None:
-    guard(file, Bulkhead(breaker, 1, wait=20))
+    guard_engine(file, Bulkhead(breaker, 1, wait=20))
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda _: ask(file), range(200)))
     assert counted(breaker) == (200, 0)
 
 
 def test_error_of_a_listener_that_prepares_connections_is_a_failure(file: Engine, breaker: CircuitBreaker) -> None:
-    guard(file, breaker)
+    guard_engine(file, breaker)
     file.dispose()
     event.listen(file, "connect", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from cb import Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, State
-from cb.integrations.sqlalchemy import guard
+from cb.integrations.sqlalchemy import guard_engine
 from tests.fleet.servers import until
 from tests.integrations.test_sqlalchemy import ask, breaker, counted
 from tests.support.databases import PostgreSQL
@@ -29,7 +29,7 @@ def server(postgresql: PostgreSQL) -> Iterator[Engine]:
 
 
 def test_loss_of_the_server_in_a_statement_is_a_failure(server: Engine, breaker: CircuitBreaker) -> None:
-    guard(server, breaker)
+    guard_engine(server, breaker)
     with server.connect() as connection:
         number = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
         with server.connect() as other:
@@ -40,7 +40,7 @@ def test_loss_of_the_server_in_a_statement_is_a_failure(server: Engine, breaker:
 
 
 def test_errors_that_the_server_answers_are_answers(server: Engine, breaker: CircuitBreaker) -> None:
-    guard(server, breaker)
+    guard_engine(server, breaker)
     for statement in ("SELECT nothing", "SELECT 1 / 0", "SET statement_timeout = 1; SELECT pg_sleep(5)"):
         with pytest.raises(DBAPIError), server.begin() as connection:
             connection.exec_driver_sql(statement)
@@ -77,7 +77,7 @@ class Load:
 def test_server_that_is_killed_under_load_opens_the_circuit_and_its_return_closes_it(
     server: Engine, postgresql: PostgreSQL, breaker: CircuitBreaker
 ) -> None:
-    guard(server, breaker)
+    guard_engine(server, breaker)
     load = Load(server)
     try:
         until(lambda: breaker.snapshot().totals.successes > 50, 10)
@@ -94,7 +94,7 @@ def test_server_that_is_killed_under_load_opens_the_circuit_and_its_return_close
 def test_server_that_is_frozen_under_load_opens_the_circuit_while_its_statements_hang(
     server: Engine, postgresql: PostgreSQL, breaker: CircuitBreaker
 ) -> None:
-    guard(server, Bulkhead(breaker, 6, wait=5))
+    guard_engine(server, Bulkhead(breaker, 6, wait=5))
     load = Load(server)
     try:
         until(lambda: breaker.snapshot().totals.successes > 50, 10)

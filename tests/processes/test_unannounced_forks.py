@@ -267,7 +267,7 @@ def test_what_stands_beside_breakers_begins_anew_too() -> None:
     held.wait(10)
 
     def work() -> None:
-        budget.call()
+        budget.record_call()
         store.put("key", b"value", 0)
 
     try:

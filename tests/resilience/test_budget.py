@@ -26,16 +26,16 @@ def failing(budget: RetryBudget, calls: int, attempts: int = 3) -> int:
 
 
 def test_retries_in_an_outage_are_a_tenth_of_the_calls() -> None:
-    assert failing(RetryBudget(minimum=0, clock=FakeClock()), 1000) == 100
+    assert failing(RetryBudget(min_per_second=0, clock=FakeClock()), 1000) == 100
 
 
 def test_retries_without_a_budget_are_all_that_are_allowed() -> None:
-    assert failing(RetryBudget(1, burst=10_000, minimum=0, clock=FakeClock()), 100, attempts=2) == 100
+    assert failing(RetryBudget(1, burst=10_000, min_per_second=0, clock=FakeClock()), 100, attempts=2) == 100
 
 
 def test_budget_starts_with_one_second_and_fills_with_time_for_who_calls_seldom() -> None:
     clock = FakeClock()
-    budget = RetryBudget(0, minimum=2, clock=clock)
+    budget = RetryBudget(0, min_per_second=2, clock=clock)
     assert failing(budget, 10) == 2
     clock.advance(1.5)
     assert failing(budget, 10) == 3
@@ -43,39 +43,41 @@ def test_budget_starts_with_one_second_and_fills_with_time_for_who_calls_seldom(
 
 def test_calm_saves_up_no_more_than_a_burst() -> None:
     clock = FakeClock()
-    budget = RetryBudget(0.1, minimum=1, burst=4, clock=clock)
+    budget = RetryBudget(0.1, min_per_second=1, burst=4, clock=clock)
     for _ in range(1000):
-        budget.call()
+        budget.record_call()
     clock.advance(3600)
-    assert budget.retries == 4
-    assert failing(RetryBudget(0, minimum=0, clock=clock), 10) == 0
+    assert budget.available == 4
+    assert failing(RetryBudget(0, min_per_second=0, clock=clock), 10) == 0
 
 
 def test_clock_that_steps_back_takes_and_gives_nothing() -> None:
     clock = FakeClock()
-    budget = RetryBudget(0, minimum=1, clock=clock)
-    assert budget.retry()
+    budget = RetryBudget(0, min_per_second=1, clock=clock)
+    assert budget.try_acquire()
     clock.advance(-100)
-    assert not budget.retry()
+    assert not budget.try_acquire()
     clock.advance(1)
-    assert budget.retry()
+    assert budget.try_acquire()
 
 
 def test_retry_that_no_attempt_is_left_for_takes_nothing_from_the_budget() -> None:
-    budget = RetryBudget(0, minimum=5, clock=FakeClock())
+    budget = RetryBudget(0, min_per_second=5, clock=FakeClock())
     assert failing(budget, 1, attempts=3) == 2
-    assert budget.retries == 3
+    assert budget.available == 3
 
 
 def test_policies_that_share_a_budget_share_its_retries() -> None:
-    budget = RetryBudget(0, minimum=3, clock=FakeClock())
+    budget = RetryBudget(0, min_per_second=3, clock=FakeClock())
     assert failing(budget, 1) + failing(budget, 5) == 3
 
 
 def test_budget_of_many_threads_gives_no_retry_twice() -> None:
-    budget = RetryBudget(0, minimum=1000, burst=1000, clock=FakeClock())
+    budget = RetryBudget(0, min_per_second=1000, burst=1000, clock=FakeClock())
     given = []
-    threads = [threading.Thread(target=lambda: given.append(sum(budget.retry() for _ in range(500)))) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: given.append(sum(budget.try_acquire() for _ in range(500)))) for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -94,14 +96,14 @@ def test_budget_that_is_in_use_at_a_fork_works_in_the_child() -> None:
             forked.wait(10)
         return 0
 
-    budget = RetryBudget(0, minimum=2, clock=clock)
-    thread = threading.Thread(target=budget.retry)
+    budget = RetryBudget(0, min_per_second=2, clock=clock)
+    thread = threading.Thread(target=budget.try_acquire)
     thread.start()
     assert inside.wait(10)
     pid = os.fork()
     if not pid:
         signal.alarm(10)  # rather than to hang
-        os._exit(not budget.retry())
+        os._exit(not budget.try_acquire())
     forked.set()
     thread.join()
     assert os.waitpid(pid, 0)[1] == 0

@@ -45,18 +45,18 @@ def admitted(limit: RateLimit, calls: int, caller: str = "") -> int:
 def test_garbage_in_a_rate_file_is_counted_anew_and_refuses_nobody_for_long(
     column: str, value: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    limit = RateLimit("3/hour", f"file://{tmp_path / 'r'}", key="d")
+    limit = RateLimit("3/hour", f"file://{tmp_path / 'r'}", name="d")
     assert (admitted(limit, 2, "a"), admitted(limit, 1, "b")) == (2, 1)
     write(tmp_path / "r", f"UPDATE windows SET {column} = ? WHERE key LIKE '%/a/%'", value)
     assert admitted(limit, 5, "a") == 3
     assert admitted(limit, 5, "b") == 2
-    other = RateLimit("3/hour", f"file://{tmp_path / 'r'}", key="d")
+    other = RateLimit("3/hour", f"file://{tmp_path / 'r'}", name="d")
     assert admitted(other, 5, "a") == 0
     assert caplog.text.count("is counted anew") <= 1
 
 
 def test_garbage_in_the_window_before_counts_for_nothing(tmp_path: Path) -> None:
-    limit = RateLimit("3/hour", f"file://{tmp_path / 'r'}", key="d")
+    limit = RateLimit("3/hour", f"file://{tmp_path / 'r'}", name="d")
     admitted(limit, 1)
     now = time.time()
     write(tmp_path / "r", "UPDATE windows SET count = 'x'")
@@ -94,7 +94,7 @@ def test_file_that_is_damaged_leaves_each_process_to_keep_to_the_rate(
     write(path, "CREATE TABLE windows (key TEXT PRIMARY KEY, count INTEGER NOT NULL, ends REAL NOT NULL)")
     write(path, "INSERT INTO windows VALUES (?, 1, 9e9)", "k" * 20_000)
     STREAK_ACTIVE[how](path)
-    limit = RateLimit("3/hour", f"file://{path}", key="d")
+    limit = RateLimit("3/hour", f"file://{path}", name="d")
     assert admitted(limit, 5) == 3
     assert caplog.text.count("rate limit 'd': goes on without") == 1
 
@@ -117,14 +117,14 @@ def test_storage_that_raises_anything_leaves_each_process_to_keep_to_the_rate(
 ) -> None:
     storage = Raising()
     storage.error = error
-    limit = RateLimit("3/hour", storage, key="d")
+    limit = RateLimit("3/hour", storage, name="d")
     assert admitted(limit, 5) == 3
     assert caplog.text.count("goes on without") == 1
 
 
 @pytest.mark.parametrize("kind", ["text", "hash", "entries of text"])
 def test_garbage_in_a_rate_on_redis_leaves_each_process_to_keep_to_the_rate(kind: str, emptied: Server) -> None:
-    limit = RateLimit("3/hour", emptied.url, key="d")
+    limit = RateLimit("3/hour", emptied.url, name="d")
     assert admitted(limit, 1) == 1
     (key,) = emptied.client.keys("*")
     emptied.client.delete(key)
@@ -143,4 +143,4 @@ def test_wait_that_a_storage_tells_is_no_longer_than_the_window(reset: float) ->
         def get_moving_window(self, *_: Any) -> tuple[float, int]:
             return reset, 3
 
-    assert admitted(RateLimit("1/hour", Odd(), key="d"), 3) == 1
+    assert admitted(RateLimit("1/hour", Odd(), name="d"), 3) == 1

@@ -28,19 +28,19 @@ def fail() -> Any:
 
 def filled(url: str) -> StaleCache[Any]:
     """Return a cache that has kept a value of each of two keys."""
-    cache: StaleCache[Any] = StaleCache("c", open_store(url), usable_for=60)
+    cache: StaleCache[Any] = StaleCache("c", open_store(url), max_stale_age=60)
     for key in ("k", "other"):
-        cache.read(key, lambda key=key: {"price": key})
+        cache.call(key, lambda key=key: {"price": key})
     return cache
 
 
 def serves_only_the_other(cache: StaleCache[Any]) -> None:
     for _ in range(3):
         with pytest.raises(TimeoutError):
-            cache.read("k", fail)
-    assert cache.read("other", fail).value == {"price": "other"}
-    assert cache.read("k", lambda: 1).value == 1
-    assert cache.read("k", fail).value == 1
+            cache.call("k", fail)
+    assert cache.call("other", fail).value == {"price": "other"}
+    assert cache.call("k", lambda: 1).value == 1
+    assert cache.call("k", fail).value == 1
 
 
 #: the seal, as if it were one of the cache's, is of another value
@@ -68,7 +68,7 @@ def test_value_in_redis_whose_time_is_none_is_not_served(since: float, emptied: 
 @pytest.mark.parametrize("cut", [1, 3, 8, 14])
 def test_value_that_was_cut_off_is_not_served(cut: int, emptied: Server) -> None:
     cache, raw = filled(emptied.url), emptied.raw
-    cache.read("k", lambda: 12345678901234)  # still a number, if some digits are missing
+    cache.call("k", lambda: 12345678901234)  # still a number, if some digits are missing
     kept = raw.hget(VALUES, "c/k")
     assert isinstance(kept, bytes)
     raw.hset(VALUES, "c/k", kept[:-cut])
@@ -92,9 +92,9 @@ def test_key_in_redis_of_another_type_costs_the_cache_and_no_answer(
         emptied.client.set(key, "garbage")
     else:
         emptied.client.lpush(key, "garbage")
-    assert [cache.read("k", lambda n=n: n).value for n in range(3)] == [0, 1, 2]
+    assert [cache.call("k", lambda n=n: n).value for n in range(3)] == [0, 1, 2]
     with pytest.raises(TimeoutError):
-        cache.read("k", fail)
+        cache.call("k", fail)
     assert caplog.text.count("goes on without") == 1
 
 
@@ -141,17 +141,17 @@ class Odd(MemoryStore):
 )
 def test_answer_of_a_store_that_makes_no_sense_is_none(found: Any, caplog: pytest.LogCaptureFixture) -> None:
     store = Odd()
-    cache: StaleCache[Any] = StaleCache("c", store, usable_for=60, fresh_for=60)
+    cache: StaleCache[Any] = StaleCache("c", store, max_stale_age=60, max_age=60)
     store.found = found
     for number in range(3):
-        assert cache.read("k", lambda number=number: number) == cache.read("x", lambda number=number: number)
+        assert cache.call("k", lambda number=number: number) == cache.call("x", lambda number=number: number)
     with pytest.raises(TimeoutError):
-        cache.read("k", fail)
+        cache.call("k", fail)
     assert len(caplog.records) <= 1
 
 
 def test_clock_that_goes_back_while_a_value_is_fetched_makes_no_age_below_zero() -> None:
     clock = FakeClock()
-    cache: StaleCache[int] = StaleCache("c", MemoryStore(clock=clock), usable_for=60, clock=clock)
-    cache.read("k", lambda: clock.advance(-5) or 1)
-    assert cache.read("k", fail).age == 0
+    cache: StaleCache[int] = StaleCache("c", MemoryStore(clock=clock), max_stale_age=60, clock=clock)
+    cache.call("k", lambda: clock.advance(-5) or 1)
+    assert cache.call("k", fail).age == 0

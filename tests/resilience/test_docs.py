@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/resilience.md").read_text(), re.MULTILINE | re.DOTALL)
 PRINTED = [
     "150.10 False\n",
-    "Reading(value={'price': '150.10'}, age=None, stale=False)\n{'price': '150.10'} True True\n",
+    "CachedValue(value={'price': '150.10'}, age=None, stale=False)\n{'price': '150.10'} True True\n",
     "150.10\n",
     "called\ncalled\nmarket-data: not for another while\n",
 ]

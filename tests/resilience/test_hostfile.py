@@ -94,17 +94,17 @@ def test_file_that_cannot_be_used_costs_the_cache_and_is_told_of_once(
 ) -> None:
     spoil(tmp_path / "c")
     clock = FakeClock()
-    cache: StaleCache[int] = StaleCache("c", open_store(f"file://{tmp_path / 'c'}"), usable_for=60, clock=clock)
+    cache: StaleCache[int] = StaleCache("c", open_store(f"file://{tmp_path / 'c'}"), max_stale_age=60, clock=clock)
     for number in range(3):
-        assert cache.read("k", lambda n=number: n).value == number  # type: ignore[misc]  # a lambda's default
+        assert cache.call("k", lambda n=number: n).value == number  # type: ignore[misc]  # a lambda's default
         clock.advance(2)
     assert len(caplog.records) == 1
     assert str(tmp_path / "c") in caplog.text
 
 
 def test_directory_that_is_missing_costs_the_cache(tmp_path: Path) -> None:
-    cache: StaleCache[int] = StaleCache("c", open_store(f"file://{tmp_path / 'none' / 'c'}"), usable_for=60)
-    assert cache.read("k", int).value == 0
+    cache: StaleCache[int] = StaleCache("c", open_store(f"file://{tmp_path / 'none' / 'c'}"), max_stale_age=60)
+    assert cache.call("k", int).value == 0
 
 
 def test_value_from_the_future_is_not_there_and_hinders_none(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_store_used_before_fork_works_in_child_and_parent(tmp_path: Path) -> Non
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_forks_while_threads_write_hang_no_child_and_lose_nothing(tmp_path: Path) -> None:
-    file = HostFile(tmp_path / "c", (COUNTER,), patience=5)
+    file = HostFile(tmp_path / "c", (COUNTER,), lock_timeout=5)
     done, counted = threading.Event(), [0, 0, 0]
 
     def work(index: int) -> None:
@@ -171,7 +171,7 @@ _file: list[HostFile] = []
 
 
 def _open(path: str) -> None:
-    _file[:] = [HostFile(path, (COUNTER,), patience=5)]
+    _file[:] = [HostFile(path, (COUNTER,), lock_timeout=5)]
 
 
 def _count_often(times: int) -> None:
@@ -201,7 +201,7 @@ def test_processes_that_open_a_new_file_at_once_all_write_to_it(tmp_path: Path) 
 def test_process_stopped_within_a_transaction_delays_writers_for_a_moment_and_readers_not_at_all(
     tmp_path: Path,
 ) -> None:
-    file = HostFile(tmp_path / "c", (COUNTER,), patience=0.02)
+    file = HostFile(tmp_path / "c", (COUNTER,), lock_timeout=0.02)
     file.write(count)
     with workers(1) as (process,):
         process.call(_open, str(tmp_path / "c"))
@@ -228,7 +228,7 @@ def _writes(file: HostFile) -> bool:
 
 
 def test_threads_of_a_process_share_one_connection_and_end_without_a_trace(tmp_path: Path) -> None:
-    file = HostFile(tmp_path / "c", (COUNTER,), patience=5)
+    file = HostFile(tmp_path / "c", (COUNTER,), lock_timeout=5)
     threads = [threading.Thread(target=lambda: [file.write(count) for _ in range(50)]) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -238,7 +238,7 @@ def test_threads_of_a_process_share_one_connection_and_end_without_a_trace(tmp_p
 
 
 def test_work_that_fails_changes_nothing(tmp_path: Path) -> None:
-    file = HostFile(tmp_path / "c", (COUNTER,), patience=1)
+    file = HostFile(tmp_path / "c", (COUNTER,), lock_timeout=1)
     file.write(count)
 
     def work(connection: sqlite3.Connection) -> None:
@@ -251,7 +251,7 @@ def test_work_that_fails_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_code_that_interrupts_a_transaction_of_its_thread_is_told(tmp_path: Path) -> None:
-    file = HostFile(tmp_path / "c", (COUNTER,), patience=1)
+    file = HostFile(tmp_path / "c", (COUNTER,), lock_timeout=1)
     with pytest.raises(StoreError, match="the code that was interrupted"):
         file.write(lambda _: file.write(count))
     assert file.write(count) == 1
@@ -274,14 +274,14 @@ def fill():
 
 if sys.argv[2] == "before":
     fill()
-limit = RateLimit("100000/second", f"file://{directory}/rate", key="k")
-cache = StaleCache("c", open_store(f"file://{directory}/answers"), usable_for=60)
+limit = RateLimit("100000/second", f"file://{directory}/rate", name="k")
+cache = StaleCache("c", open_store(f"file://{directory}/answers"), max_stale_age=60)
 limit.acquire()
-cache.read("k", int)
+cache.call("k", int)
 fill()
 for number in range(500):
     limit.acquire(f"caller {number}")
-    assert cache.read(f"key {number}", lambda: "v" * 300).value
+    assert cache.call(f"key {number}", lambda: "v" * 300).value
 """
 
 
@@ -297,7 +297,7 @@ def test_file_system_that_is_full_ends_no_process_and_fails_no_call(tmp_path: Pa
 def test_greenlet_that_waits_for_another_process_keeps_no_other_greenlet_from_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file, main = HostFile(tmp_path / "f", (COUNTER,), patience=5), greenlet.getcurrent()
+    file, main = HostFile(tmp_path / "f", (COUNTER,), lock_timeout=5), greenlet.getcurrent()
     file.write(count)
     busy = sqlite3.connect(tmp_path / "f", isolation_level=None)
     busy.execute("BEGIN IMMEDIATE")

@@ -76,7 +76,7 @@ def test_interruption_anywhere_around_a_fork_leaves_the_files_to_other_threads(
 def test_interruption_of_who_waits_for_a_transaction_to_fork_leaves_the_limit_to_others(
     tmp_path: Path, raised: list[object]
 ) -> None:
-    limit = RateLimit("2/hour", f"file://{tmp_path / 'c'}", key="k")
+    limit = RateLimit("2/hour", f"file://{tmp_path / 'c'}", name="k")
     limit.acquire()
 
     assert interrupted(fork, 1)

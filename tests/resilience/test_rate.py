@@ -43,7 +43,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 def test_calls_beyond_the_rate_are_refused_with_the_time_to_wait(url: str) -> None:
-    limit = RateLimit("3/hour", url, key="d")
+    limit = RateLimit("3/hour", url, name="d")
     calls: list[int] = []
     for number in range(3):
         limit.call(calls.append, number)
@@ -56,12 +56,12 @@ def test_calls_beyond_the_rate_are_refused_with_the_time_to_wait(url: str) -> No
 
 
 def test_limits_of_other_keys_are_others(url: str) -> None:
-    storage = url if url == "memory://" else RateLimit("1/hour", url, key="x") and url
-    assert [admitted(RateLimit("2/hour", storage, key=key), 5) for key in ("a", "b")] == [2, 2]
+    storage = url if url == "memory://" else RateLimit("1/hour", url, name="x") and url
+    assert [admitted(RateLimit("2/hour", storage, name=key), 5) for key in ("a", "b")] == [2, 2]
 
 
 def test_function_can_be_limited() -> None:
-    @RateLimit("1/hour", key="d")
+    @RateLimit("1/hour", name="d")
     def fetch(n: int) -> int:
         """Fetch."""
         return n
@@ -72,7 +72,7 @@ def test_function_can_be_limited() -> None:
 
 
 def test_breaker_inside_hears_nothing_of_a_call_too_many() -> None:
-    breaker, limit = CircuitBreaker("d"), RateLimit("1/hour", key="d")
+    breaker, limit = CircuitBreaker("d"), RateLimit("1/hour", name="d")
     limit.call(breaker.call, int)
     with pytest.raises(RateLimitedError):
         limit.call(breaker.call, int)
@@ -82,7 +82,9 @@ def test_breaker_inside_hears_nothing_of_a_call_too_many() -> None:
 
 def test_storage_of_the_users_own_is_taken() -> None:
     storage = MemoryStorage()
-    assert admitted(RateLimit("2/hour", storage, key="d"), 5) + admitted(RateLimit("2/hour", storage, key="d"), 5) == 2
+    assert (
+        admitted(RateLimit("2/hour", storage, name="d"), 5) + admitted(RateLimit("2/hour", storage, name="d"), 5) == 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,7 @@ def test_storage_of_the_users_own_is_taken() -> None:
 )
 def test_setting_that_makes_no_sense_is_refused_and_no_password_told(rate: str, storage: str, field: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        RateLimit(rate, storage, key="d")
+        RateLimit(rate, storage, name="d")
     assert refused.value.field == field and "secret" not in str(refused.value)
 
 
@@ -109,7 +111,7 @@ def test_setting_that_makes_no_sense_is_refused_and_no_password_told(rate: str, 
 def test_server_that_is_away_leaves_each_process_its_own_limit_and_costs_one_short_wait(
     server: Server, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    limit = RateLimit("5/hour", server.url, key="d")
+    limit = RateLimit("5/hour", server.url, name="d")
     assert admitted(limit, 2) == 2
     getattr(server, how)()
     try:
@@ -119,12 +121,12 @@ def test_server_that_is_away_leaves_each_process_its_own_limit_and_costs_one_sho
     finally:
         if how == "stop":
             server.resume()
-    assert [record.name for record in caplog.records] == ["cb.resilience.outage"]
+    assert [record.name for record in caplog.records] == ["cb.resilience.store_breaker"]
 
 
 def test_file_that_cannot_be_used_leaves_each_process_its_own_limit(tmp_path: Path) -> None:
     (tmp_path / "rate").mkdir()
-    assert admitted(RateLimit("5/hour", f"file://{tmp_path / 'rate'}", key="d"), 50) == 5
+    assert admitted(RateLimit("5/hour", f"file://{tmp_path / 'rate'}", name="d"), 50) == 5
 
 
 class Clock:
@@ -198,7 +200,7 @@ _limit: list[RateLimit] = []
 
 
 def _make(url: str, rate: str) -> None:
-    _limit[:] = [RateLimit(rate, url, key="d")]
+    _limit[:] = [RateLimit(rate, url, name="d")]
 
 
 def _hammer(threads: int, calls: int) -> int:
@@ -223,7 +225,7 @@ def test_processes_and_their_threads_together_keep_to_the_rate(kind: str, tmp_pa
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes: run on Linux or macOS")
 @pytest.mark.parametrize("kind", ["memory", "file"])
 def test_limit_used_before_fork_is_the_hosts_or_the_childs_own(kind: str, tmp_path: Path) -> None:
-    limit = RateLimit("3/day", f"file://{tmp_path / 'rate'}" if kind == "file" else "memory://", key="d")
+    limit = RateLimit("3/day", f"file://{tmp_path / 'rate'}" if kind == "file" else "memory://", name="d")
     limit.acquire()
     pid = os.fork()
     if not pid:
@@ -238,7 +240,7 @@ def test_thread_that_cannot_be_started_refuses_no_call_and_is_told_of_once(
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    limit = RateLimit("2/hour", key="k")
+    limit = RateLimit("2/hour", name="k")
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)  # the storage of a process counts with the help of one
         for _ in range(5):

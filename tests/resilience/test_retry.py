@@ -111,40 +111,40 @@ def test_open_breaker_is_asked_once(slept: list[float]) -> None:
     assert breaker.snapshot().totals.rejected == rejected + 1
 
 
-def test_longest_wait_doubles_up_to_its_limit(slept: list[float]) -> None:
+def test_wait_max_doubles_up_to_its_limit(slept: list[float]) -> None:
     fn = Flaky(*(OSError() for _ in range(5)))
-    retrying(OSError, attempts=6, first_wait=0.5, longest_wait=3, sleep=slept.append, uniform=longest)(fn)
+    retrying(OSError, attempts=6, wait_initial=0.5, wait_max=3, sleep=slept.append, uniform=longest)(fn)
     assert slept == [0.5, 1, 2, 3, 3]
 
 
-def test_first_wait_that_is_longer_than_the_default_of_the_longest_is_the_longest(slept: list[float]) -> None:
+def test_wait_initial_that_is_longer_than_the_default_of_the_longest_is_the_longest(slept: list[float]) -> None:
     fn = Flaky(AskedToWait(6), OSError(), OSError())
-    retrying((AskedToWait, OSError), attempts=4, first_wait=6, sleep=slept.append, uniform=longest)(fn)
+    retrying((AskedToWait, OSError), attempts=4, wait_initial=6, sleep=slept.append, uniform=longest)(fn)
     assert slept == [12, 6, 6]
 
 
 def test_wait_is_random_from_zero(slept: list[float]) -> None:
     for _ in range(50):
-        retrying(OSError, first_wait=1, sleep=slept.append)(Flaky(OSError()))
+        retrying(OSError, wait_initial=1, sleep=slept.append)(Flaky(OSError()))
     assert 0 <= min(slept) < 0.3 and 0.7 < max(slept) <= 1
 
 
 def test_dependency_is_left_alone_as_long_as_it_asks(slept: list[float]) -> None:
     fn = Flaky(AskedToWait(2), AskedToWait(0.5))
-    retrying(AskedToWait, first_wait=0.25, sleep=slept.append, uniform=longest)(fn)
+    retrying(AskedToWait, wait_initial=0.25, sleep=slept.append, uniform=longest)(fn)
     assert slept == [2.25, 1.0]
 
 
 def test_error_that_asks_for_too_long_is_raised_at_once(slept: list[float]) -> None:
     fn = Flaky(AskedToWait(5.5))
     with pytest.raises(AskedToWait):
-        retrying(AskedToWait, longest_wait=5, sleep=slept.append)(fn)
+        retrying(AskedToWait, wait_max=5, sleep=slept.append)(fn)
     assert (fn.calls, slept) == (1, [])
 
 
 @pytest.mark.parametrize("unreadable", [None, "soon", -1, float("nan"), True, []])
 def test_wait_that_cannot_be_read_is_none(unreadable: object, slept: list[float]) -> None:
-    retrying(AskedToWait, first_wait=0.25, sleep=slept.append, uniform=longest)(Flaky(AskedToWait(unreadable)))
+    retrying(AskedToWait, wait_initial=0.25, sleep=slept.append, uniform=longest)(Flaky(AskedToWait(unreadable)))
     assert slept == [0.25]
 
 
@@ -175,11 +175,11 @@ def test_function_is_decorated_as_tenacity_does(slept: list[float]) -> None:
     ("make", "field"),
     [
         (lambda: retrying(OSError, attempts=0), "attempts"),
-        (lambda: retrying(OSError, first_wait=6, longest_wait=5), "first_wait"),
-        (lambda: retrying(OSError, first_wait=float("inf")), "first_wait"),
+        (lambda: retrying(OSError, wait_initial=6, wait_max=5), "wait_initial"),
+        (lambda: retrying(OSError, wait_initial=float("inf")), "wait_initial"),
         (lambda: retrying("OSError"), "errors"),  # type: ignore[arg-type]  # the mistake that is told
-        (lambda: RetryBudget(1.5), "share"),
-        (lambda: RetryBudget(minimum=-1), "minimum"),
+        (lambda: RetryBudget(1.5), "ratio"),
+        (lambda: RetryBudget(min_per_second=-1), "min_per_second"),
         (lambda: RetryBudget(burst=0), "burst"),
     ],
 )

@@ -21,9 +21,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """Return each kind of store in turn, with room for three entries."""
     if request.param in BINARIES:
         with Server(BINARIES[request.param], tmp_path / "server") as server:
-            yield open_store(server.url, entries=3)
+            yield open_store(server.url, max_entries=3)
     else:
-        yield open_store(f"file://{tmp_path / 'c'}" if request.param == "file" else "memory://", entries=3)
+        yield open_store(f"file://{tmp_path / 'c'}" if request.param == "file" else "memory://", max_entries=3)
 
 
 def value_of(store: Store, key: str) -> bytes | None:
@@ -83,7 +83,7 @@ def test_hosts_that_name_the_same_server_share_what_they_keep(server: Server) ->
 
 
 def test_value_from_a_server_whose_clock_was_set_back_is_not_there_and_hinders_none(server: Server) -> None:
-    store = open_store(server.url, entries=2)
+    store = open_store(server.url, max_entries=2)
     future = time.time_ns() // 1000 + 3_600_000_000
     for key in ("k", "other"):
         store.put(key, b"before", 0)
@@ -112,12 +112,12 @@ def test_server_that_was_emptied_is_filled_again(server: Server) -> None:
 
 @pytest.mark.parametrize("how", ["kill", "stop"])
 def test_server_that_is_away_costs_one_short_wait_a_second(server: Server, how: str) -> None:
-    cache: StaleCache[int] = StaleCache("c", open_store(server.url), usable_for=60)
-    cache.read("k", int)
+    cache: StaleCache[int] = StaleCache("c", open_store(server.url), max_stale_age=60)
+    cache.call("k", int)
     getattr(server, how)()
     try:
         begin = time.perf_counter()
-        assert [cache.read("k", int).value for _ in range(100)] == [0] * 100
+        assert [cache.call("k", int).value for _ in range(100)] == [0] * 100
         assert time.perf_counter() - begin < 0.2
     finally:
         if how == "stop":
@@ -160,7 +160,7 @@ def test_process_finds_what_another_has_kept(kind: str, tmp_path: Path) -> None:
 
 
 def test_memory_keeps_the_newest() -> None:
-    store = MemoryStore(entries=2)
+    store = MemoryStore(max_entries=2)
     for number in range(100):
         store.put(str(number), b"v", 0)
     assert [key for key in map(str, range(100)) if store.get(key)] == ["98", "99"]

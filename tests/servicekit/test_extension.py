@@ -135,7 +135,7 @@ def test_listeners_hear_of_changes(app: Flask, caplog: pytest.LogCaptureFixture)
 
 def test_session_has_a_breaker_for_each_host(app: Flask) -> None:
     breakers = CircuitBreakers(app, overrides={"http://127.0.0.1:9": BreakerConfig(failure_threshold=1)})
-    session = breakers.session(deadline=2)
+    session = breakers.session(timeout=2)
 
     @app.get("/ask")
     def ask() -> str:

@@ -211,7 +211,7 @@ def test_mistake_of_the_caller_is_not_hidden_by_a_fallback_and_is_no_failure_of_
 
 
 def test_mistake_of_the_caller_is_not_hidden_by_a_stale_value() -> None:
-    cache: StaleCache[Any] = StaleCache("c", MemoryStore(), usable_for=60, errors=Exception)
-    cache.read("key", lambda: 1)
+    cache: StaleCache[Any] = StaleCache("c", MemoryStore(), max_stale_age=60, errors=Exception)
+    cache.call("key", lambda: 1)
     with pytest.raises(TypeError, match="done later"):
-        cache.read("key", lambda: CircuitBreaker("d").call(wrapped(coroutine)))
+        cache.call("key", lambda: CircuitBreaker("d").call(wrapped(coroutine)))

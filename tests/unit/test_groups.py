@@ -191,11 +191,11 @@ def test_retry_of_a_group_needs_every_member_to_be_worth_one(monkeypatch: pytest
 
 
 def test_stale_value_stands_in_for_a_group_with_one_of_the_errors() -> None:
-    cache: StaleCache[int] = StaleCache("c", MemoryStore(), usable_for=60)
-    cache.read("k", lambda: 7)
-    assert cache.read("k", raises, group(ConnectionError(), NotFound())).value == 7
+    cache: StaleCache[int] = StaleCache("c", MemoryStore(), max_stale_age=60)
+    cache.call("k", lambda: 7)
+    assert cache.call("k", raises, group(ConnectionError(), NotFound())).value == 7
     with pytest.raises(ExceptionGroup):
-        cache.read("k", raises, group(NotFound()))
+        cache.call("k", raises, group(NotFound()))
 
 
 def test_rule_that_is_no_rule_is_refused() -> None:

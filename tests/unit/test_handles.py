@@ -47,10 +47,10 @@ def test_copy_of_a_breaker_in_its_process_is_the_breaker_itself(travel: Callable
 def test_copy_of_a_session_calls_through_the_same_breakers(server: Server, travel: Callable[[Any], Any]) -> None:
     registry = cb.Registry()
     mounted = requests.Session()
-    mounted.mount("http://", CircuitBreakerAdapter(registry, "vendor", deadline=5, limit=3))
+    mounted.mount("http://", CircuitBreakerAdapter(registry, "vendor", timeout=5, limit=3))
     dead = requests.Session()
     dead.mount("http://", DeadlineAdapter(max_retries=2))
-    for session in (guarded_session(registry, "vendor", deadline=5), mounted, dead):
+    for session in (guarded_session(registry, "vendor", timeout=5), mounted, dead):
         other = travel(session)
         assert other.get(server.url).json() == {}
         assert other.trust_env is session.trust_env
@@ -103,9 +103,9 @@ def count_calls(registry: cb.Registry, name: str) -> tuple[str, int]:
 
 ROOTED: dict[str, Callable[[], Any]] = {
     "Monitor": cb.Monitor,
-    "RateLimit": lambda: RateLimit("5/second", key="k"),
+    "RateLimit": lambda: RateLimit("5/second", name="k"),
     "RetryBudget": RetryBudget,
-    "StaleCache": lambda: StaleCache("quotes", MemoryStore(), usable_for=60),
+    "StaleCache": lambda: StaleCache("quotes", MemoryStore(), max_stale_age=60),
     "MemoryStore": MemoryStore,
     "FileStore": lambda: FileStore("/nowhere/c"),
     "RedisStore": lambda: RedisStore("redis://127.0.0.1:1", "c"),

@@ -25,7 +25,7 @@ from opentelemetry.trace import (
 from cb.clocks import perf_counter
 from cb.errors import CircuitOpenError
 from cb.events import Event, Rejected, StateChange
-from cb.http.observer import UNSEEN, CallObserver, Observer
+from cb.http.observer import UNOBSERVED, CallObserver, HTTPObserver
 from cb.log import Log
 from cb.states import State
 
@@ -38,7 +38,7 @@ _BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5
 Attributes = dict[str, str | int | float | bool]
 
 
-class Spans(Observer):
+class Spans(HTTPObserver):
     """The listener that makes them. A refused call is an event: nothing was sent that a span could be of."""
 
     def __init__(self, tracer: Tracer, meter: Meter) -> None:
@@ -66,12 +66,12 @@ class Spans(Observer):
     ) -> CallObserver:
         """Return a span, unless the one of somebody else is of this very request: that is told the breaker."""
         if get_value(_SUPPRESSED):
-            return UNSEEN
+            return UNOBSERVED
         around = get_current_span()
         circuit: Attributes = {NAME: breaker, STATE: state.value}
         if get_value(_HTTP_IS_SEEN):
             around.set_attributes(circuit)
-            return UNSEEN
+            return UNOBSERVED
         # Outside of all spans the headers may know the trace that the call belongs to.
         context = None if around.get_span_context().is_valid else extract(headers)
         request = _request(method, url)
@@ -105,7 +105,7 @@ class _Seen(CallObserver):
         if error:
             self.ended(error)
 
-    def answered(self, status: int) -> None:
+    def response_received(self, status: int) -> None:
         self._attributes["http.response.status_code"] = status
         if status >= 400:
             self._attributes["error.type"] = str(status)

@@ -14,7 +14,7 @@ R = TypeVar("R")
 D = TypeVar("D")
 
 
-class Outage(Generic[D]):
+class StoreBreaker(Generic[D]):
     """Asks a store, and answers `otherwise` while it cannot be used: whatever it raises, a caller gets an answer."""
 
     def __init__(self, what: str, clock: Callable[[], int] = monotonic_ns) -> None:
@@ -23,7 +23,7 @@ class Outage(Generic[D]):
         self._until = clock()
         self._told = False
 
-    def ask(self, work: Callable[[], R], otherwise: D) -> R | D:
+    def call(self, work: Callable[[], R], otherwise: D) -> R | D:
         """Return work(), or `otherwise` if that fails or has failed within the last second."""
         now = self._clock()
         if now < self._until <= now + REST:  # beyond that, the clock was set back

@@ -17,7 +17,7 @@ def clock() -> FakeClock:
 
 
 def cache(store: Any, clock: FakeClock, **settings: Any) -> StaleCache[Any]:
-    return StaleCache("c", store, usable_for=60, clock=clock, **settings)
+    return StaleCache("c", store, max_stale_age=60, clock=clock, **settings)
 
 
 def fail() -> int:
@@ -51,13 +51,13 @@ def test_store_that_fails_costs_no_answer_and_rests_for_a_second(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = Broken()
-    it = cache(store, clock, fresh_for=1)
-    assert [it.read("k", lambda n=n: n).value for n in range(5)] == [0, 1, 2, 3, 4]
+    it = cache(store, clock, max_age=1)
+    assert [it.call("k", lambda n=n: n).value for n in range(5)] == [0, 1, 2, 3, 4]
     with pytest.raises(TimeoutError):
-        it.read("k", fail)
+        it.call("k", fail)
     assert store.asked == 1
     clock.advance(1)
-    it.read("k", int)
+    it.call("k", int)
     assert store.asked == 2
     assert [record.message for record in caplog.records] == ["stale cache 'c': goes on without place: is away"]
 
@@ -69,7 +69,7 @@ def test_store_that_is_back_is_used_again_and_its_next_outage_told(
     it = cache(store, clock)
     for broken in (True, False, True):
         store.broken = broken
-        it.read("k", int)
+        it.call("k", int)
         clock.advance(1)
     assert [record.message.partition(": ")[2].partition(" place")[0] for record in caplog.records] == [
         "goes on without",
@@ -81,17 +81,17 @@ def test_store_that_is_back_is_used_again_and_its_next_outage_told(
 def test_one_caller_alone_looks_whether_a_store_is_back(clock: FakeClock) -> None:
     store = Broken()
     it = cache(store, clock)
-    it.read("k", int)
+    it.call("k", int)
     clock.advance(1)
 
     def others_read() -> None:
         store.meanwhile = lambda: None
-        thread = threading.Thread(target=lambda: it.read("k", int))
+        thread = threading.Thread(target=lambda: it.call("k", int))
         thread.start()
         thread.join()
 
     store.meanwhile = others_read
-    it.read("k", int)
+    it.call("k", int)
     assert store.asked == 2
 
 
@@ -103,11 +103,11 @@ def test_answer_to_a_question_of_before_an_outage_does_not_end_it(
 
     def go_away() -> None:
         store.meanwhile, store.broken = lambda: None, True
-        it.read("k", int)
+        it.call("k", int)
         store.broken = False
 
     store.meanwhile, store.broken = go_away, False
-    it.read("k", int)
-    it.read("k", int)
+    it.call("k", int)
+    it.call("k", int)
     assert store.asked == 2
     assert len(caplog.records) == 1
