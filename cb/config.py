@@ -1,88 +1,151 @@
-"""The thresholds of a breaker, checked once."""
+"""Thresholds of a breaker, and durations."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Self
 
 from .errors import ConfigError
+from .states import State
+
+#: seconds, or a timedelta
+Duration = float | timedelta
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m|h)", re.ASCII)
-_DAY = 86_400.0  # no duration here is useful beyond a day, and every one of them then fits the ledger's integers
+_DAY = 86_400.0  # the longest useful duration; all of them then fit the integers of the ledger
 
 
 def parse_duration(value: object, field: str) -> float:
-    """Return seconds, from a number of seconds or text such as `30s`, `500ms`, `2m`, `1h`. Raises ConfigError."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e100:
-        return float(value)
+    """Return seconds, from a number, a timedelta, or text such as `30s`, `500ms`, `2m`, `1h` in a settings file.
+
+    Args:
+        value: The duration as it was read.
+        field: Name of the setting, for the error.
+
+    Raises:
+        ConfigError: The value is no duration.
+    """
     if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
         return float(match[1]) * _UNITS[match[2]]
-    raise ConfigError(field, "be a duration such as 30s, 500ms, 2m or a number of seconds", value)
+    if isinstance(value, str):
+        raise ConfigError(field, "be a duration such as 30s, 500ms, 2m or a number of seconds", value)
+    return to_seconds(value, field, "be a duration such as 30s, 500ms, 2m or a number of seconds")
 
 
-class _Whole(int):
-    """A whole number that is a default: it gives way to a setting that it does not agree with."""
+def to_seconds(value: object, field: str, rule: str = "be a number of seconds or a timedelta") -> float:
+    """Return the seconds of a `Duration`. Raises ConfigError for anything else, text included."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e100:
+        return float(value)
+    raise ConfigError(field, rule, value)
 
 
-class _Seconds(float):
-    """A duration that is a default: it gives way to a setting that it does not agree with."""
+class _DefaultInt(int):
+    """A default that gives way to a setting that contradicts it."""
+
+
+class _DefaultSeconds(float):
+    """A default duration that gives way to a setting that contradicts it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerConfig:
-    """When a circuit opens, how long it stays open, and what closes it. Durations are seconds, rates 0 to 1.
+    """Thresholds: when a circuit opens, how long it stays open, and what closes it.
 
-    `None` switches off one of the three strategies (failure_threshold, failure_rate_threshold,
-    slow_call_rate_threshold); a breaker with none left could never trip and is refused. Two settings that contradict
-    each other are refused; a default gives way: with max_requests=1 one success closes, with timeout=3600 timeout_max
-    is 3600.
+    Durations are seconds or a timedelta, and read as seconds; rates are from 0 to 1. `None` turns off one of the three
+    strategies (failure_threshold, failure_rate_threshold, slow_call_rate_threshold); at least one must be left. Two
+    settings that contradict each other are an error, but a default gives way to a setting: with max_requests=1 one
+    success closes, and with timeout=3600 timeout_max is 3600.
+
+    Args:
+        max_requests: Probes in a half-open round.
+        interval: Length of the sliding window.
+        timeout: Time in OPEN before recovery is tried.
+        failure_threshold: Consecutive failures that open the circuit.
+        success_threshold: Successful probes that close it.
+        failure_rate_threshold: Rate of failures in the window that opens it.
+        minimum_requests: Calls in the window before the rates count.
+        slow_call_duration: Duration from which a call is slow.
+        slow_call_rate_threshold: Rate of slow calls in the window that opens the circuit.
+        timeout_multiplier: Growth of the time in OPEN with each failed round.
+        timeout_max: Longest time in OPEN, also for a dependency's Retry-After.
+        timeout_jitter: Random share added to the time in OPEN, so that hosts do not probe at once.
+        half_open_max_duration: Time after which a half-open round without a verdict opens the circuit again.
+        call_timeout: Duration from which a running call counts as failed; None waits for its end.
+        probe_timeout: The same for a probe; None means call_timeout, or else half_open_max_duration.
+        initial_state: State of a breaker that is new in its ledger.
+
+    Raises:
+        ConfigError: A setting breaks a rule.
     """
 
-    #: probes in a half-open round; by default as many as success_threshold asks for, at least 5
-    max_requests: int = _Whole(5)
-    #: statistical window, sliding
+    #: probes in a half-open round; by default success_threshold, but at least 5
+    max_requests: int = _DefaultInt(5)
+    #: length of the sliding window, in seconds
     interval: float = 60.0
-    #: time in OPEN before recovery is tried; by default 30, at most timeout_max
-    timeout: float = _Seconds(30.0)
-    #: consecutive failures that open
+    #: seconds in OPEN before recovery is tried; by default 30, or timeout_max if that is shorter
+    timeout: float = _DefaultSeconds(30.0)
+    #: consecutive failures that open the circuit
     failure_threshold: int | None = 10
-    #: probe successes that close; by default 3, at most max_requests
-    success_threshold: int = _Whole(3)
-    #: failure rate in the window that opens
+    #: successful probes that close it; by default 3, or max_requests if that is less
+    success_threshold: int = _DefaultInt(3)
+    #: rate of failures in the window that opens it
     failure_rate_threshold: float | None = 0.6
     #: calls in the window before the rates count
     minimum_requests: int = 5
-    #: a call at least this long is slow
+    #: seconds from which a call is slow
     slow_call_duration: float = 2.0
-    #: rate of slow calls in the window that opens
+    #: rate of slow calls in the window that opens the circuit
     slow_call_rate_threshold: float | None = 0.8
-    #: growth of the open time with each failed round
+    #: growth of the time in OPEN with each failed round
     timeout_multiplier: float = 1.0
-    #: what the open time grows to at most; also the longest Retry-After that is heeded; by default 300, or timeout if
-    #: that is longer
-    timeout_max: float = _Seconds(300.0)
-    #: random share added to the open time, so that hosts do not come all at once
+    #: longest time in OPEN in seconds, also for a dependency's Retry-After; by default 300, or timeout if longer
+    timeout_max: float = _DefaultSeconds(300.0)
+    #: random share added to the time in OPEN, so that hosts do not probe at once
     timeout_jitter: float = 0.1
-    #: a half-open round without a verdict reopens after this time; by default 30, or what a probe may take if that is
-    #: longer
-    half_open_max_duration: float = _Seconds(30.0)
-    #: a call that runs this long counts as failed while it still runs; None waits for its end
+    #: seconds after which a half-open round without a verdict opens the circuit again; by default 30, or the time that
+    #: a probe may take if that is longer
+    half_open_max_duration: float = _DefaultSeconds(30.0)
+    #: seconds from which a running call counts as failed; None waits for its end
     call_timeout: float | None = None
-    #: how long a probe may take before its permit is taken back; None: call_timeout, else half_open_max_duration
+    #: seconds from which a running probe counts as failed; None means call_timeout, or else half_open_max_duration
     probe_timeout: float | None = None
-    #: the state of a breaker that is new in its ledger: CLOSED, or METRICS_ONLY and DISABLED for a careful roll-out
-    initial_state: str = "CLOSED"
+    #: state of a breaker that is new in its ledger; METRICS_ONLY or DISABLED for a careful roll-out
+    initial_state: State = State.CLOSED
+
+    if TYPE_CHECKING:  # a duration may be given as a timedelta, and is read as seconds
+
+        def __init__(
+            self,
+            *,
+            max_requests: int = ...,
+            interval: Duration = ...,
+            timeout: Duration = ...,
+            failure_threshold: int | None = ...,
+            success_threshold: int = ...,
+            failure_rate_threshold: float | None = ...,
+            minimum_requests: int = ...,
+            slow_call_duration: Duration = ...,
+            slow_call_rate_threshold: float | None = ...,
+            timeout_multiplier: float = ...,
+            timeout_max: Duration = ...,
+            timeout_jitter: float = ...,
+            half_open_max_duration: Duration = ...,
+            call_timeout: Duration | None = ...,
+            probe_timeout: Duration | None = ...,
+            initial_state: State | str = ...,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         for name in ("max_requests", "success_threshold", "minimum_requests"):
             self._whole(name)
         if self.failure_threshold is not None:
             self._whole("failure_threshold")
-        for name in ("interval", "timeout", "slow_call_duration", "timeout_max", "half_open_max_duration"):
-            self._number(name, 0.001, _DAY, "be a duration from 1ms to 24h")
-        for name in ("call_timeout", "probe_timeout"):
-            if getattr(self, name) is not None:
+        for name in _DURATIONS:
+            if getattr(self, name) is not None or name not in _OPTIONAL_DURATIONS:
                 self._number(name, 0.001, _DAY, "be a duration from 1ms to 24h")
         for name in ("failure_rate_threshold", "slow_call_rate_threshold"):
             if getattr(self, name) is not None:
@@ -90,7 +153,8 @@ class BreakerConfig:
         self._number("timeout_multiplier", 1.0, 100.0, "be from 1 to 100")
         self._number("timeout_jitter", 0.0, 1.0, "be from 0 to 1")
         if self.initial_state not in _INITIAL:
-            raise ConfigError("initial_state", f"be one of {', '.join(_INITIAL)}", self.initial_state)
+            raise ConfigError("initial_state", f"be one of {', '.join(_INITIAL)}", f"{self.initial_state}")
+        object.__setattr__(self, "initial_state", State(self.initial_state))
         self._reconcile()
         if self.failure_threshold is self.failure_rate_threshold is self.slow_call_rate_threshold is None:
             raise ConfigError("failure_threshold", "be set where no rate is, or the breaker can never trip", None)
@@ -106,16 +170,16 @@ class BreakerConfig:
             raise ConfigError("success_threshold", rule, self.success_threshold)
         if not self._agree("timeout", "timeout_max"):
             raise ConfigError("timeout_max", f"be at least timeout ({self.timeout:g} s)", self.timeout_max)
-        if isinstance(self.half_open_max_duration, _Seconds):  # a probe must be able to end within its round
+        if isinstance(self.half_open_max_duration, _DefaultSeconds):  # a probe must be able to end within its round
             longest = max(self.half_open_max_duration, self.permit_timeout)
-            object.__setattr__(self, "half_open_max_duration", _Seconds(longest))
+            object.__setattr__(self, "half_open_max_duration", _DefaultSeconds(longest))
 
     def _agree(self, lower: str, upper: str) -> bool:
-        """Have the default of two settings give way where `lower` exceeds `upper`. Return False if there is none."""
+        """Replace the default of two settings where `lower` exceeds `upper`. Return False if neither is a default."""
         low, high = getattr(self, lower), getattr(self, upper)
         if low > high:
             for name, mine, other in ((upper, high, low), (lower, low, high)):
-                if isinstance(mine, _Whole | _Seconds):
+                if isinstance(mine, _DefaultInt | _DefaultSeconds):
                     object.__setattr__(self, name, type(mine)(other))
                     return True
         return bool(low <= high)
@@ -127,6 +191,9 @@ class BreakerConfig:
 
     def _number(self, name: str, low: float, high: float, rule: str) -> None:
         value = getattr(self, name)
+        if isinstance(value, timedelta) and name in _DURATIONS:
+            value = value.total_seconds()
+            object.__setattr__(self, name, value)
         if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
             raise ConfigError(name, rule, value)
         if not isinstance(value, float):  # equal settings are the same text in the ledger
@@ -134,9 +201,14 @@ class BreakerConfig:
 
     @classmethod
     def parse(cls, settings: Mapping[str, object], defaults: Self | None = None) -> Self:
-        """Return `defaults` changed by the settings, as read from YAML or JSON. Raises ConfigError.
+        """Return `defaults` changed by settings as read from YAML, JSON or the environment.
 
-        What `defaults` say gives way to the settings, where the two do not agree.
+        Args:
+            settings: Values by the names of the parameters; durations may be text such as `30s`.
+            defaults: Values for all other parameters. They give way to settings that contradict them.
+
+        Raises:
+            ConfigError: A setting is unknown or breaks a rule.
         """
         known = {field.name for field in fields(cls)}
         changes: dict[str, Any] = {}
@@ -145,26 +217,25 @@ class BreakerConfig:
                 raise ConfigError(str(key), f"be one of {', '.join(sorted(known))}", value)
             changes[key] = parse_duration(value, key) if key in _DURATIONS and value is not None else value
         base = defaults or cls()
-        yielding = {name: kind(getattr(base, name)) for name, kind in _YIELDING.items()}
-        return replace(base, **{**yielding, **changes})
+        defaults_again = {name: kind(getattr(base, name)) for name, kind in _GIVES_WAY.items()}
+        return replace(base, **{**defaults_again, **changes})
 
 
-_DURATIONS = frozenset(
-    {
-        "interval",
-        "timeout",
-        "slow_call_duration",
-        "timeout_max",
-        "half_open_max_duration",
-        "call_timeout",
-        "probe_timeout",
-    }
+_OPTIONAL_DURATIONS = ("call_timeout", "probe_timeout")
+_DURATIONS = (
+    *("interval", "timeout", "slow_call_duration", "timeout_max", "half_open_max_duration"),
+    *_OPTIONAL_DURATIONS,
 )
-#: settings that must agree with another one
-_YIELDING = {"max_requests": _Whole, "success_threshold": _Whole, "timeout": _Seconds, "timeout_max": _Seconds}
-_INITIAL = ("CLOSED", "METRICS_ONLY", "DISABLED", "FORCED_OPEN")
+#: settings that must not contradict another one
+_GIVES_WAY = {
+    "max_requests": _DefaultInt,
+    "success_threshold": _DefaultInt,
+    "timeout": _DefaultSeconds,
+    "timeout_max": _DefaultSeconds,
+}
+_INITIAL = (State.CLOSED, State.METRICS_ONLY, State.DISABLED, State.FORCED_OPEN)
 
 
 def nanoseconds(seconds: float) -> int:
-    """Return whole nanoseconds, the unit of the ledger."""
+    """Return nanoseconds, the unit of the ledger."""
     return round(seconds * 1_000_000_000)

@@ -10,7 +10,7 @@ from .control import BreakerControl
 from .errors import BulkheadFullError, CircuitOpenError, LedgerBusyError
 from .events import Event, LateResult, Rejected
 from .ledger import layout as at
-from .ledger.counters import DETACHED, Counters, Outcome
+from .ledger.counters import DETACHED, Counters
 from .ledger.layout import generation_of, state_of
 from .ledger.ledger import PATIENCE, TENTH
 from .ledger.probe_scope import Scope, inside, leave
@@ -18,7 +18,7 @@ from .ledger.semaphore import Semaphore
 from .state.deferred import PROMPT
 from .state.outcome import Classifier, history, leaves
 from .state.retry_after import of_error
-from .states import ADMITTING, State
+from .states import ADMITTING, Outcome, State
 
 _REFUSALS = (CircuitOpenError, BulkheadFullError)
 

@@ -8,12 +8,11 @@ from .config import nanoseconds
 from .events import HealthChanged
 from .health import Health
 from .ledger import layout as at
-from .ledger.counters import Outcome
 from .ledger.layout import state_of
 from .ledger.probe_scope import enter
 from .passage import Passage
 from .state.deferred import require_done
-from .states import ADMITTING
+from .states import ADMITTING, Outcome
 
 #: characters of a reason that listeners are told
 _LONGEST = 300

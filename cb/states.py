@@ -1,4 +1,4 @@
-"""The states of a circuit."""
+"""States of a circuit, outcomes of a call, and the scope in which breakers share them."""
 
 from enum import StrEnum
 
@@ -28,3 +28,20 @@ CODES = {state: code for code, state in enumerate(STATES)}
 HELD = frozenset({State.FORCED_OPEN, State.DISABLED, State.METRICS_ONLY})
 #: states that admit every call
 ADMITTING = frozenset({State.CLOSED, State.DISABLED, State.METRICS_ONLY})
+
+
+class Outcome(StrEnum):
+    """Outcome of a call, as it counts in the window of its breaker."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    #: counts as neither: the caller's own mistake, or a call that was cancelled
+    NEUTRAL = "neutral"
+
+
+class Scope(StrEnum):
+    """The breakers that share a state: those of one process, of one host, or of all hosts of a fleet."""
+
+    PROCESS = "process"
+    HOST = "host"
+    FLEET = "fleet"

@@ -3,9 +3,8 @@
 import threading
 from bisect import bisect_right
 from collections.abc import Callable
-from enum import Enum
 
-from cb.states import State
+from cb.states import Outcome, State
 
 from . import layout as at
 from .layout import generation_of, state_of
@@ -16,14 +15,6 @@ from .semaphore import Permit
 DETACHED = -2
 #: added to STARTED; who knows nothing of it finds a call that has only just begun
 PAUSED = 1 << 62
-
-
-class Outcome(Enum):
-    """How a call ended."""
-
-    SUCCESS = "success"
-    FAILURE = "failure"
-    NEUTRAL = "neutral"
 
 
 class Counters:

@@ -8,10 +8,10 @@ from cb.background.fork import detect_fork
 from cb.config import BreakerConfig
 from cb.errors import LedgerError, LedgerFullError
 from cb.events import StateChange
-from cb.states import State
+from cb.states import Outcome, State
 
 from . import layout as at
-from .counters import DETACHED, PAUSED, Counters, Outcome, OverflowCounters, SharedCounters, nowhere
+from .counters import DETACHED, PAUSED, Counters, OverflowCounters, SharedCounters, nowhere
 from .degradation import Degradation
 from .layout import generation_of, state_of
 from .memory import Lock

@@ -15,11 +15,10 @@ from collections.abc import Callable
 from cb.config import BreakerConfig, nanoseconds
 from cb.events import Event, Reclaimed, StateChange, WouldOpen
 from cb.ledger import layout as at
-from cb.ledger.counters import Outcome
 from cb.ledger.layout import generation_of, state_of
 from cb.ledger.record import MOST_EXTRA, Record
 from cb.ledger.time_bounds import HALT, open_seconds
-from cb.states import ADMITTING, CODES, HELD, State
+from cb.states import ADMITTING, CODES, HELD, Outcome, State
 
 from .window import Probes, WindowStats, read, slice_end
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeGuard
 
 from cb.errors import ConfigError
-from cb.ledger.counters import Outcome
+from cb.states import Outcome
 
 from .deferred import UnseenOutcomeError, require_done, require_now
 

@@ -3,11 +3,12 @@
 import json
 import pickle
 from dataclasses import asdict, replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from cb import BreakerConfig, CircuitBreaker, CircuitError, ConfigError, parse_duration
+from cb import BreakerConfig, CircuitBreaker, CircuitError, ConfigError, State, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -121,3 +122,30 @@ def test_operator_changes_one_threshold_though_another_one_does_not_agree_with_i
     with pytest.raises(ConfigError):
         breaker.configure(timeout=60, timeout_max=30)
     assert breaker.config.timeout == 3600
+
+
+def test_duration_may_be_a_timedelta_and_is_read_as_seconds() -> None:
+    config = BreakerConfig(
+        timeout=timedelta(minutes=2), interval=timedelta(seconds=1), call_timeout=timedelta(seconds=3)
+    )
+    assert (config.timeout, config.interval, config.call_timeout) == (120.0, 1.0, 3.0)
+    assert config == BreakerConfig(timeout=120, interval=1, call_timeout=3)
+    with pytest.raises(ConfigError, match="timeout must be a duration from 1ms to 24h"):
+        BreakerConfig(timeout=timedelta(days=2))
+
+
+def test_duration_as_text_is_for_settings_files_alone() -> None:
+    assert BreakerConfig.parse({"timeout": "10s"}).timeout == 10.0
+    with pytest.raises(ConfigError, match="timeout must"):
+        BreakerConfig(timeout="10s")  # type: ignore[arg-type]  # the mistake under test
+
+
+def test_timeout_alone_may_be_long() -> None:
+    assert BreakerConfig(timeout=3600).timeout_max == 3600.0
+
+
+def test_initial_state_is_a_state_and_may_be_named() -> None:
+    assert BreakerConfig(initial_state="METRICS_ONLY").initial_state is State.METRICS_ONLY
+    assert BreakerConfig(initial_state=State.DISABLED).initial_state is State.DISABLED
+    with pytest.raises(ConfigError, match="initial_state must be one of CLOSED"):
+        BreakerConfig(initial_state=State.OPEN)

@@ -6,10 +6,10 @@ import pytest
 
 from cb import BreakerConfig, Ledger, State
 from cb.ledger import layout as at
-from cb.ledger.counters import Counters, Outcome, nowhere
+from cb.ledger.counters import Counters, nowhere
 from cb.ledger.record import Record, inherit
 from cb.state.window import read
-from cb.states import CODES
+from cb.states import CODES, Outcome
 from cb.testing import FakeClock
 from tests.unit.conftest import Dependency
 
