@@ -13,7 +13,7 @@ from .errors import CircuitOpenError
 from .events import Listener
 from .fallback import F, V, falling_back, reraise
 from .guard import CallGuard, ContextGuards, caller_context
-from .handles import Handle, clock_of
+from .handles import Handle, clock_argument
 from .ledger.counters import Counters
 from .ledger.layout import BOUNDS, ELAPSED, QUIET, QUIET_UNTIL, REJECTED, STARTED, STREAK_ACTIVE, SUCCESSES, UNTIL, WORD
 from .ledger.ledger import Ledger
@@ -64,7 +64,7 @@ class CircuitBreaker(Recovery, Handle):
             WATCHDOG.add(self)
 
     def _origin(self) -> tuple[Any, ...]:
-        options = {"ledger": self.ledger, **self._classifier.rules, **clock_of(self._clock)}
+        options = {"ledger": self.ledger, **self._classifier.rules, **clock_argument(self._clock)}
         return partial(type(self), **options), self.name, self._made_of
 
     def snapshot(self) -> Snapshot:
@@ -154,7 +154,7 @@ class CircuitBreaker(Recovery, Handle):
                 # What `_settle` does, for a success in less than a millisecond that cannot change the state: no call
                 # has failed lately, or none since a success and there are enough calls for the rates. A call that
                 # takes longer does not notice the two microseconds of the long way.
-                cells[SUCCESSES] = tally.brief = tally.brief + 1
+                cells[SUCCESSES] = tally.fast_successes = tally.fast_successes + 1
                 cells[ELAPSED] = tally.elapsed = tally.elapsed + elapsed
                 cells[STARTED] = 0
                 give_back(tally)

@@ -10,7 +10,7 @@ from .clocks import chosen, monotonic_ns
 from .config import BreakerConfig, nanoseconds
 from .errors import BulkheadFullError, ConfigError
 from .guard import CallGuard, ContextGuards, caller_context
-from .handles import Handle, clock_of
+from .handles import Handle, clock_argument
 from .ledger.counters import Counters
 from .ledger.probe_scope import enter
 from .ledger.semaphore import Semaphore
@@ -50,7 +50,7 @@ class Bulkhead(Handle):
         self._entered = ContextGuards(self)
 
     def _origin(self) -> tuple[Any, ...]:
-        return partial(Bulkhead, **clock_of(self._clock)), self.breaker, self.limit, self.wait
+        return partial(Bulkhead, **clock_argument(self._clock)), self.breaker, self.limit, self.wait
 
     @property
     def name(self) -> str:
@@ -126,8 +126,8 @@ class Bulkhead(Handle):
     def _try(self, *, last: bool = False) -> Counters | None:
         """Return a tally that has a slot. Raises CircuitOpenError, and BulkheadFullError if this is the last try."""
         tally = self.breaker.begin()
-        tally.slot = self._slots.take(self.limit)
-        if tally.slot or tally.nested:  # the call around a nested one may have the slot that this one would wait for
+        tally.permit = self._slots.take(self.limit)
+        if tally.permit or tally.nested:  # the call around a nested one may have the slot that this one would wait for
             return tally
         self.breaker.withdraw(tally, full=last)
         if last:
@@ -154,7 +154,7 @@ class Bulkhead(Handle):
 
     def _leave(self, tally: Counters) -> None:
         # Before the call is counted, and its tally another's: what follows may be a listener that takes its time.
-        slot, tally.slot = tally.slot, None
+        slot, tally.permit = tally.permit, None
         if slot and slot.home:
             slot.home.give_back(slot)
 

@@ -12,7 +12,7 @@ from .errors import ConfigError, LedgerBusyError
 from .events import Event, LedgerDegraded, LedgerRestored, Listener, Reclaimed, StateChange, announce
 from .ledger import layout as at
 from .ledger.layout import generation_of, state_of
-from .ledger.ledger import LONG_PATIENCE, PATIENCE, Ledger
+from .ledger.ledger import LOCK_TIMEOUT_SECONDS, LONG_LOCK_TIMEOUT_SECONDS, Ledger
 from .ledger.names import LONGEST_AUTHOR, check_author, check_reason
 from .ledger.record import Record
 from .ledger.time_bounds import LONGEST_HOLD, Deadlines
@@ -56,8 +56,8 @@ class BreakerControl:
     def _settle_in(self, row: Record) -> None:
         """Go on in a row, of the ledger that was given, or of one of this process where that has no room."""
         self._row, self._head, self._idle = row, row.head, row.idle
-        self._moves = row.moves
-        self.ledger = cast(Ledger, row.space)
+        self._moves = row.remaps
+        self.ledger = cast(Ledger, row.storage)
         config = self._asked = self._config
         self._circuit = StateMachine(self.name, row, config or thresholds.read(row, BreakerConfig()), self._wall_clock)
         self._version = -1
@@ -85,7 +85,7 @@ class BreakerControl:
 
     def _adopt(self, config: BreakerConfig) -> None:
         with suppress(LedgerBusyError):  # else `tick` tries again
-            self.ledger.lock.run(lambda: self._adopt_locked(config), LONG_PATIENCE)
+            self.ledger.lock.run(lambda: self._adopt_locked(config), LONG_LOCK_TIMEOUT_SECONDS)
             self._asked = None
 
     def _adopt_locked(self, config: BreakerConfig) -> None:
@@ -138,7 +138,7 @@ class BreakerControl:
         """
         reason = _by(", ".join(f"{key} = {value}" for key, value in settings.items()), author)
         config = self.ledger.lock.run(
-            lambda: self._configure_locked(settings, reason, publish=not host_only), LONG_PATIENCE
+            lambda: self._configure_locked(settings, reason, publish=not host_only), LONG_LOCK_TIMEOUT_SECONDS
         )
         self.ledger.wake_agent()
         self._refresh()
@@ -189,7 +189,7 @@ class BreakerControl:
             self._head[at.EXEMPT] = self._head[at.FLEET] if host_only else 0
             return change
 
-        change = self.ledger.lock.run(command_locked, LONG_PATIENCE)
+        change = self.ledger.lock.run(command_locked, LONG_LOCK_TIMEOUT_SECONDS)
         self._tell([change])
         self.ledger.wake_agent()
         return change
@@ -203,11 +203,11 @@ class BreakerControl:
         if circuit.verdict(reading, now) is None and not circuit.shadow_moves(reading):
             return
         with suppress(LedgerBusyError):
-            self._tell(self.ledger.lock.run(lambda: circuit.evaluate(now), PATIENCE))
+            self._tell(self.ledger.lock.run(lambda: circuit.evaluate(now), LOCK_TIMEOUT_SECONDS))
 
     def _refresh(self) -> None:
         """Take over thresholds that another process has changed, or that stand where the row has gone."""
-        if self._moves != self._row.moves:
+        if self._moves != self._row.remaps:
             self._settle_in(self._row)
         while self._version != (version := thresholds.version(self._head[at.WORD])):
             if not self._head[at.CONFIG]:  # the ledger had to be made anew: what was in force here is so again
@@ -225,7 +225,7 @@ class BreakerControl:
         if self._deadlines.hold(self._head, now):
             return
         with suppress(LedgerBusyError):  # else the next call, or `tick`, tries again
-            self.ledger.lock.run(self._restore_times_locked, PATIENCE)
+            self.ledger.lock.run(self._restore_times_locked, LOCK_TIMEOUT_SECONDS)
         self._refresh()
 
     def _restore_times_locked(self) -> None:

@@ -38,7 +38,7 @@ class Handle:
         raise NotImplementedError
 
 
-class Rooted:
+class ProcessBound:
     """An object that works in the process that made it, and cannot leave it. Its copy there is the object itself."""
 
     def __copy__(self) -> Self:
@@ -51,7 +51,7 @@ class Rooted:
         raise TypeError(f"a {type(self).__name__} cannot be pickled: make one in each process")
 
 
-def clock_of(clock: Callable[[], int]) -> dict[str, Any]:
+def clock_argument(clock: Callable[[], int]) -> dict[str, Any]:
     """Return the argument for a clock of somebody's own, nothing for that of the system."""
     return {} if clock is monotonic_ns else {"clock": clock}
 

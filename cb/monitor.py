@@ -16,7 +16,7 @@ from .breaker import CircuitBreaker
 from .clocks import monotonic_ns
 from .config import parse_duration
 from .errors import ConfigError
-from .handles import Rooted
+from .handles import ProcessBound
 from .ledger.time_bounds import LONGEST_RESERVATION
 from .state.deferred import require_done, require_now
 
@@ -30,13 +30,13 @@ LEASE = LONGEST_RESERVATION
 #: share of the interval by which a check comes earlier or later, so that hosts do not come all at once
 JITTER = 0.15
 #: intervals after which what the last check found is not believed any more
-PATIENCE = 3
+STALE_AFTER_INTERVALS = 3
 
 #: raises what hinders the dependency; must end by itself within a few seconds
 Check = Callable[[], object]
 
 
-class Monitor(Rooted):
+class Monitor(ProcessBound):
     """Knows how the dependencies behind some breakers are, and lets their circuits recover by health check.
 
     Make one in every worker, before or after a fork, and keep it as long as it shall work. What it finds is in
@@ -137,7 +137,7 @@ class _Checkup:
 
     def _note(self, error: Exception | None, begin: int) -> None:
         took = (self._clock() - begin) / 1e9
-        self._breaker.note_health(error, took=took, valid=PATIENCE * self._interval)
+        self._breaker.note_health(error, took=took, valid=STALE_AFTER_INTERVALS * self._interval)
 
     def _spread(self) -> float:
         return self._interval * _chance.uniform(1 - JITTER, 1 + JITTER)  # spreads hosts

@@ -12,7 +12,7 @@ from .events import Event, LateResult, Rejected
 from .ledger import layout as at
 from .ledger.counters import DETACHED, Counters
 from .ledger.layout import generation_of, state_of
-from .ledger.ledger import PATIENCE, TENTH
+from .ledger.ledger import CHECK_INTERVAL_NS, LOCK_TIMEOUT_SECONDS
 from .ledger.probe_scope import Scope, inside, leave
 from .ledger.semaphore import Semaphore
 from .state.deferred import PROMPT
@@ -86,7 +86,7 @@ class Passage(BreakerControl):
         if full:
             tally.count(at.FULL)
         if tally.permitted:
-            tally.probed(at.ROUND_RETURNED)
+            tally.end_probe(at.ROUND_RETURNED)
         tally.cells[at.STARTED] = 0
         if tally.probe:
             self._probe_ended(tally)
@@ -94,7 +94,7 @@ class Passage(BreakerControl):
 
     def slots(self, limit: int) -> Semaphore:
         """Return what its bulkheads share out, with the limit noted for all to see."""
-        self._head[at.LIMIT] = limit
+        self._head[at.BULKHEAD_LIMIT] = limit
         return self._row.slots
 
     def _grow(self) -> Counters:
@@ -128,14 +128,16 @@ class Passage(BreakerControl):
             if admitted:
                 self._refresh()
                 tally.admit(word, now)
-            elif state_of(word) is State.HALF_OPEN and inside(self._row.shared_as, generation_of(word)):
+            elif state_of(word) is State.HALF_OPEN and inside(self._row.identity, generation_of(word)):
                 self._refresh()
                 tally.admit(word, now, nested=True)
                 admitted = True
             elif tally.seen and self._due(word, now, prober=prober):
                 # A lock that cannot be had means no probe: whoever holds it may be stopped for good.
                 with suppress(LedgerBusyError):
-                    admitted, events = self.ledger.lock.run(lambda: self._admit_locked(tally, now), PATIENCE)
+                    admitted, events = self.ledger.lock.run(
+                        lambda: self._admit_locked(tally, now), LOCK_TIMEOUT_SECONDS
+                    )
             self._tell(events)
         except BaseException:  # an interruption, perhaps inside a listener: the call does not take place
             if tally.word != -1:
@@ -145,7 +147,7 @@ class Passage(BreakerControl):
             self._row.free(tally)
             raise
         if tally.permitted:
-            tally.scope = Scope(tally, self._row.shared_as, generation_of(tally.word))
+            tally.scope = Scope(tally, self._row.identity, generation_of(tally.word))
         return admitted
 
     def _admit_locked(self, tally: Counters, now: int) -> tuple[bool, list[Event]]:
@@ -161,7 +163,7 @@ class Passage(BreakerControl):
         head, state, until = self._head, state_of(word), self._head[at.UNTIL]
         if head[at.NO_PERMIT] == word and now < head[at.NO_PERMIT_UNTIL]:
             return False  # somebody has just asked
-        if now < head[at.PROBER_UNTIL] and not prober and not head[at.EXTRA]:
+        if now < head[at.PROBER_UNTIL] and not prober and not head[at.EXTRA_PERMITS]:
             return False  # health checks find out, at no customer's cost
         # An OPEN without an end is one whose successor was killed in the middle of a change.
         return state is State.HALF_OPEN or (until <= now and (until > 0 or state is State.OPEN))
@@ -237,7 +239,7 @@ class Passage(BreakerControl):
         """Count an outcome, free its tally, and see whether the state must change."""
         if not FORK_MARK[0]:
             detect_fork()
-        if not 0 <= now - self._marked < TENTH:
+        if not 0 <= now - self._marked < CHECK_INTERVAL_NS:
             self._marked = now
             self.ledger.mark(now)
         head, word = self._head, tally.word
@@ -290,11 +292,11 @@ class Passage(BreakerControl):
         if tally.nested:
             return
         if outcome is Outcome.NEUTRAL:
-            tally.probed(at.ROUND_RETURNED)
+            tally.end_probe(at.ROUND_RETURNED)
             return
         too_slow = slow and self._circuit.config.slow_call_rate_threshold is not None
         good = outcome is Outcome.SUCCESS and not too_slow and elapsed < self._permit
-        tally.probed(at.ROUND_SUCCESSES if good else at.ROUND_FAILURES)
+        tally.end_probe(at.ROUND_SUCCESSES if good else at.ROUND_FAILURES)
 
     def _probe_ended(self, tally: Counters) -> None:
         tally.word = -1  # the next call must ask for a permit of its own

@@ -17,7 +17,7 @@ class PortableError(Exception):
         state = {name: _sendable(value) for name, value in self._sent().items()}
         if self.__cause__ is not None:
             cause = _sendable(self.__cause__)
-            state["__cause__"] = cause if isinstance(cause, BaseException) else LostCause(cause)
+            state["__cause__"] = cause if isinstance(cause, BaseException) else UnpicklableCause(cause)
         return _made, (type(self), tuple(map(_sendable, self.args))), state
 
     def __copy__(self) -> Self:
@@ -32,7 +32,7 @@ class PortableError(Exception):
         return self.__dict__
 
 
-class LostCause(PortableError):
+class UnpicklableCause(PortableError):
     """The cause of an exception that came from another process, where it was of a kind that cannot be sent."""
 
     def __init__(self, text: str) -> None:

@@ -12,7 +12,7 @@ from .clocks import chosen, monotonic_ns, wall_ns
 from .config import BreakerConfig
 from .control import BreakerControl
 from .events import Listener
-from .handles import Handle, clock_of
+from .handles import Handle, clock_argument
 from .ledger.ledger import Ledger
 from .snapshot import Snapshot, Stats, see, see_figures
 from .state.outcome import Kinds
@@ -59,7 +59,7 @@ class Registry(Handle):
         # Those with rules of their own are made at once: who asks for them by name alone must not make others.
         made = {each.name: each._classifier.rules for each in self}  # noqa: SLF001 - it has made them
         rules = {name: given for name, given in made.items() if given != _DEFAULT_RULES}
-        return _elsewhere, self.ledger, self._defaults, self._overrides, rules, clock_of(chosen(self._clock))
+        return _elsewhere, self.ledger, self._defaults, self._overrides, rules, clock_argument(chosen(self._clock))
 
     def get(
         self,

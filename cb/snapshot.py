@@ -149,7 +149,7 @@ def count(name: str, row: Record, config: BreakerConfig, now: int) -> Stats:
         ),
         latency=Histogram(_BOUNDS, bars, sums[at.ELAPSED] / _NS),
         in_flight=window.in_flight(pages),
-        limit=head[at.LIMIT] or None,
+        limit=head[at.BULKHEAD_LIMIT] or None,
         changes={
             (STATES[place // 8], STATES[place % 8]): number
             for place, number in enumerate(head[at.CHANGES : at.CHANGES + len(STATES) * 8].tolist())

@@ -17,7 +17,7 @@ from cb.log import Log
 log = Log(__name__)
 
 #: seconds that a thread waits for another one to begin anew; the parent may have forked while it did so itself
-_PATIENCE = 5.0
+RESET_TIMEOUT_SECONDS = 5.0
 #: how often a thing is begun anew that is interrupted
 _TRIES = 3
 _WIPE_ON_FORK = 18  # Linux: a child finds zeros in the page
@@ -75,7 +75,7 @@ class _Process:
 
     def begin_anew(self) -> None:
         lock = self._lock
-        held = lock.acquire(timeout=_PATIENCE)
+        held = lock.acquire(timeout=RESET_TIMEOUT_SECONDS)
         try:
             if (
                 self._renewing == os.getpid() or FORK_MARK[0]

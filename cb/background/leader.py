@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from cb.handles import Rooted
+from cb.handles import ProcessBound
 from cb.log import Log
 
 from .fork import detect_fork, register_fork_reset
@@ -22,12 +22,12 @@ _chance = random.SystemRandom()
 log = Log(__name__)
 
 #: seconds that a process which ends waits for the piece of work at hand
-PATIENCE = 5.0
+SHUTDOWN_TIMEOUT_SECONDS = 5.0
 #: seconds until work that failed is tried again, at the most
-_AGAIN = 2.0
+RETRY_SECONDS = 2.0
 
 
-class Leader(Rooted):
+class Leader(ProcessBound):
     """Has `work` done in a thread of one process of the host; another takes over when that process ends.
 
     Make one in every process; it may be made before a fork. The processes are those that share the `ledger`, and `role`
@@ -37,7 +37,12 @@ class Leader(Rooted):
     """
 
     def __init__(
-        self, ledger: "Ledger", role: str, work: Callable[[threading.Event], object], *, patience: float = PATIENCE
+        self,
+        ledger: "Ledger",
+        role: str,
+        work: Callable[[threading.Event], object],
+        *,
+        patience: float = SHUTDOWN_TIMEOUT_SECONDS,
     ) -> None:
         self.role = role
         #: of the processes that share the duty
@@ -123,7 +128,7 @@ class Leader(Rooted):
                     self._work(stop)
                 except Exception:
                     log.exception("%s failed", self.role)
-                    stop.wait(_AGAIN * _chance.uniform(0.5, 1))  # spreads the hosts
+                    stop.wait(RETRY_SECONDS * _chance.uniform(0.5, 1))  # spreads the hosts
         finally:
             with self._lock:
                 if self._thread is threading.current_thread():

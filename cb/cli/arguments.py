@@ -15,7 +15,7 @@ HOLDS = {"open": State.FORCED_OPEN, "disable": State.DISABLED, "shadow": State.M
 RESETS = ("close", "reset")
 
 _EPILOG = """\
-The ledgers are all *.v2.ledger files in $CB_STATE_DIR. Where that is not set, they are those in $RUNTIME_DIRECTORY,
+The ledgers are all *.v3.ledger files in $CB_STATE_DIR. Where that is not set, they are those in $RUNTIME_DIRECTORY,
 else in this user's directory of shared memory, and (on Linux) those that this user's running processes use elsewhere.
 
 exit codes:

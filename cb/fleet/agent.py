@@ -199,8 +199,8 @@ class Agent:
             self._tell([LedgerDegraded(name, message % args)])
 
     def _everyone(self, now: int) -> Iterable[Member]:
-        if self._header[at.H_ROWS] != self._rows:
-            rows = self._header[at.H_ROWS]
+        if self._header[at.H_RECORDS] != self._rows:
+            rows = self._header[at.H_RECORDS]
             for name in self._ledger.names():
                 if name not in self._members and not self._add(name, now):
                     rows = -1  # the next look tries again

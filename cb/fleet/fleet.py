@@ -12,7 +12,7 @@ from cb.clocks import monotonic, monotonic_ns, wall_ns
 from cb.config import parse_duration
 from cb.errors import ConfigError, LedgerBusyError
 from cb.events import Event, Listener, announce
-from cb.handles import Rooted
+from cb.handles import ProcessBound
 from cb.ledger import layout as at
 from cb.ledger.ledger import Ledger
 from cb.log import Log
@@ -32,7 +32,7 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 RETRY, RETRY_MAX = 0.1, 2.0
 
 
-class Fleet(Rooted):
+class Fleet(ProcessBound):
     """Lets all hosts that name the same server and fleet share their breakers.
 
     Make one in every worker; it may be made before a fork. One of them is elected to be the host's agent, a thread that

@@ -10,7 +10,7 @@ from cb.errors import CircuitError
 from cb.events import Event
 from cb.ledger import layout as at
 from cb.ledger.layout import generation_of, state_of
-from cb.ledger.ledger import LONG_PATIENCE, Ledger
+from cb.ledger.ledger import LONG_LOCK_TIMEOUT_SECONDS, Ledger
 from cb.state import thresholds
 from cb.state.machine import StateMachine
 from cb.state.window import Counts, Probes, WindowStats, read, totals
@@ -131,7 +131,7 @@ class Member:
         for cell, total in enumerate(self._totals, at.REPORTED):
             self._head[cell] = total
         self._count_lost(reply)
-        events = self._lock.run(lambda: self._follow_locked(report, reply, now), LONG_PATIENCE)
+        events = self._lock.run(lambda: self._follow_locked(report, reply, now), LONG_LOCK_TIMEOUT_SECONDS)
         self._word = self._head[at.WORD]
         self._proposal = self._propose(reply, now)
         return events

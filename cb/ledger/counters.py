@@ -25,7 +25,16 @@ class Counters:
     """
 
     __slots__ = (
-        *("__weakref__", "brief", "cells", "elapsed", "head", "nested", "scope", "slice_end", "slot", "started"),
+        "__weakref__",
+        "cells",
+        "elapsed",
+        "fast_successes",
+        "head",
+        "nested",
+        "permit",
+        "scope",
+        "slice_end",
+        "started",
         "word",
     )
 
@@ -40,9 +49,9 @@ class Counters:
         self.started = 0
         #: what stands in the cells of the briefest successes and of ELAPSED, while `slice_end` lies ahead: a call that
         #: succeeds quickly then need not load them
-        self.brief = self.elapsed = 0
+        self.fast_successes = self.elapsed = 0
         #: what the running call has of a bulkhead; gone with the tally, should the call be cut off
-        self.slot: Permit | None = None
+        self.permit: Permit | None = None
         #: whether the running call is inside a probe of the same breaker, and belongs to it
         self.nested = False
         #: the inside of the running call, if it holds a permit
@@ -70,7 +79,7 @@ class Counters:
         """
         self.count(at.NEUTRAL)
         answered = self.cells[at.STARTED] >= PAUSED
-        self.cells[at.ROUND_SUCCESSES if answered else at.ROUND_RETURNED] += self.permits_out()
+        self.cells[at.ROUND_SUCCESSES if answered else at.ROUND_RETURNED] += self.permits_held()
         self.cells[at.STARTED] = 0
 
     def admit(self, word: int, now: int, *, nested: bool = False) -> None:
@@ -80,19 +89,19 @@ class Counters:
         """
         self.word, self.slice_end, self.started, self.nested = word, 0, now, nested
         if state_of(word) is not State.HALF_OPEN:
-            self.attend(word)
+            self.begin_generation(word)
         self.cells[at.STARTED] = now
         self.cells[at.ADMITTED] = word
         if state_of(word) is State.HALF_OPEN and not nested:
             self.take(generation_of(word))
 
-    def attend(self, word: int) -> None:
+    def begin_generation(self, word: int) -> None:
         """Begin an empty window, unless the tally has counted in this stay already."""
         cells = self.cells
         if generation_of(cells[at.ADMITTED]) != generation_of(word):
             # A call of an earlier stay may have ended just when that stay did, and counted itself in this one.
             cells[at.STREAK_OF] = 0
-            for begin in range(at.WINDOW, at.TALLY_CELLS, at.SLICE_CELLS):
+            for begin in range(at.WINDOW, at.STRIPE_CELLS, at.SLICE_CELLS):
                 cells[begin] = 0
 
     def pause(self, now: int, *, answered: bool = True) -> None:
@@ -134,13 +143,13 @@ class Counters:
         bars = at.FAILURES if outcome is Outcome.FAILURE else at.SUCCESSES
         cells[bars + bisect_right(at.BOUNDS, elapsed)] += 1
         cells[at.ELAPSED] += elapsed
-        self.brief, self.elapsed = cells[at.SUCCESSES], cells[at.ELAPSED]
+        self.fast_successes, self.elapsed = cells[at.SUCCESSES], cells[at.ELAPSED]
         if outcome is Outcome.FAILURE:
             self._extend_streak()
         if slow:
             cells[at.SLOW] += 1
 
-    def absorb(self, other: "Counters", now: int) -> None:
+    def merge(self, other: "Counters", now: int) -> None:
         """Add what another tally has counted since it was last empty, and empty it. Caller alone writes to both.
 
         Outcomes of an earlier stay than the circuit's are late.
@@ -151,7 +160,7 @@ class Counters:
             mine[at.ADMITTED] = mine[at.ADMITTED] or 1
             mine[at.LATE] += sum(its[at.SUCCESSES : at.WINDOW].tolist())
         elif any(its[at.SUCCESSES : at.WINDOW].tolist()):
-            self.attend(word)
+            self.begin_generation(word)
             mine[at.ADMITTED] = word
             self._turn(now)
             if its[at.STREAK_FAILURES]:
@@ -162,15 +171,15 @@ class Counters:
                 mine[cell] += its[cell]
         for cell in (at.FULL, at.NEUTRAL, at.LATE, at.REJECTED):
             mine[cell] += its[cell]
-        for cell in range(at.FULL, at.TALLY_CELLS):
+        for cell in range(at.FULL, at.STRIPE_CELLS):
             its[cell] = 0
 
-    def probed(self, total: int) -> None:
+    def end_probe(self, total: int) -> None:
         """Count the end of a probe: ROUND_SUCCESSES, ROUND_FAILURES or ROUND_RETURNED of its generation."""
         if self.cells[at.ROUND] == generation_of(self.word):
             self.cells[total] += 1
 
-    def permits_out(self) -> int:
+    def permits_held(self) -> int:
         """Return how many permits of its latest round this tally holds."""
         taken, *ended = self.cells[at.ROUND_TAKEN : at.ROUND_RETURNED + 1].tolist()
         return int(taken - sum(ended))
@@ -210,7 +219,7 @@ class SharedCounters:
     def detach(self) -> None:
         """Go on in cells that nobody reads, with a lock that nobody holds: the parent has these, in a forked child."""
         self.lock = threading.RLock()
-        self.tally.cells = nowhere(at.TALLY_CELLS)
+        self.tally.cells = private_cells(at.STRIPE_CELLS)
 
     def run(self, work: Callable[[Counters], object], now: int = 0) -> None:  # noqa: ARG002 - for those that share
         """Call work(tally) as the only one that writes to the tally. `now` is when, where that is known."""
@@ -223,11 +232,11 @@ class SharedCounters:
             self.tally.admit(word, now, nested=nested)
             self.tally.cells[at.STARTED] = 0
 
-    def probed(self, word: int, total: int) -> None:
+    def end_probe(self, word: int, total: int) -> None:
         """Count the end of a probe that was admitted by that word."""
         with self.lock:
             self.tally.word = word
-            self.tally.probed(total)
+            self.tally.end_probe(total)
 
 
 class OverflowCounters(Counters):
@@ -239,7 +248,7 @@ class OverflowCounters(Counters):
     __slots__ = ("_spill",)
 
     def __init__(self, spill: SharedCounters) -> None:
-        super().__init__(nowhere(at.TALLY_CELLS), spill.tally.head)
+        super().__init__(private_cells(at.STRIPE_CELLS), spill.tally.head)
         self._spill = spill
 
     def admit(self, word: int, now: int, *, nested: bool = False) -> None:
@@ -249,7 +258,7 @@ class OverflowCounters(Counters):
     def abandon(self) -> None:
         self.count(at.NEUTRAL)
         if self.permitted:
-            self.probed(at.ROUND_RETURNED)
+            self.end_probe(at.ROUND_RETURNED)
 
     def count(self, total: int) -> None:
         self._spill.run(lambda tally: tally.count(total))
@@ -257,17 +266,17 @@ class OverflowCounters(Counters):
     def record(self, now: int, outcome: Outcome, slow: bool) -> None:
         def work(tally: Counters) -> None:
             if not self.probe:
-                tally.attend(self.word)
+                tally.begin_generation(self.word)
             tally.cells[at.ADMITTED] = self.word
             tally.started, tally.slice_end = self.started, 0
             tally.record(now, outcome, slow)
 
         self._spill.run(work, now)
 
-    def probed(self, total: int) -> None:
-        self._spill.probed(self.word, total)
+    def end_probe(self, total: int) -> None:
+        self._spill.end_probe(self.word, total)
 
 
-def nowhere(cells: int) -> memoryview:
+def private_cells(cells: int) -> memoryview:
     """Return cells that nobody reads."""
     return memoryview(bytearray(cells * 8)).cast("q")

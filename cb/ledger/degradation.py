@@ -27,7 +27,7 @@ class Degradation:
         """Note why calls of a row are not counted in blocks of this process, None when they are again."""
         _note(self._uncounted, row, reason)
 
-    def note_alone(self, row: int, reason: str | None) -> None:
+    def note_unshared(self, row: int, reason: str | None) -> None:
         """Note why they are not even counted in the commons, None when they are again."""
         _note(self._alone, row, reason)
 

@@ -12,8 +12,8 @@ from . import boot_clock, layout
 
 PAGE_BYTES = layout.PAGE * 8
 HEADER_BYTES = layout.HEADER * 8
-ROW_BYTES = layout.ROW * 8
-FILE_BYTES = HEADER_BYTES + layout.MAX_ROWS * ROW_BYTES
+RECORD_BYTES = layout.RECORD * 8
+FILE_BYTES = HEADER_BYTES + layout.MAX_RECORDS * RECORD_BYTES
 ANOTHER_BOOT, EMPTY = "is from before the last boot", "is empty"
 #: how often a file is opened again that others replace meanwhile
 _TRIES = 5
@@ -75,13 +75,13 @@ def find_fault(fd: int, path: str) -> str | None:
 
 
 def _damage(fd: int, header: memoryview, *, known_boot: bool) -> str | None:
-    rows = header[layout.H_ROWS]
-    if not (0 <= rows <= layout.MAX_ROWS and 0 <= header[layout.H_EVENTS] < 1 << 62):
+    rows = header[layout.H_RECORDS]
+    if not (0 <= rows <= layout.MAX_RECORDS and 0 <= header[layout.H_EVENTS] < 1 << 62):
         return "is damaged"
     heads = [
-        memoryview(os.pread(fd, layout.CONFIG * 8, HEADER_BYTES + row * ROW_BYTES)).cast("q") for row in range(rows)
+        memoryview(os.pread(fd, layout.CONFIG * 8, HEADER_BYTES + row * RECORD_BYTES)).cast("q") for row in range(rows)
     ]
-    if not all(map(layout.is_row, heads)):
+    if not all(map(layout.is_record, heads)):
         return "is damaged"
     latest = max([header[layout.H_LAST_SYNC], *(max(head[layout.SINCE], head[layout.ORIGIN]) for head in heads)])
     if not known_boot and latest > monotonic_ns() + _SECOND:
@@ -118,7 +118,7 @@ def _make_anew(fd: int, path: str) -> bool:
 
 def has_owners(path: str) -> bool:
     """Return whether a process owns a block of the ledger."""
-    return any(locked(f"{path}.locks/{block}") for block in range(layout.BLOCKS))
+    return any(locked(f"{path}.locks/{block}") for block in range(layout.SHARDS))
 
 
 def locked(path: str) -> bool:

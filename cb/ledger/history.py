@@ -14,7 +14,7 @@ def write_transition(header: memoryview, row: int, change: StateChange, wall: in
     start = at.PAGE + number % at.EVENTS * at.EVENT_CELLS
     header[start + at.E_NUMBER] = 0  # a reader skips the entry until its number is written, last
     header[start + at.E_TIME] = wall
-    header[start + at.E_ROW] = row
+    header[start + at.E_RECORD] = row
     header[start + at.E_STATES] = CODES[change.before] * 8 + CODES[change.after]
     header[start + at.E_GENERATION] = change.generation
     at.put_text(header, start + at.E_REASON, at.E_REASON_CELLS, change.reason)
@@ -29,12 +29,12 @@ def read_transitions(header: memoryview, names: Callable[[int], str], since: int
         start = at.PAGE + number % at.EVENTS * at.EVENT_CELLS
         event = header[start : start + at.EVENT_CELLS]
         before, after = divmod(event[at.E_STATES], 8)
-        if not (0 <= before < len(STATES) and after < len(STATES) and 0 <= event[at.E_ROW] < header[at.H_ROWS]):
+        if not (0 <= before < len(STATES) and after < len(STATES) and 0 <= event[at.E_RECORD] < header[at.H_RECORDS]):
             continue  # overwritten by another program
         transition = Transition(
             number=number,
             at=event[at.E_TIME] / 1e9,
-            name=names(event[at.E_ROW]),
+            name=names(event[at.E_RECORD]),
             before=STATES[before],
             after=STATES[after],
             generation=event[at.E_GENERATION],

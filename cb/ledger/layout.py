@@ -13,28 +13,28 @@ from collections.abc import Iterator
 
 from cb.states import STATES, State
 
-VERSION = 2
+VERSION = 3
 MAGIC = int.from_bytes(b"cbledger", "little")
 
 PAGE = 512
-BLOCKS = 63
-ROW = (1 + BLOCKS) * PAGE
-MAX_ROWS = 1024
+SHARDS = 63
+RECORD = (1 + SHARDS) * PAGE
+MAX_RECORDS = 1024
 
 # The header. The magic is written last; the boot id takes two cells.
-H_MAGIC, H_VERSION, H_BOOT, H_ROWS, H_EVENTS = 0, 1, 2, 4, 5  # H_EVENTS: number of the latest event
+H_MAGIC, H_VERSION, H_BOOT, H_RECORDS, H_EVENTS = 0, 1, 2, 4, 5  # H_EVENTS: number of the latest event
 # Written by the host's agent, where there is a fleet: who the host is there, until when the fleet leads its circuits,
 # how many hosts there are, and when they last had an exchange.
 H_HOST, H_FLEET_LEASE_UNTIL, H_HOSTS, H_LAST_SYNC = 8, 9, 10, 11
 H_CLOCK = 6  # by how many nanoseconds the clock of its processes is ahead of the machine's, in a time namespace
 H_WAKE_AGENT = 12  # not 0: a worker wants something of the agent (any call)
-H_UNCOUNTED = 48  # when a process last noted that it does not count in blocks of its own, as it should (any process)
-H_OWNERS = 64  # process number of each block's owner, 0 once the block has been given up or its dead owner buried
-H_BEATS = 128  # when each block's owner counted calls: if it finds another time, the file was written over
+H_DEGRADED_AT = 48  # when a process last noted that it does not count in blocks of its own, as it should (any process)
+H_SHARD_OWNERS = 64  # process number of each block's owner, 0 once the block has been given up or its dead owner buried
+H_SHARD_HEARTBEATS = 128  # when each block's owner counted calls: if it finds another time, the file was written over
 EVENTS, EVENT_CELLS = 200, 40  # the latest transitions, in a ring that begins at the second page
 HEADER = 17 * PAGE
 # An event: its number (written last), wall time in nanoseconds, row, states before * 8 + after, generation, reason.
-E_NUMBER, E_TIME, E_ROW, E_STATES, E_GENERATION, E_REASON, E_REASON_CELLS = 0, 1, 2, 3, 4, 8, 32
+E_NUMBER, E_TIME, E_RECORD, E_STATES, E_GENERATION, E_REASON, E_REASON_CELLS = 0, 1, 2, 3, 4, 8, 32
 
 # The head of a row. Written under the ledger lock, but for those that say otherwise.
 WORD = 0  # generation << 16 | version of the configuration << 3 | state: one load says all three
@@ -43,16 +43,16 @@ UNTIL = 2  # OPEN: when a probe is due; HALF_OPEN: when the round ends; held by 
 ORIGIN = 3  # where the window began: slices from before it do not count
 SLICE = 4  # length of a slice
 ROUNDS = 5  # rounds that failed since the circuit was last closed
-LIMIT = 6  # calls that a bulkhead lets run at once, 0 without one (any process that makes one)
+BULKHEAD_LIMIT = 6  # calls that a bulkhead lets run at once, 0 without one (any process that makes one)
 QUIET = 7  # WORD, if no outcome in the window asks a quick success to look closer; else 0 (any call)
 QUIET_UNTIL = 8  # until then no quick success can open the circuit, QUIET or not (any call)
 STREAK = 9  # number of the running streak of failures: a success after a failure begins a new one (any call)
 STREAK_ACTIVE = 10  # not 0: the streak has failures (any call)
 RETRY_AT = 11  # no probe before this: a dependency's Retry-After (any call)
-SHADOW = 12  # not 0: METRICS_ONLY, and the circuit would be open
+WOULD_OPEN = 12  # not 0: METRICS_ONLY, and the circuit would be open
 # WORD of a state that had no permit for a call at the last look, and until when nobody need look again (any call).
 NO_PERMIT, NO_PERMIT_UNTIL = 14, 15
-SOURCE = 13  # digest of the configuration that the code asked for, whatever was changed since
+CONFIG_DIGEST = 13  # digest of the configuration that the code asked for, whatever was changed since
 # Written by the host's agent, unless they say otherwise. A fleet's state is its generation << 3 | code, 0 before the
 # first exchange.
 FLEET = 80  # the fleet's state that the agent has seen last
@@ -73,18 +73,18 @@ PROBER_UNTIL = 97  # until then only health checks are probes
 FLEET_UNREACHABLE = 110  # not 0: the fleet's server had no sound answer about this breaker when it was last asked
 CHANGES = 16  # transitions, by state before * 8 + state after
 # Probes that the round admits beyond its permits, for calls within its probes that needed one of their own (any call).
-EXTRA = 64
+EXTRA_PERMITS = 64
 REASON, REASON_CELLS = 128, 32  # why this state was entered, UTF-8
 NAME, NAME_CELLS = 160, 16
-USED = 192  # one cell per block, written by its owner: not 0 once the block has memory in this row
+SHARD_ALLOCATED = 192  # one cell per block, written by its owner: not 0 once the block has memory in this row
 CONFIG, CONFIG_CELLS = 256, 128  # the thresholds in force, as JSON
 # The commons: laid out as a block with one tally, for the processes that have no block. Written under the lock
 # `commons`, but for the cells of rounds and ADMITTED of a probe, under the ledger lock. STARTED stays 0.
-COMMONS = 384
+HOST_COUNTERS = 384
 
 # A block: who failed last in this process, then the tallies.
 FAILED_AT, FAILED_TYPE, FAILED_TYPE_CELLS = 0, 1, 7
-TALLIES, TALLY, TALLY_CELLS = 6, 8, 84
+STRIPES, STRIPES_START, STRIPE_CELLS = 6, 8, 84
 
 # A tally.
 STARTED = 0  # when the running call began, 0 between calls; plus `tally.PAUSED` while it waits for its caller
@@ -101,14 +101,14 @@ WINDOW = 43  # of each slice: when it began, and how many calls, failures and sl
 BARS = len(BOUNDS) + 1
 assert SUCCESSES + BARS == FAILURES
 assert FAILURES + BARS == WINDOW
-assert WINDOW + SLICES * SLICE_CELLS <= TALLY_CELLS
-assert TALLY + TALLIES * TALLY_CELLS == PAGE
-assert H_OWNERS + BLOCKS <= H_BEATS
-assert H_BEATS + BLOCKS <= PAGE
+assert WINDOW + SLICES * SLICE_CELLS <= STRIPE_CELLS
+assert STRIPES_START + STRIPES * STRIPE_CELLS == PAGE
+assert H_SHARD_OWNERS + SHARDS <= H_SHARD_HEARTBEATS
+assert H_SHARD_HEARTBEATS + SHARDS <= PAGE
 assert PAGE + EVENTS * EVENT_CELLS <= HEADER
-COMMONS_CELLS = TALLY + TALLY_CELLS
-assert CONFIG + CONFIG_CELLS <= COMMONS
-assert COMMONS + COMMONS_CELLS <= PAGE
+HOST_COUNTERS_CELLS = STRIPES_START + STRIPE_CELLS
+assert CONFIG + CONFIG_CELLS <= HOST_COUNTERS
+assert HOST_COUNTERS + HOST_COUNTERS_CELLS <= PAGE
 
 
 #: for codes of no state: a damaged WORD lets calls through until the damage is detected
@@ -125,7 +125,7 @@ def generation_of(word: int) -> int:
     return word >> 16
 
 
-def is_row(head: memoryview) -> bool:
+def is_record(head: memoryview) -> bool:
     """Return whether the head of a row makes sense, as it does unless somebody has written over it."""
     largest = (1 << 63) - (1 << 50)  # above all that are written: a sum with a larger number may leave its cell
     numbers = [
@@ -145,7 +145,7 @@ def is_row(head: memoryview) -> bool:
     )
 
 
-def is_tally(cells: memoryview) -> bool:
+def is_stripe(cells: memoryview) -> bool:
     """Return whether a tally makes sense: every number of it may be counted up, and any sum of them be written."""
     numbers = cells.tolist()
     return min(numbers) >= 0 and max(numbers[ADMITTED:]) < 1 << 62 and max(numbers[SUCCESSES:WINDOW]) < 1 << 57
@@ -153,14 +153,14 @@ def is_tally(cells: memoryview) -> bool:
 
 def blocks(cells: memoryview) -> list[int]:
     """Return the numbers of a row's blocks that have memory. Others must not be touched."""
-    return [block for block, used in enumerate(cells[USED : USED + BLOCKS].tolist()) if used]
+    return [block for block, used in enumerate(cells[SHARD_ALLOCATED : SHARD_ALLOCATED + SHARDS].tolist()) if used]
 
 
 def tallies(cells: memoryview) -> Iterator[int]:
     """Yield where each tally of a row begins."""
     for block in blocks(cells):
-        start = (1 + block) * PAGE + TALLY
-        yield from range(start, start + TALLIES * TALLY_CELLS, TALLY_CELLS)
+        start = (1 + block) * PAGE + STRIPES_START
+        yield from range(start, start + STRIPES * STRIPE_CELLS, STRIPE_CELLS)
 
 
 def put_text(cells: memoryview, at: int, size: int, text: str) -> None:

@@ -33,9 +33,9 @@ from .time_bounds import lease_active
 log = Log(__name__)
 
 #: seconds that a call waits, when it begins and when it ends, for a lock whose holder may be stopped for good
-PATIENCE = 0.02
+LOCK_TIMEOUT_SECONDS = 0.02
 #: seconds that whoever makes or steers a breaker waits for it
-LONG_PATIENCE = 1.0
+LONG_LOCK_TIMEOUT_SECONDS = 1.0
 SECOND = 1_000_000_000
 #: nanoseconds until what could not be shared is tried again
 AGAIN = SECOND
@@ -43,7 +43,7 @@ AGAIN = SECOND
 _BELIEVED = 5 * SECOND
 _OVERWRITTEN = "was written over while it was in use"
 #: nanoseconds between two looks at the file, and between two marks in it
-TENTH = SECOND // 10
+CHECK_INTERVAL_NS = SECOND // 10
 
 
 class Ledger(Handle):
@@ -96,7 +96,7 @@ class Ledger(Handle):
     def open(cls, url: str, directory: str | os.PathLike[str] | None = None) -> Self:
         """Return the ledger that a URL names: `memory://`, `file:///path` or `shm://NAME`.
 
-        `shm://NAME` is the file NAME.v2.ledger in `directory`, else in $CB_STATE_DIR, systemd's $RUNTIME_DIRECTORY, or
+        `shm://NAME` is the file NAME.v3.ledger in `directory`, else in $CB_STATE_DIR, systemd's $RUNTIME_DIRECTORY, or
         a directory of this user in shared memory. A file that cannot be used costs sharing, not the service: the ledger
         is then of this process alone, says so in the log and in `degraded`, and tries again: breakers go over to the
         file as soon as it can be used. Raises ConfigError for any other URL.
@@ -133,7 +133,7 @@ class Ledger(Handle):
 
     def degraded_on_host(self, now: int) -> bool:
         """Return whether this process, or lately another one of the host, is degraded."""
-        return self.degraded is not None or 0 < (said := self.header[at.H_UNCOUNTED]) <= now < said + _BELIEVED
+        return self.degraded is not None or 0 < (said := self.header[at.H_DEGRADED_AT]) <= now < said + _BELIEVED
 
     def report(self) -> None:
         """Log once that the ledger is degraded, and once that it no longer is. Caller holds no lock."""
@@ -171,7 +171,7 @@ class Ledger(Handle):
 
     def names(self) -> list[str]:
         """Return the names of all breakers, in the order in which they were made."""
-        for index in range(len(self._names), self._storage.header[at.H_ROWS]):
+        for index in range(len(self._names), self._storage.header[at.H_RECORDS]):
             self._names.setdefault(self._name(index), index)
         return list(self._names)
 
@@ -227,19 +227,19 @@ class Ledger(Handle):
 
     def _make(self, name: str, now: int) -> Record:
         header = self._storage.header
-        if header[at.H_ROWS] >= at.MAX_ROWS:
-            raise LedgerFullError(self._storage.path, f"holds {at.MAX_ROWS} breakers, no room for {name!r}")
+        if header[at.H_RECORDS] >= at.MAX_RECORDS:
+            raise LedgerFullError(self._storage.path, f"holds {at.MAX_RECORDS} breakers, no room for {name!r}")
         # Only the first that fails waits for long: a service makes many breakers when it starts.
         if self._failed_at is not None and abs(now - self._failed_at) < AGAIN:
             raise LedgerBusyError(self._storage.path, "could not be changed a moment ago")
-        patience = LONG_PATIENCE if self._failed_at is None else PATIENCE
+        patience = LONG_LOCK_TIMEOUT_SECONDS if self._failed_at is None else LOCK_TIMEOUT_SECONDS
         self._failed_at = now
         index = self.lock.run(partial(self._find_locked, name, now), patience)
         self._failed_at = None
         return self._row_at(index)
 
     def _row_apart(self, name: str, now: int, error: LedgerError) -> Record:
-        self._storage.header[at.H_UNCOUNTED] = max(now, 1)
+        self._storage.header[at.H_DEGRADED_AT] = max(now, 1)
         ledger = self._apart.get(name)
         if ledger is None:
             if not self._apart:
@@ -251,12 +251,12 @@ class Ledger(Handle):
         header = self._storage.header
         if (index := self._index(name)) is not None:
             return index
-        index = header[at.H_ROWS]
-        if index >= at.MAX_ROWS:
-            raise LedgerFullError(self._storage.path, f"holds {at.MAX_ROWS} breakers, no room for {name!r}")
+        index = header[at.H_RECORDS]
+        if index >= at.MAX_RECORDS:
+            raise LedgerFullError(self._storage.path, f"holds {at.MAX_RECORDS} breakers, no room for {name!r}")
         self._storage.allocate(index, 0)
         self._begin_locked(index, name, now)
-        header[at.H_ROWS] = index + 1  # last: a row that counts is complete
+        header[at.H_RECORDS] = index + 1  # last: a row that counts is complete
         return index
 
     def _begin_locked(self, index: int, name: str, now: int) -> None:
@@ -284,7 +284,7 @@ class Ledger(Handle):
 
     def join_fleet(self) -> int:
         """Return the number of this host in its fleet, chosen when it is first asked for. Raises LedgerBusyError."""
-        return self.lock.run(self._join_fleet_locked, LONG_PATIENCE)
+        return self.lock.run(self._join_fleet_locked, LONG_LOCK_TIMEOUT_SECONDS)
 
     def _join_fleet_locked(self) -> int:
         header = self._storage.header
@@ -344,12 +344,12 @@ class Ledger(Handle):
         self._check(now)
         self._blocks.bury(now)
         if self.degraded:
-            self._storage.header[at.H_UNCOUNTED] = now
+            self._storage.header[at.H_DEGRADED_AT] = now
 
     def _check(self, now: int) -> None:
         """Find out what others have done to the file and its locks, ten times a second at most."""
         self._settle()
-        if self._checked is not None and abs(now - self._checked) < TENTH:
+        if self._checked is not None and abs(now - self._checked) < CHECK_INTERVAL_NS:
             return
         self._checked = now
         if cut := self._storage.cut():
@@ -370,7 +370,7 @@ class Ledger(Handle):
     def _keep(self) -> bool:
         kept, again = self._storage.keep()
         for row in list(self._rows.values()) if again else ():
-            row.count_on()
+            row.reload_counters()
         return kept
 
     def _as_left(self) -> bool:
@@ -378,7 +378,7 @@ class Ledger(Handle):
 
     def mark(self, now: int) -> None:
         """Note that calls are counted, ten times a second at most: that tells this ledger from an older copy of it."""
-        if self._marked is None or abs(now - self._marked) >= TENTH:
+        if self._marked is None or abs(now - self._marked) >= CHECK_INTERVAL_NS:
             self._marked = now
             self._storage.mark(now, self._blocks.mine)
 
@@ -398,7 +398,7 @@ class Ledger(Handle):
                 self._storage = self._storage.leave()
                 for name, index in ({name: row.index for name, row in self._rows.items()} | self._names).items():
                     self._begin_locked(index, name, now)
-                    self.header[at.H_ROWS] = max(self.header[at.H_ROWS], index + 1)
+                    self.header[at.H_RECORDS] = max(self.header[at.H_RECORDS], index + 1)
                 self._start_over()
         self.report()
 
@@ -420,7 +420,7 @@ class Ledger(Handle):
                 now = max(now, row.head[at.SINCE])
                 index = self._index(name)
                 if index is None:
-                    index = new.lock.run(partial(self._find_locked, name, now), LONG_PATIENCE)
+                    index = new.lock.run(partial(self._find_locked, name, now), LONG_LOCK_TIMEOUT_SECONDS)
                 places.append((row, index))
             for row, index in places:
                 new.put_under(old.row(row.index), index)
@@ -431,7 +431,7 @@ class Ledger(Handle):
             return
         for row, index in places:
             row.index = index
-            row.moves += 1
+            row.remaps += 1
         old.close()
         self._start_over()
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from cb.errors import LedgerError, LedgerFullError
 
 from . import boot_clock, layout
-from .file import FILE_BYTES, HEADER_BYTES, PAGE_BYTES, ROW_BYTES, allocate, open_file, require_own, share
+from .file import FILE_BYTES, HEADER_BYTES, PAGE_BYTES, RECORD_BYTES, allocate, open_file, require_own, share
 from .memory import Memory
 from .paths import path_of
 from .process import process_number
@@ -51,7 +51,7 @@ class MappedFile:
             raise LedgerError(path, f"cannot be opened ({error.strerror})") from error
         self._owned = Claims(f"{path}.locks")
         self.header = self._cells[: layout.HEADER]
-        self._start = self.header[: layout.H_ROWS].tolist()
+        self._start = self.header[: layout.H_RECORDS].tolist()
         self._mutex = threading.RLock()
         self._beats: dict[int, tuple[int, ...]] = {}
         self._grown = [0, 0]
@@ -68,13 +68,13 @@ class MappedFile:
 
     def row(self, index: int) -> memoryview:
         """Return the cells of a row."""
-        start = layout.HEADER + index * layout.ROW
-        return self._cells[start : start + layout.ROW]
+        start = layout.HEADER + index * layout.RECORD
+        return self._cells[start : start + layout.RECORD]
 
     def allocate(self, index: int, page: int) -> None:
         """Give a page of a row its memory, zeroed if it had none."""
         self._reopen()
-        allocate(self._file.fileno(), self.path, HEADER_BYTES + index * ROW_BYTES + page * PAGE_BYTES, PAGE_BYTES)
+        allocate(self._file.fileno(), self.path, HEADER_BYTES + index * RECORD_BYTES + page * PAGE_BYTES, PAGE_BYTES)
 
     def claim(self, block: int) -> bool:
         """Own a block until this process ends. Return False if somebody else does."""
@@ -137,7 +137,9 @@ class MappedFile:
         again, lost = self._owned.keep()
         for block in again:
             self._beats.pop(block, None)
-            self.header[layout.H_OWNERS + block] = process_number()  # somebody may have taken it for a dead process's
+            self.header[layout.H_SHARD_OWNERS + block] = (
+                process_number()
+            )  # somebody may have taken it for a dead process's
         return not lost, bool(again)
 
     def cut(self) -> str | None:
@@ -161,7 +163,7 @@ class MappedFile:
         """Note in the blocks that this process counts in when it did so."""
         with self._mutex:
             for block in blocks:
-                cell = layout.H_BEATS + block
+                cell = layout.H_SHARD_HEARTBEATS + block
                 if self.header[cell] not in self._beats.get(block, (self.header[cell],)):
                     continue  # others have written over it: `as_left` shall see that
                 # Both, while it changes: an exception may come before the new one is written, or after.
@@ -173,12 +175,12 @@ class MappedFile:
         """Return whether what this process has found and written stands there still. Writes nothing."""
         header = self.header
         with self._mutex:
-            grown = header[layout.H_ROWS : layout.H_EVENTS + 1].tolist()
-            marks = [(header[layout.H_BEATS + block], self._beats.get(block)) for block in blocks]
+            grown = header[layout.H_RECORDS : layout.H_EVENTS + 1].tolist()
+            marks = [(header[layout.H_SHARD_HEARTBEATS + block], self._beats.get(block)) for block in blocks]
             kept = (
-                header[: layout.H_ROWS].tolist() == self._start
+                header[: layout.H_RECORDS].tolist() == self._start
                 and all(new >= old for new, old in zip(grown, self._grown, strict=True))
-                and grown[0] <= layout.MAX_ROWS
+                and grown[0] <= layout.MAX_RECORDS
                 and grown[1] < 1 << 62
                 and all(mark is None or found in mark for found, mark in marks)
             )
@@ -190,7 +192,7 @@ class MappedFile:
         """Go on in memory of this process, all zeros, under the same addresses. Return it. Raises OSError."""
         self._remap.put_memory(self._cells)
         self.close()
-        return Memory(self.header, {index: self.row(index) for index in range(layout.MAX_ROWS)})
+        return Memory(self.header, {index: self.row(index) for index in range(layout.MAX_RECORDS)})
 
     def close(self) -> None:
         """Own nothing any more, and let others make the file anew."""
@@ -199,7 +201,7 @@ class MappedFile:
 
     def put_under(self, cells: memoryview, index: int) -> None:
         """Put a row of this file under cells that were mapped before. Raises OSError."""
-        self._remap.put_file(cells, self._file.fileno(), HEADER_BYTES + index * ROW_BYTES)
+        self._remap.put_file(cells, self._file.fileno(), HEADER_BYTES + index * RECORD_BYTES)
 
     def put_header_under(self, cells: memoryview) -> None:
         """Put the header of this file under cells that were mapped before. Raises OSError."""

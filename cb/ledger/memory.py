@@ -12,7 +12,7 @@ from . import layout
 R = TypeVar("R")
 
 HEADER_BYTES = layout.HEADER * 8
-ROW_BYTES = layout.ROW * 8
+RECORD_BYTES = layout.RECORD * 8
 
 
 class Lock(Protocol):
@@ -63,7 +63,7 @@ class Memory:
     def row(self, index: int) -> memoryview:
         """Return the cells of a row."""
         if index not in self._rows:
-            self._rows[index] = _private(ROW_BYTES)
+            self._rows[index] = _private(RECORD_BYTES)
         return self._rows[index]
 
     def allocate(self, index: int, page: int) -> None:
@@ -134,7 +134,7 @@ class Memory:
         self.header[layout.H_HOST] = self.header[layout.H_FLEET_LEASE_UNTIL] = (
             0  # in a fleet, the child is a host of its own
         )
-        for owner in range(layout.H_OWNERS, layout.H_OWNERS + layout.BLOCKS):
+        for owner in range(layout.H_SHARD_OWNERS, layout.H_SHARD_OWNERS + layout.SHARDS):
             self.header[owner] = 0
         for cells in self._rows.values():
             for start in layout.tallies(cells):

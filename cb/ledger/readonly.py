@@ -50,7 +50,7 @@ class ViewedFile(MappedFile):
         finally:
             os.close(fd)
         self.header = self._cells[: layout.HEADER]
-        if not 0 <= self.header[layout.H_ROWS] <= layout.MAX_ROWS:
+        if not 0 <= self.header[layout.H_RECORDS] <= layout.MAX_RECORDS:
             raise LedgerError(path, "is damaged")
 
     def alive(self, block: int) -> bool:

@@ -11,7 +11,7 @@ from cb.events import StateChange
 from cb.states import Outcome, State
 
 from . import layout as at
-from .counters import DETACHED, PAUSED, Counters, OverflowCounters, SharedCounters, nowhere
+from .counters import DETACHED, PAUSED, Counters, OverflowCounters, SharedCounters, private_cells
 from .degradation import Degradation
 from .layout import generation_of, state_of
 from .memory import Lock
@@ -21,7 +21,7 @@ from .time_bounds import lease_active
 
 _AGAIN = 1_000_000_000  # nanoseconds until a process that found no memory asks again
 #: probes that a round admits at most beyond its permits
-MOST_EXTRA = 10
+MAX_EXTRA_PERMITS = 10
 #: nanoseconds for which no call may have been seen in a block that is given back
 KEEP = 3_000_000_000
 #: WORD of a row that its breakers have left: CLOSED, and of no stay that any tally knows
@@ -78,11 +78,11 @@ class Storage(Protocol):
 class PooledCounters(Counters):
     """A tally of a process's pool, which goes back there even if its call is cut off in the middle."""
 
-    __slots__ = ("_row", "lane")
+    __slots__ = ("_row", "stripe")
 
-    def __init__(self, cells: memoryview, row: "Record", lane: int) -> None:
+    def __init__(self, cells: memoryview, row: "Record", stripe: int) -> None:
         self._row = row
-        self.lane = lane
+        self.stripe = stripe
         super().__init__(cells, row.head)
 
     @property
@@ -93,7 +93,7 @@ class PooledCounters(Counters):
         # Its call ended without a word: a signal handler, or another thread, raised between two steps of the breaker.
         # Only noted here: a finalizer runs anywhere, also where its thread holds a lock.
         if getattr(self, "word", DETACHED) != DETACHED:  # it has none if even its making was cut off
-            self._row.dropped.append((self.cells, self.lane, self.word))
+            self._row.dropped.append((self.cells, self.stripe, self.word))
 
 
 class Record:
@@ -107,14 +107,14 @@ class Record:
         #: cells, lane and word of the tallies that their calls have lost
         self.dropped: list[tuple[memoryview, int, int]] = []
         #: the ledger that it is in
-        self.space = space
+        self.storage = space
         #: whether its breakers have gone to another row
         self.left = False
         #: how often its cells have become those of another file
-        self.moves = 0
+        self.remaps = 0
         self._cells = cells
         self._name = self.head[at.NAME]
-        self._lanes: set[int] = set()  # those that have tallies
+        self._stripes: set[int] = set()  # those that have tallies
         self._quiet_since: dict[int, int] = {}  # by number of a block
         self._pooled: weakref.WeakSet[PooledCounters] = weakref.WeakSet()
         self._lock = threading.RLock()  # a log handler may call through the breaker
@@ -131,31 +131,31 @@ class Record:
             if self.idle:
                 return self.idle.pop()
             spill = self._own_spill(now)
-            number = next(number for number in range(1, len(self._lanes) + 2) if number not in self._lanes)
-            if spill and (cells := self._lane(number, now)) is not None:
-                self._lanes.add(number)
+            number = next(number for number in range(1, len(self._stripes) + 2) if number not in self._stripes)
+            if spill and (cells := self._stripe(number, now)) is not None:
+                self._stripes.add(number)
                 return self._pool(cells, number)
             return OverflowCounters(spill or self._shared_spill())
 
     def _own_spill(self, now: int) -> SharedCounters | None:
         """Return the first lane, which is kept back for the calls that find no other."""
-        if self._spill is None and (first := self._lane(0, now)) is not None:
+        if self._spill is None and (first := self._stripe(0, now)) is not None:
             self._spill = SharedCounters(Counters(first, self.head))
-            self.space.troubles.note_uncounted(self.index, None)
-            self.space.troubles.note_alone(self.index, None)
+            self.storage.troubles.note_uncounted(self.index, None)
+            self.storage.troubles.note_unshared(self.index, None)
         return self._spill
 
     def _shared_spill(self) -> SharedCounters:
         if self._commons is None:
-            self._commons = HostCounters(self.head, self.space.commons, self.space.lock, self._note_alone)
+            self._commons = HostCounters(self.head, self.storage.commons, self.storage.lock, self._note_alone)
         return self._commons
 
     def _note_alone(self, error: LedgerError | None) -> None:
         reason = f"calls of this process are not counted for others: {error}" if error else None
-        self.space.troubles.note_alone(self.index, reason)
+        self.storage.troubles.note_unshared(self.index, reason)
 
-    def _pool(self, cells: memoryview, lane: int) -> PooledCounters:
-        tally = PooledCounters(cells, self, lane)
+    def _pool(self, cells: memoryview, stripe: int) -> PooledCounters:
+        tally = PooledCounters(cells, self, stripe)
         self._pooled.add(tally)
         return tally
 
@@ -163,8 +163,8 @@ class Record:
         """Put the tallies back that their calls have lost."""
         with self._lock:
             while self.dropped:
-                cells, lane, word = self.dropped.pop()
-                tally = self._pool(cells, lane)  # a new one: an object is finalized only once
+                cells, stripe, word = self.dropped.pop()
+                tally = self._pool(cells, stripe)  # a new one: an object is finalized only once
                 tally.word = word
                 if cells[at.STARTED]:
                     tally.abandon()
@@ -184,32 +184,32 @@ class Record:
             if self._commons and not self.left:
                 self._commons.add(now)
                 self._own_spill(now)
-            if self._quiet_since or (self._lanes and max(self._lanes) >= at.TALLIES):
+            if self._quiet_since or (self._stripes and max(self._stripes) >= at.STRIPES):
                 self._give_back(now)
 
     def _give_back(self, now: int) -> None:
         """Give back each block, but the first, whose tallies were idle at every look for a while."""
-        idle = {tally.lane for tally in list(self.idle) if isinstance(tally, PooledCounters)}
+        idle = {tally.stripe for tally in list(self.idle) if isinstance(tally, PooledCounters)}
         # Those that an interruption has kept from being given back have no lane any more.
-        for number in ({lane // at.TALLIES for lane in self._lanes} | set(self._quiet_since)) - {0}:
-            lanes = {lane for lane in self._lanes if lane // at.TALLIES == number}
-            if not lanes <= idle:
+        for number in ({stripe // at.STRIPES for stripe in self._stripes} | set(self._quiet_since)) - {0}:
+            stripes = {stripe for stripe in self._stripes if stripe // at.STRIPES == number}
+            if not stripes <= idle:
                 self._quiet_since.pop(number, None)
             elif abs(now - self._quiet_since.setdefault(number, now)) >= KEEP:
-                self._drop(lanes)
-                if not any(lane // at.TALLIES == number for lane in self._lanes):
-                    self.space.leave(number, self.index)
+                self._drop(stripes)
+                if not any(stripe // at.STRIPES == number for stripe in self._stripes):
+                    self.storage.leave(number, self.index)
                     del self._quiet_since[number]
 
-    def _drop(self, lanes: set[int]) -> None:
+    def _drop(self, stripes: set[int]) -> None:
         for tally in list(self.idle):
-            if isinstance(tally, PooledCounters) and tally.lane in lanes:
+            if isinstance(tally, PooledCounters) and tally.stripe in stripes:
                 try:
                     self.idle.remove(tally)
                 except ValueError:  # a call has just taken it
                     continue
                 tally.word = DETACHED
-                self._lanes.discard(tally.lane)
+                self._stripes.discard(tally.stripe)
 
     def leave(self) -> None:
         """Have no more calls, because the breakers go to another row. What still runs ends here, and is not kept.
@@ -223,49 +223,49 @@ class Record:
             self.idle.clear()
             self.slots.reset_after_fork()
 
-    def _lane(self, number: int, now: int) -> memoryview | None:
-        block_number, lane = divmod(number, at.TALLIES)
-        block = self.space.block(block_number, now, self.index)
+    def _stripe(self, number: int, now: int) -> memoryview | None:
+        block_number, stripe = divmod(number, at.STRIPES)
+        block = self.storage.block(block_number, now, self.index)
         if block is None:
             if not number:
-                self.space.troubles.note_uncounted(self.index, f"{self.space.complaint}; {_ONE_BY_ONE}")
+                self.storage.troubles.note_uncounted(self.index, f"{self.storage.complaint}; {_ONE_BY_ONE}")
             return None
-        if not self.head[at.USED + block]:
+        if not self.head[at.SHARD_ALLOCATED + block]:
             if self._full_at is not None and abs(now - self._full_at) < _AGAIN:
                 return None
             try:
-                self.space.allocate(self.index, 1 + block)
+                self.storage.allocate(self.index, 1 + block)
             except LedgerFullError as error:
                 # A call must not fail for that.
                 self._full_at = now
                 if not number:
-                    self.space.troubles.note_uncounted(self.index, f"{error}; {_ONE_BY_ONE}")
+                    self.storage.troubles.note_uncounted(self.index, f"{error}; {_ONE_BY_ONE}")
                 return None
-            self.head[at.USED + block] = 1
-        cells = tally_of(self._cells, block, lane).cells
+            self.head[at.SHARD_ALLOCATED + block] = 1
+        cells = counters_at(self._cells, block, stripe).cells
         _mend(cells)
         cells[at.ADMITTED] = cells[at.ADMITTED] or 1  # readers skip a tally that was never handed out
         return cells
 
     @property
-    def shared_as(self) -> object:
+    def identity(self) -> object:
         """Equal for all rows of a process that have the same cells, through whichever object of a ledger."""
-        return (self.space.path, self.index) if self.space.scope == "host" else self
+        return (self.storage.path, self.index) if self.storage.scope == "host" else self
 
     @property
     def sane(self) -> bool:
         """True if its head is valid. Otherwise another program has written over it."""
-        return self.head[at.NAME] == self._name and at.is_row(self.head)
+        return self.head[at.NAME] == self._name and at.is_record(self.head)
 
     def as_left(self) -> bool:
         """Return whether the tallies that no call uses say what was counted in them."""
         for tally in list(self.idle):
-            brief = tally.brief
-            if tally.slice_end and tally.cells[at.SUCCESSES] != brief == tally.brief and tally in self.idle:
+            brief = tally.fast_successes
+            if tally.slice_end and tally.cells[at.SUCCESSES] != brief == tally.fast_successes and tally in self.idle:
                 return False
         return True
 
-    def count_on(self) -> None:
+    def reload_counters(self) -> None:
         """Count on from what the tallies say by now: another process may have had the block."""
         for tally in list(self.idle):
             tally.slice_end = 0
@@ -275,22 +275,22 @@ class Record:
 
         A fleet that has not been heard of for a while leads no more: the host then decides for itself.
         """
-        return bool(self.head[at.FLEET_CONTROLLED]) and lease_active(self.space.fleet_lease_until(), now)
+        return bool(self.head[at.FLEET_CONTROLLED]) and lease_active(self.storage.fleet_lease_until(), now)
 
     def permits(self, config: BreakerConfig, now: int) -> int:
         """Return how many probes the round admits."""
         permits = self.head[at.PERMITS] if self.fleet_controlled(now) else config.max_requests
-        return permits + min(max(self.head[at.EXTRA], 0), MOST_EXTRA)
+        return permits + min(max(self.head[at.EXTRA_PERMITS], 0), MAX_EXTRA_PERMITS)
 
     def request_probe(self) -> None:
         """Ask the host's agent for a permit of the fleet."""
         self.head[at.PROBE_REQUESTED] = 1
-        self.space.wake_agent()
+        self.storage.wake_agent()
 
     def notify_agent(self) -> None:
         """Have the host's agent tell the fleet that one of its probes has ended."""
         self.head[at.PROBE_ENDED] = 1
-        self.space.wake_agent()
+        self.storage.wake_agent()
 
     def quiet(self) -> bool:
         """Return whether only a call can change the state: none runs, and none has failed lately."""
@@ -298,7 +298,7 @@ class Record:
         if state is not State.CLOSED or self.head[at.QUIET] != self.head[at.WORD]:
             return state is State.OPEN
         starts = [(1 + block) * at.PAGE for block in at.blocks(self._cells)]
-        return not any(any(self._cells[s + at.TALLY : s + at.PAGE : at.TALLY_CELLS].tolist()) for s in starts)
+        return not any(any(self._cells[s + at.STRIPES_START : s + at.PAGE : at.STRIPE_CELLS].tolist()) for s in starts)
 
     def pages(self, *, own: bool = False) -> list[memoryview]:
         """Return the cells of every block that has memory, and the commons, which are as a block with one tally.
@@ -307,25 +307,25 @@ class Record:
         """
         starts = [(1 + block) * at.PAGE for block in at.blocks(self._cells)]
         pages = [self._cells[start : start + at.PAGE] for start in starts]
-        if self.head[at.COMMONS + at.TALLY + at.ADMITTED]:
-            pages.append(self.head[at.COMMONS : at.COMMONS + at.COMMONS_CELLS])
+        if self.head[at.HOST_COUNTERS + at.STRIPES_START + at.ADMITTED]:
+            pages.append(self.head[at.HOST_COUNTERS : at.HOST_COUNTERS + at.HOST_COUNTERS_CELLS])
         if own and self._commons:
             pages.append(self._commons.own)
         return pages
 
     def log(self, change: StateChange, wall: int) -> None:
         """Append to the host's log of transitions. Caller holds the ledger lock."""
-        self.space.log(self.index, change, wall)
+        self.storage.log(self.index, change, wall)
 
     def note_failure(self, now: int, kind: str) -> None:
         """Remember when a call failed last in this process, and the name of its exception."""
         detect_fork()
         with self._lock:
-            block = self.space.block(0, now)
-            if block is not None and self.head[at.USED + block]:
+            block = self.storage.block(0, now)
+            if block is not None and self.head[at.SHARD_ALLOCATED + block]:
                 start = (1 + block) * at.PAGE
             elif self._commons:
-                start = at.COMMONS
+                start = at.HOST_COUNTERS
             else:
                 return
             self._cells[start + at.FAILED_AT] = 0  # a reader that finds 0 does not trust the name
@@ -334,11 +334,11 @@ class Record:
 
     def _slot(self, number: int) -> Permit:
         """Return a slot: a lock file, where other processes see the ledger."""
-        if self.space.scope != "host":
+        if self.storage.scope != "host":
             return Permit(number)
         from .locks import FilePermit  # not above: some systems have no such locks
 
-        return FilePermit(number, f"{self.space.path}.locks/slot-{self.index}-{number}")
+        return FilePermit(number, f"{self.storage.path}.locks/permit-{self.index}-{number}")
 
     def reset_after_fork(self) -> None:
         """Forget the parent's tallies, in a forked child. What still writes to them writes to nowhere."""
@@ -346,10 +346,10 @@ class Record:
         self.slots.reset_after_fork()
         for tally in self._pooled:
             # No slice: a call that is quick would not look at the word.
-            tally.cells, tally.word, tally.slice_end = nowhere(at.TALLY_CELLS), DETACHED, 0
+            tally.cells, tally.word, tally.slice_end = private_cells(at.STRIPE_CELLS), DETACHED, 0
             tally.scope = None  # the probe goes on in the parent: calls of the child are not inside of it
         self._pooled = weakref.WeakSet()
-        self._lanes = set()
+        self._stripes = set()
         self._quiet_since = {}
         for spill in (self._spill, self._commons):
             if spill:
@@ -359,27 +359,27 @@ class Record:
         self.dropped.clear()
 
 
-def tally_of(cells: memoryview, block: int, lane: int) -> Counters:
+def counters_at(cells: memoryview, block: int, stripe: int) -> Counters:
     """Return one tally of a block of a row."""
-    start = (1 + block) * at.PAGE + at.TALLY + lane * at.TALLY_CELLS
-    return Counters(cells[start : start + at.TALLY_CELLS], cells[: at.PAGE])
+    start = (1 + block) * at.PAGE + at.STRIPES_START + stripe * at.STRIPE_CELLS
+    return Counters(cells[start : start + at.STRIPE_CELLS], cells[: at.PAGE])
 
 
-def inherit(cells: memoryview, block: int, now: int) -> int:
+def adopt(cells: memoryview, block: int, now: int) -> int:
     """Take over a row's block whose owner died: its totals go on, its running calls become failures.
 
     Returns the number of those calls. The caller owns the block.
     """
     head, lost = cells[: at.PAGE], 0
-    if not head[at.USED + block]:
+    if not head[at.SHARD_ALLOCATED + block]:
         return 0
-    for tally in (tally_of(cells, block, lane) for lane in range(at.TALLIES)):
+    for tally in (counters_at(cells, block, stripe) for stripe in range(at.STRIPES)):
         _mend(tally.cells)
         if tally.cells[at.STARTED] >= PAUSED:  # the dependency had answered
             tally.abandon()
             continue
         tally.started, tally.word = tally.cells[at.STARTED], tally.cells[at.ADMITTED]
-        probe, permits = state_of(tally.word) is State.HALF_OPEN, tally.permits_out()
+        probe, permits = state_of(tally.word) is State.HALF_OPEN, tally.permits_held()
         tally.cells[at.ROUND_FAILURES] += permits
         # A probe that has voted has been counted, and one without a permit never ran: its process died in between.
         if tally.started and (permits or not probe):
@@ -392,8 +392,8 @@ def inherit(cells: memoryview, block: int, now: int) -> int:
 
 def _mend(cells: memoryview) -> None:
     """Begin a tally anew that makes no sense: somebody has written over it. The caller owns its block."""
-    if not at.is_tally(cells):
-        for cell in range(at.TALLY_CELLS):
+    if not at.is_stripe(cells):
+        for cell in range(at.STRIPE_CELLS):
             cells[cell] = 0
 
 

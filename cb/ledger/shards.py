@@ -7,12 +7,12 @@ from . import layout as at
 from .mapped import MappedFile
 from .memory import Lock, Memory, ThreadLock
 from .process import process_number
-from .record import inherit
+from .record import adopt
 
 _AGAIN = 1_000_000_000  # nanoseconds until a process that found no free block tries them all again
 _LOOK = 100_000_000  # nanoseconds between two looks for dead owners
 #: free blocks of which a process takes none beyond its first: they are for processes that have none yet
-RESERVED = 32
+RESERVED_SHARDS = 32
 
 
 class Shards:
@@ -31,7 +31,7 @@ class Shards:
         self._lost: Counter[int] = Counter()
         self._looked: int | None = None
         self._full_at: int | None = None
-        self._reserved = RESERVED if storage.scope == "host" else 0
+        self._reserved = RESERVED_SHARDS if storage.scope == "host" else 0
         #: guards the commons of every row
         self.commons = _commons(storage)
 
@@ -59,21 +59,21 @@ class Shards:
                     self._full_at = now
                     return None
                 self._inherit(block, now)
-                self._header[at.H_OWNERS + block] = process_number()
+                self._header[at.H_SHARD_OWNERS + block] = process_number()
                 self._mine[number] = block
             if row is not None:
                 self._rows[number].add(row)
             return self._mine[number]
 
     def _claim(self, *, extra: bool) -> int | None:
-        if extra and at.BLOCKS - len(self._owners()) <= self._reserved:
+        if extra and at.SHARDS - len(self._owners()) <= self._reserved:
             return None
-        return next((block for block in range(at.BLOCKS) if self._storage.claim(block)), None)
+        return next((block for block in range(at.SHARDS) if self._storage.claim(block)), None)
 
     @property
     def complaint(self) -> str:
         """Why this process has no block."""
-        return self._storage.complaint or f"all {at.BLOCKS} blocks are taken"
+        return self._storage.complaint or f"all {at.SHARDS} blocks are taken"
 
     def leave(self, number: int, row: int) -> None:
         """Give a block back, unless another row has tallies in it: no call of this row runs there, and none will."""
@@ -81,7 +81,7 @@ class Shards:
             self._rows[number].discard(row)
             if number and not self._rows[number] and number in self._mine:
                 block = self._mine.pop(number)
-                self._header[at.H_OWNERS + block] = 0
+                self._header[at.H_SHARD_OWNERS + block] = 0
                 self._storage.give_up(block)
 
     def bury(self, now: int) -> bool:
@@ -97,7 +97,7 @@ class Shards:
             for block, _ in self._owners():
                 if block not in mine and self._storage.claim(block):
                     self._inherit(block, now)
-                    self._header[at.H_OWNERS + block] = 0
+                    self._header[at.H_SHARD_OWNERS + block] = 0
                     self._storage.give_up(block)
             return True
 
@@ -111,12 +111,12 @@ class Shards:
         self.commons.reset_after_fork()
 
     def _owners(self) -> list[tuple[int, int]]:
-        owners = self._header[at.H_OWNERS : at.H_OWNERS + at.BLOCKS].tolist()
+        owners = self._header[at.H_SHARD_OWNERS : at.H_SHARD_OWNERS + at.SHARDS].tolist()
         return [(block, owner) for block, owner in enumerate(owners) if owner]
 
     def _inherit(self, block: int, now: int) -> None:
-        for index in range(self._header[at.H_ROWS]):
-            if calls := inherit(self._storage.row(index), block, now):
+        for index in range(self._header[at.H_RECORDS]):
+            if calls := adopt(self._storage.row(index), block, now):
                 self._lost[index] += calls
 
 
@@ -125,4 +125,4 @@ def _commons(storage: Memory | MappedFile) -> Lock:
         return ThreadLock()
     from .locks import FileLock  # not above: some systems have no such locks
 
-    return FileLock(f"{storage.path}.locks/commons")
+    return FileLock(f"{storage.path}.locks/host-counters")

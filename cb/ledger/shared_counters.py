@@ -14,12 +14,12 @@ from cb.errors import LedgerError
 from cb.states import State
 
 from . import layout as at
-from .counters import Counters, SharedCounters, nowhere
+from .counters import Counters, SharedCounters, private_cells
 from .layout import generation_of, state_of
 from .memory import Lock
 
 #: seconds for which the end of a probe waits for the lock of the round
-PATIENCE = 0.02
+LOCK_TIMEOUT_SECONDS = 0.02
 #: seconds after which what could not be added is worth a complaint, and after which there is none any more
 _LONG, _CALM = 1.0, 10.0
 
@@ -43,10 +43,10 @@ class HostCounters(SharedCounters):
         self, head: memoryview, lock: Lock, round_lock: Lock, note: Callable[[LedgerError | None], object]
     ) -> None:
         #: laid out as the commons are: what this process has counted and not yet added
-        self.own = nowhere(at.COMMONS_CELLS)
-        super().__init__(_Own(self.own[at.TALLY :], head))
-        start = at.COMMONS + at.TALLY
-        self._common = Counters(head[start : start + at.TALLY_CELLS], head)
+        self.own = private_cells(at.HOST_COUNTERS_CELLS)
+        super().__init__(_Own(self.own[at.STRIPES_START :], head))
+        start = at.HOST_COUNTERS + at.STRIPES_START
+        self._common = Counters(head[start : start + at.STRIPE_CELLS], head)
         self._lock: Lock | None = lock
         self._round: Lock | None = round_lock
         self._note = note
@@ -62,7 +62,7 @@ class HostCounters(SharedCounters):
     def add(self, now: int) -> None:
         """Add to the commons what has been counted, if the lock is free."""
         self._now = max(self._now, now)
-        if self._lock and any(self.own[at.TALLY + at.FULL :].tolist()):
+        if self._lock and any(self.own[at.STRIPES_START + at.FULL :].tolist()):
             try:
                 self._lock.run(self._add_locked, 0)
             except LedgerError as error:
@@ -81,7 +81,7 @@ class HostCounters(SharedCounters):
 
     def _add_locked(self) -> None:
         with self.lock:
-            self._common.absorb(self.tally, self._now)
+            self._common.merge(self.tally, self._now)
 
     def admit(self, word: int, now: int, *, nested: bool = False) -> None:
         self._now = max(self._now, now)
@@ -89,14 +89,14 @@ class HostCounters(SharedCounters):
             self._common.cells[at.ADMITTED] = word
             self._common.take(generation_of(word))
 
-    def probed(self, word: int, total: int) -> None:
+    def end_probe(self, word: int, total: int) -> None:
         def vote() -> None:
             self._common.word = word
-            self._common.probed(total)
+            self._common.end_probe(total)
 
         if self._round:
             try:
-                self._round.run(vote, PATIENCE)
+                self._round.run(vote, LOCK_TIMEOUT_SECONDS)
             except LedgerError as error:  # without the vote the round runs out, and another one begins
                 self._complain(error)
 
@@ -113,13 +113,13 @@ class _Own(Counters):
 
     __slots__ = ()
 
-    def attend(self, word: int) -> None:
+    def begin_generation(self, word: int) -> None:
         cells = self.cells
         if generation_of(cells[at.ADMITTED]) != generation_of(word):
             cells[at.LATE] += sum(cells[at.SUCCESSES : at.WINDOW].tolist())
             for cell in (at.SLOW, at.ELAPSED, *range(at.SUCCESSES, at.WINDOW)):
                 cells[cell] = 0
-        super().attend(word)
+        super().begin_generation(word)
 
 
 _ALL: weakref.WeakSet[HostCounters] = weakref.WeakSet()

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from cb.background.fork import detect_fork, register_fork_reset
 from cb.clocks import monotonic_ns
 from cb.errors import ConfigError
-from cb.handles import Rooted
+from cb.handles import ProcessBound
 
 
-class RetryBudget(Rooted):
+class RetryBudget(ProcessBound):
     """Allows `ratio` retries for each call, and at least `min_per_second` a second, in this process.
 
     When a dependency is down, each call fails and asks for all its attempts: three of them are three times the load, at

@@ -18,7 +18,7 @@ from limits.strategies import (
 from cb.background.fork import detect_fork, register_fork_reset
 from cb.clocks import wall
 from cb.errors import ConfigError
-from cb.handles import Rooted
+from cb.handles import ProcessBound
 from cb.log import Log
 
 from .errors import RateLimitedError
@@ -38,7 +38,7 @@ _SERVERS = ("redis://", "rediss://", "redis+unix://")
 _STRATEGIES = (MovingWindowRateLimiter, SlidingWindowCounterRateLimiter, FixedWindowRateLimiter)
 
 
-class RateLimit(Rooted):
+class RateLimit(ProcessBound):
     """Lets so many calls through, such as "100/second", and refuses the others before anything else is asked.
 
     `storage` says who shares the limit by the same `name`: `memory://` all threads of this process, `file:///PATH` all

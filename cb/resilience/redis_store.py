@@ -10,7 +10,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from cb.errors import ConfigError
-from cb.handles import Rooted
+from cb.handles import ProcessBound
 
 from .errors import StoreError
 
@@ -21,7 +21,7 @@ _LIVES = 86_400
 _HERE = Path(__file__).parent
 
 
-class RedisStore(Rooted):
+class RedisStore(ProcessBound):
     """Values of all that name the same server and the same cache. Its clock is the server's."""
 
     def __init__(self, url: str, name: str, max_entries: int = 1000) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from cb.clocks import monotonic_ns
 from cb.config import nanoseconds
 from cb.errors import CircuitError, ConfigError
-from cb.handles import Rooted
+from cb.handles import ProcessBound
 from cb.log import Log
 from cb.state.deferred import UnseenOutcomeError, require_done
 from cb.state.outcome import Kinds, leaves, predicate
@@ -54,7 +54,7 @@ def _unsealed(place: str, sealed: object) -> bytes:
     raise ValueError("it is not what was kept")
 
 
-class StaleCache(Rooted, Generic[T]):
+class StaleCache(ProcessBound, Generic[T]):
     """Answers with the last good value where there is no better one.
 
     A value younger than `max_age` seconds answers at once. Else it is fetched; when that fails by one of `errors`, a

@@ -13,7 +13,7 @@ from typing import Protocol
 from cb.background.fork import detect_fork, register_fork_reset
 from cb.clocks import monotonic_ns, wall_ns
 from cb.errors import ConfigError
-from cb.handles import Rooted
+from cb.handles import ProcessBound
 
 from .host_file import HostFile
 
@@ -51,7 +51,7 @@ def open_store(url: str, *, name: str = "stale", max_entries: int = 1000) -> Sto
     raise ConfigError("url", "be memory://, file:///PATH, redis://, rediss:// or unix://", f"{scheme}://...")
 
 
-class MemoryStore(Rooted):
+class MemoryStore(ProcessBound):
     """Values of this process. A forked child goes on with a copy."""
 
     def __init__(self, max_entries: int = 1000, clock: Callable[[], int] = monotonic_ns) -> None:
@@ -97,7 +97,7 @@ _FIND = (
 _TRIM = "DELETE FROM kept WHERE key IN (SELECT key FROM kept ORDER BY since DESC LIMIT -1 OFFSET ?)"
 
 
-class FileStore(Rooted):
+class FileStore(ProcessBound):
     """Values in a file that all processes of a host share. It lives as long as the file, beyond a restart too.
 
     Its clock is the wall's. A value from the future was kept before that clock was set back: nobody can tell its age,

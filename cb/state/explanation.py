@@ -45,7 +45,7 @@ def explain(
         return f"disabled: {reason}; admits every call and counts none"
     counts = _closed(config, reading)
     if state is State.METRICS_ONLY:
-        return f"metrics only: {reason}; {'would be open' if row.head[at.SHADOW] else 'would be closed'}: {counts}"
+        return f"metrics only: {reason}; {'would be open' if row.head[at.WOULD_OPEN] else 'would be closed'}: {counts}"
     return f"closed: {counts}"
 
 

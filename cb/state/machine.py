@@ -16,7 +16,7 @@ from cb.config import BreakerConfig, nanoseconds
 from cb.events import Event, Reclaimed, StateChange, WouldOpen
 from cb.ledger import layout as at
 from cb.ledger.layout import generation_of, state_of
-from cb.ledger.record import MOST_EXTRA, Record
+from cb.ledger.record import MAX_EXTRA_PERMITS, Record
 from cb.ledger.time_bounds import HALT, open_seconds
 from cb.states import ADMITTING, CODES, HELD, Outcome, State
 
@@ -108,14 +108,14 @@ class StateMachine:
                 events.append(Reclaimed(self.name, reading.probes.overdue))
             events.append(self._enter(verdict[0], now, verdict[1]))
         elif self.shadow_moves(reading):
-            self._head[at.SHADOW] = 1 - self._head[at.SHADOW]
+            self._head[at.WOULD_OPEN] = 1 - self._head[at.WOULD_OPEN]
             events.append(WouldOpen(self.name, self.trip_reason(reading)))
         return events
 
     def shadow_moves(self, reading: WindowStats) -> bool:
         """Return whether a circuit that only measures would open now, or close again."""
         measures = state_of(self._head[at.WORD]) is State.METRICS_ONLY
-        return measures and bool(self.trip_reason(reading)) != bool(self._head[at.SHADOW])
+        return measures and bool(self.trip_reason(reading)) != bool(self._head[at.WOULD_OPEN])
 
     def admit(self, now: int) -> tuple[bool, list[Event]]:
         """Return whether a call may run, and what changed on the way there. A probe's tally then takes the permit."""
@@ -140,9 +140,9 @@ class StateMachine:
         Return False if it has done so too often. Else the probe may give its permit back without a vote.
         """
         if generation_of(self._head[at.WORD]) == generation_of(word):
-            if self._head[at.EXTRA] >= MOST_EXTRA:
+            if self._head[at.EXTRA_PERMITS] >= MAX_EXTRA_PERMITS:
                 return False
-            self._head[at.EXTRA] += 1
+            self._head[at.EXTRA_PERMITS] += 1
         return True
 
     def command(self, state: State, now: int, reason: str, seconds: float | None) -> StateChange:
@@ -187,10 +187,10 @@ class StateMachine:
             until = now + nanoseconds(config.half_open_max_duration) if until is None else until
         else:
             head[at.ORIGIN] = max(head[at.ORIGIN], now) + 1  # after the begin of every slice there has been
-            head[at.ROUNDS] = head[at.RETRY_AT] = head[at.STREAK_ACTIVE] = head[at.SHADOW] = 0
+            head[at.ROUNDS] = head[at.RETRY_AT] = head[at.STREAK_ACTIVE] = head[at.WOULD_OPEN] = 0
             head[at.STREAK] = max(head[at.STREAK] + 1, now)
         head[at.SINCE], head[at.UNTIL], head[at.FLEET_CONTROLLED] = now, until or 0, 0
-        head[at.QUIET] = head[at.QUIET_UNTIL] = head[at.EXTRA] = 0
+        head[at.QUIET] = head[at.QUIET_UNTIL] = head[at.EXTRA_PERMITS] = 0
         at.put_text(head, at.REASON, at.REASON_CELLS, reason)
         head[at.CHANGES + CODES[change.before] * 8 + CODES[state]] += 1
         self._row.log(change, self._wall_clock())

@@ -23,19 +23,19 @@ def adopt(row: Record, asked: BreakerConfig, now: int) -> bool:
     Returns whether the row is new.
     """
     source = _digest(asked)
-    before = row.head[at.SOURCE]
+    before = row.head[at.CONFIG_DIGEST]
     if before == 0:
         row.head[at.SLICE] = _slice(asked)
     if before != source:
         write(row, asked, now)
         if asked.initial_state == State.CLOSED or before:
-            row.head[at.SOURCE] = source
+            row.head[at.CONFIG_DIGEST] = source
     return before == 0
 
 
 def adopted(row: Record, asked: BreakerConfig) -> None:
     """Note that a new row is in its initial state. Caller holds the ledger lock."""
-    row.head[at.SOURCE] = _digest(asked)
+    row.head[at.CONFIG_DIGEST] = _digest(asked)
 
 
 def write(row: Record, config: BreakerConfig, now: int) -> None:

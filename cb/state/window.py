@@ -11,7 +11,7 @@ from cb.ledger.layout import generation_of, state_of
 from cb.ledger.record import Record
 from cb.states import State
 
-_SLICES = range(at.WINDOW, at.TALLY_CELLS, at.SLICE_CELLS)
+_SLICES = range(at.WINDOW, at.STRIPE_CELLS, at.SLICE_CELLS)
 
 
 @dataclass(slots=True)
@@ -69,10 +69,10 @@ def read(row: Record, config: BreakerConfig, now: int) -> WindowStats:
     reading = WindowStats()
     window, probes = reading.window, reading.probes
     for page in [page.tolist() for page in row.pages(own=True)]:  # summing integers of Python is faster
-        for lane in _lanes(page):
-            if not page[lane + at.ADMITTED]:
+        for stripe in _stripes(page):
+            if not page[stripe + at.ADMITTED]:
                 continue
-            cells = page[lane : lane + at.TALLY_CELLS]
+            cells = page[stripe : stripe + at.STRIPE_CELLS]
             present = generation_of(cells[at.ADMITTED]) == generation
             if cells[at.ROUND] == generation:
                 _count_probes(probes, cells, now, config)
@@ -99,23 +99,25 @@ def totals(pages: list[memoryview]) -> list[int]:
     """
     added = 0
     for page in pages:
-        for lane, admitted in zip(_lanes(page), page[at.TALLY + at.ADMITTED :: at.TALLY_CELLS].tolist(), strict=True):
+        for stripe, admitted in zip(
+            _stripes(page), page[at.STRIPES_START + at.ADMITTED :: at.STRIPE_CELLS].tolist(), strict=True
+        ):
             if admitted:
-                added += int.from_bytes(page[lane + at.FULL : lane + at.WINDOW], sys.byteorder)
+                added += int.from_bytes(page[stripe + at.FULL : stripe + at.WINDOW], sys.byteorder)
     size = (at.WINDOW - at.FULL) * 8
     added &= (1 << size * 8) - 1  # numbers that make no sense may leave their cells
     cells = memoryview(added.to_bytes(size, sys.byteorder)).cast("q").tolist()
     return [0] * at.FULL + cells
 
 
-def _lanes(page: Sized) -> range:
+def _stripes(page: Sized) -> range:
     """Return where each tally of a block begins."""
-    return range(at.TALLY, len(page), at.TALLY_CELLS)
+    return range(at.STRIPES_START, len(page), at.STRIPE_CELLS)
 
 
 def in_flight(pages: list[memoryview]) -> int:
     """Return how many calls of a row run."""
-    started = [page[at.TALLY + at.STARTED :: at.TALLY_CELLS].tolist() for page in pages]
+    started = [page[at.STRIPES_START + at.STARTED :: at.STRIPE_CELLS].tolist() for page in pages]
     return sum(len(times) - times.count(0) for times in started)
 
 
@@ -154,7 +156,7 @@ def slice_end(row: Record, now: int) -> int:
 def last_failure(row: Record, now: int) -> tuple[int, str] | None:
     """Return when a call failed last, and the name of its exception. A time that lies ahead is of another clock."""
     ahead = now + row.head[at.SLICE]
-    found = [page[: at.TALLY].tolist() for page in row.pages() if page[at.FAILED_AT] <= ahead]
+    found = [page[: at.STRIPES_START].tolist() for page in row.pages() if page[at.FAILED_AT] <= ahead]
     latest = max(found, key=lambda cells: cells[at.FAILED_AT], default=[0])
     if not latest[at.FAILED_AT]:
         return None

@@ -50,7 +50,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def shop(state: Path) -> Iterator[Path]:
     """Yield the ledger of a service that runs."""
     service = start(state)
-    yield state / "shop.v2.ledger"
+    yield state / "shop.v3.ledger"
     service.communicate()
 
 

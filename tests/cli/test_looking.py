@@ -103,7 +103,7 @@ def test_without_a_ledger_it_says_where_it_has_looked(state: Path, command: list
 def test_ledger_that_is_not_there_is_not_made(state: Path) -> None:
     ran = cb("status", "--json", "--ledger", "shm://nobody")
     assert (ran.returncode, json.loads(ran.stdout)["ledgers"]) == (3, [])
-    assert "nobody.v2.ledger: cannot be opened (No such file or directory)" in ran.stderr
+    assert "nobody.v3.ledger: cannot be opened (No such file or directory)" in ran.stderr
     assert list(state.iterdir()) == []
 
 
@@ -114,17 +114,17 @@ def damage(path: Path, content: bytes, cell: int, number: int) -> None:
 
 
 def test_ledgers_that_are_none_are_told_and_the_others_shown(shop: Path, state: Path) -> None:
-    (state / "text.v2.ledger").write_text("not a ledger")
-    (state / "empty.v2.ledger").touch()
-    os.mkfifo(state / "pipe.v2.ledger")
+    (state / "text.v3.ledger").write_text("not a ledger")
+    (state / "empty.v3.ledger").touch()
+    os.mkfifo(state / "pipe.v3.ledger")
     content = start_of(shop)
     for name, cell, number in (("rows", 4, 10**9), ("code", 17 * 512, 7), ("slice", 17 * 512 + 4, 0), ("boot", 2, 1)):
-        damage(state / f"{name}.v2.ledger", content, cell, number)
-    (state / "short.v2.ledger").write_bytes(content[:100_000])
+        damage(state / f"{name}.v3.ledger", content, cell, number)
+    (state / "short.v3.ledger").write_bytes(content[:100_000])
     ran = cb("status")
     assert ran.returncode == 3
     assert {line.split()[0] for line in ran.stdout.splitlines()} == {"LEDGER", "shop"}
-    told = dict(re.findall(r"cb: ledger .*/(\w+)\.v2\.ledger: (.*)", ran.stderr))
+    told = dict(re.findall(r"cb: ledger .*/(\w+)\.v3\.ledger: (.*)", ran.stderr))
     assert told == {
         "boot": "has not been used since the last boot",
         "code": "is damaged",

@@ -21,7 +21,7 @@ def odd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     directory = tmp_path / "two  words\nand a line \udcff"
     directory.mkdir(mode=0o700)
     service = start(directory)
-    yield directory / "shop.v2.ledger"
+    yield directory / "shop.v3.ledger"
     service.communicate()
 
 
@@ -30,20 +30,20 @@ def found() -> set[str]:
 
 
 def test_ledger_of_a_running_service_is_found_wherever_it_lies(odd: Path) -> None:
-    assert odd in in_use(".v2.ledger")
+    assert odd in in_use(".v3.ledger")
     assert str(odd) in found()
 
 
 def test_ledger_of_a_service_that_has_ended_is_found_no_more(odd: Path, tmp_path: Path) -> None:
     service = start(tmp_path, "shm://gone")
-    assert str(tmp_path / "gone.v2.ledger") in found()
+    assert str(tmp_path / "gone.v3.ledger") in found()
     service.communicate()
-    assert str(tmp_path / "gone.v2.ledger") not in found()
+    assert str(tmp_path / "gone.v3.ledger") not in found()
 
 
 def test_deleted_ledger_is_not_found(odd: Path) -> None:
     odd.unlink()
-    assert odd not in in_use(".v2.ledger")
+    assert odd not in in_use(".v3.ledger")
 
 
 def test_directory_that_is_set_is_the_only_one(odd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,14 +56,14 @@ def test_processes_that_end_or_hide_meanwhile_are_passed_over(odd: Path, tmp_pat
     for pid in "1234":
         (tmp_path / pid).mkdir()
     (tmp_path / "3" / "maps").write_text(
-        f"7f00-7f10 rw-s 00000000 00:1a 2 /{'x' * 5000}.v2.ledger\n"
+        f"7f00-7f10 rw-s 00000000 00:1a 2 /{'x' * 5000}.v3.ledger\n"
     )  # no such name can be
     (tmp_path / "4" / "maps").write_bytes(b"7f00-7f10 rw-s 00000000 00:1a 2 %s\n" % bytes(odd).replace(b"\n", b"\\012"))
     (tmp_path / "2" / "maps").write_text(
-        "7f00-7f10 rw-s 00000000 00:1a 2 /nowhere/x.v2.ledger\n7f20-7f30 rw-p 0 00:00 0\n"
+        "7f00-7f10 rw-s 00000000 00:1a 2 /nowhere/x.v3.ledger\n7f20-7f30 rw-p 0 00:00 0\n"
     )
     (tmp_path / "self").symlink_to("2")
-    assert in_use(".v2.ledger", tmp_path) == {odd}
+    assert in_use(".v3.ledger", tmp_path) == {odd}
 
 
 def test_name_that_two_platforms_have_is_steered_only_where_it_is_said(odd: Path, tmp_path: Path) -> None:
@@ -72,10 +72,10 @@ def test_name_that_two_platforms_have_is_steered_only_where_it_is_said(odd: Path
         ran = cb("open", "bank")
         assert (ran.returncode, ran.stdout) == (2, "")
         assert "choose with --ledger or CB_STATE_DIR" in ran.stderr
-        assert str(tmp_path / "shop.v2.ledger") in ran.stderr
-        assert cb("open", "bank", "--ledger", str(tmp_path / "shop.v2.ledger")).returncode == 0
+        assert str(tmp_path / "shop.v3.ledger") in ran.stderr
+        assert cb("open", "bank", "--ledger", str(tmp_path / "shop.v3.ledger")).returncode == 0
         seen = {each["name"]: each for each in json.loads(cb("status", "--json").stdout)["ledgers"]}
-        assert seen[str(tmp_path / "shop.v2.ledger")]["breakers"]["bank"]["state"] == "FORCED_OPEN"
+        assert seen[str(tmp_path / "shop.v3.ledger")]["breakers"]["bank"]["state"] == "FORCED_OPEN"
         assert seen[str(odd)]["breakers"]["bank"]["state"] == "CLOSED"
     finally:
         other.communicate()

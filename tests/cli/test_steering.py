@@ -40,10 +40,10 @@ def test_hold_ends_by_itself_after_its_time(shop: Path) -> None:
 
 
 def test_name_in_several_ledgers_is_steered_in_all_unless_one_is_named(shop: Path, state: Path, tmp_path: Path) -> None:
-    other = start(tmp_path, f"file://{state}/other.v2.ledger")
+    other = start(tmp_path, f"file://{state}/other.v3.ledger")
     try:
         assert [each["ledger"] for each in document("open", "bank")["changes"]] == ["other", "shop"]
-        for named in ("shm://other", f"file://{state}/other.v2.ledger", f"{state}/other.v2.ledger"):
+        for named in ("shm://other", f"file://{state}/other.v3.ledger", f"{state}/other.v3.ledger"):
             assert [each["ledger"] for each in document("close", "bank", "--ledger", named)["changes"]] == ["other"]
         states = {each["name"]: each["breakers"]["bank"]["state"] for each in document("status")["ledgers"]}
         assert states == {"other": "CLOSED", "shop": "FORCED_OPEN"}

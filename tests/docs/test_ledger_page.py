@@ -3,7 +3,7 @@
 import re
 
 from cb.ledger import layout
-from cb.ledger.mapped import FILE_BYTES, HEADER_BYTES, PAGE_BYTES, ROW_BYTES
+from cb.ledger.mapped import FILE_BYTES, HEADER_BYTES, PAGE_BYTES, RECORD_BYTES
 from cb.states import STATES
 from tests.docs.pages import ROOT
 
@@ -12,22 +12,22 @@ ROWS = re.findall(r"^\| (\d+)(?: to (\d+))? \| (\d+) \| `(\w+)` \| .+ \|$", PAGE
 #: cells of those that have more than one, where no constant of its own says it
 SIZES = {
     "H_BOOT": 2,
-    "H_OWNERS": layout.BLOCKS,
-    "H_BEATS": layout.BLOCKS,
+    "H_SHARD_OWNERS": layout.SHARDS,
+    "H_SHARD_HEARTBEATS": layout.SHARDS,
     "CHANGES": len(STATES) * 8,
     "REPORTED": 3,
     "SLICE": 1,
-    "USED": layout.BLOCKS,
-    "TALLY": layout.TALLIES * layout.TALLY_CELLS,
+    "SHARD_ALLOCATED": layout.SHARDS,
+    "STRIPES_START": layout.STRIPES * layout.STRIPE_CELLS,
     "SUCCESSES": layout.BARS,
     "FAILURES": layout.BARS,
     "WINDOW": layout.SLICES * layout.SLICE_CELLS,
 }
 #: what is a number of something, or lies where the text says
 NO_CELLS = {
-    *("VERSION", "MAGIC", "PAGE", "BLOCKS", "ROW", "MAX_ROWS", "HEADER", "EVENTS", "EVENT_CELLS", "TALLIES"),
-    *("TALLY_CELLS", "SLICES", "SLICE_CELLS", "BARS", "E_REASON_CELLS", "REASON_CELLS", "NAME_CELLS", "CONFIG_CELLS"),
-    *("FAILED_TYPE_CELLS", "COMMONS_CELLS"),
+    *("VERSION", "MAGIC", "PAGE", "SHARDS", "RECORD", "MAX_RECORDS", "HEADER", "EVENTS", "EVENT_CELLS", "STRIPES"),
+    *("STRIPE_CELLS", "SLICES", "SLICE_CELLS", "BARS", "E_REASON_CELLS", "REASON_CELLS", "NAME_CELLS", "CONFIG_CELLS"),
+    *("FAILED_TYPE_CELLS", "HOST_COUNTERS_CELLS"),
 }
 
 
@@ -44,12 +44,12 @@ def test_page_has_every_cell_of_the_layout() -> None:
 
 
 def test_page_has_the_sizes_and_the_codes_of_the_code() -> None:
-    assert (layout.VERSION, layout.MAGIC.to_bytes(8, "little")) == (2, b"cbledger")
+    assert (layout.VERSION, layout.MAGIC.to_bytes(8, "little")) == (3, b"cbledger")
     text = " ".join(PAGE.split())
-    for number in (FILE_BYTES, HEADER_BYTES, PAGE_BYTES, layout.MAX_ROWS):
+    for number in (FILE_BYTES, HEADER_BYTES, PAGE_BYTES, layout.MAX_RECORDS):
         assert f"{number:,}" in text
-    assert f"`{HEADER_BYTES} + {ROW_BYTES} * r`" in text and f"`{PAGE_BYTES} * (1 + b)`" in text
-    assert f"`{layout.TALLY * 8} + {layout.TALLY_CELLS * 8} * t`" in text
+    assert f"`{HEADER_BYTES} + {RECORD_BYTES} * r`" in text and f"`{PAGE_BYTES} * (1 + b)`" in text
+    assert f"`{layout.STRIPES_START * 8} + {layout.STRIPE_CELLS * 8} * t`" in text
     assert ", ".join(f"{code} {state}" for code, state in enumerate(STATES)) in text
     assert f"format is version {layout.VERSION}" in text and f"NAME.v{layout.VERSION}.ledger" in text
 

@@ -13,7 +13,7 @@ from urllib3.util import Retry
 
 from cb import BreakerConfig, CircuitOpenError, ConfigError, Registry
 from cb.http import CircuitBreakerAdapter, CircuitOpenConnectionError, origin
-from cb.ledger.layout import MAX_ROWS
+from cb.ledger.layout import MAX_RECORDS
 from tests.support.misbehaving import Act, Server, answer, reset, send_half
 
 
@@ -166,7 +166,7 @@ def test_request_whose_breaker_name_does_not_fit_is_sent(
 def test_origins_beyond_what_the_ledger_holds_are_guarded_each_for_itself(
     server: Server, registry: Registry, session: requests.Session
 ) -> None:
-    for number in range(MAX_ROWS):
+    for number in range(MAX_RECORDS):
         registry.ledger.row(f"http://10.0.{number >> 8}.{number & 255}:80", 1)
     session.mount("http://", CircuitBreakerAdapter(registry, limit=1))
 

@@ -178,7 +178,7 @@ def test_ledgers_are_isolated_without_pytest(host: Path) -> None:
         [sys.executable, "-c", program], cwd=project, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
     )
     path, after = printed.splitlines()
-    assert after == str(host / "shop.v2.ledger")
+    assert after == str(host / "shop.v3.ledger")
     assert not Path(path).exists()
     assert calls_on(host) == before
 

@@ -133,7 +133,7 @@ def test_services_started_as_the_unit_says_trade_keep_all_to_themselves_and_end_
     assert answer.status_code == 201, answer.text
 
     written = [path for place in host.places for path in (host.home / place[1:]).rglob("*")]
-    assert {path.name for path in written} >= {"gateway.v2.ledger", "portfolio.v2.ledger", "gateway.db", "portfolio.db"}
+    assert {path.name for path in written} >= {"gateway.v3.ledger", "portfolio.v3.ledger", "gateway.db", "portfolio.db"}
     assert not [path for path in written if stat.S_IMODE(path.stat().st_mode) & 0o077]
 
     for process in host.processes.values():

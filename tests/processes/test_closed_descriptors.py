@@ -41,6 +41,6 @@ def test_slot_whose_descriptor_is_closed_is_taken_all_the_same(breaker: CircuitB
     bulkhead = Bulkhead(breaker, 1)
     for _ in range(times):
         assert bulkhead.call(int) == 0
-        close_all_of("slot-0-0")
+        close_all_of("permit-0-0")
     with bulkhead:
-        assert claim(f"{breaker.ledger.path}.locks/slot-0-0") is None
+        assert claim(f"{breaker.ledger.path}.locks/permit-0-0") is None

@@ -14,7 +14,7 @@ from cb.ledger import layout as at
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes: run on Linux or macOS")
 CONFIG = BreakerConfig(failure_threshold=3, failure_rate_threshold=None, timeout=60)
 #: where the first call of a process counts
-LANE = at.HEADER + at.PAGE + at.TALLY + at.TALLY_CELLS
+LANE = at.HEADER + at.PAGE + at.STRIPES_START + at.STRIPE_CELLS
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ LANE = at.HEADER + at.PAGE + at.TALLY + at.TALLY_CELLS
         (LANE + at.WINDOW, -(2**63)),
         (at.HEADER + at.CHANGES + 7, 1),
         (at.PAGE + at.EVENT_CELLS + at.E_STATES, 99),
-        (at.PAGE + at.EVENT_CELLS + at.E_ROW, 2**62),
+        (at.PAGE + at.EVENT_CELLS + at.E_RECORD, 2**62),
         (at.H_EVENTS, 2**63 - 1),
     ],
 )

@@ -24,8 +24,8 @@ pytestmark = pytest.mark.quiet
 
 CONFIG = BreakerConfig(failure_threshold=3, failure_rate_threshold=None, timeout=60)
 #: where the first call of a process counts
-LANE = at.HEADER + at.PAGE + at.TALLY + at.TALLY_CELLS
-FILE = at.HEADER * 8 + at.MAX_ROWS * at.ROW * 8
+LANE = at.HEADER + at.PAGE + at.STRIPES_START + at.STRIPE_CELLS
+FILE = at.HEADER * 8 + at.MAX_RECORDS * at.RECORD * 8
 
 
 @pytest.fixture
@@ -198,13 +198,13 @@ def test_ledger_that_is_cut_is_left_by_all_and_said_once(
 
 
 OVERWRITES: dict[str, Callable[[Path], object]] = {
-    "zeros": lambda path: write_over(path, bytes(at.HEADER * 8 + at.ROW * 8)),
-    "noise": lambda path: write_over(path, os.urandom(at.HEADER * 8 + at.ROW * 8)),
+    "zeros": lambda path: write_over(path, bytes(at.HEADER * 8 + at.RECORD * 8)),
+    "noise": lambda path: write_over(path, os.urandom(at.HEADER * 8 + at.RECORD * 8)),
     "text": lambda path: write_over(path, b"my thesis" * 10_000),
     "an old copy": restore,
     "its version": lambda path: put(path, at.H_VERSION, 99),
-    "the number of rows, negative": lambda path: put(path, at.H_ROWS, -1),
-    "the number of rows, huge": lambda path: put(path, at.H_ROWS, 2**62),
+    "the number of rows, negative": lambda path: put(path, at.H_RECORDS, -1),
+    "the number of rows, huge": lambda path: put(path, at.H_RECORDS, 2**62),
     "the number of the latest transition": lambda path: put(path, at.H_EVENTS, 2**63 - 1),
     "a state that there is not": lambda path: put(path, at.HEADER + at.WORD, 5 << 16 | 7),
     "no state": lambda path: put(path, at.HEADER + at.WORD, 0),

@@ -35,7 +35,7 @@ def test_signal_handler_that_asks_for_a_breaker_while_one_is_made_hangs_nobody(t
 
 
 def test_listener_that_calls_through_the_registry_while_it_makes_a_breaker_hangs_nobody(tmp_path: Path) -> None:
-    (tmp_path / "x.v2.ledger").write_text("foreign")
+    (tmp_path / "x.v3.ledger").write_text("foreign")
     told: list[Event] = []
     ledger = Ledger.open("shm://x", tmp_path)
     registry = Registry(ledger=ledger, listeners=[lambda event: registry.get("alerts").call(told.append, event)])

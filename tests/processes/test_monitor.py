@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cb import BreakerConfig, CircuitBreaker, Ledger, Monitor, State
-from cb.ledger.layout import BLOCKS
+from cb.ledger.layout import SHARDS
 from cb.testing import FakeClock, Worker, workers
 
 claim = pytest.importorskip("cb.ledger.locks", reason="POSIX").claim
@@ -119,7 +119,7 @@ def test_worker_without_a_block_lets_a_circuit_recover_by_health_check(tmp_path:
     breaker = CircuitBreaker("d", BreakerConfig(failure_threshold=1), ledger=Ledger.in_file(path), clock=clock)
     with pytest.raises(OSError), breaker:
         raise OSError
-    taken = [claim(f"{path}.locks/{block}") for block in range(BLOCKS)]
+    taken = [claim(f"{path}.locks/{block}") for block in range(SHARDS)]
     late = CircuitBreaker("d", ledger=Ledger.in_file(path), clock=clock)
     monitor = Monitor(clock=clock)
     monitor.add(late, bool)

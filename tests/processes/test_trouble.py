@@ -34,7 +34,7 @@ def breaker(tmp_path: Path, clock: FakeClock) -> CircuitBreaker:
 @pytest.fixture
 def full(tmp_path: Path, breaker: CircuitBreaker) -> Iterator[list[LockFile]]:
     """Let others own every block of the ledger."""
-    held = [claim(f"{tmp_path}/l.locks/{block}") for block in range(at.BLOCKS)]
+    held = [claim(f"{tmp_path}/l.locks/{block}") for block in range(at.SHARDS)]
     owned = [file for file in held if file is not None]
     yield owned
     for file in owned:

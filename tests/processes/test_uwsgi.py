@@ -112,7 +112,7 @@ def serving(
         "app.py",
     ]
     command += ["--need-app", "--die-on-term", "--disable-logging", "--pythonpath", str(Path.cwd()), *options]
-    environ = {**os.environ, "LEDGER": str(directory / "u.v2.ledger")}
+    environ = {**os.environ, "LEDGER": str(directory / "u.v3.ledger")}
     with (directory / "log").open("w") as log:
         master = subprocess.Popen(command, cwd=directory, env=environ, stdout=log, stderr=log)
 

@@ -88,7 +88,7 @@ class Turmoil:
     directory: Path
     seconds: float
     seed: int = 1
-    blocks: int = at.BLOCKS  # of the ledger that the processes may have
+    blocks: int = at.SHARDS  # of the ledger that the processes may have
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     kills: int = 0
     stops: int = 0
@@ -101,7 +101,7 @@ class Turmoil:
         choose = random.Random(self.seed)
         breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(self.directory / "l"))
         before = breaker.snapshot()
-        taken = [claim(f"{self.directory}/l.locks/{block}") for block in range(self.blocks, at.BLOCKS)]
+        taken = [claim(f"{self.directory}/l.locks/{block}") for block in range(self.blocks, at.SHARDS)]
         for _ in range(WORKERS):
             self.start()
         end = time.monotonic() + self.seconds
@@ -200,7 +200,7 @@ class Turmoil:
         }
 
 
-def main(seconds: float, seed: int = 1, blocks: int = at.BLOCKS) -> dict[str, object]:
+def main(seconds: float, seed: int = 1, blocks: int = at.SHARDS) -> dict[str, object]:
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # where services have it: no disk that stalls
     with tempfile.TemporaryDirectory(dir=memory) as directory:
         return Turmoil(Path(directory), seconds, seed, blocks).run()
@@ -209,6 +209,6 @@ def main(seconds: float, seed: int = 1, blocks: int = at.BLOCKS) -> dict[str, ob
 if __name__ == "__main__":
     if sys.argv[1] == "worker":
         work(sys.argv[2], sys.argv[3], int(sys.argv[4]))
-    result = main(float(sys.argv[1]), blocks=int(sys.argv[2]) if sys.argv[2:] else at.BLOCKS)
+    result = main(float(sys.argv[1]), blocks=int(sys.argv[2]) if sys.argv[2:] else at.SHARDS)
     sys.stdout.write(json.dumps(result, indent=2) + "\n")
     sys.exit(1 if result["problems"] else 0)

@@ -33,5 +33,5 @@ def test_circuit_opened_from_the_command_line_is_open_in_all_workers(gunicorn: S
 def test_circuits_of_a_service_that_has_ended_can_be_looked_at(gunicorn: Service, tmp_path: Path) -> None:
     assert requests.get(f"{gunicorn.url}/api/v1/stock/pen", timeout=5).ok
     gunicorn.stop()
-    assert (tmp_path / "state" / "shop.v2.ledger").exists()
+    assert (tmp_path / "state" / "shop.v3.ledger").exists()
     assert cb("explain", "own-stock") == 0

@@ -61,7 +61,7 @@ def test_handler_of_the_app_itself_is_left_in_place(app: Flask, first: str) -> N
 
 def test_ledger_has_the_name_of_the_app_and_is_found_by_cb(state: Path) -> None:
     app = an_app("bakery")
-    assert CircuitBreakers(app).registry.ledger.path == str(state / "bakery.v2.ledger")
+    assert CircuitBreakers(app).registry.ledger.path == str(state / "bakery.v3.ledger")
 
 
 def test_app_that_is_tested_shares_no_ledger_with_one_that_runs() -> None:

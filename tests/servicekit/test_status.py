@@ -84,7 +84,7 @@ def test_breaker_that_nobody_made_is_not_made_by_reading(client: FlaskClient) ->
 
 
 def test_status_says_why_breakers_are_not_shared_until_they_are(config: Path, tmp_path: Path) -> None:
-    blocker = tmp_path / "state" / "shop.v2.ledger"
+    blocker = tmp_path / "state" / "shop.v3.ledger"
     blocker.mkdir(parents=True)
     app = shop.create_app()
     client = app.test_client()

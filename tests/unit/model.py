@@ -6,7 +6,7 @@ from cb import BreakerConfig, State
 from tests.unit.conftest import SECOND
 
 #: probes that a round admits beyond its permits
-MOST_EXTRA = 10
+MAX_EXTRA_PERMITS = 10
 
 
 @dataclass
@@ -129,7 +129,7 @@ class Model:
         return True
 
     def widens(self, call: Call) -> bool:
-        if self.refused_at < call.started or (call.generation == self.generation and self.extra >= MOST_EXTRA):
+        if self.refused_at < call.started or (call.generation == self.generation and self.extra >= MAX_EXTRA_PERMITS):
             return False
         self.extra += call.generation == self.generation
         return True

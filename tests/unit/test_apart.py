@@ -41,7 +41,7 @@ def clock() -> FakeClock:
 def full(tmp_path: Path, clock: FakeClock) -> Ledger:
     """Return a ledger with all the breakers that it has room for."""
     ledger = Ledger.in_file(tmp_path / "l")
-    for number in range(at.MAX_ROWS):
+    for number in range(at.MAX_RECORDS):
         ledger.row(f"d{number}", clock())
     return ledger
 
@@ -99,7 +99,7 @@ def test_registry_keeps_a_bounded_number_of_breakers_that_the_ledger_cannot_hold
     del number
     gc.collect()
     assert len(list(registry)) == 20
-    assert len(list(registry.figures())) == at.MAX_ROWS + 20
+    assert len(list(registry.figures())) == at.MAX_RECORDS + 20
     assert registry.get("fails").state is State.OPEN  # what is open is forgotten last
     assert registry.get("held") is held  # nobody has two breakers of a name
 
@@ -190,7 +190,7 @@ def test_breakers_made_after_a_busy_lock_do_not_wait_one_by_one(tmp_path: Path) 
     begin = os.times().elapsed
     rows = [ledger.row(f"d{number}", clock()) for number in range(50)]
     assert os.times().elapsed - begin < 0.5
-    assert {row.space.scope for row in (first, *rows)} == {"process"}
+    assert {row.storage.scope for row in (first, *rows)} == {"process"}
     assert holder is not None
     holder.close()
 

@@ -7,7 +7,7 @@ import pytest
 from cb import BreakerConfig, Ledger, State
 from cb.ledger import layout as at
 from cb.ledger.counters import Counters, nowhere
-from cb.ledger.record import Record, inherit
+from cb.ledger.record import Record, adopt
 from cb.state.window import read
 from cb.states import CODES, Outcome
 from cb.testing import FakeClock
@@ -23,13 +23,13 @@ def closed_word(generation: int) -> int:
 
 @pytest.mark.parametrize("ended", [at.ROUND_SUCCESSES, at.ROUND_FAILURES, at.ROUND_RETURNED])
 def test_permit_is_out_from_its_taking_to_any_of_its_three_ends(ended: int) -> None:
-    tally = Counters(nowhere(at.TALLY_CELLS), nowhere(at.PAGE))
+    tally = Counters(private_cells(at.STRIPE_CELLS), private_cells(at.PAGE))
     tally.cells[at.SUCCESSES] = 8  # what lies beside
     for permits in (1, 2, 3):
         tally.admit(HALF_OPEN_WORD, permits)
-        assert tally.permits_out() == 1
-        tally.probed(ended)
-        assert tally.permits_out() == 0
+        assert tally.permits_held() == 1
+        tally.end_probe(ended)
+        assert tally.permits_held() == 0
 
 
 def test_overdue_probe_fails_once_whatever_became_of_the_probes_before_it(make: Make, clock: FakeClock) -> None:
@@ -61,20 +61,20 @@ def test_call_that_counted_itself_when_its_stay_had_just_ended_has_no_part_in_th
 
 
 def test_probes_that_their_calls_have_lost_give_back_each_its_permit_and_run_no_more() -> None:
-    tally = Counters(nowhere(at.TALLY_CELLS), nowhere(at.PAGE))
+    tally = Counters(private_cells(at.STRIPE_CELLS), private_cells(at.PAGE))
     for lost in (1, 2):
         tally.admit(HALF_OPEN_WORD, lost)
         tally.abandon()
-        assert (tally.cells[at.ROUND_RETURNED], tally.permits_out(), tally.cells[at.STARTED]) == (lost, 0, 0)
+        assert (tally.cells[at.ROUND_RETURNED], tally.permits_held(), tally.cells[at.STARTED]) == (lost, 0, 0)
     assert tally.cells[at.NEUTRAL] == 2
 
 
 def test_probe_that_is_lost_while_its_caller_has_the_turn_is_good() -> None:
-    tally = Counters(nowhere(at.TALLY_CELLS), nowhere(at.PAGE))
+    tally = Counters(private_cells(at.STRIPE_CELLS), private_cells(at.PAGE))
     tally.admit(HALF_OPEN_WORD, 1)
     tally.pause(2)
     tally.abandon()
-    assert (tally.cells[at.ROUND_SUCCESSES], tally.cells[at.ROUND_RETURNED], tally.permits_out()) == (1, 0, 0)
+    assert (tally.cells[at.ROUND_SUCCESSES], tally.cells[at.ROUND_RETURNED], tally.permits_held()) == (1, 0, 0)
     assert (tally.cells[at.NEUTRAL], tally.cells[at.STARTED]) == (1, 0)
 
 
@@ -148,6 +148,6 @@ def test_dead_worker_has_not_failed_a_call_that_waited_for_its_caller(ledger: Le
     paused.pause(2 * second)
     (block,) = at.blocks(row._cells)  # noqa: SLF001 - what its heir gets
 
-    assert inherit(row._cells, block, 3 * second) == 1  # noqa: SLF001 - as an heir does
+    assert adopt(row._cells, block, 3 * second) == 1  # noqa: SLF001 - as an heir does
 
     assert (paused.cells[at.NEUTRAL], paused.cells[at.STARTED]) == (1, 0)

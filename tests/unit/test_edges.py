@@ -9,7 +9,7 @@ import pytest
 
 from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Event, Ledger, Reclaimed, State, StateChange, WouldOpen
 from cb.ledger import layout as at
-from cb.ledger.shards import RESERVED
+from cb.ledger.shards import RESERVED_SHARDS
 from tests.unit.conftest import Dependency, FakeClock
 from tests.unit.test_machine import CONSECUTIVE, RATE, SLOW, half_opened, opened
 
@@ -158,10 +158,10 @@ def test_calls_beyond_the_hosts_tallies_are_counted_and_probe_like_any_other(mak
     )
     dependency.answer()
     with ExitStack() as running:
-        for _ in range(at.BLOCKS * at.TALLIES):  # more than there are: one tally is kept for all that find none
+        for _ in range(at.SHARDS * at.STRIPES):  # more than there are: one tally is kept for all that find none
             running.enter_context(dependency.breaker)
-        blocks = at.BLOCKS - RESERVED if dependency.breaker.ledger.scope == "host" else at.BLOCKS
-        assert dependency.breaker.snapshot().in_flight == blocks * at.TALLIES - 1
+        blocks = at.SHARDS - RESERVED_SHARDS if dependency.breaker.ledger.scope == "host" else at.SHARDS
+        assert dependency.breaker.snapshot().in_flight == blocks * at.STRIPES - 1
         dependency.fail(KeyboardInterrupt())
         dependency.answer(seconds=2)
         dependency.fail()
@@ -172,7 +172,7 @@ def test_calls_beyond_the_hosts_tallies_are_counted_and_probe_like_any_other(mak
         assert dependency.breaker.state is CLOSED
     totals = dependency.breaker.snapshot().totals
     assert (totals.successes, totals.failures, totals.slow) == (3, 1, 1)
-    assert (totals.neutral, totals.rejected, totals.late) == (1, 1, at.BLOCKS * at.TALLIES)
+    assert (totals.neutral, totals.rejected, totals.late) == (1, 1, at.SHARDS * at.STRIPES)
 
 
 def test_way_through_all_states_is_told_with_its_reasons(make: Make, events: list[Event]) -> None:

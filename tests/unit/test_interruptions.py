@@ -144,12 +144,12 @@ def test_interruption_while_blocks_are_claimed_and_given_back_leaves_none_behind
 
         more = interrupted(work, tried)
         ledger.bury(1_000_000_000)
-        locked = [block for block in range(at.BLOCKS) if claim(f"{tmp_path}/l.locks/{block}") is None]
+        locked = [block for block in range(at.SHARDS) if claim(f"{tmp_path}/l.locks/{block}") is None]
         assert len(locked) <= 2, f"point {tried}"
         ledger.leave(1, row=0)
         for _ in range(2):  # two are used and known, or none is
             ledger.bury(2_000_000_000)
-        locked = [block for block in range(at.BLOCKS) if claim(f"{tmp_path}/l.locks/{block}") is None]
+        locked = [block for block in range(at.SHARDS) if claim(f"{tmp_path}/l.locks/{block}") is None]
         assert len(locked) <= 1, f"point {tried}"
         ledger._storage.close()  # type: ignore[union-attr]  # noqa: SLF001 - it is a file
         if not more:
@@ -189,7 +189,7 @@ def test_interruption_between_any_two_steps_leaves_no_call_no_permit_and_no_lock
         breaker.tick()  # what was cut off is made up for
         assert breaker.snapshot().in_flight == 0, f"point {tried}"
         assert breaker.ledger.lock.run(lambda: True, 0), f"point {tried}"
-        another = FilePermit(0, f"{breaker.ledger.path}.locks/slot-{tried - 1}-0")  # as another process sees it
+        another = FilePermit(0, f"{breaker.ledger.path}.locks/permit-{tried - 1}-0")  # as another process sees it
         assert another.lock(), f"point {tried}"
         for _ in range(3):  # a change of state that was cut off may have left its deadline behind
             clock.advance(10)

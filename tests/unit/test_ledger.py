@@ -67,10 +67,10 @@ def test_ledger_file_is_private_and_sparse(tmp_path: Path) -> None:
 
 def test_ledger_that_is_full_says_so_and_keeps_counting_what_it_has(clock: FakeClock) -> None:
     ledger = Ledger.in_memory()
-    breakers = [CircuitBreaker(str(number), ONE, ledger=ledger, clock=clock) for number in range(at.MAX_ROWS)]
+    breakers = [CircuitBreaker(str(number), ONE, ledger=ledger, clock=clock) for number in range(at.MAX_RECORDS)]
     CircuitBreaker("more", ledger=ledger)
     assert "holds 1024 breakers, no room for 'more'" in (ledger.degraded or "")
-    assert len(ledger.names()) == at.MAX_ROWS
+    assert len(ledger.names()) == at.MAX_RECORDS
     _fail(breakers[-1])
     assert [breaker.state for breaker in breakers].count(State.OPEN) == 1
 
@@ -87,7 +87,7 @@ def test_thousand_breakers_of_a_host_fit_and_are_apart(tmp_path: Path, clock: Fa
 
 
 def test_row_is_at_most_256_kib() -> None:
-    assert at.ROW * 8 <= 256 * 1024
+    assert at.RECORD * 8 <= 256 * 1024
 
 
 def test_memory_that_runs_out_costs_no_count_and_no_call(tmp_path: Path) -> None:
@@ -176,8 +176,21 @@ def test_circuit_whose_reset_was_killed_half_way_is_tried_again(tmp_path: Path, 
 def test_ledger_of_another_version_is_refused(tmp_path: Path) -> None:
     Ledger.in_file(tmp_path / "l")
     _overwrite(tmp_path / "l", at.H_VERSION, 99)
-    with pytest.raises(LedgerError, match="has version 99, not 2"):
+    with pytest.raises(LedgerError, match="has version 99, not 3"):
         Ledger.in_file(tmp_path / "l")
+
+
+def test_rolling_upgrade_from_format_2_leaves_its_file_to_the_old_workers(tmp_path: Path) -> None:
+    old = tmp_path / "name.v2.ledger"
+    Ledger.in_file(old)
+    _overwrite(old, at.H_VERSION, 2)
+    before = old.read_bytes()[:4096]
+    breaker = CircuitBreaker("d", ledger=Ledger.open("shm://name", tmp_path))
+    breaker.call(int)
+    assert (breaker.ledger.degraded, breaker.ledger.path) == (None, str(tmp_path / "name.v3.ledger"))
+    assert old.read_bytes()[:4096] == before
+    with pytest.raises(LedgerError, match="has version 2, not 3"):
+        Ledger.in_file(old)
 
 
 def open_circuit(path: str) -> None:
@@ -206,7 +219,7 @@ def test_url_names_the_kind_of_ledger(tmp_path: Path) -> None:
     assert Ledger.open("memory://").scope == "process"
     assert Ledger.open(f"file://{tmp_path}/l").scope == "host"
     assert Ledger.open("shm://name", tmp_path).scope == "host"
-    assert (tmp_path / "name.v2.ledger").exists()
+    assert (tmp_path / "name.v3.ledger").exists()
 
 
 @pytest.mark.parametrize("variable", ["CB_STATE_DIR", "RUNTIME_DIRECTORY"])
@@ -216,8 +229,8 @@ def test_name_in_shared_memory_lies_where_the_environment_says(
     for name in ("CB_STATE_DIR", "RUNTIME_DIRECTORY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(variable, str(tmp_path / "state"))
-    assert Ledger.open("shm://name").path == str(tmp_path / "state/name.v2.ledger")
-    assert Ledger.open("shm://name", tmp_path / "own").path == str(tmp_path / "own/name.v2.ledger")
+    assert Ledger.open("shm://name").path == str(tmp_path / "state/name.v3.ledger")
+    assert Ledger.open("shm://name", tmp_path / "own").path == str(tmp_path / "own/name.v3.ledger")
 
 
 def test_shared_directory_that_others_may_write_to_is_not_used(tmp_path: Path) -> None:

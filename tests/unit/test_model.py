@@ -25,7 +25,7 @@ from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger, State
 from tests.unit.conftest import SECOND, FakeClock
 from tests.unit.model import Call, Model
 
-TENTH = SECOND // 10
+CHECK_INTERVAL_NS = SECOND // 10
 
 
 def _config(permits: int, needed: int, **settings: Any) -> BreakerConfig:
@@ -141,7 +141,7 @@ class TwoWorkers(RuleBasedStateMachine):
 
     @rule(tenths=st.integers(1, 30))
     def time_passes(self, tenths: int) -> None:
-        self.clock.now += tenths * TENTH
+        self.clock.now += tenths * CHECK_INTERVAL_NS
         self.model.now = self.clock.now
         self.workers[0].tick()
         self.model.evaluate()

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from cb import CircuitBreaker, CircuitOpenError, State
-from cb.ledger.record import MOST_EXTRA
+from cb.ledger.record import MAX_EXTRA_PERMITS
 from cb.testing import FakeClock
 from tests.unit.conftest import ONE, due
 
@@ -173,7 +173,7 @@ def test_refusal_that_the_caller_of_a_probe_is_handling_does_not_excuse_its_fail
 def test_probes_that_never_have_enough_permits_are_a_verdict_in_the_end(
     breaker: CircuitBreaker, clock: FakeClock
 ) -> None:
-    for _ in range(MOST_EXTRA):
+    for _ in range(MAX_EXTRA_PERMITS):
         ended_by_a_refusal(breaker, clock)
         assert breaker.state is State.HALF_OPEN
     ended_by_a_refusal(breaker, clock)

@@ -25,7 +25,7 @@ import portfolio
 import servicekit
 from cb import BreakerConfig, BulkheadFullError, CircuitBreaker, CircuitOpenError, ConfigError
 from cb.http import BulkheadFullConnectionError, CircuitOpenConnectionError, ClientErrorResponse, ServiceUnavailable
-from cb.pickling import LostCause, PortableError
+from cb.pickling import PortableError, UnpicklableCause
 
 #: what an argument of each type is, in the programs' annotations
 ARGUMENTS: dict[str, Any] = {
@@ -128,13 +128,13 @@ def test_fact_or_cause_that_cannot_be_pickled_arrives_as_text() -> None:
     error.__cause__ = Unpicklable(threading.Lock())
     arrived = pickled(error)
     assert "lambda" in str(arrived.value) and "lambda" in arrived.args[2]
-    assert isinstance(arrived.__cause__, LostCause) and "Unpicklable" in str(arrived.__cause__)
+    assert isinstance(arrived.__cause__, UnpicklableCause) and "Unpicklable" in str(arrived.__cause__)
 
 
 def test_cause_that_unpickles_only_where_it_was_pickled_does_not_hang_a_pool() -> None:
     error = CircuitOpenError("d", 1.0)
     error.__cause__ = TwoArguments("one", "two")
-    assert isinstance(pickled(error).__cause__, LostCause)
+    assert isinstance(pickled(error).__cause__, UnpicklableCause)
 
 
 def test_causes_in_a_circle_and_in_a_long_chain_arrive() -> None:

@@ -26,7 +26,7 @@ from cb.integrations.prometheus import BreakerCollector
 from cb.ledger import layout as at
 from cb.ledger import shared_counters as commons
 from cb.ledger.locks import LockFile, claim
-from cb.ledger.shards import RESERVED
+from cb.ledger.shards import RESERVED_SHARDS
 from cb.registry import Registry
 from cb.testing import FakeClock
 
@@ -40,7 +40,7 @@ CONFIG = BreakerConfig(
     timeout=10,
     timeout_jitter=0,
 )
-MOST = (at.BLOCKS - RESERVED) * at.TALLIES  # tallies that one process may have
+MOST = (at.SHARDS - RESERVED_SHARDS) * at.STRIPES  # tallies that one process may have
 
 Process = Callable[..., CircuitBreaker]
 
@@ -69,7 +69,7 @@ def process(tmp_path: Path, clock: FakeClock) -> Iterator[Process]:
 def taken(tmp_path: Path, process: Process) -> Iterator[list[LockFile]]:
     """Let others own every block of the ledger."""
     process()
-    held = [claim(f"{tmp_path}/l.locks/{block}") for block in range(at.BLOCKS)]
+    held = [claim(f"{tmp_path}/l.locks/{block}") for block in range(at.SHARDS)]
     owned = [file for file in held if file is not None]
     yield owned
     for file in owned:
@@ -83,20 +83,20 @@ def fail(breaker: CircuitBreaker, times: int = 1) -> None:
 
 
 def owners(breaker: CircuitBreaker) -> int:
-    return at.BLOCKS - breaker.ledger.header[at.H_OWNERS : at.H_OWNERS + at.BLOCKS].tolist().count(0)
+    return at.SHARDS - breaker.ledger.header[at.H_SHARD_OWNERS : at.H_SHARD_OWNERS + at.SHARDS].tolist().count(0)
 
 
 def test_process_with_very_many_calls_at_once_leaves_blocks_for_others(process: Process) -> None:
-    busy, others = process(), [process() for _ in range(RESERVED)]
+    busy, others = process(), [process() for _ in range(RESERVED_SHARDS)]
     with ExitStack() as running:
         for _ in range(400):
             running.enter_context(busy.guard())
         assert busy.snapshot().in_flight == MOST - 1  # one tally is kept for those that find no other
         for other in others:
             running.enter_context(other.guard())
-        assert busy.snapshot().in_flight == MOST - 1 + RESERVED
+        assert busy.snapshot().in_flight == MOST - 1 + RESERVED_SHARDS
         assert {other.ledger.degraded for other in others} == {None}
-    assert busy.snapshot().totals.successes == 400 + RESERVED
+    assert busy.snapshot().totals.successes == 400 + RESERVED_SHARDS
 
 
 def test_blocks_that_no_call_needs_any_more_are_given_back_and_their_counts_stay(
@@ -172,7 +172,7 @@ def test_failures_of_a_process_without_a_block_open_the_circuit_for_all(
     totals = one.snapshot().totals
     assert (totals.successes, totals.failures) == (1, 5)
     assert one.snapshot().last_failure is not None
-    assert len(taken) == at.BLOCKS
+    assert len(taken) == at.SHARDS
 
 
 @pytest.mark.usefixtures("taken")
@@ -269,7 +269,7 @@ def test_process_that_cannot_have_even_the_shared_tally_counts_for_itself_and_sa
 ) -> None:
     monkeypatch.setattr(commons, "_LONG", 0)
     monkeypatch.setattr(commons, "_CALM", 0)
-    holder = claim(f"{tmp_path}/l.locks/commons")  # a process that was stopped in the middle
+    holder = claim(f"{tmp_path}/l.locks/host-counters")  # a process that was stopped in the middle
     breaker, other = process(), process()
     fail(breaker, 2)
     assert breaker.state is State.CLOSED

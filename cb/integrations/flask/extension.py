@@ -10,7 +10,7 @@ from cb.clocks import monotonic_ns
 from cb.config import BreakerConfig
 from cb.errors import ConfigError
 from cb.events import Listener
-from cb.handles import Rooted
+from cb.handles import ProcessBound
 from cb.ledger.ledger import Ledger
 from cb.registry import Registry
 from servicekit import problems
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import requests
 
 
-class CircuitBreakers(Rooted):
+class CircuitBreakers(ProcessBound):
     """Gives Flask apps breakers that all their workers share, and shows, steers and answers for them.
 
     `registry` makes the breakers; `app.extensions["circuit_breakers"]` has it too. An open circuit whose error leaves a
