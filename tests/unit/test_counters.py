@@ -6,7 +6,7 @@ import pytest
 
 from cb import BreakerConfig, Ledger, State
 from cb.ledger import layout as at
-from cb.ledger.counters import Counters, nowhere
+from cb.ledger.counters import Counters, private_cells
 from cb.ledger.record import Record, adopt
 from cb.state.window import read
 from cb.states import CODES, Outcome
