@@ -25,7 +25,6 @@ from .events import (
     Reclaimed,
     Rejected,
     StateChange,
-    Transition,
     WouldOpen,
 )
 from .health import Health
@@ -70,7 +69,6 @@ __all__ = [
     "StateChange",
     "Stats",
     "Totals",
-    "Transition",
     "WouldOpen",
     "parse_duration",
 ]

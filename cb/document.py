@@ -4,7 +4,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from .events import StateChange, Transition
+from .events import StateChange
 from .snapshot import Snapshot
 
 
@@ -36,7 +36,7 @@ def describe(seen: Snapshot, now: datetime) -> dict[str, Any]:
     }
 
 
-def record(transition: Transition) -> dict[str, Any]:
+def record(transition: StateChange) -> dict[str, Any]:
     """Return an entry of the host's log."""
     at = datetime.fromtimestamp(transition.at, UTC)
     return {

@@ -1,10 +1,10 @@
-"""Events of a breaker, and the records of its transitions."""
+"""Events of a breaker, and the listeners that receive them."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .log import Log
-from .states import State
+from .states import Outcome, State
 
 log = Log(__name__)
 
@@ -13,110 +13,94 @@ log = Log(__name__)
 class Event:
     """Something that happened to a breaker, in this process."""
 
-    #: the breaker's
+    #: name of the breaker
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class StateChange(Event):
-    """A circuit has changed its state."""
+    """A change of state: as an event in the process that made it, and as a record in `Ledger.history`."""
 
     #: the state that was left
     before: State
-    #: the state that was entered; the same again where an operator says so
+    #: the state that was entered; the same where an operator repeats a command or changes thresholds
     after: State
     #: number of the stay in the new state
     generation: int
-    #: why, in words
+    #: the reason, and for a command its author
     reason: str
+    #: number of the change among those of all breakers of the ledger, from 1
+    number: int = field(default=0, compare=False)
+    #: time of the change, in seconds since the epoch
+    at: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected(Event):
-    """A call was refused."""
+    """A call was rejected."""
 
-    #: the state that refused it
+    #: the state that rejected it
     state: State
-    #: seconds, None while an operator holds the circuit open without end
+    #: seconds until a call may be admitted; None while an operator holds the circuit open without end
     retry_after: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class LateResult(Event):
-    """A call ended after the circuit had changed its state: it had no vote."""
+    """A call ended after the circuit had changed its state, so that it had no vote."""
 
-    #: success, failure or neutral
-    outcome: str
+    #: the outcome that was not counted
+    outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True)
 class Reclaimed(Event):
-    """Calls that will not report have been counted as failures."""
+    """Calls that cannot report any more have been counted as failures."""
 
-    #: calls that ran in a worker that died, or held their permit for too long
+    #: number of calls that ran in a process that died, or held their permit for too long
     calls: int
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerDegraded(Event):
-    """The breaker is not shared as it was meant to be."""
+    """The breaker is not shared as configured."""
 
-    #: why, in words
+    #: the reason, in words
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerRestored(Event):
-    """The breaker is shared again as it was meant to be, after a LedgerDegraded."""
+    """The breaker is shared as configured again, after a `LedgerDegraded`."""
 
 
 @dataclass(frozen=True, slots=True)
 class WouldOpen(Event):
-    """A circuit that only measures would open now, or would close again."""
+    """A METRICS_ONLY circuit has met or left the conditions to open."""
 
-    #: why, in words; None when it would be closed again
+    #: the condition that is met; None if none is any more
     reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class HealthChanged(Event):
-    """A health check has found another health than the one before."""
+    """A health check has found a dependency up after it was down, or down after it was up."""
 
-    #: whether the dependency is well now
+    #: True if the dependency is up now
     up: bool
-    #: what the check raised, in words; empty if the dependency is up
+    #: the exception of the check, in words; empty if the dependency is up
     reason: str
 
 
-#: what is told events: called in the thread where they happen, after the locks; what it raises is logged
+#: Receives the events of a breaker, in the thread where they happen and outside all locks. Its exceptions are logged.
 Listener = Callable[[Event], object]
 
 
 def announce(listeners: Iterable[Listener], events: Iterable[Event]) -> None:
-    """Call every listener. One that raises is logged and hurts nobody. Caller holds no lock."""
+    """Call every listener with every event. Exceptions are logged. The caller holds no lock."""
     for event in events:
-        for listener in tuple(listeners):  # one may remove itself
+        for listener in tuple(listeners):  # a listener may remove itself
             try:
                 listener(event)
             except Exception:
                 log.exception("listener %r failed on %s", listener, event)
-
-
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """A change of state, as the host remembers it."""
-
-    #: counts the transitions of all breakers of the ledger, from 1
-    number: int
-    #: seconds since the epoch
-    at: float
-    #: the breaker's
-    name: str
-    #: the state that was left
-    before: State
-    #: the state that was entered; the same where thresholds were changed
-    after: State
-    #: number of the stay in the new state
-    generation: int
-    #: why, in words, and who, where an operator did it
-    reason: str

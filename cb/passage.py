@@ -263,7 +263,7 @@ class Passage(BreakerControl):
         if turned:
             WATCHDOG.start()  # once in a slice of the window: nothing else would, where all calls are quick
         if late:
-            self._tell([LateResult(self.name, outcome.value)])
+            self._tell([LateResult(self.name, outcome)])
         elif slow or outcome is not Outcome.SUCCESS or state is State.HALF_OPEN or head[at.QUIET] != word:
             self._consider(outcome, slow, now)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from cb.clocks import monotonic_ns
 from cb.control import BreakerControl
 from cb.errors import ConfigError, LedgerError
-from cb.events import Transition
+from cb.events import StateChange
 from cb.ledger.layout import VERSION
 from cb.ledger.ledger import Ledger
 from cb.ledger.paths import path_of, state_directory
@@ -32,7 +32,7 @@ class Seen:
     #: live processes that count calls in it
     workers: int
     breakers: dict[str, Snapshot]
-    events: list[Transition]
+    events: list[StateChange]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any, Self
 from cb.background.fork import detect_fork, register_fork_reset
 from cb.background.watchdog import WATCHDOG
 from cb.errors import LedgerBusyError, LedgerError, LedgerFullError
-from cb.events import StateChange, Transition
+from cb.events import StateChange
 from cb.handles import Handle
 from cb.log import Log
 
@@ -183,7 +183,7 @@ class Ledger(Handle):
     def _name(self, index: int) -> str:
         return at.get_text(self._storage.row(index), at.NAME, at.NAME_CELLS)
 
-    def history(self, since: int = 0) -> list[Transition]:
+    def history(self, since: int = 0) -> list[StateChange]:
         """Return the latest transitions of all breakers, at most 200, oldest first, those after number `since`."""
         return read_transitions(self._storage.header, self._name, since)
 
@@ -270,9 +270,9 @@ class Ledger(Handle):
         """Give a page of a row its memory. Raises LedgerFullError."""
         self._storage.allocate(index, page)
 
-    def log(self, index: int, change: StateChange, wall: int) -> None:
+    def log(self, index: int, change: StateChange, wall: int) -> StateChange:
         """Append to the log of transitions. Caller holds `lock`."""
-        write_transition(self._storage.header, index, change, wall)
+        return write_transition(self._storage.header, index, change, wall)
 
     def fleet_lease_until(self) -> int:
         """Return until when a fleet leads the circuits of this host, 0 if there is none."""

@@ -65,7 +65,7 @@ class Storage(Protocol):
     def troubles(self) -> Degradation:
         """The list in which a row notes why its calls are not counted as they should be."""
 
-    def log(self, index: int, change: StateChange, wall: int) -> None:
+    def log(self, index: int, change: StateChange, wall: int) -> StateChange:
         """Append to the host's log of transitions. Caller holds the ledger lock."""
 
     def fleet_lease_until(self) -> int:
@@ -313,9 +313,9 @@ class Record:
             pages.append(self._commons.own)
         return pages
 
-    def log(self, change: StateChange, wall: int) -> None:
+    def log(self, change: StateChange, wall: int) -> StateChange:
         """Append to the host's log of transitions. Caller holds the ledger lock."""
-        self.storage.log(self.index, change, wall)
+        return self.storage.log(self.index, change, wall)
 
     def note_failure(self, now: int, kind: str) -> None:
         """Remember when a call failed last in this process, and the name of its exception."""

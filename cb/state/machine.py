@@ -193,7 +193,7 @@ class StateMachine:
         head[at.QUIET] = head[at.QUIET_UNTIL] = head[at.EXTRA_PERMITS] = 0
         at.put_text(head, at.REASON, at.REASON_CELLS, reason)
         head[at.CHANGES + CODES[change.before] * 8 + CODES[state]] += 1
-        self._row.log(change, self._wall_clock())
+        change = self._row.log(change, self._wall_clock())
         # Last, so that a process killed in the middle leaves the old state, which then only changes a little later.
         version = word & 0xFFF8
         head[at.WORD] = change.generation << 16 | version | CODES[state]

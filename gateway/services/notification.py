@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from cb import CircuitBreaker
-from cb.events import Transition
+from cb.events import StateChange
 from gateway.trading.comparison_log import Comparison
 from gateway.trading.outbox import Entry
 from gateway.trading.trade import Order, State, Trade
@@ -42,7 +42,7 @@ def still_pending(trade: Trade, at: datetime) -> Message:
     return Message(event_id, trade.order.user_id, "alert", text, trade.trade_id, at)
 
 
-def circuit_changed(change: Transition, at: datetime) -> Message:
+def circuit_changed(change: StateChange, at: datetime) -> Message:
     """Return the alert for a circuit that has opened or closed."""
     # The reason may be an operator's own words, and PostgreSQL takes no NUL.
     text = f"circuit {change.name} went from {change.before} to {change.after}: {change.reason}"[:400].replace("\0", "")

@@ -237,7 +237,7 @@ class Derived(CircuitOpenError):
         cb.StateChange("d", cb.State.CLOSED, cb.State.OPEN, 2, "because"),
         cb.Rejected("d", cb.State.OPEN, None),
         cb.HealthChanged("d", True, ""),
-        cb.Transition(1, 2.0, "d", cb.State.CLOSED, cb.State.OPEN, 2, "because"),
+        cb.StateChange("d", cb.State.CLOSED, cb.State.OPEN, 2, "because", 1, 2.0),
         cb.State.METRICS_ONLY,
     ],
     ids=lambda value: type(value).__name__,
