@@ -60,87 +60,38 @@ def _page(report: Report) -> Iterator[str]:
 
 
 def section(report: Report) -> str:
-    """Return what README.md says between the marks."""
-    around, results = report["surroundings"], report["results"]
-    rows = {name: result["rows"] for name, result in results.items()}
-    leak, cost, refused = rows["leak"], rows["success"], rows["rejection"]
-    others = [name for name in leak if not name.startswith(OURS)]
-    local = [name for name in others if LIBRARIES[name].shared != "hosts"]
-    spread, hung, served = rows["propagation"], rows["outage"], rows["end_to_end"]
-    apart, shared = (_range(leak[each][3] for each in others if (each in local) is alone) for alone in (True, False))
-    lines = (
-        f"With 8 workers, {leak[OURS][3]:.0f} calls reach a dead dependency before all refuse; with libraries that",
-        f"  keep their state in the process {apart}, with Redis {shared}. {_between_hosts(leak)}",
-        f"A call that succeeds takes {cost[OURS][0]:.0f} ns, a refused one {refused[OURS][0]:.0f} ns.",
-        f"  Of that, {_compare(cost)} for a success;",
-        f"  {_compare(refused)} for a refusal.",
-        f"When one of 4 workers opens, the others refuse within {_span(spread[OURS][1])}, hosts that share it through",
-        f"  Redis within {_span(spread['cb, Redis'][1])}; {_faster(spread)}.",
-        f"While Redis hangs, a call takes {_span(hung['cb, Redis: frozen'][1])} at the most; {_hanging(hung)}.",
-        f"The gateway serves {_ratio(served, 'with breakers')} of the requests that it serves without breakers, and",
-        f"  {_ratio(served, 'interlock')} with interlock's (reads and orders; 95 % intervals in brackets).",
-    )
-    told = "".join(line if line.startswith(" ") else f"- {line}" for line in (f"{line}\n" for line in lines))
-    machine = f"{around['cpu']}, {around['cores']} cores, Python {around['python']}, {around['date']}"
-    picture = f"[![{describe(report)}]({PICTURE})]({PAGE})"
-    return f"{BEGIN}{picture}\n\n`make bench` on {machine}; [all tables, versions and setups]({PAGE}):\n\n{told}{END}"
-
-
-def _between_hosts(rows: Mapping[str, list[Figure]]) -> str:
-    """Return what ours with Redis lets through where no two workers share a host, and who lets fewer."""
-    ours = rows["cb, Redis"][3]
-    fewer = [f"{name} ({values[3]:.0f})" for name, values in rows.items() if "Redis" in name and values[3] < ours]
-    told = f", more than {' and '.join(fewer)}, which ask the server at each call" if fewer else ""
-    return f"On 8 hosts, one worker each,\n  cb lets {ours:.0f} through{told}."
-
-
-def _range(figures: Iterator[float]) -> str:
-    found = sorted(set(figures))
-    return f"{found[0]:.0f}" if len(found) == 1 else f"{found[0]:.0f} to {found[-1]:.0f}"
-
-
-def _compare(rows: Mapping[str, list[Figure]]) -> str:
-    """Return how many times ours each library takes, the quickest first."""
-    peers = {
-        name: float(str(values[1])[:-1]) for name, values in rows.items() if name in LIBRARIES and name[:2] != OURS
+    """Return the table of README.md: ours and the libraries that keep their state in the process, Redis in brackets."""
+    around = report["surroundings"]
+    rows = {name: result["rows"] for name, result in report["results"].items()}
+    names = [name for name, each in LIBRARIES.items() if each.shared != "hosts" and not name.startswith(f"{OURS},")]
+    told = {
+        "Calls that reach a dead dependency under 8 workers": lambda name: _whole(rows["leak"], name, 3),
+        "A successful call, ns": lambda name: _whole(rows["success"], name, 0),
+        "A refused call, ns": lambda name: _whole(rows["rejection"], name, 0),
+        "Until another worker refuses too, ms": lambda name: _span(rows["propagation"], name, 0),
+        "The longest call while Redis hangs, ms": lambda name: _span(rows["outage"], f"{name}, Redis: frozen", 1),
     }
-    return ", ".join(
-        f"{name} takes {ratio:.2f} times" for name, ratio in sorted(peers.items(), key=lambda pair: pair[1])
-    )
+    lines = [f"| | {' | '.join(names)} |", f"| --- |{' ---: |' * len(names)}"]
+    for title, figure in told.items():
+        cells = [figure(name) + (f" ({shared})" if (shared := figure(f"{name}, Redis")) else "") for name in names]
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    machine = f"{around['cpu']}, {around['cores']} cores, Python {around['python']}, {around['date']}"
+    said = f"In parentheses with Redis, each worker a host of its own. {machine}; [all tables and versions]({PAGE})."
+    return BEGIN + "\n".join(lines) + f"\n\n{said}\n{END}"
 
 
-def _faster(rows: Mapping[str, list[Figure]]) -> str:
-    ours = rows["cb, Redis"][0]
-    hosts = [name for name in rows if name in LIBRARIES and LIBRARIES[name].shared == "hosts" and name[:2] != OURS]
-    quicker = [
-        f"{name} ({_span(rows[name][0])})"
-        for name in hosts
-        if not isinstance(rows[name][0], str) and rows[name][0] < ours
-    ]
-    never = sum(isinstance(values[0], str) for values in rows.values())
-    told = f"quicker between hosts, as each call asks the server, are {' and '.join(quicker)}; " if quicker else ""
-    return f"{told}{never} of {len(rows)} setups never tell them"
+def _whole(rows: Mapping[str, list[Figure]], name: str, column: int) -> str:
+    return f"{rows[name][column]:,.0f}" if name in rows else ""
 
 
-def _hanging(rows: Mapping[str, list[Figure]]) -> str:
-    told = []
-    for name, values in rows.items():
-        library, _, way = name.partition(": ")
-        if way == "frozen" and not library.startswith(OURS):
-            raised = "" if str(values[2]).endswith(" answered") else f", and raises {str(values[2]).partition(' ')[2]}"
-            told.append(f"{library.partition(',')[0]}'s {_span(values[1])}{raised}")
-    return ", ".join(told)
-
-
-def _ratio(rows: Mapping[str, list[Figure]], way: str) -> str:
-    found = [values for name, values in rows.items() if name.endswith(f": {way}")]
-    return " and ".join(f"{values[1]} [{values[2]}]" for values in found)
-
-
-def _span(milliseconds: Figure) -> str:
-    if isinstance(milliseconds, str):
-        return milliseconds
-    return f"{milliseconds:.0f} ms" if milliseconds >= 10 else f"{milliseconds:.2g} ms"
+def _span(rows: Mapping[str, list[Figure]], name: str, column: int) -> str:
+    """Return milliseconds as the table has them. Empty without a row of that name, the first word if it is a text."""
+    if name not in rows:
+        return ""
+    value = rows[name][column]
+    if isinstance(value, str):
+        return value.partition(" ")[0]
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def put(text: str, new: str) -> str:
