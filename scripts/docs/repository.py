@@ -21,7 +21,6 @@ ROOT = Path(__file__).resolve().parents[2]
 _CODE = r"^(?P<indent> *)(?P<fence>```+)[^`].*?^(?P=indent)(?P=fence)$|`[^`\n]+`"
 _LINK = r"(?<=\]\()[^)\s]+(?=\))|(?<=src=\")[^\"]+|(?<=srcset=\")[^\"]+|(?<=href=\")[^\"]+"
 _FOUND = re.compile(rf"{_CODE}|(?P<link>{_LINK})", re.MULTILINE | re.DOTALL)
-_SECTION = re.compile(r"^<!-- (\S+\.md)#(\S+) -->$", re.MULTILINE)
 _LEXERS = {".conf": "nginx", ".json": "json", ".py": "python", ".service": "ini", ".yaml": "yaml", ".yml": "yaml"}
 
 
@@ -47,8 +46,6 @@ def place(path: str) -> str:
     """Return where the site has the page or the file of a path."""
     if (ROOT / path).is_dir():
         path += "/index.md"
-    elif path == "README.md":
-        return "platform.md"
     elif "/" not in path and path.endswith(".md"):
         return path.lower()
     if path.startswith("docs/"):
@@ -72,7 +69,7 @@ def content(path: str) -> str:
 
 
 def rewritten(text: str, path: str, page: str) -> str:
-    """Return text from a path as the site has it in a page, with sections of other pages where it names them."""
+    """Return text from a path as the site has it in a page."""
 
     def moved(match: re.Match[str]) -> str:
         target = match["link"]
@@ -81,21 +78,15 @@ def rewritten(text: str, path: str, page: str) -> str:
         file, anchor = resolve(path, target)
         return relpath(place(file), dirname(page) or ".") + (f"#{anchor}" if anchor else "")
 
-    def section(match: re.Match[str]) -> str:
-        return rewritten(_section(match[1], match[2]), match[1], page)
-
-    return _SECTION.sub(section, _FOUND.sub(moved, text))
-
-
-def _section(path: str, anchor: str) -> str:
-    _, *sections = re.split(r"^(## .*)$", (ROOT / path).read_text(), flags=re.MULTILINE)
-    return next(text for title, text in zip(sections[::2], sections[1::2], strict=True) if slug(title[3:]) == anchor)
+    return _FOUND.sub(moved, text)
 
 
 def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
     """Add what is linked to, directly or by what is added."""
     paths = [f"docs/{file.src_uri}" for file in files.documentation_pages()]
-    paths += sorted(path.name for path in ROOT.glob("*.md"))
+    paths += sorted(
+        path.name for path in ROOT.glob("*.md") if path.name != "README.md"
+    )  # the site begins with index.md
     for path in paths:  # which grows meanwhile
         text = content(path)
         if not files.get_file_from_path(place(path)):

@@ -21,6 +21,7 @@ ELSEWHERE = {
     "http.md": "http/test_docs.py",
     "integrations.md": "docs/test_integrations.py",
     "operations.md": "platform/test_operations.py",
+    "platform.md": "docs/test_platform.py",
     "recipes.md": "test_recipes.py",
     "resilience.md": "resilience/test_docs.py",
     "tracing.md": "tracing/test_docs.py",
