@@ -84,9 +84,7 @@ def rewritten(text: str, path: str, page: str) -> str:
 def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
     """Add what is linked to, directly or by what is added."""
     paths = [f"docs/{file.src_uri}" for file in files.documentation_pages()]
-    paths += sorted(
-        path.name for path in ROOT.glob("*.md") if path.name != "README.md"
-    )  # the site begins with index.md
+    paths += sorted(path.name for path in ROOT.glob("*.md") if path.name != "README.md")  # index.md opens the site
     for path in paths:  # which grows meanwhile
         text = content(path)
         if not files.get_file_from_path(place(path)):

@@ -14,17 +14,17 @@ from tests.support.misbehaving import Server, answer
 #: pages whose blocks need more around them than a reader's directory, and the test that follows them
 ELSEWHERE = {
     "POSTMAN_GUIDE.md": "platform/test_postman.py",
-    "api.md": "web/test_openapi.py",
-    "databases.md": "test_databases_docs.py",
+    "api.md": "servicekit/test_openapi.py",
+    "databases.md": "docs/test_databases.py",
     "deployment.md": "docs/test_deployment.py",
-    "health.md": "test_health_page.py",
+    "health.md": "docs/test_health.py",
     "http.md": "http/test_docs.py",
     "integrations.md": "docs/test_integrations.py",
     "operations.md": "platform/test_operations.py",
     "platform.md": "docs/test_platform.py",
-    "recipes.md": "test_recipes.py",
+    "recipes.md": "docs/test_recipes.py",
     "resilience.md": "resilience/test_docs.py",
-    "tracing.md": "tracing/test_docs.py",
+    "tracing.md": "integrations/opentelemetry/test_docs.py",
     "tutorial.md": "docs/test_tutorial.py",
 }
 DOCS = ROOT / "docs"

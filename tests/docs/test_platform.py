@@ -1,4 +1,4 @@
-"""docs/platform.md is right: after the two commands of the README, its own are run in their order in a copy of the project."""
+"""docs/platform.md as its reader follows it: its commands, in their order, in a copy of the project."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The README as its reader follows it in an empty directory: its programs print the text beside them, its app refuses."""
+"""The README as its reader follows it in an empty directory."""
 
 import re
 from collections.abc import Iterator
