@@ -1,7 +1,7 @@
 """Many hosts at one server: what they cost it, and how soon all of them know of an open circuit.
 
 Agents and server are real. But two processes go from agent to agent, each of which would be a thread of its own host;
-they leave out the waiting of `Agent.turn`, and take a longer interval where they could not keep the usual one.
+they leave out the waiting of `Agent.run_once`, and take a longer interval where they could not keep the usual one.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import redis
 from rich.console import Console
 
 from cb import BreakerConfig, CircuitBreaker, Ledger, State
-from cb.fleet.agent import GREET, Agent
+from cb.fleet.agent import HEARTBEAT_SECONDS, Agent
 from cb.fleet.server import Server
 from cb.testing import Worker, workers
 
@@ -38,8 +38,8 @@ INTERVAL = 0.1
 ROUNDS, TRIALS = 3, 5
 #: opens on a streak alone: ten failures of two hosts, neither of which has enough to open for itself
 SICK = BreakerConfig(failure_threshold=10, failure_rate_threshold=None, timeout=300)
-#: commands of a greeting, which comes once a second from each host whatever the interval: they are left out
-GREETING = 6
+#: commands of a heartbeat, which comes once a second from each host whatever the interval: they are left out
+HEARTBEAT = 6
 #: what a run finds, `hbi` is a host, changed breaker and interval; commands are also those that the scripts give
 COLUMNS = (
     *("interval s", "calls /s", "commands /s", "calls /hbi", "commands /hbi", "kB in /s", "kB out /s"),
@@ -80,10 +80,10 @@ class Host:
             sync_interval=INTERVAL,
             clock=_clock,
             wall_clock=time.time_ns,
-            tell=lambda _: None,
+            emit=lambda _: None,
         )
-        self._greet_at = 0
-        self.greetings = self.due = 0
+        self._heartbeat_at = 0
+        self.heartbeats = self.due = 0
         self.sick: CircuitBreaker
 
     def breaker(self, name: str, config: BreakerConfig | None = None) -> CircuitBreaker:
@@ -98,9 +98,9 @@ class Host:
         for call in self._busy:
             for _ in range(self._calls):
                 call()
-        if (now := _clock()) >= self._greet_at:
-            self._server.hello(self._agent.host)
-            self._greet_at, self.greetings = now + round(GREET * 1e9), self.greetings + 1
+        if (now := _clock()) >= self._heartbeat_at:
+            self._server.heartbeat(self._agent.host)
+            self._heartbeat_at, self.heartbeats = now + round(HEARTBEAT_SECONDS * 1e9), self.heartbeats + 1
         self._agent.sync(self.news() if news is None else news, now)
 
     def fail(self) -> None:
@@ -125,14 +125,14 @@ class Driver:
         return (_clock() - begin) / 1e9
 
     def run(self, start: int, interval: int, rounds: int) -> tuple[float, int]:
-        """Give every host its turn in each interval. Return the seconds it took, and the number of greetings."""
-        greetings = sum(host.greetings for host in self._hosts)
+        """Give every host its turn in each interval. Return the seconds it took, and the number of heartbeats."""
+        heartbeats = sum(host.heartbeats for host in self._hosts)
         for turn in range(rounds):
             for place, host in enumerate(self._hosts):
                 time.sleep(max(start + (turn + place / len(self._hosts)) * interval - _clock(), 0) / 1e9)
                 host.turn()
         took = max(_clock() - start, rounds * interval) / 1e9
-        return took, sum(host.greetings for host in self._hosts) - greetings
+        return took, sum(host.heartbeats for host in self._hosts) - heartbeats
 
     def sicken(self, trial: int) -> None:
         """Use a new circuit on every host, so that all have traffic."""
@@ -182,10 +182,10 @@ def measure(load: Load, seconds: float) -> Stats:
             _ask(drivers, "sicken", trial)
             times = _ask(drivers, "spread", _clock() + 200_000_000, round(interval * 1e9))
             spans.append((max(opened for _, opened in times) - max(failed for failed, _ in times)) / 1e6)
-    took, greetings = max(seconds for seconds, _ in ran), sum(greetings for _, greetings in ran)
+    took, heartbeats = max(seconds for seconds, _ in ran), sum(heartbeats for _, heartbeats in ran)
     scripts, spent = (after["cmdstat_evalsha"][key] - before["cmdstat_evalsha"][key] for key in ("calls", "usec"))
-    calls = scripts - greetings
-    commands = after["total_commands_processed"] - before["total_commands_processed"] - greetings * GREETING
+    calls = scripts - heartbeats
+    commands = after["total_commands_processed"] - before["total_commands_processed"] - heartbeats * HEARTBEAT
     received, sent = (after[key] - before[key] for key in ("total_net_input_bytes", "total_net_output_bytes"))
     due = load.agents * load.changed * rounds
     return (

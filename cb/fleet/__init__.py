@@ -1,6 +1,10 @@
-"""One breaker for all hosts: their ledgers meet in a Redis or Valkey server, and no call waits for it."""
+"""Circuit breakers shared by several hosts, through a Redis or Valkey server. No call waits for the server."""
+
+from cb.events import Listener
+from cb.ledger.fleet_view import FleetView
+from cb.ledger.ledger import Ledger
 
 from .connection import FleetError, check
 from .fleet import Fleet
 
-__all__ = ["Fleet", "FleetError", "check"]
+__all__ = ["Fleet", "FleetError", "FleetView", "Ledger", "Listener", "check"]

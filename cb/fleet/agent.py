@@ -1,4 +1,4 @@
-"""The exchange between a host and its fleet. One process of the host does it, for all breakers of the ledger."""
+"""The agent: one process of the host synchronizes all breakers of its ledger with the fleet's server."""
 
 import random
 from collections import Counter
@@ -13,33 +13,42 @@ from cb.ledger.time_bounds import FLEET_LEASE
 from cb.log import Log
 
 from .connection import FleetError
-from .member import MS, SILENCE, Member
+from .member import MS, SILENCE_MS, Member
 from .messages import Reply, Report
 from .server import Server
 
-# Not what `random` itself draws from: a thread of ours must not disturb a program that has seeded it.
-_chance = random.SystemRandom()
+# A generator of its own: a thread of the library must not disturb a program that has seeded `random`.
+_random = random.SystemRandom()
 
 log = Log(__name__)
 
-#: seconds between two looks at what the workers of this host want: while something goes on, and else
+#: Seconds between two checks of the ledger for something urgent: during activity, and otherwise.
 TICK, IDLE_TICK = 0.01, 0.05
-#: seconds after the last exchange for which the fleet leads
-LEAD = FLEET_LEASE
-#: seconds between two greetings
-GREET = 1.0
-#: seconds in which everything is told anew, so that the server forgets nothing that is in use
-REFRESH = 60.0
-#: the share of a processor that looking at the tallies may take: with very many breakers it happens less often
-SHARE = 0.05
-#: exchanges of a breaker that follow each other at once: counts, a proposal, and what became of it
-AT_ONCE = 3
-#: news of a breaker that are answered at once between two looks; after more of them it waits for its turn
-NEWS = 2
+#: Seconds after the last valid reply for which the fleet controls its circuits.
+LEASE_SECONDS = FLEET_LEASE
+#: Seconds between two heartbeats.
+HEARTBEAT_SECONDS = 1.0
+#: Seconds after which a breaker is reported even without news, so that the server does not expire its keys.
+REFRESH_SECONDS = 60.0
+#: Share of one processor that reading the counters may take: with very many breakers, reports are less frequent.
+CPU_SHARE = 0.05
+#: Round trips for a breaker in one synchronization: counts, a proposed change, and its result.
+ROUND_TRIPS = 3
+#: Notifications of one breaker that trigger an immediate report within a sync interval; further ones wait for the next.
+IMMEDIATE_NOTIFICATIONS = 2
 
 
 class Agent:
-    """What the elected process does. `turn` is one round of it; a thread repeats it."""
+    """Synchronizes a ledger with a server. `run_once` is one iteration of the loop that `Fleet` runs in a thread.
+
+    Args:
+        server: Connection to the server; used by this agent alone.
+        ledger: The ledger of the host.
+        sync_interval: Seconds between two synchronizations.
+        clock: Monotonic clock of the ledger, in nanoseconds.
+        wall_clock: Wall clock for the log of transitions, in nanoseconds.
+        emit: Callback for events.
+    """
 
     def __init__(
         self,
@@ -49,173 +58,180 @@ class Agent:
         sync_interval: float,
         clock: Callable[[], int],
         wall_clock: Callable[[], int],
-        tell: Callable[[Iterable[Event]], None],
+        emit: Callable[[Iterable[Event]], None],
     ) -> None:
         self._server = server
         self._ledger = ledger
         self._header = ledger.header
-        self._interval = nanoseconds(sync_interval)
+        self._sync_interval = nanoseconds(sync_interval)
         self._clock = clock
         self._wall_clock = wall_clock
-        self._tell = tell
+        self._emit = emit
         self._members: dict[str, Member] = {}
-        self._rows = self._transitions = 0
-        self._busy = self._greeted = self._looked = self._pace = self._cost = 0
-        # When the server has last given an answer that makes sense, and its last fault.
-        self._answered = clock()
-        self._fault: FleetError | None = None
-        # News since the last look: what has been asked about at once, and what waits.
-        self._asked: Counter[str] = Counter()
+        self._known_rows = self._known_transitions = 0
+        # Nanoseconds of `clock`: the last message sent, heartbeat, and full pass over the breakers.
+        self._last_sent = self._last_heartbeat = self._last_pass = 0
+        # Nanoseconds between two full passes, and the processor time that the last one took.
+        self._pass_interval = self._pass_cost = 0
+        self._last_valid_reply = clock()
+        self._last_fault: FleetError | None = None
+        # Notifications since the last full pass: those that triggered a report at once, and those that wait.
+        self._immediate: Counter[str] = Counter()
         self._waiting: set[str] = set()
-        # By breaker: when all is told anew, and until when the server is not asked, because it could not answer.
+        # By breaker: time of the next unconditional report, and end of the pause after an invalid reply.
         self._refresh_at: dict[str, int] = {}
-        self._broken: dict[str, int] = {}
+        self._suspended_until: dict[str, int] = {}
         self._failed: set[str] = set()
-        self._said: dict[str, int] = {}
+        self._logged_at: dict[str, int] = {}
+        #: identifier of this host in its fleet
         self.host = f"{ledger.join_fleet():016x}"
 
-    def turn(self) -> None:
-        """Wait a moment for news of other hosts; then exchange what there is to exchange. Raises FleetError."""
-        active = self._clock() - self._busy < nanoseconds(GREET)
-        news = self._news(self._server.changed(TICK if active else IDLE_TICK))
+    def __repr__(self) -> str:
+        return f"<Agent of host {self.host}, {len(self._members)} breakers>"
+
+    def run_once(self) -> None:
+        """Wait briefly for notifications from other hosts, then synchronize if anything is due. Raises FleetError."""
+        active = self._clock() - self._last_sent < nanoseconds(HEARTBEAT_SECONDS)
+        changed = self._select_notified(self._server.changed(TICK if active else IDLE_TICK))
         now = self._clock()
-        if not self._greeted or now - self._greeted >= nanoseconds(GREET):
-            self._greet(now)
-        woken = self._header[at.H_WAKE_AGENT] or self._header[at.H_EVENTS] != self._transitions
-        if now - self._looked >= self._pace:
-            self._looked = now
-            news, self._waiting = news | self._waiting, set()
-            self._asked.clear()
-            self.sync(news, now)
-            self._pace = max(self._interval, round(self._cost / SHARE))
-        elif news or woken:
-            self.sync(news, now, urgent=True)
-        if not self._hears(now):
-            raise FleetError(f"no answer that makes sense: {self._fault}")
+        if not self._last_heartbeat or now - self._last_heartbeat >= nanoseconds(HEARTBEAT_SECONDS):
+            self._send_heartbeat(now)
+        woken = self._header[at.H_WAKE_AGENT] or self._header[at.H_EVENTS] != self._known_transitions
+        if now - self._last_pass >= self._pass_interval:
+            self._last_pass = now
+            changed, self._waiting = changed | self._waiting, set()
+            self._immediate.clear()
+            self.sync(changed, now)
+            self._pass_interval = max(self._sync_interval, round(self._pass_cost / CPU_SHARE))
+        elif changed or woken:
+            self.sync(changed, now, urgent_only=True)
+        if not self._has_recent_reply(now):
+            raise FleetError(f"no valid reply: {self._last_fault}")
 
-    def sync(self, news: set[str], now: int, *, urgent: bool = False) -> None:
-        """Tell the fleet what is new here, and follow it; for the breakers in `news` also if nothing is.
+    def sync(self, changed: set[str], now: int, *, urgent_only: bool = False) -> None:
+        """Report new facts to the fleet and apply its replies.
 
-        Where it is urgent, those that can wait for their turn do. What is wrong with one breaker, here or on the
-        server, hinders no other. Raises FleetError if it does not answer at all.
+        A breaker in `changed` is reported even if this host has nothing new about it. With `urgent_only`, breakers that
+        can wait for the next full pass are skipped. An error that concerns one breaker, here or on the server, affects
+        no other breaker. Raises FleetError if the server does not reply at all.
         """
-        self._header[at.H_WAKE_AGENT], self._transitions = 0, self._header[at.H_EVENTS]
-        silence, reports = max(SILENCE, 3 * self._pace // MS), []
-        for member in self._everyone(now):
-            always = member.name in news or now >= self._refresh_at.get(member.name, 0)
-            looked = (always or member.presses or not urgent) and now >= self._broken.get(member.name, 0)
-            if looked and (report := self._report(member, now, always=always, silence=silence)):
+        self._header[at.H_WAKE_AGENT], self._known_transitions = 0, self._header[at.H_EVENTS]
+        silence_ms, reports = max(SILENCE_MS, 3 * self._pass_interval // MS), []
+        for member in self._all_members(now):
+            always = member.name in changed or now >= self._refresh_at.get(member.name, 0)
+            due = (always or member.urgent or not urgent_only) and now >= self._suspended_until.get(member.name, 0)
+            if due and (report := self._report(member, now, always=always, silence_ms=silence_ms)):
                 reports.append((member, report))
-        if not urgent:
-            self._cost = self._clock() - now
-        for _ in range(AT_ONCE):
+        if not urgent_only:
+            self._pass_cost = self._clock() - now
+        for _ in range(ROUND_TRIPS):
             if reports:
-                reports = self._follow(reports)
-        # Only now: a server that greets and answers nothing else must not lead.
-        if self._hears(now) and (not self._members or self._members.keys() - self._failed):
-            self._header[at.H_FLEET_LEASE_UNTIL] = now + nanoseconds(LEAD)
+                reports = self._send(reports)
+        # Renewed last: a server that accepts heartbeats and rejects everything else must not control circuits.
+        if self._has_recent_reply(now) and (not self._members or self._members.keys() - self._failed):
+            self._header[at.H_FLEET_LEASE_UNTIL] = now + nanoseconds(LEASE_SECONDS)
 
-    def _hears(self, now: int) -> bool:
-        """Return whether the server has lately given an answer that makes sense."""
-        return now - self._answered <= nanoseconds(LEAD)
+    def _has_recent_reply(self, now: int) -> bool:
+        """Return True if the server has given a valid reply within the lease."""
+        return now - self._last_valid_reply <= nanoseconds(LEASE_SECONDS)
 
-    def _news(self, changed: set[str] | None) -> set[str]:
-        """Return the breakers that are asked about at once. The news of the others wait for the next look."""
+    def _select_notified(self, changed: set[str] | None) -> set[str]:
+        """Return the breakers to report at once. Notifications of the others wait for the next full pass."""
         if changed is None:
             self._waiting = set(self._members)
             return set()
         known = changed & self._members.keys()
-        news = {name for name in known if self._asked[name] < NEWS}
-        self._asked.update(news)
-        self._waiting |= known - news
-        return news
+        immediate = {name for name in known if self._immediate[name] < IMMEDIATE_NOTIFICATIONS}
+        self._immediate.update(immediate)
+        self._waiting |= known - immediate
+        return immediate
 
-    def _greet(self, now: int) -> None:
-        hosts = self._server.hello(self.host)
-        self._greeted = now
+    def _send_heartbeat(self, now: int) -> None:
+        hosts = self._server.heartbeat(self.host)
+        self._last_heartbeat = now
         if isinstance(hosts, FleetError):
-            self._fault, self._header[at.H_HOSTS] = hosts, 0
-            self._refresh_at.clear()  # then it is the breakers that tell whether the server answers
-            self._say("", now, "how many hosts the fleet has is not known: %s", hosts)
+            self._last_fault, self._header[at.H_HOSTS] = hosts, 0
+            self._refresh_at.clear()  # the reports then show whether the server replies
+            self._log_once("", now, "the number of hosts in the fleet is unknown: %s", hosts)
         else:
             self._header[at.H_HOSTS] = hosts
-            self._answered = self._header[at.H_LAST_SYNC] = now
+            self._last_valid_reply = self._header[at.H_LAST_SYNC] = now
 
-    def _report(self, member: Member, now: int, *, always: bool, silence: int = SILENCE) -> Report | None:
+    def _report(self, member: Member, now: int, *, always: bool, silence_ms: int = SILENCE_MS) -> Report | None:
         try:
-            return member.report(now, always=always, silence=silence)
-        except Exception as error:  # noqa: BLE001 - its row of the ledger may be damaged
-            self._give_up(member, error, now)
+            return member.report(now, always=always, silence_ms=silence_ms)
+        except Exception as error:  # noqa: BLE001 - the breaker's record in the ledger may be damaged
+            self._suspend(member, error, now)
             return None
 
-    def _follow(self, reports: Sequence[tuple[Member, Report]]) -> list[tuple[Member, Report]]:
-        """Exchange reports. Return those that must follow at once."""
+    def _send(self, reports: Sequence[tuple[Member, Report]]) -> list[tuple[Member, Report]]:
+        """Send reports and apply the replies. Return the reports that must follow at once."""
         replies = self._server.sync(self.host, [(member.name, report) for member, report in reports])
-        now = self._busy = self._clock()
+        now = self._last_sent = self._clock()
         for (member, report), reply in zip(reports, replies, strict=True):
             self._refresh_at[member.name] = 0
             try:
-                self._take(member, report, reply, now)
-            except LedgerBusyError:  # its holder may be stopped for good: the next exchange tries again
+                self._apply(member, report, reply, now)
+            except LedgerBusyError:  # the holder of the lock may have been stopped: the next pass tries again
                 pass
-            except Exception as error:  # noqa: BLE001 - and so may that
-                self._give_up(member, error, now)
-        more = [(member, self._report(member, now, always=False)) for member, _ in reports if member.proposes]
+            except Exception as error:  # noqa: BLE001 - the breaker's record in the ledger may be damaged
+                self._suspend(member, error, now)
+        more = [(member, self._report(member, now, always=False)) for member, _ in reports if member.has_proposal]
         return [(member, report) for member, report in more if report]
 
-    def _take(self, member: Member, report: Report, reply: Reply | FleetError, now: int) -> None:
+    def _apply(self, member: Member, report: Report, reply: Reply | FleetError, now: int) -> None:
         if isinstance(reply, FleetError):
-            self._fault = reply
+            self._last_fault = reply
             raise reply
-        self._answered = self._header[at.H_LAST_SYNC] = now
-        self._tell(member.follow(report, reply, now))
+        self._last_valid_reply = self._header[at.H_LAST_SYNC] = now
+        self._emit(member.apply(report, reply, now))
         if member.back_off_seconds:
-            raise FleetError("the server has lost each round of probes")
-        self._refresh_at[member.name] = now + _spread(REFRESH)
+            raise FleetError("the server has repeatedly lost the round of probes")
+        self._refresh_at[member.name] = now + _jittered(REFRESH_SECONDS)
         if reply.damaged:
-            what = f"what the server had stored makes no sense ({reply.damaged}), and is stored anew"
-            self._say(member.name, now, "fleet, breaker %s: %s", member.name, what)
+            reason = f"the data stored on the server was invalid ({reply.damaged}) and has been replaced"
+            self._log_once(member.name, now, "fleet, breaker %s: %s", member.name, reason)
         elif member.name in self._failed:
             self._failed.discard(member.name)
             log.info("breaker %s follows its fleet again", member.name)
 
-    def _give_up(self, member: Member, error: Exception, now: int) -> None:
-        """Let the host decide for itself about a breaker, and leave the server alone with it for a while."""
+    def _suspend(self, member: Member, error: Exception, now: int) -> None:
+        """Leave a breaker to the host alone, and do not report it to the server for a while."""
         self._failed.add(member.name)
-        self._broken[member.name] = now + nanoseconds(max(GREET, member.back_off_seconds))
-        member.forget()
+        self._suspended_until[member.name] = now + nanoseconds(max(HEARTBEAT_SECONDS, member.back_off_seconds))
+        member.detach()
         if not isinstance(error, FleetError):
-            member.join_anew()
+            member.reset_shared_cells()
         reason = str(error) if isinstance(error, FleetError) else repr(error)
-        self._say(member.name, now, "the fleet has no answer for breaker %s: %s", member.name, reason)
+        self._log_once(member.name, now, "the fleet has no valid reply for breaker %s: %s", member.name, reason)
 
-    def _say(self, name: str, now: int, message: str, *args: object) -> None:
-        """Log what is wrong, and tell listeners if it is wrong with a breaker: about each once, and once in a while."""
-        if name in self._said and now - self._said[name] < nanoseconds(REFRESH):
+    def _log_once(self, name: str, now: int, message: str, *args: object) -> None:
+        """Log an error, and emit an event if it concerns a breaker: at most once in REFRESH_SECONDS for each."""
+        if name in self._logged_at and now - self._logged_at[name] < nanoseconds(REFRESH_SECONDS):
             return
-        self._said[name] = now
+        self._logged_at[name] = now
         log.error(message, *args)
         if name:
-            self._tell([LedgerDegraded(name, message % args)])
+            self._emit([LedgerDegraded(name, message % args)])
 
-    def _everyone(self, now: int) -> Iterable[Member]:
-        if self._header[at.H_RECORDS] != self._rows:
+    def _all_members(self, now: int) -> Iterable[Member]:
+        if self._header[at.H_RECORDS] != self._known_rows:
             rows = self._header[at.H_RECORDS]
             for name in self._ledger.names():
                 if name not in self._members and not self._add(name, now):
-                    rows = -1  # the next look tries again
-            self._rows = rows
+                    rows = -1  # the next pass tries again
+            self._known_rows = rows
         return list(self._members.values())
 
     def _add(self, name: str, now: int) -> bool:
         try:
             self._members[name] = Member(name, self._ledger, now, self._wall_clock)
-        except Exception as error:  # noqa: BLE001 - its row of the ledger may be damaged
-            self._say(name, now, "breaker %s cannot join its fleet: %r", name, error)
+        except Exception as error:  # noqa: BLE001 - the breaker's record in the ledger may be damaged
+            self._log_once(name, now, "breaker %s cannot join its fleet: %r", name, error)
             return False
         return True
 
 
-def _spread(seconds: float) -> int:
-    """Return nanoseconds, up to half as many, so that hosts and breakers do not come all at once."""
-    return nanoseconds(seconds * _chance.uniform(0.5, 1))
+def _jittered(seconds: float) -> int:
+    """Return half to all of a duration, in nanoseconds, so that hosts and breakers do not report together."""
+    return nanoseconds(seconds * _random.uniform(0.5, 1))

@@ -1,15 +1,17 @@
-"""A host's membership in a fleet: which of its workers speaks for it, and for how long."""
+"""Membership of a host in a fleet: the election of its agent, and the agent's thread."""
 
 import random
 import re
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
 
 from cb.background.leader import Leader
 from cb.background.watchdog import WATCHDOG
 from cb.clocks import monotonic, monotonic_ns, wall_ns
-from cb.config import parse_duration
 from cb.errors import ConfigError, LedgerBusyError
 from cb.events import Event, Listener, announce
 from cb.handles import ProcessBound
@@ -21,24 +23,35 @@ from .agent import Agent
 from .connection import FleetError, check, redacted
 from .server import Server
 
-# Not what `random` itself draws from: a thread of ours must not disturb a program that has seeded it.
-_chance = random.SystemRandom()
+# A generator of its own: a thread of the library must not disturb a program that has seeded `random`.
+_random = random.SystemRandom()
 
 log = Log(__name__)
 
+#: Name of the agent's role in the ledger's election.
 ROLE = "fleet"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
-#: seconds until a server that does not answer is asked again, at first and at the most
+#: Seconds until the next attempt after the server did not reply: at first, and at most.
 RETRY, RETRY_MAX = 0.1, 2.0
 
 
 class Fleet(ProcessBound):
-    """Lets all hosts that name the same server and fleet share their breakers.
+    """Membership of a host in a fleet: hosts with the same server and fleet name share their breakers.
 
-    Make one in every worker; it may be made before a fork. One of them is elected to be the host's agent, a thread that
-    nobody waits for, and another takes over when it ends. Without the server each host goes on by itself. `url` is what
-    `connect` takes; `name` keeps the fleets of different services apart; `sync_interval` is seconds, or a duration.
-    Raises ConfigError. `listeners` hear of the changes of state that the fleet brings, in the agent's process.
+    Create one in every worker, before or after the fork. One worker of the host is elected as its agent: a background
+    thread synchronizes the ledger with the server, and no call waits for it. When the agent's process ends, another
+    worker takes over. While the server is unavailable, each host decides by its own ledger.
+
+    Args:
+        url: URL of the server: `redis://`, `rediss://`, `unix://`, `redis+sentinel://` or `redis+cluster://`.
+        ledger: The ledger of this host.
+        name: Name of the fleet: 1 to 64 letters, digits, dots, hyphens and underscores. Breakers with the same name in
+            the same fleet are one breaker; services that must not share breakers need different names.
+        sync_interval: Time between two synchronizations of a host, in seconds or as a timedelta: 0.01 to 10 s.
+        listeners: Callables that receive the events caused by the fleet, in the agent's process.
+
+    Raises:
+        ConfigError: The URL, the name or the interval is invalid.
     """
 
     def __init__(
@@ -47,66 +60,84 @@ class Fleet(ProcessBound):
         ledger: Ledger,
         *,
         name: str,
-        sync_interval: float | str = 0.1,
+        sync_interval: float | timedelta = 0.1,
         listeners: Sequence[Listener] = (),
     ) -> None:
         check(url)
         if not _NAME.fullmatch(name):
             raise ConfigError("name", "be 1 to 64 letters, digits, dots, hyphens and underscores", name)
-        seconds = parse_duration(sync_interval, "sync_interval")
-        if not 0.01 <= seconds <= 10:
-            raise ConfigError("sync_interval", "be from 10ms to 10s", sync_interval)
-        #: the server's
+        #: URL of the server
         self.url = url
-        #: the fleet's: hosts of the same name share their breakers
+        #: name of the fleet
         self.name = name
         self._ledger = ledger
-        self._interval = seconds
+        self._sync_interval = _seconds(sync_interval)
         self._listeners = listeners
-        with suppress(LedgerBusyError):  # the agent does it too; but an operator may be quicker than that
+        with suppress(LedgerBusyError):  # the agent joins too, but an operator's command may come before it
             ledger.join_fleet()
-        self._duty = Leader(ledger, ROLE, self._work, patience=1)
+        self._leader = Leader(ledger, ROLE, self._work, patience=1)
+
+    def __repr__(self) -> str:
+        return f"<Fleet {self.name!r} at {redacted(self.url)}, {'closed' if self._leader.closed else 'open'}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
 
     def tick(self) -> None:
-        """Become the host's agent, if it has none. The watch of this process does it a few times a second."""
-        self._duty.tick()
+        """Become the host's agent if it has none. The watchdog of this process calls this a few times a second."""
+        self._leader.tick()
 
     def close(self) -> None:
-        """Leave the fleet, and the role to another worker. Returns when the agent has ended, or after a second."""
-        self._duty.close()
+        """Leave the fleet, and leave the agent's role to another worker.
+
+        Returns when the agent's thread has ended, or after a second.
+        """
+        self._leader.close()
 
     def _work(self, stop: threading.Event) -> None:
         wait = 0.0
-        while not stop.wait(wait * _chance.uniform(0.5, 1)):  # spreads the hosts
+        while not stop.wait(wait * _random.uniform(0.5, 1)):  # jitter, so that hosts do not reconnect together
             begin = monotonic()
             try:
-                self._speak(stop)
+                self._synchronize(stop)
             except FleetError as error:
-                heard = self._ledger.header[at.H_LAST_SYNC] / 1e9
-                if monotonic() - begin > RETRY_MAX and heard > begin:  # it did answer for a while
+                last_sync = self._ledger.header[at.H_LAST_SYNC] / 1e9
+                if monotonic() - begin > RETRY_MAX and last_sync > begin:  # the server did reply for a while
                     wait = 0.0
                 if not wait:
                     log.warning("fleet %s: %s does not answer (%s)", self.name, redacted(self.url), error)
                 wait = min(max(2 * wait, RETRY), RETRY_MAX)
 
-    def _speak(self, stop: threading.Event) -> None:
-        """Exchange until told to stop. Raises FleetError when the server does not answer."""
+    def _synchronize(self, stop: threading.Event) -> None:
+        """Synchronize with the server until `stop` is set. Raises FleetError when the server does not reply."""
         server = Server(self.url, self.name)
         agent = Agent(
             server,
             self._ledger,
-            sync_interval=self._interval,
+            sync_interval=self._sync_interval,
             clock=monotonic_ns,
             wall_clock=wall_ns,
-            tell=self._tell,
+            emit=self._emit,
         )
         try:
             while not stop.is_set():
-                WATCHDOG.start()  # each of the two threads begins the other anew, should that end
-                agent.turn()
-            server.hello(agent.host, lives=0)
+                WATCHDOG.start()  # each of the two threads restarts the other, should it have ended
+                agent.run_once()
+            server.heartbeat(agent.host, ttl=0)
         finally:
             server.close()
 
-    def _tell(self, events: Iterable[Event]) -> None:
+    def _emit(self, events: Iterable[Event]) -> None:
         announce(self._listeners, events)
+
+
+def _seconds(interval: float | timedelta) -> float:
+    seconds = interval.total_seconds() if isinstance(interval, timedelta) else interval
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0.01 <= seconds <= 10:
+        raise ConfigError("sync_interval", "be from 0.01 to 10 seconds, or such a timedelta", interval)
+    return float(seconds)

@@ -1,48 +1,49 @@
--- One host's exchange with its fleet about one breaker: what it has counted, against what all have.
+-- Synchronize one breaker of one host with its fleet: add the host's counts, return the totals and state of the fleet.
 --
--- KEYS   circuit  hash: the fields in FIELDS below, the fleet's thresholds, and what each host's operator did last
---        hosts    hash by host: what it reported last
---        seen     sorted set of hosts by when they reported last
---        leases   hash by host and stay: permits of the running round
--- ARGV   the report, as JSON; `Report` in messages.py describes it
--- Returns the circuit as JSON; `Reply` in messages.py describes it
+-- KEYS   circuit  hash: the fields in FIELDS below, the fleet's thresholds, and the last operation of each host
+--        hosts    hash by host: its last report
+--        seen     sorted set of hosts by the time of their last report
+--        leases   hash by host and stay: permits of the current round
+-- ARGV   the report, as JSON: `Report` in messages.py
+-- Returns the circuit, as JSON: `Reply` in messages.py
 --
--- Times are milliseconds of this server's clock, the only one that hosts have in common. The script decides nothing but
--- what time decides; a host that finds, in what all have counted, a reason to change the state proposes that in its next
--- report. All of the circuit is read at once and written at once: that is most of what an exchange costs the server.
+-- Times are milliseconds of this server's clock, the only clock that hosts have in common. The script itself makes only
+-- those changes of state that are due by time. A host that finds a reason to change the state in the totals of all
+-- hosts proposes the change in its next report. The circuit is read with one command and written with one: commands are
+-- most of the server's cost.
 local circuit, hosts, seen, leases = unpack(KEYS)
 local report = cjson.decode(ARGV[1])
 local SLICES = 10
-local IDLE = 1000 -- a permit that was not used for so long goes to another host that wants one
-local EXPIRE = 60000 -- how often the keys are given a new time to live
-local MOST = 2 ^ 45 -- no generation or time is above it, and no total of a host
-local MANY = 1e12 -- calls, hosts and rounds: sums of a few of them still have all their digits in JSON
-local LEASES = 10000 -- of a round, at the most
+local IDLE = 1000 -- age at which an unused permit may be given to another host
+local EXPIRE = 60000 -- time between two renewals of the keys' time to live
+local MAX = 2 ^ 45 -- largest generation, time, and total of a host
+local MAX_COUNT = 1e12 -- largest count of calls, hosts and rounds: JSON has all digits of a sum of several of them
+local MAX_LEASES = 10000 -- of a round
 local STATES = { CLOSED = true, OPEN = true, HALF_OPEN = true, FORCED_OPEN = true, DISABLED = true, METRICS_ONLY = true }
 local LOST = 'the round was lost'
-local HELD = { FORCED_OPEN = 'OPEN', DISABLED = 'CLOSED', METRICS_ONLY = 'CLOSED' } -- and what follows when they expire
+-- An operator's states, with the state that follows when they expire.
+local HELD = { FORCED_OPEN = 'OPEN', DISABLED = 'CLOSED', METRICS_ONLY = 'CLOSED' }
 local FIELDS = { 'state', 'reason', 'slices', 'generation', 'until', 'duration', 'operator', 'rounds', 'streak',
   'window', 'window_used', 'traffic', 'bad', 'streaks', 'thresholds_version', 'expires', 'leased', 'leased_in', 'lost',
   'operation:' .. report.host }
-local TEXTS = 3 -- of them; the others are numbers
-local LONGEST = { OPEN = report.longest, HALF_OPEN = 86400000 } -- and a month for what an operator holds
+local TEXTS = 3 -- number of FIELDS that are texts, the first ones; the others are numbers
+local LONGEST = { OPEN = report.longest, HALF_OPEN = 86400000 } -- an operator's states: a month
 local A_MONTH = 2678400000
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
-local function whole(number, most)
-  return type(number) == 'number' and number >= 0 and number <= most and number % 1 == 0
+local function whole(number, max)
+  return type(number) == 'number' and number >= 0 and number <= max and number % 1 == 0
 end
 
--- What hosts have written, as lists of whole numbers. Nothing, if it was lost, is of another release, or was written by
--- somebody else.
+-- Unpack a list of whole numbers. Return nil if it is missing, of another release, or written by another program.
 local function unpacked(packed, length)
   if not packed or packed == '' then return nil end
   local fine, list = pcall(cmsgpack.unpack, packed)
   if not fine or type(list) ~= 'table' or #list ~= length then return nil end
   for _, number in ipairs(list) do
-    if not whole(number, MOST) then return nil end
+    if not whole(number, MAX) then return nil end
   end
   return list
 end
@@ -52,9 +53,9 @@ local function unpacked_slices(packed)
   list = fine and type(list) == 'table' and #list == 1 and list[1]
   if type(list) ~= 'table' or #list > SLICES then return nil end
   for _, slice in ipairs(list) do
-    if type(slice) ~= 'table' or #slice ~= 4 or not whole(slice[1], MOST) then return nil end
+    if type(slice) ~= 'table' or #slice ~= 4 or not whole(slice[1], MAX) then return nil end
     for each = 2, 4 do
-      if not whole(slice[each], MANY) then return nil end
+      if not whole(slice[each], MAX_COUNT) then return nil end
     end
   end
   return list
@@ -67,18 +68,18 @@ for index, value in ipairs(redis.call('HMGET', circuit, unpack(FIELDS))) do
     fleet[name] = value or ''
   else
     fleet[name] = tonumber(value or 0)
-    if not whole(fleet[name], MOST) then damaged = name end
+    if not whole(fleet[name], MAX) then damaged = name end
   end
 end
 for _, name in ipairs({ 'rounds', 'streak', 'traffic', 'bad', 'streaks', 'leased' }) do
-  if not damaged and fleet[name] > MANY then damaged = name end
+  if not damaged and fleet[name] > MAX_COUNT then damaged = name end
 end
 if fleet.state == '' then fleet.state = 'CLOSED' elseif not STATES[fleet.state] then damaged = 'state' end
 if fleet.slices ~= '' then
   slices = unpacked_slices(fleet.slices)
   if not slices then damaged = 'slices' end
 end
--- What makes no sense is no better than nothing: it goes, and the circuit comes back from the host that remembers most.
+-- Invalid data is deleted. The circuit is restored by the host with the highest generation.
 if damaged then
   redis.call('DEL', circuit, hosts, seen, leases)
   for index, name in ipairs(FIELDS) do
@@ -93,12 +94,13 @@ local function set(name, value)
   changes[#changes + 1], changes[#changes + 2] = name, value
 end
 
--- Nobody waits longer than a host's configuration lets it.
+-- No state lasts longer than the reporting host's configuration allows.
 local longest = LONGEST[fleet.state] or A_MONTH
 if fleet.duration > longest then set('duration', longest) end
-if fleet['until'] > now + fleet.duration then set('until', now + fleet.duration) end -- another server's clock was ahead
-for name, most in pairs({ window_used = now, expires = now + EXPIRE }) do
-  if fleet[name] > most then set(name, 0) end
+-- The end lies further ahead if a former server's clock was ahead.
+if fleet['until'] > now + fleet.duration then set('until', now + fleet.duration) end
+for name, max in pairs({ window_used = now, expires = now + EXPIRE }) do
+  if fleet[name] > max then set(name, 0) end
 end
 
 local function enter(state, duration, reason, operator, lost)
@@ -121,15 +123,15 @@ local function enter(state, duration, reason, operator, lost)
   redis.pcall('PUBLISH', report.channel, report.name)
 end
 
--- A server that was restarted empty, or has lost its latest writes, learns from the host that remembers most. But not a
--- generation that somebody else has invented: nobody would come to the next.
-if report.knows > fleet.generation and report.knows < MOST - 1e6 then
+-- A server that was restarted empty, or has lost its latest writes, is restored by the host with the highest generation.
+-- A generation near MAX is ignored: it is invented, and there would be no next one.
+if report.known_generation > fleet.generation and report.known_generation < MAX - 1e6 then
   redis.call('DEL', hosts, seen)
-  if report.state == 'HALF_OPEN' then -- who has which permits is not known: that round is over, and its probes soon
-    fleet.generation = report.knows
+  if report.state == 'HALF_OPEN' then -- the holders of permits are unknown: this round ends, and its probes will
+    fleet.generation = report.known_generation
     enter('OPEN', report.silence, LOST, 0, 1)
   else
-    fleet.generation = report.knows - 1
+    fleet.generation = report.known_generation - 1
     enter(report.state, report.remaining, report.reason, report.operator)
   end
 elseif fleet.generation == 0 then
@@ -137,12 +139,12 @@ elseif fleet.generation == 0 then
   enter('CLOSED', nil, '', 0)
 end
 
--- What time decides.
+-- Changes of state that are due by time.
 if HELD[fleet.state] and fleet['until'] > 0 and now >= fleet['until'] then
   enter(HELD[fleet.state], 0, fleet.state .. ' has expired', 0)
 end
 
--- A proposal counts in the generation that it was made in; an operator's counts always, and once.
+-- A proposal applies in the generation in which it was made; an operator's applies in any, and once.
 local change = report.change
 if change and change.operator == 1 then
   local latest = 'operation:' .. report.host
@@ -160,7 +162,7 @@ if report.thresholds then
   redis.pcall('PUBLISH', report.channel, report.name)
 end
 
--- The window of the fleet is that of its first host, until nobody has the same any more.
+-- The window of the fleet is that of its first host, until no host has used that length for one window.
 if fleet.window ~= report.window and (fleet.window == 0 or now - fleet.window_used > fleet.window) then
   set('window', report.window)
   set('slices', '')
@@ -168,7 +170,7 @@ if fleet.window ~= report.window and (fleet.window == 0 or now - fleet.window_us
 end
 if fleet.window == report.window and now - fleet.window_used > fleet.window / SLICES then set('window_used', now) end
 
--- Hosts that say no more have no vote. Nor have those that report in the future.
+-- Silent hosts have no vote, nor have hosts whose last report lies in the future.
 local expires, anew = now >= fleet.expires, false
 local silent = redis.call('ZRANGEBYSCORE', seen, '-inf', now - fleet.window, 'LIMIT', 0, 10)
 if expires then
@@ -188,18 +190,18 @@ for _, host in ipairs(silent) do
   redis.call('ZREM', seen, host)
 end
 
--- What the host has counted since its last report, of which is kept: the generation it was counted in, its totals, and
--- whether it had traffic, calls that fail at a rate that opens, and a streak of failures. It sends totals and not
--- differences: one sent twice counts once.
+-- The host's new counts. Of its last report, this is stored: the generation, the totals, and 1 for traffic, for calls
+-- that fail at a rate that opens the circuit, and for a streak of failures. A report has totals and not differences, so
+-- that a report sent twice counts once.
 local last = unpacked(redis.call('HGET', hosts, report.host), 7)
 if not last then
   last = { fleet.generation, report.requests - report.new_requests, report.failures - report.new_failures,
     report.slow - report.new_slow, 0, 0, 0 }
-  anew = anew or redis.call('ZSCORE', seen, report.host) -- it was counted, and the server has evicted as what
+  anew = anew or redis.call('ZSCORE', seen, report.host) -- its votes were counted, and evicted
 elseif last[1] ~= fleet.generation then
   last[5], last[6], last[7] = 0, 0, 0
 end
-if anew then -- nobody knows whose votes were counted
+if anew then -- the counted votes are unknown
   for _, name in ipairs({ 'traffic', 'bad', 'streaks' }) do set(name, 0) end
   redis.call('DEL', hosts, seen)
   last[5], last[6], last[7] = 0, 0, 0
@@ -209,7 +211,7 @@ local requests = since(report.requests, last[2], report.new_requests)
 local failures = since(report.failures, last[3], report.new_failures)
 local slow = since(report.slow, last[4], report.new_slow)
 
--- The window: of each slice, its number and what was counted in it.
+-- The window: the number of each slice, and its counts.
 local number = math.floor(now / math.max(1, math.floor(fleet.window / SLICES)))
 local recent, sums, mine = {}, { 0, 0, 0 }, nil
 for _, slice in ipairs(slices) do
@@ -220,7 +222,7 @@ for _, slice in ipairs(slices) do
   end
 end
 
--- A host that is new has not heard of any generation yet.
+-- A new host does not know any generation yet: its counts are accepted.
 local votes = (report.generation == fleet.generation or report.generation == 0)
   and (fleet.state == 'CLOSED' or fleet.state == 'METRICS_ONLY')
 local traffic, bad, streaks = 0, 0, 0
@@ -234,7 +236,7 @@ if votes then
       mine[each + 1], sums[each] = mine[each + 1] + count, sums[each] + count
     end
     set('slices', cmsgpack.pack({ recent }))
-    -- A success anywhere ends the streak; what this host has counted after its own success begins the next.
+    -- A success on any host ends the streak; the host's failures after its own success begin the next one.
     set('streak', requests > failures and report.streak or fleet.streak + failures)
   end
   traffic, bad, streaks = report.traffic, report.bad, math.min(report.streak, 1)
@@ -246,23 +248,24 @@ redis.call('HSET', hosts, report.host, cmsgpack.pack({ fleet.generation, report.
   traffic, bad, streaks }))
 redis.call('ZADD', seen, now, report.host)
 
--- Probes. A lease says what one stay of a host in the round has: permits given, taken, ended well and badly; when it
--- falls silent, when the last permit was given, and whether those not taken are wanted back. A host has its permits only
--- while it goes on reporting: a probe that is out when it falls silent has failed. One not used goes to another host.
-if fleet.state == 'OPEN' and now >= fleet['until'] and report.wants == 1 then
+-- Probes. A lease belongs to one stay of a host in the round: permits granted, taken, succeeded and failed; the time
+-- without report at which they expire, the time of the last grant, and 1 if unused permits are recalled. A host keeps
+-- its permits only while it reports: a probe without result fails when its host falls silent. An unused permit is given
+-- to another host.
+if fleet.state == 'OPEN' and now >= fleet['until'] and report.probe_requested == 1 then
   enter('HALF_OPEN', report.round, 'time to try again', 0)
 end
 local own = report.host .. ':' .. report.stay
 local stored, given, succeeded, failed, permits = 0, 0, 0, 0, 0
 if fleet.state == 'HALF_OPEN' then
-  -- Each is of a permit; so many were written by somebody else, and would hold up the server.
-  if redis.call('HLEN', leases) > LEASES then redis.call('UNLINK', leases) end
+  -- There is one for each permit: so many were written by another program, and would block the server.
+  if redis.call('HLEN', leases) > MAX_LEASES then redis.call('UNLINK', leases) end
   local held, idle, found = redis.call('HGETALL', leases), nil, false
   local lease = { 0, 0, 0, 0, now + report.silence, now, 0 }
   for index = 1, #held, 2 do
     local key, each = held[index], unpacked(held[index + 1], 7) or { 0, 0, 0, 0, 0, now, 0 }
     stored = stored + each[1]
-    if key == own and report.probes_of == fleet.generation then -- late or not, it knows
+    if key == own and report.probes_of == fleet.generation then -- the host's own counts, late or not
       each[2], each[3], each[4], each[5] = report.taken, report.succeeded, report.failed, now + report.silence
       if each[7] == 1 and report.budget < each[1] then each[1], each[7] = math.max(report.budget, report.taken), 0 end
     elseif now >= math.min(each[5], now + report.silence) and each[3] + each[4] < each[1] then
@@ -276,12 +279,12 @@ if fleet.state == 'HALF_OPEN' then
     end
     given, succeeded, failed = given + each[1], succeeded + each[3], failed + each[4]
   end
-  -- Of permits that somebody may use, nothing is known any more.
+  -- Leases whose permits may be in use have been lost.
   local lost = fleet.leased_in == fleet.generation and stored < fleet.leased
   if lost then
     enter('OPEN', report.silence, LOST, 0, 1)
     given, succeeded, failed = 0, 0, 0
-  elseif report.wants == 1 and now < fleet['until'] then
+  elseif report.probe_requested == 1 and now < fleet['until'] then
     if given < report.permits then
       lease[1], lease[6], given = lease[1] + 1, now, given + 1
     elseif idle then

@@ -19,7 +19,7 @@ from cb.log import Log
 
 from . import layout as at
 from .degradation import Degradation
-from .fleet_view import FleetView
+from .fleet_view import FleetView, read_fleet_view
 from .history import read_transitions, write_transition
 from .mapped import MappedFile, map_url
 from .memory import Lock, Memory
@@ -28,7 +28,6 @@ from .paths import shared_directory
 from .readonly import ViewedFile
 from .record import Record
 from .shards import Shards
-from .time_bounds import lease_active
 
 log = Log(__name__)
 
@@ -297,15 +296,9 @@ class Ledger(Handle):
         return self._storage.header[at.H_HOST] != 0
 
     def fleet(self, now: int) -> FleetView | None:
-        """Return what the host knows of its fleet, None if it has never belonged to one."""
-        if not self.in_fleet:
-            return None
-        exchanged = self._storage.header[at.H_LAST_SYNC]
-        age = max(now - exchanged, 0) / SECOND if exchanged else None
-        cell = at.FLEET_UNREACHABLE
-        unreachable = tuple(name for index, name in enumerate(self.names()) if self._storage.row(index)[cell])
-        connected = lease_active(self.fleet_lease_until(), now)
-        return FleetView(connected, int(self._storage.header[at.H_HOSTS]), age, unreachable)
+        """Return the state of this host's fleet, None if the host has never joined one."""
+        heads = ((name, self._storage.row(index)) for index, name in enumerate(self.names()))
+        return read_fleet_view(self._storage.header, heads, now)
 
     @property
     def header(self) -> memoryview:

@@ -59,7 +59,7 @@ class Host:
             sync_interval=0.1,
             clock=self.clock,
             wall_clock=time.time_ns,
-            tell=self.events.extend,
+            emit=self.events.extend,
         )
 
     def sync(self, *names: str) -> "Host":

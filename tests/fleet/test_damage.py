@@ -138,7 +138,7 @@ def test_what_was_stored_and_made_no_sense_is_said_once_in_log_and_event(
     for _ in range(5):
         GARBAGE["state of no circuit"](emptied.raw)
         host.sync()
-    assert caplog.text.count("breaker d: what the server had stored makes no sense (state)") == 1
+    assert caplog.text.count("breaker d: the data stored on the server was invalid (state)") == 1
     assert [type(event) for event in host.events] == [LedgerDegraded]
 
 
@@ -164,7 +164,7 @@ def test_breaker_whose_key_has_another_type_is_its_hosts_own_and_said_and_follow
     for host in (*hosts, *hosts):
         host.sync()
     assert all(host.unreachable == ("d",) for host in hosts)
-    assert caplog.text.count("no answer for breaker d: ") == 2
+    assert caplog.text.count("no valid reply for breaker d: ") == 2
     assert all(any(isinstance(event, LedgerDegraded) for event in host.events) for host in hosts)
     emptied.raw.delete(*KEYS.values())
     clock.advance(1.05)
@@ -181,7 +181,7 @@ def test_host_whose_breakers_all_have_no_answer_does_not_say_that_it_follows_a_f
     FOREIGN["all are text"](emptied.raw)
     for _ in range(4):
         clock.advance(1)
-        host.agent.turn()
+        host.agent.run_once()
     assert not host.connected
     emptied.raw.delete(*KEYS.values())
     clock.advance(1.05)
@@ -200,9 +200,9 @@ def test_key_of_the_hosts_that_has_another_type_costs_their_number_and_not_the_f
     else:
         emptied.raw.hset("cb:{f}:hosts", "x", "y")
     for host in (*hosts, *hosts):
-        host.agent.turn()
+        host.agent.run_once()
     assert [sight.hosts for host in hosts if (sight := host.ledger.fleet(host.clock()))] == [0, 0]
-    assert caplog.text.count("how many hosts the fleet has is not known") == 2
+    assert caplog.text.count("the number of hosts in the fleet is unknown") == 2
     in_fleet(hosts, fine)
 
 
@@ -218,7 +218,7 @@ def test_hosts_that_nobody_has_are_not_counted(emptied: Server) -> None:
     far = time.time() * 1000 + 3_600_000
     emptied.raw.zadd("cb:{f}:hosts", {"a": far, "b": float("inf"), "c": float("-inf"), "d": -1})
     host = Host(emptied)
-    host.agent.turn()
+    host.agent.run_once()
     assert (sight := host.ledger.fleet(host.clock())) and sight.hosts == 1
 
 

@@ -12,7 +12,7 @@ import redis
 
 from cb import CircuitBreaker, State
 from cb.fleet.connection import FleetError
-from cb.fleet.server import MESSAGES, REST
+from cb.fleet.server import MAX_MESSAGES, RESUBSCRIBE_SECONDS
 from cb.fleet.server import Server as Connection
 from tests.fleet.by_hand import CONFIG, Clock, Host, fail, pause
 from tests.fleet.hosts import all_in, everyone, hosts, together
@@ -53,12 +53,12 @@ def test_flood_of_messages_is_not_read_to_its_end(data: str | bytes, valkey: Ser
     connection = Connection(valkey.url, "f")
     assert connection.changed(0.01) is None  # before it has listened, anything may have happened
     assert connection.changed(0.05) == set()
-    publish(valkey, MESSAGES + 1, data)
+    publish(valkey, MAX_MESSAGES + 1, data)
     assert connection.changed(0.05) is None
     begin = time.monotonic()
     assert connection.changed(0.05) == set()
     assert 0.04 < time.monotonic() - begin < 0.5
-    pause(REST)
+    pause(RESUBSCRIBE_SECONDS)
     assert connection.changed(0.01) is None
     publish(valkey, 2, "d")
     until(lambda: connection.changed(0.1) == {"d"}, 1)
@@ -68,7 +68,7 @@ def test_flood_of_messages_is_not_read_to_its_end(data: str | bytes, valkey: Ser
 def test_hosts_open_and_follow_an_operator_while_their_channel_is_flooded(
     valkey: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with hosts(tmp_path, [valkey.url] * 2) as made, goes_on(lambda: publish(valkey, 2 * MESSAGES)):
+    with hosts(tmp_path, [valkey.url] * 2) as made, goes_on(lambda: publish(valkey, 2 * MAX_MESSAGES)):
         together(everyone(made), fail_there, 6)
         all_in(State.OPEN, made, 5)
         made[0].hold(State.FORCED_OPEN)
@@ -77,11 +77,11 @@ def test_hosts_open_and_follow_an_operator_while_their_channel_is_flooded(
 
 def test_news_of_one_breaker_that_do_not_end_are_not_each_answered(valkey: Server) -> None:
     host = Host(valkey)
-    host.agent.turn()
+    host.agent.run_once()
     before, end, turns = valkey.runs("evalsha"), time.monotonic() + 1, 0
     while time.monotonic() < end:
         publish(valkey, 3)
-        host.agent.turn()
+        host.agent.run_once()
         turns += 1
     # Two at once and one in turn, in each tenth of a second; and greetings.
     assert turns > 45 and valkey.runs("evalsha") - before < 45
@@ -93,7 +93,7 @@ def test_server_that_forgets_its_scripts_faster_than_it_is_told_costs_nothing(se
         for number in range(40):
             host = made[number % 2]
             host.succeed()
-            host.agent.turn()
+            host.agent.run_once()
             assert not host.unreachable
     assert all(host.connected for host in made)
 
@@ -123,7 +123,7 @@ def test_host_that_may_not_all_says_whether_it_follows_a_fleet(
     host = Host(user(server, *rules))
     with suppress(FleetError):
         for _ in range(3):
-            host.agent.turn()
+            host.agent.run_once()
     assert host.connected is connected
     assert len(caplog.records) <= 3
 
@@ -132,7 +132,7 @@ def test_connection_for_news_that_is_closed_again_and_again_costs_the_news_and_n
     made = [Host(valkey), Host(valkey)]
     with goes_on(lambda: valkey.client.client_kill_filter(_type="pubsub")):
         for host in (*made, *made):
-            host.agent.turn()
+            host.agent.run_once()
         for host in made:
             host.fail(2)
         for host in (*made, *made):
@@ -158,13 +158,13 @@ def test_breaker_whose_keys_are_forbidden_hinders_no_other(server: Server) -> No
 )
 def test_server_that_takes_no_writes_does_not_lead(setting: str, value: str, server: Server) -> None:
     host = Host(server, clock=(clock := Clock()))
-    host.agent.turn()
+    host.agent.run_once()
     assert host.connected
     server.client.config_set(setting, value)
     with pytest.raises(FleetError):
         for _ in range(3):
             clock.advance(1.05)
-            host.agent.turn()
+            host.agent.run_once()
     assert not host.connected
 
 
@@ -231,5 +231,5 @@ def test_what_is_no_redis_leads_nobody_and_raises_nothing_else(answer: bytes) ->
     with speaker(answer) as url, suppress(FleetError):
         host = Host(url)
         for _ in range(3):
-            host.agent.turn()
+            host.agent.run_once()
         assert not host.connected

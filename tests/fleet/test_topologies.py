@@ -115,7 +115,7 @@ def test_half_moved_slot_of_a_cluster_takes_the_fleet_from_its_breakers_alone_un
         for host, breaker in zip(made, fine, strict=True):
             host.succeed()
             breaker.call(int)
-            host.agent.turn()
+            host.agent.run_once()
         slot = Permit(nodes, "cb:{f/d}:circuit")
         slot.begin()
         begin = clock()
@@ -144,7 +144,7 @@ def test_half_moved_slot_of_the_hosts_key_costs_their_number_and_not_the_fleet(t
         Permit(nodes, "cb:{f}:hosts").begin()
         for host in (*made, *made):
             host.succeed()
-            host.agent.turn()
+            host.agent.run_once()
         assert all(host.connected for host in made)
         made[0].breaker.hold(State.FORCED_OPEN, reason="test")
         for host in made:
@@ -188,4 +188,4 @@ def turns(made: list[Host], clock: Clock) -> None:
     for _ in range(3):
         clock.advance(1.05)
         for host in made:
-            host.agent.turn()
+            host.agent.run_once()

@@ -1,12 +1,17 @@
-"""Where a fleet's server is: what `Fleet` takes, and what it never shows."""
+"""The constructor, URL and representation of `Fleet`."""
 
+import copy
 import logging
+import pickle
+import threading
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cb import ConfigError, Ledger
-from cb.fleet import Fleet
+from cb import CircuitError, ConfigError, Ledger
+from cb.fleet import Fleet, FleetError
 from tests.fleet.servers import free_port, until
 
 
@@ -28,15 +33,38 @@ from tests.fleet.servers import free_port, until
         "redis+sentinel://localhost:26379/mymaster?no_such_option=1",
     ],
 )
-def test_url_that_no_server_can_have_is_a_configuration_error(url: str) -> None:
+def test_invalid_url_is_a_configuration_error(url: str) -> None:
     with pytest.raises(ConfigError, match="url"):
         Fleet(url, Ledger.in_memory(), name="f")
 
 
-@pytest.mark.parametrize("interval", [0, 0.001, 60, "soon"])
-def test_interval_out_of_bounds_is_a_configuration_error(interval: float | str) -> None:
+@pytest.mark.parametrize(
+    "interval", [0, 0.001, 60, float("nan"), True, "soon", "100ms", timedelta(0), timedelta(minutes=1)]
+)
+def test_invalid_interval_is_a_configuration_error(interval: Any) -> None:
     with pytest.raises(ConfigError, match="sync_interval"):
         Fleet("redis://localhost", Ledger.in_memory(), name="f", sync_interval=interval)
+
+
+@pytest.mark.parametrize("interval", [10, 0.01, timedelta(milliseconds=10), timedelta(seconds=10)])
+def test_interval_is_a_number_of_seconds_or_a_timedelta(interval: float | timedelta) -> None:
+    Fleet("redis://localhost", Ledger.in_memory(), name="f", sync_interval=interval).close()
+
+
+def test_fleet_leaves_at_the_end_of_its_with_block(tmp_path: Path) -> None:
+    with Fleet(f"redis://alice:hunter2@127.0.0.1:{free_port()}", Ledger.in_file(tmp_path / "l"), name="f") as fleet:
+        fleet.tick()
+        assert "cb-fleet" in [thread.name for thread in threading.enumerate()]
+        assert repr(fleet).startswith("<Fleet 'f' at redis://***@127.0.0.1:") and repr(fleet).endswith(", open>")
+    assert "cb-fleet" not in [thread.name for thread in threading.enumerate()]
+    assert repr(fleet).endswith(", closed>")
+
+
+def test_fleet_error_has_its_reason_and_survives_pickle_and_copy() -> None:
+    error = FleetError("connection refused")
+    assert isinstance(error, CircuitError)
+    for other in (error, pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert (type(other), other.reason, str(other)) == (FleetError, "connection refused", "connection refused")
 
 
 @pytest.mark.parametrize(
