@@ -11,7 +11,7 @@ H_FLEET_LEASE_UNTIL     agent            call             until then the fleet c
 H_HOSTS                 agent            operator         number of hosts in the fleet, 0 if unknown
 H_LAST_SYNC             agent            operator         time of the last valid reply
 H_WAKE_AGENT            call, operator   agent            not 0: something must be reported before the next interval
-H_RECORDS                  ledger           agent            number of breakers
+H_RECORDS               ledger           agent            number of breakers
 H_EVENTS                ledger           agent            number of transitions: another one must be reported at once
 WORD                    ledger           agent            state, generation, and version of the thresholds
 UNTIL                   ledger           agent            end of the state
