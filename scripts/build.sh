@@ -42,5 +42,14 @@ if ! usable; then
     fi
 fi
 echo "Installing $lock"
-"$venv/bin/python" -m pip --disable-pip-version-check install --quiet --require-hashes --requirement "$lock"
+pip() {
+    "$venv/bin/python" -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps --requirement "$@"
+}
+# uv installs in seconds, for which pip needs a minute. Where uv does not run or finds no index, as it does not read the
+# settings of pip, pip does all.
+uv_pin=$(sed -n '/^uv==/,/# via/p' requirements-dev.lock)
+if ! { [ -x "$venv/bin/uv" ] || echo "$uv_pin" | pip /dev/stdin; } ||
+    ! "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --require-hashes --no-deps --requirement "$lock"; then
+    pip "$lock"
+fi
 cp "$lock" "$venv/$lock"

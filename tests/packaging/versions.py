@@ -41,7 +41,7 @@ def allowed() -> dict[str, list[Requirement]]:
 
 
 def edge(name: str) -> list[str]:
-    """Return what pip is asked for: the `lowest` of each, or the `newest`."""
+    """Return the requirements of an edge: the `lowest` version of each dependency, or the `newest`."""
     extras = allowed()
     needed = [each for extra in TRIED for each in extras[extra]] + [each for each in extras["dev"] if each.name == SDK]
     if name == "newest":
@@ -60,8 +60,8 @@ def environment(name: str, home: Path) -> Path:
     """Make the environment of an edge. Return its interpreter."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
     python = home / ("Scripts" if sys.platform == "win32" else "bin") / "python"
-    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-compile", "--prefer-binary"]
-    subprocess.run([*pip, "--upgrade", *edge(name)], check=True)
+    uv = Path(sysconfig.get_path("scripts")) / "uv"
+    subprocess.run([uv, "pip", "install", "--quiet", "--python", python, *edge(name)], check=True)
     site = sysconfig.get_path("purelib", vars={"base": str(home), "platbase": str(home)})
     (Path(site) / "installed_here.pth").write_text(sysconfig.get_path("purelib") + "\n")  # comes after its own
     return python
