@@ -33,7 +33,7 @@ from .monitor import Monitor
 from .registry import Registry
 from .snapshot import Histogram, LastFailure, Snapshot, Stats, Totals
 from .state.window import Counts
-from .states import State
+from .states import Outcome, Scope, State
 
 __all__ = [
     "BreakerConfig",
@@ -58,12 +58,14 @@ __all__ = [
     "LedgerRestored",
     "Listener",
     "Monitor",
+    "Outcome",
     "RateLimitedError",
     "Reclaimed",
     "Registry",
     "Rejected",
     "RejectedError",
     "RetryBudgetExhaustedError",
+    "Scope",
     "Snapshot",
     "State",
     "StateChange",

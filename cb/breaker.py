@@ -19,10 +19,10 @@ from .ledger.layout import BOUNDS, ELAPSED, QUIET, QUIET_UNTIL, REJECTED, STARTE
 from .ledger.ledger import Ledger
 from .ledger.probe_scope import enter
 from .recovery import Recovery
-from .snapshot import Snapshot, Stats, count, take
+from .snapshot import Snapshot, Stats, snapshot_of, stats_of
 from .state.deferred import PROMPT, require_now
 from .state.outcome import Classifier, Kinds
-from .states import CODES, State
+from .states import CODES, Scope, State
 
 _OPEN = CODES[State.OPEN]
 _BRIEF = BOUNDS[0]
@@ -70,12 +70,12 @@ class CircuitBreaker(Recovery, Handle):
     def snapshot(self) -> Snapshot:
         """Return all there is to know, summed over all processes."""
         WATCHDOG.start()
-        return take(self.name, self._row, self.config, self.ledger.scope, self._clock())
+        return snapshot_of(self.name, self._row, self.config, Scope(self.ledger.scope), self._clock())
 
     def stats(self) -> Stats:
         """Return what is counted, summed over all processes: a part of the snapshot, at a third of its cost."""
         WATCHDOG.start()
-        return count(self.name, self._row, self.config, self._clock())
+        return stats_of(self.name, self._row, self.config, self._clock())
 
     def explain(self) -> str:
         """Return one sentence: why the breaker is in its state and what would change it."""

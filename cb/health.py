@@ -1,4 +1,4 @@
-"""What is known of a dependency's health, in the head of its breaker's row: one process writes it, all read it."""
+"""Health of a dependency, kept in the head of its breaker's record: one process writes it, all processes read it."""
 
 from dataclasses import dataclass
 
@@ -10,20 +10,20 @@ _UP, _DOWN = 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What checks have found out."""
+    """Result of the latest health checks of a dependency."""
 
-    #: None if the last check is so long ago that nobody knows
+    #: True if the dependency is up; None if the latest check is too old to tell
     up: bool | None
-    #: seconds for which all checks have found the same
+    #: seconds for which all checks have had the same result
     age: float
-    #: seconds since the last check ended
+    #: seconds since the latest check ended
     ago: float
-    #: seconds that it took
+    #: duration of the latest check, in seconds
     took: float
 
 
-def read(head: memoryview, now: int) -> Health | None:
-    """Return what is known, None if nobody has ever checked."""
+def read_health(head: memoryview, now: int) -> Health | None:
+    """Return the health of a dependency; None if there never was a check."""
     found, since, ended, took, until = head[at.HEALTH : at.HEALTH_UNTIL + 1].tolist()
     if not ended:
         return None
@@ -31,12 +31,12 @@ def read(head: memoryview, now: int) -> Health | None:
     return Health(up, max(now - since, 0) / _NS, max(now - ended, 0) / _NS, took / _NS)
 
 
-def write(head: memoryview, up: bool, now: int, *, took: int, valid: int) -> bool:
-    """Note what a check has just found, for so many nanoseconds. Return whether it is another health than before."""
+def write_health(head: memoryview, up: bool, now: int, *, took: int, valid: int) -> bool:
+    """Record the result of a check, valid for `valid` nanoseconds. Return True if it differs from the one before."""
     found = _UP if up else _DOWN
     changed = head[at.HEALTH] != found
     if changed:
         head[at.HEALTH_SINCE], head[at.HEALTH] = now, found
-    # Last: a reader may see a new health with the age of the old one, but never an old one as if it were new.
+    # HEALTH_AT is last: a reader may see a new result with the age of the old one, but never the reverse.
     head[at.HEALTH_TOOK], head[at.HEALTH_UNTIL], head[at.HEALTH_AT] = took, now + valid, now
     return changed

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 
-from . import health
 from .background.fork import detect_fork
 from .config import nanoseconds
 from .events import HealthChanged
-from .health import Health
+from .health import Health, read_health, write_health
 from .ledger import layout as at
 from .ledger.layout import state_of
 from .ledger.probe_scope import enter
@@ -28,7 +27,7 @@ class Recovery(Passage):
 
     def health(self) -> Health | None:
         """Return what the checks of any process have found, None if there never were any."""
-        return health.read(self._head, self._clock())
+        return read_health(self._head, self._clock())
 
     def note_health(self, error: Exception | None, *, took: float, valid: float) -> None:
         """Note what a check has just raised, None if the dependency is up; `took` and `valid` are seconds.
@@ -36,7 +35,7 @@ class Recovery(Passage):
         It is known to all processes until it has been `valid` for so long. Only one process may check a dependency.
         """
         up, now = error is None, self._clock()
-        if health.write(self._head, up, now, took=nanoseconds(took), valid=nanoseconds(valid)):
+        if write_health(self._head, up, now, took=nanoseconds(took), valid=nanoseconds(valid)):
             reason = "" if up else f"{type(error).__name__}: {error}"
             self._tell([HealthChanged(self.name, up, reason[:_LONGEST])])  # it may quote what the dependency says
 

@@ -1,9 +1,10 @@
-"""One breaker per dependency."""
+"""Registry: one breaker per dependency."""
 
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
+from types import FunctionType
 from typing import Any
 
 from .background.fork import detect_fork, register_fork_reset
@@ -11,26 +12,34 @@ from .breaker import CircuitBreaker
 from .clocks import chosen, monotonic_ns, wall_ns
 from .config import BreakerConfig
 from .control import BreakerControl
+from .errors import ConfigError
 from .events import Listener
 from .handles import Handle, clock_argument
 from .ledger.ledger import Ledger
-from .snapshot import Snapshot, Stats, see, see_figures
-from .state.outcome import Kinds
+from .snapshot import Snapshot, Stats, read_snapshot, read_stats
+from .state.outcome import Classifier, Kinds
 from .states import State
 
-_DEFAULT_RULES = {"failures": (Exception,), "ignored": (), "failed_result": None}
-#: breakers for which the ledger has no room that a registry keeps; beyond that, the oldest are forgotten
+_DEFAULT_RULES: Mapping[str, Any] = {"failures": (Exception,), "ignored": (), "failed_result": None}
+#: most breakers without room in the ledger that a registry keeps
 MOST_APART = 1024
-#: breakers that are looked at for one that nobody will miss
+#: oldest of them that are examined for one that is not in use
 _CANDIDATES = 16
 
 
 class Registry(Handle):
-    """Makes the breakers of a service, and finds them again by name.
+    """Creates the breakers of a service, and returns them again by name.
 
-    A breaker for which the ledger has no room is guarded in this process alone. Of those a registry keeps 1024: one
-    more takes the place of an old one, if possible of one that is closed and has had no calls lately. What still uses a
-    forgotten breaker keeps it, and then it is found again.
+    A breaker for which the ledger has no room is guarded in this process alone. A registry keeps 1024 of those; one
+    more takes the place of an old one, if possible of one that is closed and had no calls lately. Code that still uses
+    a breaker that was dropped in this way keeps it, and `get` returns it again.
+
+    Args:
+        ledger: Ledger of all its breakers; by default one of this process alone.
+        defaults: Thresholds of every breaker.
+        overrides: Thresholds by name of the breaker, in place of `defaults`.
+        listeners: Listeners of every breaker that is created from now on.
+        clock: Function that returns monotonic nanoseconds.
     """
 
     def __init__(
@@ -42,22 +51,25 @@ class Registry(Handle):
         listeners: Sequence[Listener] = (),
         clock: Callable[[], int] = monotonic_ns,
     ) -> None:
-        #: where the state of all its breakers lies
+        #: ledger of all its breakers
         self.ledger = ledger or Ledger.in_memory()
-        #: listeners of every breaker that is made from now on
+        #: listeners of every breaker that is created from now on
         self.listeners = list(listeners)
         self._defaults = defaults or BreakerConfig()
         self._overrides = dict(overrides or {})
         self._clock = clock
         self._breakers: dict[str, CircuitBreaker] = {}
-        self._apart: dict[str, CircuitBreaker] = {}  # those of them that were apart when they were made, oldest first
+        self._apart: dict[str, CircuitBreaker] = {}  # those that had no room when they were created, oldest first
         self._forgotten: weakref.WeakValueDictionary[str, CircuitBreaker] = weakref.WeakValueDictionary()
-        self._lock = threading.RLock()  # a signal handler may ask for a breaker while its thread makes one
+        self._lock = threading.RLock()  # a signal handler may call `get` while its thread is inside it
         register_fork_reset(self)
 
+    def __repr__(self) -> str:
+        return f"<Registry of {len(self._breakers)} breakers, {self.ledger!r}>"
+
     def _origin(self) -> tuple[Any, ...]:
-        # Those with rules of their own are made at once: who asks for them by name alone must not make others.
-        made = {each.name: each._classifier.rules for each in self}  # noqa: SLF001 - it has made them
+        # Breakers with rules of their own are created at once: a later `get` by name alone must not create others.
+        made = {each.name: _rules_of(each) for each in self}
         rules = {name: given for name, given in made.items() if given != _DEFAULT_RULES}
         return _elsewhere, self.ledger, self._defaults, self._overrides, rules, clock_argument(chosen(self._clock))
 
@@ -65,13 +77,26 @@ class Registry(Handle):
         self,
         name: str,
         *,
-        failures: Kinds = (Exception,),
-        ignored: Kinds = (),
+        failures: Kinds | None = None,
+        ignored: Kinds | None = None,
         failed_result: Callable[[Any], bool] | None = None,
     ) -> CircuitBreaker:
-        """Return the breaker of a dependency, made at the first call, whose rules of outcome hold from then on."""
-        # Read without the lock: a dict gives the breaker or nothing.
-        found = self._breakers.get(name)
+        """Return the breaker of a dependency, created at the first call.
+
+        Args:
+            name: Name of the dependency.
+            failures: Exceptions that are failures, as in `CircuitBreaker`; by default every `Exception`.
+            ignored: Exceptions that count as neither success nor failure; by default none.
+            failed_result: Predicate of returned values that are failures; by default none is.
+
+        Raises:
+            ConfigError: The breaker exists with other rules than those given here, or the name does not fit.
+        """
+        rules: dict[str, Any] = {}
+        if failures is not None or ignored is not None or failed_result is not None:
+            given = {"failures": failures, "ignored": ignored, "failed_result": failed_result}
+            rules = {key: value for key, value in given.items() if value is not None}
+        found = self._breakers.get(name)  # without the lock: a dict returns the breaker or nothing
         if found is None:
             detect_fork()
             with self._lock:
@@ -81,13 +106,14 @@ class Registry(Handle):
                         name,
                         self._overrides.get(name, self._defaults),
                         ledger=self.ledger,
-                        failures=failures,
-                        ignored=ignored,
-                        failed_result=failed_result,
                         listeners=self.listeners,
                         clock=self._clock,
+                        **rules,
                     )
+                    rules = {}
                 self._keep(found)
+        if rules:
+            _require_same_rules(found, rules)
         return found
 
     def _keep(self, breaker: CircuitBreaker) -> None:
@@ -99,48 +125,48 @@ class Registry(Handle):
 
     def _forget_one(self) -> None:
         for name in [name for name, each in self._apart.items() if not each.apart]:
-            del self._apart[name]  # it has found room meanwhile
+            del self._apart[name]  # the ledger has had room for it since
         if len(self._apart) < MOST_APART:
             return
         oldest = list(islice(self._apart, _CANDIDATES))
         name = next((name for name in oldest if _unused(self._apart[name])), oldest[0])
-        for seen in oldest[: oldest.index(name)]:
-            self._apart[seen] = self._apart.pop(seen)  # it is in use: the next one looks further
+        for used in oldest[: oldest.index(name)]:
+            self._apart[used] = self._apart.pop(used)  # moved to the end, so that the next search starts after it
         self._forgotten[name] = self._apart.pop(name)
         self._breakers.pop(name, None)
 
     def find(self, name: str) -> CircuitBreaker | None:
-        """Return the breaker of that name, None if there is none."""
+        """Return the breaker of that name that this registry has created; None if there is none."""
         return self._breakers.get(name)
 
     def steer(self, name: str) -> BreakerControl | None:
-        """Return what holds and resets the circuit of that name, None if the ledger has none.
+        """Return the control of a breaker of the ledger, whichever process created it; None if there is none.
 
-        It finds those of other processes too, and leaves the thresholds in force as they are.
+        The thresholds in force stay in force.
         """
         if (found := self._breakers.get(name)) or name not in self.ledger.names():
             return found
         return BreakerControl(name, None, self.ledger, listeners=self.listeners, clock=self._clock, wall_clock=wall_ns)
 
     def snapshots(self) -> Iterator[Snapshot]:
-        """Yield a snapshot of every breaker of the ledger by name, in whichever process it was made."""
+        """Yield a snapshot of every breaker of the ledger, by name, whichever process created it."""
         for name, mine in self._known():
-            yield mine.snapshot() if mine else see(self.ledger, name, self._clock())
+            yield mine.snapshot() if mine else read_snapshot(self.ledger, name, self._clock())
 
-    def figures(self) -> Iterator[Stats]:
-        """Yield the figures of every breaker of the ledger by name, in whichever process it was made."""
+    def stats(self) -> Iterator[Stats]:
+        """Yield the stats of every breaker of the ledger, by name, whichever process created it."""
         for name, mine in self._known():
-            yield mine.stats() if mine else see_figures(self.ledger, name, self._clock())
+            yield mine.stats() if mine else read_stats(self.ledger, name, self._clock())
 
     def _known(self) -> Iterator[tuple[str, CircuitBreaker | None]]:
-        breakers = self._breakers.copy()  # in one step: another thread may make one meanwhile
+        breakers = self._breakers.copy()  # atomic: another thread may create one meanwhile
         return ((name, breakers.get(name)) for name in sorted({*breakers, *self.ledger.names()}))
 
     def __iter__(self) -> Iterator[CircuitBreaker]:
         return iter(sorted(self._breakers.copy().values(), key=lambda breaker: breaker.name))
 
     def reset_after_fork(self) -> None:
-        """Forget a lock that another thread may have held, in a forked child."""
+        """Replace the lock in a forked child: a thread of the parent may have held it."""
         self._lock = threading.RLock()
 
 
@@ -155,6 +181,29 @@ def _elsewhere(
     for name, options in rules.items():
         registry.get(name, **options)
     return registry
+
+
+def _rules_of(breaker: CircuitBreaker) -> Mapping[str, Any]:
+    return breaker._classifier.rules  # noqa: SLF001 - the registry has created it
+
+
+def _require_same_rules(breaker: CircuitBreaker, given: Mapping[str, Any]) -> None:
+    present = _rules_of(breaker)
+    asked = Classifier(**{**_DEFAULT_RULES, **given}).rules
+    for key in given:
+        if not _same(asked[key], present[key]):
+            rule = f"be what the breaker {breaker.name!r} was created with, {present[key]!r}"
+            raise ConfigError(key, rule, asked[key])
+
+
+def _same(one: object, other: object) -> bool:
+    """Return True if two rules are equal. Functions are if one line of code has made both, with the same values."""
+    if one == other or not (isinstance(one, FunctionType) and isinstance(other, FunctionType)):
+        return one == other
+    if one.__code__ is not other.__code__ or one.__defaults__ != other.__defaults__:
+        return False
+    cells = zip(one.__closure__ or (), other.__closure__ or (), strict=True)
+    return all(mine.cell_contents == its.cell_contents for mine, its in cells)
 
 
 def _unused(breaker: CircuitBreaker) -> bool:

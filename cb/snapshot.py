@@ -1,4 +1,4 @@
-"""What a breaker looks like at one moment, for people and machines."""
+"""Snapshots: the state and the counts of a breaker at one moment."""
 
 from bisect import bisect_left
 from dataclasses import dataclass, fields
@@ -6,8 +6,7 @@ from itertools import accumulate
 from operator import add
 
 from .config import BreakerConfig
-from .health import Health
-from .health import read as read_health
+from .health import Health, read_health
 from .ledger import layout as at
 from .ledger.layout import generation_of, state_of
 from .ledger.ledger import Ledger
@@ -16,7 +15,7 @@ from .ledger.time_bounds import Deadlines
 from .state import thresholds, window
 from .state.explanation import explain
 from .state.window import Counts
-from .states import ADMITTING, STATES, State
+from .states import ADMITTING, STATES, Scope, State
 
 _NS = 1e9
 _BOUNDS = tuple(bound / _NS for bound in at.BOUNDS)
@@ -24,39 +23,42 @@ _BOUNDS = tuple(bound / _NS for bound in at.BOUNDS)
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Calls since the ledger was made. They never go back."""
+    """Numbers of calls since the ledger was created. They never decrease."""
 
-    #: calls that ended with a success or a failure while the stay that admitted them lasted
+    #: calls that succeeded or failed before the circuit left the state that admitted them
     requests: int
-    #: those of them that ended well
+    #: requests that succeeded
     successes: int
-    #: those of them that failed
+    #: requests that failed
     failures: int
-    #: those of them that took slow_call_duration or longer
+    #: requests that took slow_call_duration or longer
     slow: int
-    #: calls that were refused
+    #: calls that the circuit rejected
     rejected: int
-    #: calls that were refused because too many ran
+    #: calls that a bulkhead rejected
     full: int
-    #: calls that ended neither well nor badly
+    #: calls that counted neither as success nor as failure
     neutral: int
-    #: calls that ended after the circuit had changed its state
+    #: calls that ended after the circuit had left the state that admitted them
     late: int
 
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Durations of the requests."""
+    """Durations of the requests, as a histogram."""
 
-    #: upper bounds in seconds, without the last, which is infinite
+    #: upper bounds of the buckets in seconds; the last bucket has none
     bounds: tuple[float, ...]
-    #: calls below each bound and not below the one before it; one more than there are bounds
+    #: calls in each bucket, not cumulative; one more than there are bounds
     counts: tuple[int, ...]
-    #: seconds of all calls together
+    #: sum of all durations, in seconds
     sum: float
 
     def quantile(self, q: float) -> float | None:
-        """Return seconds, linear within a bar, None without calls. A duration above the last bound counts as it."""
+        """Return the q-quantile in seconds, interpolated linearly within a bucket; None without calls.
+
+        Durations in the last bucket count as its lower bound.
+        """
         sums = list(accumulate(self.counts))
         if not sums[-1]:
             return None
@@ -71,9 +73,9 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class LastFailure:
-    """The latest failure in any process."""
+    """The latest failure of all processes."""
 
-    #: seconds since then
+    #: seconds since the failure
     ago: float
     #: name of the exception's class
     type: str
@@ -81,56 +83,56 @@ class LastFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
-    """What is counted of a breaker: what can be told without looking at its window."""
+    """Counters and gauges of a breaker that do not require summing the window."""
 
-    #: the breaker's
+    #: name of the breaker
     name: str
-    #: at this moment
+    #: state of the circuit
     state: State
-    #: calls since the ledger was made
+    #: numbers of calls since the ledger was created
     totals: Totals
     #: durations of the requests
     latency: Histogram
-    #: calls that run now
+    #: calls that are running
     in_flight: int
-    #: calls that a bulkhead lets run at once, None without one
+    #: limit of the bulkhead; None without one
     limit: int | None
-    #: number of transitions by (before, after)
+    #: numbers of state changes by (before, after)
     changes: dict[tuple[State, State], int]
     #: the thresholds in force
     config: BreakerConfig
-    #: of the dependency, None if nobody has ever checked it
+    #: result of the latest health checks; None if there never was one
     health: Health | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot(Stats):
-    """All that is known of a breaker."""
+    """State and counts of a breaker at one moment, summed over all processes."""
 
-    #: who has decided on the state: the fleet, this host, or this process alone
-    source: str
-    #: number of this stay in a state
+    #: scope that decided on the state
+    source: Scope
+    #: number of the stay in this state
     generation: int
     #: seconds in this state
     age: float
-    #: seconds until the circuit may admit a call: 0 where it has a permit for one, a second at most where one may come
-    #: back at any moment; None where it admits them all, or refuses them without end
+    #: seconds until a call may be admitted: 0 if a permit is free, at most 1 if one may be returned at any moment; None
+    #: if all calls are admitted, or rejected without end
     retry_after: float | None
-    #: calls of the statistical window
+    #: counts of the sliding window
     window: Counts
-    #: its length
+    #: length of the window, in seconds
     window_seconds: float
     #: failures since the last success
     consecutive_failures: int
-    #: None if no call has failed yet
+    #: latest failure; None if no call has failed yet
     last_failure: LastFailure | None
-    #: why it is in its state, and what would change it
+    #: one sentence: the reason for the state, and what would change it
     why: str
 
 
-def count(name: str, row: Record, config: BreakerConfig, now: int) -> Stats:
-    """Return the figures of a row. Reads only."""
-    head, pages = row.head, row.pages()
+def stats_of(name: str, record: Record, config: BreakerConfig, now: int) -> Stats:
+    """Return the stats of a record. Writes nothing."""
+    head, pages = record.head, record.pages()
     sums = window.totals(pages)
     good, bad = sums[at.SUCCESSES : at.FAILURES], sums[at.FAILURES : at.WINDOW]
     bars = tuple(map(add, good, bad))
@@ -160,41 +162,47 @@ def count(name: str, row: Record, config: BreakerConfig, now: int) -> Stats:
     )
 
 
-def take(name: str, row: Record, config: BreakerConfig, scope: str, now: int) -> Snapshot:
-    """Return a snapshot of a row. Reads only."""
-    head = row.head
+def snapshot_of(name: str, record: Record, config: BreakerConfig, scope: Scope, now: int) -> Snapshot:
+    """Return a snapshot of a record. Writes nothing."""
+    head = record.head
     word, since = head[at.WORD], head[at.SINCE]
-    state, fleet_controlled = state_of(word), row.fleet_controlled(now)
-    reading = window.read(row, config, now)
-    failed = window.last_failure(row, now)
-    free = reading.probes.taken < row.permits(config, now) if state is State.HALF_OPEN else not fleet_controlled
+    state, fleet_controlled = state_of(word), record.fleet_controlled(now)
+    window_stats = window.read(record, config, now)
+    failed = window.last_failure(record, now)
+    free = window_stats.probes.taken < record.permits(config, now) if state is State.HALF_OPEN else not fleet_controlled
     deadlines = Deadlines.of(config, head[at.SLICE])
     wait = None if state in ADMITTING else deadlines.wait(head, now, free=free)
     left = None if wait is None else deadlines.left(head, now) / _NS
-    figures = count(name, row, config, now)
+    stats = stats_of(name, record, config, now)
     return Snapshot(
-        **{each.name: getattr(figures, each.name) for each in fields(Stats)} | {"state": state},
-        source="fleet" if fleet_controlled else scope,
+        **{each.name: getattr(stats, each.name) for each in fields(Stats)} | {"state": state},
+        source=Scope.FLEET if fleet_controlled else scope,
         generation=generation_of(word),
         age=max(now - since, 0) / _NS,
         retry_after=None if wait is None else wait / _NS,
-        window=reading.window,
+        window=window_stats.window,
         window_seconds=config.interval,
-        consecutive_failures=reading.streak,
+        consecutive_failures=window_stats.streak,
         last_failure=LastFailure(max(now - failed[0], 0) / _NS, failed[1]) if failed else None,
         why=explain(
-            row, state, config, reading, left, fleet_controlled=fleet_controlled, checked=now < head[at.PROBER_UNTIL]
+            record,
+            state,
+            config,
+            window_stats,
+            left,
+            fleet_controlled=fleet_controlled,
+            checked=now < head[at.PROBER_UNTIL],
         ),
     )
 
 
-def see(ledger: Ledger, name: str, now: int) -> Snapshot:
-    """Return a snapshot of a breaker that a ledger has, made in whichever process, by the thresholds in force."""
-    row = ledger.row(name, now)
-    return take(name, row, thresholds.read(row, BreakerConfig()), ledger.scope, now)
+def read_snapshot(ledger: Ledger, name: str, now: int) -> Snapshot:
+    """Return a snapshot of a breaker of a ledger, whichever process created it, with the thresholds in force."""
+    record = ledger.row(name, now)
+    return snapshot_of(name, record, thresholds.read(record, BreakerConfig()), Scope(ledger.scope), now)
 
 
-def see_figures(ledger: Ledger, name: str, now: int) -> Stats:
-    """Return the figures of such a breaker."""
-    row = ledger.row(name, now)
-    return count(name, row, thresholds.read(row, BreakerConfig()), now)
+def read_stats(ledger: Ledger, name: str, now: int) -> Stats:
+    """Return the stats of a breaker of a ledger, as `read_snapshot` does."""
+    record = ledger.row(name, now)
+    return stats_of(name, record, thresholds.read(record, BreakerConfig()), now)

@@ -14,7 +14,7 @@ from cb.ledger.layout import VERSION
 from cb.ledger.ledger import Ledger
 from cb.ledger.paths import path_of, state_directory
 from cb.registry import Registry
-from cb.snapshot import Snapshot, see
+from cb.snapshot import Snapshot, read_snapshot
 from cb.states import ADMITTING
 
 from .running import in_use
@@ -109,7 +109,7 @@ def steering(path: str, name: str) -> BreakerControl:
 def _look(path: Path, name: str) -> Seen:
     ledger, now = Ledger.view(path), monotonic_ns()
     try:
-        breakers = {breaker: see(ledger, breaker, now) for breaker in ledger.names()}
+        breakers = {breaker: read_snapshot(ledger, breaker, now) for breaker in ledger.names()}
         return Seen(name, ledger.path, ledger.workers(), breakers, ledger.history())
     except (ArithmeticError, IndexError, ValueError) as error:  # no number that we write leads there
         raise LedgerError(ledger.path, "is damaged") from error

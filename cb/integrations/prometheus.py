@@ -99,7 +99,7 @@ class BreakerCollector:
         return text(self._families(), openmetrics=openmetrics)
 
     def _families(self) -> Iterator[Family]:
-        seen = list(self._registry.figures())
+        seen = list(self._registry.stats())
         yield from _labelled(seen)
         ledger = self._registry.ledger
         degraded = Family(

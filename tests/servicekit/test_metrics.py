@@ -195,6 +195,6 @@ def test_breakers_that_another_process_made_later_are_told_too(tmp_path: Path) -
     mine.get("stock").call(abs, -1)
     others.get("late").call(abs, -1)
     assert [each.name for each in mine.snapshots()] == ["late", "stock"]
-    assert [each.totals.successes for each in mine.figures()] == [1, 1]
+    assert [each.totals.successes for each in mine.stats()] == [1, 1]
     assert 'circuit_breaker_requests_total{name="late",outcome="success"} 1.0' in BreakerCollector(mine).text()
     assert "circuit_breaker_requests_total_late 1.0" in BreakerCollector(mine, per_breaker_names=True).text()

@@ -99,7 +99,7 @@ def test_registry_keeps_a_bounded_number_of_breakers_that_the_ledger_cannot_hold
     del number
     gc.collect()
     assert len(list(registry)) == 20
-    assert len(list(registry.figures())) == at.MAX_RECORDS + 20
+    assert len(list(registry.stats())) == at.MAX_RECORDS + 20
     assert registry.get("fails").state is State.OPEN  # what is open is forgotten last
     assert registry.get("held") is held  # nobody has two breakers of a name
 

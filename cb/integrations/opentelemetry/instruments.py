@@ -12,7 +12,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from cb.background.fork import register_fork_reset
 from cb.clocks import monotonic_ns
 from cb.ledger.ledger import Ledger
-from cb.snapshot import Snapshot, see
+from cb.snapshot import Snapshot, read_snapshot
 from cb.states import State
 
 from .spans import BEFORE, NAME, STATE
@@ -80,7 +80,7 @@ class Instruments:
     def _look(self) -> dict[str, Snapshot]:
         """Return a snapshot of every breaker of the ledger, in whichever process it was made."""
         now = monotonic_ns()
-        return {name: see(self._ledger, name, now) for name in self._ledger.names()}
+        return {name: read_snapshot(self._ledger, name, now) for name in self._ledger.names()}
 
 
 def _requests(seen: Snapshot) -> Values:
