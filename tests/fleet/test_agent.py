@@ -1,4 +1,4 @@
-"""Which worker speaks for its host, and how it is replaced. DESIGN section 3, rule 13."""
+"""Which worker speaks for its host, and how it is replaced. docs/rules.md, rule 13."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Health checks as probes of a fleet: one host asks by them, the other by its calls. DESIGN section 3, rule 17."""
+"""Health checks as probes of a fleet: one host asks by them, the other by its calls. docs/rules.md, rule 17."""
 
 from dataclasses import replace
 

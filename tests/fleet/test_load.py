@@ -1,4 +1,4 @@
-"""What a fleet costs its server. DESIGN section 3, rule 20."""
+"""What a fleet costs its server. docs/rules.md, rule 20."""
 
 from pathlib import Path
 

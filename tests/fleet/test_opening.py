@@ -1,4 +1,4 @@
-"""When a fleet opens, and when a host opens alone. DESIGN section 3, rule 16."""
+"""When a fleet opens, and when a host opens alone. docs/rules.md, rule 16."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What an operator does on one host holds for all. DESIGN section 3, rule 19."""
+"""What an operator does on one host holds for all. docs/rules.md, rule 19."""
 
 from pathlib import Path
 

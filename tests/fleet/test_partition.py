@@ -1,4 +1,4 @@
-"""One host cut off from the server, by a proxy of ours. DESIGN section 3, rules 16 and 18."""
+"""One host cut off from the server, by a proxy of ours. docs/rules.md, rules 16 and 18."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""How a fleet tries whether a dependency has recovered. DESIGN section 3, rule 17."""
+"""How a fleet tries whether a dependency has recovered. docs/rules.md, rule 17."""
 
 from collections import Counter
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The server slow, killed, restarted empty, or not there yet. DESIGN section 3, rule 18."""
+"""The server slow, killed, restarted empty, or not there yet. docs/rules.md, rule 18."""
 
 from dataclasses import replace
 from pathlib import Path

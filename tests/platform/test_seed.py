@@ -1,4 +1,4 @@
-"""Every curl of the seed's README, as a request to real workers."""
+"""Every request of the platform's original contract, sent to real workers."""
 
 import re
 

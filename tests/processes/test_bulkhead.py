@@ -1,4 +1,4 @@
-"""A bulkhead between real processes: never more calls than it lets through, whoever is killed or stopped."""
+"""A bulkhead between real processes: the limit holds when processes are killed or stopped. docs/rules.md, rule 25."""
 
 import mmap
 import os

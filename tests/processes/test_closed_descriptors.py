@@ -1,4 +1,4 @@
-"""Descriptors of locks that another thread, or a program that becomes a daemon, closes: rule 24."""
+"""Lock descriptors closed by another thread, or by a program that becomes a daemon. docs/rules.md, rule 24."""
 
 import os
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""A ledger's file that was damaged while no process had it in use: rules 14 and 23."""
+"""A ledger's file that was damaged while no process had it in use. docs/rules.md, rules 14 and 23."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Hung calls and killed workers under real gunicorn. DESIGN section 3, rule 11; the experiment that interlock fails."""
+"""Hung calls and killed workers under real gunicorn. docs/rules.md, rule 11."""
 
 import os
 import signal

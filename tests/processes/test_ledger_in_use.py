@@ -1,4 +1,4 @@
-"""A ledger's file and locks, cut, written over, removed or closed while processes use them: rules 14, 23 and 24."""
+"""Ledger files and locks truncated, overwritten, removed or closed in use. docs/rules.md, rules 14, 23 and 24."""
 
 import os
 import resource

@@ -1,4 +1,4 @@
-"""A ledger that root opens before its workers become another user, as under `gunicorn --user`: rules 13, 14 and 24."""
+"""A ledger opened by root before workers switch users (`gunicorn --user`). docs/rules.md, rules 13, 14 and 24."""
 
 import os
 import pwd

@@ -1,4 +1,4 @@
-"""Real processes on one ledger file. DESIGN section 3, rules 9, 10, 12 and 13."""
+"""Real processes on one ledger file. docs/rules.md, rules 9, 10, 12 and 13."""
 
 import os
 import signal

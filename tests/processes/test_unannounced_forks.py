@@ -1,4 +1,4 @@
-"""Forks that Python is not told of, as uWSGI and C libraries make them. DESIGN section 3, rules 3, 13 and 24."""
+"""Forks without Python's hooks, as uWSGI and C libraries make them. docs/rules.md, rules 3, 13 and 24."""
 
 import ctypes
 import os

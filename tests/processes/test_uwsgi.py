@@ -1,4 +1,4 @@
-"""Workers of uWSGI, which forks without Python's hooks, share a ledger as those of gunicorn do: rules 3, 13 and 24."""
+"""Workers of uWSGI, which forks without Python's hooks, share a ledger. docs/rules.md, rules 3, 13 and 24."""
 
 import os
 import signal

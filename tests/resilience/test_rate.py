@@ -1,4 +1,4 @@
-"""Rate limits: who shares one, what a call too many is told, and that a storage that is away ends no service."""
+"""Rate limits: their scope, the rejected call, and a storage that is away. docs/rules.md, rule 25."""
 
 import os
 import threading

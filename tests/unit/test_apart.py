@@ -1,4 +1,4 @@
-"""Breakers that their ledger cannot hold: guarded by the process, shared later. DESIGN section 3, rule 23."""
+"""Breakers that their ledger cannot hold: guarded by the process, shared later. docs/rules.md, rule 23."""
 
 import gc
 import os

@@ -1,4 +1,4 @@
-"""Operators, live configuration, events and the log of transitions. DESIGN section 3, rule 19."""
+"""Operators, live configuration, events and the log of transitions. docs/rules.md, rule 19."""
 
 from collections.abc import Callable
 from pathlib import Path

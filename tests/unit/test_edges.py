@@ -1,4 +1,4 @@
-"""Edges that mutation testing found unguarded: see docs/mutation.md. DESIGN section 3, rules 2, 5, 6, 11 and 19."""
+"""Edges that mutation testing found unguarded: see docs/mutation.md. docs/rules.md, rules 2, 5, 6, 11 and 19."""
 
 import sys
 from collections.abc import Callable

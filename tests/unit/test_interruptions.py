@@ -1,7 +1,7 @@
 """An exception that comes from outside, between any two steps of a call: a signal handler's, or another thread's.
 
 CPython raises it where it looks for signals: when a function begins, when a loop turns, and after each call. The tests
-raise one at each such point of the library's way, one after the other. DESIGN section 3, rules 4, 7 and 10.
+raise one at each such point of the library's way, one after the other. docs/rules.md, rules 4, 7 and 10.
 """
 
 import dis

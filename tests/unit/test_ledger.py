@@ -1,4 +1,4 @@
-"""Ledgers in files: what is shared, and what is refused. DESIGN section 3, rules 9, 13 and 14."""
+"""Ledgers in files: what is shared, and what is refused. docs/rules.md, rules 9, 13 and 14."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""The state machine: one test per arrow, and the rules of each state. DESIGN section 3, rules 1 to 3 and 5 to 8."""
+"""The state machine: one test per arrow, and the rules of each state. docs/rules.md, rules 1 to 3 and 5 to 8."""
 
 import random
 from collections.abc import Callable

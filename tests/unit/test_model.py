@@ -1,6 +1,6 @@
 """The breaker against a model of it: thousands of random histories, as two workers of one ledger live through them.
 
-The model knows the rules of DESIGN section 3 and nothing of the implementation.
+The model implements docs/rules.md, rules 1 to 8, and uses nothing of the implementation.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""A call inside a probe of its own breaker belongs to that probe. DESIGN section 3, rule 21."""
+"""A call inside a probe of its own breaker belongs to that probe. docs/rules.md, rule 21."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress

@@ -1,4 +1,4 @@
-"""Which code is inside a probe: that of its thread, task and context, while it runs. DESIGN section 3, rule 21."""
+"""Which code is inside a probe: that of its thread, task and context, while it runs. docs/rules.md, rule 21."""
 
 import asyncio
 import threading

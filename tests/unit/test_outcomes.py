@@ -1,4 +1,4 @@
-"""Late results, interruptions, and the length of the open time. DESIGN section 3, rules 1, 5, 7 and 8."""
+"""Late results, interruptions, and the length of the open time. docs/rules.md, rules 1, 5, 7, 8 and 15."""
 
 from collections.abc import Callable
 

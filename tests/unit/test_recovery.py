@@ -1,4 +1,4 @@
-"""Probes that are health checks: DESIGN section 3, rules 3 to 6, hold for them as for calls."""
+"""Probes that are health checks: docs/rules.md, rules 3 to 6, hold for them as for calls."""
 
 from collections.abc import Callable
 

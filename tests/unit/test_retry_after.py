@@ -1,4 +1,4 @@
-"""When a refused call may come back. DESIGN section 3, rule 22."""
+"""When a refused call may come back. docs/rules.md, rule 22."""
 
 from collections.abc import Callable
 from dataclasses import replace

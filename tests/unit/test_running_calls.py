@@ -1,4 +1,4 @@
-"""Calls count while they run, and permits come back. DESIGN section 3, rules 4, 5 and 11."""
+"""Calls count while they run, and permits come back. docs/rules.md, rules 4, 5 and 11."""
 
 from collections.abc import Callable
 from contextlib import ExitStack

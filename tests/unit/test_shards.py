@@ -1,4 +1,4 @@
-"""Blocks are given back, and a process that has none counts all the same. DESIGN section 3, rules 3, 12 and 23."""
+"""Blocks are given back, and a process that has none counts all the same. docs/rules.md, rules 3, 12 and 23."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""No time of a ledger holds anything for longer than the thresholds say. DESIGN section 3, rule 22."""
+"""No time of a ledger holds anything for longer than the thresholds say. docs/rules.md, rule 22."""
 
 from collections.abc import Callable
 from contextlib import suppress
