@@ -16,7 +16,7 @@ def test_reader_of_tutorial_md_sees_what_it_promises(tmp_path: Path) -> None:
         done = [(block, reader.follow(block)) for block in blocks(PAGE)]
     finally:
         reader.close()
-    _, run, fail, refused, look, recover, steer = [text for block, text in done if block.language == "bash"]
+    _, run, fail, refused, look, recover, control = [text for block, text in done if block.language == "bash"]
 
     assert json.loads(run) == {"price": "150.10"}
     answers = re.findall(r"(\d+) worker <(\d+)> answered (\d+)", fail)
