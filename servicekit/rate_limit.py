@@ -27,7 +27,7 @@ def init_app(app: Flask) -> None:
         )
     if settings.rate_limit is None:
         return
-    from cb.resilience.rate_limit import RateLimit
+    from cb.resilience import RateLimit
 
     file = settings.state_dir.absolute() / f"{settings.name}.rate"
     app.extensions["flow"] = RateLimit(settings.rate_limit, f"file://{file}", name=settings.name)

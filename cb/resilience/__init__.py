@@ -1,11 +1,41 @@
-"""What composes around a breaker: the last good answers, retries, and limits to the flow of calls.
+"""Policies that compose with a breaker: stale responses, retries and rate limits.
 
-Retries are in `cb.resilience.retry`, rate limits in `cb.resilience.rate_limit`: each needs a package of its own, which
-nothing here imports. docs/resilience.md has the order in which all of it composes, and why.
+`RateLimit` needs the package `limits`, and `retrying` needs `tenacity`: both come with the extra `resilience`, and are
+imported when the name is first used. docs/resilience.md explains the order in which the policies compose.
 """
 
-from .errors import RateLimitedError, StoreError
+from typing import TYPE_CHECKING, Any
+
+from .budget import RetryBudget
+from .errors import RateLimitedError, RetryBudgetExhaustedError, StoreError
 from .stale import CachedValue, StaleCache
 from .stores import Store, open_store
 
-__all__ = ["CachedValue", "RateLimitedError", "StaleCache", "Store", "StoreError", "open_store"]
+if TYPE_CHECKING:
+    from .rate_limit import RateLimit
+    from .retry import retrying
+
+__all__ = [
+    "CachedValue",
+    "RateLimit",
+    "RateLimitedError",
+    "RetryBudget",
+    "RetryBudgetExhaustedError",
+    "StaleCache",
+    "Store",
+    "StoreError",
+    "open_store",
+    "retrying",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "RateLimit":
+        from .rate_limit import RateLimit
+
+        return RateLimit
+    if name == "retrying":
+        from .retry import retrying
+
+        return retrying
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,7 +6,7 @@ local age = since and time[1] * 1000000 + time[2] - since
 if not value or not age or age < 0 then
     return false
 end
-if age >= 2 ^ 53 then -- a time that is none has no age
+if age >= 2 ^ 53 then -- the stored time is invalid: there is no age
     return {'', -1}
 end
 return {value, age}

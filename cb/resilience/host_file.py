@@ -1,10 +1,10 @@
-"""One SQLite file that all workers of a host share, for what may be lost: no data of a service belongs here.
+"""A SQLite file that all workers of a host share, for data that may be lost: no service may keep its own data here.
 
-SQLite must not meet a fork: a connection that crosses one is of no use to the child, and even new ones of its own
-would rely on locks that only the parent holds. So a process has one connection to a file, opened when it is needed, and
-closes it before it forks; a process that forks without a word closes it after each transaction. Until the fork is over
-it opens none: `OPENING` is taken and given back by the interpreter itself, because an exception, such as a signal
-handler's, may come between any two steps of a hook in Python.
+A SQLite connection must not cross a fork: the child cannot use it, and even new connections of the child would rely on
+locks that only the parent holds. So a process has one connection to a file, opens it on demand, and closes it before it
+forks; a process whose forks run no hooks closes it after each transaction. During a fork it opens none: the interpreter
+itself acquires and releases `OPENING`, because an exception, such as a signal handler's, may interrupt a hook written
+in Python between any two steps.
 """
 
 import os
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from cb.background.fork import detect_fork, forks_in_c, register_fork_reset
 from cb.clocks import monotonic
@@ -25,17 +25,20 @@ from cb.clocks import monotonic
 from .errors import StoreError
 
 R = TypeVar("R")
-#: held by the thread that opens a connection, or forks. Whoever wants both takes it before the lock of a file
+#: held while a connection is opened, and during a fork. Lock order: OPENING before the lock of a file
 OPENING = threading.RLock()
-#: set where this thread or greenlet is at work on a file: what comes there meanwhile is a signal handler or a finalizer
-_AT_WORK: ContextVar[bool] = ContextVar("cb.resilience.host_file", default=False)
+#: True while this thread or greenlet uses a file: code that runs then is a signal handler or a finalizer
+_IN_USE: ContextVar[bool] = ContextVar("cb.resilience.host_file", default=False)
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
 
 
 class HostFile:
-    """Transactions on a file, made with its tables where there is none. Private to its user, mode 0600.
+    """Transactions on a SQLite file, created with its tables if it is missing. Private to its user, mode 0600.
 
-    `lock_timeout` is the seconds for which a transaction waits for another process.
+    Args:
+        path: Path of the file.
+        tables: Statements that create tables and indexes, each with IF NOT EXISTS.
+        lock_timeout: Seconds to wait for a transaction of another process.
     """
 
     def __init__(self, path: str | os.PathLike[str], tables: tuple[str, ...], lock_timeout: float) -> None:
@@ -44,17 +47,26 @@ class HostFile:
         self._lock_timeout = lock_timeout
         self._connection: sqlite3.Connection | None = None
         self._lock = threading.RLock()
-        self._stray: sqlite3.Connection | None = None
+        self._inherited: sqlite3.Connection | None = None
         register_fork_reset(self)
         with OPENING:
             _FILES.add(self)
 
+    def __repr__(self) -> str:
+        return f"<HostFile {self.path!r}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def read(self, query: str, *values: Any) -> Any:
-        """Return the first row that a query finds, or None. Waits for no writer. Raises StoreError."""
+        """Return the first row of a query, or None. Does not wait for writers. Raises StoreError."""
         return self._run(lambda connection: connection.execute(query, values).fetchone())
 
     def write(self, work: Callable[[sqlite3.Connection], R]) -> R:
-        """Return work(connection), a transaction that overlaps with no other. Raises StoreError."""
+        """Return work(connection), run in a transaction that excludes all other writers. Raises StoreError."""
 
         def transaction(connection: sqlite3.Connection) -> R:
             connection.execute("BEGIN IMMEDIATE")
@@ -70,7 +82,7 @@ class HostFile:
         return self._run(transaction)
 
     def close(self) -> None:
-        """Give the connection up, until it is needed again."""
+        """Close the connection. A later call opens it again."""
         with self._lock:
             connection = self._connection
             try:
@@ -79,21 +91,21 @@ class HostFile:
             except sqlite3.Error:
                 pass
             finally:
-                self._connection = None  # one that an interruption has left open closes when it goes
+                self._connection = None  # left open by an interruption, it is closed when it is collected
 
     def reset_after_fork(self) -> None:
-        """Start over in a forked child."""
+        """Replace lock and connection in a forked child."""
         self._lock = threading.RLock()
-        _AT_WORK.set(False)
-        # Never closed: that would hurt the parent's. SQLite takes its locks for those of this process.
-        self._stray, self._connection = self._stray or self._connection, None
+        _IN_USE.set(False)
+        # Never closed: SQLite would release locks of the parent, taking them for those of this process.
+        self._inherited, self._connection = self._inherited or self._connection, None
 
     def _run(self, work: Callable[[sqlite3.Connection], R]) -> R:
         detect_fork()
-        if _AT_WORK.get():
+        if _IN_USE.get():
             raise StoreError(self.path, "is in use by the code that was interrupted")
-        if self._stray is not None:
-            raise StoreError(self.path, "was open when this process was forked, and would not be safe in it")
+        if self._inherited is not None:
+            raise StoreError(self.path, "was open when this process was forked, and is not safe to use in it")
         end = monotonic() + self._lock_timeout
         while True:
             with self._lock:
@@ -109,22 +121,22 @@ class HostFile:
 
     def _guarded_locked(self, step: Callable[[], R], end: float) -> R:
         try:
-            _AT_WORK.set(True)
-            return _patiently(step, end)
+            _IN_USE.set(True)
+            return _retry_while_busy(step, end)
         except (sqlite3.Error, OSError) as error:
             if not _busy(error):
                 self.close()
             raise StoreError(self.path, str(error)) from error
         except BaseException:
-            self.close()  # an interruption may have come just after a transaction began, and others wait for it
+            self.close()  # the interruption may have left a transaction open, for which others would wait
             raise
         finally:
-            _AT_WORK.set(False)
+            _IN_USE.set(False)
 
     def _open(self) -> sqlite3.Connection:
-        # Only a new file is opened here: closing another descriptor of one in use would free SQLite's locks on it.
+        # Only a new file is opened here: closing a second descriptor of a file in use would release SQLite's locks.
         with suppress(FileExistsError):
-            os.close(os.open(self.path, _NEW, 0o600))  # SQLite gives its other files the same mode
+            os.close(os.open(self.path, _NEW, 0o600))  # SQLite creates its other files with the same mode
         found = os.lstat(self.path)
         own = not hasattr(os, "geteuid") or (found.st_uid == os.geteuid() and not found.st_mode & 0o077)
         if not own or not stat.S_ISREG(found.st_mode):
@@ -132,7 +144,7 @@ class HostFile:
         connection = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=OFF")  # what a crash of the machine takes, it may take
+            connection.execute("PRAGMA synchronous=OFF")  # a crash of the machine may lose data
             for table in self._tables:
                 connection.execute(table)
         except BaseException:
@@ -141,8 +153,8 @@ class HostFile:
         return connection
 
 
-def _patiently(step: Callable[[], R], end: float) -> R:
-    # SQLite's own way of waiting begins with a whole millisecond, and leaves the switch to WAL out.
+def _retry_while_busy(step: Callable[[], R], end: float) -> R:
+    # SQLite's own busy timeout starts with a whole millisecond, and does not cover the switch to WAL.
     wait = 0.0001
     while True:
         try:
@@ -162,7 +174,7 @@ _FILES: weakref.WeakSet[HostFile] = weakref.WeakSet()
 
 
 class _Opening:
-    """Has nobody hold OPENING in a forked child: a fork in C runs no hooks."""
+    """Resets OPENING in a forked child: a fork in C runs no hooks."""
 
     def reset_after_fork(self) -> None:
         OPENING._at_fork_reinit()  # type: ignore[attr-defined]  # noqa: SLF001 - as concurrent.futures does
@@ -173,21 +185,21 @@ register_fork_reset(_OPENING)
 
 
 def _close_all() -> None:
-    """Close all files before a fork, when their transactions have ended. Caller holds OPENING."""
+    """Close all files before a fork, after their transactions. The caller holds OPENING."""
     interruption = None
     while True:
         try:
             for file in list(_FILES):
                 file.close()
             break
-        except BaseException as error:  # noqa: BLE001 - what a hook raises stops no fork: a connection would cross it
+        except BaseException as error:  # noqa: BLE001 - a hook that raises does not stop the fork: a connection would cross it
             interruption = error.with_traceback(None)
     if interruption:
         raise interruption
 
 
 if hasattr(os, "register_at_fork"):
-    # Hooks before a fork run in reverse: OPENING is taken first.
+    # Hooks before a fork run in reverse order: OPENING is acquired first.
     os.register_at_fork(before=_close_all)
     os.register_at_fork(
         before=OPENING.acquire,

@@ -1,5 +1,5 @@
--- Keeps a value unless a newer one is there; the oldest go. Times are microseconds of the server's clock.
--- KEYS: values by key, times by key. ARGV: key, value, its age, entries at most, seconds after which all is forgotten.
+-- Stores a value unless a newer one is stored, and removes the oldest. Times are microseconds of the server's clock.
+-- KEYS: values by key, times by key. ARGV: key, value, age of the value, maximum entries, seconds until all expire.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local since = now - ARGV[3]
@@ -15,7 +15,7 @@ local function forget(keys)
         redis.call('ZREM', KEYS[2], key)
     end
 end
--- Those from the future were kept before the clock was set back.
+-- Entries from the future were stored before the clock was set back.
 forget(redis.call('ZRANGEBYSCORE', KEYS[2], string.format('(%.0f', now), '+inf'))
 forget(redis.call('ZRANGE', KEYS[2], 0, -1 - ARGV[4]))
 redis.call('EXPIRE', KEYS[1], ARGV[5])

@@ -1,9 +1,9 @@
-"""Limits to the flow of calls to a dependency, by `limits`: of this process, of this host, or of all hosts."""
+"""Rate limits for calls to a dependency, with `limits`: for this process, this host, or all hosts."""
 
 import threading
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 import limits
 from limits.errors import ConfigurationError
@@ -17,33 +17,39 @@ from limits.strategies import (
 
 from cb.background.fork import detect_fork, register_fork_reset
 from cb.clocks import wall
-from cb.errors import ConfigError
+from cb.errors import ConfigError, RateLimitedError
 from cb.handles import ProcessBound
 from cb.log import Log
 
-from .errors import RateLimitedError
 from .rate_limit_file import FileStorage
 from .store_breaker import StoreBreaker
 
 log = Log(__name__)
 
-__all__ = ["FileStorage", "RateLimit", "RateLimitedError"]
+__all__ = ["FileStorage", "RateLimit"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-#: seconds that a call waits for a server: on a busy host an answer may take its time, and without it the rate is broken
+#: seconds to wait for a server: longer than a cache waits, since without an answer the rate is exceeded
 _TIMEOUT_SECONDS = 0.25
 _SERVERS = ("redis://", "rediss://", "redis+unix://")
-#: the most exact first: the last two may let up to twice the rate through where two windows meet
+#: the most exact first: the last two may admit up to twice the rate where two windows meet
 _STRATEGIES = (MovingWindowRateLimiter, SlidingWindowCounterRateLimiter, FixedWindowRateLimiter)
 
 
 class RateLimit(ProcessBound):
-    """Lets so many calls through, such as "100/second", and refuses the others before anything else is asked.
+    """A limit on the rate of calls. It rejects calls beyond the rate before anything else sees them.
 
-    `storage` says who shares the limit by the same `name`: `memory://` all threads of this process, `file:///PATH` all
-    processes of this host, `redis://`, `rediss://` or `unix://` all hosts; or it is any storage of `limits`. While the
-    storage is away, each process keeps to the rate by itself. Raises ConfigError.
+    While the storage is unavailable, each process limits its own calls to the rate.
+
+    Args:
+        rate: The rate, such as "100/second" or "10 per 5 minutes".
+        storage: Where calls are counted: `memory://` for all threads of this process, `file:///PATH` for all processes
+            of this host, `redis://`, `rediss://` or `unix://` for all hosts; or any storage of `limits`.
+        name: Name of the limit. Limits with the same name and storage count together.
+
+    Raises:
+        ConfigError: The rate or the storage is invalid.
     """
 
     def __init__(self, rate: str, storage: str | Storage = "memory://", *, name: str) -> None:
@@ -51,30 +57,56 @@ class RateLimit(ProcessBound):
             (self._rate,) = limits.parse_many(rate)
         except ValueError as error:
             raise ConfigError("rate", "be like 100/second or 10 per 5 minutes", rate) from error
-        #: what those who share the limit have in common
+        #: name of the limit
         self.name = name
-        self._shared = None if storage == "memory://" else _limiter(_open(storage))
+        self._owned = None if isinstance(storage, Storage) or storage == "memory://" else _open(storage)
+        given = storage if isinstance(storage, Storage) else self._owned
+        self._shared = None if given is None else _limiter(given)
         self._breaker: StoreBreaker[None] = StoreBreaker(f"rate limit {name!r}")
         self.reset_after_fork()
         register_fork_reset(self)
 
+    def __repr__(self) -> str:
+        return f"<RateLimit {self.name!r} {self._rate}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file or the connections that a URL has opened. A later call opens them again."""
+        opened: Any = self._owned
+        if isinstance(opened, FileStorage):
+            opened.close()
+        elif close := getattr(getattr(opened, "storage", None), "close", None):
+            close()
+
     def acquire(self, caller: str = "") -> None:
-        """Count a call, of each caller by itself. Raises RateLimitedError if it is one too many."""
+        """Count a call.
+
+        Args:
+            caller: Key under which the call is counted; each caller has the whole rate.
+
+        Raises:
+            RateLimitedError: The rate is exceeded.
+        """
         detect_fork()
         shared = self._shared
-        wait = None if shared is None else self._breaker.call(lambda: self._ask(shared, caller), None)
+        wait = None if shared is None else self._breaker.call(lambda: self._hit(shared, caller), None)
         if wait is None:
-            wait = self._ask_own(caller)
+            wait = self._hit_own(caller)
         if wait:
             raise RateLimitedError(self.name, wait)
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Return fn(*args, **kwargs). Raises RateLimitedError, without calling fn, if it is one too many."""
+        """Return fn(*args, **kwargs). Raises RateLimitedError, without calling fn, if the rate is exceeded."""
         self.acquire()
         return fn(*args, **kwargs)
 
     def __call__(self, fn: Callable[P, R]) -> Callable[P, R]:
-        """Limit a function."""
+        """Limit the calls of a function, as a decorator."""
 
         @wraps(fn)
         def limited(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -84,37 +116,35 @@ class RateLimit(ProcessBound):
         return limited
 
     def reset_after_fork(self) -> None:
-        """Count anew, in a forked child, what it calls by itself: the parent's threads may hold locks of a storage."""
+        """Replace lock and counts of this process in a forked child: threads of the parent may hold their locks."""
         self._lock = threading.RLock()
-        self._alone: RateLimiter | None = None
-        self._told = False
+        self._own: RateLimiter | None = None
+        self._uncounted_logged = False
 
-    def _ask(self, limiter: RateLimiter, caller: str) -> float:
-        """Return the seconds to wait, 0 if the call may be made."""
-        counted = (self.name, caller) if caller else (self.name,)
-        if limiter.hit(self._rate, *counted):
+    def _hit(self, limiter: RateLimiter, caller: str) -> float:
+        """Return the seconds to wait, 0 if the call is admitted."""
+        identifiers = (self.name, caller) if caller else (self.name,)
+        if limiter.hit(self._rate, *identifiers):
             return 0.0
-        wait = limiter.get_window_stats(self._rate, *counted).reset_time - wall()
-        return min(max(0.001, wait), self._rate.get_expiry())  # a storage may be damaged, or another clock ahead
+        wait = limiter.get_window_stats(self._rate, *identifiers).reset_time - wall()
+        return min(max(0.001, wait), self._rate.get_expiry())  # a storage may be damaged, or its clock ahead
 
-    def _ask_own(self, caller: str) -> float:
+    def _hit_own(self, caller: str) -> float:
         try:
-            return self._ask(self._own(), caller)
-        except RuntimeError as error:  # no thread left for what it is kept in: that is no reason to refuse
-            told, self._told = self._told, True
-            if not told:
+            return self._hit(self._own_limiter(), caller)
+        except RuntimeError as error:  # its storage cannot start a thread, which is no reason to reject the call
+            logged, self._uncounted_logged = self._uncounted_logged, True
+            if not logged:
                 log.warning("rate limit %r: calls are not counted: %s", self.name, error)
             return 0.0
 
-    def _own(self) -> RateLimiter:
-        with self._lock:  # made when it is needed: it starts a thread
-            self._alone = self._alone or _limiter(MemoryStorage())
-            return self._alone
+    def _own_limiter(self) -> RateLimiter:
+        with self._lock:  # created on demand: it starts a thread
+            self._own = self._own or _limiter(MemoryStorage())
+            return self._own
 
 
-def _open(storage: str | Storage) -> Storage:
-    if isinstance(storage, Storage):
-        return storage
+def _open(storage: str) -> Storage:
     url = storage.replace("unix://", "redis+unix://", 1) if storage.startswith("unix://") else storage
     options: dict[str, Any] = {}
     if url.startswith(_SERVERS):
@@ -129,11 +159,11 @@ def _open(storage: str | Storage) -> Storage:
     try:
         opened = storage_from_string(url, **options)
         if pool := getattr(getattr(opened, "storage", None), "connection_pool", None):
-            pool.connection_class(**pool.connection_kwargs)  # not connected: else the first call finds what is wrong
-    except (ConfigurationError, ValueError, TypeError):  # not its text: it may quote a password
+            pool.connection_class(**pool.connection_kwargs)  # not connected: finds an invalid option now, not at a call
+    except (ConfigurationError, ValueError, TypeError):  # its text is dropped: it may quote a password
         opened = None
-    if not isinstance(opened, Storage):  # one of another kind is for asyncio
-        rule = "be memory://, file:///PATH, redis://, rediss://, unix://, or another that limits knows"
+    if not isinstance(opened, Storage):  # or a storage for asyncio
+        rule = "be memory://, file:///PATH, redis://, rediss://, unix://, or another that limits supports"
         raise ConfigError("storage", rule, f"{storage.partition('://')[0]}://...") from None
     return opened
 
@@ -142,6 +172,6 @@ def _limiter(storage: Storage) -> RateLimiter:
     for strategy in _STRATEGIES[:-1]:
         try:
             return strategy(storage)
-        except NotImplementedError:  # so `limits` says that a storage cannot do what a strategy needs
+        except NotImplementedError:  # raised by `limits` for a storage that does not support the strategy
             continue
     return _STRATEGIES[-1](storage)

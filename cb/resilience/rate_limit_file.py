@@ -1,6 +1,6 @@
 """A storage for `limits` that all workers of a host share: one SQLite file, by `file:///PATH`.
 
-Windows are those of the wall's clock, as in all storages of `limits`: after it was set back, a window may come twice.
+Windows follow the wall clock, as in all storages of `limits`: after it is set back, a window may be counted twice.
 """
 
 import sqlite3
@@ -25,23 +25,30 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS windows (key TEXT PRIMARY KEY, count INTEGER NOT NULL, ends REAL NOT NULL)",
     "CREATE INDEX IF NOT EXISTS windows_ends ON windows (ends)",
 )
-#: SQLite keeps anything in any column: of what makes no sense, nothing is known. The window has not ended, nor does it
-#: end later than one that begins now.
+#: condition for a valid row, since SQLite stores any type in any column: the window has not ended, and does not end
+#: later than one that begins now
 _SOUND = "typeof(count) = 'integer' AND count BETWEEN 0 AND 2147483647 AND ends > ? AND ends <= ?"
-_ONE = f"SELECT count FROM windows WHERE key = ? AND {_SOUND}"  # noqa: S608 - no value is in it
+_ONE = f"SELECT count FROM windows WHERE key = ? AND {_SOUND}"  # noqa: S608 - it contains no values
 _BOTH = f"SELECT ({_ONE}), ({_ONE})"
-_ENDS = f"SELECT ends FROM windows WHERE key = ? AND {_SOUND}"  # noqa: S608 - nor in this
-_DROP = f"DELETE FROM windows WHERE key = ? AND NOT ifnull({_SOUND}, 0)"  # noqa: S608 - nor in this
-#: seconds that no window lasts
-_NEVER = 3_200_000_000
-#: seconds that a call waits for other processes' calls to be counted
-_TIMEOUT_SECONDS = 0.25
+_ENDS = f"SELECT ends FROM windows WHERE key = ? AND {_SOUND}"  # noqa: S608 - it contains no values
+_DROP = f"DELETE FROM windows WHERE key = ? AND NOT ifnull({_SOUND}, 0)"  # noqa: S608 - it contains no values
+#: seconds, longer than any window
+_LONGEST = 3_200_000_000
+#: seconds to wait for a transaction of another process
+_LOCK_TIMEOUT_SECONDS = 0.25
 
 
 class FileStorage(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindow):
-    """Counts calls in windows, each in a transaction of its own. `clock` returns seconds since the epoch."""
+    """A storage that counts each call in a transaction of its own.
 
-    STORAGE_SCHEME = ["file"]  # noqa: RUF012 - limits declares it so
+    Args:
+        uri: `file:///PATH`.
+        wrap_exceptions: True to raise the errors of `limits` instead of StoreError.
+        clock: Wall clock, in seconds since the epoch.
+        options: Options of a storage of `limits`.
+    """
+
+    STORAGE_SCHEME = ["file"]  # noqa: RUF012 - limits declares it without ClassVar
 
     def __init__(
         self,
@@ -54,9 +61,16 @@ class FileStorage(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindow
         path = Path(uri.removeprefix("file://"))
         if not path.is_absolute():
             raise ValueError(uri)
-        self._file = HostFile(path, _TABLES, _TIMEOUT_SECONDS)
+        self._file = HostFile(path, _TABLES, _LOCK_TIMEOUT_SECONDS)
         self._clock = clock
-        self._damaged = self._told = False
+        self._damaged = self._damage_logged = False
+
+    def __repr__(self) -> str:
+        return f"<FileStorage {self._file.path!r}>"
+
+    def close(self) -> None:
+        """Close the file. A later call opens it again."""
+        self._file.close()
 
     @property
     def base_exceptions(self) -> type[Exception]:
@@ -67,12 +81,12 @@ class FileStorage(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindow
 
     def get(self, key: str) -> int:
         now = self._clock()
-        row = self._file.read(_ONE, key, now, now + _NEVER)
+        row = self._file.read(_ONE, key, now, now + _LONGEST)
         return row[0] if row else 0
 
     def get_expiry(self, key: str) -> float:
         now = self._clock()
-        row = self._file.read(_ENDS, key, now, now + _NEVER)
+        row = self._file.read(_ENDS, key, now, now + _LONGEST)
         return row[0] if row else now
 
     def check(self) -> bool:
@@ -114,15 +128,15 @@ class FileStorage(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindow
 
     def _count(self, work: Callable[[sqlite3.Connection], R]) -> R:
         result = self._file.write(work)
-        if self._damaged and not self._told:
-            self._told = True
-            log.warning("rates in %s: what was counted for a key made no sense, and is counted anew", self._file.path)
+        if self._damaged and not self._damage_logged:
+            self._damage_logged = True
+            log.warning("rates in %s: the count of a key was damaged, and starts again from 0", self._file.path)
         return result
 
     def _add(self, connection: sqlite3.Connection, key: str, expiry: float, amount: int) -> int:
-        """Count in the window of a key, a new one where the last has ended. Return its count."""
+        """Count calls in the current window of a key, or in a new one. Return its count."""
         now = self._clock()
-        connection.execute("DELETE FROM windows WHERE ends <= ? OR ends > ?", (now, now + _NEVER))
+        connection.execute("DELETE FROM windows WHERE ends <= ? OR ends > ?", (now, now + _LONGEST))
         if connection.execute(_DROP, (key, now, now + expiry)).rowcount:
             self._damaged = True
         connection.execute("INSERT OR IGNORE INTO windows (key, count, ends) VALUES (?, 0, ?)", (key, now + expiry))
@@ -132,7 +146,7 @@ class FileStorage(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindow
 
 
 def _windows(counts: tuple[int | None, int | None], expiry: int, now: float) -> tuple[int, float, int, float]:
-    """Return the count and the rest of the previous window, and of the current one."""
+    """Return count and remaining seconds of the previous window, and of the current one."""
     previous, current = counts[0] or 0, counts[1] or 0
     rest = (1 - now / expiry % 1) * expiry
     return previous, rest if previous else 0.0, current, rest + expiry

@@ -1,4 +1,4 @@
-"""The last good answers in a Redis or Valkey server, for all hosts that name it."""
+"""A store of the last good values in a Redis or Valkey server, for all hosts."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,34 +13,51 @@ from cb.errors import ConfigError
 from cb.handles import ProcessBound
 
 from .errors import StoreError
+from .stores import Store
 
-#: seconds that an answer waits for the server. It does not bound how long the name of a host may take to be looked up.
+#: seconds to wait for the server. The lookup of its host name may take longer.
 TIMEOUT_SECONDS = 0.05
-#: seconds after its last value for which a cache lives
-_LIVES = 86_400
+#: seconds after its last value when a cache expires
+_EXPIRES_SECONDS = 86_400
 _HERE = Path(__file__).parent
 
 
-class RedisStore(ProcessBound):
-    """Values of all that name the same server and the same cache. Its clock is the server's."""
+class RedisStore(ProcessBound, Store):
+    """Values that all hosts share. Ages are measured by the clock of the server.
+
+    Args:
+        url: URL of the server, as redis-py takes it.
+        name: Name that hosts share to use the same entries.
+        max_entries: Number of entries beyond which the oldest are removed.
+
+    Raises:
+        ConfigError: The URL is invalid.
+    """
 
     def __init__(self, url: str, name: str, max_entries: int = 1000) -> None:
-        # Of the query nothing is told, and of the rest only what follows the password.
+        # Shown without the query and without everything up to the password.
         scheme, _, rest = url.partition("://")
-        self._place = f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
+        self._location = f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
         try:
             client = redis.Redis.from_url(
-                url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS, retry=Retry(NoBackoff(), 0)
+                url,
+                socket_timeout=TIMEOUT_SECONDS,
+                socket_connect_timeout=TIMEOUT_SECONDS,
+                retry=Retry(NoBackoff(), 0),
             )
             pool = client.connection_pool
             pool.connection_kwargs["decode_responses"] = False  # a value is bytes, whatever the URL says
-            pool.connection_class(**pool.connection_kwargs)  # not connected: else the first answer finds what is wrong
+            pool.connection_class(**pool.connection_kwargs)  # not connected: finds an invalid option now, not at a call
         except (ValueError, TypeError):
-            raise ConfigError("url", "be one that redis-py takes", self._place) from None  # it may quote a password
+            raise ConfigError("url", "be one that redis-py takes", self._location) from None  # it may quote a password
+        self._client = client
         self._keys = [f"cb:stale:{{{name}}}:{part}" for part in ("values", "times")]
         self._max_entries = max_entries
         self._find: Any = client.register_script((_HERE / "find.lua").read_text())
         self._keep: Any = client.register_script((_HERE / "keep.lua").read_text())
+
+    def __repr__(self) -> str:
+        return f"<RedisStore {self._location!r}>"
 
     def get(self, key: str) -> tuple[bytes, int] | None:
         with self._errors():
@@ -49,11 +66,15 @@ class RedisStore(ProcessBound):
 
     def put(self, key: str, value: bytes, age: int) -> None:
         with self._errors():
-            self._keep(self._keys, [key, value, age // 1000, self._max_entries, _LIVES])
+            self._keep(self._keys, [key, value, age // 1000, self._max_entries, _EXPIRES_SECONDS])
+
+    def close(self) -> None:
+        """Close the connections. A later call opens them again."""
+        self._client.close()
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # what is no Redis may have the client fail in any way
-            raise StoreError(self._place, str(error) or repr(error)) from error
+        except Exception as error:  # a server that is not Redis may make the client fail in any way
+            raise StoreError(self._location, str(error) or repr(error)) from error

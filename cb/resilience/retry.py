@@ -1,4 +1,4 @@
-"""Retries around a breaker, by tenacity: never of a refusal, never sooner than was asked for, never too many."""
+"""Retries around a breaker, with tenacity."""
 
 import random
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from tenacity import RetryCallState, Retrying
 
 from cb.clocks import sleep
+from cb.config import Duration, to_seconds
 from cb.errors import CircuitError, ConfigError
 from cb.state.deferred import require_done
 from cb.state.outcome import Kinds, leaves, predicate
@@ -13,9 +14,7 @@ from cb.state.retry_after import of_error
 
 from .budget import RetryBudget
 
-__all__ = ["RetryBudget", "retrying"]
-
-_LONGEST, _DAY = 5.0, 86_400.0
+_WAIT_MAX, _DAY = 5.0, 86_400.0
 
 
 def retrying(
@@ -23,31 +22,43 @@ def retrying(
     *,
     attempts: int = 3,
     budget: RetryBudget | None = None,
-    wait_initial: float = 0.1,
-    wait_max: float | None = None,
+    wait_initial: Duration = 0.1,
+    wait_max: Duration | None = None,
     sleep: Callable[[float], None] = sleep,
     uniform: Callable[[float, float], float] = random.uniform,
 ) -> Retrying:
-    """Return what calls, decorates or loops as tenacity does, and retries `errors` up to so many attempts in all.
+    """Return a `tenacity.Retrying`: call it with a function, decorate with its `wraps`, or iterate over it.
 
-    It goes outside the breaker, which then sees each attempt: `retrying(errors)(breaker.call, fetch)`. Name only errors
-    of calls that may be made twice. Refusals (CircuitError: an open circuit, a full bulkhead, a rate limit) are never
-    retried, whatever `errors` says: to ask again at once is what they are there to prevent. The error of the last
-    attempt is raised as it is; so is one for which the `budget` has no retry left.
+    Retries belong outside the breaker, which then counts each attempt: `retrying(errors)(breaker.call, fetch)`. A
+    `CircuitError` (an open circuit, a full bulkhead, a rate limit) is never retried, whatever `errors` includes: a
+    rejection asks for fewer calls. The error of the last attempt is raised unchanged; so is an error for which the
+    budget has no retry left.
 
     The wait before attempt n + 1 is random, from 0 to `wait_initial` times 2^(n-1) seconds, at most `wait_max` (full
-    jitter: aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter). It comes on top of the `retry_after` of
-    an error that has one, in seconds; an error that asks for more than `wait_max` is raised at once. By default
-    `wait_max` is 5, or `wait_initial` if that is longer.
+    jitter: aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter). The `retry_after` of an error, in
+    seconds, is added to it; an error whose `retry_after` exceeds `wait_max` is raised at once.
+
+    Args:
+        errors: Exception types to retry, or a predicate. Name only errors of calls that may safely be repeated.
+        attempts: Most attempts in total, from 1 to 100.
+        budget: Limit on the retries of all callers that share it.
+        wait_initial: Longest wait before the second attempt, in seconds or as a timedelta.
+        wait_max: Longest wait before any attempt; by default 5 s, or `wait_initial` if that is longer.
+        sleep: Function that waits, for tests.
+        uniform: Function that draws the wait, for tests.
+
+    Raises:
+        ConfigError: A parameter is out of range.
     """
     if not isinstance(attempts, int) or not 1 <= attempts <= 100:
         raise ConfigError("attempts", "be a whole number from 1 to 100", attempts)
-    longest = max(_LONGEST, min(wait_initial, _DAY)) if wait_max is None else wait_max
-    if not 0 <= wait_initial <= longest:
+    first = to_seconds(wait_initial, "wait_initial")
+    longest = max(_WAIT_MAX, min(first, _DAY)) if wait_max is None else to_seconds(wait_max, "wait_max")
+    if not 0 <= first <= longest:
         raise ConfigError("wait_initial", f"be from 0 to wait_max ({longest:g} s)", wait_initial)
-    is_passing = predicate("errors", errors)
+    is_retryable = predicate("errors", errors)
 
-    def begin(state: RetryCallState) -> None:
+    def before(state: RetryCallState) -> None:
         if budget is not None and state.attempt_number == 1:
             budget.record_call()
 
@@ -59,16 +70,16 @@ def retrying(
         members = list(leaves(error))
         if any(not isinstance(each, Exception) or isinstance(each, CircuitError) for each in members):
             return False
-        return (is_passing(error) or all(map(is_passing, members))) and of_error(error) <= longest
+        return (is_retryable(error) or all(map(is_retryable, members))) and of_error(error) <= longest
 
     def stop(state: RetryCallState) -> bool:
         return state.attempt_number >= attempts or not (budget is None or budget.try_acquire())
 
     def wait(state: RetryCallState) -> float:
-        limit = min(longest, wait_initial * 2 ** (state.attempt_number - 1))
+        limit = min(longest, first * 2 ** (state.attempt_number - 1))
         return of_error(_error(state)) + uniform(0, limit)
 
-    return Retrying(sleep=sleep, before=begin, retry=retry, stop=stop, wait=wait, reraise=True)
+    return Retrying(sleep=sleep, before=before, retry=retry, stop=stop, wait=wait, reraise=True)
 
 
 def _error(state: RetryCallState) -> BaseException | None:

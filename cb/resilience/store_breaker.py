@@ -1,4 +1,4 @@
-"""Going without a store while it is away: it is left alone for a second after each failure, and told of once."""
+"""A small circuit breaker for the store behind a cache or a rate limit."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -8,39 +8,51 @@ from cb.log import Log
 
 log = Log(__name__)
 
-#: nanoseconds for which a store is not asked again after it has failed
-REST = 1_000_000_000
+#: nanoseconds during which a store that has failed is not called
+OPEN_NS = 1_000_000_000
 R = TypeVar("R")
 D = TypeVar("D")
 
 
 class StoreBreaker(Generic[D]):
-    """Asks a store, and answers `otherwise` while it cannot be used: whatever it raises, a caller gets an answer."""
+    """A small circuit breaker that opens for one second after each failure.
 
-    def __init__(self, what: str, clock: Callable[[], int] = monotonic_ns) -> None:
-        self._what = what
+    It has no window, thresholds or shared state, and a rejected call returns a default instead of raising. A
+    `CircuitBreaker` would need a ledger and a watchdog for each cache. The first failure of an outage and the first
+    success after it are logged. While the store is failing, one call per second probes it.
+
+    Args:
+        owner: Description of the cache or rate limit, for the log.
+        clock: Monotonic clock, in nanoseconds.
+    """
+
+    def __init__(self, owner: str, clock: Callable[[], int] = monotonic_ns) -> None:
+        self._owner = owner
         self._clock = clock
-        self._until = clock()
-        self._told = False
+        self._open_until = clock()
+        self._failing = False
 
-    def call(self, work: Callable[[], R], otherwise: D) -> R | D:
-        """Return work(), or `otherwise` if that fails or has failed within the last second."""
+    def __repr__(self) -> str:
+        return f"<StoreBreaker of {self._owner}{', store unavailable' if self._failing else ''}>"
+
+    def call(self, fn: Callable[[], R], default: D) -> R | D:
+        """Return fn(), or `default` if it raises, or if a call has failed within the last second."""
         now = self._clock()
-        if now < self._until <= now + REST:  # beyond that, the clock was set back
-            return otherwise
-        looks = self._told
-        if looks:
-            self._until = now + REST  # one looks whether it is back, and no other waits with it
+        if now < self._open_until <= now + OPEN_NS:  # beyond that, the clock was set back
+            return default
+        probes = self._failing
+        if probes:
+            self._open_until = now + OPEN_NS  # others do not wait for a probe
         try:
-            answer = work()
-        except Exception as error:  # noqa: BLE001 - a store of somebody else, or one that is damaged, raises anything
-            self._until = self._clock() + REST
-            if not self._told:
-                self._told = True
-                log.warning("%s: goes on without %s", self._what, str(error) or repr(error))
-            return otherwise
-        if looks:  # who asked before the store failed, and got an answer, has nothing to tell
-            self._told = False
-            self._until = now
-            log.warning("%s: is whole again", self._what)
-        return answer
+            result = fn()
+        except Exception as error:  # noqa: BLE001 - a user's store, or a damaged one, may raise anything
+            self._open_until = self._clock() + OPEN_NS
+            if not self._failing:
+                self._failing = True
+                log.warning("%s: store unavailable: %s", self._owner, str(error) or repr(error))
+            return default
+        if probes:  # a call that began before the failure does not end the outage
+            self._failing = False
+            self._open_until = now
+            log.warning("%s: store available again", self._owner)
+        return result

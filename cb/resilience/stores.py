@@ -1,6 +1,7 @@
-"""Where the last good answers are kept, chosen by URL: this process, one file of the host, or a Redis server.
+"""Stores of the last good values, chosen by URL: this process, one file of the host, or a Redis server.
 
-Ages cross this border, never instants: each store has a clock of its own, and those of two hosts are never compared.
+Stores exchange ages, never points in time: each store has a clock of its own, and clocks of two hosts are never
+compared.
 """
 
 import os
@@ -8,7 +9,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from cb.background.fork import detect_fork, register_fork_reset
 from cb.clocks import monotonic_ns, wall_ns
@@ -17,33 +18,51 @@ from cb.handles import ProcessBound
 
 from .host_file import HostFile
 
-_TIMEOUT_SECONDS = 0.05  # seconds that an answer waits for another process
+#: seconds to wait for a transaction of another process
+_LOCK_TIMEOUT_SECONDS = 0.05
 
 
 class Store(Protocol):
-    """What all stores have in common. Any of them may forget anything; each keeps the newest of a key. Ages are ns."""
+    """A store of values and their ages. It may lose any value, and keeps the newest one of a key.
+
+    Subclass it, or implement its methods. All ages are in nanoseconds.
+    """
 
     def get(self, key: str) -> tuple[bytes, int] | None:
-        """Return a value and its age, below 0 if what is there is none of ours. Raises StoreError."""
+        """Return a value and its age, or None. An age below 0 marks an unreadable entry. Raises StoreError."""
 
     def put(self, key: str, value: bytes, age: int) -> None:
-        """Keep a value that was asked for so long ago, unless there is one of a later question. Raises StoreError."""
+        """Store a value that was requested `age` ago, unless a newer one is stored. Raises StoreError."""
+
+    def close(self) -> None:
+        """Close connections and files. A later call opens them again."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def open_store(url: str, *, name: str = "stale", max_entries: int = 1000) -> Store:
-    """Return the store that a URL means; nothing is opened before the first use. Raises ConfigError.
+    """Return the store of a URL. It connects when it is first used.
 
-    `memory://` is of this process, `file:///PATH` of all processes of this host, and `redis://`, `rediss://` or
-    `unix://`, as redis-py takes them, of all that give them the same name. The oldest go first when there are more than
-    `max_entries`.
+    Args:
+        url: `memory://` for this process; `file:///PATH` for all processes of this host; `redis://`, `rediss://` or
+            `unix://`, as redis-py takes them, for all hosts.
+        name: Name that hosts share to use the same entries of a server.
+        max_entries: Number of entries beyond which the oldest are removed, from 1 to 1000000.
+
+    Raises:
+        ConfigError: The URL or `max_entries` is invalid.
     """
-    scheme, separator, place = url.partition("://")
+    scheme, separator, path = url.partition("://")
     if not isinstance(max_entries, int) or not 1 <= max_entries <= 1_000_000:
         raise ConfigError("max_entries", "be a whole number from 1 to 1000000", max_entries)
     if url == "memory://":
         return MemoryStore(max_entries)
-    if scheme == "file" and separator and Path(place).is_absolute():
-        return FileStore(place, max_entries)
+    if scheme == "file" and separator and Path(path).is_absolute():
+        return FileStore(path, max_entries)
     if scheme in ("redis", "rediss", "unix") and separator:
         from .redis_store import RedisStore
 
@@ -51,45 +70,59 @@ def open_store(url: str, *, name: str = "stale", max_entries: int = 1000) -> Sto
     raise ConfigError("url", "be memory://, file:///PATH, redis://, rediss:// or unix://", f"{scheme}://...")
 
 
-class MemoryStore(ProcessBound):
-    """Values of this process. A forked child goes on with a copy."""
+class MemoryStore(ProcessBound, Store):
+    """Values in the memory of this process. A forked child has a copy.
+
+    Args:
+        max_entries: Number of entries beyond which the oldest are removed.
+        clock: Monotonic clock, in nanoseconds.
+    """
 
     def __init__(self, max_entries: int = 1000, clock: Callable[[], int] = monotonic_ns) -> None:
         self._max_entries = max_entries
         self._clock = clock
-        #: in the order in which they came
-        self._kept: dict[str, tuple[bytes, int]] = {}
+        #: value and time of each key, in the order of insertion
+        self._entries: dict[str, tuple[bytes, int]] = {}
         self.reset_after_fork()
         register_fork_reset(self)
+
+    def __repr__(self) -> str:
+        return f"<MemoryStore {len(self._entries)} of {self._max_entries} entries>"
 
     def get(self, key: str) -> tuple[bytes, int] | None:
         detect_fork()
         with self._lock:
-            kept = self._kept.get(key)
-        return kept and (kept[0], self._clock() - kept[1])
+            entry = self._entries.get(key)
+        return entry and (entry[0], self._clock() - entry[1])
 
     def put(self, key: str, value: bytes, age: int) -> None:
         since = self._clock() - age
         detect_fork()
         with self._lock:
-            kept = self._kept.get(key)
-            if kept and kept[1] > since:
+            entry = self._entries.get(key)
+            if entry and entry[1] > since:
                 return
-            self._kept.pop(key, None)
-            self._kept[key] = value, since
-            if len(self._kept) > self._max_entries:
-                del self._kept[next(iter(self._kept))]
+            self._entries.pop(key, None)
+            self._entries[key] = value, since
+            if len(self._entries) > self._max_entries:
+                del self._entries[next(iter(self._entries))]
+
+    def close(self) -> None:
+        """Remove all entries."""
+        detect_fork()
+        with self._lock:
+            self._entries.clear()
 
     def reset_after_fork(self) -> None:
-        """Forget, in a forked child, which thread of the parent is at work."""
-        self._lock = threading.RLock()  # a signal handler may read, too
+        """Replace the lock in a forked child: a thread of the parent may hold it."""
+        self._lock = threading.RLock()  # reentrant: a signal handler may use the store
 
 
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS kept (key TEXT PRIMARY KEY, since INTEGER NOT NULL, value BLOB NOT NULL) WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS kept_since ON kept (since)",
 )
-#: SQLite keeps anything in any column
+#: types are checked here: SQLite stores any type in any column
 _FIND = (
     "SELECT CASE typeof(value) WHEN 'blob' THEN value END, CASE typeof(since) WHEN 'integer' THEN since END "
     "FROM kept WHERE key = ?"
@@ -97,19 +130,27 @@ _FIND = (
 _TRIM = "DELETE FROM kept WHERE key IN (SELECT key FROM kept ORDER BY since DESC LIMIT -1 OFFSET ?)"
 
 
-class FileStore(ProcessBound):
-    """Values in a file that all processes of a host share. It lives as long as the file, beyond a restart too.
+class FileStore(ProcessBound, Store):
+    """Values in a SQLite file that all processes of a host share. They survive a restart.
 
-    Its clock is the wall's. A value from the future was kept before that clock was set back: nobody can tell its age,
-    so it is not there, and any other may take its place.
+    Ages are measured by the wall clock. An entry from the future was stored before that clock was set back: its age is
+    unknown, so it counts as missing and any other value replaces it.
+
+    Args:
+        path: Path of the file, created with mode 0600.
+        max_entries: Number of entries beyond which the oldest are removed.
+        clock: Wall clock, in nanoseconds since the epoch.
     """
 
     def __init__(
         self, path: str | os.PathLike[str], max_entries: int = 1000, clock: Callable[[], int] = wall_ns
     ) -> None:
-        self._file = HostFile(path, _TABLES, _TIMEOUT_SECONDS)
+        self._file = HostFile(path, _TABLES, _LOCK_TIMEOUT_SECONDS)
         self._max_entries = max_entries
         self._clock = clock
+
+    def __repr__(self) -> str:
+        return f"<FileStore {self._file.path!r}>"
 
     def get(self, key: str) -> tuple[bytes, int] | None:
         row = self._file.read(_FIND, key)
@@ -134,3 +175,7 @@ class FileStore(ProcessBound):
                 connection.execute(_TRIM, (self._max_entries,))
 
         self._file.write(work)
+
+    def close(self) -> None:
+        """Close the file. A later call opens it again."""
+        self._file.close()

@@ -19,8 +19,6 @@ PARTS = {
     "cb.fleet": (),
     "cb.http": (),
     "cb.resilience": (),
-    "cb.resilience.rate_limit": ("RateLimitedError",),  # with cb.resilience
-    "cb.resilience.retry": (),
     "cb.integrations.opentelemetry": (),
     "servicekit": ("fields",),  # a module, for the services
 }

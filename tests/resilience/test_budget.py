@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from cb.resilience.retry import RetryBudget, retrying
+from cb.resilience import RetryBudget, retrying
 from cb.testing import FakeClock
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from cb.resilience import RateLimit, RateLimitedError
 from cb.resilience import host_file as module
 from cb.resilience.host_file import HostFile
-from cb.resilience.rate_limit import RateLimit, RateLimitedError
 from tests.unit.test_interruptions import Interruption, interrupted
 
 TABLE = "CREATE TABLE IF NOT EXISTS t (n)"

@@ -13,7 +13,8 @@ from limits.storage import MemoryStorage, Storage
 from limits.strategies import FixedWindowRateLimiter, SlidingWindowCounterRateLimiter
 
 from cb import CircuitBreaker, CircuitError, ConfigError
-from cb.resilience.rate_limit import FileStorage, RateLimit, RateLimitedError
+from cb.resilience import RateLimit, RateLimitedError
+from cb.resilience.rate_limit_file import FileStorage
 from cb.testing import workers
 from tests.fleet.servers import BINARIES, Server
 

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from cb import BreakerConfig, CircuitBreaker, CircuitError, CircuitOpenError, ConfigError, State
-from cb.resilience import RateLimitedError
-from cb.resilience.retry import RetryBudget, retrying
+from cb.resilience import RateLimitedError, RetryBudget, retrying
 from cb.testing import breaker_in
 
 

@@ -132,14 +132,14 @@ def test_caches_of_one_store_do_not_mix(store: Store, clock: FakeClock) -> None:
 
 
 def test_value_that_is_too_large_is_answered_and_not_kept(store: Store, clock: FakeClock) -> None:
-    it = cache(store, clock, largest=10)
+    it = cache(store, clock, max_bytes=10)
     assert it.call("k", lambda: "x" * 8).value == "x" * 8  # and two quotes
     assert it.call("k", lambda: "y" * 9).value == "y" * 9
     assert it.call("k", fail, TimeoutError()).value == "x" * 8
 
 
 def test_key_that_is_too_large_is_answered_and_not_kept(store: Store, clock: FakeClock) -> None:
-    it = cache(store, clock, largest=10)
+    it = cache(store, clock, max_bytes=10)
     assert it.call("k" * 11, lambda: 1).value == 1
     with pytest.raises(TimeoutError):
         it.call("k" * 11, fail, TimeoutError())
@@ -169,7 +169,7 @@ def test_value_that_cannot_be_dumped_is_answered_and_told(
 ) -> None:
     it, thing = cache(store, clock), object()
     assert it.call("k", lambda: thing).value is thing
-    assert "the value of 'k' cannot be kept" in caplog.text
+    assert "the value of 'k' cannot be stored" in caplog.text
 
 
 def test_value_that_another_release_kept_in_another_form_is_not_there(

@@ -14,7 +14,7 @@ import pytest
 from werkzeug.local import LocalProxy
 
 from cb import BreakerConfig, Bulkhead, CircuitBreaker, ConfigError, Monitor, State
-from cb.resilience.retry import retrying
+from cb.resilience import retrying
 from cb.resilience.stale import StaleCache
 from cb.resilience.stores import MemoryStore
 from cb.state.deferred import PROMPT, require_done

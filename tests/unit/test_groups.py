@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, ConfigError, State
-from cb.resilience.retry import retrying
+from cb.resilience import retrying
 from cb.resilience.stale import StaleCache
 from cb.resilience.stores import MemoryStore
 

@@ -19,10 +19,8 @@ from cb.background.leader import Leader
 from cb.fleet import Fleet
 from cb.http import CircuitBreakerAdapter, DeadlineAdapter, HTTPClient, guarded_session
 from cb.integrations.flask import CircuitBreakers
-from cb.resilience import StaleCache
-from cb.resilience.rate_limit import RateLimit
+from cb.resilience import RateLimit, RetryBudget, StaleCache
 from cb.resilience.redis_store import RedisStore
-from cb.resilience.retry import RetryBudget
 from cb.resilience.stores import FileStore, MemoryStore
 from tests.support.misbehaving import Server
 

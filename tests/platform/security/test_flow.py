@@ -103,7 +103,7 @@ def test_rate_whose_file_cannot_be_used_lets_requests_pass_and_is_logged(
     (tmp_path / "state" / "shop.rate").mkdir()
     client = make("100/hour")
     assert [ask(client, "192.0.2.1") for _ in range(20)] == [200] * 20
-    assert "rate limit 'shop': goes on without" in caplog.text
+    assert "rate limit 'shop': store unavailable" in caplog.text
 
 
 def test_all_workers_count_together(config: Path, tmp_path: Path) -> None:
