@@ -1,4 +1,4 @@
-"""`python -m cb`: the breakers of this host, from the command line."""
+"""`python -m cb`: the command `cb`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What the command line understands."""
+"""The arguments of the command `cb`."""
 
 import argparse
 import math
@@ -10,72 +10,89 @@ from cb.errors import ConfigError
 from cb.ledger.names import check_author, check_reason
 from cb.states import State
 
-#: states that an operator holds a circuit in, by command
-HOLDS = {"open": State.FORCED_OPEN, "disable": State.DISABLED, "shadow": State.METRICS_ONLY}
-RESETS = ("close", "reset")
+#: Commands of an operator, with the state that they put a circuit into.
+CONTROLS = {
+    "force-open": State.FORCED_OPEN,
+    "disable": State.DISABLED,
+    "metrics-only": State.METRICS_ONLY,
+    "reset": State.CLOSED,
+}
+_HELP = {
+    "force-open": "reject all calls (FORCED_OPEN)",
+    "disable": "admit all calls without evaluating them (DISABLED)",
+    "metrics-only": "admit and evaluate all calls, and only report when the circuit would open (METRICS_ONLY)",
+    "reset": "close the circuit, with an empty window",
+}
 
 _EPILOG = """\
-The ledgers are all *.v3.ledger files in $CB_STATE_DIR. Where that is not set, they are those in $RUNTIME_DIRECTORY,
-else in this user's directory of shared memory, and (on Linux) those that this user's running processes use elsewhere.
+The ledgers are the *.v3.ledger files in $CB_STATE_DIR. If that is not set, they are the files in $RUNTIME_DIRECTORY or
+else in this user's directory of shared memory, and (on Linux) those that running processes of this user have open.
 
 exit codes:
-  0  every circuit admits calls; what was asked for is done
+  0  all circuits admit calls; the command succeeded
   1  a circuit is OPEN, HALF_OPEN or FORCED_OPEN (status, explain)
-  2  the command makes no sense, or there is no breaker of that name
-  3  there is no ledger, or one that cannot be used
+  2  the arguments are invalid, or there is no breaker with that name
+  3  there is no ledger, or a ledger cannot be used
 """
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """Return what is asked for. Exits with 2 where it makes no sense."""
+    """Return the parsed arguments. Exits with code 2 if they are invalid."""
     parser = argparse.ArgumentParser(
         prog="cb",
-        description="Look at the circuit breakers of this host, and steer them.",
+        description="Show and control the circuit breakers of this host.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=__version__)
-    # The list of commands is written by hand, because `__names` is for the shell only.
+    # `__names` has no help text and is not listed: only the shell's completion uses it.
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    where = _where()
+    ledgers = _ledger_options()
     output = argparse.ArgumentParser(add_help=False)
-    output.add_argument("--json", action="store_true", help="print one JSON document")
+    output.add_argument("--json", action="store_true", help="print a JSON document")
 
-    commands.add_parser("status", parents=[where, output], help="list all breakers")
-    commands.add_parser("watch", parents=[where], help="the same, live, until Ctrl-C (needs the extra `cli`)")
-    explain = commands.add_parser("explain", parents=[where, output], help="why a breaker is in its state")
+    commands.add_parser("status", parents=[ledgers, output], help="list all breakers")
+    commands.add_parser(
+        "watch", parents=[ledgers], help="list all breakers, updated until Ctrl-C (needs the extra `cli`)"
+    )
+    explain = commands.add_parser("explain", parents=[ledgers, output], help="explain the state of a breaker")
     explain.add_argument("name", metavar="NAME")
-    events = commands.add_parser("events", parents=[where, output], help="list the latest transitions")
-    events.add_argument("name", metavar="NAME", nargs="?", help="of this breaker only")
-    events.add_argument("--limit", type=_count, default=20, metavar="N", help="how many (20; a ledger holds 200)")
-    for command, state in HOLDS.items():
-        hold = commands.add_parser(command, parents=[where, output, _order()], help=f"hold a circuit {state}")
-        hold.add_argument("--for", type=_seconds, dest="seconds", metavar="TIME", help="such as 15m; else until reset")
-    for command in RESETS:
-        commands.add_parser(command, parents=[where, output, _order()], help="close a circuit, with an empty window")
-    completion = commands.add_parser("completion", help="print a script that completes commands and names")
+    events = commands.add_parser("events", parents=[ledgers, output], help="list the latest changes of state")
+    events.add_argument("name", metavar="NAME", nargs="?", help="only this breaker")
+    events.add_argument(
+        "--limit", type=_count, default=20, metavar="N", help="number of changes (default 20; a ledger keeps 200)"
+    )
+    for command in CONTROLS:
+        control = commands.add_parser(command, parents=[ledgers, output, _control_options()], help=_HELP[command])
+        if command != "reset":
+            about = "end the state after this time, such as 15m; by default it lasts until reset"
+            control.add_argument("--for", type=_seconds, dest="seconds", metavar="TIME", help=about)
+    completion = commands.add_parser("completion", help="print a shell script that completes commands and names")
     completion.add_argument("shell", choices=("bash", "zsh"))
-    names = commands.add_parser("__names", parents=[where])
+    names = commands.add_parser("__names", parents=[ledgers])
     names.add_argument("prefix", nargs="?", default="")
     return parser.parse_args(arguments)
 
 
-def _where() -> argparse.ArgumentParser:
-    where = argparse.ArgumentParser(add_help=False)
-    where.add_argument(
-        "--ledger", action="append", default=[], metavar="FILE|URL", help="only this one (may be given several times)"
+def _ledger_options() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(add_help=False)
+    about = "use only this ledger (may be repeated)"
+    options.add_argument("--ledger", action="append", default=[], metavar="FILE|URL", help=about)
+    return options
+
+
+def _control_options() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(add_help=False)
+    options.add_argument("name", metavar="NAME")
+    options.add_argument(
+        "--reason", type=_line(check_reason), default="by hand", metavar="TEXT", help="reason, for the log"
     )
-    return where
-
-
-def _order() -> argparse.ArgumentParser:
-    order = argparse.ArgumentParser(add_help=False)
-    order.add_argument("name", metavar="NAME")
-    order.add_argument("--reason", type=_line(check_reason), default="by hand", metavar="TEXT", help="why, for the log")
-    order.add_argument("--author", type=_line(check_author), metavar="TEXT", help="who, for the log (this user)")
-    order.add_argument("--host-only", action="store_true", help="not on the other hosts of the fleet")
-    return order
+    options.add_argument(
+        "--author", type=_line(check_author), metavar="TEXT", help="author, for the log (default: this user)"
+    )
+    options.add_argument("--host-only", action="store_true", help="do not affect the other hosts of the fleet")
+    return options
 
 
 def _line(check: Callable[[str], None]) -> Callable[[str], str]:

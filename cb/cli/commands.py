@@ -1,4 +1,4 @@
-"""The commands, and what they print."""
+"""The commands of `cb`, and their output."""
 
 import argparse
 import json
@@ -12,25 +12,26 @@ from cb.document import describe, outcome, record
 from cb.errors import ConfigError, LedgerError
 from cb.ledger.paths import state_directory
 
-from .arguments import HOLDS, parse
+from .arguments import CONTROLS, parse
 from .completion import script
-from .ledgers import Survey, places, steering, survey
+from .ledgers import Survey, control_of, ledger_paths, survey
 from .text import HEADINGS, age, clock, plain, rows, table
 
-_LATEST = 3  # transitions that `explain` shows
+#: Changes of state that `explain` shows.
+_LATEST = 3
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command. Return its exit code, as `--help` lists them."""
+    """Run a command and return its exit code; `cb --help` lists the codes."""
     asked = parse(arguments)
     try:
-        code = _COMMANDS.get(asked.command, _steer)(asked)
-        sys.stdout.flush()  # here, where it is caught that nobody reads any more
+        code = _COMMANDS.get(asked.command, _control)(asked)
+        sys.stdout.flush()  # here, where the closed pipe of a reader that has ended is caught
     except ConfigError as error:
-        _complain(error)
+        _print_error(error)
         return 2
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes again at its exit
         return 0
     except KeyboardInterrupt:
         return 130
@@ -50,7 +51,7 @@ def _watch(asked: argparse.Namespace) -> int:
     try:
         from .live import watch
     except ModuleNotFoundError:
-        _complain("watch needs rich: pip install 'distributed-circuit-breaker[cli]'; `cb status` does without")
+        _print_error("watch needs rich: pip install 'distributed-circuit-breaker[cli]'; `cb status` needs no package")
         return 2
     watch(asked.ledger)
     return 0
@@ -93,33 +94,35 @@ def _events(asked: argparse.Namespace) -> int:
     return 3 if found.errors or not found.ledgers else 0
 
 
-def _steer(asked: argparse.Namespace) -> int:
+def _control(asked: argparse.Namespace) -> int:
     found = _survey(asked)
     known, errors, changes = found.only(asked.name), [], []
     if not known.ledgers:
         return _unknown(asked.name, found)
-    if twins := [each.path for each in known.ledgers if each.name == each.path and not asked.ledger]:
-        _complain(f"several platforms run here: choose with --ledger or CB_STATE_DIR among {', '.join(twins)}")
+    if ambiguous := [each.path for each in known.ledgers if each.name == each.path and not asked.ledger]:
+        _print_error(
+            f"ledgers with the same name: choose one with --ledger or CB_STATE_DIR from {', '.join(ambiguous)}"
+        )
         return 2
-    order = {"reason": asked.reason, "author": asked.author, "host_only": asked.host_only}
+    entry = {"reason": asked.reason, "author": asked.author, "host_only": asked.host_only}
     for each in known.ledgers:
         try:
-            breaker = steering(each.path, asked.name)
-            if asked.command in HOLDS:
-                change = breaker.hold(HOLDS[asked.command], seconds=asked.seconds, **order)
+            control = control_of(each.path, asked.name)
+            if asked.command == "reset":
+                change = control.reset(**entry)
             else:
-                change = breaker.reset(**order)
+                change = control.hold(CONTROLS[asked.command], seconds=asked.seconds, **entry)
         except LedgerError as error:
-            _complain(error)
+            _print_error(error)
             errors.append(error)
         else:
             changes.append({"ledger": each.name, **outcome(change)})
             if not asked.json:
                 print(plain(f"{each.name} {change.name}: {change.before} -> {change.after}, {change.reason}"))
-    everything = Survey(known.ledgers, [*found.errors, *errors])
+    result = Survey(known.ledgers, [*found.errors, *errors])
     if asked.json:
-        _print({"changes": changes, "errors": _errors(everything)})
-    return 3 if everything.errors else 0
+        _print({"changes": changes, "errors": _errors(result)})
+    return 3 if result.errors else 0
 
 
 def _completion(asked: argparse.Namespace) -> int:
@@ -128,7 +131,7 @@ def _completion(asked: argparse.Namespace) -> int:
 
 
 def _names(asked: argparse.Namespace) -> int:
-    for name in survey(places(asked.ledger)).names:
+    for name in survey(ledger_paths(asked.ledger)).names:
         if name.startswith(asked.prefix):
             print(plain(name))
     return 0
@@ -145,19 +148,19 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 
 def _survey(asked: argparse.Namespace) -> Survey:
-    paths = places(asked.ledger)
+    paths = ledger_paths(asked.ledger)
     found = survey(paths)
     for error in found.errors:
-        _complain(error)
+        _print_error(error)
     if not paths:
-        _complain(f"no ledger in {state_directory(os.environ)}: no service has run there since it was cleared")
+        _print_error(f"no ledger in {state_directory(os.environ)}: no service has created one there")
     return found
 
 
 def _unknown(name: str, found: Survey) -> int:
     if not found.ledgers:
         return 3
-    _complain(f"no breaker {name!r}, only {', '.join(found.names) or 'ledgers without one'}")
+    _print_error(f"no breaker {name!r}, only {', '.join(found.names) or 'ledgers without breakers'}")
     return 2
 
 
@@ -182,5 +185,5 @@ def _print(document: object) -> None:
     print(json.dumps(document, indent=2))
 
 
-def _complain(reason: object) -> None:
-    print(f"cb: {plain(str(reason))}", file=sys.stderr)
+def _print_error(error: object) -> None:
+    print(f"cb: {plain(str(error))}", file=sys.stderr)

@@ -1,11 +1,11 @@
-"""Scripts by which a shell completes commands, and names of breakers."""
+"""Shell scripts that complete the commands of `cb` and the names of breakers."""
 
-from .arguments import HOLDS, RESETS
+from .arguments import CONTROLS
 
-_NAMED = ("explain", "events", *HOLDS, *RESETS)
+_NAMED = ("explain", "events", *CONTROLS)
 _COMMANDS = " ".join(("status", "watch", *_NAMED, "completion"))
 
-# Names are read line by line: `compgen -W` would expand what a name may hold.
+# Names are read line by line: `compgen -W` would expand special characters in them.
 _BASH = f"""\
 _cb() {{
     local word=${{COMP_WORDS[COMP_CWORD]}} name
@@ -39,5 +39,5 @@ compdef _cb cb
 
 
 def script(shell: str) -> str:
-    """Return the script for `bash` or `zsh`."""
+    """Return the completion script for `bash` or `zsh`."""
     return {"bash": _BASH, "zsh": _ZSH}[shell]

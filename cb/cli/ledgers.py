@@ -1,4 +1,4 @@
-"""The ledgers of this host: where they are, what stands in them."""
+"""The ledgers of this host: their files and their contents."""
 
 import os
 from collections import Counter
@@ -17,19 +17,19 @@ from cb.registry import Registry
 from cb.snapshot import Snapshot, read_snapshot
 from cb.states import ADMITTING
 
-from .running import in_use
+from .running import mapped_files
 
 _SUFFIX = f".v{VERSION}.ledger"
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What stood in a ledger when it was looked at."""
+class LedgerReport:
+    """The contents of a ledger at one moment."""
 
-    #: that of the file; its whole path, where another has the same name
+    #: name of the file without its suffix; the whole path if several files have that name
     name: str
     path: str
-    #: live processes that count calls in it
+    #: number of live processes that count calls in the ledger
     workers: int
     breakers: dict[str, Snapshot]
     events: list[StateChange]
@@ -37,9 +37,9 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """All ledgers that were asked for, and what was wrong with the others."""
+    """The ledgers that could be read, and the errors of the others."""
 
-    ledgers: list[Seen]
+    ledgers: list[LedgerReport]
     errors: list[LedgerError]
 
     @property
@@ -48,9 +48,9 @@ class Survey:
         return sorted({name for each in self.ledgers for name in each.breakers})
 
     def only(self, name: str) -> "Survey":
-        """Return what is known of the breakers of that name."""
+        """Return a survey of the breakers with that name alone."""
         found = [
-            Seen(
+            LedgerReport(
                 each.name,
                 each.path,
                 each.workers,
@@ -64,52 +64,52 @@ class Survey:
 
     @property
     def code(self) -> int:
-        """The exit code: 3 if something could not be seen, 1 if a circuit refuses calls, else 0."""
+        """The exit code: 3 if a ledger cannot be read or there is none, 1 if a circuit rejects calls, else 0."""
         if self.errors or not self.ledgers:
             return 3
         return int(any(seen.state not in ADMITTING for each in self.ledgers for seen in each.breakers.values()))
 
 
-def places(urls: Sequence[str], environ: Mapping[str, str] = os.environ) -> list[Path]:
-    """Return the files that are meant: those named, else all that services have. Raises ConfigError.
+def ledger_paths(urls: Sequence[str], environ: Mapping[str, str] = os.environ) -> list[Path]:
+    """Return the given ledger files, by default those of all services. Raises ConfigError.
 
-    Where no directory is set, those that running services have elsewhere are among them.
+    Unless $CB_STATE_DIR is set, files that running processes have open in other directories are included.
     """
     directory = state_directory(environ)
     if not urls:
-        elsewhere = set() if environ.get("CB_STATE_DIR") else in_use(_SUFFIX)
-        return sorted({*directory.glob(f"*{_SUFFIX}"), *elsewhere})
+        mapped = set() if environ.get("CB_STATE_DIR") else mapped_files(_SUFFIX)
+        return sorted({*directory.glob(f"*{_SUFFIX}"), *mapped})
     if "memory://" in urls:
-        raise ConfigError("--ledger", "be a file: nobody else sees memory", "memory://")
+        raise ConfigError("--ledger", "be a file: memory belongs to one process", "memory://")
     return [path_of(url, directory) if "://" in url else Path(url) for url in urls]
 
 
 def survey(paths: Iterable[Path]) -> Survey:
-    """Look at ledgers. Writes nothing."""
+    """Read ledgers. Writes nothing."""
     names = {path: path.name.removesuffix(_SUFFIX) for path in paths}
-    shared = {name for name, number in Counter(names.values()).items() if number > 1}
-    seen: list[Seen] = []
+    ambiguous = {name for name, number in Counter(names.values()).items() if number > 1}
+    reports: list[LedgerReport] = []
     errors: list[LedgerError] = []
     for path, name in names.items():
         try:
-            seen.append(_look(path, str(path) if name in shared else name))
+            reports.append(_read(path, str(path) if name in ambiguous else name))
         except LedgerError as error:
             errors.append(error)
-    return Survey(seen, errors)
+    return Survey(reports, errors)
 
 
-def steering(path: str, name: str) -> BreakerControl:
-    """Return what holds and resets a breaker. Raises LedgerError."""
+def control_of(path: str, name: str) -> BreakerControl:
+    """Return the control of a breaker. Raises LedgerError."""
     found = Registry(ledger=Ledger.in_file(path)).steer(name)
     if found is None:
         raise LedgerError(path, f"has no breaker {name!r} any more")
     return found
 
 
-def _look(path: Path, name: str) -> Seen:
+def _read(path: Path, name: str) -> LedgerReport:
     ledger, now = Ledger.view(path), monotonic_ns()
     try:
         breakers = {breaker: read_snapshot(ledger, breaker, now) for breaker in ledger.names()}
-        return Seen(name, ledger.path, ledger.workers(), breakers, ledger.history())
-    except (ArithmeticError, IndexError, ValueError) as error:  # no number that we write leads there
+        return LedgerReport(name, ledger.path, ledger.workers(), breakers, ledger.history())
+    except (ArithmeticError, IndexError, ValueError) as error:  # numbers written by this library raise none of these
         raise LedgerError(ledger.path, "is damaged") from error

@@ -1,4 +1,4 @@
-"""A table of all breakers that follows them, once a second. Needs the extra `cli`."""
+"""A table of all breakers, updated once a second. Needs the extra `cli`."""
 
 import gc
 import signal
@@ -13,32 +13,33 @@ from rich.text import Text
 from cb.clocks import monotonic
 from cb.states import State
 
-from .ledgers import places, survey
+from .ledgers import ledger_paths, survey
 from .text import HEADINGS, plain, rows
 
-_INTERVAL = 1.0  # seconds
+#: Seconds between two updates.
+_INTERVAL = 1.0
 _STYLES = {State.CLOSED: "green", State.HALF_OPEN: "yellow", State.OPEN: "bold red", State.FORCED_OPEN: "bold red"}
 
 
 def watch(urls: Sequence[str]) -> None:
-    """Show the table until Ctrl-C. A service that starts meanwhile comes in."""
-    asked = []
-    # Noted and not raised: an exception that comes within a finalizer is lost.
-    before = signal.signal(signal.SIGINT, lambda *_: asked.append(True))
+    """Show the table until Ctrl-C. Services that start meanwhile are included."""
+    interrupts = []
+    # Recorded and not raised: an exception raised within a finalizer is lost.
+    before = signal.signal(signal.SIGINT, lambda *_: interrupts.append(True))
     try:
-        with Live(_picture(urls), auto_refresh=False) as live:
-            while not asked:
-                live.update(_picture(urls), refresh=True)
-                gc.collect()  # a ledger and its rows hold each other, and the map of a whole file
+        with Live(_render(urls), auto_refresh=False) as live:
+            while not interrupts:
+                live.update(_render(urls), refresh=True)
+                gc.collect()  # a ledger and its records refer to each other and to a mapped file
                 shown = monotonic()
-                while not asked and monotonic() - shown < _INTERVAL:
+                while not interrupts and monotonic() - shown < _INTERVAL:
                     time.sleep(_INTERVAL / 20)
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def _picture(urls: Sequence[str]) -> Group:
-    found = survey(places(urls))
+def _render(urls: Sequence[str]) -> Group:
+    found = survey(ledger_paths(urls))
     table = Table(*(heading.capitalize() for heading in HEADINGS), box=None)
     for row in rows(found):
         style = _STYLES.get(State(row[2]), "cyan")

@@ -1,4 +1,4 @@
-"""What the command line prints: tables for people."""
+"""Tables and texts that the command prints."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ _UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 
 
 def rows(survey: Survey) -> list[tuple[str, ...]]:
-    """Return a row for each breaker, below HEADINGS."""
+    """Return a row for each breaker, with the columns of HEADINGS."""
     return [
         (
             each.name,
@@ -37,16 +37,16 @@ def table(lines: Sequence[Sequence[str]]) -> str:
 
 
 def plain(text: str) -> str:
-    """Return text that does nothing to a terminal: others may have written it."""
+    """Return text without control characters of a terminal: names and reasons may come from other programs."""
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def age(seconds: float) -> str:
-    """Return seconds as people say them: 5s, 3m, 2h, 4d."""
+    """Return seconds in their largest unit: 5s, 3m, 2h, 4d."""
     unit, size = next(((unit, size) for unit, size in _UNITS if seconds >= size), ("s", 1))
     return f"{int(seconds // size)}{unit}"
 
 
 def clock(at: float) -> str:
-    """Return a moment as this host's clock shows it."""
+    """Return a time since the epoch in the time zone of this host."""
     return f"{datetime.fromtimestamp(at).astimezone():%Y-%m-%d %H:%M:%S}"

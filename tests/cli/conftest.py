@@ -1,4 +1,4 @@
-"""The command `cb` as its users run it, and a service whose ledger it finds."""
+"""The command `cb` in a process of its own, and a service whose ledger it finds."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-#: counts two failures of `stock`, which opens, and a success of `bank`; ends when its standard input does
+#: Service with two failures of `stock`, which opens, and a success of `bank`. It ends when its standard input closes.
 SERVICE = """
 import sys
 from cb import BreakerConfig, CircuitBreaker, Ledger
@@ -38,7 +38,7 @@ def start(directory: Path, url: str = "shm://shop") -> "subprocess.Popen[str]":
 
 @pytest.fixture
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the directory of the services of this test."""
+    """Return the state directory of this test."""
     directory = tmp_path / "state"
     directory.mkdir(mode=0o700)
     monkeypatch.setenv("CB_STATE_DIR", str(directory))
@@ -48,7 +48,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def shop(state: Path) -> Iterator[Path]:
-    """Yield the ledger of a service that runs."""
+    """Yield the ledger of a running service."""
     service = start(state)
     yield state / "shop.v3.ledger"
     service.communicate()
@@ -64,13 +64,13 @@ def document(*arguments: str) -> Any:
 
 
 def start_of(path: Path) -> bytes:
-    """Return the header and the first two rows of a ledger, which are all that are used here."""
+    """Return the header and the first two records of a ledger, the only ones that these tests use."""
     with path.open("rb") as file:
         return file.read(700_000)
 
 
 def everything(directory: Path) -> dict[str, tuple[object, ...]]:
-    """Return all files below a directory: what stands in them, how large they are, and when they were written."""
+    """Return contents, size, modification time and inode of all files below a directory."""
     files = {path: path.stat() for path in directory.rglob("*") if path.is_file()}
     return {
         str(path): (start_of(path), found.st_size, found.st_blocks, found.st_mtime_ns, found.st_ino)

@@ -31,6 +31,6 @@ def test_all_kinds_of_dependencies_have_start_values() -> None:
 def test_command_in_the_text_of_a_guide_exists(command: str) -> None:
     program, *arguments = shlex.split(command)
     assert program == "cb"
-    if arguments[0] in ("open", "close", "shadow", "disable", "explain") and len(arguments) == 1:
+    if arguments[0] in ("force-open", "reset", "metrics-only", "disable", "explain") and len(arguments) == 1:
         arguments.append("NAME")
     parse(arguments)

@@ -19,7 +19,7 @@ TRIED = {
     "http": [
         f"tests/http/test_{name}.py" for name in ("adapter", "body", "client", "deadline", "pools", "session", "tls")
     ],
-    "cli": ["tests/cli/test_running.py"],
+    "cli": ["tests/cli/test_mapped_ledgers.py"],
     "web": ["tests/servicekit/test_extension.py", "tests/servicekit/test_metrics.py"],
     "redis": ["tests/fleet/test_urls.py"],
     "resilience": ["tests/resilience/test_retry.py", "tests/resilience/test_stale.py"],

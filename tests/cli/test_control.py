@@ -1,4 +1,4 @@
-"""What `cb` does to the breakers of services that run, and what it refuses to do."""
+"""`cb force-open`, `disable`, `metrics-only` and `reset` on the breakers of running services."""
 
 import os
 from pathlib import Path
@@ -14,17 +14,16 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="ledgers in files nee
 @pytest.mark.parametrize(
     ("command", "after"),
     [
-        ("open", State.FORCED_OPEN),
+        ("force-open", State.FORCED_OPEN),
         ("disable", State.DISABLED),
-        ("shadow", State.METRICS_ONLY),
-        ("close", State.CLOSED),
+        ("metrics-only", State.METRICS_ONLY),
         ("reset", State.CLOSED),
     ],
 )
-def test_command_steers_and_leaves_the_thresholds_alone(shop: Path, command: str, after: State) -> None:
-    ran = cb(command, "stock", "--author", "alice", "--reason", "the stock moves")
+def test_command_changes_the_state_and_keeps_the_thresholds(shop: Path, command: str, after: State) -> None:
+    ran = cb(command, "stock", "--author", "alice", "--reason", "the stock migrates")
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert ran.stdout == f"shop stock: OPEN -> {after}, the stock moves (by alice)\n"
+    assert ran.stdout == f"shop stock: OPEN -> {after}, the stock migrates (by alice)\n"
     stock = Registry(ledger=Ledger.in_file(shop)).steer("stock")
     assert stock is not None
     assert (stock.state, stock.config.failure_threshold) == (after, 2)
@@ -32,27 +31,29 @@ def test_command_steers_and_leaves_the_thresholds_alone(shop: Path, command: str
     assert Ledger.view(shop).workers() == 1
 
 
-def test_hold_ends_by_itself_after_its_time(shop: Path) -> None:
-    (change,) = document("open", "bank", "--for", "15m")["changes"]
+def test_state_ends_after_the_given_time(shop: Path) -> None:
+    (change,) = document("force-open", "bank", "--for", "15m")["changes"]
     assert (change["ledger"], change["name"], change["from"], change["to"]) == ("shop", "bank", "CLOSED", "FORCED_OPEN")
     assert change["reason"].startswith("by hand (by ")
     assert 890 < document("explain", "bank")["ledgers"][0]["breakers"]["bank"]["retry_after_seconds"] <= 900
 
 
-def test_name_in_several_ledgers_is_steered_in_all_unless_one_is_named(shop: Path, state: Path, tmp_path: Path) -> None:
+def test_breaker_in_several_ledgers_is_controlled_in_all_unless_one_is_named(
+    shop: Path, state: Path, tmp_path: Path
+) -> None:
     other = start(tmp_path, f"file://{state}/other.v3.ledger")
     try:
-        assert [each["ledger"] for each in document("open", "bank")["changes"]] == ["other", "shop"]
+        assert [each["ledger"] for each in document("force-open", "bank")["changes"]] == ["other", "shop"]
         for named in ("shm://other", f"file://{state}/other.v3.ledger", f"{state}/other.v3.ledger"):
-            assert [each["ledger"] for each in document("close", "bank", "--ledger", named)["changes"]] == ["other"]
+            assert [each["ledger"] for each in document("reset", "bank", "--ledger", named)["changes"]] == ["other"]
         states = {each["name"]: each["breakers"]["bank"]["state"] for each in document("status")["ledgers"]}
         assert states == {"other": "CLOSED", "shop": "FORCED_OPEN"}
     finally:
         other.communicate()
 
 
-@pytest.mark.parametrize("command", ["open", "reset", "explain", "events"])
-def test_unknown_name_is_refused_with_those_that_are_known(shop: Path, command: str) -> None:
+@pytest.mark.parametrize("command", ["force-open", "reset", "explain", "events"])
+def test_unknown_name_is_an_error_that_lists_the_known_names(shop: Path, command: str) -> None:
     ran = cb(command, "stok")
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr == "cb: no breaker 'stok', only bank, stock\n"
@@ -63,17 +64,19 @@ def test_unknown_name_is_refused_with_those_that_are_known(shop: Path, command: 
     [
         [],
         ["explode"],
-        ["open"],
-        ["open", "bank", "--for", "soon"],
-        ["open", "bank", "--for", "0"],
-        ["open", "bank", "--reason", " "],
+        ["force-open"],
+        ["open", "bank"],
+        ["close", "bank"],
+        ["force-open", "bank", "--for", "soon"],
+        ["force-open", "bank", "--for", "0"],
+        ["force-open", "bank", "--reason", " "],
         ["reset", "bank", "--for", "1m"],
         ["events", "--limit", "0"],
         ["status", "--ledger", "memory://"],
         ["status", "--ledger", "redis://localhost"],
     ],
 )
-def test_command_that_makes_no_sense_is_refused(shop: Path, state: Path, arguments: list[str]) -> None:
+def test_invalid_command_is_refused_and_writes_nothing(shop: Path, state: Path, arguments: list[str]) -> None:
     before = everything(state)
     ran = cb(*arguments)
     assert (ran.returncode, ran.stdout) == (2, "")
