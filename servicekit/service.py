@@ -69,7 +69,7 @@ def create_service(name: str, settings: Settings, about: str = "") -> Flask:
 
 def _trace(app: Flask) -> None:
     try:
-        from cb.integrations.opentelemetry import instrument_app
+        from .tracing import instrument_app
     except ModuleNotFoundError as error:  # the endpoint may be meant for a neighbour in the same environment
         log.warning("no traces: %s", error)
     else:

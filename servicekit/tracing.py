@@ -4,6 +4,7 @@ from contextvars import Token
 
 from flask import Flask, Response, g, request
 from opentelemetry.context import Context, attach, detach
+from opentelemetry.metrics import MeterProvider
 from opentelemetry.propagate import extract
 from opentelemetry.trace import (
     Span,
@@ -11,19 +12,43 @@ from opentelemetry.trace import (
     Status,
     StatusCode,
     Tracer,
+    TracerProvider,
     format_span_id,
     format_trace_id,
     get_current_span,
+    get_tracer,
     set_span_in_context,
 )
 
-from cb.integrations.opentelemetry.spans import method_of
+from cb.integrations.opentelemetry import instrument
+from cb.integrations.opentelemetry.spans import method_attributes
 from cb.log import Log
 
 log = Log(__name__)
 
+_SCHEMA = "https://opentelemetry.io/schemas/1.37.0"  # the HTTP conventions have been stable since 1.23
 #: of Flask's instrumentation: true for an app that has it
 _THEIRS = "_is_instrumented_by_opentelemetry"
+
+
+def instrument_app(
+    app: Flask,
+    *,
+    quiet: tuple[str, ...] = (),
+    tracer_provider: TracerProvider | None = None,
+    meter_provider: MeterProvider | None = None,
+) -> None:
+    """Record spans of the requests of a Flask app, and of the calls of its breakers.
+
+    Args:
+        app: The app, instrumented at most once.
+        quiet: Prefixes of paths without spans.
+        tracer_provider: Provider of the tracer; the global one by default.
+        meter_provider: Provider of the meter; the global one by default.
+    """
+    Server(get_tracer(__name__, tracer_provider=tracer_provider, schema_url=_SCHEMA), quiet).init_app(app)
+    if state := app.extensions.get("circuit_breakers"):
+        instrument(state.registry, tracer_provider=tracer_provider, meter_provider=meter_provider)
 
 
 class Server:
@@ -46,7 +71,7 @@ class Server:
         if request.path.startswith(self._quiet or "\n") or get_current_span().get_span_context().is_valid:
             return
         parent = extract(request.headers)
-        attributes = {**method_of(request.method), "url.scheme": request.scheme, "url.path": request.path}
+        attributes = {**method_attributes(request.method), "url.scheme": request.scheme, "url.path": request.path}
         name = str(attributes["http.request.method"]).replace("_OTHER", "HTTP")
         if request.url_rule:
             attributes["http.route"] = request.url_rule.rule

@@ -10,6 +10,7 @@ from .adapter import (
 from .body import BodyTooLargeError
 from .client import HTTPClient
 from .deadline import DeadlineAdapter, PoolTimeoutError
+from .observer import CallObserver, HTTPObserver
 from .responses import ClientError, ClientErrorResponse, InvalidResponse, Json, ServiceUnavailable
 from .session import guarded_session
 from .timed import within
@@ -17,6 +18,7 @@ from .timed import within
 __all__ = [
     "BodyTooLargeError",
     "BulkheadFullConnectionError",
+    "CallObserver",
     "CircuitBreakerAdapter",
     "CircuitOpenConnectionError",
     "ClientError",
@@ -24,6 +26,7 @@ __all__ = [
     "DeadlineAdapter",
     "FailureStatusError",
     "HTTPClient",
+    "HTTPObserver",
     "InvalidResponse",
     "Json",
     "PoolTimeoutError",

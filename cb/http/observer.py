@@ -1,4 +1,4 @@
-"""Exchanges with dependencies over the network, for a listener that wants to see them from begin to end."""
+"""Observers of HTTP requests: a hook for tracing, beside the events of a breaker."""
 
 from collections.abc import MutableMapping
 from types import TracebackType
@@ -16,7 +16,11 @@ log = Log(__name__)
 
 
 class CallObserver:
-    """One exchange, as nobody sees it. The request is sent in its `with` block, which ends it only by an exception."""
+    """A no-op observer of one HTTP request.
+
+    The request is sent inside its `with` block. The block ends the observation only if it raises: a body may still be
+    unread after it. A subclass must not raise.
+    """
 
     __slots__ = ()
 
@@ -27,39 +31,47 @@ class CallObserver:
         pass
 
     def response_received(self, status: int) -> None:
-        """Be told the status of the answer, whose body is still to come."""
+        """Record the status of the response. Its body has not been read yet."""
 
     def ended(self, error: BaseException | None = None) -> None:
-        """Be told how it ended, for the first time or again; only the first counts."""
+        """Record the end of the request: its error, or None for success. Only the first call counts."""
 
 
 UNOBSERVED = CallObserver()
 
 
 class HTTPObserver:
-    """A listener that sees exchanges too, beside the events. What sees an exchange must raise nothing."""
+    """A listener of breakers that also observes their HTTP requests. Add an instance to `listeners`."""
 
     def __call__(self, event: Event) -> object:
-        """Be told of an event."""
+        """Handle an event."""
 
     def begin(
         self, breaker: str, state: State, method: str, url: str, headers: MutableMapping[str, str]
     ) -> CallObserver:
-        """Return what shall see an exchange that a circuit in that state has admitted. It may add headers."""
+        """Return the observer of a request that is about to be sent.
+
+        Args:
+            breaker: Name of the breaker.
+            state: State of the circuit that admitted the request.
+            method: HTTP method.
+            url: URL of the request, which may contain secrets.
+            headers: Headers of the request; headers may be added.
+        """
         raise NotImplementedError
 
 
 def observe(
     breaker: CircuitBreaker | Bulkhead, call: Counters, method: str, url: str, headers: MutableMapping[str, str]
 ) -> CallObserver:
-    """Return what sees an exchange, for the first observer among the breaker's listeners."""
-    asked = breaker.breaker if isinstance(breaker, Bulkhead) else breaker
-    for listener in asked.listeners:
+    """Return the observer of a request, from the first HTTPObserver among the listeners of its breaker."""
+    owner = breaker.breaker if isinstance(breaker, Bulkhead) else breaker
+    for listener in owner.listeners:
         if isinstance(listener, HTTPObserver):
-            state = asked.state if call.word == DETACHED else state_of(call.word)
+            state = owner.state if call.word == DETACHED else state_of(call.word)
             try:
-                return listener.begin(asked.name, state, method, url, headers)
+                return listener.begin(owner.name, state, method, url, headers)
             except Exception:
-                log.exception("observer %r failed", listener)
+                log.exception("HTTP observer %r failed", listener)
                 break
     return UNOBSERVED

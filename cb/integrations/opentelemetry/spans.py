@@ -1,4 +1,4 @@
-"""Spans of guarded HTTP calls, and events on the spans around them, in the words of the HTTP conventions."""
+"""Spans of guarded HTTP calls, and events on the current span, after the HTTP semantic conventions."""
 
 from collections.abc import MutableMapping
 from contextvars import Token
@@ -6,8 +6,8 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-# Private, for want of another place: the instrumentations of others set and heed these two keys.
-from opentelemetry.context import _SUPPRESS_HTTP_INSTRUMENTATION_KEY as _HTTP_IS_SEEN
+# Private, without a public replacement: other instrumentations set and check these two keys.
+from opentelemetry.context import _SUPPRESS_HTTP_INSTRUMENTATION_KEY as _HTTP_INSTRUMENTED
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY as _SUPPRESSED
 from opentelemetry.context import Context, attach, detach, get_value, set_value
 from opentelemetry.metrics import Histogram, Meter
@@ -38,8 +38,15 @@ _BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5
 Attributes = dict[str, str | int | float | bool]
 
 
-class Spans(HTTPObserver):
-    """The listener that makes them. A refused call is an event: nothing was sent that a span could be of."""
+class SpanListener(HTTPObserver):
+    """A listener that records spans and events.
+
+    A rejected call is an event and not a span: no request was sent.
+
+    Args:
+        tracer: Tracer of the spans.
+        meter: Meter of the histogram of durations.
+    """
 
     def __init__(self, tracer: Tracer, meter: Meter) -> None:
         self._tracer = tracer
@@ -51,50 +58,52 @@ class Spans(HTTPObserver):
         )
 
     def __call__(self, event: Event) -> None:
-        """Note on the current span that a call was refused, or that a circuit has changed its state."""
+        """Add an event to the current span for a rejected call or a change of state."""
         if isinstance(event, Rejected):
             attributes: Attributes = {STATE: event.state.value, "error.type": CircuitOpenError.__name__}
             if event.retry_after is not None:
                 attributes["circuit_breaker.retry_after"] = event.retry_after
-            _note("circuit_breaker.rejected", event.name, attributes)
+            _add_event("circuit_breaker.rejected", event.name, attributes)
         elif isinstance(event, StateChange):
             attributes = {BEFORE: event.before.value, STATE: event.after.value, "circuit_breaker.reason": event.reason}
-            _note("circuit_breaker.state_change", event.name, attributes)
+            _add_event("circuit_breaker.state_change", event.name, attributes)
 
     def begin(
         self, breaker: str, state: State, method: str, url: str, headers: MutableMapping[str, str]
     ) -> CallObserver:
-        """Return a span, unless the one of somebody else is of this very request: that is told the breaker."""
+        """Start a span, or add the breaker's attributes to the span of another instrumentation of this request."""
         if get_value(_SUPPRESSED):
             return UNOBSERVED
-        around = get_current_span()
+        current = get_current_span()
         circuit: Attributes = {NAME: breaker, STATE: state.value}
-        if get_value(_HTTP_IS_SEEN):
-            around.set_attributes(circuit)
+        if get_value(_HTTP_INSTRUMENTED):
+            current.set_attributes(circuit)
             return UNOBSERVED
-        # Outside of all spans the headers may know the trace that the call belongs to.
-        context = None if around.get_span_context().is_valid else extract(headers)
-        request = _request(method, url)
+        # Without a current span, the trace is the one of the headers, if they name one.
+        context = None if current.get_span_context().is_valid else extract(headers)
+        request = _request_attributes(method, url)
         name = str(request["http.request.method"]).replace("_OTHER", "HTTP")
-        span = self._tracer.start_span(name, context, SpanKind.CLIENT, {**request, "url.full": _plain(url), **circuit})
+        span = self._tracer.start_span(
+            name, context, SpanKind.CLIENT, {**request, "url.full": _redacted(url), **circuit}
+        )
         inside = set_span_in_context(span, context)
         if span.get_span_context().is_valid:
-            headers.pop("tracestate", None)  # of another parent, perhaps
+            headers.pop("tracestate", None)  # it may belong to another parent
             inject(headers, inside)
-        return _Seen(span, set_value(_HTTP_IS_SEEN, True, inside), request, self._durations)
+        return _SpanObserver(span, set_value(_HTTP_INSTRUMENTED, True, inside), request, self._durations)
 
 
-class _Seen(CallObserver):
-    """An exchange with a span."""
+class _SpanObserver(CallObserver):
+    """The observer of a request with a span."""
 
-    __slots__ = ("_attributes", "_begin", "_context", "_durations", "_span", "_token")
+    __slots__ = ("_attributes", "_context", "_durations", "_span", "_started", "_token")
 
     def __init__(self, span: Span, context: Context, attributes: Attributes, durations: Histogram) -> None:
         self._span: Span | None = span
         self._context = context
         self._attributes = attributes
         self._durations = durations
-        self._begin = perf_counter()
+        self._started = perf_counter()
 
     def __enter__(self) -> Self:
         self._token: Token[Context] = attach(self._context)
@@ -116,38 +125,38 @@ class _Seen(CallObserver):
             return
         attributes = self._attributes
         if error:
-            # By its name only: what it says may quote the URL, or the answer.
+            # Only the type: the message may quote the URL or the response.
             attributes.setdefault("error.type", type(error).__qualname__)
         try:
-            self._durations.record(perf_counter() - self._begin, attributes, self._context)
+            self._durations.record(perf_counter() - self._started, attributes, self._context)
             span.set_attributes(attributes)
             if "error.type" in attributes:
                 span.set_status(Status(StatusCode.ERROR))
             span.end()
-        except Exception:  # of a processor of spans: the call is none the worse for it
-            log.exception("the span of an exchange cannot be ended")
+        except Exception:  # a span processor may raise, and the call must not fail
+            log.exception("the span of a request cannot be ended")
 
 
-def _note(what: str, breaker: str, attributes: Attributes) -> None:
+def _add_event(name: str, breaker: str, attributes: Attributes) -> None:
     span = get_current_span()
     if span.is_recording():
-        span.add_event(what, {NAME: breaker, **attributes})
+        span.add_event(name, {NAME: breaker, **attributes})
 
 
-def method_of(method: str) -> Attributes:
-    """Return a method as attributes: one that is not known must not make a series of its own."""
+def method_attributes(method: str) -> Attributes:
+    """Return the attributes of an HTTP method. An unknown method is `_OTHER`, to limit the number of time series."""
     if method in METHODS:
         return {"http.request.method": method}
     return {"http.request.method": "_OTHER"}
 
 
-def _request(method: str, url: str) -> Attributes:
+def _request_attributes(method: str, url: str) -> Attributes:
     parts = urlsplit(url)
     port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
-    return {**method_of(method), "server.address": parts.hostname or "", "server.port": port}
+    return {**method_attributes(method), "server.address": parts.hostname or "", "server.port": port}
 
 
-def _plain(url: str) -> str:
-    """Return a URL without what may be secret: user, password, query and fragment."""
+def _redacted(url: str) -> str:
+    """Return a URL without user, password, query and fragment, which may be secret."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

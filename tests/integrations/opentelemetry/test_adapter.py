@@ -12,8 +12,8 @@ from opentelemetry.context import (
 from cb import Registry
 from cb.http import CircuitBreakerAdapter
 from cb.integrations.opentelemetry import instrument
-from tests.integrations.opentelemetry.conftest import Telemetry, attributes, sent, traceparent
 from tests.support.misbehaving import Server, answer, hang_up, send_half
+from tests.support.telemetry import Telemetry, attributes, sent, traceparent
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from cb import Bulkhead, BulkheadFullError, CircuitOpenError, Ledger, Registry, State
 from cb.integrations.opentelemetry import instrument
-from tests.integrations.opentelemetry.conftest import Telemetry
+from tests.support.telemetry import Telemetry
 
 
 def fail() -> None:

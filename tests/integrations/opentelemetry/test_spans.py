@@ -16,8 +16,8 @@ from cb import CircuitOpenError, Registry, State
 from cb.bulkhead import Bulkhead
 from cb.http import CircuitBreakerAdapter, ClientErrorResponse, HTTPClient, InvalidResponse, ServiceUnavailable
 from cb.integrations.opentelemetry import instrument
-from tests.integrations.opentelemetry.conftest import Telemetry, attributes, sent, traceparent
 from tests.support.misbehaving import Server, answer, hang_up, send_half
+from tests.support.telemetry import Telemetry, attributes, sent, traceparent
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"

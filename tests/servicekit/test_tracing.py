@@ -7,14 +7,19 @@ from flask import Flask
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode, get_current_span
 
-from cb.integrations.opentelemetry import instrument_app
 from servicekit import Simulation, create_service, load_settings
-from tests.integrations.opentelemetry.conftest import Telemetry
+from servicekit.tracing import instrument_app
 from tests.servicekit.conftest import config  # noqa: F401 - a fixture of the shop, asked for by name
 from tests.servicekit.shop import create_app
+from tests.support.telemetry import Telemetry
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 HEADERS = {"traceparent": f"00-{TRACE}-{SPAN}-01", "X-Request-ID": "mine"}
+
+
+@pytest.fixture
+def telemetry() -> Telemetry:
+    return Telemetry.new()
 
 
 @pytest.fixture
@@ -118,6 +123,7 @@ def test_service_without_the_extra_says_so_and_goes_on(
     import sys
 
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
+    monkeypatch.delitem(sys.modules, "servicekit.tracing", raising=False)
     monkeypatch.setitem(sys.modules, "cb.integrations.opentelemetry", None)
     with caplog.at_level(logging.WARNING):
         create_service("shop", load_settings("shop"))
