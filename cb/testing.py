@@ -1,4 +1,4 @@
-"""What tests of code that uses breakers need: a clock that stands still, a breaker in any state, real processes.
+"""Test kit for code that uses breakers: a manual clock, a breaker in any state, real worker processes.
 
 ```python
 clock = FakeClock()
@@ -8,7 +8,7 @@ with pytest.raises(CircuitOpenError):
 clock.advance(30)
 
 with workers(4) as processes:
-    processes[0].call(fail_often, path)   # a function of a module, whose breaker lies in Ledger.in_file(path)
+    processes[0].call(fail_often, path)   # a module-level function; its breaker uses Ledger.in_file(path)
     processes[1].kill()
 ```
 """
@@ -28,25 +28,32 @@ from pathlib import Path
 from typing import Any
 
 from .breaker import CircuitBreaker
-from .config import BreakerConfig, nanoseconds
+from .config import BreakerConfig, Duration, nanoseconds, to_seconds
 from .ledger.ledger import Ledger
 from .pickling import PortableError
 from .states import HELD, State
 
 
 class FakeClock:
-    """Monotonic nanoseconds that stand still until `advance`. Pass it as `clock=`."""
+    """A monotonic clock that only moves when `advance` is called. Pass it as `clock=`.
 
-    def __init__(self, seconds: float = 1_000) -> None:
-        #: nanoseconds
-        self.now = nanoseconds(seconds)
+    Args:
+        seconds: Time at the start, in seconds or as a timedelta.
+    """
+
+    def __init__(self, seconds: Duration = 1_000) -> None:
+        #: current time in nanoseconds
+        self.now = nanoseconds(to_seconds(seconds, "seconds"))
+
+    def __repr__(self) -> str:
+        return f"<FakeClock at {self.now / 1e9:.10g} s>"
 
     def __call__(self) -> int:
         return self.now
 
-    def advance(self, seconds: float) -> None:
-        """Let time pass."""
-        self.now += nanoseconds(seconds)
+    def advance(self, seconds: Duration) -> None:
+        """Move the clock forward, by seconds or a timedelta."""
+        self.now += nanoseconds(to_seconds(seconds, "seconds"))
 
 
 def breaker_in(
@@ -57,9 +64,19 @@ def breaker_in(
     ledger: Ledger | None = None,
     clock: FakeClock | None = None,
 ) -> CircuitBreaker:
-    """Return a breaker in a state, brought there as a service would bring it, on a clock of its own.
+    """Return a breaker in a state that it has reached by calls, as it would in a service.
 
-    Its open time has no jitter. A HALF_OPEN one has all its permits.
+    Its open time has no jitter. In HALF_OPEN, all its permits are free.
+
+    Args:
+        state: State of the breaker.
+        config: Thresholds; `BreakerConfig()` by default.
+        name: Name of the breaker.
+        ledger: Ledger of the breaker; process memory by default.
+        clock: Clock of the breaker; a new `FakeClock` by default.
+
+    Raises:
+        ValueError: Consecutive failures do not bring a breaker with these thresholds into that state.
     """
     clock = clock or FakeClock()
     config = replace(config or BreakerConfig(), timeout_jitter=0.0)
@@ -75,20 +92,20 @@ def breaker_in(
                 break
         if state is State.HALF_OPEN:
             clock.advance(breaker.snapshot().retry_after or 0)
-            with suppress(KeyboardInterrupt):  # a probe that is interrupted gives its permit back
+            with suppress(KeyboardInterrupt):  # an interrupted probe returns its permit
                 breaker.call(_interrupt)
     if breaker.state is not state:
-        raise ValueError(f"{config} does not lead to {state} by calls that fail one after the other")
+        raise ValueError(f"{config} does not reach {state} by consecutive failures")
     return breaker
 
 
 @contextmanager
 def isolated_ledgers() -> Iterator[Path]:
-    """Put the ledgers that `shm://` names into a new directory, those of child processes too.
+    """Create the ledgers of `shm://` URLs in a new directory, also in child processes. Yields the directory.
 
-    Enter it before the modules under test are imported: they may open theirs then. The pytest plugin does so. It sets
-    $CB_STATE_DIR until it is left; a ledger of `file://`, or one opened before, stays where it is. The directory is
-    removed when the process ends, as its ledgers live as long.
+    Enter the context before importing the modules under test, which may open their ledgers at import; the pytest plugin
+    does so. The context sets $CB_STATE_DIR. Ledgers of `file://` URLs, and those opened before, are not affected. The
+    directory is removed when the process ends, because its ledgers are in use until then.
     """
     before, directory = os.environ.get("CB_STATE_DIR"), tempfile.mkdtemp(prefix="cb-tests-")
     atexit.register(_remove, directory, os.getpid())
@@ -103,57 +120,68 @@ def isolated_ledgers() -> Iterator[Path]:
 
 
 def _remove(directory: str, owner: int) -> None:
-    if os.getpid() == owner:  # a forked child that ends leaves it to the others
+    if os.getpid() == owner:  # not by a forked child
         shutil.rmtree(directory, ignore_errors=True)
 
 
 class Worker:
-    """A process that runs functions when told."""
+    """A process that runs functions sent to it. `workers` starts it."""
 
     def __init__(self, process: BaseProcess, pipe: Connection) -> None:
-        #: with its `pid`
+        #: the process, with its `pid`
         self.process = process
         self._pipe = pipe
         self._sent = 0
 
+    def __repr__(self) -> str:
+        try:
+            return f"<Worker {self.process.pid} {'running' if self.process.is_alive() else 'ended'}>"
+        except ValueError:  # the process object has been closed
+            return "<Worker closed>"
+
     def call(self, fn: Callable[..., Any], *args: Any) -> Any:
-        """Return what the function returns there, or raise what it raises. Function and values must be picklable."""
+        """Run a function in the process; return its result or raise its exception. All values must be picklable."""
         self.send(fn, *args)
         number = 0
-        while number != self._sent:  # answers to what was only sent come first
+        while number != self._sent:  # results of calls that were only sent come first
             number, failed, value = self._pipe.recv()
         if failed:
             raise value
         return value
 
     def send(self, fn: Callable[..., Any], *args: Any) -> None:
-        """Begin a call whose end nobody waits for."""
+        """Start a call in the process without waiting for its result."""
         self._sent += 1
         self._pipe.send((self._sent, fn, args))
 
     def kill(self) -> None:
-        """End the process without a word, as the kernel does when memory is short."""
+        """Kill the process with SIGKILL, as the kernel does when memory runs out."""
         self.process.kill()
         self.process.join()
 
     def stop(self) -> None:
-        """Freeze the process, until `resume`."""
+        """Suspend the process with SIGSTOP, until `resume`."""
         os.kill(self.process.pid or 0, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let the process go on."""
+        """Continue the process after `stop`."""
         os.kill(self.process.pid or 0, signal.SIGCONT)
 
 
 @contextmanager
 def workers(count: int, method: str = "spawn") -> Iterator[list[Worker]]:
-    """Run that many processes, killed at the end of the block. `method` is one of multiprocessing's start methods."""
+    """Start worker processes, and kill them at the end of the block.
+
+    Args:
+        count: Number of processes.
+        method: Start method of multiprocessing: `spawn`, `fork` or `forkserver`.
+    """
     context = multiprocessing.get_context(method)
     started = []
     try:
         for _ in range(count):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs,), daemon=True)  # type: ignore[attr-defined]  # typeshed knows it for each method only
+            process = context.Process(target=_serve, args=(theirs,), daemon=True)  # type: ignore[attr-defined]  # typeshed declares it for each start method only
             process.start()
             theirs.close()
             started.append(Worker(process, ours))
@@ -169,14 +197,14 @@ def _serve(pipe: Connection) -> None:
         while True:
             number, fn, args = pipe.recv()
             try:
-                answer = (number, False, fn(*args))
-            except Exception as error:  # noqa: BLE001 - it is the caller's
-                answer = (number, True, error)
-            pipe.send(answer)
+                result = (number, False, fn(*args))
+            except Exception as error:  # noqa: BLE001 - raised again by `call`
+                result = (number, True, error)
+            pipe.send(result)
 
 
 class _Fault(PortableError):
-    """A failure, made to open a circuit."""
+    """A failure that opens the circuit."""
 
 
 def _fail(seconds: float, clock: FakeClock) -> None:

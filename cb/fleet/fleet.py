@@ -5,13 +5,13 @@ import re
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
 from cb.background.leader import Leader
 from cb.background.watchdog import WATCHDOG
 from cb.clocks import monotonic, monotonic_ns, wall_ns
+from cb.config import Duration, to_seconds
 from cb.errors import ConfigError, LedgerBusyError
 from cb.events import Event, Listener, announce
 from cb.handles import ProcessBound
@@ -60,7 +60,7 @@ class Fleet(ProcessBound):
         ledger: Ledger,
         *,
         name: str,
-        sync_interval: float | timedelta = 0.1,
+        sync_interval: Duration = 0.1,
         listeners: Sequence[Listener] = (),
     ) -> None:
         check(url)
@@ -136,8 +136,9 @@ class Fleet(ProcessBound):
         announce(self._listeners, events)
 
 
-def _seconds(interval: float | timedelta) -> float:
-    seconds = interval.total_seconds() if isinstance(interval, timedelta) else interval
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0.01 <= seconds <= 10:
-        raise ConfigError("sync_interval", "be from 0.01 to 10 seconds, or such a timedelta", interval)
-    return float(seconds)
+def _seconds(interval: Duration) -> float:
+    rule = "be from 0.01 to 10 seconds, or such a timedelta"
+    seconds = to_seconds(interval, "sync_interval", rule)
+    if not 0.01 <= seconds <= 10:
+        raise ConfigError("sync_interval", rule, interval)
+    return seconds

@@ -1,4 +1,4 @@
-"""The fixtures, in runs of pytest that have nothing else of ours."""
+"""The pytest plugin, in pytest runs of their own."""
 
 import configparser
 import os
@@ -95,7 +95,7 @@ def run(
     return subprocess.run(command, cwd=directory, env=environ, capture_output=True, text=True, check=False)
 
 
-def test_fixtures_do_what_tests_of_others_ask_of_them(tmp_path: Path) -> None:
+def test_fixtures_work_in_the_tests_of_an_app(tmp_path: Path) -> None:
     (tmp_path / "test_mine.py").write_text(TESTS)
     ran = run(tmp_path, "-q", "-W", "error")
     assert ran.returncode == 0, ran.stdout
@@ -105,7 +105,7 @@ def test_fixtures_do_what_tests_of_others_ask_of_them(tmp_path: Path) -> None:
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the directory for the ledgers of what runs on this host: a shop, whose vendor answers."""
+    """Return the directory of this host's ledgers, with that of a shop whose vendor is up."""
     monkeypatch.setenv("CB_STATE_DIR", str(tmp_path / "host"))
     CircuitBreaker("vendor", ledger=Ledger.open("shm://shop")).call(int)
     (tmp_path / "project").mkdir()
@@ -115,7 +115,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def directories(ran: subprocess.CompletedProcess[str]) -> set[str]:
-    """Return where the ledgers of a run, which has passed, were."""
+    """Return the directories of the ledgers of a test run. The run must have passed."""
     assert ran.returncode == 0, ran.stdout
     assert ran.stderr == ""
     return {line.partition(" ")[2] for line in ran.stdout.splitlines() if line.startswith("DIRECTORY")}
@@ -135,7 +135,7 @@ def pytest_load_initial_conftests():
 
 
 @pytest.mark.parametrize("imported", ["by the tests", "by a conftest", "by a hook", "by another plugin"])
-def test_ledger_that_a_module_opens_is_that_of_the_run_alone(host: Path, imported: str) -> None:
+def test_ledger_that_a_module_opens_belongs_to_the_test_run(host: Path, imported: str) -> None:
     project = host.parent / "project"
     if imported == "by a conftest":
         (project / "conftest.py").write_text("import shop\n")
@@ -149,7 +149,7 @@ def test_ledger_that_a_module_opens_is_that_of_the_run_alone(host: Path, importe
     assert os.environ["CB_STATE_DIR"] == str(host)
 
 
-def test_workers_of_xdist_have_a_ledger_each(host: Path) -> None:
+def test_each_worker_of_xdist_has_its_own_ledger(host: Path) -> None:
     project = host.parent / "project"
     (project / "test_more.py").write_text(TRIPS)
     ran = run(project, "-q", "-rP", "-p", "xdist.plugin", "-p", "xdist.looponfail", "-n", "2", "--dist", "loadfile")
@@ -164,13 +164,13 @@ def test_isolation_can_be_turned_off(host: Path) -> None:
     assert calls_on(host) == before + 2
 
 
-def test_plugin_that_a_conftest_loads_isolates_too(host: Path) -> None:
+def test_plugin_loaded_by_a_conftest_isolates_the_run(host: Path) -> None:
     project = host.parent / "project"
     (project / "conftest.py").write_text("pytest_plugins = ['cb.integrations.pytest_plugin']\n")
     assert directories(run(project, "-q", "-s", plugin="no:circuit_breakers")) != {str(host)}
 
 
-def test_ledgers_are_isolated_without_pytest(host: Path) -> None:
+def test_isolated_ledgers_works_without_pytest(host: Path) -> None:
     program = "from cb.testing import isolated_ledgers\nwith isolated_ledgers() as path:\n    import shop\n"
     program += "    shop.fetch(int)\n    print(path)\nfrom cb import Ledger\nprint(Ledger.open('shm://shop').path)"
     project, before = host.parent / "project", calls_on(host)
@@ -183,7 +183,7 @@ def test_ledgers_are_isolated_without_pytest(host: Path) -> None:
     assert calls_on(host) == before
 
 
-def test_fixtures_are_listed_with_what_they_are_and_are_all_ours(tmp_path: Path) -> None:
+def test_pytest_lists_exactly_the_documented_fixtures(tmp_path: Path) -> None:
     listed = run(tmp_path, "--fixtures").stdout
     ours = [line for line in listed.splitlines() if "pytest_plugin.py" in line]
     assert {line.split(" ")[0] for line in ours} == {
@@ -192,7 +192,7 @@ def test_fixtures_are_listed_with_what_they_are_and_are_all_ours(tmp_path: Path)
 
 
 @pytest.mark.parametrize("named", ["", "by the conftest", "by the command, too", "by the command, first"])
-def test_pytest_finds_them_once_where_the_library_is_installed(host: Path, named: str) -> None:
+def test_plugin_of_an_installed_library_is_loaded_once(host: Path, named: str) -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     project = host.parent / "project"

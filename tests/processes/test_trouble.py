@@ -229,7 +229,7 @@ assert seen.wait(5)
 
 
 def test_kit_says_when_a_configuration_does_not_lead_to_a_state() -> None:
-    with pytest.raises(ValueError, match="does not lead to OPEN"):
+    with pytest.raises(ValueError, match="does not reach OPEN"):
         breaker_in(State.OPEN, BreakerConfig(failure_threshold=None, failure_rate_threshold=None, interval=5))
 
 

@@ -1,6 +1,7 @@
-"""The test kit: what it promises to those who test with it."""
+"""The test kit `cb.testing`."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,11 @@ ONLY_SLOW = BreakerConfig(failure_threshold=None, failure_rate_threshold=None, i
 
 @pytest.mark.parametrize("state", list(State))
 @pytest.mark.parametrize("config", [None, BreakerConfig(failure_threshold=None), ONLY_SLOW])
-def test_breaker_can_be_had_in_every_state(state: State, config: BreakerConfig | None) -> None:
+def test_breaker_in_returns_a_breaker_in_every_state(state: State, config: BreakerConfig | None) -> None:
     assert breaker_in(state, config).state is state
 
 
-def test_open_breaker_of_the_kit_recovers_on_its_clock() -> None:
+def test_open_breaker_recovers_on_the_clock_of_the_test() -> None:
     clock = FakeClock()
     breaker = breaker_in(State.OPEN, BreakerConfig(timeout=10, max_requests=1, success_threshold=1), clock=clock)
     with pytest.raises(CircuitOpenError):
@@ -27,7 +28,15 @@ def test_open_breaker_of_the_kit_recovers_on_its_clock() -> None:
     assert breaker.state is State.CLOSED
 
 
-def test_half_open_breaker_of_the_kit_has_all_its_permits() -> None:
+def test_clock_advances_by_seconds_or_a_timedelta() -> None:
+    clock = FakeClock(timedelta(minutes=1))
+    clock.advance(1.5)
+    clock.advance(timedelta(milliseconds=500))
+    assert (clock(), clock.now) == (62_000_000_000, 62_000_000_000)
+    assert repr(clock) == "<FakeClock at 62 s>"
+
+
+def test_half_open_breaker_has_all_its_permits() -> None:
     breaker = breaker_in(State.HALF_OPEN, BreakerConfig(max_requests=2, success_threshold=2))
     probes = [breaker.begin(), breaker.begin()]
     with pytest.raises(CircuitOpenError):
@@ -38,7 +47,7 @@ def test_half_open_breaker_of_the_kit_has_all_its_permits() -> None:
 
 
 def fail(path: Path, times: int) -> int:
-    """Fail in a worker; return its process id."""
+    """Fail in a worker, and return its process id."""
     breaker = CircuitBreaker("d", BreakerConfig(failure_threshold=3), ledger=Ledger.in_file(path))
     for _ in range(times):
         with pytest.raises(ZeroDivisionError):
@@ -47,11 +56,13 @@ def fail(path: Path, times: int) -> int:
 
 
 @pytest.mark.parametrize("method", ["spawn", "fork"])
-def test_workers_of_the_kit_are_processes_that_share_a_ledger(tmp_path: Path, method: str) -> None:
+def test_workers_are_processes_that_share_a_ledger(tmp_path: Path, method: str) -> None:
     with workers(2, method) as processes:
+        assert repr(processes[0]) == f"<Worker {processes[0].process.pid} running>"
         pids = [worker.call(fail, tmp_path / "l", 1) for worker in processes]
         assert len({*pids, os.getpid()}) == 3
         processes[0].kill()
+        assert repr(processes[0]).endswith(" ended>")
         processes[1].stop()
         processes[1].resume()
         processes[1].call(fail, tmp_path / "l", 1)
