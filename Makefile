@@ -32,8 +32,8 @@ demo: build ## play the walk-through, on the running services or on its own; REC
 	@$(BIN)/python -m scripts demo $(if $(RECORD),--record $(RECORD))
 
 test: dev ## run the tests
-	@$(BIN)/python -m pytest -n 3 -m "not quiet" # three on two cores: many wait for something
-	@$(BIN)/python -m pytest -n 2 -m quiet || [ $$? = 5 ] # 5: a choice of tests has none of them
+	@$(BIN)/python -m pytest -n 3 -m "not quiet and not nightly" # three on two cores: many wait for something
+	@$(BIN)/python -m pytest -n 2 -m "quiet and not nightly" || [ $$? = 5 ] # 5: a choice of tests has none of them
 
 lint: dev ## look at style, types and imports
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/shellcheck start-demo.sh scripts/build.sh .ci/run
@@ -62,7 +62,8 @@ soak: dev ## full traffic for MINUTES=3 while dependencies fail, workers are rep
 versions: dev ## try all extras with the newest versions that they allow, as the tests do
 	@$(BIN)/python -m tests.packaging.versions newest
 
-nightly: prove chaos contract soak load audit ## the long proofs that nobody waits for
+nightly: dev prove chaos contract soak load audit ## the long proofs and tests
+	@$(BIN)/python -m pytest -n 2 -m nightly
 
 mutate: dev ## change the state machine in hundreds of small ways, and list those that no test notices
 	@[ -x .mutmut/bin/mutmut ] || { python3 -m venv .mutmut && .mutmut/bin/pip install -q --require-hashes -r requirements-dev.lock && .mutmut/bin/pip install -q mutmut==3.8.1; }

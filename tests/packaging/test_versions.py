@@ -22,7 +22,7 @@ def test_versions_in_use_are_ones_that_the_extras_allow() -> None:
     assert not [str(each) for each in needed if importlib.metadata.version(each.name) not in each.specifier]
 
 
-@pytest.mark.parametrize("name", ["lowest", "newest"])
+@pytest.mark.parametrize("name", ["lowest", pytest.param("newest", marks=pytest.mark.nightly)])
 def test_extras_work_at_both_edges_of_the_versions_that_they_allow(name: str, tmp_path: Path) -> None:
     python = environment(name, tmp_path / "venv")
     wanted = [Requirement(each) for each in edge(name)]

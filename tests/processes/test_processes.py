@@ -175,7 +175,8 @@ def test_sibling_stopped_while_it_holds_the_lock_delays_no_call_for_long(tmp_pat
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_500_forks_while_threads_call_hang_no_child(tmp_path: Path) -> None:
+@pytest.mark.parametrize("forks", [100, pytest.param(1000, marks=pytest.mark.nightly)])
+def test_forks_while_threads_call_hang_no_child(tmp_path: Path, forks: int) -> None:
     breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(tmp_path / "l"))
     done = threading.Event()
 
@@ -187,7 +188,7 @@ def test_500_forks_while_threads_call_hang_no_child(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     try:
-        assert {_in_child(lambda: breaker.call(int) and None) for _ in range(500)} == {0}
+        assert {_in_child(lambda: breaker.call(int) and None) for _ in range(forks)} == {0}
     finally:
         done.set()
         for thread in threads:

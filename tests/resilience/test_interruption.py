@@ -4,12 +4,14 @@ import os
 import sqlite3
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from cb.background import fork as fork_module
 from cb.resilience import RateLimit, RateLimitedError
 from cb.resilience import host_file as module
 from cb.resilience.host_file import HostFile
@@ -60,8 +62,10 @@ def raised(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_interruption_anywhere_around_a_fork_leaves_the_files_to_other_threads(
-    tmp_path: Path, raised: list[object]
+    tmp_path: Path, raised: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What the tests before have left would be begun anew in each child too, one traced instruction after another.
+    monkeypatch.setattr(fork_module, "_ALL", weakref.WeakSet())
     files = [HostFile(tmp_path / str(number), (TABLE,), 0.05) for number in range(3)]
     number = 1
     while interrupted(fork, number):

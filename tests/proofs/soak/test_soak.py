@@ -7,7 +7,7 @@ from tests.proofs.soak.judgement import DESCRIPTORS, FILES, LONG, MEBIBYTE, MEMO
 from tests.proofs.soak.run import Soak
 from tests.proofs.soak.samples import Process, Sample
 
-SECONDS = 12
+SECONDS = 6
 WORK = WARM + LONG
 MASTER = Process(pid=1, worked=0.1, memory=20 * MEBIBYTE, descriptors=10)
 WORKER = Process(pid=2, worked=0.0, memory=50 * MEBIBYTE, descriptors=30)
