@@ -18,8 +18,8 @@ from cb.ledger.counters import Counters
 from cb.ledger.names import fitting_name
 from cb.pickling import PortableError
 
-from .body import watch
-from .caller_mistakes import Upload, is_own
+from .body import observe_body
+from .caller_errors import Upload, is_caller_error
 from .deadline import DeadlineAdapter, PoolTimeoutError
 from .pickling import PortableRequestError
 from .responses import FAILURE_STATUSES, retry_after
@@ -120,14 +120,14 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         exchange = observe(breaker, call, request.method or "", request.url or "", request.headers)
         sent = _Sent(breaker, call, exchange)
         if upload:
-            upload.measures.append(sent)
+            upload.timers.append(sent)
         try:
             request.body = upload or body  # type: ignore[assignment]  # of types-requests: it may be any iterable
             with exchange, within(self._limit(breaker, call)):
                 response = super().send(request, *args, **kwargs)
         except BaseException as error:
             # Connections that others hold are not the dependency's business either.
-            if (upload and upload.failed) or is_own(error) or isinstance(error, PoolTimeoutError):
+            if (upload and upload.failed) or is_caller_error(error) or isinstance(error, PoolTimeoutError):
                 breaker.abandon(call)
             else:
                 breaker.finish(call, error)
@@ -141,7 +141,7 @@ class CircuitBreakerAdapter(DeadlineAdapter):
             sent.settle(FailureStatusError(response.status_code, retry_after(response.headers)))
         # A recorder or a test double may bring the content as well, and then nobody reads the body.
         read = getattr(response, "_content", False) is not False
-        watch(None if read else response.raw, self._max_body_bytes, sent)
+        observe_body(None if read else response.raw, self._max_body_bytes, sent)
         return response
 
     def _guard(self, name: str) -> CircuitBreaker | Bulkhead:

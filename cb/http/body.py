@@ -1,4 +1,4 @@
-"""The body of a response, watched until it has been read or closed."""
+"""The body of a response, observed until it has been read or closed."""
 
 import threading
 from collections.abc import Callable, Generator
@@ -11,211 +11,212 @@ from urllib3.exceptions import HTTPError, ResponseNotChunked
 
 from .pickling import PortableRequestError
 
-#: bytes that are read at once of a body that is wanted whole
-_PIECE = 65_536
-#: what a dependency does; anything else that a read raises is a mistake of who reads
-_BROKEN = (HTTPError, HTTPException, OSError)
+#: bytes per read of a body that is read as a whole
+_CHUNK_BYTES = 65_536
+#: errors of the dependency; any other error of a read is the caller's
+_DEPENDENCY_ERRORS = (HTTPError, HTTPException, OSError)
 
 
 class BodyTooLargeError(PortableRequestError):
-    """An answer that has more bytes than anybody wants."""
+    """A response whose body is longer than the limit."""
 
 
-class Reader(Protocol):
-    """A call whose answer is being read."""
+class BodyObserver(Protocol):
+    """An observer of the body of a response."""
 
     def end(self, error: BaseException | None) -> object:
-        """Note how the body ended: None if well. Called once."""
+        """Record the end of the body: its error, or None for success. Called once."""
 
     def pause(self) -> object:
-        """Note that the caller does something else than to wait for the body."""
+        """Record that the caller does not wait for the body."""
 
     def resume(self) -> object:
-        """Note that the caller waits for the body again."""
+        """Record that the caller waits for the body again."""
 
 
-def watch(raw: Any, largest: int, reader: Reader) -> None:
-    """Tell a reader how the body of a response's `raw` ends, whichever way it is read, and after `largest` bytes.
+def observe_body(raw: Any, max_bytes: int, observer: BodyObserver) -> None:
+    """Observe the body of `Response.raw`, whichever method reads it, and limit it to `max_bytes`.
 
-    It stays the object that it is, of a subclass of what it was. One that is not of urllib3, as recorders and test
-    doubles have it, or has no body, has ended well.
+    The object keeps its identity; its class becomes a subclass of its own class. A response without a body, or one that
+    is not urllib3's, such as those of recorders and test doubles, ends at once, successfully.
     """
-    kind = type(raw)  # a mock says that it is of another
-    if not issubclass(kind, HTTPResponse) or raw._fp is None:  # noqa: SLF001 - it has nothing to read from
-        reader.end(None)
+    cls = type(raw)  # not `raw.__class__`: a mock reports another
+    if not issubclass(cls, HTTPResponse) or raw._fp is None:  # noqa: SLF001 - without it, there is nothing to read
+        observer.end(None)
         return
-    reading = _Reading(reader, largest)
-    raw.__class__ = _watched(kind)
-    raw._reading = reading  # noqa: SLF001 - of the class that it has now
+    progress = _Progress(observer, max_bytes)
+    raw.__class__ = _observed(cls)
+    raw._progress = progress  # noqa: SLF001 - an attribute of its new class
     if raw.length_remaining == 0 or raw.isclosed():
-        reading.end(None)
+        progress.end(None)
     else:
-        reading.rest()
+        progress.pause()
 
 
-class _Reading:
+class _Progress:
     """The progress of reading a body."""
 
-    __slots__ = ("busy", "decodes", "left", "paused", "reader")
+    __slots__ = ("decodes", "left", "observer", "paused", "reader")
 
-    def __init__(self, reader: Reader, largest: int) -> None:
-        #: None once it has been told how the body ended
-        self.reader: Reader | None = reader
-        #: bytes that may still come
-        self.left = largest
-        #: the thread that reads at the moment
-        self.busy: int | None = None
-        #: whether what has been read was decoded
+    def __init__(self, observer: BodyObserver, max_bytes: int) -> None:
+        #: None after the end has been recorded
+        self.observer: BodyObserver | None = observer
+        #: bytes that may still be read
+        self.left = max_bytes
+        #: id of the thread that is reading
+        self.reader: int | None = None
+        #: True if the last read decoded the content
         self.decodes = False
         self.paused = False
 
     def begin(self) -> None:
-        """Begin a read."""
-        self.busy = threading.get_ident()
-        if self.reader and self.paused:
+        """Record the start of a read."""
+        self.reader = threading.get_ident()
+        if self.observer and self.paused:
             self.paused = False
-            self.reader.resume()
+            self.observer.resume()
 
-    def rest(self) -> None:
-        """End a read that more will follow."""
-        self.busy = None
-        if self.reader and not self.paused:
+    def pause(self) -> None:
+        """Record the end of a read that was not the last."""
+        self.reader = None
+        if self.observer and not self.paused:
             self.paused = True
-            self.reader.pause()
+            self.observer.pause()
 
     def end(self, error: BaseException | None) -> None:
-        """Tell how the body ended, for the first time or again."""
-        self.busy = None
-        reader, self.reader = self.reader, None
-        if reader:
+        """Record the end of the body. Only the first call counts."""
+        self.reader = None
+        observer, self.observer = self.observer, None
+        if observer:
             if self.paused:
-                reader.resume()
-            reader.end(error)
+                observer.resume()
+            observer.end(error)
 
-    def leave(self) -> None:
-        """Note that its reader wants no more: what has been seen of the answer was well."""
-        if self.busy != threading.get_ident():  # else urllib3 closes or releases it, in the middle of a read
+    def abandon(self) -> None:
+        """Record that the caller reads no more, which is a success."""
+        if self.reader != threading.get_ident():  # else urllib3 itself closes or releases it, in the middle of a read
             self.end(None)
 
-    def count(self, piece: bytes) -> None:
-        """Count what has been read. Raises BodyTooLargeError."""
-        self.left -= len(piece)
+    def count(self, chunk: bytes) -> None:
+        """Count the bytes of a read. Raises BodyTooLargeError."""
+        self.left -= len(chunk)
         if self.left < 0:
             raise BodyTooLargeError("the body is too large")
 
 
-class _Watched(HTTPResponse):
-    """A response of urllib3 whose reads are seen: all of them come through `read`, `read1` and `read_chunked`."""
+class _ObservedResponse(HTTPResponse):
+    """A response of urllib3 whose reads are observed. All reads pass through `read`, `read1` or `read_chunked`."""
 
-    _reading: _Reading
+    _progress: _Progress
 
     def read(self, amt: int | None = None, decode_content: bool | None = None, cache_content: bool = False) -> bytes:
-        """Return what is read, as urllib3 does. Raises BodyTooLargeError, and what urllib3 raises."""
+        """Read as urllib3 does. Raises BodyTooLargeError and the errors of urllib3."""
         if amt is not None and amt >= 0:
-            return self._seen(super().read, amt, decode_content)
-        fresh, pieces = not self.tell(), []
-        # Never at once: a piece would be as long as the dependency says.
-        while piece := self._seen(super().read, _PIECE, decode_content):
-            pieces.append(piece)
-        data = b"".join(pieces)
-        if cache_content and fresh:
+            return self._observe(super().read, amt, decode_content)
+        is_first, chunks = not self.tell(), []
+        # In chunks: a single read would allocate as much as the dependency announces.
+        while chunk := self._observe(super().read, _CHUNK_BYTES, decode_content):
+            chunks.append(chunk)
+        data = b"".join(chunks)
+        if cache_content and is_first:
             self._body = data  # as urllib3 does
         return data
 
     def read1(self, amt: int | None = None, decode_content: bool | None = None) -> bytes:
-        """Return what there is already, as urllib3 does. Raises BodyTooLargeError, and what urllib3 raises."""
-        return self._seen(super().read1, _PIECE if amt is None or amt < 0 else amt, decode_content)
+        """Read the available bytes, as urllib3 does. Raises BodyTooLargeError and the errors of urllib3."""
+        return self._observe(super().read1, _CHUNK_BYTES if amt is None or amt < 0 else amt, decode_content)
 
-    def _seen(self, read: Callable[..., bytes], amt: int, decode_content: bool | None) -> bytes:
-        reading = self._reading
+    def _observe(self, read: Callable[..., bytes], amt: int, decode_content: bool | None) -> bytes:
+        progress = self._progress
         decodes = self.decode_content if decode_content is None else decode_content
-        reading.begin()
+        progress.begin()
         try:
             data = read(amt, decode_content)
-            reading.decodes = decodes
-            reading.count(data)
+            progress.decodes = decodes
+            progress.count(data)
         except BaseException as error:
             self._failed(error)
             raise
-        # A decoder may have more to say when all has been received, until it says less than it was asked for.
-        whole = not decodes or len(data) < amt or "content-encoding" not in self.headers
-        if amt and (not data or (whole and self.isclosed())):
-            reading.end(None)
+        # A decoder may have more output after the last byte, until it returns less than was requested.
+        decoded = not decodes or len(data) < amt or "content-encoding" not in self.headers
+        if amt and (not data or (decoded and self.isclosed())):
+            progress.end(None)
         else:
-            reading.rest()
+            progress.pause()
         return data
 
     def read_chunked(self, amt: int | None = None, decode_content: bool | None = None) -> Generator[bytes]:
-        """Yield the body chunk by chunk. Raises BodyTooLargeError, and what urllib3 raises."""
-        reading = self._reading
+        """Yield the body chunk by chunk. Raises BodyTooLargeError and the errors of urllib3."""
+        progress = self._progress
         if amt == 0:
             return
-        # A chunk is as long as the dependency says.
-        amt = max(reading.left, 0) + 1 if amt is None or amt < 0 else amt
-        pieces = super().read_chunked(amt, decode_content)
+        # Without a limit, a chunk is as long as the dependency announces.
+        amt = max(progress.left, 0) + 1 if amt is None or amt < 0 else amt
+        chunks = super().read_chunked(amt, decode_content)
         while True:
-            reading.begin()
+            progress.begin()
             try:
-                piece = next(pieces, b"")
-                reading.count(piece)
+                chunk = next(chunks, b"")
+                progress.count(chunk)
             except BaseException as error:
                 self._failed(error)
                 raise
-            if not piece:
-                reading.end(None)
+            if not chunk:
+                progress.end(None)
                 return
-            reading.rest()
+            progress.pause()
             try:
-                yield piece
+                yield chunk
             except GeneratorExit:
-                pieces.close()
-                reading.end(None)
+                chunks.close()
+                progress.end(None)
                 raise
 
-    def stream(self, amt: int | None = _PIECE, decode_content: bool | None = None) -> Generator[bytes]:
-        """Yield the body piece by piece. Raises BodyTooLargeError, and what urllib3 raises."""
+    def stream(self, amt: int | None = _CHUNK_BYTES, decode_content: bool | None = None) -> Generator[bytes]:
+        """Yield the body in parts. Raises BodyTooLargeError and the errors of urllib3."""
         try:
             yield from super().stream(amt, decode_content)
-        except GeneratorExit:  # the reader has had enough
-            self._reading.end(None)
+        except GeneratorExit:  # the caller reads no more
+            self._progress.end(None)
             raise
         if amt != 0:
-            self._reading.end(None)
+            self._progress.end(None)
 
     def drain_conn(self) -> None:
-        """Read what is left and forget it, as far as it may be read. Raises nothing."""
+        """Read and discard the rest of the body, up to the limit. Errors of the dependency are ignored."""
         try:
-            while self._seen(super().read, _PIECE, self._reading.decodes):
+            while self._observe(super().read, _CHUNK_BYTES, self._progress.decodes):
                 pass
-        except _BROKEN:
+        except _DEPENDENCY_ERRORS:
             pass
 
     def close(self) -> None:
         """Close the connection."""
-        if not getattr(self, "_finalizing", False):  # else nobody has closed it: it is dropped, unread
-            self._reading.leave()
+        if not getattr(self, "_finalizing", False):  # else it is collected unread, not closed
+            self._progress.abandon()
         super().close()
 
     def release_conn(self) -> None:
-        """Give the connection back to the pool."""
+        """Return the connection to the pool."""
         super().release_conn()
-        self._reading.leave()
+        self._progress.abandon()
 
     def shutdown(self) -> None:
-        """Have a read in another thread end."""
-        self._reading.leave()
+        """Interrupt a read in another thread."""
+        self._progress.abandon()
         super().shutdown()
 
     def _failed(self, error: BaseException) -> None:
-        if isinstance(error, ResponseNotChunked) or (isinstance(error, Exception) and not isinstance(error, _BROKEN)):
-            self._reading.rest()
+        is_callers = isinstance(error, Exception) and not isinstance(error, _DEPENDENCY_ERRORS)
+        if is_callers or isinstance(error, ResponseNotChunked):
+            self._progress.pause()
             return
-        super().close()  # what has not been read would be taken for the next answer
-        self._reading.end(error)
+        super().close()  # a reused connection would take the unread bytes for the next response
+        self._progress.end(error)
 
 
 @lru_cache(maxsize=64)
-def _watched(response: type[HTTPResponse]) -> Any:
-    if response is HTTPResponse:
-        return _Watched
-    return response if issubclass(response, _Watched) else type(response.__name__, (_Watched, response), {})
+def _observed(cls: type[HTTPResponse]) -> Any:
+    if cls is HTTPResponse:
+        return _ObservedResponse
+    return cls if issubclass(cls, _ObservedResponse) else type(cls.__name__, (_ObservedResponse, cls), {})

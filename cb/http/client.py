@@ -18,7 +18,7 @@ from cb.http.observer import UNOBSERVED, CallObserver, observe
 from cb.state.deferred import require_done, require_now
 
 from .adapter import POOL
-from .caller_mistakes import is_own
+from .caller_errors import is_caller_error
 from .deadline import DeadlineAdapter, PoolTimeoutError
 from .responses import (
     MAX_RESPONSE_BYTES,
@@ -146,7 +146,7 @@ class HTTPClient:
             sent["Content-Type"] = "application/json"
         try:
             with (
-                CallGuard(self._breaker, _is_own) as admitted,
+                CallGuard(self._breaker, _is_caller_error) as admitted,
                 observe(self._breaker, admitted, method, self._base_url + path, sent) as exchange,
             ):
                 limit = self._breaker.config.probe_timeout if admitted.probe else None
@@ -193,7 +193,7 @@ class HTTPClient:
         # A ValueError is a redirect that a session of the caller's own cannot read.
         except (requests.RequestException, HTTPError, ValueError) as error:
             exchange.ended(error)
-            if is_own(error) and not isinstance(error, ValueError):
+            if is_caller_error(error) and not isinstance(error, ValueError):
                 raise
             raise ServiceUnavailable(type(error).__name__, sent=_sent(error)) from error
         if is_failure(response.status_code):
@@ -232,10 +232,10 @@ def _sendable(headers: dict[str, str]) -> dict[str, str]:
     return headers
 
 
-def _is_own(error: BaseException) -> bool:
+def _is_caller_error(error: BaseException) -> bool:
     if isinstance(error, ClientError):
         return isinstance(error.__cause__, PoolTimeoutError)  # connections that others hold
-    return is_own(error)
+    return is_caller_error(error)
 
 
 def _sent(error: Exception) -> bool:

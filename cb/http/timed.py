@@ -19,7 +19,7 @@ from urllib3.util import connection as _net
 
 from cb.clocks import monotonic
 
-from .caller_mistakes import Upload
+from .caller_errors import Upload
 
 #: when the exchange that begins must be over, in seconds of the monotonic clock; None without a limit
 _end: ContextVar[float | None] = ContextVar("cb.http.deadline", default=None)
@@ -185,7 +185,7 @@ class TimedConnection(HTTPConnection):
         if self.sock is not None:
             self.sock = self._timed(self.sock)
         if isinstance(body, Upload):
-            body.measures.append(self.limit)
+            body.timers.append(self.limit)
         super().request(method, url, body, *args, **options)
 
     def _new_conn(self) -> Any:
