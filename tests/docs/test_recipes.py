@@ -100,7 +100,7 @@ def test_another_service(server: Server, follow: Callable[[str], dict[str, Any]]
 
 
 def test_rate(server: Server, follow: Callable[[str], dict[str, Any]]) -> None:
-    recipe = follow("A rate that the other side can bear")
+    recipe = follow("A limited rate")
     running, most, lock = 0, 0, threading.Lock()
 
     def act(connection: Any) -> None:
@@ -123,7 +123,7 @@ def test_rate(server: Server, follow: Callable[[str], dict[str, Any]]) -> None:
 
 
 def test_last_good_answer(server: Server, follow: Callable[[str], dict[str, Any]]) -> None:
-    recipe = follow("The last good answer")
+    recipe = follow("The last good value")
     server.act = answer(200, '{"price": "150.10"}')
     assert recipe["price"]("AAPL") == "150.10"
 
