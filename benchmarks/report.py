@@ -31,20 +31,20 @@ def _page(report: Report) -> Iterator[str]:
     around = report["surroundings"]
     yield "# Benchmarks\n"
     yield f"![{describe(report)}](images/benchmarks.svg)\n"
-    yield "What `make bench` has found, in the order in which it ran. `python -m benchmarks NAME` repeats one table,"
-    yield "and `python -m benchmarks.report` makes this page of the last run; no figure is written by hand.\n"
+    yield "The results of `make bench`, in the order of the run. `python -m benchmarks NAME` repeats one table;"
+    yield "`python -m benchmarks.report` generates this page from the last run, so no figure is written by hand.\n"
     yield "| | |\n| --- | --- |"
     yield f"| date | {around['date']} |"
-    yield f"| machine | {around['cpu']}, {around['cores']} cores; load when it began {around['load']} |"
+    yield f"| machine | {around['cpu']}, {around['cores']} cores; load at the start {around['load']} |"
     yield f"| Python | {around['python']} on {around['system']} |"
     for name, version in around["versions"].items():
         yield f"| {name} | {version} |"
-    yield "\nAll libraries have the same thresholds, and each is set up as its own documentation does it:\n"
-    yield "| | a breaker is shared by the | setup |\n| --- | --- | --- |"
+    yield "\nAll libraries have the same thresholds. Each is set up as in its documentation:\n"
+    yield "| | a breaker is shared by | setup |\n| --- | --- | --- |"
     for library in LIBRARIES.values():
         yield f"| {library.name} | {library.shared} | `{library.setup}` |"
-    yield "\nThose with Redis have a client that waits 0.2 s for it and does not try again, except purgatory, which"
-    yield "takes a URL only. `1.00x` is ours; of a cost, more is slower, and of a rate, more is faster.\n"
+    yield "\nLibraries with Redis use a client with a timeout of 0.2 s and without retries, except purgatory, which"
+    yield "accepts only a URL. `1.00x` is this library; a higher cost is slower, a higher rate is faster.\n"
     for name, result in report["results"].items():
         yield f"## {result['title']}\n"
         yield f"`python -m benchmarks {name}`\n"
