@@ -9,11 +9,11 @@ from .adapter import (
 )
 from .body import BodyTooLargeError
 from .client import HTTPClient
+from .connections import within
 from .deadline import DeadlineAdapter, PoolTimeoutError
 from .observer import CallObserver, HTTPObserver
 from .responses import ClientError, ClientErrorResponse, InvalidResponse, Json, ServiceUnavailable
 from .session import guarded_session
-from .timed import within
 
 __all__ = [
     "BodyTooLargeError",

@@ -20,10 +20,10 @@ from cb.pickling import PortableError
 
 from .body import observe_body
 from .caller_errors import Upload, is_caller_error
+from .connections import Deadline, deadline_of, within
 from .deadline import DeadlineAdapter, PoolTimeoutError
 from .pickling import PortableRequestError
 from .responses import FAILURE_STATUSES, retry_after
-from .timed import Limit, limit_of, within
 
 #: seconds that an exchange may take, its body included, and bytes that a body may have
 TIMEOUT, MAX_BODY_BYTES = 30.0, 10 << 20
@@ -135,7 +135,7 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         finally:
             request.body = body
         exchange.response_received(response.status_code)
-        sent.limit = limit_of(response)
+        sent.limit = deadline_of(response)
         sent.answered = True
         if response.status_code in self._failure_statuses:
             sent.settle(FailureStatusError(response.status_code, retry_after(response.headers)))
@@ -169,7 +169,7 @@ class _Sent:
         self._call: Counters | None = call
         self._exchange = exchange
         #: that of the connection on which the body comes
-        self.limit = Limit()
+        self.limit = Deadline()
         #: whether there are a status and headers
         self.answered = False
 

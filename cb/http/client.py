@@ -19,6 +19,7 @@ from cb.state.deferred import require_done, require_now
 
 from .adapter import POOL
 from .caller_errors import is_caller_error
+from .connections import within
 from .deadline import DeadlineAdapter, PoolTimeoutError
 from .responses import (
     MAX_RESPONSE_BYTES,
@@ -32,7 +33,6 @@ from .responses import (
     retry_after,
 )
 from .session import confined, seconds
-from .timed import within
 
 T = TypeVar("T")
 F = TypeVar("F")

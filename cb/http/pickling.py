@@ -1,4 +1,4 @@
-"""Errors of requests that reach another process as they are."""
+"""Errors about a request that can be pickled."""
 
 from typing import Any
 
@@ -9,9 +9,11 @@ from cb.pickling import PortableError
 
 
 class PortableRequestError(PortableError, requests.exceptions.RequestException):
-    """An error about a request. It arrives without the request's hooks, and without a body that must be read.
+    """An error about a request. Its pickle leaves out the hooks of the request, and a body that is not in memory.
 
-    It can be made without the request, too: JSON brings none to another process.
+    Args:
+        args: Arguments of the exception.
+        request: The request; None where an error was rebuilt from JSON.
     """
 
     def __init__(self, *args: Any, request: requests.PreparedRequest | None = None) -> None:

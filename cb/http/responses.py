@@ -1,14 +1,14 @@
-"""What a service may answer, and the errors that a call raises instead of an answer.
+"""Responses of a JSON service, and the errors of a call.
 
-What counts as failure: no answer, an answer that is not what was asked for, and the statuses 429 and 5xx. Every other
-4xx is an answer like any other: the service is well, the request was not.
+A call fails if there is no response, if the response is not the expected JSON, and for the statuses 429 and 5xx. Any
+other 4xx is a valid response for the breaker: the service works, the request was wrong.
 
 ClientError
- +- ServiceUnavailable   no answer in time, or one that says that the service cannot serve
- +- InvalidResponse      an answer that is not what it should be
+ +- ServiceUnavailable   no response in time, or a status of a service that cannot serve
+ +- InvalidResponse      a response that is not the expected JSON object
  +- ClientErrorResponse  a 4xx
 
-A call that the breaker refuses raises cb.CircuitOpenError, one that a full bulkhead refuses cb.BulkheadFullError.
+A rejected call raises cb.CircuitOpenError or cb.BulkheadFullError instead.
 """
 
 import json
@@ -19,30 +19,36 @@ from typing import Any, NoReturn, TypeVar
 from cb.pickling import PortableError
 from cb.state.retry_after import of_headers
 
-#: an object, as `json.loads` makes it
+#: a JSON object, as `json.loads` returns it
 Json = dict[str, Any]
 T = TypeVar("T")
 
-#: seconds that the headers of an answer ask for
+#: returns the seconds of a Retry-After header
 retry_after = of_headers
-#: bytes
+#: bytes of the longest response that is parsed
 MAX_RESPONSE_BYTES = 1 << 20
 
 
 class ClientError(PortableError):
-    """Root of what can go wrong with a call that was made."""
+    """Root of the errors of a call that was admitted."""
 
 
 class ServiceUnavailable(ClientError):
-    """The service did not answer in time, or answered that it cannot serve."""
+    """No response in time, or a response that says that the service cannot serve.
+
+    Args:
+        reason: The reason, in words.
+        sent: False only if the request certainly did not reach the service.
+        retry_after: Seconds that the service asks to wait; the breaker honours it.
+    """
 
     def __init__(self, reason: str, sent: bool = True, retry_after: float | None = None) -> None:
         super().__init__(reason, sent, retry_after)
-        #: why, in words
+        #: the reason, in words
         self.reason = reason
-        #: False only if surely nothing reached the service
+        #: False only if the request certainly did not reach the service
         self.sent = sent
-        #: seconds the service asks to be left alone; the breaker heeds it
+        #: seconds that the service asks to wait; the breaker honours it
         self.retry_after = retry_after
 
     def __str__(self) -> str:
@@ -50,13 +56,18 @@ class ServiceUnavailable(ClientError):
 
 
 class InvalidResponse(ClientError):
-    """The service answered something else than the JSON object it should, or than its check accepts."""
+    """A response that is not a JSON object, or that `check` rejects.
+
+    Args:
+        reason: The reason, in words. An exception of `check` is the `__cause__`.
+        status: HTTP status.
+    """
 
     def __init__(self, reason: str, status: int = 200) -> None:
         super().__init__(reason, status)
-        #: what is wrong with it; the exception that found it is the `__cause__`
+        #: the reason, in words; an exception of `check` is the `__cause__`
         self.reason = reason
-        #: of HTTP
+        #: HTTP status
         self.status = status
 
     def __str__(self) -> str:
@@ -64,35 +75,40 @@ class InvalidResponse(ClientError):
 
 
 class ClientErrorResponse(ClientError):
-    """The service is well and says no."""
+    """A response with a 4xx status other than 429: the service works, and rejects the request.
+
+    Args:
+        status: HTTP status.
+        body: JSON object of the response, empty if it has none.
+    """
 
     def __init__(self, status: int, body: Json) -> None:
         super().__init__(status, body)
-        #: of HTTP
+        #: HTTP status
         self.status = status
-        #: the JSON object of the answer, empty if it has none
+        #: JSON object of the response, empty if it has none
         self.body = body
 
     def __str__(self) -> str:
         return f"status {self.status}"
 
 
-#: statuses that say that a service cannot serve now
+#: statuses of a service that cannot serve now
 FAILURE_STATUSES = frozenset({429, 500, 502, 503, 504})
 
 
 def is_failure(status: int) -> bool:
-    """Return whether a status says that the service cannot serve."""
+    """Return True for a status of a service that cannot serve now."""
     return status == 429 or status >= 500
 
 
 def parse_response(status: int, content: bytes, check: Callable[[Json], T]) -> T:
-    """Return what a check makes of an answer. Raises InvalidResponse, also for all that the check raises."""
+    """Return the result of `check` for a JSON object. Raises InvalidResponse, also for any exception of `check`."""
     if not 200 <= status < 300:
         raise InvalidResponse(f"status {status}", status)
-    answer = _parse(status, content)
+    body = _parse(status, content)
     try:
-        return check(answer)
+        return check(body)
     except InvalidResponse:
         raise
     except Exception as error:
@@ -100,7 +116,7 @@ def parse_response(status: int, content: bytes, check: Callable[[Json], T]) -> T
 
 
 def client_error_response(status: int, content: bytes) -> ClientErrorResponse:
-    """Return a 4xx as an exception, whatever its body is."""
+    """Return the exception for a 4xx, with an empty body if the content is not a JSON object."""
     try:
         return ClientErrorResponse(status, _parse(status, content))
     except InvalidResponse:
@@ -111,25 +127,25 @@ def _parse(status: int, content: bytes) -> Json:
     if len(content) > MAX_RESPONSE_BYTES:
         raise InvalidResponse(f"longer than {MAX_RESPONSE_BYTES} bytes", status)
     try:
-        answer = json.loads(
+        body = json.loads(
             content.decode("utf-8-sig"),
             parse_float=Decimal,
-            parse_constant=_no_number,
-            object_pairs_hook=_without_repetition,
+            parse_constant=_reject_constant,
+            object_pairs_hook=_unique_members,
         )
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise InvalidResponse(f"not JSON: {error}", status) from error
-    if not isinstance(answer, dict):
+    if not isinstance(body, dict):
         raise InvalidResponse("not a JSON object", status)
-    return answer
+    return body
 
 
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number")
+def _reject_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a number")
 
 
-def _without_repetition(pairs: list[tuple[str, Any]]) -> Json:
+def _unique_members(pairs: list[tuple[str, Any]]) -> Json:
     members = dict(pairs)
     if len(members) < len(pairs):
-        raise ValueError("an object names a member twice")  # and others may take the first for what it says
+        raise ValueError("an object has a duplicate member")  # other parsers may use the first of the two
     return members

@@ -1,4 +1,4 @@
-"""Sessions of requests that go where they are told and nowhere else."""
+"""Sessions of requests that follow no redirect and read no environment unless asked to."""
 
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
@@ -7,6 +7,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from cb import ConfigError, Registry
+from cb.config import Duration, to_seconds
 
 from .adapter import MAX_BODY_BYTES, TIMEOUT, CircuitBreakerAdapter
 from .responses import FAILURE_STATUSES
@@ -18,15 +19,26 @@ def guarded_session(
     registry: Registry,
     name: str | Callable[[requests.PreparedRequest], str] | None = None,
     *,
-    timeout: float = TIMEOUT,
+    timeout: Duration = TIMEOUT,
     max_body_bytes: int = MAX_BODY_BYTES,
     failure_statuses: Collection[int] = FAILURE_STATUSES,
 ) -> requests.Session:
-    """Return a session with breakers before all its requests, as a `CircuitBreakerAdapter` has them.
+    """Return a `requests.Session` whose requests all pass through breakers, as with a `CircuitBreakerAdapter`.
 
-    Nothing of it comes from the environment: no proxy, no .netrc, no bundle of certificates (set `verify`). A redirect
-    is followed only by a call with `allow_redirects=True`, each hop through the breaker of its own host. Nothing is
-    tried again. Each exchange ends after `timeout` seconds, whatever timeout the call has. Raises ConfigError.
+    It takes nothing from the environment: no proxy, no .netrc, no certificate bundle (set `verify`). A redirect is
+    followed only in a call with `allow_redirects=True`, each hop through the breaker of its own host. Nothing is
+    retried. Close the session after use, as any session: it is a context manager.
+
+    Args:
+        registry: Registry of the breakers.
+        name: Name of the breaker, or a function of the request that returns it; one for each origin by default.
+        timeout: Time limit for a request and its response, body included, in seconds or as a timedelta. It holds
+            whatever `timeout` a call has.
+        max_body_bytes: Largest body of a response.
+        failure_statuses: Statuses that count as failures; responses with them are returned.
+
+    Raises:
+        ConfigError: A parameter is invalid.
     """
     timeout = seconds("timeout", timeout)
     return confined(
@@ -37,23 +49,25 @@ def guarded_session(
 
 
 def confined(adapter: HTTPAdapter) -> requests.Session:
-    """Return a session whose requests all go through an adapter."""
+    """Return a session whose requests all pass through an adapter."""
     session = _Confined()
-    session.trust_env = False  # else a proxy of the environment gets even the calls to 127.0.0.1
+    session.trust_env = False  # a proxy of the environment would get even the calls to 127.0.0.1
     for scheme in ("http://", "https://"):
         session.mount(scheme, adapter)
     return session
 
 
-def seconds(field: str, value: float) -> float:
-    """Return a limit of time that makes sense. Raises ConfigError."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _DAY:
-        raise ConfigError(field, "be a number of seconds above 0, at most a day", value)
-    return float(value)
+def seconds(field: str, value: Duration) -> float:
+    """Return a timeout in seconds. Raises ConfigError for a value that is not above 0 and at most a day."""
+    rule = "be a number of seconds above 0, at most a day"
+    found = to_seconds(value, field, rule)
+    if not 0 < found <= _DAY:
+        raise ConfigError(field, rule, value)
+    return found
 
 
 class _Confined(requests.Session):
-    """Follows no redirect unasked: it may lead from the service that was meant to one behind the same firewall."""
+    """Follows no redirect by default: it may lead to another service behind the same firewall."""
 
     def get(self, url: Any, *args: Any, **options: Any) -> requests.Response:
         return self.request("GET", url, *args, **options)
@@ -68,6 +82,6 @@ class _Confined(requests.Session):
         return super().send(request, **{"allow_redirects": False, **options})
 
     def resolve_redirects(self, *args: Any, **options: Any) -> Iterator[Any]:
-        # To know what would come next, requests reads the whole body of a redirect that nobody follows, however large,
-        # and fails of a Location that cannot be read.
+        # To fill `Response.next`, requests reads the whole body of a redirect that is not followed, however large, and
+        # raises for a Location that it cannot parse.
         return iter(()) if options.get("yield_requests") else super().resolve_redirects(*args, **options)

@@ -24,9 +24,9 @@ def zipped(status: int, body: bytes, *headers: bytes) -> Act:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ('{"price": 1, "price": 2}', "not JSON: an object names a member twice"),
+        ('{"price": 1, "price": 2}', "not JSON: an object has a duplicate member"),
         ('{"price": 1e99999999999999999999}', "not JSON: "),
-        ('{"price": -Infinity}', "not JSON: -Infinity is no number"),
+        ('{"price": -Infinity}', "not JSON: -Infinity is not a number"),
         ("[]", "not a JSON object"),
     ],
 )
