@@ -70,9 +70,19 @@ class Report:
 
 
 class Soak:
-    """Services under full traffic for a time."""
+    """Services under full traffic for a time.
 
-    def __init__(self, directory: Path, seconds: float, seed: int) -> None:
+    Args:
+        directory: Where logs and databases lie.
+        seconds: Duration of the traffic.
+        seed: Seed of all that is chosen at random.
+        pace: Shortest and longest time in seconds between two failures, or recoveries, of a dependency.
+    """
+
+    def __init__(
+        self, directory: Path, seconds: float, seed: int, *, pace: tuple[float, float] = (2.0, 5.0)
+    ) -> None:
+        self._pace = pace
         self._report = Report(seconds)
         self._chance = random.Random(seed)
         self._state = directory / "state"
@@ -132,7 +142,7 @@ class Soak:
         """Let one dependency after the other fail, and recover."""
         for (service, prefix), trouble in zip(cycle(BREAKERS.values()), cycle(TROUBLES), strict=False):
             for simulation in (trouble, {}):
-                if self._stop.wait(self._chance.uniform(2.0, 5.0)):
+                if self._stop.wait(self._chance.uniform(*self._pace)):
                     return
                 self._simulate(f"{self._url(service)}{prefix}/simulate/failure", simulation)
                 self._report.done["troubles" if simulation else "recoveries"] += 1

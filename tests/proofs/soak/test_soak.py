@@ -7,7 +7,7 @@ from tests.proofs.soak.judgement import DESCRIPTORS, FILES, LONG, MEBIBYTE, MEMO
 from tests.proofs.soak.run import Soak
 from tests.proofs.soak.samples import Process, Sample
 
-SECONDS = 6
+SECONDS = 8
 WORK = WARM + LONG
 MASTER = Process(pid=1, worked=0.1, memory=20 * MEBIBYTE, descriptors=10)
 WORKER = Process(pid=2, worked=0.0, memory=50 * MEBIBYTE, descriptors=30)
@@ -34,7 +34,7 @@ def course(*, work: float = 3 * WORK, memory: float = 0, descriptors: float = 0,
 
 
 def test_services_under_full_traffic_answer_and_count_while_workers_are_killed(tmp_path: Path) -> None:
-    report = Soak(tmp_path, SECONDS, seed=1).report()
+    report = Soak(tmp_path, SECONDS, seed=1, pace=(0.5, 1.5)).report()
     assert not report.problems, str(report)
     assert report.answers["200"] > 100 and report.answers["order 201"] > 50, str(report)
     assert report.done["kills"] and report.done["troubles"] and report.done["recoveries"], str(report)
