@@ -23,7 +23,7 @@ bp.before_request(authorization.check)
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """What the views work with, in `app.extensions["records"]`."""
+    """What the views work with, in `app.extensions["history"]`."""
 
     audit: AuditLog
     inbox: Inbox
@@ -134,5 +134,5 @@ def _readable(text: str) -> str:
 
 
 def _records() -> Records:
-    records: Records = current_app.extensions["records"]
+    records: Records = current_app.extensions["history"]
     return records

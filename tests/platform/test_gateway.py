@@ -199,7 +199,7 @@ def test_stale_answers_are_told_from_fresh_ones_and_unknown_ones(client: FlaskCl
 
 
 def test_audit_log_is_verified_once_at_a_time(app: Flask, client: FlaskClient) -> None:
-    verifying = app.extensions["records"].verifying
+    verifying = app.extensions["history"].verifying
     slot = verifying.take(1)
     busy = client.get("/api/v1/audit/verify")
     verifying.give_back(slot)
