@@ -79,9 +79,7 @@ class Soak:
         pace: Shortest and longest time in seconds between two failures, or recoveries, of a dependency.
     """
 
-    def __init__(
-        self, directory: Path, seconds: float, seed: int, *, pace: tuple[float, float] = (2.0, 5.0)
-    ) -> None:
+    def __init__(self, directory: Path, seconds: float, seed: int, *, pace: tuple[float, float] = (2.0, 5.0)) -> None:
         self._pace = pace
         self._report = Report(seconds)
         self._chance = random.Random(seed)
