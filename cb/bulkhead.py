@@ -111,9 +111,9 @@ class Bulkhead(Handle):
             return self._try(last=True)
         wait_ns = nanoseconds(self.wait)
         end, latest = self._clock() + wait_ns, monotonic_ns() + wait_ns  # a clock of somebody's own may stand still
-        if (not self._slots.wanted or self.breaker.state not in ADMITTING) and (tally := self._try()):
+        if (not self._slots.has_waiters or self.breaker.state not in ADMITTING) and (tally := self._try()):
             return tally
-        with self._slots.line() as wait:
+        with self._slots.wait_in_queue() as wait:
             while (left := min(end - self._clock(), latest - monotonic_ns()) / 1e9) > 0:
                 if (wait(min(PAUSE, left)) or self.breaker.state not in ADMITTING) and (tally := self._try()):
                     return tally
@@ -155,8 +155,8 @@ class Bulkhead(Handle):
     def _leave(self, tally: Counters) -> None:
         # Before the call is counted, and its tally another's: what follows may be a listener that takes its time.
         slot, tally.permit = tally.permit, None
-        if slot and slot.home:
-            slot.home.give_back(slot)
+        if slot and slot.semaphore:
+            slot.semaphore.give_back(slot)
 
 
 def check(limit: int, wait: float) -> None:

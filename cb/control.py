@@ -79,7 +79,7 @@ class BreakerControl:
             return
         until, reason = self._head[at.UNTIL], at.get_text(self._head, at.REASON, at.REASON_CELLS)
         self._settle_in(row)
-        left.leave()
+        left.retire()
         if before in HELD and reason != _INITIAL and self.state not in HELD:
             self._put_in_force(before, reason, max(until - now, 1) / 1e9 if until else None, host_only=False)
 
@@ -163,7 +163,7 @@ class BreakerControl:
         self.ledger.check(self._row, now)
         self._check_times(now)
         self._row.tick(now)
-        self._row.slots.keep()
+        self._row.semaphore.verify()
         if self.apart:
             self._come_home(now)
         self._tell_degraded()
@@ -171,7 +171,7 @@ class BreakerControl:
             self._adopt(self._asked)
         if calls := self.ledger.lost(self._row):
             self._tell([Reclaimed(self.name, calls)])
-        if not self._row.quiet():
+        if not self._row.only_calls_matter():
             self._evaluate(now)
 
     def _command(

@@ -95,7 +95,7 @@ class Passage(BreakerControl):
     def slots(self, limit: int) -> Semaphore:
         """Return what its bulkheads share out, with the limit noted for all to see."""
         self._head[at.BULKHEAD_LIMIT] = limit
-        return self._row.slots
+        return self._row.semaphore
 
     def _grow(self) -> Counters:
         detect_fork()
@@ -132,7 +132,7 @@ class Passage(BreakerControl):
                 self._refresh()
                 tally.admit(word, now, nested=True)
                 admitted = True
-            elif tally.seen and self._due(word, now, prober=prober):
+            elif tally.readable and self._due(word, now, prober=prober):
                 # A lock that cannot be had means no probe: whoever holds it may be stopped for good.
                 with suppress(LedgerBusyError):
                     admitted, events = self.ledger.lock.run(

@@ -166,7 +166,7 @@ class Database:
         if self._writers is None:
             yield
             return
-        slot = self._writers.take(1) if not self._writers.wanted else None
+        slot = self._writers.take(1) if not self._writers.has_waiters else None
         slot = slot or _wait_for(self._writers)
         try:
             yield
@@ -190,7 +190,7 @@ class Database:
 
 def _wait_for(writers: Semaphore) -> Permit:
     deadline = monotonic() + _wait_seconds()  # else the last of many waits as long as all together
-    with writers.line() as wait:
+    with writers.wait_in_queue() as wait:
         while (left := deadline - monotonic()) > 0:
             if wait(min(_LOOK, left)) and (slot := writers.take(1)):
                 return slot

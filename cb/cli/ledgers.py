@@ -12,7 +12,7 @@ from cb.errors import ConfigError, LedgerError
 from cb.events import StateChange
 from cb.ledger.layout import VERSION
 from cb.ledger.ledger import Ledger
-from cb.ledger.paths import path_of, state_directory
+from cb.ledger.paths import ledger_path, state_directory
 from cb.registry import Registry
 from cb.snapshot import Snapshot, read_snapshot
 from cb.states import ADMITTING
@@ -81,7 +81,7 @@ def ledger_paths(urls: Sequence[str], environ: Mapping[str, str] = os.environ) -
         return sorted({*directory.glob(f"*{_SUFFIX}"), *mapped})
     if "memory://" in urls:
         raise ConfigError("--ledger", "be a file: memory belongs to one process", "memory://")
-    return [path_of(url, directory) if "://" in url else Path(url) for url in urls]
+    return [ledger_path(url, directory) if "://" in url else Path(url) for url in urls]
 
 
 def survey(paths: Iterable[Path]) -> Survey:

@@ -1,5 +1,6 @@
-"""The memory of a ledger in a file, which all workers of a host map."""
+"""The memory of a ledger in a file that all workers of a host map."""
 
+import errno
 import mmap
 import os
 import threading
@@ -8,35 +9,40 @@ from contextlib import suppress
 
 from cb.errors import LedgerError, LedgerFullError
 
-from . import boot_clock, layout
+from . import layout
 from .file import FILE_BYTES, HEADER_BYTES, PAGE_BYTES, RECORD_BYTES, allocate, open_file, require_own, share
 from .memory import Memory
-from .paths import path_of
-from .process import process_number
+from .paths import ledger_path
+from .shards import process_number
 
-__all__ = ["FILE_BYTES", "MappedFile", "map_url", "require_own"]
+__all__ = ["FILE_BYTES", "HEADER_BYTES", "PAGE_BYTES", "RECORD_BYTES", "MappedFile", "map_url", "require_own"]
+
+_MAP_FIXED = 0x10  # of Linux, macOS and the BSDs; the module mmap lacks it
 
 
 class MappedFile:
     """Cells in a file, shared by every process that maps it.
 
     The file is sparse; a page gets memory before its first use, because a store to a page for which there is none
-    would kill the process with SIGBUS. Locks live in files of their own in `PATH.locks`, one per block and one for
-    the transitions: they are never unlinked while the ledger exists.
+    would kill the process with SIGBUS. Locks are files of their own in `PATH.locks`, one for each shard and one for the
+    transitions; they are never unlinked while the ledger exists.
+
+    Functions that were guarded before a ledger had to detach or to change its user have its cells in their closures.
+    Therefore other memory is mapped at the same addresses.
     """
 
     scope = "host"
 
     def __init__(self, path: str) -> None:
         try:
-            from . import remap
-            from .claims import Claims
-            from .locks import FileLock, LockFile, identity
+            from .locks import Claims, FileLock, LockFile, identity
         except ImportError as error:
             raise LedgerError(path, "a shared ledger needs POSIX file locks; use memory://") from error
+        with suppress(ImportError):  # some builds of Python have none
+            import ctypes  # noqa: F401 - loaded now: when it is needed, there may be no descriptor left to read it
         self.path = path
-        self._identity, self._remap = identity, remap
-        #: the user whose file it is
+        self._identity = identity
+        #: effective id of the user who opened it
         self._user = os.geteuid()
         try:
             os.makedirs(f"{path}.locks", mode=0o700, exist_ok=True)
@@ -46,14 +52,13 @@ class MappedFile:
             self._paths = (path, f"{path}.locks")
             self._identities = [identity(os.stat(each)) for each in self._paths]
             self._cells = self._map()
-            self._clock = boot_clock.offset()
         except OSError as error:
             raise LedgerError(path, f"cannot be opened ({error.strerror})") from error
-        self._owned = Claims(f"{path}.locks")
+        self._claims = Claims(f"{path}.locks")
         self.header = self._cells[: layout.HEADER]
         self._start = self.header[: layout.H_RECORDS].tolist()
         self._mutex = threading.RLock()
-        self._beats: dict[int, tuple[int, ...]] = {}
+        self._heartbeats: dict[int, tuple[int, ...]] = {}
         self._grown = [0, 0]
 
     def _map(self) -> memoryview:
@@ -66,146 +71,145 @@ class MappedFile:
         finally:
             os.close(fd)
 
-    def row(self, index: int) -> memoryview:
-        """Return the cells of a row."""
+    def record(self, index: int) -> memoryview:
+        """Return the cells of a record."""
         start = layout.HEADER + index * layout.RECORD
         return self._cells[start : start + layout.RECORD]
 
     def allocate(self, index: int, page: int) -> None:
-        """Give a page of a row its memory, zeroed if it had none."""
+        """Give a page of a record its memory, zeroed if it had none. Raises LedgerFullError."""
         self._reopen()
         allocate(self._file.fileno(), self.path, HEADER_BYTES + index * RECORD_BYTES + page * PAGE_BYTES, PAGE_BYTES)
 
-    def claim(self, block: int) -> bool:
-        """Own a block until this process ends. Return False if somebody else does."""
-        self._beats.pop(block, None)
-        return self._owned.claim(block)
+    def claim(self, shard: int) -> bool:
+        """Own a shard until this process ends or gives it up. Return False if it has an owner."""
+        self._heartbeats.pop(shard, None)
+        return self._claims.claim(shard)
 
     def elect(self, role: str) -> bool:
-        """Own a role until this process ends or resigns. Return False if somebody does already."""
-        return self._owned.claim(role)
+        """Take a role until this process ends or resigns. Return False if it is taken."""
+        return self._claims.claim(role)
 
     def has(self, role: str) -> bool:
-        """Return whether this process owns a role."""
-        return role in self._owned
+        """Return True if this process holds the role."""
+        return role in self._claims
 
     def resign(self, role: str) -> None:
-        """Cease to own a role."""
-        self._owned.give_up(role)
+        """Give a role up."""
+        self._claims.give_up(role)
 
-    def give_up(self, block: int) -> None:
-        """Cease to own a block."""
-        self._owned.give_up(block)
+    def give_up(self, shard: int) -> None:
+        """Give a shard up."""
+        self._claims.give_up(shard)
 
     def give_up_all(self) -> None:
-        """Cease to own any block."""
-        for block in self._owned.blocks:
-            self._owned.give_up(block)
+        """Give all shards up."""
+        for shard in self._claims.shards:
+            self._claims.give_up(shard)
 
     @property
-    def blocks(self) -> list[int]:
-        """The blocks that this process owns."""
-        return self._owned.blocks
+    def locked_shards(self) -> list[int]:
+        """The shards whose lock files this process holds."""
+        return self._claims.shards
 
-    def alive(self, block: int) -> bool:
-        """Return whether a block has an owner."""
-        return self._owned.alive(block)
-
-    @property
-    def complaint(self) -> str | None:
-        """Why the last block that could not be claimed was not, if not because it has an owner."""
-        return self._owned.complaint
+    def alive(self, shard: int) -> bool:
+        """Return True if a shard has an owner."""
+        return self._claims.alive(shard)
 
     @property
-    def foreign(self) -> bool:
+    def fault(self) -> str | None:
+        """Reason why the last claim of a shard failed, if not because it has an owner."""
+        return self._claims.fault
+
+    @property
+    def of_another_user(self) -> bool:
         """True if this process has changed its user since it opened the file, and has not used it yet."""
-        return os.geteuid() != self._user and not self._owned.blocks
+        return os.geteuid() != self._user and not self._claims.shards
 
     def replaced(self) -> bool:
-        """Return whether another file, or other locks, have taken the place of these: who comes now shares those."""
+        """Return True if another file, or other locks, are at the paths now: processes that start now share those."""
         try:
             found = [self._identity(os.stat(path, follow_symlinks=False)) for path in self._paths]
         except OSError:
             return True
         return found != self._identities
 
-    def keep(self) -> tuple[bool, bool]:
-        """Take again what others took away of the blocks and roles.
+    def keep_locks(self) -> tuple[bool, bool]:
+        """Lock again the shards and roles whose lock files were removed or closed.
 
-        Returns whether no block is another process's now, and whether one may have been meanwhile.
+        Returns whether every shard is still this process's, and whether another process may have had one meanwhile.
         """
-        again, lost = self._owned.keep()
-        for block in again:
-            self._beats.pop(block, None)
-            self.header[layout.H_SHARD_OWNERS + block] = (
-                process_number()
-            )  # somebody may have taken it for a dead process's
-        return not lost, bool(again)
+        relocked, taken = self._claims.keep()
+        for shard in relocked:
+            self._heartbeats.pop(shard, None)
+            self.header[layout.H_SHARD_OWNERS + shard] = process_number()  # it may have been reaped meanwhile
+        return not taken, bool(relocked)
 
-    def cut(self) -> str | None:
-        """Return what others have done to the length of the file, which processes have mapped; None if nothing."""
+    def truncated(self) -> str | None:
+        """Return a reason to detach if another program has truncated the file that processes have mapped, else None."""
         try:
             self._reopen()
             fd = self._file.fileno()
             size = os.fstat(fd).st_size
-        except (LedgerFullError, OSError):  # it was removed, and the descriptor closed: what is mapped is there still
+        except (LedgerFullError, OSError):  # it was removed, and the descriptor closed: the mapped pages still exist
             return None
         if size >= FILE_BYTES:
             return None
-        with suppress(OSError):  # there is no room for the page: then it is a hole, and reads as zeros
-            # Now, that other processes find zeros and not the end of the file, which would kill them: SIGBUS. With a
-            # header of zeros it is no ledger to them, nor to newcomers.
+        with suppress(OSError):  # without room for the page it is a hole, and reads as zeros
+            # At once, so that other processes find zeros and not the end of the file, which would kill them (SIGBUS).
+            # With a header of zeros it is no ledger to them, nor to processes that start now.
             os.ftruncate(fd, FILE_BYTES)
             os.pwrite(fd, bytes(PAGE_BYTES), 0)
         return f"was cut to {size} bytes while it was in use"
 
-    def mark(self, now: int, blocks: Sequence[int]) -> None:
-        """Note in the blocks that this process counts in when it did so."""
+    def heartbeat(self, now: int, shards: Sequence[int]) -> None:
+        """Write the time of the latest calls into the shards of this process."""
         with self._mutex:
-            for block in blocks:
-                cell = layout.H_SHARD_HEARTBEATS + block
-                if self.header[cell] not in self._beats.get(block, (self.header[cell],)):
-                    continue  # others have written over it: `as_left` shall see that
+            for shard in shards:
+                cell = layout.H_SHARD_HEARTBEATS + shard
+                if self.header[cell] not in self._heartbeats.get(shard, (self.header[cell],)):
+                    continue  # another program has written over it: left for `intact` to detect
                 # Both, while it changes: an exception may come before the new one is written, or after.
-                self._beats[block] = (self.header[cell], now)
+                self._heartbeats[shard] = (self.header[cell], now)
                 self.header[cell] = now
-                self._beats[block] = (now,)
+                self._heartbeats[shard] = (now,)
 
-    def as_left(self, blocks: Sequence[int]) -> bool:
-        """Return whether what this process has found and written stands there still. Writes nothing."""
+    def intact(self, shards: Sequence[int]) -> bool:
+        """Return True if the file still holds what this process has read and written. Writes nothing."""
         header = self.header
         with self._mutex:
             grown = header[layout.H_RECORDS : layout.H_EVENTS + 1].tolist()
-            marks = [(header[layout.H_SHARD_HEARTBEATS + block], self._beats.get(block)) for block in blocks]
+            heartbeats = [(header[layout.H_SHARD_HEARTBEATS + shard], self._heartbeats.get(shard)) for shard in shards]
             kept = (
                 header[: layout.H_RECORDS].tolist() == self._start
                 and all(new >= old for new, old in zip(grown, self._grown, strict=True))
                 and grown[0] <= layout.MAX_RECORDS
                 and grown[1] < 1 << 62
-                and all(mark is None or found in mark for found, mark in marks)
+                and all(written is None or found in written for found, written in heartbeats)
             )
             if kept:
                 self._grown = grown
             return kept
 
-    def leave(self) -> Memory:
-        """Go on in memory of this process, all zeros, under the same addresses. Return it. Raises OSError."""
-        self._remap.put_memory(self._cells)
+    def detach(self) -> Memory:
+        """Map private memory, all zeros, at the same addresses and close the file. Raises OSError."""
+        _map_over(self._cells, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
         self.close()
-        return Memory(self.header, {index: self.row(index) for index in range(layout.MAX_RECORDS)})
+        return Memory(self.header, {index: self.record(index) for index in range(layout.MAX_RECORDS)})
 
     def close(self) -> None:
-        """Own nothing any more, and let others make the file anew."""
-        self._owned.release()
+        """Give everything up, so that another process may create the file anew."""
+        self._claims.release()
         self._file.close()
+        self.lock.close()
 
     def put_under(self, cells: memoryview, index: int) -> None:
-        """Put a row of this file under cells that were mapped before. Raises OSError."""
-        self._remap.put_file(cells, self._file.fileno(), HEADER_BYTES + index * RECORD_BYTES)
+        """Map a record of this file at the address of cells that were mapped before. Raises OSError."""
+        _map_over(cells, mmap.MAP_SHARED, self._file.fileno(), HEADER_BYTES + index * RECORD_BYTES)
 
     def put_header_under(self, cells: memoryview) -> None:
-        """Put the header of this file under cells that were mapped before. Raises OSError."""
-        self._remap.put_file(cells, self._file.fileno(), 0)
+        """Map the header of this file at the address of cells that were mapped before. Raises OSError."""
+        _map_over(cells, mmap.MAP_SHARED, self._file.fileno(), 0)
 
     def _reopen(self) -> None:
         """Replace a descriptor that a daemon has closed, and whose number may be another file's by now."""
@@ -223,15 +227,31 @@ class MappedFile:
     def reset_after_fork(self) -> None:
         """Start over in a forked child, as a process that owns nothing."""
         self.lock.reset_after_fork()
-        self._owned.reset_after_fork()
+        self._claims.reset_after_fork()
         self._mutex = threading.RLock()
-        self._beats = {}
+        self._heartbeats = {}
 
 
 def map_url(url: str, directory: str | os.PathLike[str] | None) -> MappedFile:
-    """Return the file that a URL names. Raises LedgerError, OSError, and ConfigError for what names none."""
-    path = path_of(url, directory)
+    """Return the file that a URL names. Raises LedgerError, OSError, and ConfigError for an invalid URL."""
+    path = ledger_path(url, directory)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if url.startswith("shm://"):
         require_own(str(path.parent))
     return MappedFile(os.path.abspath(path))
+
+
+def _map_over(cells: memoryview, flags: int, fd: int, start: int) -> None:
+    """Map private zeros (fd -1) or a file, from byte `start` on, at the address of mapped cells. Raises OSError."""
+    try:
+        import ctypes
+    except ImportError as error:
+        raise OSError(errno.ENOSYS, "this Python has no ctypes") from error
+    library = ctypes.CDLL(None, use_errno=True)
+    library.mmap.restype = ctypes.c_void_p
+    library.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(cells))
+    # In one step: a thread that loads from there meanwhile reads the old memory or the new.
+    done = library.mmap(address, cells.nbytes, mmap.PROT_READ | mmap.PROT_WRITE, flags | _MAP_FIXED, fd, start)
+    if done != address:
+        raise OSError(ctypes.get_errno(), "memory cannot be mapped at the address of other memory")

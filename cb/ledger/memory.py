@@ -1,4 +1,4 @@
-"""The memory of a ledger that one process has to itself."""
+"""The memory of a ledger that belongs to one process."""
 
 import mmap
 import threading
@@ -16,18 +16,21 @@ RECORD_BYTES = layout.RECORD * 8
 
 
 class Lock(Protocol):
-    """What ThreadLock and FileLock have in common."""
+    """The interface of ThreadLock and FileLock."""
 
     def run(self, work: Callable[[], R], timeout: float) -> R: ...
     def reset_after_fork(self) -> None: ...
 
 
 class ThreadLock:
-    """A lock between the threads of a process, with the ways of FileLock."""
+    """A lock between the threads of a process, with the interface of FileLock."""
 
     def __init__(self) -> None:
         self._mutex = threading.RLock()
         self._running = False
+
+    def __repr__(self) -> str:
+        return f"<ThreadLock {'held' if self._running else 'free'}>"
 
     def run(self, work: Callable[[], R], timeout: float) -> R:  # noqa: ARG002 - no thread is ever stopped alone
         """Return work(), run under the lock. Raises LedgerBusyError in code that has interrupted its holder."""
@@ -41,7 +44,7 @@ class ThreadLock:
                 self._running = False
 
     def reset_after_fork(self) -> None:
-        """Forget who held it, in a forked child."""
+        """Replace the lock in a forked child: a thread of the parent may hold it."""
         self._mutex = threading.RLock()
         self._running = False
 
@@ -51,79 +54,76 @@ class Memory:
 
     scope = "process"
     path = "memory"
-    complaint: str | None = None
+    fault: str | None = None
+    of_another_user = False
+    #: shards whose lock files this process holds: there are no lock files
+    locked_shards = ()
 
-    def __init__(self, header: memoryview | None = None, rows: dict[int, memoryview] | None = None) -> None:
-        self.header = header or _private(HEADER_BYTES)
+    def __init__(self, header: memoryview | None = None, records: dict[int, memoryview] | None = None) -> None:
+        self.header = header or _allocate(HEADER_BYTES)
         self.lock: Lock = ThreadLock()
-        self._rows = rows or {}
+        self._records = records or {}
         self._claimed: set[int] = set()
         self._roles: set[str] = set()
 
-    def row(self, index: int) -> memoryview:
-        """Return the cells of a row."""
-        if index not in self._rows:
-            self._rows[index] = _private(RECORD_BYTES)
-        return self._rows[index]
+    def record(self, index: int) -> memoryview:
+        """Return the cells of a record."""
+        if index not in self._records:
+            self._records[index] = _allocate(RECORD_BYTES)
+        return self._records[index]
 
     def allocate(self, index: int, page: int) -> None:
-        """Do nothing: the kernel gives private pages when they are touched."""
+        """Do nothing: the kernel allocates private pages when they are touched."""
 
-    def claim(self, block: int) -> bool:
-        """Own a block. Return False if somebody else does."""
-        if block in self._claimed:
+    def claim(self, shard: int) -> bool:
+        """Own a shard. Return False if it has an owner."""
+        if shard in self._claimed:
             return False
-        self._claimed.add(block)
+        self._claimed.add(shard)
         return True
 
-    def give_up(self, block: int) -> None:
-        """Cease to own a block."""
-        self._claimed.discard(block)
+    def give_up(self, shard: int) -> None:
+        """Give a shard up."""
+        self._claimed.discard(shard)
 
     def give_up_all(self) -> None:
-        """Cease to own any block."""
+        """Do nothing: no other process can have taken a shard."""
 
-    #: those that might be owned and not known: no other process waits for them
-    blocks = ()
-
-    def alive(self, block: int) -> bool:
-        """Return whether a block has an owner."""
-        return block in self._claimed
+    def alive(self, shard: int) -> bool:
+        """Return True if a shard has an owner."""
+        return shard in self._claimed
 
     def elect(self, role: str) -> bool:
-        """Own a role. Return False if somebody does already."""
+        """Take a role. Return False if it is taken."""
         if role in self._roles:
             return False
         self._roles.add(role)
         return True
 
     def has(self, role: str) -> bool:
-        """Return whether this process owns a role."""
+        """Return True if this process holds the role."""
         return role in self._roles
 
     def resign(self, role: str) -> None:
-        """Cease to own a role."""
+        """Give a role up."""
         self._roles.discard(role)
 
     def replaced(self) -> bool:
-        """Return whether another file has taken this one's place."""
+        """Return False: there is no file."""
         return False
 
-    #: whether it is another user's
-    foreign = False
-
-    def keep(self) -> tuple[bool, bool]:
-        """Return that the blocks are still owned, and always were."""
+    def keep_locks(self) -> tuple[bool, bool]:
+        """Return (True, False): the shards are owned, and none had to be locked again."""
         return True, False
 
-    def cut(self) -> None:
-        """Return what others have done to its length: nothing."""
+    def truncated(self) -> None:
+        """Return None: there is no file."""
 
-    def mark(self, now: int, blocks: Sequence[int]) -> None:
-        """Note when calls were counted: nobody else could write over it."""
+    def heartbeat(self, now: int, shards: Sequence[int]) -> None:
+        """Do nothing: no other process can write over the cells."""
 
-    def as_left(self, blocks: Sequence[int]) -> bool:  # noqa: ARG002 - others need them
-        """Return whether nobody else has written to it."""
+    def intact(self, shards: Sequence[int]) -> bool:  # noqa: ARG002 - the interface of MappedFile
+        """Return True: no other process can write over the cells."""
         return True
 
     def reset_after_fork(self) -> None:
@@ -131,19 +131,18 @@ class Memory:
         self.lock = ThreadLock()
         self._claimed.clear()
         self._roles.clear()
-        self.header[layout.H_HOST] = self.header[layout.H_FLEET_LEASE_UNTIL] = (
-            0  # in a fleet, the child is a host of its own
-        )
+        header = self.header
+        header[layout.H_HOST] = header[layout.H_FLEET_LEASE_UNTIL] = 0  # in a fleet, the child is a host of its own
         for owner in range(layout.H_SHARD_OWNERS, layout.H_SHARD_OWNERS + layout.SHARDS):
-            self.header[owner] = 0
-        for cells in self._rows.values():
-            for start in layout.tallies(cells):
+            header[owner] = 0
+        for cells in self._records.values():
+            for start in layout.stripe_starts(cells):
                 cells[start + layout.STARTED] = 0
                 taken, *ended = cells[start + layout.ROUND_TAKEN : start + layout.ROUND_RETURNED + 1].tolist()
                 cells[start + layout.ROUND_RETURNED] += taken - sum(ended)
 
 
-def _private(size: int) -> memoryview:
-    # An anonymous mapping and not a bytearray: pages that nobody touches cost nothing.
+def _allocate(size: int) -> memoryview:
+    # An anonymous mapping and not a bytearray: untouched pages cost nothing.
     flags = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
     return memoryview(mmap.mmap(-1, size, **flags)).cast("q")

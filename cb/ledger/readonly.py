@@ -1,36 +1,49 @@
-"""The memory of a ledger in a file, for a process that only looks at it."""
+"""The memory of a ledger in a file, for a process that only reads it."""
 
 import mmap
 import os
 import stat
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Sequence
 
 from cb.errors import LedgerError
 
 from . import layout
 from .file import ANOTHER_BOOT, EMPTY, FILE_BYTES, find_fault, has_owners, locked
-from .mapped import MappedFile
+from .memory import R
+
+_FAULT = "is open for reading only"
 
 
 class _NoLock:
-    """Stands where the lock of the transitions is: who only looks makes none."""
+    """A lock that cannot be taken: whatever it guards is written under it."""
 
     def __init__(self, path: str) -> None:
         self._path = path
 
-    def run(self, *_: object) -> NoReturn:
-        raise LedgerError(self._path, "is open for reading only")
+    def run(self, work: Callable[[], R], timeout: float) -> R:  # noqa: ARG002 - the interface of FileLock
+        raise LedgerError(self._path, _FAULT)
+
+    def reset_after_fork(self) -> None:
+        pass
 
 
-class ViewedFile(MappedFile):
-    """The cells of a MappedFile, mapped so that a store to them is a TypeError. Makes no file and owns no block."""
+class ReadOnlyFile:
+    """Cells of a file, mapped so that a store to them is a TypeError. Creates and locks nothing.
+
+    It has the interface of MappedFile: no shard and no role can be taken, and supervision is left to the processes that
+    write.
+    """
+
+    scope = "host"
+    fault = _FAULT
+    of_another_user = False
+    locked_shards = ()
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.lock = _NoLock(path)  # type: ignore[assignment]  # all that is asked of it is to be refused
+        self.lock = _NoLock(path)
         try:
-            # Without blocking: a pipe of that name would wait for somebody who writes to it.
+            # Non-blocking: opening a pipe of that name would wait for a writer.
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except AttributeError as error:
             raise LedgerError(path, "a shared ledger needs POSIX file locks") from error
@@ -53,25 +66,60 @@ class ViewedFile(MappedFile):
         if not 0 <= self.header[layout.H_RECORDS] <= layout.MAX_RECORDS:
             raise LedgerError(path, "is damaged")
 
-    def alive(self, block: int) -> bool:
-        """Return whether a block has an owner."""
+    def record(self, index: int) -> memoryview:
+        """Return the cells of a record."""
+        start = layout.HEADER + index * layout.RECORD
+        return self._cells[start : start + layout.RECORD]
+
+    def allocate(self, index: int, page: int) -> None:  # noqa: ARG002 - the interface of MappedFile
+        """Raise LedgerError."""
+        raise LedgerError(self.path, _FAULT)
+
+    def claim(self, shard: int) -> bool:  # noqa: ARG002 - the interface of MappedFile
+        """Return False: no shard can be owned."""
+        return False
+
+    def give_up(self, shard: int) -> None:
+        """Do nothing: no shard is owned."""
+
+    def give_up_all(self) -> None:
+        """Do nothing: no shard is owned."""
+
+    def alive(self, shard: int) -> bool:
+        """Return True if a shard has an owner."""
         try:
-            return locked(f"{self.path}.locks/{block}")
+            return locked(f"{self.path}.locks/{shard}")
         except OSError:
             return False
 
-    foreign = False
+    def elect(self, role: str) -> bool:  # noqa: ARG002 - the interface of MappedFile
+        """Return False: no role can be taken."""
+        return False
 
-    def keep(self) -> tuple[bool, bool]:
-        """Return that its blocks are still owned: it has none."""
+    def has(self, role: str) -> bool:  # noqa: ARG002 - the interface of MappedFile
+        """Return False: no role can be taken."""
+        return False
+
+    def resign(self, role: str) -> None:
+        """Do nothing: no role is held."""
+
+    def replaced(self) -> bool:
+        """Return False: the processes that write check it."""
+        return False
+
+    def keep_locks(self) -> tuple[bool, bool]:
+        """Return (True, False): there are no locks to keep."""
         return True, False
 
-    def cut(self) -> None:
-        """Leave it to the processes that write."""
+    def truncated(self) -> None:
+        """Return None: the processes that write check it."""
 
-    def as_left(self, blocks: Sequence[int]) -> bool:  # noqa: ARG002 - it has none
-        """Leave it to them too."""
+    def heartbeat(self, now: int, shards: Sequence[int]) -> None:
+        """Do nothing: this process counts no calls."""
+
+    def intact(self, shards: Sequence[int]) -> bool:  # noqa: ARG002 - the interface of MappedFile
+        """Return True: the processes that write check it."""
         return True
 
     def reset_after_fork(self) -> None:
-        """Do nothing: a forked child may look on."""
+        """Do nothing: a forked child may go on reading."""

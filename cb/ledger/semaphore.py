@@ -1,4 +1,4 @@
-"""Who may call at once: slots, each taken by one call of the host at a time."""
+"""A semaphore across processes: permits for concurrent calls, each held by one call of the host at a time."""
 
 import queue
 import threading
@@ -14,66 +14,74 @@ log = Log(__name__)
 
 
 class Permit:
-    """The right to be one of the calls in flight, among the threads of a process."""
+    """The right to be one of the concurrent calls, among the threads of a process."""
 
-    __slots__ = ("__weakref__", "complaint", "home", "number")
+    __slots__ = ("__weakref__", "fault", "number", "semaphore")
 
     def __init__(self, number: int) -> None:
         self.number = number
-        #: why it is not shared with other processes as it should be
-        self.complaint: str | None = None
-        #: the slots that it is one of; None once the process has forked, or the breakers have gone to another row
-        self.home: Semaphore | None = None
+        #: reason why it is not shared with other processes
+        self.fault: str | None = None
+        #: the semaphore that issued it; None once the process has forked, or the breakers have moved to another record
+        self.semaphore: Semaphore | None = None
+
+    def __repr__(self) -> str:
+        return f"<Permit {self.number}>"
 
     def lock(self) -> bool:
-        """Take it from the other processes. Return False if one of them has it."""
+        """Reserve it for this process. Return False if another process holds it."""
         return True
 
     def unlock(self) -> None:
-        """Leave it to them."""
+        """Release it for other processes."""
 
-    def keep(self) -> None:
-        """Look whether what is locked is what other processes lock."""
+    def verify(self) -> None:
+        """Check that the lock is the one that other processes use."""
 
     def reset_after_fork(self) -> None:
-        """Have no part in it any more, in a forked child."""
+        """Drop it in a forked child: the parent holds it."""
 
 
 class Semaphore:
-    """The slots of one dependency, as one process sees them.
+    """The permits of one dependency in one process.
 
-    A slot that was taken comes free when its object goes: so does that of a call which was cut off between any two
-    steps.
+    A permit comes back when its object is dropped, and so does that of a call that was cut off between any two steps.
+
+    Args:
+        make: creates the permit with a number.
     """
 
     def __init__(self, make: Callable[[int], Permit]) -> None:
         self._make = make
         self._known: weakref.WeakValueDictionary[int, Permit] = weakref.WeakValueDictionary()
-        self._complained = False
+        self._warned = False
         self.reset_after_fork()
 
+    def __repr__(self) -> str:
+        return f"<Semaphore, {len(self._known) - len(self._idle)} permits taken and {len(self._queue)} calls waiting here>"
+
     def reset_after_fork(self) -> None:
-        """Start over in a forked child, which has taken nothing."""
-        for slot in list(self._known.values()):
-            slot.home = None
-            slot.reset_after_fork()
+        """Start over in a forked child, which holds no permit."""
+        for permit in list(self._known.values()):
+            permit.semaphore = None
+            permit.reset_after_fork()
         self._known = weakref.WeakValueDictionary()
-        self._idle: list[Permit] = []  # those that no call of this process has
-        self._line: deque[weakref.ref[queue.SimpleQueue[None]]] = deque()
+        self._idle: list[Permit] = []  # those that no call of this process holds
+        self._queue: deque[weakref.ref[queue.SimpleQueue[None]]] = deque()
         self._lock = threading.RLock()  # a signal handler may call while its thread takes one
 
-    def keep(self) -> None:
-        """Look whether the slots are those that other processes share. Call it a few times a second."""
-        for slot in list(self._known.values()):
-            slot.keep()
+    def verify(self) -> None:
+        """Check that the permits are those that other processes share. Call it a few times a second."""
+        for permit in list(self._known.values()):
+            permit.verify()
 
     def take(self, limit: int) -> Permit | None:
-        """Return a slot with a number below the limit, None if all are taken."""
-        slot = self._take(limit)
-        if slot and slot.complaint and not self._complained:
-            self._complained = True
-            log.warning("calls at once are not limited between processes: %s", slot.complaint)
-        return slot
+        """Return a permit with a number below the limit, None if all are taken. Does not wait."""
+        permit = self._take(limit)
+        if permit and permit.fault and not self._warned:
+            self._warned = True
+            log.warning("concurrent calls are not limited across processes: %s", permit.fault)
+        return permit
 
     def _take(self, limit: int) -> Permit | None:
         if not FORK_MARK[0]:
@@ -82,70 +90,70 @@ class Semaphore:
         with self._lock:
             try:
                 # Popped before it is tried: a signal handler must not try the same one. The one that came back last is
-                # the most likely to be free still.
+                # the most likely to be still free.
                 while self._idle:
-                    slot = self._idle.pop()
-                    if slot.number < limit and slot.lock():
-                        return slot
-                    busy.append(slot)
+                    permit = self._idle.pop()
+                    if permit.number < limit and permit.lock():
+                        return permit
+                    busy.append(permit)
                 for number in range(limit):
                     if number not in self._known:
-                        slot = self._known[number] = self._make(number)
-                        slot.home = self
-                        if slot.lock():
-                            return slot
-                        busy.append(slot)
+                        permit = self._known[number] = self._make(number)
+                        permit.semaphore = self
+                        if permit.lock():
+                            return permit
+                        busy.append(permit)
                 return None
             finally:
                 self._idle[:0] = busy
 
-    def give_back(self, slot: Permit) -> None:
-        """Leave a slot to the next call."""
+    def give_back(self, permit: Permit) -> None:
+        """Release a permit for the next call."""
         if not FORK_MARK[0]:
             detect_fork()
-        if slot.home is not self:
+        if permit.semaphore is not self:
             return
-        slot.unlock()
-        self._idle.append(slot)
-        self._call_next()
+        permit.unlock()
+        self._idle.append(permit)
+        self._wake_first()
 
     @property
-    def wanted(self) -> bool:
-        """Whether calls of this process wait already."""
+    def has_waiters(self) -> bool:
+        """True if calls of this process are waiting."""
         return self._first() is not None
 
     @contextmanager
-    def line(self) -> Iterator[Callable[[float], bool]]:
-        """Wait in line, first come, first served; the line of each process is its own.
+    def wait_in_queue(self) -> Iterator[Callable[[float], bool]]:
+        """Join the queue: first come, first served; each process has its own.
 
-        Yields what waits for so many seconds, or shorter, and returns whether this call is the first in line.
+        Yields a function that waits up to that many seconds, and returns True if this call is the first in the queue.
         """
-        bell: queue.SimpleQueue[None] = queue.SimpleQueue()  # that of gevent, where it has replaced the other
-        place = weakref.ref(bell)  # gone with its call, should that be cut off before it leaves the line
+        wakeup: queue.SimpleQueue[None] = queue.SimpleQueue()  # that of gevent, if it has replaced the other
+        entry = weakref.ref(wakeup)  # gone with its call, should that be cut off before it leaves the queue
 
         def wait(seconds: float) -> bool:
             with suppress(queue.Empty):
-                bell.get(timeout=seconds)
-            return self._first() is bell
+                wakeup.get(timeout=seconds)
+            return self._first() is wakeup
 
-        self._line.append(place)
+        self._queue.append(entry)
         try:
             yield wait
         finally:
-            with suppress(ValueError):  # in a forked child, where the line is another
-                self._line.remove(place)
-            self._call_next()
+            with suppress(ValueError):  # in a forked child, which has another queue
+                self._queue.remove(entry)
+            self._wake_first()
 
-    def _call_next(self) -> None:
-        if self._line and (bell := self._first()) is not None:
-            bell.put(None)
+    def _wake_first(self) -> None:
+        if self._queue and (wakeup := self._first()) is not None:
+            wakeup.put(None)
 
     def _first(self) -> queue.SimpleQueue[None] | None:
-        """Return the bell of the call that is first in line."""
-        while self._line:
-            with suppress(IndexError, ValueError):  # who waited has just left
-                place = self._line[0]
-                if (bell := place()) is not None:
-                    return bell
-                self._line.remove(place)
+        """Return the wakeup of the call that is first in the queue."""
+        while self._queue:
+            with suppress(IndexError, ValueError):  # another call has just left the queue
+                entry = self._queue[0]
+                if (wakeup := entry()) is not None:
+                    return wakeup
+                self._queue.remove(entry)
         return None

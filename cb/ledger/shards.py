@@ -1,128 +1,194 @@
-"""Which blocks of a ledger this process counts in, and what becomes of those whose owner died."""
+"""Shards of a ledger: those that this process counts in, and the cleanup of those whose owner died."""
 
+import os
 import threading
 from collections import Counter, defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cb.states import Outcome, State
 
 from . import layout as at
-from .mapped import MappedFile
-from .memory import Lock, Memory, ThreadLock
-from .process import process_number
-from .record import adopt
+from .counters import PAUSED, Counters
+from .layout import generation_of, state_of
+from .memory import Lock, ThreadLock
 
-_AGAIN = 1_000_000_000  # nanoseconds until a process that found no free block tries them all again
-_LOOK = 100_000_000  # nanoseconds between two looks for dead owners
-#: free blocks of which a process takes none beyond its first: they are for processes that have none yet
+if TYPE_CHECKING:
+    from .core import Storage
+
+#: nanoseconds until a process that found no free shard tries them all again
+_RETRY_INTERVAL_NS = 1_000_000_000
+#: nanoseconds between two searches for dead owners
+_REAP_INTERVAL_NS = 100_000_000
+#: free shards of which a process takes none beyond its first: they are reserved for processes that have none yet
 RESERVED_SHARDS = 32
 
 
 class Shards:
-    """The blocks of one process. A forked child makes its own.
+    """The shards of one process. A forked child creates its own.
 
-    The first is its own for life: it makes the process one of the `workers`. Any other is given back when no row has a
-    tally in it any more, so that another process may claim it.
+    The first one is kept for life: it makes the process one of the `workers`. Any other is given up when no record
+    counts in it any more, so that another process may claim it.
     """
 
-    def __init__(self, storage: Memory | MappedFile) -> None:
+    def __init__(self, storage: "Storage") -> None:
         self._storage = storage
         self._header = storage.header
         self._mutex = threading.RLock()
         self._mine: dict[int, int] = {}  # by number
-        self._rows: defaultdict[int, set[int]] = defaultdict(set)  # by number, the rows that have tallies in it
-        self._lost: Counter[int] = Counter()
-        self._looked: int | None = None
+        self._records: defaultdict[int, set[int]] = defaultdict(set)  # by number, the records that count in it
+        self._reaped: Counter[int] = Counter()  # by record, the running calls of dead processes
+        self._reaped_at: int | None = None
         self._full_at: int | None = None
         self._reserved = RESERVED_SHARDS if storage.scope == "host" else 0
-        #: guards the commons of every row
-        self.commons = _commons(storage)
+        #: guards the HOST_COUNTERS of every record
+        self.host_counters_lock = self._host_counters_lock()
+
+    def __repr__(self) -> str:
+        return f"<Shards {', '.join(map(str, self.mine)) or 'none'} of {self._storage.path}>"
+
+    def _host_counters_lock(self) -> Lock:
+        if self._storage.scope != "host":
+            return ThreadLock()
+        from .locks import FileLock  # not above: some systems have no such locks
+
+        return FileLock(f"{self._storage.path}.locks/host-counters")
 
     @property
     def mine(self) -> tuple[int, ...]:
-        """The blocks that this process counts in."""
+        """The shards that this process counts in."""
         return tuple(self._mine.values())
 
     def workers(self) -> int:
-        """Return the number of live processes that have a block."""
-        return len({owner for block, owner in self._owners() if self._storage.alive(block)})
+        """Return the number of live processes that own a shard."""
+        return len({owner for shard, owner in self._owners() if self._storage.alive(shard)})
 
-    def get(self, number: int, now: int, row: int | None = None) -> int | None:
-        """Return the number-th block of this process, claimed if it has none; None if there is none to be had.
+    def get(self, number: int, now: int, index: int | None = None) -> int | None:
+        """Return the number-th shard of this process, claimed if it has none; None if none is free.
 
-        It stays claimed at least until the row that asks says `leave`.
+        It stays claimed at least until the record that passed its index calls `leave`.
         """
         with self._mutex:
             if not self._mine:
-                self.bury(now)
+                self.reap(now)
             if number not in self._mine:
-                if self._full_at is not None and abs(now - self._full_at) < _AGAIN:
+                if self._full_at is not None and abs(now - self._full_at) < _RETRY_INTERVAL_NS:
                     return None
-                if (block := self._claim(extra=bool(self._mine))) is None:
+                if (shard := self._claim(extra=bool(self._mine))) is None:
                     self._full_at = now
                     return None
-                self._inherit(block, now)
-                self._header[at.H_SHARD_OWNERS + block] = process_number()
-                self._mine[number] = block
-            if row is not None:
-                self._rows[number].add(row)
+                self._adopt(shard, now)
+                self._header[at.H_SHARD_OWNERS + shard] = process_number()
+                self._mine[number] = shard
+            if index is not None:
+                self._records[number].add(index)
             return self._mine[number]
 
     def _claim(self, *, extra: bool) -> int | None:
         if extra and at.SHARDS - len(self._owners()) <= self._reserved:
             return None
-        return next((block for block in range(at.SHARDS) if self._storage.claim(block)), None)
+        return next((shard for shard in range(at.SHARDS) if self._storage.claim(shard)), None)
 
     @property
-    def complaint(self) -> str:
-        """Why this process has no block."""
-        return self._storage.complaint or f"all {at.SHARDS} blocks are taken"
+    def fault(self) -> str:
+        """Reason why this process has no shard."""
+        return self._storage.fault or f"all {at.SHARDS} shards are taken"
 
-    def leave(self, number: int, row: int) -> None:
-        """Give a block back, unless another row has tallies in it: no call of this row runs there, and none will."""
+    def leave(self, number: int, index: int) -> None:
+        """Give a shard up, unless another record counts in it. No call of this record runs there, and none will."""
         with self._mutex:
-            self._rows[number].discard(row)
-            if number and not self._rows[number] and number in self._mine:
-                block = self._mine.pop(number)
-                self._header[at.H_SHARD_OWNERS + block] = 0
-                self._storage.give_up(block)
+            self._records[number].discard(index)
+            if number and not self._records[number] and number in self._mine:
+                shard = self._mine.pop(number)
+                self._header[at.H_SHARD_OWNERS + shard] = 0
+                self._storage.give_up(shard)
 
-    def bury(self, now: int) -> bool:
-        """Turn the running calls of dead processes into failures. Return whether it was time to look again."""
+    def reap(self, now: int) -> None:
+        """Turn the running calls of dead processes into failures; at most ten times a second."""
         with self._mutex:
-            if self._looked is not None and abs(now - self._looked) < _LOOK:
-                return False
-            self._looked = now
+            if self._reaped_at is not None and abs(now - self._reaped_at) < _REAP_INTERVAL_NS:
+                return
+            self._reaped_at = now
             mine = set(self._mine.values())
-            for block in self._storage.blocks:
-                if block not in mine:  # an interruption came when it had just been claimed, or was being given back
-                    self._storage.give_up(block)
-            for block, _ in self._owners():
-                if block not in mine and self._storage.claim(block):
-                    self._inherit(block, now)
-                    self._header[at.H_SHARD_OWNERS + block] = 0
-                    self._storage.give_up(block)
-            return True
+            for shard in self._storage.locked_shards:
+                if shard not in mine:  # an interruption came when it had just been claimed, or was being given up
+                    self._storage.give_up(shard)
+            for shard, _ in self._owners():
+                if shard not in mine and self._storage.claim(shard):
+                    self._adopt(shard, now)
+                    self._header[at.H_SHARD_OWNERS + shard] = 0
+                    self._storage.give_up(shard)
 
-    def lost(self, row: int) -> int:
-        """Return how many calls of dead processes were buried in a row since this was last asked."""
+    def reaped(self, index: int) -> int:
+        """Return the number of calls of dead processes that became failures in a record since the last call."""
         with self._mutex:
-            return self._lost.pop(row, 0)
+            return self._reaped.pop(index, 0)
 
     def reset_after_fork(self) -> None:
-        """Have no lock of the parent open, in a forked child, which makes blocks of its own."""
-        self.commons.reset_after_fork()
+        """Drop the parent's lock, in a forked child."""
+        self.host_counters_lock.reset_after_fork()
 
     def _owners(self) -> list[tuple[int, int]]:
         owners = self._header[at.H_SHARD_OWNERS : at.H_SHARD_OWNERS + at.SHARDS].tolist()
-        return [(block, owner) for block, owner in enumerate(owners) if owner]
+        return [(shard, owner) for shard, owner in enumerate(owners) if owner]
 
-    def _inherit(self, block: int, now: int) -> None:
+    def _adopt(self, shard: int, now: int) -> None:
         for index in range(self._header[at.H_RECORDS]):
-            if calls := adopt(self._storage.row(index), block, now):
-                self._lost[index] += calls
+            if calls := adopt(self._storage.record(index), shard, now):
+                self._reaped[index] += calls
 
 
-def _commons(storage: Memory | MappedFile) -> Lock:
-    if storage.scope != "host":
-        return ThreadLock()
-    from .locks import FileLock  # not above: some systems have no such locks
+def adopt(cells: memoryview, shard: int, now: int) -> int:
+    """Take over a record's shard whose owner died: its totals go on, its running calls become failures.
 
-    return FileLock(f"{storage.path}.locks/host-counters")
+    Returns the number of those calls. The caller owns the shard.
+    """
+    head, reaped = cells[: at.PAGE], 0
+    if not head[at.SHARD_ALLOCATED + shard]:
+        return 0
+    for counters in (Counters.in_stripe(cells, shard, stripe) for stripe in range(at.STRIPES)):
+        mend(counters.cells)
+        if counters.cells[at.STARTED] >= PAUSED:  # the dependency had answered
+            counters.abandon()
+            continue
+        counters.started, counters.word = counters.cells[at.STARTED], counters.cells[at.ADMITTED]
+        probe, permits = state_of(counters.word) is State.HALF_OPEN, counters.permits_held()
+        counters.cells[at.ROUND_FAILURES] += permits
+        # A probe that has ended is counted already; one without a permit never ran: its process died in between.
+        if counters.started and (permits or not probe):
+            _fail_call(counters, now)
+            reaped += 1
+            head[at.NO_PERMIT] = 0
+        counters.cells[at.STARTED] = 0
+    return reaped
+
+
+def mend(cells: memoryview) -> None:
+    """Empty an invalid stripe: another program has written over it. The caller owns its shard."""
+    if not at.is_stripe(cells):
+        for cell in range(at.STRIPE_CELLS):
+            cells[cell] = 0
+
+
+def process_number() -> int:
+    """Return a number that no other living process of this host has, in any container.
+
+    A process id alone is not unique: each PID namespace has its own.
+    """
+    try:
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:  # a system without namespaces, or without /proc
+        namespace = 0
+    return (namespace & 0x7FFF_FFFF) << 32 | os.getpid()
+
+
+def _fail_call(counters: Counters, now: int) -> None:
+    head = counters.head
+    if generation_of(counters.word) != generation_of(head[at.WORD]):
+        counters.count(at.LATE)
+    elif state_of(counters.word) is State.DISABLED:
+        counters.count(at.NEUTRAL)
+    else:
+        counters.record(now, Outcome.FAILURE, slow=False)
+        head[at.STREAK_ACTIVE] = 1
+        head[at.QUIET] = 0

@@ -129,7 +129,7 @@ def test_circuit_that_opens_refuses_the_call_that_waits_for_a_slot(breaker: Circ
 
 def test_open_circuit_refuses_who_stands_in_line_behind_a_thread_that_does_not_go_on(breaker: CircuitBreaker) -> None:
     bulkhead = Bulkhead(breaker, 1, wait=20)
-    with ThreadPoolExecutor() as pool, breaker.slots(1).line():
+    with ThreadPoolExecutor() as pool, breaker.slots(1).wait_in_queue():
         waits = pool.submit(bulkhead.call, int)
         threading.Event().wait(0.02)
         assert not waits.done()  # though there is a slot: it is not its turn
@@ -255,10 +255,10 @@ def test_interruption_anywhere_in_line_leaves_the_place_to_the_next(breaker: Cir
     slots, number = breaker.slots(1), 1
 
     def wait_in_line() -> None:
-        with slots.line() as wait:
+        with slots.wait_in_queue() as wait:
             wait(0)
 
     while interrupted(wait_in_line, number):
-        assert not slots.wanted, f"point {number}"
+        assert not slots.has_waiters, f"point {number}"
         number += 1
     assert number > 5
