@@ -86,7 +86,7 @@ def _fleet(work: Call, setting: Setting) -> Call:
 
 def _heard_since(ledger: Ledger, begin: float) -> bool:
     now = time.monotonic_ns()
-    sight = ledger.fleet(now)
+    sight = ledger.core.fleet(now)
     return bool(sight and sight.age is not None and now / 1e9 - sight.age > begin)
 
 

@@ -22,7 +22,7 @@ from .recovery import Recovery
 from .snapshot import Snapshot, Stats, snapshot_of, stats_of
 from .state.deferred import PROMPT, require_now
 from .state.outcome import Classifier, Kinds
-from .states import CODES, Scope, State
+from .states import CODES, State
 
 _OPEN = CODES[State.OPEN]
 _BRIEF = BOUNDS[0]
@@ -70,7 +70,7 @@ class CircuitBreaker(Recovery, Handle):
     def snapshot(self) -> Snapshot:
         """Return all there is to know, summed over all processes."""
         WATCHDOG.start()
-        return snapshot_of(self.name, self._row, self.config, Scope(self.ledger.scope), self._clock())
+        return snapshot_of(self.name, self._row, self.config, self._core.scope, self._clock())
 
     def stats(self) -> Stats:
         """Return what is counted, summed over all processes: a part of the snapshot, at a third of its cost."""

@@ -3,7 +3,6 @@
 import getpass
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import cast
 
 from .background.watchdog import WATCHDOG
 from .clocks import chosen, monotonic_ns
@@ -11,8 +10,9 @@ from .config import BreakerConfig
 from .errors import ConfigError, LedgerBusyError
 from .events import Event, LedgerDegraded, LedgerRestored, Listener, Reclaimed, StateChange, announce
 from .ledger import layout as at
+from .ledger.core import LOCK_TIMEOUT_SECONDS, LONG_LOCK_TIMEOUT_SECONDS
 from .ledger.layout import generation_of, state_of
-from .ledger.ledger import LOCK_TIMEOUT_SECONDS, LONG_LOCK_TIMEOUT_SECONDS, Ledger
+from .ledger.ledger import Ledger
 from .ledger.names import LONGEST_AUTHOR, check_author, check_reason
 from .ledger.record import Record
 from .ledger.time_bounds import LONGEST_HOLD, Deadlines
@@ -39,7 +39,7 @@ class BreakerControl:
     ) -> None:
         #: the dependency, the same in all processes
         self.name = name
-        #: where the state lies
+        #: the ledger that was given; see `apart`
         self.ledger = ledger
         #: called with every Event of this process; add to it or remove from it at will
         self.listeners: list[Listener] = list(listeners)
@@ -47,17 +47,16 @@ class BreakerControl:
         self._clock = clock if clock is monotonic_ns else _forward(clock)
         self._wall_clock = wall_clock
         self._asked: BreakerConfig | None = config
-        self._home = ledger  # where it belongs, if there is room
         self._config = config
         self._degraded: str | None = None
-        self._settle_in(ledger.row(name, clock()))
-        ledger.report()
+        self._settle_in(ledger.core.record(name, clock()))
+        ledger.core.report()
 
     def _settle_in(self, row: Record) -> None:
         """Go on in a row, of the ledger that was given, or of one of this process where that has no room."""
         self._row, self._head, self._idle = row, row.head, row.idle
         self._moves = row.remaps
-        self.ledger = cast(Ledger, row.storage)
+        self._core = row.ledger
         config = self._asked = self._config
         self._circuit = StateMachine(self.name, row, config or thresholds.read(row, BreakerConfig()), self._wall_clock)
         self._version = -1
@@ -69,12 +68,12 @@ class BreakerControl:
     @property
     def apart(self) -> bool:
         """True while the given ledger has no room for the breaker, so that this process guards it alone."""
-        return self.ledger is not self._home
+        return self._core is not self.ledger.core
 
     def _come_home(self, now: int) -> None:
         """Go over to the ledger that was given, once it can be had. Counts made apart are dropped, a hold is not."""
-        self._home.retry(now)
-        row, left, before = self._home.row(self.name, now), self._row, self.state
+        self.ledger.core.retry_open(now)
+        row, left, before = self.ledger.core.record(self.name, now), self._row, self.state
         if row is left:
             return
         until, reason = self._head[at.UNTIL], at.get_text(self._head, at.REASON, at.REASON_CELLS)
@@ -85,7 +84,7 @@ class BreakerControl:
 
     def _adopt(self, config: BreakerConfig) -> None:
         with suppress(LedgerBusyError):  # else `tick` tries again
-            self.ledger.lock.run(lambda: self._adopt_locked(config), LONG_LOCK_TIMEOUT_SECONDS)
+            self._core.lock.run(lambda: self._adopt_locked(config), LONG_LOCK_TIMEOUT_SECONDS)
             self._asked = None
 
     def _adopt_locked(self, config: BreakerConfig) -> None:
@@ -137,10 +136,10 @@ class BreakerControl:
         what is now in force. Raises ConfigError, and then nothing has changed; LedgerBusyError as `hold` does.
         """
         reason = _by(", ".join(f"{key} = {value}" for key, value in settings.items()), author)
-        config = self.ledger.lock.run(
+        config = self._core.lock.run(
             lambda: self._configure_locked(settings, reason, publish=not host_only), LONG_LOCK_TIMEOUT_SECONDS
         )
-        self.ledger.wake_agent()
+        self._core.wake_agent()
         self._refresh()
         return config
 
@@ -148,7 +147,7 @@ class BreakerControl:
         config = BreakerConfig.parse(settings, thresholds.read(self._row, self._circuit.config))
         thresholds.write(self._row, config, self._clock())
         word = self._head[at.WORD]
-        self._head[at.PUBLISH_THRESHOLDS] = (thresholds.version(word) or 1) if publish and self.ledger.in_fleet else 0
+        self._head[at.PUBLISH_THRESHOLDS] = (thresholds.version(word) or 1) if publish and self._core.in_fleet else 0
         note = StateChange(self.name, state_of(word), state_of(word), generation_of(word), reason)
         self._row.log(note, self._wall_clock())
         return config
@@ -159,8 +158,8 @@ class BreakerControl:
         A thread of this process does it a few times a second, unless the breaker has a clock of its own.
         """
         now = self._clock()
-        self.ledger.bury(now)  # first: where the file was cut, to read it would end this process
-        self.ledger.check(self._row, now)
+        self._core.reap(now)  # first: where the file was cut, to read it would end this process
+        self._core.check(self._row, now)
         self._check_times(now)
         self._row.tick(now)
         self._row.semaphore.verify()
@@ -169,7 +168,7 @@ class BreakerControl:
         self._tell_degraded()
         if self._asked:
             self._adopt(self._asked)
-        if calls := self.ledger.lost(self._row):
+        if calls := self._core.reaped(self._row):
             self._tell([Reclaimed(self.name, calls)])
         if not self._row.only_calls_matter():
             self._evaluate(now)
@@ -181,17 +180,17 @@ class BreakerControl:
         return self._put_in_force(state, _by(reason, author), seconds, host_only=host_only)
 
     def _put_in_force(self, state: State, reason: str, seconds: float | None, *, host_only: bool) -> StateChange:
-        self.ledger.check(self._row, self._clock())
+        self._core.check(self._row, self._clock())
 
         def command_locked() -> StateChange:
             change = self._circuit.command(state, self._clock(), reason, seconds)
-            self._head[at.PUBLISH] = change.generation if self.ledger.in_fleet and not host_only else 0
+            self._head[at.PUBLISH] = change.generation if self._core.in_fleet and not host_only else 0
             self._head[at.EXEMPT] = self._head[at.FLEET] if host_only else 0
             return change
 
-        change = self.ledger.lock.run(command_locked, LONG_LOCK_TIMEOUT_SECONDS)
+        change = self._core.lock.run(command_locked, LONG_LOCK_TIMEOUT_SECONDS)
         self._tell([change])
-        self.ledger.wake_agent()
+        self._core.wake_agent()
         return change
 
     def _evaluate(self, now: int) -> None:
@@ -203,7 +202,7 @@ class BreakerControl:
         if circuit.verdict(reading, now) is None and not circuit.shadow_moves(reading):
             return
         with suppress(LedgerBusyError):
-            self._tell(self.ledger.lock.run(lambda: circuit.evaluate(now), LOCK_TIMEOUT_SECONDS))
+            self._tell(self._core.lock.run(lambda: circuit.evaluate(now), LOCK_TIMEOUT_SECONDS))
 
     def _refresh(self) -> None:
         """Take over thresholds that another process has changed, or that stand where the row has gone."""
@@ -225,7 +224,7 @@ class BreakerControl:
         if self._deadlines.hold(self._head, now):
             return
         with suppress(LedgerBusyError):  # else the next call, or `tick`, tries again
-            self.ledger.lock.run(self._restore_times_locked, LOCK_TIMEOUT_SECONDS)
+            self._core.lock.run(self._restore_times_locked, LOCK_TIMEOUT_SECONDS)
         self._refresh()
 
     def _restore_times_locked(self) -> None:
@@ -240,8 +239,8 @@ class BreakerControl:
 
     def _tell_degraded(self) -> None:
         """Tell once that the breaker is degraded, and once that it no longer is."""
-        self._home.report()
-        before, reason = self._degraded, self.ledger.trouble
+        self.ledger.core.report()
+        before, reason = self._degraded, self._core.degradation.text
         self._degraded = reason  # first: a listener may call through the breaker
         if reason and reason != before:
             self._tell([LedgerDegraded(self.name, reason)])

@@ -10,9 +10,9 @@ from .control import BreakerControl
 from .errors import BulkheadFullError, CircuitOpenError, LedgerBusyError
 from .events import Event, LateResult, Rejected
 from .ledger import layout as at
+from .ledger.core import CHECK_INTERVAL_NS, LOCK_TIMEOUT_SECONDS
 from .ledger.counters import DETACHED, Counters
 from .ledger.layout import generation_of, state_of
-from .ledger.ledger import CHECK_INTERVAL_NS, LOCK_TIMEOUT_SECONDS
 from .ledger.probe_scope import Scope, inside, leave
 from .ledger.semaphore import Semaphore
 from .state.deferred import PROMPT
@@ -107,7 +107,7 @@ class Passage(BreakerControl):
         """Let a call into a state that its tally does not know. Return its tally then. Raises CircuitOpenError."""
         now = self._clock()
         detect_fork()
-        self.ledger.check(self._row, now)
+        self._core.check(self._row, now)
         while tally.word == DETACHED:  # its cells have just gone, with a fork or with the ledger
             tally = self._take()
         if not self._admits(tally, now):
@@ -135,9 +135,7 @@ class Passage(BreakerControl):
             elif tally.readable and self._due(word, now, prober=prober):
                 # A lock that cannot be had means no probe: whoever holds it may be stopped for good.
                 with suppress(LedgerBusyError):
-                    admitted, events = self.ledger.lock.run(
-                        lambda: self._admit_locked(tally, now), LOCK_TIMEOUT_SECONDS
-                    )
+                    admitted, events = self._core.lock.run(lambda: self._admit_locked(tally, now), LOCK_TIMEOUT_SECONDS)
             self._tell(events)
         except BaseException:  # an interruption, perhaps inside a listener: the call does not take place
             if tally.word != -1:
@@ -241,7 +239,7 @@ class Passage(BreakerControl):
             detect_fork()
         if not 0 <= now - self._marked < CHECK_INTERVAL_NS:
             self._marked = now
-            self.ledger.mark(now)
+            self._core.heartbeat(now)
         head, word = self._head, tally.word
         if word == DETACHED:
             return
@@ -255,7 +253,7 @@ class Passage(BreakerControl):
         try:
             self._count(tally, outcome, slow, late, now)
         except ValueError:  # a number leaves its cell
-            self.ledger.check(self._row, now, sane=False)
+            self._core.check(self._row, now, valid=False)
             return
         if state is State.HALF_OPEN:
             self._probe_ended(tally)
@@ -283,7 +281,7 @@ class Passage(BreakerControl):
         """Change the state if an outcome that has been counted demands it."""
         if outcome is Outcome.NEUTRAL:
             return
-        self.ledger.check(self._row, now)  # more will be looked at than this call
+        self._core.check(self._row, now)  # more will be looked at than this call
         if self._circuit.record_outcome(outcome, slow, now):
             self._evaluate(now)
 

@@ -49,7 +49,7 @@ class Recovery(Passage):
         An exception is a failure of the probe, whatever the breaker's rules say of it, and is not raised.
         """
         detect_fork()
-        self.ledger.check(self._row, self._clock())
+        self._core.check(self._row, self._clock())
         now, word = self._clock(), self._head[at.WORD]
         if state_of(word) in ADMITTING or not self._due(word, now, prober=True):
             return False

@@ -198,11 +198,11 @@ def snapshot_of(name: str, record: Record, config: BreakerConfig, scope: Scope, 
 
 def read_snapshot(ledger: Ledger, name: str, now: int) -> Snapshot:
     """Return a snapshot of a breaker of a ledger, whichever process created it, with the thresholds in force."""
-    record = ledger.row(name, now)
-    return snapshot_of(name, record, thresholds.read(record, BreakerConfig()), Scope(ledger.scope), now)
+    record = ledger.core.record(name, now)
+    return snapshot_of(name, record, thresholds.read(record, BreakerConfig()), ledger.scope, now)
 
 
 def read_stats(ledger: Ledger, name: str, now: int) -> Stats:
     """Return the stats of a breaker of a ledger, as `read_snapshot` does."""
-    record = ledger.row(name, now)
+    record = ledger.core.record(name, now)
     return stats_of(name, record, thresholds.read(record, BreakerConfig()), now)

@@ -4,7 +4,6 @@ import os
 
 from flask import Flask
 
-from cb.clocks import monotonic_ns
 from cb.ledger.ledger import Ledger
 from cb.log import Log
 
@@ -49,7 +48,7 @@ def create_service(name: str, settings: Settings, about: str = "") -> Flask:
         token=settings.admin_token,
     )
     registry = breakers.registry
-    registry.ledger.join(monotonic_ns())
+    registry.ledger.join()
     if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
         _trace(app)
     if settings.fleet_url:

@@ -17,14 +17,15 @@ PROGRAMS = ("servicekit", "gateway", "portfolio", "marketdata", "scripts", "benc
 #: where the cell of a circuit's state is written, and why
 STATE_WRITERS = {
     "machine._enter": "the state machine",
-    "ledger._begin_locked": "a new row begins CLOSED",
-    "record.leave": "a row of this process that its breakers have left admits whom it still has",
+    "core._initialize_locked": "a new record begins CLOSED",
+    "record.retire": "a record of this process that its breakers have left admits the calls that still come",
     "thresholds.write": "the version beside the state, which it keeps",
 }
 #: modules of the core that look at a clock of their own, and why
 CLOCKS = {
     "cb.bulkhead": "a wait must end, also where the clock that it was given stands still",
-    "cb.ledger.shared_counters": "tries a lock again that another process would not give back, in real time",
+    "cb.ledger.host_counters": "tries a lock again that another process would not give back, in real time",
+    "cb.ledger.ledger": "gives its core the time that its public methods do not take",
     "cb.ledger.locks": "waits for another process, in real time",
     "cb.ledger.file": "tells whether a file's times are of this clock",
     "cb.state.retry_after": "a header may give a date",

@@ -61,7 +61,7 @@ class Leader(ProcessBound):
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._complained = False
-        self._header = self.ledger.header  # that of the election
+        self._header = self.ledger.core.header  # that of the election
 
     @property
     def closed(self) -> bool:
@@ -74,7 +74,7 @@ class Leader(ProcessBound):
         with self._lock:
             thread = self._thread
             if thread and thread.is_alive():
-                if self._header is not self.ledger.header or not self.ledger.has(self.role):
+                if self._header is not self.ledger.core.header or not self.ledger.core.has(self.role):
                     # The ledger's file could be opened, or the lock file was taken away: another process may have it.
                     self._stop.set()
                 return
@@ -82,9 +82,9 @@ class Leader(ProcessBound):
                 return
             if thread:  # ended from outside, by an exception that another thread sets: it may have kept the role
                 self._leave_locked()
-            if not self.ledger.elect(self.role):
+            if not self.ledger.core.elect(self.role):
                 return
-            self._header = self.ledger.header
+            self._header = self.ledger.core.header
             try:
                 self._begin_locked()
             except (RuntimeError, MemoryError) as failed:  # no thread left, or the interpreter ends: tried again
@@ -105,7 +105,7 @@ class Leader(ProcessBound):
 
     def _leave_locked(self) -> None:
         self._thread = None
-        self.ledger.resign(self.role)
+        self.ledger.core.resign(self.role)
 
     def close(self) -> None:
         """Leave the duty to another process. Returns when the work has ended, or after `patience`."""

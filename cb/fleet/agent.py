@@ -62,7 +62,7 @@ class Agent:
     ) -> None:
         self._server = server
         self._ledger = ledger
-        self._header = ledger.header
+        self._header = ledger.core.header
         self._sync_interval = nanoseconds(sync_interval)
         self._clock = clock
         self._wall_clock = wall_clock
@@ -84,7 +84,7 @@ class Agent:
         self._failed: set[str] = set()
         self._logged_at: dict[str, int] = {}
         #: identifier of this host in its fleet
-        self.host = f"{ledger.join_fleet():016x}"
+        self.host = f"{ledger.core.join_fleet():016x}"
 
     def __repr__(self) -> str:
         return f"<Agent of host {self.host}, {len(self._members)} breakers>"

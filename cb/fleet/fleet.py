@@ -74,7 +74,7 @@ class Fleet(ProcessBound):
         self._sync_interval = _seconds(sync_interval)
         self._listeners = listeners
         with suppress(LedgerBusyError):  # the agent joins too, but an operator's command may come before it
-            ledger.join_fleet()
+            ledger.core.join_fleet()
         self._leader = Leader(ledger, ROLE, self._work, patience=1)
 
     def __repr__(self) -> str:
@@ -106,7 +106,7 @@ class Fleet(ProcessBound):
             try:
                 self._synchronize(stop)
             except FleetError as error:
-                last_sync = self._ledger.header[at.H_LAST_SYNC] / 1e9
+                last_sync = self._ledger.core.header[at.H_LAST_SYNC] / 1e9
                 if monotonic() - begin > RETRY_MAX and last_sync > begin:  # the server did reply for a while
                     wait = 0.0
                 if not wait:

@@ -41,8 +41,9 @@ from cb.config import BreakerConfig, nanoseconds
 from cb.errors import CircuitError
 from cb.events import Event
 from cb.ledger import layout as at
+from cb.ledger.core import LONG_LOCK_TIMEOUT_SECONDS
 from cb.ledger.layout import generation_of, state_of
-from cb.ledger.ledger import LONG_LOCK_TIMEOUT_SECONDS, Ledger
+from cb.ledger.ledger import Ledger
 from cb.state import thresholds
 from cb.state.machine import StateMachine
 from cb.state.window import Counts, Probes, WindowStats, read, totals
@@ -70,9 +71,9 @@ class Member:
 
     def __init__(self, name: str, ledger: Ledger, now: int, wall_clock: Callable[[], int]) -> None:
         self.name = name
-        self._row = ledger.row(name, now)
+        self._row = ledger.core.record(name, now)
         self._head = self._row.head
-        self._lock = ledger.lock
+        self._lock = ledger.core.lock
         self._circuit = StateMachine(name, self._row, BreakerConfig(), wall_clock)
         self._version = self._word = -1
         self._published_thresholds = 0

@@ -107,9 +107,9 @@ class BreakerCollector:
             "gauge",
             "1 if the processes of this host do not share the breakers as they should",
         )
-        degraded.add(ledger.degraded_on_host(monotonic_ns()))
+        degraded.add(ledger.core.degraded_on_host(monotonic_ns()))
         yield degraded
-        if fleet := ledger.fleet(monotonic_ns()):
+        if fleet := ledger.fleet():
             connected = Family("circuit_breaker_fleet_connected", "gauge", "1 if this host follows its fleet")
             connected.add(fleet.connected)
             hosts = Family("circuit_breaker_fleet_hosts", "gauge", "Hosts in the fleet, as seen last")

@@ -13,6 +13,7 @@ from cb.background.watchdog import WATCHDOG
 from cb.errors import LedgerBusyError, LedgerError, LedgerFullError
 from cb.events import StateChange
 from cb.log import Log
+from cb.states import Scope
 
 from . import layout as at
 from .degradation import Degradation
@@ -77,8 +78,8 @@ class LedgerCore:
         return f"<LedgerCore {self.path}>"
 
     @property
-    def scope(self) -> str:
-        """`host` if other processes share this ledger, else `process`."""
+    def scope(self) -> Scope:
+        """HOST if other processes share this ledger, else PROCESS."""
         return self._storage.scope
 
     @property
@@ -117,7 +118,9 @@ class LedgerCore:
 
     def degraded_on_host(self, now: int) -> bool:
         """Return True if this process is degraded, or another process of the host was a few seconds ago."""
-        return self.degraded is not None or 0 < (noted := self.header[at.H_DEGRADED_AT]) <= now < noted + _DEGRADED_TTL_NS
+        return (
+            self.degraded is not None or 0 < (noted := self.header[at.H_DEGRADED_AT]) <= now < noted + _DEGRADED_TTL_NS
+        )
 
     def report(self) -> None:
         """Log once that the ledger is degraded, and once that it no longer is. The caller holds no lock."""

@@ -153,7 +153,9 @@ def is_stripe(cells: memoryview) -> bool:
 
 def allocated_shards(cells: memoryview) -> list[int]:
     """Return the numbers of a record's shards that have memory. Others must not be touched."""
-    return [shard for shard, allocated in enumerate(cells[SHARD_ALLOCATED : SHARD_ALLOCATED + SHARDS].tolist()) if allocated]
+    return [
+        shard for shard, allocated in enumerate(cells[SHARD_ALLOCATED : SHARD_ALLOCATED + SHARDS].tolist()) if allocated
+    ]
 
 
 def stripe_starts(cells: memoryview) -> Iterator[int]:

@@ -10,6 +10,7 @@ from cb.clocks import monotonic_ns
 from cb.errors import LedgerError
 from cb.events import StateChange
 from cb.handles import Handle
+from cb.states import Scope
 
 from .core import LedgerCore
 from .fleet_view import FleetView
@@ -33,9 +34,11 @@ class Ledger(Handle):
 
     def __repr__(self) -> str:
         core = self.core
-        where = core.path if core.scope == "process" else core.opened_as[0] if core.opened_as else core.path
+        where = core.path if core.scope is Scope.PROCESS else core.opened_as[0] if core.opened_as else core.path
         breakers = len(core.names())
-        shared = "read-only" if core.read_only else f"shared by {core.scope}" if core.scope == "host" else "this process"
+        shared = (
+            "read-only" if core.read_only else f"shared by {core.scope}" if core.scope is Scope.HOST else "this process"
+        )
         state = f", degraded: {core.degraded}" if core.degraded else ""
         return f"<Ledger {where}, {breakers} breaker{'' if breakers == 1 else 's'}, {shared}{state}>"
 
@@ -79,13 +82,13 @@ class Ledger(Handle):
         return cls(core)
 
     def _origin(self) -> tuple[Any, ...]:
-        if self.scope == "process":
+        if self.scope is Scope.PROCESS:
             return (Ledger.in_memory,)
         return (Ledger.view, self.path) if self.core.read_only else (Ledger.open, f"file://{self.path}")
 
     @property
-    def scope(self) -> str:
-        """`host` if other processes share this ledger, else `process`."""
+    def scope(self) -> Scope:
+        """HOST if other processes share this ledger, else PROCESS."""
         return self.core.scope
 
     @property

@@ -65,7 +65,7 @@ class LockFile:
 
     @property
     def current(self) -> bool:
-        """True if the file is the one at its path, or if its directory is gone: processes that have it share it then."""
+        """True if the file is the one at its path, or if its directory is gone, and with it any other lock file."""
         try:
             return identity(os.stat(self.path, follow_symlinks=False)) == self._identity
         except OSError:

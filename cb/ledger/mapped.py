@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from cb.errors import LedgerError, LedgerFullError
+from cb.states import Scope
 
 from . import layout
 from .file import FILE_BYTES, HEADER_BYTES, PAGE_BYTES, RECORD_BYTES, allocate, open_file, require_own, share
@@ -31,7 +32,7 @@ class MappedFile:
     Therefore other memory is mapped at the same addresses.
     """
 
-    scope = "host"
+    scope = Scope.HOST
 
     def __init__(self, path: str) -> None:
         try:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from cb.errors import LedgerBusyError
+from cb.states import Scope
 
 from . import layout
 
@@ -52,7 +53,7 @@ class ThreadLock:
 class Memory:
     """Cells of one process. A forked child goes on with a copy."""
 
-    scope = "process"
+    scope = Scope.PROCESS
     path = "memory"
     fault: str | None = None
     of_another_user = False

@@ -6,6 +6,7 @@ import stat
 from collections.abc import Callable, Sequence
 
 from cb.errors import LedgerError
+from cb.states import Scope
 
 from . import layout
 from .file import ANOTHER_BOOT, EMPTY, FILE_BYTES, find_fault, has_owners, locked
@@ -34,7 +35,7 @@ class ReadOnlyFile:
     write.
     """
 
-    scope = "host"
+    scope = Scope.HOST
     fault = _FAULT
     of_another_user = False
     locked_shards = ()

@@ -8,7 +8,7 @@ from cb.background.fork import detect_fork
 from cb.config import BreakerConfig
 from cb.errors import LedgerError, LedgerFullError
 from cb.events import StateChange
-from cb.states import State
+from cb.states import Scope, State
 
 from . import layout as at
 from .counters import DETACHED, Counters, OverflowCounters, SharedCounters, private_cells
@@ -94,7 +94,7 @@ class Record:
     @property
     def identity(self) -> object:
         """Equal for all records of a process that have the same cells, through any object of a ledger."""
-        return (self.ledger.path, self.index) if self.ledger.scope == "host" else self
+        return (self.ledger.path, self.index) if self.ledger.scope is Scope.HOST else self
 
     # The pool of counters
 
@@ -122,9 +122,7 @@ class Record:
     def _counters_of_host(self) -> SharedCounters:
         if self._host_counters is None:
             ledger = self.ledger
-            self._host_counters = HostCounters(
-                self.head, ledger.host_counters_lock, ledger.lock, self._note_uncounted
-            )
+            self._host_counters = HostCounters(self.head, ledger.host_counters_lock, ledger.lock, self._note_uncounted)
         return self._host_counters
 
     def _note_uncounted(self, error: LedgerError | None) -> None:
@@ -318,7 +316,7 @@ class Record:
 
     def _permit(self, number: int) -> Permit:
         """Create a permit: a lock file, if other processes share the ledger."""
-        if self.ledger.scope != "host":
+        if self.ledger.scope is not Scope.HOST:
             return Permit(number)
         from .locks import FilePermit  # not above: some systems have no such locks
 

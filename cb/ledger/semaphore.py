@@ -58,7 +58,9 @@ class Semaphore:
         self.reset_after_fork()
 
     def __repr__(self) -> str:
-        return f"<Semaphore, {len(self._known) - len(self._idle)} permits taken and {len(self._queue)} calls waiting here>"
+        return (
+            f"<Semaphore, {len(self._known) - len(self._idle)} permits taken and {len(self._queue)} calls waiting here>"
+        )
 
     def reset_after_fork(self) -> None:
         """Start over in a forked child, which holds no permit."""

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cb.states import Outcome, State
+from cb.states import Outcome, Scope, State
 
 from . import layout as at
 from .counters import PAUSED, Counters
@@ -40,7 +40,7 @@ class Shards:
         self._reaped: Counter[int] = Counter()  # by record, the running calls of dead processes
         self._reaped_at: int | None = None
         self._full_at: int | None = None
-        self._reserved = RESERVED_SHARDS if storage.scope == "host" else 0
+        self._reserved = RESERVED_SHARDS if storage.scope is Scope.HOST else 0
         #: guards the HOST_COUNTERS of every record
         self.host_counters_lock = self._host_counters_lock()
 
@@ -48,7 +48,7 @@ class Shards:
         return f"<Shards {', '.join(map(str, self.mine)) or 'none'} of {self._storage.path}>"
 
     def _host_counters_lock(self) -> Lock:
-        if self._storage.scope != "host":
+        if self._storage.scope is not Scope.HOST:
             return ThreadLock()
         from .locks import FileLock  # not above: some systems have no such locks
 

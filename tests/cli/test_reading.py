@@ -78,9 +78,9 @@ def test_viewed_ledger_is_read_only(shop: Path, state: Path) -> None:
     before = everything(state)
     ledger = Ledger.view(shop)
     with pytest.raises(TypeError):
-        ledger.header[0] = 0
+        ledger.core.header[0] = 0
     with pytest.raises(LedgerError, match="is open for reading only"):
-        ledger.row("new", 1)
+        ledger.core.record("new", 1)
     assert everything(state) == before
 
 

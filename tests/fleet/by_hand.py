@@ -69,13 +69,13 @@ class Host:
     @property
     def connected(self) -> bool:
         """True if the host says that the fleet leads its circuits."""
-        sight = self.ledger.fleet(self.clock())
+        sight = self.ledger.core.fleet(self.clock())
         return sight is not None and sight.connected
 
     @property
     def unreachable(self) -> tuple[str, ...]:
         """The breakers about which the server has no sound answer, as the host says."""
-        sight = self.ledger.fleet(self.clock())
+        sight = self.ledger.core.fleet(self.clock())
         return sight.unreachable if sight else ()
 
     def succeed(self, times: int = 1) -> None:

@@ -39,7 +39,7 @@ class Host:
         self.path = path
         self.workers = processes
         self._ledger = Ledger.in_file(path)
-        self._row = self._ledger.row("d", 1)
+        self._row = self._ledger.core.record("d", 1)
         self._head = self._row.head
 
     def call(self, fn: Callable[..., Any], *args: Any) -> Any:
@@ -82,12 +82,12 @@ class Host:
     @property
     def heard(self) -> int:
         """When the agent had its last exchange."""
-        return int(self._ledger.header[at.H_LAST_SYNC])
+        return int(self._ledger.core.header[at.H_LAST_SYNC])
 
     @property
     def size(self) -> int:
         """How many hosts the fleet has."""
-        return int(self._ledger.header[at.H_HOSTS])
+        return int(self._ledger.core.header[at.H_HOSTS])
 
     @property
     def holds_a_permit(self) -> bool:

@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -31,7 +30,7 @@ def make(path: Path, url: str | None, fleet: str, config: BreakerConfig) -> None
 
 def begin() -> None:
     """Begin to serve."""
-    Here.breaker.ledger.join(time.monotonic_ns())
+    Here.breaker.ledger.join()
     if Here.fleet:
         Here.fleet.tick()  # at once, where the watch would do it in a quarter of a second: that is a third of a test
 

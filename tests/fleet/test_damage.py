@@ -201,7 +201,7 @@ def test_key_of_the_hosts_that_has_another_type_costs_their_number_and_not_the_f
         emptied.raw.hset("cb:{f}:hosts", "x", "y")
     for host in (*hosts, *hosts):
         host.agent.run_once()
-    assert [sight.hosts for host in hosts if (sight := host.ledger.fleet(host.clock()))] == [0, 0]
+    assert [sight.hosts for host in hosts if (sight := host.ledger.core.fleet(host.clock()))] == [0, 0]
     assert caplog.text.count("the number of hosts in the fleet is unknown") == 2
     in_fleet(hosts, fine)
 
@@ -219,7 +219,7 @@ def test_hosts_that_nobody_has_are_not_counted(emptied: Server) -> None:
     emptied.raw.zadd("cb:{f}:hosts", {"a": far, "b": float("inf"), "c": float("-inf"), "d": -1})
     host = Host(emptied)
     host.agent.run_once()
-    assert (sight := host.ledger.fleet(host.clock())) and sight.hosts == 1
+    assert (sight := host.ledger.core.fleet(host.clock())) and sight.hosts == 1
 
 
 def test_breaker_that_has_no_sound_answer_is_named_in_metrics(emptied: Server) -> None:

@@ -28,7 +28,7 @@ def test_checks_of_one_host_and_calls_of_another_share_the_permits_of_a_round(va
     monitored.breaker.reserve_probes(60)
 
     assert monitored.refused()
-    assert not monitored.ledger.row("d", 0).head[at.PROBE_REQUESTED], "a call asks for no permit"
+    assert not monitored.ledger.core.record("d", 0).head[at.PROBE_REQUESTED], "a call asks for no permit"
     monitored.sync()
     assert monitored.state is State.OPEN
 

@@ -22,7 +22,7 @@ CELLS = [
 @pytest.mark.parametrize(("cell", "value"), CELLS)
 def test_damaged_row_of_a_ledger_costs_one_host_one_breaker(cell: int, value: int, emptied: Server) -> None:
     hosts, fine = pair(emptied)
-    hosts[0].ledger.row("d", 1).head[cell] = value
+    hosts[0].ledger.core.record("d", 1).head[cell] = value
     for host in (*hosts, *hosts):
         host.sync("fine")
     in_fleet(hosts, fine)
@@ -36,7 +36,7 @@ def test_host_whose_row_had_damaged_what_it_knows_of_the_fleet_joins_it_again(
     cell: int, value: int, emptied: Server
 ) -> None:
     hosts, _ = pair(emptied, clock := Clock())
-    hosts[0].ledger.row("d", 1).head[cell] = value
+    hosts[0].ledger.core.record("d", 1).head[cell] = value
     hosts[0].sync()
     clock.advance(1.05)
     hosts[1].breaker.hold(State.FORCED_OPEN, reason="test")

@@ -133,7 +133,7 @@ def test_override_told_twice_does_not_undo_what_came_between(make: Callable[...,
     two.breaker.reset(reason="test")
     two.sync()
     # The answer to the first was lost: the agent that follows finds it unpublished.
-    head = one.ledger.row("d", 1).head
+    head = one.ledger.core.record("d", 1).head
     head[at.PUBLISH] = at.generation_of(head[at.WORD])
     one.sync()
     two.sync()

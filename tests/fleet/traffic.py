@@ -36,7 +36,7 @@ class Traffic(threading.Thread):
         self.sick = sick
         self.seen = Seen()
         self._breaker = breaker
-        self._head = breaker.ledger.row(breaker.name, 1).head
+        self._head = breaker.ledger.core.record(breaker.name, 1).head
         self._pause = pause
         self._latency = latency
         self._ended = threading.Event()

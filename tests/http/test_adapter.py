@@ -167,7 +167,7 @@ def test_origins_beyond_what_the_ledger_holds_are_guarded_each_for_itself(
     server: Server, registry: Registry, session: requests.Session
 ) -> None:
     for number in range(MAX_RECORDS):
-        registry.ledger.row(f"http://10.0.{number >> 8}.{number & 255}:80", 1)
+        registry.ledger.core.record(f"http://10.0.{number >> 8}.{number & 255}:80", 1)
     session.mount("http://", CircuitBreakerAdapter(registry, limit=1))
 
     assert session.get(server.url).ok

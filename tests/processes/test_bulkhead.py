@@ -158,7 +158,7 @@ def test_stopped_process_keeps_the_slots_of_its_calls_and_no_other(tmp_path: Pat
 
 def stop_with_the_lock(directory: Path) -> None:
     ledger = Ledger.in_file(directory / "l")
-    ledger.lock.run(lambda: os.kill(os.getpid(), signal.SIGSTOP), 1)
+    ledger.core.lock.run(lambda: os.kill(os.getpid(), signal.SIGSTOP), 1)
 
 
 def test_process_that_is_stopped_with_the_lock_of_the_ledger_hinders_no_call(tmp_path: Path) -> None:

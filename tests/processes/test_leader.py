@@ -216,7 +216,7 @@ def test_duty_of_a_process_whose_ledger_can_be_opened_later_is_left_to_the_proce
     (tmp_path / "l").rmdir()
     other = Ledger.in_file(tmp_path / "l")
     assert other.elect("work")
-    ledger.retry(0)
+    ledger.core.retry_open(0)
     duty.tick()
     for thread in threading.enumerate():
         if thread.name == "cb-work":

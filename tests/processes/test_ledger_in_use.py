@@ -361,7 +361,7 @@ def test_block_that_another_process_took_after_its_lock_was_removed_is_left_to_i
             each.call(int)
     assert breaker.snapshot().totals.requests == before + 200
     assert breaker.ledger.scope == "host"
-    assert "another process has taken a block" in caplog.text
+    assert "another process has taken a shard" in caplog.text
 
 
 def test_counts_of_a_process_that_had_the_block_meanwhile_are_kept(
@@ -370,7 +370,7 @@ def test_counts_of_a_process_that_had_the_block_meanwhile_are_kept(
     shutil.rmtree(f"{path}.locks")
     other = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(path), clock=clock)
     other.call(int)
-    other.ledger._storage.close()  # type: ignore[union-attr]  # noqa: SLF001 - as if it had ended
+    other.ledger.close()  # as if it had ended
     clock.advance(0.2)
     breaker.tick()
     breaker.call(int)
@@ -425,7 +425,7 @@ def test_role_whose_lock_was_removed_and_taken_by_another_process_ends(path: Pat
     Path(f"{path}.locks/auditor").unlink()
     other = Ledger.in_file(path)
     assert other.elect("auditor")
-    ledger.bury(clock())
+    ledger.core.reap(clock())
     duty.tick()
     assert ended.wait(5)
     assert other.has("auditor")

@@ -138,6 +138,6 @@ def test_refused_calls_of_a_round_without_free_permits_do_not_wait_for_each_othe
         with suppress(CircuitOpenError):
             breaker.call(int)
     with pytest.raises(CircuitOpenError):
-        breaker.ledger.lock.run(lambda: breaker.call(int), 0)  # it would raise LedgerBusyError, or wait
+        breaker.ledger.core.lock.run(lambda: breaker.call(int), 0)  # it would raise LedgerBusyError, or wait
     breaker.finish(probe, None)
     assert breaker.state is State.CLOSED

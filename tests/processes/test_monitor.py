@@ -148,8 +148,8 @@ def test_monitor_goes_over_to_the_ledger_with_its_breaker(tmp_path: Path) -> Non
     until(other.health)
 
     def has_the_role_there() -> bool:
-        if other.ledger.elect("health-0"):
-            other.ledger.resign("health-0")
+        if other.ledger.core.elect("health-0"):
+            other.ledger.core.resign("health-0")
             return False
         return True
 

@@ -140,7 +140,7 @@ def test_child_that_ends_its_parents_calls_counts_none_of_them(tmp_path: Path) -
 def test_breaker_forked_while_its_lock_is_held_does_not_hang_in_the_child(tmp_path: Path) -> None:
     breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(tmp_path / "l"))
     # The child must not inherit the lock: its failures count, but only the parent may now change the state.
-    assert breaker.ledger.lock.run(lambda: _in_child(lambda: _fail(breaker, 5)), timeout=1) == 0
+    assert breaker.ledger.core.lock.run(lambda: _in_child(lambda: _fail(breaker, 5)), timeout=1) == 0
     assert breaker.state is State.CLOSED
     with pytest.raises(CircuitOpenError):
         breaker.call(int)

@@ -137,7 +137,7 @@ def test_signal_handler_that_calls_within_a_change_of_state_waits_for_nobody(bre
         with pytest.raises(ZeroDivisionError):
             breaker.call(divmod, 1, 0)
 
-    breaker.ledger.lock.run(interrupted, timeout=1)
+    breaker.ledger.core.lock.run(interrupted, timeout=1)
     assert breaker.state is State.CLOSED
     breaker.tick()
     assert breaker.state is State.OPEN

@@ -75,9 +75,9 @@ def test_child_counts_in_a_block_of_its_own(breaker: CircuitBreaker) -> None:
 def test_child_does_not_have_the_lock_that_its_parent_holds(breaker: CircuitBreaker) -> None:
     def work() -> None:
         with pytest.raises(LedgerBusyError):
-            breaker.ledger.lock.run(int, 0.05)
+            breaker.ledger.core.lock.run(int, 0.05)
 
-    assert breaker.ledger.lock.run(lambda: forked_in_c(work), 1) == 0
+    assert breaker.ledger.core.lock.run(lambda: forked_in_c(work), 1) == 0
 
 
 def test_child_that_leaves_the_section_of_its_parent_does_not_unlock_it(breaker: CircuitBreaker) -> None:
@@ -93,7 +93,7 @@ def test_child_that_leaves_the_section_of_its_parent_does_not_unlock_it(breaker:
             assert subprocess.run(command, check=False).returncode == 7
         return pid
 
-    pid = breaker.ledger.lock.run(fork, 1)
+    pid = breaker.ledger.core.lock.run(fork, 1)
     if pid == 0:
         os.write(writing, b"x")
         os._exit(0)
@@ -151,7 +151,7 @@ def test_locks_that_another_thread_held_hang_no_child(breaker: CircuitBreaker) -
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with breaker._row._lock, breaker.ledger._making, breaker.ledger._blocks._mutex:  # noqa: SLF001 - as a thread in the middle
+        with breaker._row._lock, breaker.ledger.core._making, breaker.ledger.core._shards._mutex:  # noqa: SLF001 - as a thread in the middle
             held.set()
             done.wait(10)
 
@@ -201,8 +201,8 @@ def test_duty_of_the_parent_is_not_the_childs(breaker: CircuitBreaker) -> None:
 
     def work() -> None:
         breaker.snapshot()
-        assert not breaker.ledger.has("auditor")
-        assert not breaker.ledger.elect("auditor")
+        assert not breaker.ledger.core.has("auditor")
+        assert not breaker.ledger.core.elect("auditor")
 
     assert forked_in_c(work) == 0
     duty.close()
@@ -227,8 +227,8 @@ def test_child_forked_while_a_thread_takes_locks_keeps_none_of_them(tmp_path: Pa
     def take() -> None:
         while not done.is_set():
             for role in ("a", "b", "c"):
-                ledger.elect(role)
-                ledger.resign(role)
+                ledger.core.elect(role)
+                ledger.core.resign(role)
 
     thread = threading.Thread(target=take)
     thread.start()

@@ -175,7 +175,7 @@ def test_wrong_query_is_refused(client: FlaskClient, query: str) -> None:
 def test_lock_that_cannot_be_had_is_a_503_that_says_when_to_try_again(client: FlaskClient, app: Flask) -> None:
     ledger = registry(app).ledger
     # As in a signal handler of the thread that holds the lock.
-    answer = ledger.lock.run(lambda: client.post(f"{API}/own-stock/reset", json=REASON), 1)
+    answer = ledger.core.lock.run(lambda: client.post(f"{API}/own-stock/reset", json=REASON), 1)
     assert (problem(answer), answer.headers["Retry-After"]) == ((503, "ledger-busy"), "1")
 
 

@@ -95,7 +95,7 @@ def test_status_says_why_breakers_are_not_shared_until_they_are(config: Path, tm
     assert "cannot be opened" in seen["degraded"]
     blocker.rmdir()
     registry = app.extensions["circuit_breakers"].registry
-    registry.ledger.retry(1 << 62)
+    registry.ledger.core.retry_open(1 << 62)
     registry.get("own-stock").tick()
     seen = client.get(STATUS).json
     assert seen is not None

@@ -247,7 +247,7 @@ def test_slots_whose_files_cannot_be_opened_limit_the_calls_of_this_process(
     with caplog.at_level(logging.WARNING), full(breaker, 2) as bulkhead:
         assert free(bulkhead) == 0
     assert [record.message for record in caplog.records if record.name == "cb.ledger.semaphore"] == [
-        f"calls at once are not limited between processes: {tmp_path}/l.locks/permit-0-0: No such file or directory"
+        f"concurrent calls are not limited across processes: {tmp_path}/l.locks/permit-0-0: No such file or directory"
     ]
 
 

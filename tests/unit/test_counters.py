@@ -7,7 +7,8 @@ import pytest
 from cb import BreakerConfig, Ledger, State
 from cb.ledger import layout as at
 from cb.ledger.counters import Counters, private_cells
-from cb.ledger.record import Record, adopt
+from cb.ledger.record import Record
+from cb.ledger.shards import adopt
 from cb.state.window import read
 from cb.states import CODES, Outcome
 from cb.testing import FakeClock
@@ -46,7 +47,7 @@ def test_overdue_probe_fails_once_whatever_became_of_the_probes_before_it(make: 
 
 def test_call_that_counted_itself_when_its_stay_had_just_ended_has_no_part_in_the_next(ledger: Ledger) -> None:
     config, second = BreakerConfig(), 1_000_000_000
-    row: Record = ledger.row("d", second)
+    row: Record = ledger.core.record("d", second)
     row.head[at.SLICE] = 6 * second
     tally = row.grow(second)
     tally.admit(closed_word(1), second)
@@ -84,7 +85,7 @@ def test_call_that_finds_the_verdict_of_a_round_not_yet_given_closes_the_circuit
     dependency.fail()
     dependency.clock.advance(10)
     probe = breaker.begin()
-    breaker.ledger.lock.run(lambda: breaker.finish(probe, None), 0)  # the lock cannot be had for the evaluation
+    breaker.ledger.core.lock.run(lambda: breaker.finish(probe, None), 0)  # the lock cannot be had for the evaluation
     assert breaker.state is State.HALF_OPEN
     assert dependency.answer() == "answer"
     assert breaker.state is State.CLOSED
@@ -141,12 +142,12 @@ def test_probe_that_has_been_answered_closes_the_circuit_though_its_caller_takes
 
 def test_dead_worker_has_not_failed_a_call_that_waited_for_its_caller(ledger: Ledger) -> None:
     second = 1_000_000_000
-    row: Record = ledger.row("d", second)
+    row: Record = ledger.core.record("d", second)
     running, paused = row.grow(second), row.grow(second)
     for tally in (running, paused):
         tally.admit(closed_word(1), second)
     paused.pause(2 * second)
-    (block,) = at.blocks(row._cells)  # noqa: SLF001 - what its heir gets
+    (block,) = at.allocated_shards(row._cells)  # noqa: SLF001 - what its heir gets
 
     assert adopt(row._cells, block, 3 * second) == 1  # noqa: SLF001 - as an heir does
 

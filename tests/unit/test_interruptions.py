@@ -138,20 +138,20 @@ def test_interruption_while_blocks_are_claimed_and_given_back_leaves_none_behind
         ledger = Ledger.in_file(tmp_path / "l")
 
         def work(ledger: Ledger = ledger) -> None:
-            ledger.block(0, 1)
-            ledger.block(1, 1, row=0)
-            ledger.leave(1, row=0)
+            ledger.core.shard(0, 1)
+            ledger.core.shard(1, 1, index=0)
+            ledger.core.leave_shard(1, index=0)
 
         more = interrupted(work, tried)
-        ledger.bury(1_000_000_000)
+        ledger.core.reap(1_000_000_000)
         locked = [block for block in range(at.SHARDS) if claim(f"{tmp_path}/l.locks/{block}") is None]
         assert len(locked) <= 2, f"point {tried}"
-        ledger.leave(1, row=0)
+        ledger.core.leave_shard(1, index=0)
         for _ in range(2):  # two are used and known, or none is
-            ledger.bury(2_000_000_000)
+            ledger.core.reap(2_000_000_000)
         locked = [block for block in range(at.SHARDS) if claim(f"{tmp_path}/l.locks/{block}") is None]
         assert len(locked) <= 1, f"point {tried}"
-        ledger._storage.close()  # type: ignore[union-attr]  # noqa: SLF001 - it is a file
+        ledger.close()
         if not more:
             break
     assert tried > 50
@@ -188,7 +188,7 @@ def test_interruption_between_any_two_steps_leaves_no_call_no_permit_and_no_lock
         more = interrupted(lambda: way(breaker), tried)  # noqa: B023 - it is called at once
         breaker.tick()  # what was cut off is made up for
         assert breaker.snapshot().in_flight == 0, f"point {tried}"
-        assert breaker.ledger.lock.run(lambda: True, 0), f"point {tried}"
+        assert breaker.ledger.core.lock.run(lambda: True, 0), f"point {tried}"
         another = FilePermit(0, f"{breaker.ledger.path}.locks/permit-{tried - 1}-0")  # as another process sees it
         assert another.lock(), f"point {tried}"
         for _ in range(3):  # a change of state that was cut off may have left its deadline behind

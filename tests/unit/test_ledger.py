@@ -110,7 +110,7 @@ assert ledger.names() == ["d"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert "no memory for another page" in ran.stdout
-    assert "counted one by one, and not seen while they run" in ran.stderr
+    assert "counted one by one, and not visible while they run" in ran.stderr
 
 
 def test_ledger_file_that_is_replaced_is_noticed(

@@ -117,10 +117,10 @@ def test_held_circuit_says_when_its_hold_ends_or_nothing(make: Make) -> None:
 
 def test_circuit_that_a_fleet_leads_says_now_only_if_the_host_has_a_permit(make: Make) -> None:
     dependency = make(failure_threshold=1, timeout="5s")
-    breaker, head = dependency.breaker, dependency.breaker.ledger.row("dependency", 0).head
+    breaker, head = dependency.breaker, dependency.breaker.ledger.core.record("dependency", 0).head
     dependency.fail()
     dependency.clock.advance(6)
-    breaker.ledger.header[at.H_FLEET_LEASE_UNTIL] = dependency.clock.now + SECOND
+    breaker.ledger.core.header[at.H_FLEET_LEASE_UNTIL] = dependency.clock.now + SECOND
     head[at.FLEET_CONTROLLED] = 1
     assert breaker.snapshot().retry_after == refusal(breaker) == SOON
     assert "the next call asks the fleet" in breaker.explain()

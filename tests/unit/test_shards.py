@@ -23,8 +23,8 @@ from cb import (
     State,
 )
 from cb.integrations.prometheus import BreakerCollector
+from cb.ledger import host_counters
 from cb.ledger import layout as at
-from cb.ledger import shared_counters as commons
 from cb.ledger.locks import LockFile, claim
 from cb.ledger.shards import RESERVED_SHARDS
 from cb.registry import Registry
@@ -62,7 +62,7 @@ def process(tmp_path: Path, clock: FakeClock) -> Iterator[Process]:
 
     yield make
     for ledger in ledgers:
-        ledger.reset_after_fork()  # closes the files of its locks
+        ledger.core.reset_after_fork()  # closes the files of its locks
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def fail(breaker: CircuitBreaker, times: int = 1) -> None:
 
 
 def owners(breaker: CircuitBreaker) -> int:
-    return at.SHARDS - breaker.ledger.header[at.H_SHARD_OWNERS : at.H_SHARD_OWNERS + at.SHARDS].tolist().count(0)
+    return at.SHARDS - breaker.ledger.core.header[at.H_SHARD_OWNERS : at.H_SHARD_OWNERS + at.SHARDS].tolist().count(0)
 
 
 def test_process_with_very_many_calls_at_once_leaves_blocks_for_others(process: Process) -> None:
@@ -238,7 +238,7 @@ def test_process_without_a_block_says_so_once_and_again_when_it_has_one(
         breaker.tick()
         clock.advance(2)
     assert [type(event) for event in events] == [LedgerDegraded]
-    assert "all 63 blocks are taken" in (breaker.ledger.degraded or "")
+    assert "all 63 shards are taken" in (breaker.ledger.degraded or "")
     assert len(caplog.records) == 1
 
     while taken:
@@ -267,8 +267,8 @@ def test_metric_of_any_process_tells_that_another_one_has_no_block(tmp_path: Pat
 def test_process_that_cannot_have_even_the_shared_tally_counts_for_itself_and_says_so(
     tmp_path: Path, process: Process, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commons, "_LONG", 0)
-    monkeypatch.setattr(commons, "_CALM", 0)
+    monkeypatch.setattr(host_counters, "_DEGRADED_AFTER_SECONDS", 0)
+    monkeypatch.setattr(host_counters, "_RESTORED_AFTER_SECONDS", 0)
     holder = claim(f"{tmp_path}/l.locks/host-counters")  # a process that was stopped in the middle
     breaker, other = process(), process()
     fail(breaker, 2)
@@ -294,7 +294,7 @@ def test_process_that_cannot_have_even_the_shared_tally_counts_for_itself_and_sa
 
 def test_process_out_of_descriptors_counts_in_the_shared_tally(process: Process, clock: FakeClock) -> None:
     breaker = process()
-    breaker.ledger.commons.run(bool, 1)  # it has been without a block before: the lock's file is open
+    breaker.ledger.core.host_counters_lock.run(bool, 1)  # it has been without a block before: the lock's file is open
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with Path(os.devnull).open() as last:
         resource.setrlimit(resource.RLIMIT_NOFILE, (last.fileno(), hard))

@@ -126,7 +126,7 @@ def test_state_that_seems_to_end_in_years_ends_within_what_the_thresholds_allow(
     if state is State.HALF_OPEN:
         clock.advance(5)
         breaker.call(int)
-    breaker.ledger.row("test", 0).head[at.UNTIL] = clock.now * 1_000_000
+    breaker.ledger.core.record("test", 0).head[at.UNTIL] = clock.now * 1_000_000
     wait = breaker.snapshot().retry_after
     assert wait is not None and wait <= longest
     spent = 0.0
@@ -145,7 +145,7 @@ def test_state_that_seems_to_end_in_years_ends_within_what_the_thresholds_allow(
 def test_cell_that_lies_years_ahead_does_not_keep_an_open_circuit_from_its_probe(cell: int) -> None:
     clock = FakeClock()
     breaker = breaker_in(State.OPEN, CONFIG, clock=clock)
-    head = breaker.ledger.row("test", 0).head
+    head = breaker.ledger.core.record("test", 0).head
     head[at.NO_PERMIT] = head[at.WORD]
     head[cell] = clock.now * 1_000_000
     breaker.tick()
@@ -157,15 +157,15 @@ def test_fleet_that_seems_to_lead_for_years_does_not_lead(make: Make) -> None:
     dependency = make(failure_threshold=1, timeout="5s", max_requests=1)
     ledger = dependency.breaker.ledger
     dependency.fail()
-    ledger.header[at.H_HOST], ledger.header[at.H_FLEET_LEASE_UNTIL] = 1, dependency.clock.now * 1_000_000
-    ledger.row("dependency", 0).head[at.FLEET_CONTROLLED] = 1
+    ledger.core.header[at.H_HOST], ledger.core.header[at.H_FLEET_LEASE_UNTIL] = 1, dependency.clock.now * 1_000_000
+    ledger.core.record("dependency", 0).head[at.FLEET_CONTROLLED] = 1
     dependency.clock.advance(5)
-    sight = ledger.fleet(dependency.clock.now)
+    sight = ledger.core.fleet(dependency.clock.now)
     assert sight is not None and not sight.connected
     dependency.answer()
     assert dependency.breaker.state is State.CLOSED
-    ledger.header[at.H_FLEET_LEASE_UNTIL] = dependency.clock.now + int(FLEET_LEASE * SECOND)
-    sight = ledger.fleet(dependency.clock.now)
+    ledger.core.header[at.H_FLEET_LEASE_UNTIL] = dependency.clock.now + int(FLEET_LEASE * SECOND)
+    sight = ledger.core.fleet(dependency.clock.now)
     assert sight is not None and sight.connected
 
 

@@ -74,7 +74,7 @@ class CircuitBreakers(ProcessBound):
         app.extensions["circuit_breakers"] = self._latest
         problems.answer_refusals(app)
         # Not now: the app may be made before its workers are forked.
-        app.before_request(lambda: registry.ledger.join(monotonic_ns()))
+        app.before_request(registry.ledger.join)
         if self._routes:
             app.extensions["dashboard"] = page.Dashboard()
             app.register_blueprint(_routes(), url_prefix=self._url_prefix)

@@ -5,7 +5,6 @@ from typing import Any
 
 from flask import Blueprint
 
-from cb.clocks import monotonic_ns
 from cb.document import describe, time_text
 from cb.ledger.fleet_view import FleetView
 from servicekit.breaker_schemas import StatusSchema
@@ -27,7 +26,7 @@ def report() -> dict[str, Any]:
     """Return what the status says."""
     known = circuit_breakers()
     ledger = known.registry.ledger
-    fleet = ledger.fleet(monotonic_ns())
+    fleet = ledger.fleet()
     return {
         "service": known.service,
         "scope": "fleet" if fleet and fleet.connected else ledger.scope,

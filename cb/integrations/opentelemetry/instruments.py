@@ -72,7 +72,7 @@ class Instruments:
 
     def _collect(self) -> Iterable[Snapshot]:
         """Return the snapshots to report, none while another process is the leader."""
-        if not self._is_leader and self._ledger.elect(_ROLE):
+        if not self._is_leader and self._ledger.core.elect(_ROLE):
             self._is_leader = True
         snapshots = self._snapshots()
         if not self._is_leader:
