@@ -215,7 +215,7 @@ def test_duty_of_a_process_whose_ledger_can_be_opened_later_is_left_to_the_proce
     assert begun.acquire(timeout=5)
     (tmp_path / "l").rmdir()
     other = Ledger.in_file(tmp_path / "l")
-    assert other.elect("work")
+    assert other.core.elect("work")
     ledger.core.retry_open(0)
     duty.tick()
     for thread in threading.enumerate():
@@ -223,7 +223,7 @@ def test_duty_of_a_process_whose_ledger_can_be_opened_later_is_left_to_the_proce
             thread.join(5)
     duty.tick()
     assert not begun.acquire(timeout=0.1)
-    other.resign("work")
+    other.core.resign("work")
     duty.tick()
     assert begun.acquire(timeout=5)
     duty.close()

@@ -424,7 +424,7 @@ def test_role_whose_lock_was_removed_and_taken_by_another_process_ends(path: Pat
     duty.tick()
     Path(f"{path}.locks/auditor").unlink()
     other = Ledger.in_file(path)
-    assert other.elect("auditor")
+    assert other.core.elect("auditor")
     ledger.core.reap(clock())
     duty.tick()
     assert ended.wait(5)

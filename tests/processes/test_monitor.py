@@ -110,7 +110,7 @@ def test_monitor_that_nobody_keeps_leaves_the_checks_to_others(tmp_path: Path) -
     gc.collect()
 
     other = Ledger.in_file(path)
-    until(lambda: other.elect(f"health-{Here.breaker.index}"))
+    until(lambda: other.core.elect(f"health-{Here.breaker.index}"))
     assert not any(thread.name == "cb-health" for thread in threading.enumerate())
 
 

@@ -153,7 +153,7 @@ def test_sibling_stopped_while_it_holds_the_lock_delays_no_call_for_long(tmp_pat
         [
             sys.executable,
             "-c",
-            "import sys, cb; cb.Ledger.in_file(sys.argv[1]).lock.run(lambda: (print(1, flush=True), input()), 1)",
+            "import sys, cb; cb.Ledger.in_file(sys.argv[1]).core.lock.run(lambda: (print(1, flush=True), input()), 1)",
             str(path),
         ],
         stdin=subprocess.PIPE,

@@ -117,7 +117,7 @@ def test_lock_held_by_a_stopped_process_keeps_no_service_from_a_new_breaker(tmp_
     path = tmp_path / "l"
     registry = Registry(ledger=Ledger.in_file(path))
     registry.get("old").call(int)
-    hold = "import sys, cb; cb.Ledger.in_file(sys.argv[1]).lock.run(lambda: (print(1, flush=True), input()), 1)"
+    hold = "import sys, cb; cb.Ledger.in_file(sys.argv[1]).core.lock.run(lambda: (print(1, flush=True), input()), 1)"
     holder = subprocess.Popen([sys.executable, "-c", hold, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert holder.stdout and holder.stdout.readline()

@@ -246,7 +246,7 @@ def test_child_forked_while_a_thread_takes_locks_keeps_none_of_them(tmp_path: Pa
     thread.join()
     try:
         other = Ledger.in_file(tmp_path / "l")
-        assert [other.elect(role) for role in ("a", "b", "c")] == [True] * 3
+        assert [other.core.elect(role) for role in ("a", "b", "c")] == [True] * 3
     finally:
         for pid in children:
             os.kill(pid, signal.SIGKILL)

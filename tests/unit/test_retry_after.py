@@ -100,7 +100,7 @@ def test_circuit_whose_lock_another_process_holds_says_soon(tmp_path: Path) -> N
     breaker = breaker_in(State.OPEN, CONFIG, ledger=Ledger.in_file(tmp_path / "l"), clock=clock)
     other = Ledger.in_file(tmp_path / "l")
     clock.advance(5)
-    assert other.lock.run(lambda: refusal(breaker), 1) == SOON
+    assert other.core.lock.run(lambda: refusal(breaker), 1) == SOON
     assert breaker.call(int) == 0
 
 
