@@ -1,7 +1,7 @@
 """The gateway as it is, but with something else in the place of its breakers.
 
 `python -m benchmarks.gateways WAY` serves it as `python -m gateway` does. The product knows nothing of this: what its
-`Services` hand out, breakers and bulkheads, is replaced from here before gunicorn makes the workers.
+`Dependencies` hand out, breakers and bulkheads, is replaced from here before gunicorn makes the workers.
 """
 
 import sys
@@ -12,7 +12,7 @@ import interlock
 from gunicorn.app.wsgiapp import run
 
 from cb import CircuitBreaker
-from gateway.services.simulated import Services
+from gateway.services.dependencies import Dependencies
 from servicekit.database import Database
 
 #: what a block is told of its call: that it is no probe
@@ -85,13 +85,13 @@ WAYS = {"without": PassThrough, "interlock": Interlock}
 
 def main(way: str) -> None:
     """Serve the gateway, until this process is told to end."""
-    find = Services.breaker
+    find = Dependencies.breaker
     made: dict[str, PassThrough] = {}
 
-    def instead(services: Services, name: str) -> Any:
+    def instead(services: Dependencies, name: str) -> Any:
         return made.get(name) or made.setdefault(name, WAYS[way](find(services, name)))
 
-    Services.breaker = Services.bulkhead = instead  # type: ignore[assignment,method-assign]  # what this is all about
+    Dependencies.breaker = Dependencies.bulkhead = instead  # type: ignore[assignment,method-assign]  # what this is all about
     if way == "without":
         Database.guard = lambda *_: None  # type: ignore[method-assign]  # nobody is asked before a transaction
     sys.argv[1:] = ["-c", "config/gunicorn.conf.py", "gateway:create_app()"]

@@ -1,5 +1,6 @@
 """A circuit breaker for all threads, all workers of a host, and all hosts."""
 
+from .background.leader import Leader
 from .breaker import CircuitBreaker
 from .bulkhead import Bulkhead
 from .config import BreakerConfig, parse_duration
@@ -50,6 +51,7 @@ __all__ = [
     "Histogram",
     "LastFailure",
     "LateResult",
+    "Leader",
     "Ledger",
     "LedgerBusyError",
     "LedgerDegraded",

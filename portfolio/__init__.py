@@ -1,6 +1,6 @@
-"""The portfolio service: what users own, changed by trades.
+"""The portfolio service: accounts of users, changed by trades.
 
-It books whatever symbol it is told: that somebody quotes it is for the gateway to know, its only client.
+It books any symbol: its only client, the gateway, checks that the symbol is quoted.
 """
 
 import sys
@@ -15,21 +15,21 @@ from servicekit.open_database import opening_database
 
 from . import history, problems, views
 from .schemas import PortfolioSettings
-from .service import Portfolios
-from .store import Store
+from .service import PortfolioService
+from .store import AccountStore
 
 SETTINGS = PortfolioSettings
 
 
 def create_app() -> Flask:
-    """Build the service from its settings. Raises SettingsError."""
+    """Create the service from its settings. Raises SettingsError."""
     settings = load_settings("portfolio", SETTINGS())
     app = create_service("portfolio-service", settings, __doc__ or "")
     own = settings.service
     with opening_database(settings, DatabaseUnavailableError):
         database = migrate(Database(own["database"], connections=settings.threads + 2), sys.modules[__name__])
-        store = Store(database)
-        portfolios = Portfolios(store, own["opening_cash"])
+        store = AccountStore(database)
+        portfolios = PortfolioService(store, own["opening_cash"])
         portfolios.open("user123")
     breaker = app.extensions["circuit_breakers"].registry.get("database")
     database.guard(Bulkhead(breaker, limits(settings, "database")["database"], own["limit_wait"]))

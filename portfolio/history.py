@@ -1,4 +1,4 @@
-"""The trades that the portfolio has settled, for a client that compares them with its own."""
+"""The settled trades, for a client that compares them with its own."""
 
 import re
 from typing import Any
@@ -12,16 +12,16 @@ from servicekit.database import stored_amount
 from servicekit.fields import Identifier, Money, Symbol, Text, Whole
 from servicekit.ids import ID
 
-from .order import Outcome, Side
-from .service import Portfolios
-from .store import Stored
+from .booking import Settlement, Side
+from .service import PortfolioService
+from .store import StoredRow
 
 bp = Blueprint("history", __name__, url_prefix="/api/v1/trades")
 bp.before_request(require_service)
 
-#: trades of an answer, at most
-MOST = 200
-#: status of a trade whose row makes no sense
+#: maximum number of trades in a response
+MAX_TRADES = 200
+#: status of a trade with a damaged row
 DAMAGED = "DAMAGED"
 
 
@@ -30,8 +30,8 @@ def simulate() -> None:
     current_app.extensions["faults"].apply()
 
 
-class _Anything(Text):
-    """The id of a trade as it is stored, even if it is none that an order may have."""
+class _StoredId(Text):
+    """The id of a trade as stored, which may be damaged."""
 
     pattern, rule = re.compile(r"[ -~\u00a0-\ud7ff\ue000-\ufffd]{0,1000}"), "must be at most 1000 printable characters"
 
@@ -42,13 +42,20 @@ class SearchSchema(Schema):
         data_key="tradeIds",
         load_default=None,
         allow_none=True,
-        validate=validate.Length(max=MOST),
-        metadata={"description": "Of these, those that are known; without it, of all, in the order of their ids."},
+        validate=validate.Length(max=MAX_TRADES),
+        metadata={"description": "The trades to return, if they are settled; null: all, in the order of their ids."},
     )
-    after = _Anything(
-        load_default=None, allow_none=True, metadata={"description": "Of all: those behind this trade id."}
+    after = _StoredId(
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "Return trades with ids above this one, if `tradeIds` is null."},
     )
-    limit = Whole(1, MOST, load_default=MOST, metadata={"description": "Of all: at most so many."})
+    limit = Whole(
+        1,
+        MAX_TRADES,
+        load_default=MAX_TRADES,
+        metadata={"description": "Maximum number of trades, if `tradeIds` is null."},
+    )
 
     @post_load
     def arguments(self, values: dict[str, Any], **_: object) -> dict[str, Any]:
@@ -64,14 +71,14 @@ class _FactsSchema(Schema):
 
 
 class SettledTradeSchema(_FactsSchema, ResponseSchema):
-    """A trade as it is stored. Where that makes no sense it is `DAMAGED`, and of the order nothing is told."""
+    """A trade as stored. The status of a damaged row is `DAMAGED`, and its order is null."""
 
     trade_id = fields.String(data_key="tradeId", required=True)
-    status = fields.String(required=True, validate=validate.OneOf((*Outcome, DAMAGED)))
+    status = fields.String(required=True, validate=validate.OneOf((*Settlement, DAMAGED)))
 
 
 class SettledTradesSchema(ResponseSchema):
-    """Trades and what became of them, for ever."""
+    """Trades and their final outcomes."""
 
     trades = fields.List(fields.Nested(SettledTradeSchema), required=True)
 
@@ -87,30 +94,30 @@ _FOUND = {"trades": [{**_TRADE, "price": "150.00", "status": "FILLED"}]}
     access="services",
     body=SearchSchema(),
     example={"tradeIds": ["t-1"]},
-    responses={200: ResponseSpec("Those that are known.", SettledTradesSchema(), example=_FOUND)},
+    responses={200: ResponseSpec("The settled trades.", SettledTradesSchema(), example=_FOUND)},
     problems={
-        429: "`bulkhead-full`: the database has as many transactions at once as it may have.",
-        503: "`database-unavailable`, `circuit-open`, or `simulated-failure`: somebody asked for it.",
+        429: "`bulkhead-full`: the limit of concurrent transactions is reached.",
+        503: "`database-unavailable`, `circuit-open`, or `simulated-failure`.",
     },
 )
 def search(body: dict[str, Any]) -> Any:
-    """List settled trades: of some ids, or of all in pages."""
-    service: Portfolios = current_app.extensions["portfolios"]
+    """List settled trades: those of some ids, or all in pages."""
+    service: PortfolioService = current_app.extensions["portfolios"]
     return {"trades": [_read(stored) for stored in service.settled(**body)]}
 
 
 _FACTS = _FactsSchema()
 
 
-def _read(stored: Stored) -> dict[str, Any]:
-    """Return a trade as it is told. One that is damaged must not hide the others."""
+def _read(stored: StoredRow) -> dict[str, Any]:
+    """Return a trade for the response. A damaged trade must not hide the others."""
     trade_id, facts = stored["trade_id"], {"userId": stored["user_id"], "symbol": stored["symbol"]}
     try:
         if not ID.fullmatch(trade_id):
             raise ValueError(trade_id)
         numbers = {"quantity": int(stored["quantity"]), "price": stored_amount(stored["price"])}
         order = _FACTS.load({**facts, **numbers, "orderType": stored["side"]})
-        return {**order, "trade_id": trade_id, "status": Outcome(stored["outcome"])}
+        return {**order, "trade_id": trade_id, "status": Settlement(stored["outcome"])}
     except (ValueError, ArithmeticError, ValidationError):
         readable = trade_id.encode(errors="surrogateescape").decode(errors="replace")
         return {**dict.fromkeys(_FACTS.fields), "trade_id": readable, "status": DAMAGED}

@@ -1,26 +1,25 @@
-"""The portfolio's errors, as answers."""
+"""Problem responses for the portfolio's errors."""
 
 from flask import Flask
 from flask.typing import ResponseReturnValue
 
-from cb.log import Log
-from servicekit import Problem, request_id
+from servicekit import Log, Problem, request_id
 from servicekit.database import DatabaseUnavailableError
 
-from .service import TradeIdReused, UnknownUser
+from .service import TradeIdReusedError, UnknownUserError
 
 log = Log(__name__)
 
 
 def init_app(app: Flask) -> None:
-    """Answer each error of the service with its problem."""
+    """Register a handler for each error."""
 
-    @app.errorhandler(UnknownUser)
-    def unknown_user(error: UnknownUser) -> ResponseReturnValue:
+    @app.errorhandler(UnknownUserError)
+    def unknown_user(error: UnknownUserError) -> ResponseReturnValue:
         return Problem(404, "unknown-user", str(error)).response(request_id())
 
-    @app.errorhandler(TradeIdReused)
-    def trade_id_reused(error: TradeIdReused) -> ResponseReturnValue:
+    @app.errorhandler(TradeIdReusedError)
+    def trade_id_reused(error: TradeIdReusedError) -> ResponseReturnValue:
         return Problem(422, "trade-id-reused", str(error)).response(request_id())
 
     @app.errorhandler(DatabaseUnavailableError)

@@ -1,17 +1,15 @@
-"""What the portfolio does: apply each trade once, and tell what a user owns."""
+"""Accounts and the trades booked on them: each trade id is settled once."""
 
 from collections.abc import Callable
 from decimal import Decimal
 
-from cb.pickling import PortableError
+from .booking import Booking, Settlement, Verdict, decide
+from .store import AccountStore, Portfolio, StoredRow
 
-from .order import Order, Outcome, Verdict, judge
-from .store import Portfolio, Store, Stored
-
-VOID = Verdict(Outcome.VOID, "voided", "the trade was given up before it was booked")
+VOID = Verdict(Settlement.VOID, "voided", "the trade was voided before it was booked")
 
 
-class UnknownUser(PortableError):
+class UnknownUserError(Exception):
     def __init__(self, user_id: str) -> None:
         super().__init__(user_id)
         self.user_id = user_id
@@ -20,7 +18,7 @@ class UnknownUser(PortableError):
         return f"{self.user_id} has no account"
 
 
-class TradeIdReused(PortableError):
+class TradeIdReusedError(Exception):
     def __init__(self, trade_id: str) -> None:
         super().__init__(trade_id)
         self.trade_id = trade_id
@@ -29,10 +27,10 @@ class TradeIdReused(PortableError):
         return f"trade {self.trade_id} is another order"
 
 
-class Portfolios:
+class PortfolioService:
     """All accounts."""
 
-    def __init__(self, store: Store, opening_cash: Decimal) -> None:
+    def __init__(self, store: AccountStore, opening_cash: Decimal) -> None:
         self._store = store
         self._opening_cash = opening_cash
 
@@ -42,40 +40,40 @@ class Portfolios:
             session.open_account(user_id, self._opening_cash)
 
     def find(self, user_id: str) -> Portfolio:
-        """Return what a user owns. Raises UnknownUser."""
+        """Return a user's cash and positions. Raises UnknownUserError."""
         portfolio = self._store.portfolio(user_id)
         if portfolio is None:
-            raise UnknownUser(user_id)
+            raise UnknownUserError(user_id)
         return portfolio
 
-    def apply(self, order: Order) -> Verdict:
-        """Book an order once, whoever sends it how often; a rejection stands as well. Raises TradeIdReused.
+    def apply(self, booking: Booking) -> Verdict:
+        """Book a trade once, however often it is sent. The first verdict is final. Raises TradeIdReusedError.
 
-        A user's first order opens the account.
+        A user's first trade opens the account.
         """
-        return self._settle(order, judge)
+        return self._settle(booking, decide)
 
-    def void(self, order: Order) -> Verdict:
-        """See to it that an order which has not been booked never will be. Raises TradeIdReused.
+    def void(self, booking: Booking) -> Verdict:
+        """Void a trade, so that it is never booked. Raises TradeIdReusedError.
 
-        Returns what became of it: VOID, or what it was before. An order that comes later finds it void.
+        Returns VOID, or the verdict if the trade was settled before. A later `apply` returns VOID.
         """
-        return self._settle(order, lambda *_: VOID)
+        return self._settle(booking, lambda *_: VOID)
 
-    def settled(self, trade_ids: list[str] | None, after: str | None, limit: int) -> list[Stored]:
-        """Return settled trades as they are stored: those of some ids, or of all those behind one, by id."""
+    def settled(self, trade_ids: list[str] | None, after: str | None, limit: int) -> list[StoredRow]:
+        """Return settled trades as stored, by id: those of some ids, or at most `limit` with ids above `after`."""
         return self._store.settled(trade_ids, after, limit)
 
-    def _settle(self, order: Order, judge: Callable[[Order, Decimal, int], Verdict]) -> Verdict:
+    def _settle(self, booking: Booking, decide: Callable[[Booking, Decimal, int], Verdict]) -> Verdict:
         with self._store.session() as session:
-            session.open_account(order.user_id, self._opening_cash)
-            cash = session.lock(order.user_id)
-            shares = session.shares(order.user_id, order.symbol)
-            verdict = judge(order, cash, shares)
-            if not session.claim(order, verdict):
-                known, verdict = session.applied(order.trade_id)
-                if known != order:
-                    raise TradeIdReused(order.trade_id)
-            elif verdict.outcome is Outcome.FILLED:
-                session.book(order, cash + order.cash_change, shares + order.share_change)
+            session.open_account(booking.user_id, self._opening_cash)
+            cash = session.lock(booking.user_id)
+            shares = session.shares(booking.user_id, booking.symbol)
+            verdict = decide(booking, cash, shares)
+            if not session.claim(booking, verdict):
+                known, verdict = session.applied(booking.trade_id)
+                if known != booking:
+                    raise TradeIdReusedError(booking.trade_id)
+            elif verdict.outcome is Settlement.FILLED:
+                session.book(booking, cash + booking.cash_change, shares + booking.share_change)
         return verdict

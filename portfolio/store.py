@@ -1,4 +1,4 @@
-"""What the portfolio keeps, and the transactions that change it."""
+"""Stored accounts and the transactions that change them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +19,11 @@ from servicekit.database import (
     stored_text,
 )
 
-from .order import Order, Outcome, Side, Verdict
+from .booking import Booking, Settlement, Side, Verdict
 from .tables import CASH, MARKET, accounts, entries, positions, trades
 
-#: a settled trade as texts, by column: no row is so damaged that the others could not be read with it
-Stored = dict[str, str]
+#: a settled trade as text by column, so that a damaged row does not fail the query
+StoredRow = dict[str, str]
 _FACTS = (
     trades.c.trade_id,
     trades.c.user_id,
@@ -37,15 +37,15 @@ _FACTS = (
 
 @dataclass(frozen=True, slots=True)
 class Portfolio:
-    """What a user owns."""
+    """Cash and positions of a user."""
 
     user_id: str
     cash: Decimal
-    #: shares by symbol, none of them zero
+    #: shares by symbol, zero positions left out
     positions: dict[str, int]
 
 
-class Store:
+class AccountStore:
     """Reads portfolios, and opens a `Session` to change them."""
 
     def __init__(self, database: Database) -> None:
@@ -53,7 +53,7 @@ class Store:
 
     @contextmanager
     def session(self) -> Iterator["Session"]:
-        """Run one transaction that commits at the end of the block. Raises DatabaseUnavailableError."""
+        """Run a transaction that commits at the end of the block. Raises DatabaseUnavailableError."""
         with self._database.write() as connection:
             yield Session(connection)
 
@@ -68,8 +68,8 @@ class Store:
             rows = connection.execute(held.order_by(positions.c.symbol))
             return Portfolio(user_id, cash, {row.symbol: row.quantity for row in rows})
 
-    def settled(self, trade_ids: list[str] | None, after: str | None, limit: int) -> list[Stored]:
-        """Return settled trades: those of some ids, or of all those behind one, in the order of their ids."""
+    def settled(self, trade_ids: list[str] | None, after: str | None, limit: int) -> list[StoredRow]:
+        """Return settled trades by id: those of some ids, or at most `limit` with ids above `after`."""
         with self._database.read() as connection:
             query = select(*(stored_bytes(connection, column) for column in _FACTS)).order_by(trades.c.trade_id)
             if trade_ids is not None:
@@ -80,23 +80,23 @@ class Store:
         return [{name: stored_text(value or b"") for name, value in row.items()} for row in rows]
 
     def health(self) -> dict[str, str]:
-        """Return whether the database can be read, as a health check."""
+        """Return the health of the database: UP, DEGRADED at its limit, or DOWN."""
         try:
             with self._database.read() as connection:
                 connection.execute(select(accounts.c.user_id).limit(1))
         except DatabaseBusyError as error:
-            return {"status": "DEGRADED", "reason": str(error)}  # it works, and is at its limit
+            return {"status": "DEGRADED", "reason": str(error)}
         except DatabaseUnavailableError as error:
             return {"status": "DOWN", "reason": str(error)}
         return {"status": "UP"}
 
 
-def _settled(row: Any) -> tuple[Order, Verdict]:
-    order = Order(row.trade_id, row.user_id, row.symbol, row.quantity, Side(row.side), row.price)
-    return order, Verdict(Outcome(row.outcome), row.code, row.detail)
+def _settled(row: Any) -> tuple[Booking, Verdict]:
+    booking = Booking(row.trade_id, row.user_id, row.symbol, row.quantity, Side(row.side), row.price)
+    return booking, Verdict(Settlement(row.outcome), row.code, row.detail)
 
 
-# Made once: SQLAlchemy takes longer to put a statement together than a database to execute it.
+# Built once: SQLAlchemy takes longer to build a statement than a database to execute it.
 _LOCK = select(accounts.c.cash).where(accounts.c.user_id == bindparam("user")).with_for_update()
 _HELD = (positions.c.user_id == bindparam("user")) & (positions.c.symbol == bindparam("of"))
 _SHARES = select(positions.c.quantity).where(_HELD)
@@ -106,7 +106,7 @@ _ENTER = insert(entries)
 
 
 class Session:
-    """What can be done to accounts within one transaction."""
+    """Changes to accounts within one transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -117,22 +117,22 @@ class Session:
         insert_once(self._connection, accounts, row)
 
     def lock(self, user_id: str) -> Decimal:
-        """Return a user's cash; no other transaction changes this account before ours ends."""
+        """Lock an account until the transaction ends, and return its cash."""
         cash: Decimal = self._connection.execute(_LOCK, {"user": user_id}).scalar_one()
         return cash
 
     def shares(self, user_id: str, symbol: str) -> int:
         return self._connection.scalar(_SHARES, {"user": user_id, "of": symbol}) or 0
 
-    def claim(self, order: Order, verdict: Verdict) -> bool:
-        """Write down a trade and its verdict. Return False, and change nothing, if the trade id is known already."""
+    def claim(self, booking: Booking, verdict: Verdict) -> bool:
+        """Insert a trade and its verdict. Return False, and change nothing, if the trade id exists."""
         row = {
-            "trade_id": order.trade_id,
-            "user_id": order.user_id,
-            "symbol": order.symbol,
-            "quantity": order.quantity,
-            "side": order.side,
-            "price": order.price,
+            "trade_id": booking.trade_id,
+            "user_id": booking.user_id,
+            "symbol": booking.symbol,
+            "quantity": booking.quantity,
+            "side": booking.side,
+            "price": booking.price,
             "outcome": verdict.outcome,
             "code": verdict.code,
             "detail": verdict.detail,
@@ -140,20 +140,20 @@ class Session:
         }
         return insert_once(self._connection, trades, row)
 
-    def applied(self, trade_id: str) -> tuple[Order, Verdict]:
-        """Return a trade that was claimed, and its verdict."""
+    def applied(self, trade_id: str) -> tuple[Booking, Verdict]:
+        """Return a claimed trade and its verdict."""
         return _settled(self._connection.execute(select(trades).where(trades.c.trade_id == trade_id)).one())
 
-    def book(self, order: Order, cash: Decimal, shares: int) -> None:
-        """Set the new balances of a claimed trade, and write its entries."""
-        user, symbol = order.user_id, order.symbol
+    def book(self, booking: Booking, cash: Decimal, shares: int) -> None:
+        """Set the new balances of a claimed trade and insert its entries."""
+        user, symbol = booking.user_id, booking.symbol
         self._connection.execute(_SET_CASH, {"user": user, "cash": cash})
         position = {"user_id": user, "symbol": symbol, "quantity": shares}
         if not insert_once(self._connection, positions, position):
             self._connection.execute(_SET_SHARES, {"user": user, "of": symbol, "quantity": shares})
-        changes = ((CASH, order.cash_change), (symbol, Decimal(order.share_change)))
+        changes = ((CASH, booking.cash_change), (symbol, Decimal(booking.share_change)))
         rows = [
-            {"trade_id": order.trade_id, "holder": holder, "asset": asset, "amount": sign * amount}
+            {"trade_id": booking.trade_id, "holder": holder, "asset": asset, "amount": sign * amount}
             for asset, amount in changes
             for holder, sign in ((user, 1), (MARKET, -1))
         ]

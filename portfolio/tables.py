@@ -1,16 +1,16 @@
-"""The portfolio's tables: accounts, trades applied to them, and every entry that changed a balance.
+"""Tables of accounts, settled trades, and the entries that change balances.
 
-A filled trade has four entries, which add up to zero for each asset: cash and shares, of the user and of the market.
-A user's balances are the opening cash plus the user's entries.
+A filled trade has four entries, which sum to zero per asset: cash and shares, of the user and of the market. A user's
+balances are the opening cash plus the user's entries.
 """
 
 from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, MetaData, String, Table
 
 from servicekit.database import Instant, Money
 
-#: holder of the other side of every trade; not a possible user id
+#: counterparty of every trade; not a valid user id
 MARKET = "@market"
-#: asset name of cash; not a possible symbol
+#: asset name of cash; not a valid symbol
 CASH = "$"
 
 metadata = MetaData()

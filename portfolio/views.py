@@ -1,4 +1,4 @@
-"""The portfolio's resources."""
+"""Resources of accounts and their trades."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from servicekit import Problem, ResponseSpec, operation
 from servicekit.access import require_service
 from servicekit.fields import Identifier
 
-from .order import Order, Outcome
+from .booking import Booking, Settlement
 from .schemas import AppliedSchema, OrderSchema, PortfolioSchema, SettledSchema
-from .service import Portfolios
+from .service import PortfolioService
 
 bp = Blueprint("portfolio", __name__, url_prefix="/api/v1/portfolio")
 
@@ -19,8 +19,8 @@ _ORDER = {"tradeId": "t-1", "symbol": "AAPL", "quantity": 100, "orderType": "BUY
 _APPLIED = {**_ORDER, "userId": "user123", "status": "FILLED"}
 _PORTFOLIO = {"userId": "user123", "cash": "985000.00", "positions": [{"symbol": "AAPL", "quantity": 100}]}
 _FAILS = {
-    429: "`bulkhead-full`: the database has as many transactions at once as it may have.",
-    503: "`database-unavailable`, `circuit-open`, or `simulated-failure`: somebody asked for it.",
+    429: "`bulkhead-full`: the limit of concurrent transactions is reached.",
+    503: "`database-unavailable`, `circuit-open`, or `simulated-failure`.",
 }
 
 bp.before_request(require_service)
@@ -37,11 +37,11 @@ def simulate() -> None:
     tag="portfolio",
     access="services",
     path=_USER,
-    responses={200: ResponseSpec("What the user owns.", PortfolioSchema(), example=_PORTFOLIO)},
-    problems={404: "`unknown-user`: nobody of that id has an account.", **_FAILS},
+    responses={200: ResponseSpec("Cash and positions.", PortfolioSchema(), example=_PORTFOLIO)},
+    problems={404: "`unknown-user`: no account has that id.", **_FAILS},
 )
 def show(user_id: str) -> Any:
-    """Tell what a user owns."""
+    """Read the cash and the positions of a user."""
     return _portfolios().find(user_id)
 
 
@@ -53,23 +53,25 @@ def show(user_id: str) -> Any:
     path=_USER,
     body=OrderSchema(),
     example=_ORDER,
-    responses={201: ResponseSpec("It is booked.", AppliedSchema(), example=_APPLIED)},
+    responses={201: ResponseSpec("The trade is booked.", AppliedSchema(), example=_APPLIED)},
     problems={
-        409: "It is not booked, and never will be: `insufficient-funds`, `insufficient-position`, `balance-limit`, or "
+        409: "The trade is not booked and never will be: `insufficient-funds`, `insufficient-position`, `balance-limit`, or "
         "`voided`.",
         **_FAILS,
     },
 )
 def apply(user_id: str, body: dict[str, Any]) -> Any:
-    """Book a trade, once however often it is sent.
+    """Book a trade. Retries with the same `tradeId` are one trade.
 
-    Another order of the same `tradeId` is refused with 422, `trade-id-reused`. A user's first order opens the account.
+    Another order with a known `tradeId` is refused with 422, `trade-id-reused`. A user's first trade opens the account.
     """
-    order = Order(user_id=user_id, **body)
-    verdict = _portfolios().apply(order)
-    if verdict.outcome is not Outcome.FILLED:
-        raise Problem(409, str(verdict.code), str(verdict.detail), tradeId=order.trade_id, tradeStatus=verdict.outcome)
-    return {"order": order, "verdict": verdict}
+    booking = Booking(user_id=user_id, **body)
+    verdict = _portfolios().apply(booking)
+    if verdict.outcome is not Settlement.FILLED:
+        raise Problem(
+            409, str(verdict.code), str(verdict.detail), tradeId=booking.trade_id, tradeStatus=verdict.outcome
+        )
+    return {"booking": booking, "verdict": verdict}
 
 
 @bp.post("/<user_id>/voids")
@@ -80,18 +82,18 @@ def apply(user_id: str, body: dict[str, Any]) -> Any:
     path=_USER,
     body=OrderSchema(),
     example=_ORDER,
-    responses={200: ResponseSpec("What became of it, for ever.", SettledSchema())},
+    responses={200: ResponseSpec("The final outcome.", SettledSchema())},
     problems=_FAILS,
 )
 def void(user_id: str, body: dict[str, Any]) -> Any:
-    """See to it that a trade which has not been booked never will be.
+    """Void a trade, so that it is never booked.
 
-    The answer is `VOID`, or what became of the trade before.
+    The status is `VOID`, or the outcome of the trade if it was settled before.
     """
-    order = Order(user_id=user_id, **body)
-    return {"order": order, "verdict": _portfolios().void(order)}
+    booking = Booking(user_id=user_id, **body)
+    return {"booking": booking, "verdict": _portfolios().void(booking)}
 
 
-def _portfolios() -> Portfolios:
-    service: Portfolios = current_app.extensions["portfolios"]
+def _portfolios() -> PortfolioService:
+    service: PortfolioService = current_app.extensions["portfolios"]
     return service

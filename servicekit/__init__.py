@@ -1,5 +1,7 @@
 """What every service has: settings, health, metrics, a contract, JSON in and problems out. Needs the extra `web`."""
 
+from cb.log import Log
+
 from . import fields
 from .body import read_json
 from .bulkhead_limits import limits
@@ -18,6 +20,7 @@ __all__ = [
     "Faults",
     "Health",
     "Link",
+    "Log",
     "PassthroughSchema",
     "Problem",
     "ResponseSchema",

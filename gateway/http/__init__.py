@@ -1,1 +1,1 @@
-"""The HTTP interface of the gateway: views, schemas and pages."""
+"""The HTTP interface of the gateway: views, schemas, pages and problems."""

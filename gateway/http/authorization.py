@@ -1,8 +1,8 @@
-"""Whose a request may be about: where users have keys, each sees and moves what is its own; the rest is not there."""
+"""Authorization: with API keys configured, users access only their own data; anything else is 404."""
 
 from flask import current_app, request
 
-from gateway.trading.errors import UnknownTrade, UnknownUser
+from gateway.trading.errors import UnknownTradeError, UnknownUserError
 from gateway.trading.trade import Order, Trade
 from servicekit.access import require_operator
 from servicekit.api_keys import has_keys, is_own, require_user
@@ -11,9 +11,9 @@ from servicekit.openapi import Operation
 
 
 def check() -> None:
-    """Let a request pass that shows the key of the user whom its path or its query names.
+    """Authorize the current request by the user that its path or query names.
 
-    Raises UnknownUser, Problem.
+    Raises UnknownUserError, Problem.
     """
     if not has_keys():
         return
@@ -26,23 +26,23 @@ def check() -> None:
     if request.view_args and "user_id" in request.view_args:
         named.append(request.view_args["user_id"])
     for user_id in named:
-        if ID.fullmatch(user_id):  # what is no id at all is refused by the view
-            _own(user_id)
+        if ID.fullmatch(user_id):  # the view refuses malformed ids
+            _require_own(user_id)
 
 
 def own_order(order: Order) -> Order:
-    """Return an order that the user of the running request may give. Raises UnknownUser."""
-    _own(order.user_id)
+    """Return the order if the current user may place it. Raises UnknownUserError."""
+    _require_own(order.user_id)
     return order
 
 
 def own_trade(trade: Trade) -> Trade:
-    """Return a trade that the user of the running request may see. Raises UnknownTrade."""
+    """Return the trade if the current user may read it. Raises UnknownTradeError."""
     if not is_own(trade.order.user_id):
-        raise UnknownTrade(trade.trade_id)
+        raise UnknownTradeError(trade.trade_id)
     return trade
 
 
-def _own(user_id: str) -> None:
+def _require_own(user_id: str) -> None:
     if not is_own(user_id):
-        raise UnknownUser(user_id)
+        raise UnknownUserError(user_id)

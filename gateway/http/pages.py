@@ -1,54 +1,78 @@
-"""Lists in pages: `limit` entries, and where the next page begins."""
+"""Paginated lists: `limit` entries per page and a cursor to the next page."""
 
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from flask import request
-from marshmallow import fields
+from marshmallow import ValidationError, fields
 
+from gateway.trading.trade import Trade
 from servicekit import ResponseSchema, ResponseSpec
 from servicekit.fields import Digits, StrictField
 
-#: entries of a page, if the client does not say, and at most
-_DEFAULT, _MOST = 50, 200
+_DEFAULT_LIMIT, _MAX_LIMIT = 50, 200
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TRADE_CURSOR = re.compile(r"([0-9]{1,16})\.([A-Za-z0-9_-]{1,64})", re.ASCII)
+#: creation time and id of a trade
+TradePosition = tuple[datetime, str]
 T = TypeVar("T")
 
 
 class PageSchema(ResponseSchema):
-    """A part of a list."""
+    """One page of a list."""
 
     next = fields.String(
         required=True,
         allow_none=True,
-        metadata={"description": "What `after` must be for the next page; none if there is none."},
+        metadata={"description": "The value of `after` for the next page; null on the last page."},
     )
 
 
-def paged(after: StrictField[Any], **own: StrictField[Any]) -> dict[str, StrictField[Any]]:
-    """Return the query of a list: what it has of its own, and what chooses a page."""
-    about = {"description": "Entries of a page, at most."}
-    return {**own, "limit": Digits(1, _MOST, load_default=_DEFAULT, metadata=about), "after": after}
+class TradeCursor(StrictField[TradePosition]):
+    """A cursor: the creation time of a trade in microseconds since the epoch, a dot, and its id."""
+
+    def check(self, value: Any) -> TradePosition:
+        found = _TRADE_CURSOR.fullmatch(value)
+        if not found:
+            raise ValidationError("must be the `next` of an earlier page")
+        return _EPOCH + timedelta(microseconds=int(found[1])), found[2]
+
+    def json_schema(self, *, answered: bool) -> dict[str, Any]:  # noqa: ARG002  # the same both ways
+        return {"type": "string", "pattern": f"^{_TRADE_CURSOR.pattern}$"}
+
+    @staticmethod
+    def text(trade: Trade) -> str:
+        """Return the cursor of the page that follows a trade."""
+        return f"{(trade.created_at - _EPOCH) // timedelta(microseconds=1)}.{trade.trade_id}"
 
 
-def number() -> Digits:
+def paged(after: StrictField[Any], **filters: StrictField[Any]) -> dict[str, StrictField[Any]]:
+    """Return the query parameters of a list: its filters, `limit` and `after`."""
+    about = {"description": "Maximum number of entries in the page."}
+    return {**filters, "limit": Digits(1, _MAX_LIMIT, load_default=_DEFAULT_LIMIT, metadata=about), "after": after}
+
+
+def number_cursor() -> Digits:
     """Return a cursor that is the number of an entry."""
     return Digits(0, 10**18 - 1, load_default=None, metadata=AFTER)
 
 
-AFTER = {"description": "What an earlier page gave as `next`."}
-_LINK = {"Link": 'Where the next page is, as `<...>; rel="next"`, if there is one.'}
+AFTER = {"description": "The `next` of an earlier page."}
+_LINK = {"Link": 'The next page, as `<...>; rel="next"`; absent on the last page.'}
 
 
-def answer(description: str, schema: PageSchema) -> ResponseSpec:
-    """Return the answer of a list."""
+def page_response(description: str, schema: PageSchema) -> ResponseSpec:
+    """Return the documented response of a list."""
     return ResponseSpec(description, schema, headers=_LINK)
 
 
 def page(name: str, entries: list[T], limit: int, cursor: Callable[[T], object]) -> Any:
-    """Return a page of entries, of which there is one more than `limit` if another page follows.
+    """Return a page of `entries`, which holds one more than `limit` if there is a next page.
 
-    `cursor` makes of an entry what `after` must be to go on behind it.
+    `cursor` returns the value of `after` for the page that follows an entry.
     """
     shown, headers, following = entries[:limit], {}, None
     if len(entries) > limit:

@@ -1,1 +1,1 @@
-"""Clients of the other services, and the simulated risk, notification and audit services."""
+"""Clients of the portfolio and market data services, and the risk, notification and audit services in process."""

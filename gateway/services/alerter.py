@@ -1,62 +1,70 @@
-"""Alerts: operators hear of circuits that open and close, users of trades that take long."""
+"""Alerts: circuits that open or close, for operators; trades that stay pending, for users."""
 
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from cb import Ledger, State
-from cb.log import Log
-from gateway.trading.outbox_relay import BATCH, HINDRANCES
-from gateway.trading.store import Store
+from gateway.trading.outbox_relay import BATCH, RETRYABLE_ERRORS
+from gateway.trading.store import TradeStore
+from servicekit import Log
 
-from .notification import Notification, circuit_changed, still_pending
+from .notification import NotificationService, circuit_changed, still_pending
 
 log = Log(__name__)
 
-#: time between two looks
-LOOK = timedelta(seconds=1)
-_ALARMING = (State.OPEN, State.FORCED_OPEN, State.CLOSED)
+#: minimum time between two polls
+INTERVAL = timedelta(seconds=1)
+_ALERTED_STATES = (State.OPEN, State.FORCED_OPEN, State.CLOSED)
 
 
-class Alarm:
-    """Tells operators of circuits that open and close, and users of trades that take long."""
+class Alerter:
+    """Sends alerts.
+
+    Args:
+        store: the trades.
+        ledger: the ledger whose transitions are reported.
+        notification: the service that delivers the alerts.
+        pending_after: age at which a pending trade is reported.
+        clock: returns the current time.
+    """
 
     def __init__(
         self,
-        store: Store,
+        store: TradeStore,
         ledger: Ledger,
-        notification: Notification,
+        notification: NotificationService,
         *,
-        patience: timedelta,
+        pending_after: timedelta,
         clock: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._ledger = ledger
         self._notification = notification
-        self._patience = patience
+        self._pending_after = pending_after
         self._clock = clock
-        self._seen = 0  # a process that takes over begins with what the ledger remembers: nobody is told twice
-        self._told: set[str] = set()
-        self._looked: datetime | None = None
+        self._last_number = 0  # a new leader starts with the ledger's history; event ids prevent duplicates
+        self._reported: set[str] = set()
+        self._polled: datetime | None = None
         self._failing = False
 
-    def turn(self) -> None:
-        """Tell what is new, each once. What cannot be told now is told later."""
+    def run_once(self) -> None:
+        """Send new alerts, each once. Failed alerts are sent by a later run."""
         now = self._clock()
-        if self._looked and abs(now - self._looked) < LOOK:  # the clock may be set back
+        if self._polled and abs(now - self._polled) < INTERVAL:  # the clock may be set back
             return
-        self._looked = now
-        changes = self._ledger.history(self._seen)
+        self._polled = now
+        changes = self._ledger.history(self._last_number)
         try:
-            pending = self._store.pending_since(now - self._patience, BATCH)
-            messages = [circuit_changed(each, now) for each in changes if each.after in _ALARMING]
-            messages += [still_pending(each, now) for each in pending if each.trade_id not in self._told]
+            pending = self._store.pending_since(now - self._pending_after, BATCH)
+            messages = [circuit_changed(each, now) for each in changes if each.after in _ALERTED_STATES]
+            messages += [still_pending(each, now) for each in pending if each.trade_id not in self._reported]
             if messages:
-                self._notification.tell(messages)
-        except HINDRANCES as error:
-            log.log(logging.DEBUG if self._failing else logging.WARNING, "nobody can be alarmed: %s", error)
+                self._notification.send(messages)
+        except RETRYABLE_ERRORS as error:
+            log.log(logging.DEBUG if self._failing else logging.WARNING, "alerts cannot be sent: %s", error)
             self._failing = True
             return
         self._failing = False
-        self._seen = changes[-1].number if changes else self._seen
-        self._told = {each.trade_id for each in pending}
+        self._last_number = changes[-1].number if changes else self._last_number
+        self._reported = {each.trade_id for each in pending}

@@ -3,10 +3,10 @@
 import json
 from typing import Any
 
-from gateway.trading.outbox import Entry
-from gateway.trading.trade import State
+from gateway.trading.outbox import OutboxEntry
+from gateway.trading.trade import TradeState
 
-#: types of the facts, by name; of texts that may be missing, None too
+#: types of the facts, by name
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "tradeId": str,
     "seq": int,
@@ -20,10 +20,10 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "detail": (str, type(None)),
     "at": str,
 }
-_NOTHING: dict[str, Any] = dict.fromkeys(_TYPES)
+_NO_FACTS: dict[str, Any] = dict.fromkeys(_TYPES)
 
 
-def write_facts(entry: Entry) -> str:
+def write_facts(entry: OutboxEntry) -> str:
     """Return the text of a move."""
     order = entry.order
     facts = {
@@ -43,24 +43,24 @@ def write_facts(entry: Entry) -> str:
 
 
 def read_facts(text: str) -> tuple[dict[str, Any], str | None]:
-    """Return the facts in a text, each None if it is not what `write_facts` writes, and then why."""
+    """Return the facts in a text and None, or facts that are all None and the damage."""
     try:
         facts = json.loads(text)
     except (ValueError, RecursionError):
-        return _NOTHING, "not JSON"
+        return _NO_FACTS, "not JSON"
     if not isinstance(facts, dict) or facts.keys() != _TYPES.keys():
-        return _NOTHING, "not the facts of a move"
+        return _NO_FACTS, "not the facts of a move"
     for name, kinds in _TYPES.items():
         value = facts[name]
-        if not isinstance(value, kinds) or isinstance(value, bool) or not _can_be_sent(value):
-            return _NOTHING, f"{name} is not what is recorded there"
-    if facts["state"] not in State.__members__:
-        return _NOTHING, "state is not one of a trade"
+        if not isinstance(value, kinds) or isinstance(value, bool) or not _is_representable(value):
+            return _NO_FACTS, f"invalid {name}"
+    if facts["state"] not in TradeState.__members__:
+        return _NO_FACTS, "invalid state"
     return facts, None
 
 
-def _can_be_sent(value: object) -> bool:
-    """Return whether a fact is text that UTF-8 can carry, or a number that a client can read."""
+def _is_representable(value: object) -> bool:
+    """Return True if a response can hold the value: text without lone surrogates, or a 64-bit integer."""
     if isinstance(value, str):
         return not any("\ud800" <= each <= "\udfff" for each in value)
     return value is None or (isinstance(value, int) and abs(value) < 2**63)

@@ -1,4 +1,4 @@
-"""The market data service, as the gateway knows it."""
+"""The client of the market data service."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -6,7 +6,7 @@ from decimal import Decimal
 from marshmallow import EXCLUDE, Schema, fields
 
 from cb.http import ClientError, ClientErrorResponse, HTTPClient, Json
-from gateway.trading.errors import Unavailable, UnknownSymbol
+from gateway.trading.errors import DependencyError, UnknownSymbolError
 from servicekit.fields import Money, Symbol
 
 NAME = "market-data"
@@ -18,7 +18,7 @@ class Quote:
 
     symbol: str
     price: Decimal
-    #: when it was the price, as the service says it
+    #: time of the price, as sent by the service
     time: str
 
 
@@ -28,30 +28,30 @@ class QuoteSchema(Schema):
     time = fields.String(required=True)
 
 
-class MarketData:
-    """Asks for prices. A symbol that nobody quotes is an answer, not a failure."""
+class MarketDataClient:
+    """Requests prices. An unknown symbol is not a failure of the service."""
 
     def __init__(self, client: HTTPClient) -> None:
         self._client = client
         self._answer = QuoteSchema(unknown=EXCLUDE)
 
     def quote(self, symbol: str, timeout: float | None = None) -> Quote:
-        """Return the price of a symbol. Raises UnknownSymbol, Unavailable, CircuitOpenError, BulkheadFullError.
+        """Return the price of a symbol. Raises UnknownSymbolError, Unavailable, CircuitOpenError, BulkheadFullError.
 
-        `timeout` is seconds, where fewer are left than the client allows.
+        `timeout` is in seconds and shortens the timeout of the client.
         """
 
         def check(answer: Json) -> Quote:
             quote = Quote(**self._answer.load(answer))
             if quote.symbol != symbol:
-                raise ValueError("answered for another symbol")
+                raise ValueError("the response is for another symbol")
             return quote
 
         try:
             return self._client.get_json(f"/api/v1/prices/{symbol}", check=check, timeout=timeout)
         except ClientErrorResponse as error:
             if error.status == 404:
-                raise UnknownSymbol(symbol) from error
-            raise Unavailable(NAME, str(error)) from error
+                raise UnknownSymbolError(symbol) from error
+            raise DependencyError(NAME, str(error)) from error
         except ClientError as error:
-            raise Unavailable(NAME, str(error)) from error
+            raise DependencyError(NAME, str(error)) from error

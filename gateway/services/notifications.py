@@ -1,4 +1,4 @@
-"""What users and operators have been told: the notification service's store."""
+"""The stored messages to users and operators."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -12,9 +12,9 @@ from servicekit.database import Database, insert_once
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Something to tell."""
+    """A message to deliver."""
 
-    #: a message with an id that was told already is not told again
+    #: a message with a known id is not delivered again
     event_id: str
     #: None: the operators
     user_id: str | None
@@ -26,33 +26,33 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Notified:
-    """A message that was told, with its number."""
+class StoredNotification:
+    """A delivered message and its number."""
 
     id: int
     message: Message
 
 
-class Inbox:
-    """Each method is one transaction, and raises DatabaseUnavailableError."""
+class Notifications:
+    """Stores messages. Each method is one transaction and raises DatabaseUnavailableError."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def put(self, messages: Iterable[Message]) -> None:
-        """Keep those messages that are new."""
+        """Store the messages that are new."""
         with self._database.write() as connection:
             for message in messages:
                 insert_once(connection, notifications, asdict(message))
 
-    def page(self, user_id: str | None, limit: int, before: int | None = None) -> list[Notified]:
-        """Return what a user was told, or the operators, the newest first, at most so many; those before a number."""
+    def page(self, user_id: str | None, limit: int, before: int | None = None) -> list[StoredNotification]:
+        """Return at most `limit` messages to a user or to the operators, newest first, with numbers below `before`."""
         query = select(notifications).where(notifications.c.user_id == user_id)
         if before is not None:
             query = query.where(notifications.c.id < before)
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(notifications.c.id.desc()).limit(limit)).all()
         return [
-            Notified(row.id, Message(row.event_id, row.user_id, row.kind, row.text, row.trade_id, row.at))
+            StoredNotification(row.id, Message(row.event_id, row.user_id, row.kind, row.text, row.trade_id, row.at))
             for row in rows
         ]

@@ -1,4 +1,4 @@
-"""The result of the latest comparison with the portfolio, where every worker sees it."""
+"""The latest result of the comparison with the portfolio, stored for all workers."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -13,12 +13,12 @@ from .tables import comparisons
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A trade that is not the same at both services."""
+    """A trade that differs between the services."""
 
     trade_id: str
-    #: its state at the gateway, or `unknown`
+    #: state at the gateway, or `unknown`
     gateway: str
-    #: its outcome at the portfolio, or `unknown`
+    #: outcome at the portfolio, or `unknown`
     portfolio: str
 
     def __str__(self) -> str:
@@ -27,25 +27,25 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All settled trades of both services, compared once."""
+    """The result of comparing all settled trades of both services once."""
 
-    #: when it ended
+    #: end of the comparison
     at: datetime
-    #: settled trades of the gateway
+    #: number of settled trades at the gateway
     trades: int
     differences: int
-    #: the first of them
+    #: the first differences
     examples: tuple[Difference, ...]
 
 
 class ComparisonLog:
-    """Each method is one transaction, and raises DatabaseUnavailableError."""
+    """Stores the latest result. Each method is one transaction and raises DatabaseUnavailableError."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def note(self, result: Comparison) -> None:
-        """Keep a result in place of the one before."""
+    def save(self, result: Comparison) -> None:
+        """Replace the stored result."""
         examples = json.dumps([asdict(each) for each in result.examples])
         row = {"at": result.at, "trades": result.trades, "differences": result.differences, "examples": examples}
         with self._database.write() as connection:
@@ -53,7 +53,7 @@ class ComparisonLog:
                 connection.execute(update(comparisons).values(row))
 
     def latest(self) -> Comparison | None:
-        """Return the latest result, None before the first, or if what was kept makes no sense."""
+        """Return the stored result, None if there is none or its row is damaged."""
         try:
             with self._database.read() as connection:
                 row = connection.execute(select(comparisons)).first()

@@ -1,7 +1,7 @@
-"""The journal: each move of each trade, and who has yet to hear of it.
+"""The transactional outbox of the trades: the table `journal` holds each move of each trade until all readers have it.
 
-It is written by the transaction that moves the trade, and so cannot say what is not so, nor forget what is. What one
-reader has not been told yet is found by its mark, never by a number: numbers are given out before they are committed.
+A move is written by the transaction that makes it, so the two cannot differ. Undelivered entries are found by a flag
+per reader, never by `id > last`: ids are assigned before their transactions commit.
 """
 
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from sqlalchemy import Connection, func, insert, select, update
 from servicekit.database import Database
 
 from .tables import NOT_AUDITED, NOT_NOTIFIED, journal, trades
-from .trade import FINAL, Order, Side, State, Trade
+from .trade import FINAL, Order, Side, Trade, TradeState
 
 
 class Reader(StrEnum):
-    """Who hears of a trade's moves; each has its column."""
+    """The readers of the outbox; the value is the reader's column."""
 
     AUDIT = "audited"
     NOTIFICATION = "notified"
@@ -27,15 +27,15 @@ _UNSENT = {Reader.AUDIT: NOT_AUDITED, Reader.NOTIFICATION: NOT_NOTIFIED}
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class OutboxEntry:
     """A move of a trade."""
 
     id: int
     trade_id: str
-    #: counts the moves of the trade, from 1
+    #: number of the move within the trade, from 1
     seq: int
     order: Order
-    state: State
+    state: TradeState
     code: str | None
     detail: str | None
     at: datetime
@@ -47,17 +47,17 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What a reader has not been told yet."""
+    """Number of entries, and the time of the oldest (None if there is none)."""
 
-    entries: int
+    size: int
     oldest: datetime | None
 
 
-_NOTE = insert(journal)
+_RECORD = insert(journal)
 
 
-def note(connection: Connection, trade: Trade) -> None:
-    """Write the latest move of a trade down, in the transaction that does it."""
+def record_move(connection: Connection, trade: Trade) -> None:
+    """Insert the latest move of a trade, in the transaction that makes it."""
     row = {
         "trade_id": trade.trade_id,
         "seq": trade.seq,
@@ -66,30 +66,30 @@ def note(connection: Connection, trade: Trade) -> None:
         "detail": trade.detail,
         "at": trade.updated_at,
         "audited": False,
-        "notified": trade.state not in FINAL,  # of the rest, users need not hear
+        "notified": trade.state not in FINAL,  # users are notified of final states only
     }
-    connection.execute(_NOTE, row)
+    connection.execute(_RECORD, row)
 
 
-class Journal:
-    """The entries, as their readers see them. Each method is one transaction, and raises DatabaseUnavailableError."""
+class Outbox:
+    """Reads and marks entries. Each method is one transaction and raises DatabaseUnavailableError."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def unsent(self, reader: Reader, limit: int) -> list[Entry]:
-        """Return what a reader has not been told, at most so many; of each trade in order and without a gap."""
+    def unsent(self, reader: Reader, limit: int) -> list[OutboxEntry]:
+        """Return at most `limit` undelivered entries of a reader; those of a trade are in order and without a gap."""
         order = (trades.c.user_id, trades.c.symbol, trades.c.quantity, trades.c.side, trades.c.price)
         query = select(journal, *order).join(trades, journal.c.trade_id == trades.c.trade_id)
         with self._database.read() as connection:
             rows = connection.execute(query.where(_UNSENT[reader]).order_by(journal.c.id).limit(limit)).all()
         return [
-            Entry(
+            OutboxEntry(
                 id=row.id,
                 trade_id=row.trade_id,
                 seq=row.seq,
                 order=Order(row.user_id, row.symbol, row.quantity, Side(row.side), row.price),
-                state=State(row.state),
+                state=TradeState(row.state),
                 code=row.code,
                 detail=row.detail,
                 at=row.at,
@@ -97,15 +97,15 @@ class Journal:
             for row in rows
         ]
 
-    def mark(self, reader: Reader, entries: list[Entry]) -> None:
-        """Remember that a reader has been told."""
-        told = update(journal).where(journal.c.id.in_([entry.id for entry in entries]))
+    def mark(self, reader: Reader, entries: list[OutboxEntry]) -> None:
+        """Mark entries as delivered to a reader."""
+        delivered = update(journal).where(journal.c.id.in_([entry.id for entry in entries]))
         with self._database.write() as connection:
-            connection.execute(told.values({reader.value: True}))
+            connection.execute(delivered.values({reader.value: True}))
 
     def backlog(self, reader: Reader) -> Backlog:
-        """Return how much a reader has not been told yet, and since when."""
+        """Return the size of a reader's backlog and the time of its oldest entry."""
         query = select(func.count(), func.min(journal.c.at)).where(_UNSENT[reader])
         with self._database.read() as connection:
-            entries, oldest = connection.execute(query).one()
-        return Backlog(entries, oldest)
+            size, oldest = connection.execute(query).one()
+        return Backlog(size, oldest)

@@ -1,95 +1,100 @@
-"""How the trades stand, at a glance: for the metrics and the live page, the same whichever worker is asked."""
+"""Statistics of the trades for metrics and the live page, read from the database: every worker returns the same."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from gateway.services.audit_log import AuditLog, Head, Verified
+from gateway.services.audit_log import AuditLog, Head, LastVerification
 from servicekit.database import DatabaseUnavailableError
 
 from .comparison_log import Comparison, ComparisonLog
-from .outbox import Journal, Reader
-from .store import Store
+from .outbox import Outbox, Reader
+from .store import TradeStore
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """What waits for something."""
+class BacklogStats:
+    """Size and age of a backlog."""
 
-    number: int
-    #: age of the oldest in seconds, 0 without one
-    oldest: float
+    size: int
+    #: seconds since its oldest entry, 0 if it is empty
+    age: float
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
-    """What was so at one moment."""
+class TradeStats:
+    """Trade statistics at one moment."""
 
-    #: trades whose outcome is not known yet
-    pending: Waiting
-    #: moves that a reader has not been told
-    behind: Mapping[Reader, Waiting]
+    #: trades without an outcome
+    pending: BacklogStats
+    #: moves not yet delivered, by reader
+    backlogs: Mapping[Reader, BacklogStats]
     #: the end of the audit log
     head: Head
-    #: what the latest verification of the audit log has found, None if there was none
-    verified: Verified | None
+    #: the latest verification of the audit log, None before the first
+    verification: LastVerification | None
     #: seconds since then
-    verified_ago: float
-    #: the latest comparison with the portfolio, None if there was none
-    compared: Comparison | None
+    verification_age: float
+    #: the latest comparison with the portfolio, None before the first
+    comparison: Comparison | None
     #: seconds since then
-    compared_ago: float
+    comparison_age: float
 
 
-class Glances:
-    """Reads the database at each look."""
+class TradeStatsReader:
+    """Reads the statistics from the database."""
 
     def __init__(
-        self, store: Store, journal: Journal, audit: AuditLog, comparisons: ComparisonLog, clock: Callable[[], datetime]
+        self,
+        store: TradeStore,
+        outbox: Outbox,
+        audit: AuditLog,
+        comparisons: ComparisonLog,
+        clock: Callable[[], datetime],
     ) -> None:
         self._store = store
-        self._journal = journal
+        self._outbox = outbox
         self._audit = audit
         self._comparisons = comparisons
         self._clock = clock
 
-    def take(self) -> Glance:
-        """Return how the trades stand. Raises DatabaseUnavailableError, also for what is stored and makes no sense."""
+    def read(self) -> TradeStats:
+        """Return the current statistics. Raises DatabaseUnavailableError, for damaged rows too."""
         try:
-            return self._take()
+            return self._read()
         except (ValueError, TypeError, OverflowError) as error:
-            raise DatabaseUnavailableError(f"what is stored makes no sense: {error}") from error
+            raise DatabaseUnavailableError(f"damaged row: {error}") from error
 
-    def _take(self) -> Glance:
-        pending, head, verified = self._store.backlog(), self._audit.head(), self._audit.verified()
-        compared = self._comparisons.latest()
-        behind = {reader: self._journal.backlog(reader) for reader in Reader}
-        return Glance(
-            Waiting(pending.trades, self._age(pending.oldest)),
-            {reader: Waiting(backlog.entries, self._age(backlog.oldest)) for reader, backlog in behind.items()},
+    def _read(self) -> TradeStats:
+        pending, head, verification = self._store.backlog(), self._audit.head(), self._audit.last_verification()
+        comparison = self._comparisons.latest()
+        backlogs = {reader: self._outbox.backlog(reader) for reader in Reader}
+        return TradeStats(
+            BacklogStats(pending.size, self._age(pending.oldest)),
+            {reader: BacklogStats(backlog.size, self._age(backlog.oldest)) for reader, backlog in backlogs.items()},
             head,
-            verified,
-            self._age(verified.at if verified else None),
-            compared,
-            self._age(compared.at if compared else None),
+            verification,
+            self._age(verification.at if verification else None),
+            comparison,
+            self._age(comparison.at if comparison else None),
         )
 
-    def show(self) -> dict[str, Any]:
-        """Return the glance for the live page, or why there is none."""
+    def panel(self) -> dict[str, Any]:
+        """Return the data of the trades panel of the live page, or why there is none."""
         try:
-            seen = self.take()
+            stats = self.read()
         except DatabaseUnavailableError as error:
             return {"unavailable": str(error)}
         return {
-            "pending": _show(seen.pending),
-            "behind": {reader.name.lower(): _show(waiting) for reader, waiting in seen.behind.items()},
-            "audit": {"entries": seen.head.n, "hash": seen.head.hash},
+            "pending": _panel(stats.pending),
+            "behind": {reader.name.lower(): _panel(backlog) for reader, backlog in stats.backlogs.items()},
+            "audit": {"entries": stats.head.n, "hash": stats.head.hash},
         }
 
     def _age(self, since: datetime | None) -> float:
         return max((self._clock() - since).total_seconds(), 0.0) if since else 0.0
 
 
-def _show(waiting: Waiting) -> dict[str, float]:
-    return {"number": waiting.number, "oldest_seconds": round(waiting.oldest, 1)}
+def _panel(backlog: BacklogStats) -> dict[str, float]:
+    return {"number": backlog.size, "oldest_seconds": round(backlog.age, 1)}

@@ -1,48 +1,37 @@
-"""The trades, and the transactions that move them."""
+"""The stored trades and the transactions that move them."""
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, literal, select, tuple_, update
 
-from cb.log import Log
-from cb.pickling import PortableError
-from gateway.services.exposure import Exposure, follow, reserve
+from servicekit import Log
 from servicekit.database import Database, DatabaseBusyError, DatabaseUnavailableError, Instant, insert_once
 
-from .outbox import note
+from .exposure import Exposure, reserve, update_exposure
+from .outbox import Backlog, record_move
 from .tables import IS_PENDING, trades
-from .trade import MOVES, Order, Side, State, Trade, Verdict
+from .trade import MOVES, Move, Order, Side, Trade, TradeState
 
 log = Log(__name__)
 
-#: time until a trade is looked at again whose row makes no sense
-_DAMAGED = timedelta(minutes=1)
-#: raises what forbids an order that would bring its user to this
+#: time until a trade with a damaged row is tried again
+_DAMAGED_RETRY = timedelta(minutes=1)
+#: raises an error if the exposure exceeds a limit
 Admit = Callable[[Exposure], object]
 
 
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """The trades of which it is not known yet what becomes of them."""
-
-    trades: int
-    oldest: datetime | None
+class KeyTakenError(Exception):
+    """A concurrent order of the user has the same Idempotency-Key."""
 
 
-class KeyTaken(PortableError):
-    """Another order of the user came with this key just now."""
+class TradeStore:
+    """Stores trades. Each method is one transaction and raises DatabaseUnavailableError.
 
-
-class Store:
-    """Keeps trades. Each method is one transaction, and raises DatabaseUnavailableError.
-
-    What changes a trade is given the trade as it was: if somebody else has changed it since, nothing happens, and None
-    is returned.
+    Methods that change a trade compare its version: if the stored trade is newer, they change nothing and return None.
     """
 
     def __init__(self, database: Database, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -50,11 +39,11 @@ class Store:
         self._clock = clock
 
     def now(self) -> datetime:
-        """Return the time by which leases run out."""
+        """Return the time by which leases expire."""
         return self._clock()
 
     def receive(self, order: Order, lease: timedelta, admit: Admit, key: str | None = None) -> Trade:
-        """Keep a new order, which the caller then has for so long. Raises KeyTaken, and what `admit` raises."""
+        """Insert a new order, leased to the caller. Raises KeyTakenError and the errors of `admit`."""
         now = self._clock()
         row = {
             "trade_id": str(uuid.uuid4()),
@@ -63,7 +52,7 @@ class Store:
             "quantity": order.quantity,
             "side": order.side,
             "price": order.price,
-            "state": State.RECEIVED,
+            "state": TradeState.RECEIVED,
             "version": 1,
             "seq": 1,
             "key": key,
@@ -73,54 +62,55 @@ class Store:
             "updated_at": now,
         }
         with self._database.write() as connection:
-            # The trade first, then the exposure, as in all that moves one: else two of one key may wait for each other.
+            # The trade first, then the exposure, as in every move: two orders with one key could deadlock otherwise.
             if not insert_once(connection, trades, row):
-                raise KeyTaken(key)
+                raise KeyTakenError(key)
             admit(reserve(connection, order, now))
             trade = _trade(SimpleNamespace(**row, code=None, detail=None))
-            note(connection, trade)
+            record_move(connection, trade)
         return trade
 
     def retry(self, trade: Trade, lease: timedelta, admit: Admit) -> Trade | None:
-        """Take an order up again that was refused. Raises what `admit` raises."""
+        """Receive a refused order again. Raises the errors of `admit`."""
         now = self._clock()
         with self._database.write() as connection:
-            moved = self._move(connection, trade, Verdict(State.RECEIVED), lease_until=now + lease, attempted_at=now)
+            moved = self._move(connection, trade, Move(TradeState.RECEIVED), lease_until=now + lease, attempted_at=now)
             if moved:
                 admit(reserve(connection, trade.order, now))
         return moved
 
-    def move(self, trade: Trade, to: Verdict) -> Trade | None:
-        """Move a trade on."""
+    def move(self, trade: Trade, to: Move) -> Trade | None:
+        """Move a trade to another state."""
         with self._database.write() as connection:
             moved = self._move(connection, trade, to)
             if moved:
-                follow(connection, moved)
+                update_exposure(connection, moved)
         return moved
 
     def lease(self, trade: Trade, length: timedelta) -> Trade | None:
-        """Have a trade for so long from now; with nothing, leave it to the reconciler."""
+        """Lease a trade from now on; a length of 0 leaves it to the reconciler."""
         with self._database.write() as connection:
             return _update(connection, trade, version=trade.version + 1, lease_until=self._clock() + length)
 
     def claim(self, length: timedelta) -> Trade | None:
-        """Lease the trade whose lease ran out first. Return None if all have an owner, or none is pending.
+        """Lease the pending trade whose lease expired first. Return None if there is none.
 
-        One that is twice as long as `length` is of before the clock was set back: those of hosts differ by less.
+        A lease longer than twice `length` was taken before the clock was set back, and counts as expired: the clocks
+        of hosts differ by less.
         """
         now = self._clock()
-        with self._database.read() as connection:  # most often there is none, and a reader waits for nobody
-            row = connection.execute(_LEFT, {"now": now}).first()
-            row = row or connection.execute(_AHEAD, {"latest": now + 2 * length}).first()
+        with self._database.read() as connection:  # usually there is none, and readers do not wait for writers
+            row = connection.execute(_EXPIRED, {"now": now}).first()
+            row = row or connection.execute(_BEFORE_CLOCK_SET_BACK, {"latest": now + 2 * length}).first()
         if row is None:
             return None
         try:
             return self.lease(_trade(row), length)
         except ValueError as error:  # a damaged row
             log.warning("trade %s cannot be settled: %s", row.trade_id, error)
-        with self._database.write() as connection:  # the others have their turn
+        with self._database.write() as connection:  # the other trades are claimed first
             later = update(trades).where(trades.c.trade_id == row.trade_id)
-            connection.execute(later.values(lease_until=now + _DAMAGED))
+            connection.execute(later.values(lease_until=now + _DAMAGED_RETRY))
         return None
 
     def find(self, trade_id: str) -> Trade | None:
@@ -132,7 +122,7 @@ class Store:
             return _first(connection, _BY_KEY, user=user_id, idempotency=key)
 
     def of_user(self, user_id: str, limit: int, before: tuple[datetime, str] | None = None) -> list[Trade]:
-        """Return a user's trades, the newest first, at most so many; those older than a time and trade id."""
+        """Return at most `limit` trades of a user, newest first; with `before`, those older than a time and trade id."""
         query = select(trades).where(trades.c.user_id == user_id)
         if before:
             last = tuple_(literal(before[0], Instant), literal(before[1]))
@@ -142,29 +132,29 @@ class Store:
             return list(_sound(connection.execute(newest)))
 
     def pending_since(self, moment: datetime, limit: int) -> list[Trade]:
-        """Return trades that have been pending since before a moment, at most so many."""
+        """Return at most `limit` trades that were attempted before a moment and are still pending."""
         old = select(trades).where(IS_PENDING, trades.c.attempted_at <= moment).limit(limit)
         with self._database.read() as connection:
             return list(_sound(connection.execute(old)))
 
     def backlog(self) -> Backlog:
-        """Return how many trades are pending, and since when."""
+        """Return the number of pending trades and the time of the oldest attempt."""
         query = select(func.count(), func.min(trades.c.attempted_at)).where(IS_PENDING)
         with self._database.read() as connection:
-            pending, oldest = connection.execute(query).one()
-        return Backlog(pending, oldest)
+            size, oldest = connection.execute(query).one()
+        return Backlog(size, oldest)
 
     def health(self) -> dict[str, str]:
-        """Return whether the database can be read, as a health check."""
+        """Return the health of the database: UP, DEGRADED at its limit, or DOWN."""
         try:
             self.find("")
         except DatabaseBusyError as error:
-            return {"status": "DEGRADED", "reason": str(error)}  # it works, and is at its limit
+            return {"status": "DEGRADED", "reason": str(error)}
         except DatabaseUnavailableError as error:
             return {"status": "DOWN", "reason": str(error)}
         return {"status": "UP"}
 
-    def _move(self, connection: Connection, trade: Trade, to: Verdict, **changes: object) -> Trade | None:
+    def _move(self, connection: Connection, trade: Trade, to: Move, **changes: object) -> Trade | None:
         assert (trade.state, to.state) in MOVES, f"{trade.state} -> {to.state}"
         moved = _update(
             connection,
@@ -178,17 +168,17 @@ class Store:
             **changes,
         )
         if moved:
-            note(connection, moved)
+            record_move(connection, moved)
         return moved
 
 
-# Made once: SQLAlchemy takes longer to put a statement together than SQLite to execute it.
+# Built once: SQLAlchemy takes longer to build a statement than SQLite to execute it.
 _BY_ID = select(trades).where(trades.c.trade_id == bindparam("trade"))
 _BY_KEY = select(trades).where(trades.c.user_id == bindparam("user"), trades.c.key == bindparam("idempotency"))
-_LEFT = (
+_EXPIRED = (
     select(trades).where(IS_PENDING, trades.c.lease_until <= bindparam("now")).order_by(trades.c.lease_until).limit(1)
 )
-_AHEAD = select(trades).where(IS_PENDING, trades.c.lease_until > bindparam("latest")).limit(1)
+_BEFORE_CLOCK_SET_BACK = select(trades).where(IS_PENDING, trades.c.lease_until > bindparam("latest")).limit(1)
 _UPDATE = (
     update(trades)
     .where(trades.c.trade_id == bindparam("trade"), trades.c.version == bindparam("known"))
@@ -206,7 +196,7 @@ def _first(connection: Connection, statement: Any, **values: object) -> Trade | 
 
 
 def _sound(rows: Iterable[Any]) -> Iterator[Trade]:
-    """Yield the trades of rows; a damaged one is logged, and hides no other."""
+    """Yield the trades of rows. A damaged row is logged and skipped."""
     for row in rows:
         try:
             yield _trade(row)
@@ -219,7 +209,7 @@ def _trade(row: Any) -> Trade:
     return Trade(
         trade_id=row.trade_id,
         order=order,
-        state=State(row.state),
+        state=TradeState(row.state),
         version=row.version,
         seq=row.seq,
         code=row.code,

@@ -4,13 +4,13 @@ from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, 
 
 from servicekit.database import Instant, Money
 
-#: a number that counts up; SQLite does so for INTEGER only
+#: auto-incremented; SQLite increments INTEGER only
 _Counter = BigInteger().with_variant(Integer, "sqlite")
 
 metadata = MetaData()
 
-# What the background looks for, all the time. A partial index serves queries that have its condition word for word:
-# SQLAlchemy would write it with parameters, or as `audited = 0`, and SQLite then read the whole table.
+# Conditions of the background queries. A partial index serves a query only if the condition is the same text:
+# SQLAlchemy would write parameters, or `audited = 0`, and SQLite would scan the whole table.
 #: of trades
 IS_PENDING = text("state IN ('RECEIVED', 'APPLYING')")
 #: of the journal
@@ -39,7 +39,7 @@ trades = Table(
     Index("trades_by_key", "user_id", "key", unique=True),
     Index("trades_pending", "lease_until", sqlite_where=IS_PENDING, postgresql_where=IS_PENDING),
 )
-# What a user's trades may come to: shares of a symbol, counting what is still to be bought; cash moved on a day.
+# By user: shares by symbol, including pending buys, and cash moved by day.
 exposure = Table(
     "exposure",
     metadata,
@@ -47,7 +47,7 @@ exposure = Table(
     Column("what", String(12), primary_key=True),
     Column("amount", Money, nullable=False),
 )
-# Each move of each trade, in its order; kept until each reader has it, and then for good.
+# The outbox: each move of each trade, with a flag per reader. Rows are never deleted.
 journal = Table(
     "journal",
     metadata,
@@ -64,7 +64,7 @@ journal = Table(
     Index("journal_to_audit", "id", sqlite_where=NOT_AUDITED, postgresql_where=NOT_AUDITED),
     Index("journal_to_notify", "id", sqlite_where=NOT_NOTIFIED, postgresql_where=NOT_NOTIFIED),
 )
-# The audit service's: it only grows, which a trigger sees to, and each entry has the hash of the one before.
+# The audit log. A trigger makes it append-only; each entry has the hash of the previous one.
 audit_log = Table(
     "audit_entries",
     metadata,
@@ -75,7 +75,7 @@ audit_log = Table(
     Column("previous", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
 )
-# What the latest verification of the audit log has found: one row.
+# The latest verification of the audit log: one row.
 audit_checks = Table(
     "audit_checks",
     metadata,
@@ -86,7 +86,7 @@ audit_checks = Table(
     Column("broken_at", BigInteger),
     Column("fault", String(200)),
 )
-# The latest comparison of all settled trades with the portfolio's: one row.
+# The latest comparison of all settled trades with the portfolio: one row.
 comparisons = Table(
     "comparisons",
     metadata,
@@ -96,7 +96,7 @@ comparisons = Table(
     Column("differences", BigInteger, nullable=False),
     Column("examples", Text, nullable=False),
 )
-# The notification service's. Without a user it is for the operators.
+# Notifications of users; without a user, of the operators.
 notifications = Table(
     "notifications",
     metadata,

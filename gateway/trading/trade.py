@@ -1,11 +1,11 @@
-"""A trade, and the states it goes through.
+"""A trade and its states.
 
-    RECEIVED --> APPLYING --> FILLED | REJECTED | CANCELLED     what the portfolio said, for ever
+    RECEIVED --> APPLYING --> FILLED | REJECTED | CANCELLED     the portfolio's verdict, final
         |           |
-        |           +-------> REFUSED --> RECEIVED              surely nothing was sent: the order may be tried again
-        +-------------------> CANCELLED                         its gateway ended before it sent anything
+        |           +-------> REFUSED --> RECEIVED              nothing was sent: the order may be retried
+        +-------------------> CANCELLED                         the gateway ended before sending anything
 
-A trade stays APPLYING while it is not known what the portfolio did. Clients see RECEIVED and APPLYING as PENDING.
+A trade stays APPLYING while the portfolio's verdict is unknown. Clients see RECEIVED and APPLYING as PENDING.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Side(StrEnum):
     SELL = "SELL"
 
 
-class State(StrEnum):
+class TradeState(StrEnum):
     RECEIVED = "RECEIVED"
     APPLYING = "APPLYING"
     FILLED = "FILLED"
@@ -28,27 +28,27 @@ class State(StrEnum):
     REFUSED = "REFUSED"
 
 
-#: states in which it is not known yet what becomes of a trade
-PENDING = frozenset({State.RECEIVED, State.APPLYING})
-#: states that no trade leaves
-FINAL = frozenset({State.FILLED, State.REJECTED, State.CANCELLED})
-#: how a trade may move
+#: states of a trade without an outcome
+PENDING = frozenset({TradeState.RECEIVED, TradeState.APPLYING})
+#: final states
+FINAL = frozenset({TradeState.FILLED, TradeState.REJECTED, TradeState.CANCELLED})
+#: allowed moves
 MOVES = frozenset(
     {
-        (State.RECEIVED, State.APPLYING),
-        (State.RECEIVED, State.CANCELLED),
-        (State.APPLYING, State.FILLED),
-        (State.APPLYING, State.REJECTED),
-        (State.APPLYING, State.CANCELLED),
-        (State.APPLYING, State.REFUSED),
-        (State.REFUSED, State.RECEIVED),
+        (TradeState.RECEIVED, TradeState.APPLYING),
+        (TradeState.RECEIVED, TradeState.CANCELLED),
+        (TradeState.APPLYING, TradeState.FILLED),
+        (TradeState.APPLYING, TradeState.REJECTED),
+        (TradeState.APPLYING, TradeState.CANCELLED),
+        (TradeState.APPLYING, TradeState.REFUSED),
+        (TradeState.REFUSED, TradeState.RECEIVED),
     }
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a user asks for; `price` is a limit."""
+    """An order of a user; `price` is a limit."""
 
     user_id: str
     symbol: str
@@ -62,37 +62,37 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What became of an order, or is to be done next; what is no success has a problem code and a sentence."""
+class Move:
+    """The state that a trade moves to; states other than success have a problem code and a sentence."""
 
-    state: State
+    state: TradeState
     code: str | None = None
     detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Trade:
-    """An order that was taken, as it is stored."""
+    """An accepted order, as stored."""
 
     trade_id: str
     order: Order
-    state: State
-    #: changes with each move and each lease: who has an old one must not touch the trade
+    state: TradeState
+    #: incremented by each move and each lease; an update with an old version changes nothing
     version: int
-    #: number of its entries in the journal
+    #: number of its moves in the outbox
     seq: int
     code: str | None
     detail: str | None
     #: the client's Idempotency-Key
     key: str | None
-    #: until then it belongs to whoever works on it, afterwards to the reconciler
+    #: until then only the lease holder works on it, afterwards the reconciler may claim it
     lease_until: datetime
-    #: when the order was tried last
+    #: time of the latest attempt
     attempted_at: datetime
     created_at: datetime
     updated_at: datetime
 
     @property
     def status(self) -> str:
-        """The state, as clients see it."""
+        """The state shown to clients."""
         return "PENDING" if self.state in PENDING else self.state.value

@@ -13,9 +13,9 @@ from sqlalchemy import text
 
 import portfolio
 from cb import ConfigError
-from portfolio.order import CASH_LIMIT, Order, Outcome, Side
-from portfolio.service import Portfolios, TradeIdReused, UnknownUser
-from portfolio.store import Store
+from portfolio.booking import CASH_LIMIT, Booking, Settlement, Side
+from portfolio.service import PortfolioService, TradeIdReusedError, UnknownUserError
+from portfolio.store import AccountStore
 from servicekit.database import Database, DatabaseUnavailableError
 from servicekit.migrations import migrate
 
@@ -33,12 +33,12 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def portfolios(database: Database) -> Portfolios:
-    return Portfolios(Store(database), Decimal(1000))
+def portfolios(database: Database) -> PortfolioService:
+    return PortfolioService(AccountStore(database), Decimal(1000))
 
 
-def order(trade_id: str, quantity: int, side: Side = Side.BUY, price: str = "100", *, user_id: str = "ann") -> Order:
-    return Order(trade_id, user_id, "AAPL", quantity, side, Decimal(price))
+def order(trade_id: str, quantity: int, side: Side = Side.BUY, price: str = "100", *, user_id: str = "ann") -> Booking:
+    return Booking(trade_id, user_id, "AAPL", quantity, side, Decimal(price))
 
 
 def in_parallel(count: int, act: Callable[[int], object]) -> list[object]:
@@ -67,10 +67,12 @@ def entries(database: Database) -> list[tuple[str, str, int]]:
     return sorted((holder, asset, amount) for holder, asset, amount in rows)
 
 
-def test_first_order_opens_an_account_and_moves_cash_and_shares(portfolios: Portfolios, database: Database) -> None:
+def test_first_order_opens_an_account_and_moves_cash_and_shares(
+    portfolios: PortfolioService, database: Database
+) -> None:
     verdict = portfolios.apply(order("t1", 3, price="100.0001"))
 
-    assert verdict.outcome is Outcome.FILLED
+    assert verdict.outcome is Settlement.FILLED
     owned = portfolios.find("ann")
     assert (owned.cash, owned.positions) == (Decimal("699.9997"), {"AAPL": 3})
     assert entries(database) == [
@@ -81,7 +83,7 @@ def test_first_order_opens_an_account_and_moves_cash_and_shares(portfolios: Port
     ]
 
 
-def test_sale_of_all_shares_returns_the_cash_and_leaves_no_position(portfolios: Portfolios) -> None:
+def test_sale_of_all_shares_returns_the_cash_and_leaves_no_position(portfolios: PortfolioService) -> None:
     portfolios.apply(order("t1", 3))
 
     portfolios.apply(order("t2", 3, Side.SELL, "110"))
@@ -90,35 +92,39 @@ def test_sale_of_all_shares_returns_the_cash_and_leaves_no_position(portfolios: 
     assert (owned.cash, owned.positions) == (Decimal(1030), {})
 
 
-def test_order_that_costs_more_than_the_cash_is_rejected_for_ever(portfolios: Portfolios, database: Database) -> None:
+def test_order_that_costs_more_than_the_cash_is_rejected_for_ever(
+    portfolios: PortfolioService, database: Database
+) -> None:
     rejected = portfolios.apply(order("t1", 11))
 
-    assert (rejected.outcome, rejected.code) == (Outcome.REJECTED, "insufficient-funds")
+    assert (rejected.outcome, rejected.code) == (Settlement.REJECTED, "insufficient-funds")
     portfolios.apply(order("t2", 10))
     portfolios.apply(order("t3", 10, Side.SELL, "200"))
     assert portfolios.apply(order("t1", 11)) == rejected, "the cash is there now, the answer stands"
     assert len(entries(database)) == 8
 
 
-def test_sale_of_more_than_is_held_is_rejected(portfolios: Portfolios) -> None:
+def test_sale_of_more_than_is_held_is_rejected(portfolios: PortfolioService) -> None:
     portfolios.apply(order("t1", 1))
 
     verdict = portfolios.apply(order("t2", 2, Side.SELL))
 
-    assert (verdict.outcome, verdict.code) == (Outcome.REJECTED, "insufficient-position")
+    assert (verdict.outcome, verdict.code) == (Settlement.REJECTED, "insufficient-position")
     assert portfolios.find("ann").positions == {"AAPL": 1}
 
 
-def test_sale_beyond_what_an_account_may_hold_is_rejected(portfolios: Portfolios) -> None:
+def test_sale_beyond_what_an_account_may_hold_is_rejected(portfolios: PortfolioService) -> None:
     portfolios.apply(order("t1", 1_000_000, price="0.0001"))
 
     verdict = portfolios.apply(order("t2", 1_000_000, Side.SELL, "9999999999.9999"))
 
-    assert (verdict.outcome, verdict.code) == (Outcome.REJECTED, "balance-limit")
+    assert (verdict.outcome, verdict.code) == (Settlement.REJECTED, "balance-limit")
     assert portfolios.find("ann").cash < CASH_LIMIT
 
 
-def test_same_trade_again_gives_the_same_answer_and_changes_nothing(portfolios: Portfolios, database: Database) -> None:
+def test_same_trade_again_gives_the_same_answer_and_changes_nothing(
+    portfolios: PortfolioService, database: Database
+) -> None:
     first = portfolios.apply(order("t1", 3))
 
     assert portfolios.apply(order("t1", 3)) == first
@@ -131,18 +137,18 @@ def test_same_trade_again_gives_the_same_answer_and_changes_nothing(portfolios: 
     [order("t1", 2), order("t1", 1, Side.SELL), order("t1", 1, price="99"), order("t1", 1, user_id="bob")],
     ids=["quantity", "side", "price", "user"],
 )
-def test_trade_id_of_another_order_is_refused_and_changes_nothing(portfolios: Portfolios, other: Order) -> None:
+def test_trade_id_of_another_order_is_refused_and_changes_nothing(portfolios: PortfolioService, other: Booking) -> None:
     portfolios.apply(order("t1", 1))
 
-    with pytest.raises(TradeIdReused):
+    with pytest.raises(TradeIdReusedError):
         portfolios.apply(other)
 
     assert portfolios.find("ann").positions == {"AAPL": 1}
-    with pytest.raises(UnknownUser):
+    with pytest.raises(UnknownUserError):
         portfolios.find("bob")
 
 
-def test_same_trade_sent_by_eight_at_once_is_booked_once(portfolios: Portfolios, database: Database) -> None:
+def test_same_trade_sent_by_eight_at_once_is_booked_once(portfolios: PortfolioService, database: Database) -> None:
     verdicts = in_parallel(8, lambda _: portfolios.apply(order("t1", 1)))
 
     assert verdicts == [portfolios.apply(order("t1", 1))] * 8
@@ -150,7 +156,7 @@ def test_same_trade_sent_by_eight_at_once_is_booked_once(portfolios: Portfolios,
     assert len(entries(database)) == 4
 
 
-def test_orders_of_one_account_at_once_never_spend_more_than_it_has(portfolios: Portfolios) -> None:
+def test_orders_of_one_account_at_once_never_spend_more_than_it_has(portfolios: PortfolioService) -> None:
     verdicts = in_parallel(16, lambda number: portfolios.apply(order(f"t{number}", 1)))
 
     outcomes = [getattr(verdict, "outcome", verdict) for verdict in verdicts]
@@ -158,12 +164,12 @@ def test_orders_of_one_account_at_once_never_spend_more_than_it_has(portfolios: 
     assert portfolios.find("ann").cash == 0
 
 
-def test_user_who_never_traded_is_unknown(portfolios: Portfolios) -> None:
-    with pytest.raises(UnknownUser):
+def test_user_who_never_traded_is_unknown(portfolios: PortfolioService) -> None:
+    with pytest.raises(UnknownUserError):
         portfolios.find("nobody")
 
 
-def test_account_opened_again_keeps_its_cash(portfolios: Portfolios) -> None:
+def test_account_opened_again_keeps_its_cash(portfolios: PortfolioService) -> None:
     portfolios.apply(order("t1", 1))
 
     portfolios.open("ann")
@@ -172,7 +178,7 @@ def test_account_opened_again_keeps_its_cash(portfolios: Portfolios) -> None:
 
 
 def test_reader_waits_for_no_writer(file: Path) -> None:
-    store = Store(migrate(Database(f"sqlite:///{file}"), portfolio))
+    store = AccountStore(migrate(Database(f"sqlite:///{file}"), portfolio))
     with store.session() as session:
         session.open_account("ann", Decimal(1))
 
@@ -180,7 +186,7 @@ def test_reader_waits_for_no_writer(file: Path) -> None:
 
 
 def test_database_file_is_of_its_owner_alone(file: Path) -> None:
-    portfolios = Portfolios(Store(migrate(Database(f"sqlite:///{file}"), portfolio)), Decimal(1000))
+    portfolios = PortfolioService(AccountStore(migrate(Database(f"sqlite:///{file}"), portfolio)), Decimal(1000))
     portfolios.open("ann")
 
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in file.parent.iterdir()}
@@ -192,7 +198,7 @@ def test_database_that_is_none_is_down_and_says_so(tmp_path: Path) -> None:
     file.write_text("this is not a database, but it is long enough to be looked at" * 20)
 
     with pytest.raises(DatabaseUnavailableError):
-        Store(migrate(Database(f"sqlite:///{file}"), portfolio))
+        AccountStore(migrate(Database(f"sqlite:///{file}"), portfolio))
 
 
 @pytest.mark.parametrize("url", ["mysql://root:secret@host/db", "sqlite://", "sqlite:///", "", "portfolio.db"])

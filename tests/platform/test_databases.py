@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger
 import gateway
 import portfolio
 from gateway.services.portfolio import HoldingsSchema
-from portfolio.order import CASH_LIMIT
+from portfolio.booking import CASH_LIMIT
 from portfolio.tables import positions, trades
 from servicekit import SettingsError
 

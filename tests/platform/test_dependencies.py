@@ -7,11 +7,10 @@ import pytest
 
 from cb import BreakerConfig, CircuitBreaker, State
 from cb.http import HTTPClient
-from gateway.services.market_data import MarketData, Quote
-from gateway.services.portfolio import Portfolio
-from gateway.trading.errors import Unavailable, UnknownSymbol
-from gateway.trading.trade import Order, Side, Trade, Verdict
-from gateway.trading.trade import State as TradeState
+from gateway.services.market_data import MarketDataClient, Quote
+from gateway.services.portfolio import PortfolioClient
+from gateway.trading.errors import DependencyError, UnknownSymbolError
+from gateway.trading.trade import Move, Order, Side, Trade, TradeState
 from tests.support.misbehaving import Act, Server, answer
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -51,17 +50,17 @@ def test_quotes_that_make_no_sense_open_the_circuit(
 ) -> None:
     server.act = answer(200, body)
     for _ in range(2):
-        with pytest.raises(Unavailable):
-            MarketData(client).quote("AAPL")
+        with pytest.raises(DependencyError):
+            MarketDataClient(client).quote("AAPL")
     assert breaker.state is State.OPEN
 
 
 def test_quote_and_unknown_symbol_are_successes(server: Server, client: HTTPClient, breaker: CircuitBreaker) -> None:
     server.act = answer(200, '{"symbol": "AAPL", "price": 150.1, "time": "now", "currency": "USD"}')
-    assert MarketData(client).quote("AAPL") == Quote("AAPL", Decimal("150.1"), "now")
+    assert MarketDataClient(client).quote("AAPL") == Quote("AAPL", Decimal("150.1"), "now")
     server.act = answer(404, "{}")
-    with pytest.raises(UnknownSymbol):
-        MarketData(client).quote("NONE")
+    with pytest.raises(UnknownSymbolError):
+        MarketDataClient(client).quote("NONE")
     assert counted(breaker) == (2, 0)
 
 
@@ -72,8 +71,8 @@ def test_holdings_that_make_no_sense_are_a_failure(
     server: Server, client: HTTPClient, breaker: CircuitBreaker, body: str
 ) -> None:
     server.act = answer(200, body)
-    with pytest.raises(Unavailable):
-        Portfolio(client).find("ann")
+    with pytest.raises(DependencyError):
+        PortfolioClient(client).find("ann")
     assert counted(breaker) == (0, 1)
 
 
@@ -93,8 +92,8 @@ def test_answer_that_is_no_verdict_leaves_it_open_whether_the_trade_was_booked(
     server: Server, client: HTTPClient, breaker: CircuitBreaker, *, act: Act, outcome: tuple[int, int]
 ) -> None:
     server.act = act
-    with pytest.raises(Unavailable) as raised:
-        Portfolio(client).apply(TRADE)
+    with pytest.raises(DependencyError) as raised:
+        PortfolioClient(client).apply(TRADE)
     assert raised.value.sent
     assert counted(breaker) == outcome
 
@@ -102,14 +101,14 @@ def test_answer_that_is_no_verdict_leaves_it_open_whether_the_trade_was_booked(
 @pytest.mark.parametrize(
     ("act", "verdict"),
     [
-        (answer(201, '{"tradeId": "t1", "status": "FILLED"}'), Verdict(TradeState.FILLED)),
-        (answer(409, REJECTION % "t1"), Verdict(TradeState.REJECTED, "no-money", "no money")),
+        (answer(201, '{"tradeId": "t1", "status": "FILLED"}'), Move(TradeState.FILLED)),
+        (answer(409, REJECTION % "t1"), Move(TradeState.REJECTED, "no-money", "no money")),
     ],
     ids=["filled", "rejected"],
 )
 def test_verdict_is_a_success(
-    server: Server, client: HTTPClient, breaker: CircuitBreaker, *, act: Act, verdict: Verdict
+    server: Server, client: HTTPClient, breaker: CircuitBreaker, *, act: Act, verdict: Move
 ) -> None:
     server.act = act
-    assert Portfolio(client).apply(TRADE) == verdict
+    assert PortfolioClient(client).apply(TRADE) == verdict
     assert counted(breaker) == (1, 0)

@@ -7,9 +7,9 @@ from decimal import Decimal
 import pytest
 
 import portfolio
-from portfolio.order import Order, Outcome, Side, Verdict
-from portfolio.service import Portfolios, TradeIdReused
-from portfolio.store import Store
+from portfolio.booking import Booking, Settlement, Side, Verdict
+from portfolio.service import PortfolioService, TradeIdReusedError
+from portfolio.store import AccountStore
 from servicekit.database import Database
 from servicekit.migrations import migrate
 from tests.platform.conftest import Platform
@@ -18,53 +18,53 @@ TRADE = {"tradeId": "void-1", "symbol": "AAPL", "quantity": 1, "orderType": "BUY
 
 
 @pytest.fixture
-def portfolios(database_url: str) -> Iterator[Portfolios]:
+def portfolios(database_url: str) -> Iterator[PortfolioService]:
     database = migrate(Database(database_url), portfolio)
-    yield Portfolios(Store(database), Decimal(1000))
+    yield PortfolioService(AccountStore(database), Decimal(1000))
     database.close()
 
 
-def order(quantity: int = 1) -> Order:
-    return Order("t1", "ann", "AAPL", quantity, Side.BUY, Decimal(100))
+def order(quantity: int = 1) -> Booking:
+    return Booking("t1", "ann", "AAPL", quantity, Side.BUY, Decimal(100))
 
 
-def test_void_trade_is_not_booked_by_a_request_that_comes_late(portfolios: Portfolios) -> None:
-    assert portfolios.void(order()).outcome is Outcome.VOID
+def test_void_trade_is_not_booked_by_a_request_that_comes_late(portfolios: PortfolioService) -> None:
+    assert portfolios.void(order()).outcome is Settlement.VOID
 
-    assert portfolios.apply(order()).outcome is Outcome.VOID
+    assert portfolios.apply(order()).outcome is Settlement.VOID
     assert (portfolios.find("ann").cash, portfolios.find("ann").positions) == (1000, {})
 
 
-def test_booked_trade_cannot_be_made_void(portfolios: Portfolios) -> None:
+def test_booked_trade_cannot_be_made_void(portfolios: PortfolioService) -> None:
     portfolios.apply(order())
 
-    assert portfolios.void(order()) == Verdict(Outcome.FILLED)
+    assert portfolios.void(order()) == Verdict(Settlement.FILLED)
     assert portfolios.find("ann").positions == {"AAPL": 1}
 
 
-def test_rejected_trade_stays_rejected(portfolios: Portfolios) -> None:
+def test_rejected_trade_stays_rejected(portfolios: PortfolioService) -> None:
     rejected = portfolios.apply(order(100))
 
     assert portfolios.void(order(100)) == rejected
     assert rejected.code == "insufficient-funds"
 
 
-def test_void_of_another_order_with_the_same_id_is_refused(portfolios: Portfolios) -> None:
+def test_void_of_another_order_with_the_same_id_is_refused(portfolios: PortfolioService) -> None:
     portfolios.apply(order())
 
-    with pytest.raises(TradeIdReused):
+    with pytest.raises(TradeIdReusedError):
         portfolios.void(order(2))
 
 
-def test_booking_and_giving_up_at_the_same_time_agree(portfolios: Portfolios) -> None:
-    acts: list[Callable[[Order], Verdict]] = [portfolios.apply, portfolios.void] * 6
+def test_booking_and_giving_up_at_the_same_time_agree(portfolios: PortfolioService) -> None:
+    acts: list[Callable[[Booking], Verdict]] = [portfolios.apply, portfolios.void] * 6
 
     with ThreadPoolExecutor(12) as pool:
         outcomes = {verdict.outcome for verdict in pool.map(lambda act: act(order()), acts)}
 
     assert len(outcomes) == 1
     booked = portfolios.find("ann").positions == {"AAPL": 1}
-    assert booked is (outcomes == {Outcome.FILLED})
+    assert booked is (outcomes == {Settlement.FILLED})
 
 
 def test_void_is_told_as_such_on_the_wire(platform: Platform) -> None:

@@ -16,11 +16,11 @@ from sqlalchemy import text
 import gateway
 from cb import BreakerConfig, CircuitBreaker
 from cb.http import HTTPClient
-from gateway.services.exposure import Exposure
-from gateway.services.portfolio import Portfolio
+from gateway.services.portfolio import PortfolioClient
+from gateway.trading.exposure import Exposure
 from gateway.trading.reconciler import Reconciler
-from gateway.trading.store import Store
-from gateway.trading.trade import Order, Side, State, Trade, Verdict
+from gateway.trading.store import TradeStore
+from gateway.trading.trade import Move, Order, Side, Trade, TradeState
 from servicekit.database import Database
 from servicekit.migrations import migrate
 from tests.support.databases import PostgreSQL
@@ -85,8 +85,8 @@ def migrated_template(postgresql_server: PostgreSQL) -> str:
 
 
 @pytest.fixture
-def store(database: Database, clock: Clock) -> Store:
-    return Store(database, clock)
+def store(database: Database, clock: Clock) -> TradeStore:
+    return TradeStore(database, clock)
 
 
 @pytest.fixture
@@ -102,9 +102,9 @@ def breaker() -> CircuitBreaker:
 
 
 @pytest.fixture
-def reconciler(store: Store, clock: Clock, portfolio: Server, breaker: CircuitBreaker) -> Reconciler:
+def reconciler(store: TradeStore, clock: Clock, portfolio: Server, breaker: CircuitBreaker) -> Reconciler:
     client = HTTPClient(portfolio.url, 0.5, breaker)
-    return Reconciler(store, Portfolio(client), lease=LEASE, deadline=DEADLINE, clock=clock)
+    return Reconciler(store, PortfolioClient(client), lease=LEASE, deadline=DEADLINE, clock=clock)
 
 
 def spoil(database: Database, statement: str) -> None:
@@ -126,22 +126,22 @@ def welcome(exposure: Exposure) -> None:
     """Admit whatever it is."""
 
 
-def received(store: Store, an_order: Order | None = None, key: str | None = None) -> Trade:
+def received(store: TradeStore, an_order: Order | None = None, key: str | None = None) -> Trade:
     return store.receive(an_order or order(), LEASE, welcome, key)
 
 
-def moved(store: Store, trade: Trade, state: State, code: str | None = None) -> Trade:
-    after = store.move(trade, Verdict(state, code, code and f"because of {code}"))
+def moved(store: TradeStore, trade: Trade, state: TradeState, code: str | None = None) -> Trade:
+    after = store.move(trade, Move(state, code, code and f"because of {code}"))
     assert after
     return after
 
 
-def applying(store: Store, an_order: Order | None = None, key: str | None = None) -> Trade:
-    return moved(store, received(store, an_order, key), State.APPLYING)
+def applying(store: TradeStore, an_order: Order | None = None, key: str | None = None) -> Trade:
+    return moved(store, received(store, an_order, key), TradeState.APPLYING)
 
 
-def filled(store: Store, an_order: Order | None = None) -> Trade:
-    return moved(store, applying(store, an_order), State.FILLED)
+def filled(store: TradeStore, an_order: Order | None = None) -> Trade:
+    return moved(store, applying(store, an_order), TradeState.FILLED)
 
 
 def says(portfolio: Server, http: int, **members: object) -> Act:

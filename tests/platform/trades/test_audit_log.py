@@ -8,8 +8,8 @@ from sqlalchemy.exc import DatabaseError
 
 from gateway.services.audit_facts import read_facts
 from gateway.services.audit_log import GENESIS, AuditLog, Head
-from gateway.trading.outbox import Entry, Journal, Reader
-from gateway.trading.store import Store
+from gateway.trading.outbox import Outbox, OutboxEntry, Reader
+from gateway.trading.store import TradeStore
 from servicekit.database import Database, DatabaseUnavailableError
 from tests.platform.trades.conftest import filled, spoil
 
@@ -35,10 +35,10 @@ on_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
-def entries(store: Store, database: Database) -> list[Entry]:
+def entries(store: TradeStore, database: Database) -> list[OutboxEntry]:
     for _ in range(3):
         filled(store)
-    return Journal(database).unsent(Reader.AUDIT, 100)
+    return Outbox(database).unsent(Reader.AUDIT, 100)
 
 
 @pytest.fixture
@@ -51,7 +51,9 @@ def test_empty_log_is_whole(log: AuditLog) -> None:
     assert log.verify().broken_at is None
 
 
-def test_entries_are_numbered_and_each_has_the_hash_of_the_one_before(log: AuditLog, entries: list[Entry]) -> None:
+def test_entries_are_numbered_and_each_has_the_hash_of_the_one_before(
+    log: AuditLog, entries: list[OutboxEntry]
+) -> None:
     log.append(entries)
 
     found = log.page(0, 100)
@@ -62,7 +64,7 @@ def test_entries_are_numbered_and_each_has_the_hash_of_the_one_before(log: Audit
     assert log.verify().broken_at is None
 
 
-def test_entry_that_is_told_twice_is_recorded_once(log: AuditLog, entries: list[Entry]) -> None:
+def test_entry_that_is_told_twice_is_recorded_once(log: AuditLog, entries: list[OutboxEntry]) -> None:
     log.append(entries[:5])
     log.append(entries[2:])
     log.append(entries)
@@ -71,7 +73,7 @@ def test_entry_that_is_told_twice_is_recorded_once(log: AuditLog, entries: list[
     assert log.verify().broken_at is None
 
 
-def test_entries_told_by_many_at_the_same_time_make_one_chain(log: AuditLog, entries: list[Entry]) -> None:
+def test_entries_told_by_many_at_the_same_time_make_one_chain(log: AuditLog, entries: list[OutboxEntry]) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: log.append(entries[number % 3 :: 2]), range(24)))
 
@@ -79,7 +81,7 @@ def test_entries_told_by_many_at_the_same_time_make_one_chain(log: AuditLog, ent
     assert log.verify().broken_at is None
 
 
-def test_page_of_one_trade_has_its_entries_only(log: AuditLog, entries: list[Entry]) -> None:
+def test_page_of_one_trade_has_its_entries_only(log: AuditLog, entries: list[OutboxEntry]) -> None:
     log.append(entries)
     trade_id = entries[4].trade_id
 
@@ -103,7 +105,9 @@ _INTO = "INTO audit_entries (n, event_id, trade_id, entry, previous, hash)"
         f"INSERT {_INTO} {_SAME.format('10')} ON CONFLICT (event_id) DO UPDATE SET entry = excluded.entry",
     ],
 )
-def test_change_of_the_log_is_refused(log: AuditLog, database: Database, entries: list[Entry], change: str) -> None:
+def test_change_of_the_log_is_refused(
+    log: AuditLog, database: Database, entries: list[OutboxEntry], change: str
+) -> None:
     log.append(entries)
 
     with pytest.raises((DatabaseError, DatabaseUnavailableError)), database.write() as connection:
@@ -129,7 +133,7 @@ def test_change_of_the_log_is_refused(log: AuditLog, database: Database, entries
 )
 @on_sqlite
 def test_sqlite_replaces_no_entry_and_appends_nothing_but_the_next(
-    log: AuditLog, database: Database, entries: list[Entry], change: str
+    log: AuditLog, database: Database, entries: list[OutboxEntry], change: str
 ) -> None:
     log.append(entries)
     before = log.page(0, 100)
@@ -141,7 +145,7 @@ def test_sqlite_replaces_no_entry_and_appends_nothing_but_the_next(
 
 
 def test_log_that_was_emptied_is_broken_before_anything_was_noted(
-    log: AuditLog, entries: list[Entry], database: Database
+    log: AuditLog, entries: list[OutboxEntry], database: Database
 ) -> None:
     tell(log, database, entries)
     spoil(database, "DELETE FROM audit_entries")
@@ -153,7 +157,7 @@ def test_log_that_was_emptied_is_broken_before_anything_was_noted(
 
 
 def test_log_without_its_last_entries_is_broken_before_anything_was_noted(
-    log: AuditLog, entries: list[Entry], database: Database
+    log: AuditLog, entries: list[OutboxEntry], database: Database
 ) -> None:
     tell(log, database, entries)
     spoil(database, "DELETE FROM audit_entries WHERE n > 7")
@@ -163,7 +167,7 @@ def test_log_without_its_last_entries_is_broken_before_anything_was_noted(
 
 @on_sqlite
 def test_log_with_entries_that_have_no_number_is_broken_and_listed_without_them(
-    log: AuditLog, entries: list[Entry], database: Database
+    log: AuditLog, entries: list[OutboxEntry], database: Database
 ) -> None:
     log.append(entries)
     spoil(database, "UPDATE audit_entries SET n = 'nine' WHERE n = 9")
@@ -173,10 +177,10 @@ def test_log_with_entries_that_have_no_number_is_broken_and_listed_without_them(
     assert [each.n for each in log.page(0, 100)] == list(range(1, 9))
 
 
-def tell(log: AuditLog, database: Database, entries: list[Entry]) -> None:
+def tell(log: AuditLog, database: Database, entries: list[OutboxEntry]) -> None:
     """Append entries, and mark them as the dispatcher does."""
     log.append(entries)
-    Journal(database).mark(Reader.AUDIT, entries)
+    Outbox(database).mark(Reader.AUDIT, entries)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +218,7 @@ def test_damaged_text_of_an_entry_is_told_from_facts(damaged: str) -> None:
     ],
 )
 def test_log_that_was_changed_behind_its_back_does_not_verify(
-    log: AuditLog, entries: list[Entry], database: Database, change: str, broken: tuple[int, str]
+    log: AuditLog, entries: list[OutboxEntry], database: Database, change: str, broken: tuple[int, str]
 ) -> None:
     log.append(entries)
     spoil(database, change)
@@ -224,7 +228,7 @@ def test_log_that_was_changed_behind_its_back_does_not_verify(
     assert (seen.broken_at, seen.fault) == broken
 
 
-def test_missing_end_is_seen_by_who_knows_the_head(log: AuditLog, entries: list[Entry]) -> None:
+def test_missing_end_is_seen_by_who_knows_the_head(log: AuditLog, entries: list[OutboxEntry]) -> None:
     log.append(entries[:6])
     known = log.head()
     log.append(entries)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text
 
-from gateway.trading.store import KeyTaken, Store
+from gateway.trading.store import KeyTakenError, TradeStore
 from gateway.trading.tables import exposure
-from gateway.trading.trade import Order, Side, State, Verdict
+from gateway.trading.trade import Move, Order, Side, TradeState
 from servicekit.database import Database, DatabaseUnavailableError
 from tests.proofs.chaos.services import until
 
@@ -22,18 +22,18 @@ LEASE = timedelta(seconds=10)
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)  # SQLite has one writer at a time
 def test_order_that_comes_again_while_its_trade_is_being_closed_does_not_stand_in_the_way(database: Database) -> None:
-    store = Store(database)
+    store = TradeStore(database)
     received = store.receive(ORDER, LEASE, lambda _: None, "k")
-    trade = store.move(received, Verdict(State.APPLYING))
+    trade = store.move(received, Move(TradeState.APPLYING))
     assert trade
     with ThreadPoolExecutor(2) as pool:
         with database.write() as other:  # another order of the user, so that both have to wait
             other.execute(select(exposure).with_for_update())
             again = pool.submit(store.receive, ORDER, LEASE, lambda _: None, "k")
             until(lambda: again.done() or waiting(database) == 1, "the order has come again")
-            closed = pool.submit(store.move, trade, Verdict(State.REJECTED, "c", "d"))
+            closed = pool.submit(store.move, trade, Move(TradeState.REJECTED, "c", "d"))
             until(lambda: waiting(database) == 2 - again.done(), "the trade is being closed")
-        assert isinstance(again.exception(), KeyTaken)
+        assert isinstance(again.exception(), KeyTakenError)
         assert closed.result()
 
 
@@ -43,18 +43,18 @@ def test_transaction_of_a_process_that_is_stopped_does_not_lock_others_out(
 ) -> None:
     monkeypatch.setattr("servicekit.database._PATIENCE_MS", 100)
     monkeypatch.setattr("servicekit.database._SILENCE_MS", 1_000)
-    Store(database).receive(ORDER, LEASE, lambda _: None)
+    TradeStore(database).receive(ORDER, LEASE, lambda _: None)
     with pytest.raises(DatabaseUnavailableError), database.write() as stopped:
         stopped.execute(select(exposure).with_for_update())
 
         with pytest.raises(DatabaseUnavailableError):
-            Store(database).receive(ORDER, LEASE, lambda _: None)
+            TradeStore(database).receive(ORDER, LEASE, lambda _: None)
         until(lambda: received(database), "the server has ended what is stopped")
 
 
 def received(database: Database) -> bool:
     try:
-        return bool(Store(database).receive(ORDER, LEASE, lambda _: None))
+        return bool(TradeStore(database).receive(ORDER, LEASE, lambda _: None))
     except DatabaseUnavailableError:
         return False
 

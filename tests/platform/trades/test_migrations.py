@@ -18,11 +18,11 @@ import gateway.trading.tables
 import portfolio
 import portfolio.tables
 from gateway.services.audit_log import AuditLog
-from gateway.services.exposure import Exposure
-from gateway.trading.outbox import Journal, Reader
+from gateway.trading.exposure import Exposure
+from gateway.trading.outbox import Outbox, Reader
 from gateway.trading.outbox_relay import BATCH
-from gateway.trading.store import Store
-from gateway.trading.trade import State, Verdict
+from gateway.trading.store import TradeStore
+from gateway.trading.trade import Move, TradeState
 from servicekit.database import Database, DatabaseUnavailableError
 from servicekit.migrations import migrate
 from tests.platform.trades.conftest import LEASE, Clock, order
@@ -104,13 +104,13 @@ def test_trades_of_an_earlier_version_are_kept_audited_and_reconciled(tmp_path: 
 
     database = migrate(Database(f"sqlite:///{file}"), gateway)
 
-    store, journal, log = Store(database, clock), Journal(database), AuditLog(database)
+    store, journal, log = TradeStore(database, clock), Outbox(database), AuditLog(database)
     log.append(journal.unsent(Reader.AUDIT, BATCH))
     assert [each.entry.partition('"tradeId":"')[2][:2] for each in log.page(0, 10)] == ["t1", "t2", "t3", "t4"]
     assert journal.unsent(Reader.NOTIFICATION, BATCH) == [], "their users were told long ago"
     left = store.claim(LEASE)
     assert left
-    assert (left.trade_id, left.state) == ("t4", State.APPLYING)
+    assert (left.trade_id, left.state) == ("t4", TradeState.APPLYING)
     found: list[Exposure] = []
     store.receive(order(1), LEASE, found.append)
     assert found[0].position == 10 - 4 + 1 + 1
@@ -122,11 +122,11 @@ def test_volume_of_the_day_of_an_earlier_version_is_kept(database_url: str) -> N
         for statement in OLD.split(";")[:-1]:
             connection.exec_driver_sql(statement)
     migrate(database, gateway)
-    store = Store(database, Clock(datetime(1970, 1, 1, 23, 59, tzinfo=UTC)))
+    store = TradeStore(database, Clock(datetime(1970, 1, 1, 23, 59, tzinfo=UTC)))
     left = store.claim(LEASE)
     assert left
 
-    store.move(left, Verdict(State.REJECTED, "no-cash", "none"))
+    store.move(left, Move(TradeState.REJECTED, "no-cash", "none"))
 
     found: list[Exposure] = []
     store.receive(order(1), LEASE, found.append)

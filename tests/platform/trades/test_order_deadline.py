@@ -9,12 +9,12 @@ from sqlalchemy import Connection, event
 
 from cb import CircuitBreaker
 from cb.http import HTTPClient
-from gateway.services.market_data import MarketData
-from gateway.services.portfolio import Portfolio
-from gateway.services.risk import Risk
-from gateway.trading.errors import OrderTimeout
-from gateway.trading.store import Store
-from gateway.trading.trade import State
+from gateway.services.market_data import MarketDataClient
+from gateway.services.portfolio import PortfolioClient
+from gateway.services.risk import RiskService
+from gateway.trading.errors import OrderTimeoutError
+from gateway.trading.store import TradeStore
+from gateway.trading.trade import TradeState
 from gateway.trading.trading import Trading
 from servicekit.database import Database, DatabaseUnavailableError
 from tests.platform.trades.conftest import LEASE, Clock, order, received, says
@@ -37,16 +37,16 @@ class Timer:
 class Desk:
     """Orders are placed here; market data and risk take as many seconds of the timer as they are told."""
 
-    def __init__(self, store: Store, market_data: Server, portfolio: Server, *, timeout: float = TIMEOUT) -> None:
+    def __init__(self, store: TradeStore, market_data: Server, portfolio: Server, *, timeout: float = TIMEOUT) -> None:
         self.timer = Timer()
         self.risk_takes = 0.0
         self.risk_was_given: list[float] = []
         self.portfolio = portfolio
         self.trading = Trading(
             store,
-            market_data=MarketData(HTTPClient(market_data.url, 3, CircuitBreaker("market-data"))),
-            risk=Risk(CircuitBreaker("risk"), self._examine, LIMITS),
-            portfolio=Portfolio(HTTPClient(portfolio.url, 3, CircuitBreaker("portfolio"))),
+            market_data=MarketDataClient(HTTPClient(market_data.url, 3, CircuitBreaker("market-data"))),
+            risk=RiskService(CircuitBreaker("risk"), self._examine, LIMITS),
+            portfolio=PortfolioClient(HTTPClient(portfolio.url, 3, CircuitBreaker("portfolio"))),
             lease=LEASE,
             timeout=timeout,
             clock=self.timer,
@@ -66,7 +66,7 @@ def market_data() -> Iterator[Server]:
 
 
 @pytest.fixture
-def desk(store: Store, market_data: Server, portfolio: Server) -> Desk:
+def desk(store: TradeStore, market_data: Server, portfolio: Server) -> Desk:
     portfolio.act = says(portfolio, 201, status="FILLED")
     return Desk(store, market_data, portfolio)
 
@@ -79,10 +79,10 @@ def takes(desk: Desk, seconds: float, then: Act) -> Act:
     return act
 
 
-def test_order_that_is_checked_too_late_is_refused_and_not_stored(desk: Desk, store: Store) -> None:
+def test_order_that_is_checked_too_late_is_refused_and_not_stored(desk: Desk, store: TradeStore) -> None:
     desk.risk_takes = TIMEOUT
 
-    with pytest.raises(OrderTimeout):
+    with pytest.raises(OrderTimeoutError):
         desk.trading.place(order(), "k1")
 
     assert store.of_user("ann", 10) == []
@@ -92,7 +92,7 @@ def test_order_that_is_checked_too_late_is_refused_and_not_stored(desk: Desk, st
 def test_quote_that_takes_all_the_time_leaves_risk_unasked(desk: Desk, market_data: Server) -> None:
     market_data.act = takes(desk, TIMEOUT, QUOTE)
 
-    with pytest.raises(OrderTimeout):
+    with pytest.raises(OrderTimeoutError):
         desk.trading.place(order())
 
     assert desk.risk_was_given == []
@@ -107,7 +107,7 @@ def test_risk_is_given_what_the_quote_has_left(desk: Desk, market_data: Server) 
 
 
 def test_order_that_is_stored_too_late_is_refused_and_surely_not_sent(
-    desk: Desk, store: Store, database: Database
+    desk: Desk, store: TradeStore, database: Database
 ) -> None:
     def commit(connection: Connection) -> None:  # storing the order took all the time
         if not connection.get_execution_options().get("reads_only"):
@@ -115,25 +115,25 @@ def test_order_that_is_stored_too_late_is_refused_and_surely_not_sent(
 
     event.listen(database._engine, "commit", commit)  # noqa: SLF001 - only there a commit can be made slow
 
-    with pytest.raises(OrderTimeout):
+    with pytest.raises(OrderTimeoutError):
         desk.trading.place(order(), "k1")
 
     assert desk.portfolio.requests == []
     (trade,) = store.of_user("ann", 10)
-    assert trade.state is State.REFUSED
+    assert trade.state is TradeState.REFUSED
 
 
-def test_order_that_was_refused_for_its_time_may_be_tried_again_with_its_key(desk: Desk, store: Store) -> None:
+def test_order_that_was_refused_for_its_time_may_be_tried_again_with_its_key(desk: Desk, store: TradeStore) -> None:
     desk.risk_takes = TIMEOUT
-    with pytest.raises(OrderTimeout):
+    with pytest.raises(OrderTimeoutError):
         desk.trading.place(order(), "k1")
     desk.risk_takes = 0
 
-    assert desk.trading.place(order(), "k1").trade.state is State.FILLED
+    assert desk.trading.place(order(), "k1").trade.state is TradeState.FILLED
 
 
 def test_portfolio_that_is_silent_for_the_rest_of_the_time_leaves_the_order_pending(
-    store: Store, market_data: Server, portfolio: Server
+    store: TradeStore, market_data: Server, portfolio: Server
 ) -> None:
     portfolio.act = stay_silent
     desk = Desk(store, market_data, portfolio)
@@ -149,7 +149,7 @@ def test_portfolio_that_is_silent_for_the_rest_of_the_time_leaves_the_order_pend
 def test_order_does_not_wait_longer_for_another_writer_than_its_time(
     database: Database, clock: Clock, market_data: Server, portfolio: Server
 ) -> None:
-    store = Store(database, clock)
+    store = TradeStore(database, clock)
     known = received(store)
     desk = Desk(store, market_data, portfolio)
     desk.risk_takes = TIMEOUT - 0.3
@@ -159,7 +159,7 @@ def test_order_does_not_wait_longer_for_another_writer_than_its_time(
             if connection.dialect.name == "postgresql":
                 connection.exec_driver_sql(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         begun = time.monotonic()
-        with pytest.raises((DatabaseUnavailableError, OrderTimeout)):
+        with pytest.raises((DatabaseUnavailableError, OrderTimeoutError)):
             desk.trading.place(order(user_id="bob"))
         waited = time.monotonic() - begun
     writer.close()

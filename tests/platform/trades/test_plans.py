@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from gateway.trading.outbox import Journal, Reader
-from gateway.trading.store import Store
+from gateway.trading.outbox import Outbox, Reader
+from gateway.trading.store import TradeStore
 from servicekit.database import Database
 
-Parts = tuple[Store, Journal]
+Parts = tuple[TradeStore, Outbox]
 ASKED: dict[str, Callable[[Parts], object]] = {
     "trades_pending of claim": lambda parts: parts[0].claim(timedelta(seconds=5)),
     "trades_pending of alarm": lambda parts: parts[0].pending_since(datetime.now(UTC), 200),
@@ -25,7 +25,9 @@ ASKED: dict[str, Callable[[Parts], object]] = {
 
 @pytest.mark.parametrize("asked", ASKED)
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)  # PostgreSQL plans by what the tables have in them
-def test_background_finds_its_work_by_an_index_of_what_is_open(database: Database, store: Store, asked: str) -> None:
+def test_background_finds_its_work_by_an_index_of_what_is_open(
+    database: Database, store: TradeStore, asked: str
+) -> None:
     statements: list[tuple[str, Any]] = []
 
     def note(_: object, __: object, statement: str, parameters: Any, *___: object) -> None:
@@ -34,7 +36,7 @@ def test_background_finds_its_work_by_an_index_of_what_is_open(database: Databas
 
     # Not of all engines: threads of other tests may ask as well.
     event.listen(database._engine, "before_cursor_execute", note)  # noqa: SLF001 - its statements are the subject
-    ASKED[asked]((store, Journal(database)))
+    ASKED[asked]((store, Outbox(database)))
     statement, parameters = statements[0]
     with database.read() as connection:
         plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()

@@ -7,15 +7,15 @@ import pytest
 from sqlalchemy import text
 
 from cb import CircuitBreaker
-from cb import State as Circuit
+from cb import TradeState as Circuit
 from gateway.trading.reconciler import Reconciler
-from gateway.trading.store import Store
-from gateway.trading.trade import State, Trade, Verdict
+from gateway.trading.store import TradeStore
+from gateway.trading.trade import Move, Trade, TradeState
 from servicekit.database import Database
 from tests.platform.trades.conftest import Clock, applying, filled, received, says
 from tests.support.misbehaving import Act, Server, answer, hang_up
 
-FILLED = Verdict(State.FILLED)
+FILLED = Move(TradeState.FILLED)
 
 
 def asked(portfolio: Server) -> list[tuple[str, str]]:
@@ -24,35 +24,35 @@ def asked(portfolio: Server) -> list[tuple[str, str]]:
     return [(head.split()[1].rpartition("/")[2], json.loads(body)["tradeId"]) for head, _, body in parts]
 
 
-def after(store: Store, trade: Trade) -> tuple[State, str | None]:
+def after(store: TradeStore, trade: Trade) -> tuple[TradeState, str | None]:
     found = store.find(trade.trade_id)
     assert found
     return found.state, found.code
 
 
-def test_nothing_is_done_while_all_trades_have_an_owner(store: Store, reconciler: Reconciler) -> None:
+def test_nothing_is_done_while_all_trades_have_an_owner(store: TradeStore, reconciler: Reconciler) -> None:
     filled(store)
     trade = applying(store)
 
-    assert reconciler.turn() is False
+    assert reconciler.run_once() is False
 
-    assert after(store, trade) == (State.APPLYING, None)
+    assert after(store, trade) == (TradeState.APPLYING, None)
 
 
 def test_trade_that_was_never_sent_is_cancelled_without_asking(
-    store: Store, clock: Clock, reconciler: Reconciler, portfolio: Server
+    store: TradeStore, clock: Clock, reconciler: Reconciler, portfolio: Server
 ) -> None:
     trade = received(store)
     clock.pass_(5)
 
-    assert reconciler.turn() is True
+    assert reconciler.run_once() is True
 
-    assert after(store, trade) == (State.CANCELLED, "never-sent")
+    assert after(store, trade) == (TradeState.CANCELLED, "never-sent")
     assert asked(portfolio) == []
 
 
 def test_trade_whose_row_is_damaged_keeps_the_reconciler_from_no_other(
-    database: Database, store: Store, clock: Clock, reconciler: Reconciler
+    database: Database, store: TradeStore, clock: Clock, reconciler: Reconciler
 ) -> None:
     damaged = received(store)
     clock.pass_(1)
@@ -62,63 +62,63 @@ def test_trade_whose_row_is_damaged_keeps_the_reconciler_from_no_other(
     clock.pass_(5)
 
     for _ in range(2):
-        reconciler.turn()
+        reconciler.run_once()
 
-    assert after(store, fine) == (State.CANCELLED, "never-sent")
+    assert after(store, fine) == (TradeState.CANCELLED, "never-sent")
     assert store.of_user("ann", 10) == [store.find(fine.trade_id)]
 
 
 @pytest.mark.parametrize(
     ("status", "members", "end"),
     [
-        (201, {"status": "FILLED"}, (State.FILLED, None)),
-        (409, {"tradeStatus": "REJECTED", "code": "no-cash", "detail": "none"}, (State.REJECTED, "no-cash")),
-        (409, {"tradeStatus": "VOID", "code": "voided", "detail": "given up"}, (State.CANCELLED, "voided")),
+        (201, {"status": "FILLED"}, (TradeState.FILLED, None)),
+        (409, {"tradeStatus": "REJECTED", "code": "no-cash", "detail": "none"}, (TradeState.REJECTED, "no-cash")),
+        (409, {"tradeStatus": "VOID", "code": "voided", "detail": "given up"}, (TradeState.CANCELLED, "voided")),
     ],
 )
 def test_trade_without_an_outcome_is_sent_again_under_its_id(
-    store: Store,
+    store: TradeStore,
     clock: Clock,
     reconciler: Reconciler,
     portfolio: Server,
     *,
     status: int,
     members: dict[str, str],
-    end: tuple[State, str | None],
+    end: tuple[TradeState, str | None],
 ) -> None:
     portfolio.act = says(portfolio, status, **members)
     trade = applying(store)
     clock.pass_(5)
 
-    assert reconciler.turn() is True
+    assert reconciler.run_once() is True
 
     assert asked(portfolio) == [("positions", trade.trade_id)]
     assert after(store, trade) == end
-    assert reconciler.turn() is False
+    assert reconciler.run_once() is False
 
 
 @pytest.mark.parametrize(
     ("members", "end"),
     [
-        ({"status": "VOID", "code": "voided", "detail": "given up"}, (State.CANCELLED, "voided")),
-        ({"status": "FILLED"}, (State.FILLED, None)),
-        ({"status": "REJECTED", "code": "no-cash", "detail": "none"}, (State.REJECTED, "no-cash")),
+        ({"status": "VOID", "code": "voided", "detail": "given up"}, (TradeState.CANCELLED, "voided")),
+        ({"status": "FILLED"}, (TradeState.FILLED, None)),
+        ({"status": "REJECTED", "code": "no-cash", "detail": "none"}, (TradeState.REJECTED, "no-cash")),
     ],
 )
 def test_trade_that_is_too_old_ends_as_the_portfolio_says(
-    store: Store,
+    store: TradeStore,
     clock: Clock,
     reconciler: Reconciler,
     portfolio: Server,
     *,
     members: dict[str, str],
-    end: tuple[State, str | None],
+    end: tuple[TradeState, str | None],
 ) -> None:
     portfolio.act = says(portfolio, 200, **members)
     trade = applying(store)
     clock.pass_(30)
 
-    reconciler.turn()
+    reconciler.run_once()
 
     assert asked(portfolio) == [("voids", trade.trade_id)]
     assert after(store, trade) == end
@@ -137,37 +137,37 @@ def test_trade_that_is_too_old_ends_as_the_portfolio_says(
 )
 @pytest.mark.parametrize("age", [5, 1000])
 def test_trade_of_which_the_portfolio_does_not_tell_stays_open(
-    store: Store, clock: Clock, reconciler: Reconciler, portfolio: Server, *, act: Act, age: float
+    store: TradeStore, clock: Clock, reconciler: Reconciler, portfolio: Server, *, act: Act, age: float
 ) -> None:
     portfolio.act = act
     trade = applying(store)
     clock.pass_(age)
 
-    reconciler.turn()
+    reconciler.run_once()
 
-    assert after(store, trade) == (State.APPLYING, None)
-    assert reconciler.turn() is False, "not again at once"
+    assert after(store, trade) == (TradeState.APPLYING, None)
+    assert reconciler.run_once() is False, "not again at once"
     clock.pass_(1)
     portfolio.act = says(portfolio, 200 if age > 30 else 201, status="FILLED")
-    reconciler.turn()
-    assert after(store, trade) == (State.FILLED, None)
+    reconciler.run_once()
+    assert after(store, trade) == (TradeState.FILLED, None)
 
 
 def test_open_circuit_ends_the_turn_and_spares_the_portfolio(
-    store: Store, clock: Clock, reconciler: Reconciler, portfolio: Server, breaker: CircuitBreaker
+    store: TradeStore, clock: Clock, reconciler: Reconciler, portfolio: Server, breaker: CircuitBreaker
 ) -> None:
     for _ in range(5):
         applying(store)
     clock.pass_(5)
     breaker.hold(Circuit.FORCED_OPEN, reason="for the test")
 
-    assert reconciler.turn() is False
+    assert reconciler.run_once() is False
 
     assert asked(portfolio) == []
 
 
 def test_portfolio_that_is_away_for_long_is_logged_once(
-    store: Store,
+    store: TradeStore,
     clock: Clock,
     reconciler: Reconciler,
     portfolio: Server,
@@ -179,7 +179,7 @@ def test_portfolio_that_is_away_for_long_is_logged_once(
         caplog.clear()
         for _ in range(times):
             clock.pass_(1)
-            reconciler.turn()
+            reconciler.run_once()
         return [record.message for record in caplog.records if record.levelname == "WARNING"]
 
     for _ in range(3):
@@ -196,7 +196,7 @@ def test_portfolio_that_is_away_for_long_is_logged_once(
 
 
 def test_trade_that_was_settled_meanwhile_keeps_its_end(
-    store: Store, clock: Clock, reconciler: Reconciler, portfolio: Server
+    store: TradeStore, clock: Clock, reconciler: Reconciler, portfolio: Server
 ) -> None:
     trade = applying(store)
     clock.pass_(5)
@@ -209,6 +209,6 @@ def test_trade_that_was_settled_meanwhile_keeps_its_end(
         says(portfolio, 409, tradeStatus="VOID", code="voided", detail="x")(connection)
 
     portfolio.act = fill_meanwhile
-    reconciler.turn()
+    reconciler.run_once()
 
-    assert after(store, trade) == (State.FILLED, None)
+    assert after(store, trade) == (TradeState.FILLED, None)

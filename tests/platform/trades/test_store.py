@@ -6,11 +6,11 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.services.exposure import Exposure
-from gateway.trading.errors import RiskRefusal
-from gateway.trading.outbox import Journal, Reader
-from gateway.trading.store import KeyTaken, Store
-from gateway.trading.trade import Side, State, Verdict
+from gateway.trading.errors import RiskLimitError
+from gateway.trading.exposure import Exposure
+from gateway.trading.outbox import Outbox, Reader
+from gateway.trading.store import KeyTakenError, TradeStore
+from gateway.trading.trade import Move, Side, TradeState
 from servicekit.database import Database
 from tests.platform.trades.conftest import LEASE, Clock, applying, filled, moved, order, received, welcome
 
@@ -19,57 +19,57 @@ def seen(found: list[Exposure]) -> Exposure:
     return found[-1]
 
 
-def test_trade_that_is_kept_is_found_as_it_was(store: Store) -> None:
+def test_trade_that_is_kept_is_found_as_it_was(store: TradeStore) -> None:
     trade = received(store, order(price="150.1234"), key="k")
 
     assert store.find(trade.trade_id) == store.by_key("ann", "k") == trade
-    assert (trade.state, trade.version, trade.seq, trade.status) == (State.RECEIVED, 1, 1, "PENDING")
+    assert (trade.state, trade.version, trade.seq, trade.status) == (TradeState.RECEIVED, 1, 1, "PENDING")
 
 
-def test_each_move_is_in_the_journal_in_its_order(store: Store, database: Database) -> None:
-    trade = moved(store, applying(store), State.REJECTED, "insufficient-funds")
+def test_each_move_is_in_the_journal_in_its_order(store: TradeStore, database: Database) -> None:
+    trade = moved(store, applying(store), TradeState.REJECTED, "insufficient-funds")
 
-    entries = Journal(database).unsent(Reader.AUDIT, 10)
+    entries = Outbox(database).unsent(Reader.AUDIT, 10)
 
     assert [(each.event_id, each.state, each.code) for each in entries] == [
-        (f"{trade.trade_id}:1", State.RECEIVED, None),
-        (f"{trade.trade_id}:2", State.APPLYING, None),
-        (f"{trade.trade_id}:3", State.REJECTED, "insufficient-funds"),
+        (f"{trade.trade_id}:1", TradeState.RECEIVED, None),
+        (f"{trade.trade_id}:2", TradeState.APPLYING, None),
+        (f"{trade.trade_id}:3", TradeState.REJECTED, "insufficient-funds"),
     ]
 
 
-def test_trade_that_somebody_else_moved_is_left_alone(store: Store, database: Database) -> None:
+def test_trade_that_somebody_else_moved_is_left_alone(store: TradeStore, database: Database) -> None:
     trade = applying(store)
-    after = moved(store, trade, State.FILLED)
+    after = moved(store, trade, TradeState.FILLED)
 
-    assert store.move(trade, Verdict(State.CANCELLED)) is None
+    assert store.move(trade, Move(TradeState.CANCELLED)) is None
     assert store.lease(trade, LEASE) is None
 
     assert store.find(trade.trade_id) == after
-    assert len(Journal(database).unsent(Reader.AUDIT, 10)) == 3
+    assert len(Outbox(database).unsent(Reader.AUDIT, 10)) == 3
 
 
-def test_move_that_is_none_is_an_error_of_the_program(store: Store) -> None:
+def test_move_that_is_none_is_an_error_of_the_program(store: TradeStore) -> None:
     with pytest.raises(AssertionError, match="FILLED -> CANCELLED"):
-        store.move(filled(store), Verdict(State.CANCELLED))
+        store.move(filled(store), Move(TradeState.CANCELLED))
 
 
-def test_moves_at_the_same_time_end_in_one(store: Store) -> None:
+def test_moves_at_the_same_time_end_in_one(store: TradeStore) -> None:
     trade = applying(store)
-    ends = [State.FILLED, State.REJECTED, State.CANCELLED] * 4
+    ends = [TradeState.FILLED, TradeState.REJECTED, TradeState.CANCELLED] * 4
 
     with ThreadPoolExecutor(12) as pool:
-        after = list(pool.map(lambda state: store.move(trade, Verdict(state)), ends))
+        after = list(pool.map(lambda state: store.move(trade, Move(state)), ends))
 
     assert len([each for each in after if each]) == 1
     assert store.find(trade.trade_id) in after
 
 
-def test_key_is_taken_by_one_of_two_orders_at_the_same_time(store: Store) -> None:
+def test_key_is_taken_by_one_of_two_orders_at_the_same_time(store: TradeStore) -> None:
     def place(_: int) -> bool:
         try:
             received(store, key="k")
-        except KeyTaken:
+        except KeyTakenError:
             return False
         return True
 
@@ -80,15 +80,15 @@ def test_key_is_taken_by_one_of_two_orders_at_the_same_time(store: Store) -> Non
     assert len(store.of_user("ann", 10)) == 1
 
 
-def test_key_of_another_user_is_another_key(store: Store) -> None:
+def test_key_of_another_user_is_another_key(store: TradeStore) -> None:
     first, second = received(store, key="k"), received(store, order(user_id="bob"), key="k")
 
     assert (store.by_key("ann", "k"), store.by_key("bob", "k")) == (first, second)
 
 
-def test_key_that_was_taken_leaves_no_exposure_behind(store: Store) -> None:
+def test_key_that_was_taken_leaves_no_exposure_behind(store: TradeStore) -> None:
     received(store, key="k")
-    with pytest.raises(KeyTaken):
+    with pytest.raises(KeyTakenError):
         received(store, key="k")
     found: list[Exposure] = []
 
@@ -97,31 +97,31 @@ def test_key_that_was_taken_leaves_no_exposure_behind(store: Store) -> None:
     assert seen(found) == Exposure(Decimal(11), Decimal(11 * 150))
 
 
-def test_refused_order_is_tried_again_under_its_id(store: Store, clock: Clock) -> None:
-    refused = moved(store, applying(store, key="k"), State.REFUSED, "not-sent")
+def test_refused_order_is_tried_again_under_its_id(store: TradeStore, clock: Clock) -> None:
+    refused = moved(store, applying(store, key="k"), TradeState.REFUSED, "not-sent")
     clock.pass_(100)
 
     again = store.retry(refused, LEASE, welcome)
 
     assert again
-    assert (again.trade_id, again.state, again.seq) == (refused.trade_id, State.RECEIVED, 4)
+    assert (again.trade_id, again.state, again.seq) == (refused.trade_id, TradeState.RECEIVED, 4)
     assert (again.attempted_at, again.lease_until) == (clock(), clock() + LEASE)
     assert store.retry(refused, LEASE, welcome) is None
 
 
-def test_retry_that_is_not_admitted_changes_nothing(store: Store) -> None:
-    refused = moved(store, applying(store), State.REFUSED, "not-sent")
+def test_retry_that_is_not_admitted_changes_nothing(store: TradeStore) -> None:
+    refused = moved(store, applying(store), TradeState.REFUSED, "not-sent")
 
     def refuse(_: Exposure) -> None:
-        raise RiskRefusal("limit", "too much", limit="1", value="2")
+        raise RiskLimitError("limit", "too much", limit="1", value="2")
 
-    with pytest.raises(RiskRefusal):
+    with pytest.raises(RiskLimitError):
         store.retry(refused, LEASE, refuse)
 
     assert store.find(refused.trade_id) == refused
 
 
-def test_pending_trade_is_claimed_once_its_lease_is_over(store: Store, clock: Clock) -> None:
+def test_pending_trade_is_claimed_once_its_lease_is_over(store: TradeStore, clock: Clock) -> None:
     filled(store)
     trade = applying(store)
     clock.pass_(4.9)
@@ -133,10 +133,10 @@ def test_pending_trade_is_claimed_once_its_lease_is_over(store: Store, clock: Cl
     assert claimed
     assert (claimed.trade_id, claimed.lease_until) == (trade.trade_id, clock() + LEASE)
     assert store.claim(LEASE) is None
-    assert store.move(trade, Verdict(State.FILLED)) is None, "its first owner has lost it"
+    assert store.move(trade, Move(TradeState.FILLED)) is None, "its first owner has lost it"
 
 
-def test_clock_that_is_set_back_leaves_no_trade_alone_until_it_has_caught_up(store: Store, clock: Clock) -> None:
+def test_clock_that_is_set_back_leaves_no_trade_alone_until_it_has_caught_up(store: TradeStore, clock: Clock) -> None:
     trade = applying(store)
     clock.pass_(-3600)
 
@@ -147,14 +147,14 @@ def test_clock_that_is_set_back_leaves_no_trade_alone_until_it_has_caught_up(sto
     assert store.claim(LEASE) is None
 
 
-def test_host_whose_clock_is_behind_leaves_others_their_trades(store: Store, clock: Clock) -> None:
+def test_host_whose_clock_is_behind_leaves_others_their_trades(store: TradeStore, clock: Clock) -> None:
     applying(store)
     clock.pass_(-2)
 
     assert store.claim(LEASE) is None
 
 
-def test_trade_whose_lease_was_given_up_is_claimed_at_once(store: Store) -> None:
+def test_trade_whose_lease_was_given_up_is_claimed_at_once(store: TradeStore) -> None:
     trade = applying(store)
 
     assert store.lease(trade, timedelta())
@@ -162,8 +162,8 @@ def test_trade_whose_lease_was_given_up_is_claimed_at_once(store: Store) -> None
     assert store.claim(LEASE)
 
 
-@pytest.mark.parametrize("end", [State.REJECTED, State.CANCELLED, State.REFUSED])
-def test_order_that_came_to_nothing_leaves_no_exposure(store: Store, end: State) -> None:
+@pytest.mark.parametrize("end", [TradeState.REJECTED, TradeState.CANCELLED, TradeState.REFUSED])
+def test_order_that_came_to_nothing_leaves_no_exposure(store: TradeStore, end: TradeState) -> None:
     moved(store, applying(store), end, "code")
     found: list[Exposure] = []
 
@@ -172,7 +172,7 @@ def test_order_that_came_to_nothing_leaves_no_exposure(store: Store, end: State)
     assert seen(found) == Exposure(Decimal(1), Decimal(150))
 
 
-def test_shares_that_were_sold_are_no_exposure_but_their_volume_is(store: Store) -> None:
+def test_shares_that_were_sold_are_no_exposure_but_their_volume_is(store: TradeStore) -> None:
     filled(store, order(10))
     applying(store, order(4, Side.SELL))
     filled(store, order(5, Side.SELL))
@@ -183,7 +183,7 @@ def test_shares_that_were_sold_are_no_exposure_but_their_volume_is(store: Store)
     assert seen(found) == Exposure(Decimal(10 - 5 + 1), Decimal(20 * 150)), "what is only to be sold is still there"
 
 
-def test_volume_begins_anew_each_day(store: Store, clock: Clock) -> None:
+def test_volume_begins_anew_each_day(store: TradeStore, clock: Clock) -> None:
     filled(store)
     clock.pass_(24 * 3600)
     found: list[Exposure] = []
@@ -193,15 +193,15 @@ def test_volume_begins_anew_each_day(store: Store, clock: Clock) -> None:
     assert seen(found) == Exposure(Decimal(11), Decimal(150))
 
 
-def test_orders_at_the_same_time_cannot_pass_a_limit_together(store: Store) -> None:
+def test_orders_at_the_same_time_cannot_pass_a_limit_together(store: TradeStore) -> None:
     def at_most_50(exposure: Exposure) -> None:
         if exposure.position > 50:
-            raise RiskRefusal("position-limit", "too much", limit="50", value=str(exposure.position))
+            raise RiskLimitError("position-limit", "too much", limit="50", value=str(exposure.position))
 
     def place(_: int) -> bool:
         try:
             store.receive(order(10), LEASE, at_most_50)
-        except RiskRefusal:
+        except RiskLimitError:
             return False
         return True
 
@@ -212,7 +212,7 @@ def test_orders_at_the_same_time_cannot_pass_a_limit_together(store: Store) -> N
     assert len(store.of_user("ann", 100)) == 5
 
 
-def test_trades_of_a_user_are_listed_newest_first_and_page_by_page(store: Store, clock: Clock) -> None:
+def test_trades_of_a_user_are_listed_newest_first_and_page_by_page(store: TradeStore, clock: Clock) -> None:
     trades = []
     for number in range(5):
         trades.append(received(store, order(1 + number)))

@@ -9,20 +9,20 @@ from sqlalchemy import Connection, event
 from sqlalchemy.exc import OperationalError
 
 from cb import CircuitBreaker, CircuitOpenError
-from cb import State as Circuit
+from cb import TradeState as Circuit
 from cb.http import HTTPClient
-from gateway.services.market_data import MarketData
-from gateway.services.portfolio import Portfolio
-from gateway.services.risk import Limits, Risk
+from gateway.services.market_data import MarketDataClient
+from gateway.services.portfolio import PortfolioClient
+from gateway.services.risk import RiskLimits, RiskService
 from gateway.trading.reconciler import Reconciler
-from gateway.trading.store import Store
-from gateway.trading.trade import State
+from gateway.trading.store import TradeStore
+from gateway.trading.trade import TradeState
 from gateway.trading.trading import Trading
 from servicekit.database import Database, DatabaseUnavailableError
 from tests.platform.trades.conftest import DEADLINE, LEASE, Clock, order, says
 from tests.support.misbehaving import Server, answer
 
-LIMITS = Limits(Decimal("0.05"), Decimal(10_000_000), Decimal(1_000_000), Decimal(100_000_000))
+LIMITS = RiskLimits(Decimal("0.05"), Decimal(10_000_000), Decimal(1_000_000), Decimal(100_000_000))
 #: the writing transactions of an order that is placed
 RECEIVE, FORK_MARK, CLOSE = 1, 2, 3
 
@@ -48,7 +48,7 @@ class Gateway:
     """Places orders, and reconciles them."""
 
     database: Database
-    store: Store
+    store: TradeStore
     clock: Clock
     market_data: Server
     portfolio: Server
@@ -60,11 +60,11 @@ class Gateway:
         self.guard = CircuitBreaker("database")
         self.database.guard(self.guard)
         self.circuit = CircuitBreaker("portfolio")
-        client = Portfolio(HTTPClient(self.portfolio.url, 1, self.circuit, headers=lambda: self.headers))
+        client = PortfolioClient(HTTPClient(self.portfolio.url, 1, self.circuit, headers=lambda: self.headers))
         self.trading = Trading(
             self.store,
-            market_data=MarketData(HTTPClient(self.market_data.url, 1, CircuitBreaker("market-data"))),
-            risk=Risk(CircuitBreaker("risk"), lambda _: None, LIMITS),
+            market_data=MarketDataClient(HTTPClient(self.market_data.url, 1, CircuitBreaker("market-data"))),
+            risk=RiskService(CircuitBreaker("risk"), lambda _: None, LIMITS),
             portfolio=client,
             lease=LEASE,
             timeout=8,
@@ -90,22 +90,22 @@ class Gateway:
         for breaker in (self.guard, self.circuit):
             breaker.reset(reason="it is back")
 
-    def later(self) -> State:
+    def later(self) -> TradeState:
         """Reconcile; return the end of the only trade."""
         self.clock.pass_(LEASE.total_seconds())
-        while self.reconciler.turn():
+        while self.reconciler.run_once():
             pass
         (trade,) = self.store.of_user("ann", 10)
         return trade.state
 
 
 @pytest.fixture
-def gateway(database: Database, store: Store, clock: Clock, market_data: Server, portfolio: Server) -> Gateway:
+def gateway(database: Database, store: TradeStore, clock: Clock, market_data: Server, portfolio: Server) -> Gateway:
     return Gateway(database, store, clock, market_data, portfolio)
 
 
-@pytest.mark.parametrize(("kept", "end"), [(True, State.FILLED), (False, State.CANCELLED)])
-def test_mark_whose_commit_was_lost_leaves_the_order_pending(gateway: Gateway, *, kept: bool, end: State) -> None:
+@pytest.mark.parametrize(("kept", "end"), [(True, TradeState.FILLED), (False, TradeState.CANCELLED)])
+def test_mark_whose_commit_was_lost_leaves_the_order_pending(gateway: Gateway, *, kept: bool, end: TradeState) -> None:
     gateway.lose_connection(FORK_MARK, kept=kept)
 
     placed = gateway.trading.place(order())
@@ -125,12 +125,12 @@ def test_order_whose_first_commit_was_lost_is_never_booked(gateway: Gateway, *, 
 
     gateway.heal()
     gateway.clock.pass_(60)
-    gateway.trading.reconciler.turn()
+    gateway.trading.reconciler.run_once()
     assert gateway.services.portfolio.requests == []
 
 
-@pytest.mark.parametrize(("kept", "end"), [(True, State.REFUSED), (False, State.FILLED)])
-def test_refusal_that_could_not_be_stored_is_not_told(gateway: Gateway, *, kept: bool, end: State) -> None:
+@pytest.mark.parametrize(("kept", "end"), [(True, TradeState.REFUSED), (False, TradeState.FILLED)])
+def test_refusal_that_could_not_be_stored_is_not_told(gateway: Gateway, *, kept: bool, end: TradeState) -> None:
     gateway.circuit.hold(Circuit.FORCED_OPEN, reason="for the test")
     gateway.lose_connection(CLOSE, kept=kept)
 
@@ -148,7 +148,7 @@ def test_refusal_that_is_stored_is_told(gateway: Gateway) -> None:
         gateway.trading.place(order())
 
     gateway.heal()
-    assert gateway.later() is State.REFUSED
+    assert gateway.later() is TradeState.REFUSED
 
 
 def test_order_that_fails_of_a_mistake_of_ours_once_it_is_marked_is_pending(gateway: Gateway) -> None:
@@ -158,4 +158,4 @@ def test_order_that_fails_of_a_mistake_of_ours_once_it_is_marked_is_pending(gate
 
     assert placed.trade.status == "PENDING"
     gateway.headers = {}
-    assert gateway.later() is State.FILLED
+    assert gateway.later() is TradeState.FILLED

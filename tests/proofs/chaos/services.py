@@ -32,7 +32,7 @@ SETTINGS = {
 }
 
 
-class Services:
+class Dependencies:
     """Gateway, portfolio and market data.
 
     `databases` are URLs by service. The gateway reaches the portfolio through the port `between`, if there is one.

@@ -21,7 +21,7 @@ def test_acknowledged_trades_are_neither_lost_nor_booked_twice_on_postgresql(tmp
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize(("bug", "broken"), [("timeout-is-rejection", "I2"), ("mark-before-told", "I10")])
+@pytest.mark.parametrize(("bug", "broken"), [("timeout-is-rejection", "I2"), ("mark-before-delivery", "I10")])
 def test_planted_bug_is_found(bug: str, broken: str, tmp_path: Path) -> None:
     report = Run(tmp_path, seconds=30, seed=1, bug=bug).report()
     assert broken in report.broken, str(report)

@@ -12,17 +12,17 @@ import pytest
 import gateway
 import portfolio
 from cb import CircuitBreaker
-from gateway.services.audit import Audit
+from gateway.services.audit import AuditService
 from gateway.services.audit_log import AuditLog
-from gateway.services.notification import Notification
-from gateway.services.notifications import Inbox
-from gateway.trading.outbox import Journal
-from gateway.trading.outbox_relay import Dispatcher
-from gateway.trading.store import Store
-from gateway.trading.trade import Order, Side, State, Verdict
-from portfolio import order as theirs
-from portfolio.service import Portfolios
-from portfolio.store import Store as Accounts
+from gateway.services.notification import NotificationService
+from gateway.services.notifications import Notifications
+from gateway.trading.outbox import Outbox
+from gateway.trading.outbox_relay import OutboxRelay
+from gateway.trading.store import TradeStore
+from gateway.trading.trade import Move, Order, Side, TradeState
+from portfolio import booking as portfolio_booking
+from portfolio.service import PortfolioService
+from portfolio.store import AccountStore
 from servicekit.database import Database
 from servicekit.migrations import migrate
 from tests.proofs.chaos import surroundings  # noqa: F401  # its invariants are tried too
@@ -56,15 +56,15 @@ class World:
         self._urls = {name: f"sqlite:///{file}" for name, file in self._files.items()}
         database = migrate(Database(self._urls["gateway"]), gateway)
         accounts = migrate(Database(self._urls["portfolio"]), portfolio)
-        store, journal, log, inbox = Store(database), Journal(database), AuditLog(database), Inbox(database)
+        store, journal, log, inbox = TradeStore(database), Outbox(database), AuditLog(database), Notifications(database)
         received = store.receive(ORDER, timedelta(seconds=10), lambda _: None, "k")
-        trade = store.move(received, Verdict(State.APPLYING))
+        trade = store.move(received, Move(TradeState.APPLYING))
         assert trade
-        facts = (trade.trade_id, "u", "AAPL", 2, theirs.Side.BUY, Decimal(150))
-        Portfolios(Accounts(accounts), Decimal(1000)).apply(theirs.Order(*facts))
-        store.move(trade, Verdict(State.FILLED))
-        audit = Audit(CircuitBreaker("audit"), lambda: None, log)
-        Dispatcher(journal, audit, Notification(CircuitBreaker("notification"), lambda: None, inbox)).turn()
+        facts = (trade.trade_id, "u", "AAPL", 2, portfolio_booking.Side.BUY, Decimal(150))
+        PortfolioService(AccountStore(accounts), Decimal(1000)).apply(portfolio_booking.Booking(*facts))
+        store.move(trade, Move(TradeState.FILLED))
+        audit = AuditService(CircuitBreaker("audit"), lambda: None, log)
+        OutboxRelay(journal, audit, NotificationService(CircuitBreaker("notification"), lambda: None, inbox)).run_once()
         seen = log.verify()
         self._verified = {"valid": seen.broken_at is None, "entries": seen.head.n, "head": seen.head.hash}
         placed = Placed("u", "AAPL", 2, "BUY", Decimal(150))

@@ -7,7 +7,7 @@ from typing import Any
 
 import schemathesis
 
-from gateway.trading.idempotency import IdempotencyKey
+from gateway.http.schemas import IdempotencyKey
 from servicekit.ids import ID
 from servicekit.names import BREAKERS
 

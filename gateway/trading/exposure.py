@@ -1,7 +1,7 @@
-"""What the trades of a user may come to, kept up to date by the transactions that move them.
+"""Exposure of a user: position and daily volume, assuming that all pending trades fill.
 
-Two orders at the same time cannot both pass a limit: each adds what it is about before it asks, and the second waits
-for the row until the first has committed.
+The transactions that move trades update it. Concurrent orders cannot both pass a limit: each adds its share before the
+check, and the second waits for the row lock until the first has committed.
 """
 
 from dataclasses import dataclass
@@ -13,32 +13,32 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 
-from gateway.trading.tables import exposure
-from gateway.trading.trade import Order, Side, State, Trade
+from .tables import exposure
+from .trade import Order, Side, Trade, TradeState
 
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """What a user has with an order, if all that is pending goes through."""
+    """Exposure of a user including an order, if all pending trades fill."""
 
     #: shares of the order's symbol
     position: Decimal
-    #: cash moved today, either way
+    #: cash moved today (UTC), bought and sold
     volume: Decimal
 
 
 def reserve(connection: Connection, order: Order, now: datetime) -> Exposure:
-    """Add an order that is tried now."""
+    """Add an order, and return the exposure that includes it."""
     position = _add(connection, order.user_id, order.symbol, Decimal(order.quantity if order.side is Side.BUY else 0))
     return Exposure(position, _add(connection, order.user_id, _day(now), order.value))
 
 
-def follow(connection: Connection, trade: Trade) -> None:
-    """Note what a trade's new state means: shares that were sold are gone, an order without effect was never there."""
+def update_exposure(connection: Connection, trade: Trade) -> None:
+    """Apply a trade's new state: subtract sold shares, and remove an order that was not booked."""
     order, bought = trade.order, trade.order.side is Side.BUY
-    if trade.state is State.FILLED and not bought:
+    if trade.state is TradeState.FILLED and not bought:
         _add(connection, order.user_id, order.symbol, Decimal(-order.quantity))
-    elif trade.state in (State.REJECTED, State.CANCELLED, State.REFUSED):
+    elif trade.state in (TradeState.REJECTED, TradeState.CANCELLED, TradeState.REFUSED):
         if bought:
             _add(connection, order.user_id, order.symbol, Decimal(-order.quantity))
         _add(connection, order.user_id, _day(trade.attempted_at), -order.value)
@@ -48,8 +48,8 @@ def _day(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d}"
 
 
-def _add(connection: Connection, user_id: str, what: str, amount: Decimal) -> Decimal:
-    values = {"user_id": user_id, "what": what, "amount": amount}
+def _add(connection: Connection, user_id: str, item: str, amount: Decimal) -> Decimal:
+    values = {"user_id": user_id, "what": item, "amount": amount}
     total: Decimal = connection.execute(_upsert(connection.dialect.name), values).scalar_one()
     return total
 

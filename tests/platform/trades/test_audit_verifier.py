@@ -8,25 +8,25 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import insert
 
-from gateway.http.collector import Measures
+from gateway.http.collector import TradeStatsCollector
 from gateway.services import audit_log
-from gateway.services.audit_log import AuditLog, Recorded
-from gateway.services.audit_verifier import Auditor
+from gateway.services.audit_log import AuditEntry, AuditLog
+from gateway.services.audit_verifier import AuditVerifier
 from gateway.trading.comparison_log import ComparisonLog
-from gateway.trading.outbox import Journal, Reader
-from gateway.trading.stats import Glances
-from gateway.trading.store import Store
+from gateway.trading.outbox import Outbox, Reader
+from gateway.trading.stats import TradeStatsReader
+from gateway.trading.store import TradeStore
 from servicekit.database import Database
 from tests.platform.trades.conftest import Clock, filled, spoil
 
 
 @pytest.fixture
-def log(store: Store, database: Database) -> AuditLog:
+def log(store: TradeStore, database: Database) -> AuditLog:
     """Return a log of nine entries."""
     for _ in range(3):
         filled(store)
     log = AuditLog(database)
-    log.append(Journal(database).unsent(Reader.AUDIT, 100))
+    log.append(Outbox(database).unsent(Reader.AUDIT, 100))
     return log
 
 
@@ -50,19 +50,19 @@ def on_server(database: Database) -> bool:
         return connection.dialect.name == "postgresql"
 
 
-def done(works: Auditor) -> None:
-    while works.turn():
+def done(works: AuditVerifier) -> None:
+    while works.run_once():
         pass
 
 
-def grow(log: AuditLog, store: Store, database: Database) -> None:
+def grow(log: AuditLog, store: TradeStore, database: Database) -> None:
     """Append the moves of three more trades: more than a page."""
     for _ in range(3):
         filled(store)
-    log.append(Journal(database).unsent(Reader.AUDIT, 100))
+    log.append(Outbox(database).unsent(Reader.AUDIT, 100))
 
 
-def restore(database: Database, entries: list[Recorded]) -> None:
+def restore(database: Database, entries: list[AuditEntry]) -> None:
     """Have the entries be these, whatever they were."""
     spoil(database, "DELETE FROM audit_entries")
     with database.write() as connection:
@@ -72,38 +72,42 @@ def restore(database: Database, entries: list[Recorded]) -> None:
         )
 
 
-def rewrite(database: Database, entries: list[Recorded]) -> None:
+def rewrite(database: Database, entries: list[AuditEntry]) -> None:
     """Write another log that is as long, and whose chain holds."""
     previous, forged = audit_log.GENESIS, []
     for each in entries:
         hash_ = hashlib.sha256(f"{previous}\n{{}}".encode()).hexdigest()
-        forged.append(Recorded(each.n, "{}", previous, hash_))
+        forged.append(AuditEntry(each.n, "{}", previous, hash_))
         previous = hash_
     restore(database, forged)
 
 
-def metrics(database: Database, store: Store, clock: Clock) -> tuple[float | None, float | None]:
+def metrics(database: Database, store: TradeStore, clock: Clock) -> tuple[float | None, float | None]:
     """Return what another worker says: whether the chain is broken, and for how long nobody has looked."""
     registry = CollectorRegistry(support_collectors_without_names=True)
-    registry.register(Measures(Glances(store, Journal(database), AuditLog(database), ComparisonLog(database), clock)))
+    registry.register(
+        TradeStatsCollector(
+            TradeStatsReader(store, Outbox(database), AuditLog(database), ComparisonLog(database), clock)
+        )
+    )
     return tuple(
         registry.get_sample_value(f"gateway_audit_{name}") for name in ("chain_broken", "verified_age_seconds")
     )
 
 
 def test_log_that_was_never_verified_has_no_metric(
-    log: AuditLog, database: Database, store: Store, clock: Clock
+    log: AuditLog, database: Database, store: TradeStore, clock: Clock
 ) -> None:
     assert log.verified() is None
-    assert Auditor(log, clock).turn()
+    assert AuditVerifier(log, clock).run_once()
     assert metrics(database, store, clock) == (None, None), "one page is not all"
 
 
 def test_whole_log_is_verified_page_by_page_and_found_whole(
-    log: AuditLog, database: Database, store: Store, clock: Clock
+    log: AuditLog, database: Database, store: TradeStore, clock: Clock
 ) -> None:
-    works = Auditor(log, clock)
-    assert [works.turn() for _ in range(3)] == [True, True, False]
+    works = AuditVerifier(log, clock)
+    assert [works.run_once() for _ in range(3)] == [True, True, False]
     clock.pass_(7)
     assert metrics(database, store, clock) == (0, 7)
     verified = log.verified()
@@ -112,13 +116,13 @@ def test_whole_log_is_verified_page_by_page_and_found_whole(
 
 
 def test_change_in_a_later_page_is_found_told_once_and_forgotten_when_it_is_undone(
-    log: AuditLog, database: Database, store: Store, clock: Clock, caplog: pytest.LogCaptureFixture
+    log: AuditLog, database: Database, store: TradeStore, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    works = Auditor(log, clock)
+    works = AuditVerifier(log, clock)
     entry = log.page(5, 1)[0].entry
     spoil(database, "UPDATE audit_entries SET entry = '{}' WHERE n = 6")
     with caplog.at_level(logging.ERROR):
-        assert [works.turn() for _ in range(4)] == [True, False, True, False]
+        assert [works.run_once() for _ in range(4)] == [True, False, True, False]
     assert [record.message for record in caplog.records] == [
         "the audit log is broken at entry 6: it is not what was recorded"
     ]
@@ -139,32 +143,32 @@ def test_change_in_a_later_page_is_found_told_once_and_forgotten_when_it_is_undo
     ],
 )
 def test_forged_entry_that_is_no_text_hides_nothing(
-    log: AuditLog, database: Database, store: Store, clock: Clock, forged: tuple[str, int, str]
+    log: AuditLog, database: Database, store: TradeStore, clock: Clock, forged: tuple[str, int, str]
 ) -> None:
     column, n, fault = forged
     forge(database, column, n)
-    done(Auditor(log, clock))
+    done(AuditVerifier(log, clock))
     assert metrics(database, store, clock) == (1, 0)
     seen = log.verify()
     assert (seen.broken_at, seen.fault) == (n, fault)
 
 
 def test_log_that_grows_faster_than_it_is_verified_is_verified_as_far_as_it_went(
-    log: AuditLog, database: Database, store: Store, clock: Clock
+    log: AuditLog, database: Database, store: TradeStore, clock: Clock
 ) -> None:
-    works = Auditor(log, clock)
+    works = AuditVerifier(log, clock)
     turns = []
     for _ in range(3):
-        turns.append(works.turn())
+        turns.append(works.run_once())
         grow(log, store, database)
     assert turns == [True, True, False]
     assert metrics(database, store, clock) == (0, 0)
 
 
 def test_log_that_was_written_anew_while_it_grows_is_broken_until_it_is_what_it_was(
-    log: AuditLog, database: Database, store: Store, clock: Clock, caplog: pytest.LogCaptureFixture
+    log: AuditLog, database: Database, store: TradeStore, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    works = Auditor(log, clock)
+    works = AuditVerifier(log, clock)
     done(works)
     old = log.page(0, 100)
     rewrite(database, old)
@@ -182,9 +186,9 @@ def test_log_that_was_written_anew_while_it_grows_is_broken_until_it_is_what_it_
 
 
 def test_log_that_was_cut_off_is_broken_until_it_is_what_it_was(
-    log: AuditLog, database: Database, store: Store, clock: Clock
+    log: AuditLog, database: Database, store: TradeStore, clock: Clock
 ) -> None:
-    works = Auditor(log, clock)
+    works = AuditVerifier(log, clock)
     done(works)
     old = log.page(0, 100)
     spoil(database, "DELETE FROM audit_entries WHERE n > 7")
@@ -200,17 +204,17 @@ def test_log_that_was_cut_off_is_broken_until_it_is_what_it_was(
 
 
 def test_log_that_is_cut_off_while_it_is_verified_is_broken(
-    log: AuditLog, database: Database, store: Store, clock: Clock
+    log: AuditLog, database: Database, store: TradeStore, clock: Clock
 ) -> None:
-    works = Auditor(log, clock)
-    assert works.turn()
+    works = AuditVerifier(log, clock)
+    assert works.run_once()
     spoil(database, "DELETE FROM audit_entries WHERE n > 4")
     done(works)
     assert metrics(database, store, clock) == (1, 0)
 
 
-def test_log_without_entries_is_whole(database: Database, store: Store, clock: Clock) -> None:
-    assert not Auditor(AuditLog(database), clock).turn()
+def test_log_without_entries_is_whole(database: Database, store: TradeStore, clock: Clock) -> None:
+    assert not AuditVerifier(AuditLog(database), clock).run_once()
     assert metrics(database, store, clock) == (0, 0)
 
 
@@ -218,8 +222,8 @@ def test_database_that_is_away_says_nothing_of_the_log(
     tmp_path: object, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     nowhere = AuditLog(Database(f"sqlite:///{tmp_path}"))
-    works = Auditor(nowhere, clock)
+    works = AuditVerifier(nowhere, clock)
     with caplog.at_level(logging.INFO):
-        assert [works.turn() for _ in range(3)] == [False] * 3
+        assert [works.run_once() for _ in range(3)] == [False] * 3
     (told,) = caplog.records
     assert told.levelname == "WARNING", "what hinders it is told once"

@@ -1,4 +1,4 @@
-"""The gateway's trades as their rows have them, for who compares them: a damaged one must not hide the others."""
+"""Settled trades read column by column for the comparison: a damaged row must not hide the others."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,43 +9,44 @@ from servicekit.database import Database, stored_amount, stored_bytes, stored_te
 from servicekit.ids import ID
 
 from .tables import trades
-from .trade import PENDING, Order, Side, State
+from .trade import PENDING, Order, Side, TradeState
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """A trade as it is stored."""
+class StoredTrade:
+    """A trade as stored."""
 
     trade_id: str
     #: changes with each move and each lease
     version: str
-    #: None, as the order, if the row makes no sense
-    state: State | None
+    #: None if the row is damaged
+    state: TradeState | None
     code: str
+    #: None if the row is damaged
     order: Order | None
 
 
-class Bookkeeping:
-    """Reads the trades. Each method is one transaction, and raises DatabaseUnavailableError."""
+class StoredTrades:
+    """Reads trades. Each method is one transaction and raises DatabaseUnavailableError."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def settled(self, after: str | None, limit: int) -> list[Kept]:
-        """Return trades that are not pending, in the order of their ids, those behind one, at most so many."""
+    def settled(self, after: str | None, limit: int) -> list[StoredTrade]:
+        """Return at most `limit` trades that are not pending, by id, with ids above `after`."""
         behind = trades.c.trade_id > after if after is not None else true()
         return self._read(trades.c.state.not_in(PENDING) & behind, limit)
 
-    def find(self, trade_ids: list[str]) -> dict[str, Kept]:
-        """Return those of some trades that exist, by id."""
-        possible = [trade_id for trade_id in trade_ids if ID.fullmatch(trade_id)]  # a database does not take any text
-        return {each.trade_id: each for each in self._read(trades.c.trade_id.in_(possible), len(possible))}
+    def find(self, trade_ids: list[str]) -> dict[str, StoredTrade]:
+        """Return the trades that exist, by id."""
+        valid = [trade_id for trade_id in trade_ids if ID.fullmatch(trade_id)]  # a database does not accept every text
+        return {each.trade_id: each for each in self._read(trades.c.trade_id.in_(valid), len(valid))}
 
-    def _read(self, those: ColumnElement[bool], limit: int) -> list[Kept]:
+    def _read(self, condition: ColumnElement[bool], limit: int) -> list[StoredTrade]:
         with self._database.read() as connection:
-            query = select(*(stored_bytes(connection, column) for column in _COLUMNS)).where(those)
+            query = select(*(stored_bytes(connection, column) for column in _COLUMNS)).where(condition)
             rows = connection.execute(query.order_by(trades.c.trade_id).limit(limit)).mappings().all()
-        return [_kept({name: stored_text(value or b"") for name, value in row.items()}) for row in rows]
+        return [_stored({name: stored_text(value or b"") for name, value in row.items()}) for row in rows]
 
 
 _COLUMNS = (
@@ -61,14 +62,14 @@ _COLUMNS = (
 )
 
 
-def _kept(row: dict[str, Any]) -> Kept:
+def _stored(row: dict[str, Any]) -> StoredTrade:
     state, order = None, None
     try:
         if ID.fullmatch(row["trade_id"]):
             quantity, price = int(row["quantity"]), stored_amount(row["price"])
             order = Order(row["user_id"], row["symbol"], quantity, Side(row["side"]), price)
-            state = State(row["state"])
+            state = TradeState(row["state"])
     except (ValueError, ArithmeticError):
         order = None
     trade_id = row["trade_id"].encode(errors="surrogateescape").decode(errors="replace")
-    return Kept(trade_id, row["version"], state, row["code"], order)
+    return StoredTrade(trade_id, row["version"], state, row["code"], order)

@@ -6,12 +6,12 @@ import pytest
 
 from cb import CircuitBreaker
 from gateway.services.audit_log import AuditLog
-from gateway.services.notification import Notification
-from gateway.services.notifications import Inbox
-from gateway.trading.outbox import Journal, Reader
+from gateway.services.notification import NotificationService
+from gateway.services.notifications import Notifications
+from gateway.trading.outbox import Outbox, Reader
 from gateway.trading.reconciler import Reconciler
-from gateway.trading.store import Store
-from gateway.trading.trade import State
+from gateway.trading.store import TradeStore
+from gateway.trading.trade import TradeState
 from servicekit.database import Database
 from tests.platform.trades.conftest import Clock, applying, says
 from tests.support.misbehaving import Server
@@ -22,21 +22,28 @@ from tests.support.misbehaving import Server
     [("x" * 301, "x" * 300), ("NUL \x00.", "NUL \ufffd."), ("half \ud800", "half \ufffd"), ("😀" * 300, "😀" * 300)],
 )
 def test_verdict_is_kept_whatever_its_words_are(
-    store: Store, database: Database, clock: Clock, reconciler: Reconciler, portfolio: Server, *, said: str, kept: str
+    store: TradeStore,
+    database: Database,
+    clock: Clock,
+    reconciler: Reconciler,
+    portfolio: Server,
+    *,
+    said: str,
+    kept: str,
 ) -> None:
     portfolio.act = says(portfolio, 409, tradeStatus="REJECTED", code="no-cash", detail=said)
     trade = applying(store)
     clock.pass_(5)
 
-    reconciler.turn()
+    reconciler.run_once()
 
     found = store.find(trade.trade_id)
     assert found
-    assert (found.state, found.detail) == (State.REJECTED, kept)
-    journal, log = Journal(database), AuditLog(database)
+    assert (found.state, found.detail) == (TradeState.REJECTED, kept)
+    journal, log = Outbox(database), AuditLog(database)
     log.append(journal.unsent(Reader.AUDIT, 10))
     assert json.loads(log.page(0, 10)[-1].entry)["detail"] == kept
-    Notification(CircuitBreaker("notification"), lambda: None, Inbox(database)).confirm(
+    NotificationService(CircuitBreaker("notification"), lambda: None, Notifications(database)).confirm(
         journal.unsent(Reader.NOTIFICATION, 10)
     )
-    assert kept[:200] in Inbox(database).page("ann", 1)[0].message.text
+    assert kept[:200] in Notifications(database).page("ann", 1)[0].message.text

@@ -16,17 +16,17 @@ from werkzeug.serving import make_server
 
 import portfolio
 from cb import BreakerConfig, CircuitBreaker
-from cb import State as Circuit
+from cb import TradeState as Circuit
 from cb.http import HTTPClient
 from gateway.services.notification import databases_differ
-from gateway.services.portfolio import Portfolio
-from gateway.trading import comparison
-from gateway.trading.bookkeeping import Bookkeeping
-from gateway.trading.comparison import Comparer
+from gateway.services.portfolio import PortfolioClient
+from gateway.trading import comparer
+from gateway.trading.comparer import Comparer
 from gateway.trading.comparison_log import Comparison, ComparisonLog, Difference
-from gateway.trading.store import Store
-from gateway.trading.trade import State, Trade
-from portfolio import order as booking
+from gateway.trading.store import TradeStore
+from gateway.trading.stored_trades import StoredTrades
+from gateway.trading.trade import Trade, TradeState
+from portfolio import booking as booking
 from servicekit.database import Database
 from tests.platform.trades.conftest import Clock, applying, moved, order, received, welcome
 from tests.support.misbehaving import Server, answer
@@ -63,7 +63,7 @@ def url(books: Flask) -> Iterator[str]:
 class Both:
     """The two services, and what compares them."""
 
-    store: Store
+    store: TradeStore
     books: Flask
     comparer: Comparer
     results: ComparisonLog
@@ -94,10 +94,10 @@ class Both:
     def filled(self) -> Trade:
         trade = applying(self.store)
         self.book(trade)
-        return moved(self.store, trade, State.FILLED)
+        return moved(self.store, trade, TradeState.FILLED)
 
     def compare(self) -> Comparison:
-        while self.comparer.turn():
+        while self.comparer.run_once():
             pass
         result = self.results.latest()
         assert result
@@ -105,10 +105,12 @@ class Both:
 
 
 @pytest.fixture
-def both(store: Store, database: Database, clock: Clock, books: Flask, url: str) -> Both:
+def both(store: TradeStore, database: Database, clock: Clock, books: Flask, url: str) -> Both:
     breaker = CircuitBreaker("portfolio", BreakerConfig(failure_threshold=1, timeout=60))
     results, told = ComparisonLog(database), list[Comparison]()
-    comparer = Comparer(Bookkeeping(database), Portfolio(HTTPClient(url, 5, breaker)), results, told.append, clock)
+    comparer = Comparer(
+        StoredTrades(database), PortfolioClient(HTTPClient(url, 5, breaker)), results, told.append, clock
+    )
     return Both(store, books, comparer, results, breaker, clock, told)
 
 
@@ -122,12 +124,12 @@ def test_services_that_agree_have_no_differences(both: Both, clock: Clock) -> No
         both.filled()
     rejected = applying(both.store, order(10_000_000))
     both.book(rejected)
-    moved(both.store, rejected, State.REJECTED, "insufficient-funds")
+    moved(both.store, rejected, TradeState.REJECTED, "insufficient-funds")
     given_up = applying(both.store)
     both.void(given_up)
-    moved(both.store, given_up, State.CANCELLED, "voided")
-    moved(both.store, received(both.store), State.CANCELLED, "never-sent")
-    moved(both.store, applying(both.store), State.REFUSED, "not-sent")
+    moved(both.store, given_up, TradeState.CANCELLED, "voided")
+    moved(both.store, received(both.store), TradeState.CANCELLED, "never-sent")
+    moved(both.store, applying(both.store), TradeState.REFUSED, "not-sent")
     applying(both.store)  # pending: whatever the portfolio says
 
     assert both.compare() == Comparison(clock(), 9, 0, ())
@@ -136,7 +138,7 @@ def test_services_that_agree_have_no_differences(both: Both, clock: Clock) -> No
 
 def test_fill_that_the_portfolio_has_lost_differs(both: Both) -> None:
     both.filled()
-    lost = moved(both.store, applying(both.store), State.FILLED)
+    lost = moved(both.store, applying(both.store), TradeState.FILLED)
 
     assert both.compare().examples == (Difference(lost.trade_id, "FILLED", "unknown"),)
 
@@ -151,12 +153,13 @@ def test_fill_that_the_gateway_has_lost_differs(both: Both, database: Database) 
 
 
 @pytest.mark.parametrize(
-    ("state", "code"), [(State.CANCELLED, "never-sent"), (State.REFUSED, "not-sent"), (State.REJECTED, "no-money")]
+    ("state", "code"),
+    [(TradeState.CANCELLED, "never-sent"), (TradeState.REFUSED, "not-sent"), (TradeState.REJECTED, "no-money")],
 )
-def test_trade_that_only_the_portfolio_has_filled_differs(both: Both, state: State, code: str) -> None:
+def test_trade_that_only_the_portfolio_has_filled_differs(both: Both, state: TradeState, code: str) -> None:
     trade = received(both.store)
-    if state is not State.CANCELLED:
-        trade = moved(both.store, trade, State.APPLYING)
+    if state is not TradeState.CANCELLED:
+        trade = moved(both.store, trade, TradeState.APPLYING)
     both.book(trade)
     moved(both.store, trade, state, code)
 
@@ -166,13 +169,15 @@ def test_trade_that_only_the_portfolio_has_filled_differs(both: Both, state: Sta
 def test_fill_of_another_order_differs(both: Both) -> None:
     trade = applying(both.store)
     both.book(trade, price=Decimal("149.99"))
-    moved(both.store, trade, State.FILLED)
+    moved(both.store, trade, TradeState.FILLED)
 
     assert both.compare().examples == (Difference(trade.trade_id, "FILLED", "FILLED, with another order"),)
 
 
-@pytest.mark.parametrize(("state", "code"), [(State.CANCELLED, "voided"), (State.REJECTED, "insufficient-funds")])
-def test_verdict_that_the_portfolio_has_lost_differs(both: Both, state: State, code: str) -> None:
+@pytest.mark.parametrize(
+    ("state", "code"), [(TradeState.CANCELLED, "voided"), (TradeState.REJECTED, "insufficient-funds")]
+)
+def test_verdict_that_the_portfolio_has_lost_differs(both: Both, state: TradeState, code: str) -> None:
     trade = moved(both.store, applying(both.store), state, code)
 
     assert both.compare().examples == (Difference(trade.trade_id, state.value, "unknown"),)
@@ -181,17 +186,17 @@ def test_verdict_that_the_portfolio_has_lost_differs(both: Both, state: State, c
 @pytest.mark.parametrize(
     ("quantity", "state", "code", "status"),
     [
-        (1, State.REJECTED, "insufficient-funds", "VOID"),
-        (1, State.CANCELLED, "never-sent", "VOID"),
-        (1_000_000, State.CANCELLED, "voided", "REJECTED"),
+        (1, TradeState.REJECTED, "insufficient-funds", "VOID"),
+        (1, TradeState.CANCELLED, "never-sent", "VOID"),
+        (1_000_000, TradeState.CANCELLED, "voided", "REJECTED"),
     ],
 )
 def test_verdict_of_which_the_services_have_different_memories_differs(
-    both: Both, quantity: int, state: State, code: str, status: str
+    both: Both, quantity: int, state: TradeState, code: str, status: str
 ) -> None:
     trade = received(both.store, order(quantity))
     if code != "never-sent":
-        trade = moved(both.store, trade, State.APPLYING)
+        trade = moved(both.store, trade, TradeState.APPLYING)
     (both.void if status == "VOID" else both.book)(trade)
     moved(both.store, trade, state, code)
 
@@ -213,7 +218,7 @@ def test_order_that_the_portfolio_has_turned_down_and_the_gateway_has_lost_diffe
 @pytest.mark.parametrize("damage", ["state = 'BOGUS'", "side = 'HOLD'"])
 def test_damaged_row_of_the_gateway_differs_and_hides_no_other(both: Both, database: Database, damage: str) -> None:
     damaged, *_ = [both.filled() for _ in range(3)]
-    lost = moved(both.store, applying(both.store), State.FILLED)
+    lost = moved(both.store, applying(both.store), TradeState.FILLED)
     with database.write() as connection:
         connection.execute(text(f"UPDATE trades SET {damage} WHERE trade_id = :id"), {"id": damaged.trade_id})
 
@@ -229,7 +234,7 @@ def test_damaged_row_of_the_gateway_differs_and_hides_no_other(both: Both, datab
 )
 def test_damaged_row_of_the_portfolio_differs_and_hides_no_other(both: Both, damage: str) -> None:
     damaged, *_ = [both.filled() for _ in range(3)]
-    lost = moved(both.store, applying(both.store), State.FILLED)
+    lost = moved(both.store, applying(both.store), TradeState.FILLED)
     both.change(f"UPDATE trades SET {damage} WHERE trade_id = '{damaged.trade_id}'")
 
     assert set(both.compare().examples) == {
@@ -264,10 +269,10 @@ def test_answer_that_is_none_to_the_question_is_no_difference(
 ) -> None:
     both.filled()
     portfolio.act = answer(200, json.dumps({"trades": trades}))
-    books = Portfolio(HTTPClient(portfolio.url, 5, CircuitBreaker("portfolio")))
-    comparer = Comparer(Bookkeeping(database), books, both.results, both.told.append, both.clock)
+    books = PortfolioClient(HTTPClient(portfolio.url, 5, CircuitBreaker("portfolio")))
+    comparer = Comparer(StoredTrades(database), books, both.results, both.told.append, both.clock)
 
-    assert not comparer.turn()
+    assert not comparer.run_once()
 
     assert comparer.hindered
     assert both.results.latest() is None
@@ -278,10 +283,10 @@ def test_trades_that_are_answered_again_and_again_do_not_keep_the_walk_for_ever(
 ) -> None:
     same = [{"tradeId": f"t-{number}", "status": "DAMAGED"} for number in range(comparison.PAGE)]
     portfolio.act = answer(200, json.dumps({"trades": same}))
-    books = Portfolio(HTTPClient(portfolio.url, 5, CircuitBreaker("portfolio")))
-    comparer = Comparer(Bookkeeping(database), books, both.results, both.told.append, both.clock)
+    books = PortfolioClient(HTTPClient(portfolio.url, 5, CircuitBreaker("portfolio")))
+    comparer = Comparer(StoredTrades(database), books, both.results, both.told.append, both.clock)
 
-    assert [comparer.turn() for _ in range(3)] == [True, True, False]
+    assert [comparer.run_once() for _ in range(3)] == [True, True, False]
     assert comparer.hindered
 
 
@@ -305,22 +310,22 @@ def test_fill_that_is_pending_at_the_gateway_is_left_to_the_reconciler(both: Bot
 def test_refused_order_that_is_tried_again_while_it_is_compared_does_not_differ(
     both: Both,
 ) -> None:
-    trade = moved(both.store, applying(both.store, key="k1"), State.REFUSED, "not-sent")
+    trade = moved(both.store, applying(both.store, key="k1"), TradeState.REFUSED, "not-sent")
 
     @both.books.before_request
     def retry() -> None:  # while the gateway asks
         known = both.store.find(trade.trade_id)
-        if known and known.state is State.REFUSED:
+        if known and known.state is TradeState.REFUSED:
             again = both.store.retry(known, timedelta(seconds=5), welcome)
             assert again
-            both.book(moved(both.store, again, State.APPLYING))
+            both.book(moved(both.store, again, TradeState.APPLYING))
 
     assert both.compare().differences == 0
 
 
 def test_more_differences_than_are_kept_are_counted(both: Both) -> None:
     for _ in range(comparison.EXAMPLES + 3):
-        moved(both.store, applying(both.store, order(1)), State.FILLED)
+        moved(both.store, applying(both.store, order(1)), TradeState.FILLED)
 
     result = both.compare()
 
@@ -330,7 +335,7 @@ def test_more_differences_than_are_kept_are_counted(both: Both) -> None:
 def test_differences_are_logged_once_told_each_time_and_not_repaired(
     both: Both, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lost = moved(both.store, applying(both.store), State.FILLED)
+    lost = moved(both.store, applying(both.store), TradeState.FILLED)
 
     with caplog.at_level(logging.ERROR):
         both.compare()
@@ -347,9 +352,9 @@ def test_differences_are_logged_once_told_each_time_and_not_repaired(
 def test_portfolio_that_is_away_delays_the_comparison_which_goes_on_where_it_was(both: Both) -> None:
     for _ in range(4):
         both.filled()
-    assert both.comparer.turn()
+    assert both.comparer.run_once()
     both.breaker.hold(Circuit.FORCED_OPEN, reason="for the test")
-    assert not both.comparer.turn()
+    assert not both.comparer.run_once()
     assert both.results.latest() is None
 
     both.breaker.reset(reason="it is back")

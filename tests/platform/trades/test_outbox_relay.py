@@ -5,16 +5,16 @@ from datetime import timedelta
 import pytest
 
 from cb import BreakerConfig, CircuitBreaker, Ledger
-from cb import State as Circuit
-from gateway.services.alerter import Alarm
-from gateway.services.audit import Audit
+from cb import TradeState as Circuit
+from gateway.services.alerter import Alerter
+from gateway.services.audit import AuditService
 from gateway.services.audit_log import AuditLog
-from gateway.services.notification import Notification
-from gateway.services.notifications import Inbox
-from gateway.trading.outbox import Journal, Reader
-from gateway.trading.outbox_relay import BATCH, Dispatcher
-from gateway.trading.store import Store
-from gateway.trading.trade import State
+from gateway.services.notification import NotificationService
+from gateway.services.notifications import Notifications
+from gateway.trading.outbox import Outbox, Reader
+from gateway.trading.outbox_relay import BATCH, OutboxRelay
+from gateway.trading.store import TradeStore
+from gateway.trading.trade import TradeState
 from servicekit import SimulatedError
 from servicekit.database import Database
 from tests.platform.trades.conftest import Clock, applying, filled, moved, order
@@ -36,16 +36,16 @@ class Platform:
     """All that is told of trades."""
 
     def __init__(self, database: Database) -> None:
-        self.journal, self.log, self.inbox = Journal(database), AuditLog(database), Inbox(database)
+        self.journal, self.log, self.inbox = Outbox(database), AuditLog(database), Notifications(database)
         self.ledger = Ledger.in_memory()
         self.audit_sick, self.notification_sick = Sick(), Sick()
         config = BreakerConfig(failure_threshold=3)
         self.breaker = CircuitBreaker("audit", config, ledger=self.ledger)
-        audit = Audit(self.breaker, self.audit_sick, self.log)
-        self.notification = Notification(
+        audit = AuditService(self.breaker, self.audit_sick, self.log)
+        self.notification = NotificationService(
             CircuitBreaker("notification", config, ledger=self.ledger), self.notification_sick, self.inbox
         )
-        self.dispatcher = Dispatcher(self.journal, audit, self.notification)
+        self.dispatcher = OutboxRelay(self.journal, audit, self.notification)
 
     def recorded(self) -> list[str]:
         return [each.entry.partition('"state":"')[2].partition('"')[0] for each in self.log.page(0, 1000)]
@@ -59,12 +59,12 @@ def platform(database: Database) -> Platform:
     return Platform(database)
 
 
-def test_audit_hears_of_every_move_and_users_of_the_ends(platform: Platform, store: Store) -> None:
+def test_audit_hears_of_every_move_and_users_of_the_ends(platform: Platform, store: TradeStore) -> None:
     filled(store)
-    moved(store, applying(store, order(2)), State.REJECTED, "no-cash")
-    moved(store, applying(store, order(3)), State.REFUSED, "not-sent")
+    moved(store, applying(store, order(2)), TradeState.REJECTED, "no-cash")
+    moved(store, applying(store, order(3)), TradeState.REFUSED, "not-sent")
 
-    assert platform.dispatcher.turn() is False
+    assert platform.dispatcher.run_once() is False
 
     assert platform.recorded() == [
         *("RECEIVED", "APPLYING", "FILLED"),
@@ -78,130 +78,132 @@ def test_audit_hears_of_every_move_and_users_of_the_ends(platform: Platform, sto
 @pytest.mark.parametrize("error", [SimulatedError("as told"), KeyError("a mistake of ours")])
 @pytest.mark.parametrize("who", ["audit_sick", "notification_sick"])
 def test_reader_that_fails_is_told_later_and_the_other_at_once(
-    platform: Platform, store: Store, who: str, error: Exception
+    platform: Platform, store: TradeStore, who: str, error: Exception
 ) -> None:
     sick: Sick = getattr(platform, who)
     sick.error = error
     sick.failing = True
     filled(store)
 
-    platform.dispatcher.turn()
+    platform.dispatcher.run_once()
     assert [len(platform.recorded()), len(platform.told())] == ([0, 1] if who == "audit_sick" else [3, 0])
 
     sick.failing = False
-    platform.dispatcher.turn()
+    platform.dispatcher.run_once()
     assert [len(platform.recorded()), len(platform.told())] == [3, 1]
 
 
-def test_open_circuit_of_a_reader_is_waited_for(platform: Platform, store: Store) -> None:
+def test_open_circuit_of_a_reader_is_waited_for(platform: Platform, store: TradeStore) -> None:
     filled(store)
     platform.audit_sick.failing = True
     for _ in range(3):
-        platform.dispatcher.turn()
+        platform.dispatcher.run_once()
     assert platform.breaker.state is Circuit.OPEN
 
-    platform.dispatcher.turn()
+    platform.dispatcher.run_once()
 
     assert platform.breaker.snapshot().totals.rejected == 1
     assert platform.journal.backlog(Reader.AUDIT).entries == 3
 
 
-def test_entries_that_were_recorded_and_not_marked_are_not_recorded_again(platform: Platform, store: Store) -> None:
+def test_entries_that_were_recorded_and_not_marked_are_not_recorded_again(
+    platform: Platform, store: TradeStore
+) -> None:
     filled(store)
     platform.log.append(platform.journal.unsent(Reader.AUDIT, 100))  # and then its process was killed
 
-    platform.dispatcher.turn()
+    platform.dispatcher.run_once()
 
     assert platform.recorded() == ["RECEIVED", "APPLYING", "FILLED"]
     assert platform.journal.backlog(Reader.AUDIT).entries == 0
 
 
-def test_long_backlog_is_told_in_batches(platform: Platform, store: Store) -> None:
+def test_long_backlog_is_told_in_batches(platform: Platform, store: TradeStore) -> None:
     for _ in range(BATCH // 3 + 1):
         filled(store)
 
-    assert platform.dispatcher.turn() is True
+    assert platform.dispatcher.run_once() is True
     assert len(platform.recorded()) == BATCH
-    assert platform.dispatcher.turn() is False
+    assert platform.dispatcher.run_once() is False
 
     assert platform.log.verify().head.n == (BATCH // 3 + 1) * 3
 
 
 @pytest.fixture
-def alarm(platform: Platform, store: Store, clock: Clock) -> Alarm:
-    return Alarm(store, platform.ledger, platform.notification, patience=timedelta(seconds=10), clock=clock)
+def alarm(platform: Platform, store: TradeStore, clock: Clock) -> Alerter:
+    return Alerter(store, platform.ledger, platform.notification, patience=timedelta(seconds=10), clock=clock)
 
 
-def test_operators_hear_of_a_circuit_that_opens_and_closes(platform: Platform, alarm: Alarm, clock: Clock) -> None:
-    alarm.turn()
+def test_operators_hear_of_a_circuit_that_opens_and_closes(platform: Platform, alarm: Alerter, clock: Clock) -> None:
+    alarm.run_once()
     platform.breaker.hold(Circuit.FORCED_OPEN, reason="maintenance")
     clock.pass_(1)
-    alarm.turn()
+    alarm.run_once()
     platform.breaker.reset(reason="done")
     clock.pass_(1)
-    alarm.turn()
-    alarm.turn()
+    alarm.run_once()
+    alarm.run_once()
 
     closed, opened = platform.told(None)
     assert opened.startswith("circuit audit went from CLOSED to FORCED_OPEN")
     assert closed.startswith("circuit audit went from FORCED_OPEN to CLOSED")
 
 
-def test_alarm_is_raised_whatever_the_words_of_an_operator_are(platform: Platform, alarm: Alarm) -> None:
+def test_alarm_is_raised_whatever_the_words_of_an_operator_are(platform: Platform, alarm: Alerter) -> None:
     platform.breaker.hold(Circuit.FORCED_OPEN, reason="NUL \0 and 😀" + "x" * 180)
 
-    alarm.turn()
+    alarm.run_once()
 
     assert "NUL  and 😀" in platform.told(None)[0]
 
 
 def test_process_that_takes_over_alarms_nobody_again(
-    platform: Platform, alarm: Alarm, store: Store, clock: Clock
+    platform: Platform, alarm: Alerter, store: TradeStore, clock: Clock
 ) -> None:
     platform.breaker.hold(Circuit.FORCED_OPEN, reason="maintenance")
     applying(store)
     clock.pass_(11)
-    alarm.turn()
+    alarm.run_once()
 
-    Alarm(store, platform.ledger, platform.notification, patience=timedelta(seconds=10), clock=clock).turn()
+    Alerter(store, platform.ledger, platform.notification, patience=timedelta(seconds=10), clock=clock).run_once()
 
     assert [len(platform.told(None)), len(platform.told())] == [1, 1]
 
 
 def test_user_hears_once_of_a_trade_that_takes_long(
-    platform: Platform, alarm: Alarm, store: Store, clock: Clock
+    platform: Platform, alarm: Alerter, store: TradeStore, clock: Clock
 ) -> None:
     applying(store)
     for _ in range(15):
         clock.pass_(1)
-        alarm.turn()
+        alarm.run_once()
 
     assert platform.told() == ["BUY 10 AAPL at 150.00 is not settled yet: we are finding out what became of it"]
 
 
-def test_alarm_is_raised_while_the_clock_is_set_back(platform: Platform, alarm: Alarm, clock: Clock) -> None:
-    alarm.turn()
+def test_alarm_is_raised_while_the_clock_is_set_back(platform: Platform, alarm: Alerter, clock: Clock) -> None:
+    alarm.run_once()
     platform.breaker.hold(Circuit.FORCED_OPEN, reason="maintenance")
     clock.pass_(-3600)
 
-    alarm.turn()
+    alarm.run_once()
 
     assert len(platform.told(None)) == 1
 
 
 def test_alarm_that_could_not_be_raised_is_raised_later(
-    platform: Platform, alarm: Alarm, clock: Clock, caplog: pytest.LogCaptureFixture
+    platform: Platform, alarm: Alerter, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     platform.notification_sick.failing = True
     platform.breaker.hold(Circuit.FORCED_OPEN, reason="maintenance")
     for _ in range(2):
         clock.pass_(1)
-        alarm.turn()
+        alarm.run_once()
     assert platform.told(None) == []
     assert [record.message for record in caplog.records].count("nobody can be alarmed: as told") == 1
 
     platform.notification_sick.failing = False
     clock.pass_(1)
-    alarm.turn()
+    alarm.run_once()
 
     assert len(platform.told(None)) == 1

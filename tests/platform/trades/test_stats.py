@@ -6,17 +6,17 @@ from sqlalchemy import text
 
 from gateway.services.audit_log import AuditLog
 from gateway.trading.comparison_log import ComparisonLog
-from gateway.trading.outbox import Journal, Reader
-from gateway.trading.stats import Glances
-from gateway.trading.store import Store
+from gateway.trading.outbox import Outbox, Reader
+from gateway.trading.stats import TradeStatsReader
+from gateway.trading.store import TradeStore
 from servicekit.database import Database
 from tests.platform.trades.conftest import Clock, applying, filled
 
 
 def test_pending_trades_and_what_readers_have_not_been_told_are_shown_with_their_age(
-    database: Database, store: Store, clock: Clock
+    database: Database, store: TradeStore, clock: Clock
 ) -> None:
-    journal, audit = Journal(database), AuditLog(database)
+    journal, audit = Outbox(database), AuditLog(database)
     filled(store)
     told = journal.unsent(Reader.AUDIT, 2)
     audit.append(told)
@@ -26,7 +26,7 @@ def test_pending_trades_and_what_readers_have_not_been_told_are_shown_with_their
     clock.pass_(6)
     head = audit.head()
     assert head.n == 2
-    assert Glances(store, journal, audit, ComparisonLog(database), clock).show() == {
+    assert TradeStatsReader(store, journal, audit, ComparisonLog(database), clock).show() == {
         "pending": {"number": 1, "oldest_seconds": 6.0},
         "behind": {
             "audit": {"number": 3, "oldest_seconds": 10.0},
@@ -38,15 +38,17 @@ def test_pending_trades_and_what_readers_have_not_been_told_are_shown_with_their
 
 def test_database_that_is_away_is_said_to_be(tmp_path: Path, clock: Clock) -> None:
     nowhere = Database(f"sqlite:///{tmp_path}")
-    shown = Glances(Store(nowhere, clock), Journal(nowhere), AuditLog(nowhere), ComparisonLog(nowhere), clock).show()
+    shown = TradeStatsReader(
+        TradeStore(nowhere, clock), Outbox(nowhere), AuditLog(nowhere), ComparisonLog(nowhere), clock
+    ).show()
     assert shown == {"unavailable": "OperationalError"}
 
 
 def test_row_that_makes_no_sense_is_said_to_be_and_fails_no_page(
-    database: Database, store: Store, clock: Clock
+    database: Database, store: TradeStore, clock: Clock
 ) -> None:
     applying(store)
     with database.write() as connection:
         connection.execute(text("UPDATE trades SET attempted_at = 9000000000000000000"))
-    shown = Glances(store, Journal(database), AuditLog(database), ComparisonLog(database), clock).show()
+    shown = TradeStatsReader(store, Outbox(database), AuditLog(database), ComparisonLog(database), clock).show()
     assert shown["unavailable"].startswith("what is stored makes no sense")
