@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from decimal import Decimal
 
+from servicekit import PortableError
+
 from .booking import Booking, Settlement, Verdict, decide
 from .store import AccountStore, Portfolio, StoredRow
 
 VOID = Verdict(Settlement.VOID, "voided", "the trade was voided before it was booked")
 
 
-class UnknownUserError(Exception):
+class UnknownUserError(PortableError):
     def __init__(self, user_id: str) -> None:
         super().__init__(user_id)
         self.user_id = user_id
@@ -18,7 +20,7 @@ class UnknownUserError(Exception):
         return f"{self.user_id} has no account"
 
 
-class TradeIdReusedError(Exception):
+class TradeIdReusedError(PortableError):
     def __init__(self, trade_id: str) -> None:
         super().__init__(trade_id)
         self.trade_id = trade_id

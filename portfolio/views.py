@@ -55,8 +55,8 @@ def show(user_id: str) -> Any:
     example=_ORDER,
     responses={201: ResponseSpec("The trade is booked.", AppliedSchema(), example=_APPLIED)},
     problems={
-        409: "The trade is not booked and never will be: `insufficient-funds`, `insufficient-position`, `balance-limit`, or "
-        "`voided`.",
+        409: "The trade is not booked and never will be: `insufficient-funds`, `insufficient-position`, "
+        "`balance-limit`, or `voided`.",
         **_FAILS,
     },
 )

@@ -1,6 +1,7 @@
 """What every service has: settings, health, metrics, a contract, JSON in and problems out. Needs the extra `web`."""
 
 from cb.log import Log
+from cb.pickling import PortableError
 
 from . import fields
 from .body import read_json
@@ -22,6 +23,7 @@ __all__ = [
     "Link",
     "Log",
     "PassthroughSchema",
+    "PortableError",
     "Problem",
     "ResponseSchema",
     "ResponseSpec",

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from cb.ledger.semaphore import Permit, Semaphore
+from cb.pickling import PortableError
 
 T = TypeVar("T")
 
 
-class BusyError(Exception):
+class BusyError(PortableError):
     """The work is running already."""
 
 

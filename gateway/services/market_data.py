@@ -36,9 +36,9 @@ class MarketDataClient:
         self._answer = QuoteSchema(unknown=EXCLUDE)
 
     def quote(self, symbol: str, timeout: float | None = None) -> Quote:
-        """Return the price of a symbol. Raises UnknownSymbolError, Unavailable, CircuitOpenError, BulkheadFullError.
+        """Return the price of a symbol. `timeout` is in seconds and shortens the timeout of the client.
 
-        `timeout` is in seconds and shortens the timeout of the client.
+        Raises UnknownSymbolError, DependencyError, CircuitOpenError, BulkheadFullError.
         """
 
         def check(answer: Json) -> Quote:

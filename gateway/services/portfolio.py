@@ -123,7 +123,10 @@ class PortfolioClient:
         self._booked, self._order = _BookedSchema(unknown=EXCLUDE), _OrderSchema(unknown=EXCLUDE)
 
     def find(self, user_id: str) -> Holdings:
-        """Return a user's cash and positions. Raises UnknownUserError, Unavailable, CircuitOpenError, BulkheadFullError."""
+        """Return a user's cash and positions.
+
+        Raises UnknownUserError, DependencyError, CircuitOpenError, BulkheadFullError.
+        """
 
         def check(answer: Json) -> Holdings:
             holdings = Holdings(**self._holdings.load(answer))
@@ -143,7 +146,7 @@ class PortfolioClient:
     def apply(self, trade: Trade, timeout: float | None = None) -> Move:
         """Book a trade. The portfolio books a trade id once, however often it is sent.
 
-        `timeout` is in seconds and shortens the timeout of the client. Raises Unavailable, CircuitOpenError,
+        `timeout` is in seconds and shortens the timeout of the client. Raises DependencyError, CircuitOpenError,
         BulkheadFullError.
         """
 
@@ -155,7 +158,7 @@ class PortfolioClient:
     def void(self, trade: Trade) -> Move:
         """Void a trade, so that it is never booked, unless it has been booked already.
 
-        Raises Unavailable, CircuitOpenError, BulkheadFullError.
+        Raises DependencyError, CircuitOpenError, BulkheadFullError.
         """
 
         def settled(answer: Json) -> Move:
@@ -164,7 +167,7 @@ class PortfolioClient:
         return self._settle(trade, "voids", settled)
 
     def booked(self, trade_ids: list[str]) -> dict[str, BookedTrade]:
-        """Return the settled ones of some trades, by id. Raises Unavailable, CircuitOpenError, BulkheadFullError."""
+        """Return the settled ones of some trades, by id. Raises DependencyError, CircuitOpenError, BulkheadFullError."""
         valid = [trade_id for trade_id in trade_ids if ID.fullmatch(trade_id)]  # others are refused as invalid
 
         def expected(found: list[str]) -> bool:

@@ -36,7 +36,10 @@ class RiskService:
         self._limits = limits
 
     def check(self, order: Order, market: Decimal, timeout: float = math.inf) -> None:
-        """Check an order by itself; `timeout` is in seconds. Raises RiskLimitError, DependencyError, CircuitOpenError."""
+        """Check an order by itself within `timeout` seconds.
+
+        Raises RiskLimitError, DependencyError, CircuitOpenError.
+        """
         try:
             violation = self._breaker.call(self._examine, order, market, timeout)
         except SimulatedError as error:

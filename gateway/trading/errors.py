@@ -11,8 +11,10 @@ GatewayError
  +- OrderTimeoutError   the order could not be placed in time and was not sent
 """
 
+from servicekit import PortableError
 
-class GatewayError(Exception):
+
+class GatewayError(PortableError):
     """Root of the gateway's errors."""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, literal, select, tuple_, update
 
-from servicekit import Log
+from servicekit import Log, PortableError
 from servicekit.database import Database, DatabaseBusyError, DatabaseUnavailableError, Instant, insert_once
 
 from .exposure import Exposure, reserve, update_exposure
@@ -24,7 +24,7 @@ _DAMAGED_RETRY = timedelta(minutes=1)
 Admit = Callable[[Exposure], object]
 
 
-class KeyTakenError(Exception):
+class KeyTakenError(PortableError):
     """A concurrent order of the user has the same Idempotency-Key."""
 
 
@@ -122,7 +122,7 @@ class TradeStore:
             return _first(connection, _BY_KEY, user=user_id, idempotency=key)
 
     def of_user(self, user_id: str, limit: int, before: tuple[datetime, str] | None = None) -> list[Trade]:
-        """Return at most `limit` trades of a user, newest first; with `before`, those older than a time and trade id."""
+        """Return at most `limit` trades of a user, newest first; with `before`, those older than a time and id."""
         query = select(trades).where(trades.c.user_id == user_id)
         if before:
             last = tuple_(literal(before[0], Instant), literal(before[1]))

@@ -16,7 +16,7 @@ from gateway.services.market_data import MarketDataClient
 from gateway.services.portfolio import PortfolioClient
 from gateway.services.risk import RiskService
 from servicekit import Log
-from servicekit.database import DatabaseUnavailableError, waits_limited
+from servicekit.database import DatabaseUnavailableError, limit_waits
 
 from .errors import DependencyError, InProgressError, KeyReusedError, OrderTimeoutError, UnknownTradeError
 from .store import KeyTakenError, TradeStore
@@ -92,7 +92,7 @@ class Trading:
         BulkheadFullError, GatewayError or DatabaseUnavailableError only if the order was certainly not booked.
         """
         deadline = OrderDeadline(self._timeout, self._clock)
-        with waits_limited(deadline.remaining):
+        with limit_waits(deadline.remaining):
             return self._place(order, key, deadline)
 
     def _place(self, order: Order, key: str | None, deadline: OrderDeadline) -> Placed:
@@ -167,7 +167,7 @@ class Trading:
             return trade
 
     def _leave(self, trade: Trade) -> Trade:
-        """Release the lease, so that the reconciler settles the trade at once; else it waits until the lease expires."""
+        """Release the lease so that the reconciler settles the trade at once, else after the lease expires."""
         try:
             return self._store.lease(trade, timedelta()) or self.find(trade.trade_id)
         except Exception as error:  # noqa: BLE001 - a 500 would invite the client to order again

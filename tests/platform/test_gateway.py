@@ -199,10 +199,8 @@ def test_stale_answers_are_told_from_fresh_ones_and_unknown_ones(client: FlaskCl
 
 
 def test_audit_log_is_verified_once_at_a_time(app: Flask, client: FlaskClient) -> None:
-    verifying = app.extensions["history"].verifying
-    slot = verifying.take(1)
-    busy = client.get("/api/v1/audit/verify")
-    verifying.give_back(slot)
+    exclusive = app.extensions["history"].verification
+    busy = exclusive.run(lambda: client.get("/api/v1/audit/verify"))
 
     assert (busy.status_code, busy.json["code"], busy.headers["Retry-After"]) == (429, "audit-being-verified", "1")
     assert client.get("/api/v1/audit/verify").json["valid"] is True

@@ -28,7 +28,7 @@ def alone(
     for name, value in (known | settings).items():
         monkeypatch.setenv(f"CB_{name}", value)
     app = gateway.create_app()
-    for duty in app.extensions["duties"]:
+    for duty in app.extensions["background"]:
         duty.close()
     app.extensions["monitor"].stop()
     return app

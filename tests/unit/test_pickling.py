@@ -119,7 +119,13 @@ def test_error_of_any_package_arrives_with_notes_and_cause(
 
 def test_walk_finds_the_errors_of_all_packages() -> None:
     names = {cls.__name__ for cls in ERRORS}
-    assert {"CircuitOpenError", "BulkheadFullConnectionError", "Problem", "DatabaseBusyError", "RiskRefusal"} <= names
+    assert {
+        "CircuitOpenError",
+        "BulkheadFullConnectionError",
+        "Problem",
+        "DatabaseBusyError",
+        "RiskLimitError",
+    } <= names
     assert all(issubclass(cls, PortableError) for cls in ERRORS)
 
 

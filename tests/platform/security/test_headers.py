@@ -38,7 +38,7 @@ def app(request: pytest.FixtureRequest, config: Path, tmp_path: Path, monkeypatc
             monkeypatch.setenv(f"CB_SERVICES__{name.upper()}__DATABASE", f"sqlite:///{tmp_path}/{name}.db")
         monkeypatch.setenv("CB_STATE__URL", "memory://")
     app: Flask = request.param.create_app()
-    for duty in app.extensions.get("duties", ()):
+    for duty in app.extensions.get("background", ()):
         duty.close()
     if "monitor" in app.extensions:
         app.extensions["monitor"].stop()

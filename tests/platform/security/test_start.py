@@ -129,7 +129,7 @@ def test_gateway_shows_it_to_services_and_to_nobody_else(
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     app = gateway.create_app()
-    for duty in (*app.extensions["duties"], app.extensions["monitor"]):
+    for duty in (*app.extensions["background"], app.extensions["monitor"]):
         getattr(duty, "close", getattr(duty, "stop", None))()
     # What the client shows is not passed on: it is between the client and the gateway.
     app.test_client().get("/api/v1/portfolio/user123", headers={"Authorization": "Bearer mine"})

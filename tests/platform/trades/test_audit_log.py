@@ -88,7 +88,7 @@ def test_page_of_one_trade_has_its_entries_only(log: AuditLog, entries: list[Out
     found = log.page(0, 100, trade_id)
 
     assert [each.n for each in found] == [4, 5, 6]
-    assert all(trade_id in each.entry for each in found)
+    assert all(trade_id in each.facts for each in found)
     assert [each.n for each in log.page(4, 1, trade_id)] == [5]
 
 
@@ -152,7 +152,7 @@ def test_log_that_was_emptied_is_broken_before_anything_was_noted(
 
     seen = log.verify()
 
-    assert log.verified() is None
+    assert log.last_verification() is None
     assert (seen.broken_at, seen.fault) == (1, "entries 1 to 9 are missing")
 
 
@@ -209,9 +209,9 @@ def test_damaged_text_of_an_entry_is_told_from_facts(damaged: str) -> None:
 @pytest.mark.parametrize(
     ("change", "broken"),
     [
-        ("UPDATE audit_entries SET entry = '{}' WHERE n = 4", (4, "it is not what was recorded")),
-        ("UPDATE audit_entries SET hash = previous WHERE n = 4", (4, "it is not what was recorded")),
-        ("UPDATE audit_entries SET previous = hash WHERE n = 4", (4, "it does not follow the entry before it")),
+        ("UPDATE audit_entries SET entry = '{}' WHERE n = 4", (4, "its hash does not match")),
+        ("UPDATE audit_entries SET hash = previous WHERE n = 4", (4, "its hash does not match")),
+        ("UPDATE audit_entries SET previous = hash WHERE n = 4", (4, "it does not follow the previous entry")),
         ("DELETE FROM audit_entries WHERE n = 4", (5, "entry 4 is missing")),
         ("DELETE FROM audit_entries WHERE n = 1", (2, "entry 1 is missing")),
         ("UPDATE audit_entries SET n = 100 WHERE n = 9", (100, "entry 9 is missing")),

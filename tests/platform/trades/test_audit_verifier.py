@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-from dataclasses import asdict
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -68,7 +67,11 @@ def restore(database: Database, entries: list[AuditEntry]) -> None:
     with database.write() as connection:
         connection.execute(
             insert(audit_log.audit_log),
-            [{**asdict(each), "event_id": f"event-{each.n}", "trade_id": "t1"} for each in entries],
+            [
+                {"n": each.n, "entry": each.facts, "previous": each.previous, "hash": each.hash}
+                | {"event_id": f"event-{each.n}", "trade_id": "t1"}
+                for each in entries
+            ],
         )
 
 
@@ -98,7 +101,7 @@ def metrics(database: Database, store: TradeStore, clock: Clock) -> tuple[float 
 def test_log_that_was_never_verified_has_no_metric(
     log: AuditLog, database: Database, store: TradeStore, clock: Clock
 ) -> None:
-    assert log.verified() is None
+    assert log.last_verification() is None
     assert AuditVerifier(log, clock).run_once()
     assert metrics(database, store, clock) == (None, None), "one page is not all"
 
@@ -110,21 +113,21 @@ def test_whole_log_is_verified_page_by_page_and_found_whole(
     assert [works.run_once() for _ in range(3)] == [True, True, False]
     clock.pass_(7)
     assert metrics(database, store, clock) == (0, 7)
-    verified = log.verified()
-    assert verified and verified.found == log.verify()
-    assert verified.found.head.n == 9
+    verified = log.last_verification()
+    assert verified and verified.result == log.verify()
+    assert verified.result.head.n == 9
 
 
 def test_change_in_a_later_page_is_found_told_once_and_forgotten_when_it_is_undone(
     log: AuditLog, database: Database, store: TradeStore, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     works = AuditVerifier(log, clock)
-    entry = log.page(5, 1)[0].entry
+    entry = log.page(5, 1)[0].facts
     spoil(database, "UPDATE audit_entries SET entry = '{}' WHERE n = 6")
     with caplog.at_level(logging.ERROR):
         assert [works.run_once() for _ in range(4)] == [True, False, True, False]
     assert [record.message for record in caplog.records] == [
-        "the audit log is broken at entry 6: it is not what was recorded"
+        "the audit log is broken at entry 6: its hash does not match"
     ]
     assert metrics(database, store, clock) == (1, 0)
 
@@ -136,10 +139,10 @@ def test_change_in_a_later_page_is_found_told_once_and_forgotten_when_it_is_undo
 @pytest.mark.parametrize(
     "forged",
     [
-        ("entry", 6, "it is not what was recorded"),
-        ("hash", 6, "it is not what was recorded"),
-        ("hash", 9, "it is not what was recorded"),
-        ("previous", 6, "it does not follow the entry before it"),
+        ("entry", 6, "its hash does not match"),
+        ("hash", 6, "its hash does not match"),
+        ("hash", 9, "its hash does not match"),
+        ("previous", 6, "it does not follow the previous entry"),
     ],
 )
 def test_forged_entry_that_is_no_text_hides_nothing(
@@ -174,7 +177,7 @@ def test_log_that_was_written_anew_while_it_grows_is_broken_until_it_is_what_it_
     rewrite(database, old)
     grow(log, store, database)
     found = log.verify()
-    assert (found.head.n, found.broken_at, found.fault) == (8, 9, "it is not what was verified before")
+    assert (found.head.n, found.broken_at, found.fault) == (8, 9, "it differs from the entry that was verified before")
     for _ in range(2):  # what was found does not become what was verified
         done(works)
         assert metrics(database, store, clock) == (1, 0)

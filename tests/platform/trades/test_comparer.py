@@ -16,21 +16,23 @@ from werkzeug.serving import make_server
 
 import portfolio
 from cb import BreakerConfig, CircuitBreaker
-from cb import TradeState as Circuit
+from cb import State as Circuit
 from cb.http import HTTPClient
 from gateway.services.notification import databases_differ
 from gateway.services.portfolio import PortfolioClient
-from gateway.trading import comparer
-from gateway.trading.comparer import Comparer
+from gateway.trading.comparer import EXAMPLES, Comparer
 from gateway.trading.comparison_log import Comparison, ComparisonLog, Difference
 from gateway.trading.store import TradeStore
 from gateway.trading.stored_trades import StoredTrades
 from gateway.trading.trade import Trade, TradeState
-from portfolio import booking as booking
+from portfolio.booking import Booking
+from portfolio.booking import Side as PortfolioSide
 from servicekit.database import Database
 from tests.platform.trades.conftest import Clock, applying, moved, order, received, welcome
 from tests.support.misbehaving import Server, answer
 
+#: trades compared at once
+PAGE = 2
 CONFIG = Path(__file__).resolve().parents[3] / "config/config.yaml"
 
 
@@ -75,7 +77,7 @@ class Both:
         """Have the portfolio book a trade."""
         known = trade.order
         facts = {"quantity": known.quantity, "price": known.price, **changes}
-        booked = booking.Order(trade.trade_id, known.user_id, known.symbol, side=booking.Side(known.side), **facts)
+        booked = Booking(trade.trade_id, known.user_id, known.symbol, side=PortfolioSide(known.side), **facts)
         self.books.extensions["portfolios"].apply(booked)
 
     def change(self, statement: str) -> None:
@@ -86,9 +88,9 @@ class Both:
 
     def void(self, trade: Trade) -> None:
         known = trade.order
-        side = booking.Side(known.side)
+        side = PortfolioSide(known.side)
         self.books.extensions["portfolios"].void(
-            booking.Order(trade.trade_id, known.user_id, known.symbol, known.quantity, side, known.price)
+            Booking(trade.trade_id, known.user_id, known.symbol, known.quantity, side, known.price)
         )
 
     def filled(self) -> Trade:
@@ -116,7 +118,7 @@ def both(store: TradeStore, database: Database, clock: Clock, books: Flask, url:
 
 @pytest.fixture(autouse=True)
 def two_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "PAGE", 2)
+    monkeypatch.setattr("gateway.trading.comparer.PAGE", PAGE)
 
 
 def test_services_that_agree_have_no_differences(both: Both, clock: Clock) -> None:
@@ -274,20 +276,20 @@ def test_answer_that_is_none_to_the_question_is_no_difference(
 
     assert not comparer.run_once()
 
-    assert comparer.hindered
+    assert comparer.failing
     assert both.results.latest() is None
 
 
 def test_trades_that_are_answered_again_and_again_do_not_keep_the_walk_for_ever(
     both: Both, database: Database, portfolio: Server
 ) -> None:
-    same = [{"tradeId": f"t-{number}", "status": "DAMAGED"} for number in range(comparison.PAGE)]
+    same = [{"tradeId": f"t-{number}", "status": "DAMAGED"} for number in range(PAGE)]
     portfolio.act = answer(200, json.dumps({"trades": same}))
     books = PortfolioClient(HTTPClient(portfolio.url, 5, CircuitBreaker("portfolio")))
     comparer = Comparer(StoredTrades(database), books, both.results, both.told.append, both.clock)
 
     assert [comparer.run_once() for _ in range(3)] == [True, True, False]
-    assert comparer.hindered
+    assert comparer.failing
 
 
 @pytest.mark.parametrize("examples", ["{", '[{"a": 1}]'])
@@ -324,12 +326,12 @@ def test_refused_order_that_is_tried_again_while_it_is_compared_does_not_differ(
 
 
 def test_more_differences_than_are_kept_are_counted(both: Both) -> None:
-    for _ in range(comparison.EXAMPLES + 3):
+    for _ in range(EXAMPLES + 3):
         moved(both.store, applying(both.store, order(1)), TradeState.FILLED)
 
     result = both.compare()
 
-    assert (result.differences, len(result.examples)) == (comparison.EXAMPLES + 3, comparison.EXAMPLES)
+    assert (result.differences, len(result.examples)) == (EXAMPLES + 3, EXAMPLES)
 
 
 def test_differences_are_logged_once_told_each_time_and_not_repaired(

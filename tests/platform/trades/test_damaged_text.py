@@ -42,7 +42,7 @@ def test_verdict_is_kept_whatever_its_words_are(
     assert (found.state, found.detail) == (TradeState.REJECTED, kept)
     journal, log = Outbox(database), AuditLog(database)
     log.append(journal.unsent(Reader.AUDIT, 10))
-    assert json.loads(log.page(0, 10)[-1].entry)["detail"] == kept
+    assert json.loads(log.page(0, 10)[-1].facts)["detail"] == kept
     NotificationService(CircuitBreaker("notification"), lambda: None, Notifications(database)).confirm(
         journal.unsent(Reader.NOTIFICATION, 10)
     )

@@ -106,7 +106,7 @@ def test_trades_of_an_earlier_version_are_kept_audited_and_reconciled(tmp_path: 
 
     store, journal, log = TradeStore(database, clock), Outbox(database), AuditLog(database)
     log.append(journal.unsent(Reader.AUDIT, BATCH))
-    assert [each.entry.partition('"tradeId":"')[2][:2] for each in log.page(0, 10)] == ["t1", "t2", "t3", "t4"]
+    assert [each.facts.partition('"tradeId":"')[2][:2] for each in log.page(0, 10)] == ["t1", "t2", "t3", "t4"]
     assert journal.unsent(Reader.NOTIFICATION, BATCH) == [], "their users were told long ago"
     left = store.claim(LEASE)
     assert left

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from cb import BreakerConfig, CircuitBreaker, Ledger
-from cb import TradeState as Circuit
+from cb import State as Circuit
 from gateway.services.alerter import Alerter
 from gateway.services.audit import AuditService
 from gateway.services.audit_log import AuditLog
@@ -48,7 +48,7 @@ class Platform:
         self.dispatcher = OutboxRelay(self.journal, audit, self.notification)
 
     def recorded(self) -> list[str]:
-        return [each.entry.partition('"state":"')[2].partition('"')[0] for each in self.log.page(0, 1000)]
+        return [each.facts.partition('"state":"')[2].partition('"')[0] for each in self.log.page(0, 1000)]
 
     def told(self, user_id: str | None = "ann") -> list[str]:
         return [each.message.text for each in self.inbox.page(user_id, 1000)]
@@ -71,8 +71,11 @@ def test_audit_hears_of_every_move_and_users_of_the_ends(platform: Platform, sto
         *("RECEIVED", "APPLYING", "REJECTED"),
         *("RECEIVED", "APPLYING", "REFUSED"),
     ]
-    assert platform.told() == ["BUY 2 AAPL at 150.00 was rejected: because of no-cash", "BUY 10 AAPL at 150.00 is done"]
-    assert [platform.journal.backlog(reader).entries for reader in Reader] == [0, 0]
+    assert platform.told() == [
+        "BUY 2 AAPL at 150.00 was rejected: because of no-cash",
+        "BUY 10 AAPL at 150.00 is filled",
+    ]
+    assert [platform.journal.backlog(reader).size for reader in Reader] == [0, 0]
 
 
 @pytest.mark.parametrize("error", [SimulatedError("as told"), KeyError("a mistake of ours")])
@@ -103,7 +106,7 @@ def test_open_circuit_of_a_reader_is_waited_for(platform: Platform, store: Trade
     platform.dispatcher.run_once()
 
     assert platform.breaker.snapshot().totals.rejected == 1
-    assert platform.journal.backlog(Reader.AUDIT).entries == 3
+    assert platform.journal.backlog(Reader.AUDIT).size == 3
 
 
 def test_entries_that_were_recorded_and_not_marked_are_not_recorded_again(
@@ -115,7 +118,7 @@ def test_entries_that_were_recorded_and_not_marked_are_not_recorded_again(
     platform.dispatcher.run_once()
 
     assert platform.recorded() == ["RECEIVED", "APPLYING", "FILLED"]
-    assert platform.journal.backlog(Reader.AUDIT).entries == 0
+    assert platform.journal.backlog(Reader.AUDIT).size == 0
 
 
 def test_long_backlog_is_told_in_batches(platform: Platform, store: TradeStore) -> None:
@@ -131,7 +134,7 @@ def test_long_backlog_is_told_in_batches(platform: Platform, store: TradeStore) 
 
 @pytest.fixture
 def alarm(platform: Platform, store: TradeStore, clock: Clock) -> Alerter:
-    return Alerter(store, platform.ledger, platform.notification, patience=timedelta(seconds=10), clock=clock)
+    return Alerter(store, platform.ledger, platform.notification, pending_after=timedelta(seconds=10), clock=clock)
 
 
 def test_operators_hear_of_a_circuit_that_opens_and_closes(platform: Platform, alarm: Alerter, clock: Clock) -> None:
@@ -165,7 +168,7 @@ def test_process_that_takes_over_alarms_nobody_again(
     clock.pass_(11)
     alarm.run_once()
 
-    Alerter(store, platform.ledger, platform.notification, patience=timedelta(seconds=10), clock=clock).run_once()
+    Alerter(store, platform.ledger, platform.notification, pending_after=timedelta(seconds=10), clock=clock).run_once()
 
     assert [len(platform.told(None)), len(platform.told())] == [1, 1]
 
@@ -178,7 +181,7 @@ def test_user_hears_once_of_a_trade_that_takes_long(
         clock.pass_(1)
         alarm.run_once()
 
-    assert platform.told() == ["BUY 10 AAPL at 150.00 is not settled yet: we are finding out what became of it"]
+    assert platform.told() == ["BUY 10 AAPL at 150.00 is not settled yet; its outcome is being determined"]
 
 
 def test_alarm_is_raised_while_the_clock_is_set_back(platform: Platform, alarm: Alerter, clock: Clock) -> None:
@@ -200,7 +203,7 @@ def test_alarm_that_could_not_be_raised_is_raised_later(
         clock.pass_(1)
         alarm.run_once()
     assert platform.told(None) == []
-    assert [record.message for record in caplog.records].count("nobody can be alarmed: as told") == 1
+    assert [record.message for record in caplog.records].count("alerts cannot be sent: as told") == 1
 
     platform.notification_sick.failing = False
     clock.pass_(1)

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from cb import CircuitBreaker
-from cb import TradeState as Circuit
+from cb import State as Circuit
 from gateway.trading.reconciler import Reconciler
 from gateway.trading.store import TradeStore
 from gateway.trading.trade import Move, Trade, TradeState

@@ -26,7 +26,7 @@ def test_pending_trades_and_what_readers_have_not_been_told_are_shown_with_their
     clock.pass_(6)
     head = audit.head()
     assert head.n == 2
-    assert TradeStatsReader(store, journal, audit, ComparisonLog(database), clock).show() == {
+    assert TradeStatsReader(store, journal, audit, ComparisonLog(database), clock).panel() == {
         "pending": {"number": 1, "oldest_seconds": 6.0},
         "behind": {
             "audit": {"number": 3, "oldest_seconds": 10.0},
@@ -40,7 +40,7 @@ def test_database_that_is_away_is_said_to_be(tmp_path: Path, clock: Clock) -> No
     nowhere = Database(f"sqlite:///{tmp_path}")
     shown = TradeStatsReader(
         TradeStore(nowhere, clock), Outbox(nowhere), AuditLog(nowhere), ComparisonLog(nowhere), clock
-    ).show()
+    ).panel()
     assert shown == {"unavailable": "OperationalError"}
 
 
@@ -50,5 +50,5 @@ def test_row_that_makes_no_sense_is_said_to_be_and_fails_no_page(
     applying(store)
     with database.write() as connection:
         connection.execute(text("UPDATE trades SET attempted_at = 9000000000000000000"))
-    shown = TradeStatsReader(store, Outbox(database), AuditLog(database), ComparisonLog(database), clock).show()
-    assert shown["unavailable"].startswith("what is stored makes no sense")
+    shown = TradeStatsReader(store, Outbox(database), AuditLog(database), ComparisonLog(database), clock).panel()
+    assert shown["unavailable"].startswith("damaged row")

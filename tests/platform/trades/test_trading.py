@@ -9,7 +9,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.exc import OperationalError
 
 from cb import CircuitBreaker, CircuitOpenError
-from cb import TradeState as Circuit
+from cb import State as Circuit
 from cb.http import HTTPClient
 from gateway.services.market_data import MarketDataClient
 from gateway.services.portfolio import PortfolioClient
@@ -24,7 +24,7 @@ from tests.support.misbehaving import Server, answer
 
 LIMITS = RiskLimits(Decimal("0.05"), Decimal(10_000_000), Decimal(1_000_000), Decimal(100_000_000))
 #: the writing transactions of an order that is placed
-RECEIVE, FORK_MARK, CLOSE = 1, 2, 3
+RECEIVE, MARK, CLOSE = 1, 2, 3
 
 
 @pytest.fixture
@@ -106,12 +106,12 @@ def gateway(database: Database, store: TradeStore, clock: Clock, market_data: Se
 
 @pytest.mark.parametrize(("kept", "end"), [(True, TradeState.FILLED), (False, TradeState.CANCELLED)])
 def test_mark_whose_commit_was_lost_leaves_the_order_pending(gateway: Gateway, *, kept: bool, end: TradeState) -> None:
-    gateway.lose_connection(FORK_MARK, kept=kept)
+    gateway.lose_connection(MARK, kept=kept)
 
     placed = gateway.trading.place(order())
 
     assert placed.trade.status == "PENDING"
-    assert gateway.services.portfolio.requests == []
+    assert gateway.portfolio.requests == []
     gateway.heal()
     assert gateway.later() is end
 
@@ -125,8 +125,8 @@ def test_order_whose_first_commit_was_lost_is_never_booked(gateway: Gateway, *, 
 
     gateway.heal()
     gateway.clock.pass_(60)
-    gateway.trading.reconciler.run_once()
-    assert gateway.services.portfolio.requests == []
+    gateway.reconciler.run_once()
+    assert gateway.portfolio.requests == []
 
 
 @pytest.mark.parametrize(("kept", "end"), [(True, TradeState.REFUSED), (False, TradeState.FILLED)])

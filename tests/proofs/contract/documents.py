@@ -42,7 +42,7 @@ def app(package: str, tokens: Mapping[str, str] = _TOKENS) -> Iterator[Flask]:
         os.environ.update(settings)
         try:
             made: Flask = import_module(package).create_app()
-            for duty in made.extensions.get("duties", ()):
+            for duty in made.extensions.get("background", ()):
                 duty.close()
             if "monitor" in made.extensions:
                 made.extensions["monitor"].stop()
