@@ -167,7 +167,10 @@ class PortfolioClient:
         return self._settle(trade, "voids", settled)
 
     def booked(self, trade_ids: list[str]) -> dict[str, BookedTrade]:
-        """Return the settled ones of some trades, by id. Raises DependencyError, CircuitOpenError, BulkheadFullError."""
+        """Return the settled ones of some trades, by id.
+
+        Raises DependencyError, CircuitOpenError, BulkheadFullError.
+        """
         valid = [trade_id for trade_id in trade_ids if ID.fullmatch(trade_id)]  # others are refused as invalid
 
         def expected(found: list[str]) -> bool:

@@ -213,9 +213,9 @@ def test_many_workers_that_start_at_once_on_a_new_database_all_start(file: Path)
     start = (
         "import sys; from decimal import Decimal; from servicekit.database import Database;"
         "import portfolio; from servicekit.migrations import migrate;"
-        "from portfolio.service import Portfolios; from portfolio.store import Store;"
+        "from portfolio.service import PortfolioService; from portfolio.store import AccountStore;"
         "print('ready', flush=True); sys.stdin.readline();"
-        "Portfolios(Store(migrate(Database(sys.argv[1]), portfolio)), Decimal(1)).open('user123')"
+        "PortfolioService(AccountStore(migrate(Database(sys.argv[1]), portfolio)), Decimal(1)).open('user123')"
     )
     command = [sys.executable, "-c", start, f"sqlite:///{file}"]
     pipe = subprocess.PIPE
