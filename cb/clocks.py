@@ -47,6 +47,11 @@ def wall_ns() -> int:
     return time.time_ns()
 
 
+def timestamp(seconds: float) -> str:
+    """Return a time since the epoch in ISO 8601, in UTC, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
 def sleep(seconds: float) -> None:
     """Sleep as is done here: without holding up other greenlets, where there are any."""
     time.sleep(seconds)

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
+from .clocks import timestamp
 from .log import Log
 from .states import Outcome, State
 
@@ -33,6 +35,22 @@ class StateChange(Event):
     number: int = field(default=0, compare=False)
     #: time of the change, in seconds since the epoch
     at: float = field(default=0.0, compare=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the change as a JSON object."""
+        return {
+            "name": self.name,
+            "from": self.before.value,
+            "to": self.after.value,
+            "generation": self.generation,
+            "reason": self.reason,
+        }
+
+    def as_log_entry(self) -> dict[str, Any]:
+        """Return the change as a JSON object, with its number and time."""
+        milliseconds = int(self.at * 1000)
+        at = f"{timestamp(milliseconds // 1000).removesuffix('Z')}.{milliseconds % 1000:03}Z"
+        return {"number": self.number, "at": at, **self.as_dict()}
 
 
 @dataclass(frozen=True, slots=True)

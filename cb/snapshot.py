@@ -1,10 +1,12 @@
 """Snapshots: the state and the counts of a breaker at one moment."""
 
 from bisect import bisect_left
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from itertools import accumulate
 from operator import add
+from typing import Any
 
+from .clocks import timestamp
 from .config import BreakerConfig
 from .health import Health, read_health
 from .ledger import layout as at
@@ -128,6 +130,39 @@ class Snapshot(Stats):
     last_failure: LastFailure | None
     #: one sentence: the reason for the state, and what would change it
     why: str
+
+    def as_dict(self, now: float) -> dict[str, Any]:
+        """Return the snapshot as a JSON object. `now` is the time of the snapshot in seconds since the epoch.
+
+        Times are whole seconds, so that two workers seldom round them differently.
+        """
+        window, failed = self.window, self.last_failure
+        quantiles = {f"p{percent}": self.latency.quantile(percent / 100) for percent in (50, 95, 99)}
+        return {
+            "state": self.state.value,
+            "source": self.source.value,
+            "generation": self.generation,
+            "since": timestamp(now - self.age),
+            "retry_after_seconds": None if self.retry_after is None else round(self.retry_after, 3),
+            "window": {
+                "seconds": self.window_seconds,
+                "requests": window.requests,
+                "failures": window.failures,
+                "slow": window.slow,
+                "failure_rate": round(window.failure_rate, 3),
+                "slow_call_rate": round(window.slow_call_rate, 3),
+            },
+            "totals": asdict(self.totals),
+            "consecutive_failures": self.consecutive_failures,
+            "in_flight": self.in_flight,
+            "limit": self.limit,
+            "latency_ms": {
+                name: None if seconds is None else round(seconds * 1000, 1) for name, seconds in quantiles.items()
+            },
+            "last_failure": {"at": timestamp(now - failed.ago), "type": failed.type} if failed else None,
+            "config": asdict(self.config),
+            "why": self.why,
+        }
 
 
 def stats_of(name: str, record: Record, config: BreakerConfig, now: int) -> Stats:

@@ -3,9 +3,11 @@
 import sys
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 
 from flask import Flask
 
+from cb.integrations.flask import Panel
 from servicekit import create_service, load_settings
 from servicekit.database import Database, DatabaseUnavailableError
 from servicekit.migrations import migrate
@@ -38,6 +40,9 @@ from .trading.trading import Trading
 SETTINGS = GatewaySettings
 #: seconds that placing an order may take in addition to the portfolio's timeout
 SLACK = 5
+
+#: the panel of the live page
+_PANEL = Path(__file__).parent / "http" / "static" / "trades.js"
 
 
 def create_app() -> Flask:
@@ -99,7 +104,7 @@ def create_app() -> Flask:
     app.extensions["health"].add("database", store.health, ready=True)
     stats = TradeStatsReader(store, outbox, audit_log, comparisons, store.now)
     app.extensions["metrics"].collectors.append(TradeStatsCollector(stats))
-    app.extensions["dashboard"].add("trades", stats.panel)
+    app.extensions["circuit_breakers"].panels.insert(0, Panel("trades", _PANEL, stats.panel))
     problems.init_app(app)
     app.register_blueprint(views.bp)
     app.register_blueprint(history.bp)

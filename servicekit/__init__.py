@@ -1,16 +1,16 @@
 """What every service has: settings, health, metrics, a contract, JSON in and problems out. Needs the extra `web`."""
 
+from cb.integrations.flask import Problem, request_id
 from cb.log import Log
 from cb.pickling import PortableError
 
 from . import fields
 from .body import read_json
 from .bulkhead_limits import limits
-from .correlation import forwarded_headers, request_id
+from .correlation import forwarded_headers
 from .faults import Faults, SimulatedError, Simulation
 from .health import Health
 from .openapi import Link, ResponseSpec, operation
-from .problems import Problem
 from .response_schemas import PassthroughSchema, ResponseSchema
 from .server import serve
 from .service import create_service

@@ -5,7 +5,8 @@ import sys
 
 from flask import current_app, g
 
-from .access import shown, unauthorized
+from cb.integrations.flask.access import bearer_token, unauthorized
+
 from .ids import ID, ID_RULE
 from .rate_limit import count
 from .settings import Settings
@@ -20,7 +21,7 @@ def has_keys() -> bool:
 def require_user() -> str:
     """Return whose key the running request shows. Raises Problem."""
     # Found by its hash: how long that takes may tell something of a hash, and nobody finds the key from it.
-    user = _settings().api_keys.get(hash_key(shown() or ""))
+    user = _settings().api_keys.get(hash_key(bearer_token() or ""))
     if user is None:
         raise unauthorized("this needs the key of a user")
     count(f"user {user}")

@@ -1,4 +1,4 @@
-"""What `cb.document` says of breakers, as schemas."""
+"""Schemas of the JSON form of breakers: `Snapshot.as_dict()`, `StateChange.as_dict()`, `Transition.as_dict()`."""
 
 from dataclasses import fields as fields_of
 from typing import Any

@@ -13,13 +13,13 @@ from typing import Any, NoReturn
 
 from gunicorn.workers.gthread import TConn  # type: ignore[import-untyped]  # it ships no types
 
+from cb.integrations.flask import Problem
+from cb.integrations.flask.request_id import choose_request_id
+from cb.integrations.flask.request_input import MAX_BODY
+from cb.integrations.flask.security_headers import add_security_headers
 from cb.ledger.semaphore import Permit, Semaphore
 
-from .body import MAX_BODY
-from .correlation import choose
 from .http_framing import Framing
-from .problems import Problem
-from .security_headers import add_security_headers
 
 #: bytes of a request that are waited for: a body in chunks may take twice what it holds
 _LIMIT = 2 * MAX_BODY
@@ -144,7 +144,7 @@ def let_wait(threads: int) -> None:
 
 def refusal(status: int, detail: str) -> bytes:
     """Return an answer, as it goes over the wire, to a request that does not reach the app."""
-    phrase, request_id = HTTPStatus(status).phrase, choose(None)
+    phrase, request_id = HTTPStatus(status).phrase, choose_request_id(None)
     if status == 500:
         problem = Problem(status, "internal-error", "this is our fault")
     else:

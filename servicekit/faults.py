@@ -13,12 +13,11 @@ from flask import Blueprint, Flask
 from marshmallow import Schema, post_load
 
 from cb.clocks import sleep
+from cb.integrations.flask import Panel, Problem, request_id
 from cb.pickling import PortableError
 
-from .correlation import request_id
 from .fields import Flag, Rate, Whole
 from .openapi import ResponseSpec, operation
-from .problems import Problem
 from .response_schemas import ResponseSchema
 from .settings import Settings
 
@@ -43,6 +42,8 @@ class Simulation:
     response_time_ms: int = 0
 
 
+#: the panel of the live page
+_SCRIPT = Path(__file__).parent / "page" / "simulators.js"
 _RATE = {"description": "Share of the calls that fail."}
 _HEALTHY = {"description": "If not, every call fails."}
 _TIME = {"description": "Milliseconds added to every call."}
@@ -84,7 +85,7 @@ class Faults:
         bp = Blueprint(f"simulate-{name}", __name__, url_prefix=f"{url_prefix}/simulate")
         self._serve(bp, name)
         app.register_blueprint(bp)
-        app.extensions["dashboard"].simulators[name] = self
+        app.extensions["simulators"][name] = self
         #: of the route that steers it
         self.path = f"{url_prefix}/simulate/failure"
         app.register_error_handler(SimulatedError, _answer)
@@ -159,6 +160,17 @@ class Faults:
             "status": "DOWN" if not simulation.is_healthy else "UP" if well else "DEGRADED",
             "simulated": asdict(simulation),
         }
+
+
+def init_app(app: Flask) -> None:
+    """Add the panel of the simulated failures to an app's live page."""
+    simulators: dict[str, Faults] = {}
+    app.extensions["simulators"] = simulators
+
+    def data() -> dict[str, Any]:
+        return {name: {"path": each.path, **asdict(each.read())} for name, each in simulators.items()}
+
+    app.extensions["circuit_breakers"].panels.append(Panel("simulators", _SCRIPT, data))
 
 
 def forget(settings: Settings) -> None:

@@ -9,8 +9,8 @@ from flask import Blueprint, Flask, current_app
 from marshmallow import INCLUDE, fields
 
 from cb import State
-from cb.breaker import CircuitBreaker
 from cb.integrations.flask.extension_state import circuit_breakers
+from cb.integrations.flask.status import dependency
 from cb.log import Log
 
 from .openapi import ResponseSpec, operation
@@ -19,12 +19,6 @@ from .response_schemas import PassthroughSchema
 log = Log(__name__)
 
 bp = Blueprint("health", __name__, url_prefix="/api/v1/health")
-
-_BY_CIRCUIT = {
-    State.HALF_OPEN: "DEGRADED",
-    State.OPEN: "DOWN",
-    State.FORCED_OPEN: "DOWN",
-}
 
 #: returns {"status": "UP" | "DEGRADED" | "DOWN"} and what else is worth knowing
 Check = Callable[[], dict[str, Any]]
@@ -80,14 +74,9 @@ class Health:
             return "DOWN", found
         if not only_own:
             for breaker in circuit_breakers().registry:
-                found[breaker.name] = _with_circuit(found.get(breaker.name), breaker)
+                found[breaker.name] = dependency(breaker, found.get(breaker.name))
         healthy = all(component["status"] == "UP" for component in found.values())
         return "UP" if healthy else "DEGRADED", found
-
-
-def known() -> dict[str, dict[str, Any]]:
-    """Return by name what is known of the dependencies without asking: their circuits, and what a monitor has found."""
-    return {breaker.name: _with_circuit(None, breaker) for breaker in circuit_breakers().registry}
 
 
 def init_app(app: Flask) -> None:
@@ -128,18 +117,6 @@ def _answer(status: str, components: dict[str, dict[str, Any]]) -> Any:
         "components": components,
     }
     return body, 503 if status == "DOWN" else 200
-
-
-def _with_circuit(component: dict[str, Any] | None, breaker: CircuitBreaker) -> dict[str, Any]:
-    """Return a component with what its breaker says, and what a monitor has found: the worst of them is its status."""
-    state, health = breaker.state, breaker.health()
-    told = dict(component or {"status": _BY_CIRCUIT.get(state, "UP")}, circuit=state.value)
-    if health:
-        told["health"] = "UNKNOWN" if health.up is None else "UP" if health.up else "DOWN"
-        told["checked_seconds_ago"] = round(health.ago, 1)
-        if health.up is False:
-            told["status"] = "DOWN"
-    return told
 
 
 def _run(name: str, check: Check) -> dict[str, Any]:

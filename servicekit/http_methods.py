@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .correlation import choose
-from .problems import Problem
-from .security_headers import add_security_headers
+from cb.integrations.flask import Problem
+from cb.integrations.flask.request_id import choose_request_id
+from cb.integrations.flask.security_headers import add_security_headers
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -23,7 +23,7 @@ class KnownMethods:
         if environ["REQUEST_METHOD"] in _KNOWN:
             return self._app(environ, start_response)
         allowed = ", ".join(sorted(_KNOWN))
-        request_id = choose(environ.get("HTTP_X_REQUEST_ID"))
+        request_id = choose_request_id(environ.get("HTTP_X_REQUEST_ID"))
         headers = {"Allow": allowed, "X-Request-ID": request_id}
         problem = Problem(
             405, "method-not-allowed", f"the method is not possible here, only {allowed}", headers=headers

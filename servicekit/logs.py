@@ -3,23 +3,20 @@
 import json
 import logging
 import sys
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from flask import Flask, Response, g, has_request_context, request
 
-from cb import State
 from cb.clocks import perf_counter
-from cb.events import Event, HealthChanged, LateResult, LedgerRestored, Rejected, StateChange
+from cb.integrations.flask import request_id
 from cb.log import Log
 
-from .correlation import request_id, trace_ids
+from .correlation import trace_ids
 from .redaction import Redaction, known_secrets
 from .settings_file import SettingsError
 
 _access = Log("servicekit.access")
-_circuits = Log("cb.circuits")
 # What is polled would bury the rest.
 QUIET = ("/metrics", "/dashboard", "/api/v1/health", "/api/v1/circuit-breaker/status")
 #: characters of a message, and of a traceback
@@ -103,35 +100,6 @@ def init_app(app: Flask) -> None:
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     app.before_request(_start)
     app.after_request(_end)
-
-
-def log_event(event: Event) -> None:
-    """Log what a breaker tells, but not each refused and each late call: metrics count those."""
-    if isinstance(event, StateChange):
-        _log_change(event)
-    elif isinstance(event, HealthChanged):
-        health = "UP" if event.up else "DOWN"
-        facts = {"breaker": event.name, "health": health, "reason": event.reason}
-        level = logging.INFO if event.up else logging.WARNING
-        _circuits.log(level, "health of %s: %s", event.name, health, extra={"facts": facts})
-    elif isinstance(event, LedgerRestored):
-        _circuits.info("circuit %s is shared again", event.name, extra={"facts": {"breaker": event.name}})
-    elif not isinstance(event, Rejected | LateResult):
-        facts = {"breaker": event.name, **{key: value for key, value in asdict(event).items() if key != "name"}}
-        _circuits.warning("circuit %s: %s", event.name, type(event).__name__, extra={"facts": facts})
-
-
-def _log_change(change: StateChange) -> None:
-    level = logging.WARNING if change.after is State.OPEN else logging.INFO
-    facts = {
-        "breaker": change.name,
-        "from": change.before.value,
-        "to": change.after.value,
-        "generation": change.generation,
-        "reason": change.reason,
-    }
-    message = "circuit %s: %s -> %s"
-    _circuits.log(level, message, change.name, change.before.value, change.after.value, extra={"facts": facts})
 
 
 def _start() -> None:

@@ -10,9 +10,10 @@ import math
 from flask import Flask, current_app, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from .problems import Problem
+from cb.integrations.flask import Problem
+from cb.integrations.flask.trusted_addresses import parse_address
+
 from .settings import Settings
-from .trusted_hosts import address_of
 
 # Whoever asks these must know it when it matters most.
 _FREE = ("/metrics", "/api/v1/health")
@@ -64,7 +65,7 @@ def _count() -> None:
 
 def _client(address: str) -> str | None:
     """Return who is counted together: None for this host, and one for all whose address cannot be told."""
-    found = address_of(address)
+    found = parse_address(address)
     if found is None:
         return "unknown"
     if found.is_loopback:

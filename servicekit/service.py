@@ -4,11 +4,14 @@ import os
 
 from flask import Flask
 
+from cb.integrations.flask import CircuitBreakers
+from cb.integrations.flask.event_log import log_event
+from cb.integrations.flask.request_input import MAX_BODY
+from cb.integrations.flask.security_headers import add_security_headers
 from cb.ledger.ledger import Ledger
 from cb.log import Log
 
-from . import correlation, health, logs, problems, rate_limit, security_headers, trusted_hosts
-from .body import MAX_BODY
+from . import correlation, faults, health, logs, problems, rate_limit, trusted_hosts
 from .http_methods import KnownMethods
 from .openapi import pages as openapi
 from .settings import Settings
@@ -24,8 +27,7 @@ def create_service(name: str, settings: Settings, about: str = "") -> Flask:
     `openapi`, and `fleet` where the settings name a server for one. With $OTEL_EXPORTER_OTLP_ENDPOINT it makes spans
     and metrics for OpenTelemetry's providers.
     """
-    # Not above: prometheus_client decides at import, by the environment that gunicorn's conf sets, where values live.
-    from cb.integrations.flask.extension import CircuitBreakers
+    # Not above: prometheus_client decides at import, by the environment that gunicorn's configuration sets.
     from cb.integrations.prometheus import BreakerCollector
 
     from .metrics import Metrics
@@ -36,8 +38,9 @@ def create_service(name: str, settings: Settings, about: str = "") -> Flask:
     app.url_map.merge_slashes = False  # a redirected order is an order sent twice
     app.extensions["settings"] = settings
     # The log first: opening the ledger may say something.
-    for part in (correlation, logs, problems, security_headers, trusted_hosts, rate_limit, health):
+    for part in (correlation, logs, problems, trusted_hosts, rate_limit, health):
         part.init_app(app)
+    app.after_request(add_security_headers)
     openapi.init_app(app, name, about)
     breakers = CircuitBreakers(
         app,
@@ -49,6 +52,7 @@ def create_service(name: str, settings: Settings, about: str = "") -> Flask:
     )
     registry = breakers.registry
     registry.ledger.join()
+    faults.init_app(app)
     if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
         _trace(app)
     if settings.fleet_url:
@@ -59,7 +63,7 @@ def create_service(name: str, settings: Settings, about: str = "") -> Flask:
             registry.ledger,
             name=settings.name,
             sync_interval=settings.sync_interval,
-            listeners=[logs.log_event],
+            listeners=[log_event],
         )
     app.extensions["metrics"] = Metrics(app, BreakerCollector(registry, per_breaker_names=settings.per_breaker_names))
     app.wsgi_app = KnownMethods(app.wsgi_app)  # type: ignore[method-assign]  # Flask's documented way to wrap an app

@@ -5,59 +5,34 @@ nothing slower is needed.
 """
 
 import hashlib
-import os
 import re
-import stat
 from collections.abc import Mapping
-from pathlib import Path
 
 from cb.errors import ConfigError
+from cb.integrations.flask import tokens
 
 from .ids import ID, ID_RULE
 from .settings_file import SettingsError, Source
 
-_RULE = "be 16 to 200 letters, digits and signs without spaces"
-_TOKEN = re.compile(r"[!-~]{16,200}", re.ASCII)
 _PREFIX = "sha256:"
 _HASH = re.compile(rf"{_PREFIX}[0-9a-f]{{64}}", re.ASCII)
 _HASH_RULE = f"be {_PREFIX} and 64 hexadecimal digits, or a list of such (python -m servicekit.api_keys USER makes one)"
 
 
 def read_token(name: str, environ: Mapping[str, str]) -> str | None:
-    """Return the token of a variable, or in the file that the variable NAME_FILE names. Raises SettingsError."""
-    origin, token = f"environment variable {name}", environ.get(name)
-    if file := environ.get(f"{name}_FILE"):
-        if token is not None:
-            raise SettingsError(origin, "", f"be absent beside {name}_FILE", "both")
-        origin, token = f"environment variable {name}_FILE", _read(name, file)
+    """Return the token in the variable NAME, or in the file that NAME_FILE names. Raises SettingsError."""
     try:
-        return None if token is None else checked_token(name, token)
+        return tokens.read_token(name, environ)
     except ConfigError as error:
-        raise SettingsError(origin, "", error.rule, error.value) from error
+        raise SettingsError(error.field, "", error.rule, error.value) from error
 
 
-def checked_token(field: str, token: object) -> str:
-    """Return a token, wherever it comes from, if it is hard to guess. Raises ConfigError, which does not show it."""
-    if not isinstance(token, str):
-        raise ConfigError(field, f"be a string, and {_RULE}", type(token).__name__)
-    if not _TOKEN.fullmatch(token):
-        raise ConfigError(field, _RULE, f"{len(token)} characters")
-    return token
-
-
-def check_private(file: str, why: str) -> None:
-    """Check that nobody but a file's user and group can read or write it. Raises SettingsError, OSError."""
-    mode = Path(file).stat().st_mode
-    if mode & 0o007 and hasattr(os, "geteuid"):  # elsewhere the bits say nothing
-        raise SettingsError(file, "", f"be out of others' reach (chmod o= {file}): {why}", stat.filemode(mode))
-
-
-def _read(name: str, file: str) -> str:
+def check_private(file: str, reason: str) -> None:
+    """Check that only a file's user and group can read or write it. Raises SettingsError, OSError."""
     try:
-        check_private(file, "it holds a token")
-        return Path(file).read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"environment variable {name}_FILE", "", "name a readable file of text", file) from error
+        tokens.check_private(file, reason)
+    except ConfigError as error:
+        raise SettingsError(error.field, "", error.rule, error.value) from error
 
 
 def hash_key(key: str) -> str:

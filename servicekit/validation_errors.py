@@ -32,11 +32,6 @@ def violations(messages: Mapping[object, object] | list[object], path: Path = ()
                 yield from violations(inner, deeper)
 
 
-def pointer(path: Path) -> str:
-    """Return a path as JSON pointer (RFC 6901)."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
-
-
 def _rule(message: str) -> str:
     rule = _RULES.get(message, message).removesuffix(".")
     return "m" + rule[1:] if rule.startswith("Must ") else rule

@@ -5,10 +5,9 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
-from cb.document import describe, outcome, record
+from cb.clocks import wall
 from cb.errors import ConfigError, LedgerError
 from cb.ledger.paths import state_directory
 
@@ -84,7 +83,12 @@ def _events(asked: argparse.Namespace) -> int:
     merged.sort(key=lambda pair: (pair[0].at, pair[1], pair[0].number))
     latest = merged[-asked.limit :]
     if asked.json:
-        _print({"events": [{"ledger": ledger, **record(event)} for event, ledger in latest], "errors": _errors(found)})
+        _print(
+            {
+                "events": [{"ledger": ledger, **event.as_log_entry()} for event, ledger in latest],
+                "errors": _errors(found),
+            }
+        )
     elif latest:
         lines = [
             (clock(event.at), ledger, event.name, f"{event.before} -> {event.after}", event.reason)
@@ -116,7 +120,7 @@ def _control(asked: argparse.Namespace) -> int:
             _print_error(error)
             errors.append(error)
         else:
-            changes.append({"ledger": each.name, **outcome(change)})
+            changes.append({"ledger": each.name, **change.as_dict()})
             if not asked.json:
                 print(plain(f"{each.name} {change.name}: {change.before} -> {change.after}, {change.reason}"))
     result = Survey(known.ledgers, [*found.errors, *errors])
@@ -170,7 +174,7 @@ def _document(found: Survey) -> dict[str, Any]:
             "name": each.name,
             "path": each.path,
             "workers": each.workers,
-            "breakers": {name: describe(seen, datetime.now(UTC)) for name, seen in sorted(each.breakers.items())},
+            "breakers": {name: seen.as_dict(wall()) for name, seen in sorted(each.breakers.items())},
         }
         for each in found.ledgers
     ]

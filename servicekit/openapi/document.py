@@ -11,13 +11,13 @@ from marshmallow import Schema
 from marshmallow.fields import Field
 from werkzeug.routing import Rule
 
+from servicekit.breaker_operations import breaker_operations
 from servicekit.fields import StrictField
 from servicekit.parameters import Fields, wire_name
 from servicekit.response_schemas import ResponseSchema
 
 from .operation import Operation, OperationSpec, ResponseSpec
 from .problems import COMMON, ProblemSchema, response, told
-from .undocumented import FOREIGN
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _VARIABLE = re.compile(r"<(?:[^:<>]+:)?(\w+)>")
@@ -63,9 +63,10 @@ def operations(app: Flask) -> Iterator[tuple[Rule, str, Operation | None]]:
 
     HEAD and OPTIONS, which Flask answers everywhere, are none of them.
     """
+    elsewhere = breaker_operations(app)
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
         view = app.view_functions[rule.endpoint]
-        found = view if isinstance(view, Operation) else FOREIGN.get(rule.endpoint)
+        found = view if isinstance(view, Operation) else elsewhere.get(rule.endpoint)
         for method in sorted((rule.methods or set()).intersection(_METHODS)):
             yield rule, method, found
 

@@ -8,14 +8,15 @@ from pathlib import Path
 from flask import Blueprint, Flask, Response, current_app
 from marshmallow import fields
 
+from cb.integrations.flask.static_files import MEDIA_TYPES, send_file
 from servicekit.response_schemas import PassthroughSchema
-from servicekit.static_files import TYPES, Files
 
 from .operation import ResponseSpec, operation
 
 VERSION = "1.0"
 # Swagger UI is that of swagger-ui-dist 5.35.0, unchanged; its licence is beside it.
-_FILES = Files(Path(__file__).parent / "page", ("docs.html", "docs.js", "swagger-ui-bundle.js", "swagger-ui.css"))
+_FOLDER = Path(__file__).parent / "page"
+_FILES = {name: _FOLDER / name for name in ("docs.html", "docs.js", "swagger-ui-bundle.js", "swagger-ui.css")}
 
 bp = Blueprint("openapi", __name__)
 
@@ -65,16 +66,16 @@ def show() -> Response:
 @operation("showDocs", tag="service", responses={200: ResponseSpec("A page.", types=("text/html",))})
 def page() -> Response:
     """Show this document to people."""
-    return _FILES.send("docs.html")
+    return send_file(_FILES, "docs.html")
 
 
 @bp.get("/docs/<name>")
 @operation(
     "readDocsFile",
     tag="service",
-    path={"name": _FILES.field},
-    responses={200: ResponseSpec("A file of the page.", types=TYPES)},
+    path={"name": fields.String(metadata={"enum": list(_FILES)})},
+    responses={200: ResponseSpec("A file of the page.", types=MEDIA_TYPES)},
 )
 def file(name: str) -> Response:
     """Read a file that the page for people needs."""
-    return _FILES.send(name)
+    return send_file(_FILES, name)

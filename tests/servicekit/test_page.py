@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 
 import cb.integrations.flask.page
 from cb import State
+from cb.integrations.flask import Panel
 from servicekit import Simulation
 from tests.servicekit import shop
 
@@ -125,9 +126,9 @@ def test_markup_in_names_and_reasons_stays_text(app: Flask, client: FlaskClient)
 
 
 def test_service_shows_what_it_adds_and_one_that_fails_hides_nothing_else(app: Flask, client: FlaskClient) -> None:
-    shown = app.extensions["dashboard"]
-    shown.add("trades", lambda: {"pending": 3})
-    shown.add("broken", lambda: {}["no"])
+    script = app.extensions["circuit_breakers"].panels[0].script
+    added = [Panel("trades", script, lambda: {"pending": 3}), Panel("broken", script, lambda: {}["no"])]
+    app.extensions["circuit_breakers"].panels.extend(added)
     seen = polled(client)
     assert (seen["trades"], seen["broken"]) == ({"pending": 3}, {"unavailable": "KeyError"})
     assert "own-stock" in seen["breakers"]

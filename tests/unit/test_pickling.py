@@ -45,9 +45,7 @@ def defined() -> Iterator[type[Exception]]:
     """Yield every exception class that one of the packages defines."""
     for package in (cb, servicekit, gateway, marketdata, portfolio):
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if re.search(
-                r"\.migrations|__main__|servicekit\.gunicorn_conf", found.name
-            ):  # to import them does something
+            if re.search(r"\.migrations|__main__|integrations\.gunicorn", found.name):  # to import them does something
                 continue
             for value in vars(importlib.import_module(found.name)).values():
                 if isinstance(value, type) and issubclass(value, Exception) and value.__module__ == found.name:

@@ -1,17 +1,9 @@
-"""The Flask extension: `CircuitBreakers(app)`, operator routes, status, live page and metrics."""
+"""The Flask extension: `CircuitBreakers(app)`. Needs Flask, and prometheus_client for `metrics=True`."""
 
-from typing import TYPE_CHECKING, Any
+from .extension import CircuitBreakers
+from .extension_state import ExtensionState
+from .panel import Panel
+from .problem import Problem
+from .request_id import request_id
 
-if TYPE_CHECKING:
-    from .extension import CircuitBreakers
-
-__all__ = ["CircuitBreakers"]
-
-
-def __getattr__(name: str) -> Any:
-    # Not above: the service kit imports parts of this package, and the extension imports parts of that.
-    if name == "CircuitBreakers":
-        from .extension import CircuitBreakers
-
-        return CircuitBreakers
-    raise AttributeError(name)
+__all__ = ["CircuitBreakers", "ExtensionState", "Panel", "Problem", "request_id"]

@@ -13,28 +13,45 @@ from cb.events import Listener
 from cb.handles import ProcessBound
 from cb.ledger.ledger import Ledger
 from cb.registry import Registry
-from servicekit import problems
-from servicekit.logs import log_event
-from servicekit.security_headers import add_security_headers
-from servicekit.tokens import checked_token, read_token
 
 from . import operator, page, status
+from .error_handlers import register_error_handlers
+from .event_log import log_event
 from .extension_state import ExtensionState
+from .panel import Panel
+from .security_headers import add_security_headers
+from .tokens import check_token, read_token
 
 if TYPE_CHECKING:
     import requests
 
 
 class CircuitBreakers(ProcessBound):
-    """Gives Flask apps breakers that all their workers share, and shows, steers and answers for them.
+    """A Flask extension: breakers that all workers of an app share, with a status, a live page and operators' routes.
 
-    `registry` makes the breakers; `app.extensions["circuit_breakers"]` has it too. An open circuit whose error leaves a
-    view is 503, a full bulkhead 429, unless the app has an answer of its own.
+    An open circuit whose error leaves a view is answered with 503, a full bulkhead with 429, unless the app handles
+    these errors itself. The state of the extension is `app.extensions["circuit_breakers"]`.
 
-    The ledger is `shm://NAME`, of the app's name, or `memory://` where the app is `testing`. Below `url_prefix` are the
-    status, the live page and what operators do, unless `routes` are not wanted; `metrics` is `/metrics`, of HTTP and of
-    the breakers. What an app's config says goes before what is said here: `CB_LEDGER`, `CB_DEFAULTS` (a mapping),
-    `CB_BREAKERS` (one for each name) and `CB_ADMIN_TOKEN`, which the environment may hold too. Raises ConfigError.
+    Four keys of `app.config` take precedence over the arguments: `CB_LEDGER`, `CB_DEFAULTS` (a mapping), `CB_BREAKERS`
+    (a mapping of each name to a mapping) and `CB_ADMIN_TOKEN`, which the environment may hold too.
+
+    Args:
+        app: The app; None if `init_app` is called later.
+        name: Name of the app in its status. By default `app.name`.
+        ledger: A ledger or its URL. By default `shm://` and the app's name, or `memory://` if the app is `TESTING`.
+        defaults: Thresholds of all breakers.
+        overrides: Thresholds of single breakers, by name.
+        listeners: Listeners of all breakers. State changes are logged to `cb.circuits` in any case.
+        token: Token of the operators, 16 to 200 printable characters. Without one only requests from this host may
+            control breakers.
+        routes: False for none of the routes but `/metrics`.
+        url_prefix: Prefix of the routes other than `/metrics`.
+        metrics: True for `/metrics`, with the metrics of HTTP requests and of the breakers. Needs prometheus_client.
+        panels: Further panels of the live page.
+        clock: Nanoseconds of a monotonic clock, for tests.
+
+    Raises:
+        ConfigError: A setting breaks a rule.
     """
 
     def __init__(
@@ -50,6 +67,7 @@ class CircuitBreakers(ProcessBound):
         routes: bool = True,
         url_prefix: str = "",
         metrics: bool = False,
+        panels: Sequence[Panel] = (),
         clock: Callable[[], int] = monotonic_ns,
     ) -> None:
         self._name = name
@@ -61,34 +79,38 @@ class CircuitBreakers(ProcessBound):
         self._routes = routes
         self._url_prefix = url_prefix
         self._metrics = metrics
+        self._panels = panels
         self._clock = clock
         self._latest: ExtensionState | None = None
         if app is not None:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Give them to an app. Raises ConfigError, and SettingsError for a token in the environment."""
+        """Add the breakers to an app. Raises ConfigError."""
         registry = self._registry(app)
-        token = self._admin_token(app)
-        self._latest = ExtensionState(service=self._name or app.name, registry=registry, token=token, owner=self)
+        self._latest = ExtensionState(
+            service=self._name or app.name,
+            registry=registry,
+            token=self._admin_token(app),
+            panels=list(self._panels),
+            owner=self,
+        )
         app.extensions["circuit_breakers"] = self._latest
-        problems.answer_refusals(app)
+        register_error_handlers(app)
         # Not now: the app may be made before its workers are forked.
         app.before_request(registry.ledger.join)
         if self._routes:
-            app.extensions["dashboard"] = page.Dashboard()
             app.register_blueprint(_routes(), url_prefix=self._url_prefix)
         if self._metrics:
-            # Not above: prometheus_client decides at import, by the environment that gunicorn's conf sets.
-            from cb.integrations.prometheus import BreakerCollector
-            from servicekit.metrics import Metrics
+            # Not above: prometheus_client decides at import, by the environment that gunicorn's configuration sets.
+            from .metrics import Metrics
 
-            app.extensions["metrics"] = Metrics(app, BreakerCollector(registry))
+            Metrics(registry).init_app(app)
 
     def _admin_token(self, app: Flask) -> str | None:
         for field, given in (("CB_ADMIN_TOKEN", app.config.get("CB_ADMIN_TOKEN")), ("token", self._token)):
             if given is not None:
-                return checked_token(field, given)
+                return check_token(field, given)
         return read_token("CB_ADMIN_TOKEN", os.environ)
 
     def _registry(self, app: Flask) -> Registry:
@@ -105,23 +127,23 @@ class CircuitBreakers(ProcessBound):
 
     @property
     def registry(self) -> Registry:
-        """That of the running app; where none runs, that of the app which was given last. Raises RuntimeError."""
-        found = current_app.extensions.get("circuit_breakers") if has_app_context() else None
-        if found is None or found.owner is not self:
-            found = self._latest
-        if found is None:
+        """The breakers of the current app, or, outside of an app, of the latest one. Raises RuntimeError."""
+        state = current_app.extensions.get("circuit_breakers") if has_app_context() else None
+        if state is None or state.owner is not self:
+            state = self._latest
+        if state is None:
             raise RuntimeError("no app has these breakers yet: call init_app first")
-        return found.registry
+        return state.registry
 
     def session(self, name: str | None = None, **options: Any) -> "requests.Session":
-        """Return a `guarded_session` of the registry: with a breaker of that name, or else one for each host."""
+        """Return a `cb.http.guarded_session` of the registry: with one breaker, or, without a name, one per host."""
         from cb.http import guarded_session
 
         return guarded_session(self.registry, name, **options)
 
 
 def _default_ledger(app: Flask) -> str:
-    return "memory://" if app.testing else f"shm://{app.name}"  # a test must not open the circuits of what runs here
+    return "memory://" if app.testing else f"shm://{app.name}"  # a test must not open circuits of running services
 
 
 def _open(ledger: Ledger | str) -> Ledger:
@@ -148,17 +170,17 @@ def _mapping(field: str, given: object) -> Mapping[str, Any]:
 
 
 def _routes() -> Blueprint:
-    """Return the routes under one name, so that an app may call its own as it likes."""
+    """Return the routes as one blueprint, so that an app may use the names of its parts."""
     routes = Blueprint("circuit_breakers", __name__)
     for each in (status.bp, operator.bp, page.bp):
         routes.register_blueprint(each)
-    routes.url_value_preprocessor(_exempt_from_csrf)  # it comes before the hooks that run before a request
+    routes.url_value_preprocessor(_exempt_from_csrf)  # it runs before the hooks that run before a request
     routes.after_request(add_security_headers)
     return routes
 
 
 def _exempt_from_csrf(endpoint: str | None, _: object) -> None:
-    """Have Flask-WTF's CSRFProtect let operators pass: they show a token or send JSON, which no form of others can."""
+    """Exempt the routes from Flask-WTF's CSRFProtect: forms of other sites can send neither a token nor JSON."""
     exempt = getattr(current_app.extensions.get("csrf"), "exempt", None)
     if exempt is not None and endpoint is not None:
         exempt(current_app.view_functions[endpoint])

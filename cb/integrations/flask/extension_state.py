@@ -1,4 +1,4 @@
-"""What the extension has given an app: `app.extensions["circuit_breakers"]`."""
+"""The state of the extension in an app: `app.extensions["circuit_breakers"]`."""
 
 from dataclasses import dataclass, field
 
@@ -6,21 +6,26 @@ from flask import current_app
 
 from cb.registry import Registry
 
+from .panel import Panel
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtensionState:
-    """The breakers of an app."""
+    """The breakers of an app, and its settings of the extension."""
 
-    #: what the app calls itself in answers
+    #: name of the app in responses
     service: str
+    #: the breakers
     registry: Registry
-    #: what operators must show to steer; None where whoever is on this host may
+    #: token of the operators; None if requests from this host need none
     token: str | None = field(repr=False)
-    #: the extension that this is of
+    #: panels of the live page, in their order on it
+    panels: list[Panel] = field(default_factory=list)
+    #: the extension object that made this
     owner: object = field(repr=False)
 
 
 def circuit_breakers() -> ExtensionState:
-    """Return those of the running app."""
+    """Return the state of the current app."""
     found: ExtensionState = current_app.extensions["circuit_breakers"]
     return found

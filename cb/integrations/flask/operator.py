@@ -1,87 +1,95 @@
-"""What an operator does to the breakers of a service: `/api/v1/circuit-breaker/{name}/{action}`, and what happened."""
+"""Operators' routes: `POST /api/v1/circuit-breaker/{name}/{action}` and `GET /api/v1/circuit-breaker/events`."""
 
 import re
 from collections.abc import Callable
+from decimal import Decimal
+from functools import partial
 from typing import Any
 
-from flask import Blueprint
-from marshmallow import Schema, ValidationError
-from marshmallow.fields import String
+from flask import Blueprint, request
 
+from cb.config import parse_duration
 from cb.control import BreakerControl
-from cb.document import outcome, record
+from cb.errors import ConfigError
 from cb.events import StateChange
 from cb.states import State
-from servicekit.breaker_schemas import ChangeSchema, EventsSchema
-from servicekit.correlation import request_id
-from servicekit.fields import Digits, Duration, Flag, StrictField
-from servicekit.openapi import ResponseSpec, operation
-from servicekit.problems import Problem
 
+from .access import require_operator
 from .extension_state import circuit_breakers
+from .problem import Problem
+from .request_id import request_id
+from .request_input import Converter, Member, read_object, read_query
 
 bp = Blueprint("operator", __name__, url_prefix="/api/v1/circuit-breaker")
 
-_OPERATOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}", re.ASCII)
-_LIMIT = 200  # as many as the log holds
-# What does not show, or shows a line otherwise than it is: controls, spaces but one, directions.
-_UNSEEN = (
+_AUTHOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}", re.ASCII)
+_DIGITS = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
+#: characters of a reason, and entries of a list of events: the log keeps no more of either
+MAX_REASON = MAX_EVENTS = 200
+#: largest number of an event
+MAX_NUMBER = 2**62
+#: seconds
+_MAX_DURATION = 86_400
+# Invisible characters and those that change how a line is shown: controls, spaces other than U+0020, directions.
+_INVISIBLE = (
     r"\u0000-\u001f\u007f-\u00a0\u00ad\u061c\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"
     r"\ufff9-\uffff"
 )
-#: halves of characters, which JSON can say and JSON Schema cannot
-_HALF = re.compile(r"[\ud800-\udfff]")
-_LINE = re.compile(f" *[^ {_UNSEEN}][^{_UNSEEN}]*")
+#: a line of printable text, in the syntax that Python and ECMA-262 share
+REASON = re.compile(f" *[^ {_INVISIBLE}][^{_INVISIBLE}]*")
+#: halves of surrogate pairs, which JSON can express and JSON Schema cannot
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
-class _Reason(StrictField[str]):
-    """A line of text, for people."""
-
-    def check(self, value: Any) -> str:
-        if not isinstance(value, str) or len(value) > _LIMIT or not _LINE.fullmatch(value) or _HALF.search(value):
-            raise ValidationError(f"must be a line of 1 to {_LIMIT} printable characters")
-        return value.strip()
-
-    def json_schema(self, *, answered: bool) -> dict[str, Any]:  # noqa: ARG002  # the same both ways
-        return {"type": "string", "pattern": f"^{_LINE.pattern}$", "minLength": 1, "maxLength": _LIMIT}
+def _reason(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > MAX_REASON or not REASON.fullmatch(value) or _SURROGATE.search(value):
+        raise ValueError(f"must be a line of 1 to {MAX_REASON} printable characters")
+    return value.strip()
 
 
-class _Author(String):
-    """Who an operator is, as they say."""
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
-        return value if _OPERATOR.fullmatch(value) else "api"
-
-
-class CommandSchema(Schema):
-    reason = _Reason(required=True, metadata={"description": "Why, for the log.", "examples": ["the bank migrates"]})
-    host_only = Flag(load_default=False, metadata={"description": "Whether the rest of the fleet is left as it is."})
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")  # noqa: TRY004  # one class for all violations of a rule
+    return value
 
 
-class HoldSchema(CommandSchema):
-    expires_in = Duration(
-        load_default=None,
-        attribute="seconds",
-        metadata={"description": "A number of seconds, or such as 30s, 500ms, 2m, 1h. Then the circuit is reset."},
-    )
+def _duration(value: Any) -> float:
+    try:
+        seconds = parse_duration(float(value) if isinstance(value, Decimal) else value, "")
+    except ConfigError as error:
+        raise ValueError(f"must {error.rule}") from error
+    if not 0 < seconds <= _MAX_DURATION:
+        raise ValueError("must be a duration above 0 and up to 24h")
+    return seconds
 
 
-_NAME = {"name": String(required=True, metadata={"minLength": 1, "examples": ["market-data"]})}
-_ANY_NAME = "For names with slashes, which proxies merge or decode in a path: a query goes through them unchanged."
-_HEADERS = {"author": _Author(data_key="X-Operator", load_default="api", metadata={"description": "Who, for the log."})}
-_BUSY = {503: "`ledger-busy`: the state that all workers share is locked by a process that does not go on."}
-_GONE = _BUSY | {404: "There is nothing of that name."}
+def _whole(high: int) -> Converter:
+    def convert(text: str) -> int:
+        if not _DIGITS.fullmatch(text) or int(text) > high:
+            raise ValueError(f"must be a whole number from 0 to {high}")
+        return int(text)
+
+    return convert
+
+
+_COMMAND = {"reason": Member(_reason, required=True), "host_only": Member(_flag, default=False)}
+_TIMED_COMMAND = {**_COMMAND, "expires_in": Member(_duration)}
+_NAME = {"name": Member(str, required=True)}
+_EVENTS = {
+    "since": Member(_whole(MAX_NUMBER), default=0),
+    "limit": Member(_whole(MAX_EVENTS), default=MAX_EVENTS),
+}
 
 
 def _find(name: str) -> BreakerControl | None:
-    """Return a breaker, in whichever worker it was made; one that nobody has made stays so."""
+    """Return the control of a breaker that any process has made; None if none has."""
     return circuit_breakers().registry.steer(name)
 
 
 def _find_by_path(name: str) -> BreakerControl | None:
-    """Return the breaker of that name, or else the only one whose name is the same with its slashes merged.
+    """Return the breaker of that name, otherwise the only one whose name equals it with repeated slashes merged.
 
-    A proxy that passes a path on below another one has decoded `https%3A%2F%2Fhost` and made `https:/host` of it.
+    A proxy below a path prefix decodes `https%3A%2F%2Fhost` and passes on `https:/host`.
     """
     found = _find(name)
     if found is None:
@@ -94,58 +102,46 @@ def _merged(name: str) -> str:
     return re.sub("/+", "/", name).strip("/")
 
 
-def _hold(action: str, state: State, about: str) -> None:
-    schema, example = HoldSchema(), {"reason": "the bank migrates", "expires_in": "10m"}
-    _serve(action, about, lambda breaker, **said: breaker.hold(state, **said), schema, example)
+def _hold(state: State, control: BreakerControl, *, expires_in: float | None, **options: Any) -> StateChange:
+    return control.hold(state, seconds=expires_in, **options)
 
 
-def _serve(action: str, about: str, act: Callable[..., StateChange], body: Schema, example: dict[str, str]) -> None:
-    """Serve an action on a breaker that the path names, and on one that the query names."""
+def _add_routes(action: str, act: Callable[..., StateChange], members: dict[str, Member]) -> None:
+    """Add the routes of an action, for a breaker named in the path and for one named in the query."""
 
-    def serve(rule: str, find: Callable[[str], BreakerControl | None], **more: Any) -> None:
-        @bp.post(rule, endpoint=more["id"])
-        @operation(**terms, **more)
-        def command(name: str, author: str, body: dict[str, Any]) -> Any:
-            found = find(name)
-            if found is None:
-                raise Problem(404, "unknown-breaker", f"there is no breaker {name[:128]!r}")
-            return outcome(act(found, author=f"{author}, request {request_id()}", **body))
+    def run(find: Callable[[str], BreakerControl | None], name: str) -> dict[str, Any]:
+        author = request.headers.get("X-Operator", "")
+        author = author if _AUTHOR.fullmatch(author) else "api"
+        options = read_object(members)
+        control = find(name)
+        if control is None:
+            raise Problem(404, "unknown-breaker", f"there is no breaker {name[:128]!r}")
+        return act(control, author=f"{author}, request {request_id()}", **options).as_dict()
 
-    verb, about = action.replace("-o", "O"), f"{about}, in all workers of the host at once."
-    terms: dict[str, Any] = {
-        "tag": "circuit breakers",
-        "access": "operators",
-        "headers": _HEADERS,
-        "body": body,
-        "example": example,
-        "responses": {200: ResponseSpec("What that has changed.", ChangeSchema())},
-    }
-    serve(f"/<path:name>/{action}", _find_by_path, id=f"{verb}Breaker", about=about, path=_NAME, problems=_BUSY)
-    about += f"\n\n{_ANY_NAME}"
-    serve(f"/{action}", _find, id=f"{verb}NamedBreaker", about=about, query=_NAME, problems=_GONE)
+    def by_path(name: str) -> dict[str, Any]:
+        require_operator()
+        return run(_find_by_path, name)
+
+    def by_query() -> dict[str, Any]:
+        require_operator()
+        return run(_find, **read_query(_NAME))
+
+    verb = action.replace("-o", "O")
+    bp.add_url_rule(f"/<path:name>/{action}", f"{verb}Breaker", by_path, methods=["POST"])
+    bp.add_url_rule(f"/{action}", f"{verb}NamedBreaker", by_query, methods=["POST"])
 
 
-_hold("force-open", State.FORCED_OPEN, "Refuse all calls")
-_hold("disable", State.DISABLED, "Let all calls through and count none")
-_hold("metrics-only", State.METRICS_ONLY, "Let all calls through and count them")
+_add_routes("force-open", partial(_hold, State.FORCED_OPEN), _TIMED_COMMAND)
+_add_routes("disable", partial(_hold, State.DISABLED), _TIMED_COMMAND)
+_add_routes("metrics-only", partial(_hold, State.METRICS_ONLY), _TIMED_COMMAND)
 for _action in ("close", "reset"):
-    _serve(
-        _action, "Close a circuit and count anew", BreakerControl.reset, CommandSchema(), {"reason": "the bank is back"}
-    )
+    _add_routes(_action, BreakerControl.reset, _COMMAND)
 
 
 @bp.get("/events")
-@operation(
-    "listEvents",
-    tag="circuit breakers",
-    access="operators",
-    query={
-        "since": Digits(0, 2**62, load_default=0, metadata={"description": "Those after this number."}),
-        "limit": Digits(0, _LIMIT, load_default=_LIMIT, metadata={"description": "At most so many."}),
-    },
-    responses={200: ResponseSpec("Changes of state.", EventsSchema())},
-)
-def events(since: int, limit: int) -> Any:
-    """List the latest changes of state, oldest first."""
-    found = circuit_breakers().registry.ledger.history(since)
-    return {"events": [record(each) for each in found[len(found) - min(limit, len(found)) :]]}
+def events() -> dict[str, Any]:
+    """List the latest state changes, oldest first."""
+    require_operator()
+    query = read_query(_EVENTS)
+    found = circuit_breakers().registry.ledger.history(query["since"])
+    return {"events": [each.as_log_entry() for each in found[len(found) - min(query["limit"], len(found)) :]]}

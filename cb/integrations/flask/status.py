@@ -1,49 +1,72 @@
-"""What the breakers of a service are up to: `/api/v1/circuit-breaker/status`."""
+"""The state of all breakers: `GET /api/v1/circuit-breaker/status`."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint
 
-from cb.document import describe, time_text
+from cb.breaker import CircuitBreaker
+from cb.clocks import timestamp, wall
 from cb.ledger.fleet_view import FleetView
-from servicekit.breaker_schemas import StatusSchema
-from servicekit.openapi import ResponseSpec, operation
+from cb.states import State
 
 from .extension_state import circuit_breakers
 
 bp = Blueprint("circuit-breaker", __name__, url_prefix="/api/v1/circuit-breaker")
 
+_HEALTH_BY_STATE = {
+    State.HALF_OPEN: "DEGRADED",
+    State.OPEN: "DOWN",
+    State.FORCED_OPEN: "DOWN",
+}
+
 
 @bp.get("/status")
-@operation("readStatus", tag="circuit breakers", responses={200: ResponseSpec("All breakers by name.", StatusSchema())})
-def status() -> Any:
-    """Tell how the breakers are, the same from any worker."""
+def status() -> dict[str, Any]:
+    """Return the state of all breakers, the same from any worker."""
     return report()
 
 
 def report() -> dict[str, Any]:
-    """Return what the status says."""
-    known = circuit_breakers()
-    ledger = known.registry.ledger
+    """Return the breakers of the current app, the scope in which they are shared, and the fleet if there is one."""
+    state = circuit_breakers()
+    ledger = state.registry.ledger
     fleet = ledger.fleet()
+    now = wall()
     return {
-        "service": known.service,
+        "service": state.service,
         "scope": "fleet" if fleet and fleet.connected else ledger.scope,
         "workers": ledger.workers(),
         **({"fleet": _fleet(fleet)} if fleet else {}),
         **({"degraded": ledger.degraded} if ledger.degraded else {}),
-        "time": time_text(datetime.now(UTC)),
-        "breakers": {each.name: describe(each, datetime.now(UTC)) for each in known.registry.snapshots()},
+        "time": timestamp(now),
+        "breakers": {each.name: each.as_dict(now) for each in state.registry.snapshots()},
     }
 
 
-def _fleet(seen: FleetView) -> dict[str, Any]:
-    """Return what this host knows of its fleet: connected is whether it follows it now."""
-    age = None if seen.age is None else round(seen.age, 1)
+def dependencies() -> dict[str, dict[str, Any]]:
+    """Return the health of each dependency by the name of its breaker, without calling it."""
+    return {breaker.name: dependency(breaker) for breaker in circuit_breakers().registry}
+
+
+def dependency(breaker: CircuitBreaker, component: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the health of a dependency: its circuit, its monitor's latest result, and the worse of both as `status`.
+
+    A component that a health check has described keeps its members, and its status unless the monitor found it down.
+    """
+    state, health = breaker.state, breaker.health()
+    described = dict(component or {"status": _HEALTH_BY_STATE.get(state, "UP")}, circuit=state.value)
+    if health:
+        described["health"] = "UNKNOWN" if health.up is None else "UP" if health.up else "DOWN"
+        described["checked_seconds_ago"] = round(health.ago, 1)
+        if health.up is False:
+            described["status"] = "DOWN"
+    return described
+
+
+def _fleet(view: FleetView) -> dict[str, Any]:
     return {
-        "connected": seen.connected,
-        "hosts": seen.hosts,
-        "last_exchange_seconds": age,
-        "apart": list(seen.unreachable),
+        "connected": view.connected,
+        "hosts": view.hosts,
+        "last_exchange_seconds": None if view.age is None else round(view.age, 1),
+        "apart": list(view.unreachable),
     }

@@ -1,91 +1,67 @@
-"""The live page: `/dashboard`, and what it polls."""
+"""The live page: `GET /dashboard`, its files, and the data that it polls."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Response
 
-from cb.document import record
 from cb.integrations.flask import status
+from cb.integrations.flask.access import may_operate_without_token
 from cb.integrations.flask.extension_state import circuit_breakers
+from cb.integrations.flask.panel import Panel
+from cb.integrations.flask.static_files import send_content, send_file
 from cb.log import Log
-from servicekit import access, health
-from servicekit.openapi import ResponseSpec, operation
-from servicekit.static_files import TYPES, Files
-
-from .schema import DataSchema
-
-if TYPE_CHECKING:
-    from servicekit.faults import Faults
 
 log = Log(__name__)
 
-#: of the log of transitions, the latest
+#: entries of the log of state changes, the latest
 _EVENTS = 50
+_FOLDER = Path(__file__).parent
+_PAGE = "page.html"
 _SCRIPTS = ("page.js", "cards.js", "controls.js", "elements.js", "panels.js", "rates.js", "token.js")
-_FILES = Files(Path(__file__).parent, ("page.html", "page.css", *_SCRIPTS))
+#: replaced by the names of the panels
+_PANELS = b'content="PANELS"'
 
 bp = Blueprint("dashboard", __name__, url_prefix="/dashboard")
 
-#: returns what JSON can say, within milliseconds, and asks no other service
-Provider = Callable[[], Mapping[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Dashboard:
-    """What a service shows on its page beside its breakers."""
-
-    simulators: "dict[str, Faults]" = field(default_factory=dict)
-    providers: dict[str, Provider] = field(default_factory=dict)
-
-    def add(self, name: str, provider: Provider) -> None:
-        """Show what a function returns at each poll. The page has a place for `trades`."""
-        self.providers[name] = provider
-
 
 @bp.get("")
-@operation("showDashboard", tag="dashboard", responses={200: ResponseSpec("The page.", types=("text/html",))})
 def page() -> Response:
     """Show the live page."""
-    return _FILES.send("page.html")
+    names = " ".join(panel.name for panel in circuit_breakers().panels)
+    content = (_FOLDER / _PAGE).read_bytes().replace(_PANELS, f'content="{names}"'.encode())
+    return send_content(content, ".html")
 
 
 @bp.get("/<name>")
-@operation(
-    "readDashboardFile",
-    tag="dashboard",
-    path={"name": _FILES.field},
-    responses={200: ResponseSpec("The file.", types=TYPES)},
-)
 def file(name: str) -> Response:
-    """Read a file that the live page needs."""
-    return _FILES.send(name)
+    """Send a file of the live page."""
+    return page() if name == _PAGE else send_file(page_files(circuit_breakers().panels), name)
 
 
 @bp.get("/data")
-@operation("readDashboardData", tag="dashboard", responses={200: ResponseSpec("What is so now.", DataSchema())})
 def data() -> dict[str, Any]:
-    """Read what the live page shows.
-
-    The status of the breakers, what else is known without asking anybody, and what the service adds, such as `trades`.
-    """
-    shown: Dashboard = current_app.extensions["dashboard"]
+    """Return the data of the live page: the status, the health of the dependencies, events, and the panels' data."""
+    state = circuit_breakers()
     return {
+        **{panel.name: _data_of(panel) for panel in state.panels},
         **status.report(),
-        "health": health.known(),
-        "events": [record(each) for each in circuit_breakers().registry.ledger.history()[-_EVENTS:]],
-        "simulators": {name: {"path": each.path, **asdict(each.read())} for name, each in shown.simulators.items()},
-        # Where operators have a token, the page asks for it before it offers to steer.
-        "operator": access.may_operate_without_token(),
-        **{name: _ask(name, provider) for name, provider in shown.providers.items()},
+        "health": status.dependencies(),
+        "events": [each.as_log_entry() for each in state.registry.ledger.history()[-_EVENTS:]],
+        # If the operators have a token, the page asks for it before it shows controls.
+        "operator": may_operate_without_token(),
     }
 
 
-def _ask(name: str, provider: Provider) -> dict[str, Any]:
+def page_files(panels: list[Panel]) -> dict[str, Path]:
+    """Return the files of the live page by name."""
+    own = {name: _FOLDER / name for name in (_PAGE, "page.css", *_SCRIPTS)}
+    return own | {name: panel.script for panel in panels if (name := f"{panel.name}.js") not in own}
+
+
+def _data_of(panel: Panel) -> dict[str, Any]:
     try:
-        return dict(provider())
-    except Exception as error:  # the breakers are seen all the same
-        log.exception("provider %r of the dashboard failed", name)
+        return dict(panel.data())
+    except Exception as error:  # the breakers are shown all the same
+        log.exception("panel %r of the live page has no data", panel.name)
         return {"unavailable": type(error).__name__}

@@ -1,9 +1,8 @@
 // The live page: asks the service each second what is so, and says when it does not answer.
 
 import * as cards from "./cards.js";
-import { showSimulators } from "./controls.js";
 import { say, span } from "./elements.js";
-import { showEvents, showHealth, showSummary, showTrades } from "./panels.js";
+import { loadPanels, showEvents, showHealth, showPanels, showSummary } from "./panels.js";
 import { mayOperate, onChange } from "./token.js";
 
 const EVERY = 1000; // milliseconds
@@ -42,9 +41,8 @@ function show(data) {
   const news = cards.show(byId("cards"), data, operator, answered);
   showSummary(data);
   showHealth(data);
-  showTrades(data.trades, answered);
   showEvents(data.events);
-  showSimulators(data.simulators, operator);
+  showPanels(data, answered, operator);
   return news;
 }
 
@@ -73,4 +71,5 @@ onChange(() => {
   if (timer !== null) poll();
 });
 setInterval(() => clock(), 250);
+await loadPanels();
 poll();

@@ -1,7 +1,6 @@
-// What stands around the cards: the summary, health, trades, and the log of changes.
+// The parts of the page around the cards: the summary, health, the log of changes, and the panels of the app.
 
-import { element, facts, say, set, span, word } from "./elements.js";
-import { Rates } from "./rates.js";
+import { element, say, set, word } from "./elements.js";
 
 const byId = (id) => document.getElementById(id);
 const SIGNS = { UP: "✓", DEGRADED: "!", DOWN: "✕", UNKNOWN: "?" };
@@ -34,31 +33,32 @@ export function showHealth(data) {
         element("small", {}, each.health ? `checked ${each.health.toLowerCase()}` : "not checked"))));
 }
 
-const moves = new Rates();
-let values = null;
+const added = new Map(); // of the app: by name, the module and the nodes of each panel
 
-export function showTrades(trades, now) {
-  byId("trades-panel").hidden = !trades;
-  if (!trades) return;
-  if (!values) {
-    const names = { pending: "pending", oldest: "oldest pending", audit: "audit behind", notification: "notices behind", rate: "moves a minute", head: "audit head" };
-    const [list, nodes] = facts(names, { class: "tiles" });
-    values = { ...nodes, none: element("p", { class: "error" }) };
-    byId("trades").append(values.none, list);
+// Loads the panels that the app adds. One that cannot be loaded is left out.
+export async function loadPanels() {
+  const names = document.querySelector('meta[name="panels"]').content.split(" ").filter(Boolean);
+  for (const name of names) {
+    try {
+      const module = await import(`./${name}.js`);
+      const body = element("div", { id: name });
+      const section = element("section", { id: `${name}-panel`, "aria-labelledby": `${name}-title`, hidden: "" },
+        element("h2", { id: `${name}-title` }, module.title), body);
+      byId("panels").append(section);
+      added.set(name, { module, body, section });
+    } catch (error) {
+      console.error(`panel ${name}`, error);
+    }
   }
-  say(values.none, trades.unavailable ? `Not known: ${trades.unavailable}` : "");
-  set(values.head.closest("dl"), "data-known", trades.unavailable ? "no" : "yes");
-  if (trades.unavailable) return;
-  moves.add(now, trades.audit.entries + (trades.behind.audit?.number ?? 0)); // each move is in one of the two
-  const rate = moves.present(0);
-  say(values.pending, trades.pending.number);
-  say(values.oldest, trades.pending.number ? span(trades.pending.oldest_seconds) : "–");
-  for (const [reader, waiting] of Object.entries(trades.behind)) {
-    if (values[reader]) say(values[reader], waiting.number ? `${waiting.number} · ${span(waiting.oldest_seconds)}` : "0");
+}
+
+// Shows the data of the app's panels.
+export function showPanels(data, now, operator) {
+  for (const [name, { module, body, section }] of added) {
+    const reveal = (visible) => { section.hidden = !visible; };
+    if (data[name]) module.show(body, data[name], { now, operator, reveal });
+    else reveal(false);
   }
-  say(values.rate, rate === null ? "–" : Math.round(rate * 60));
-  say(values.head, `${trades.audit.entries} · ${trades.audit.hash.slice(0, 8)}`);
-  set(values.head, "title", trades.audit.hash);
 }
 
 export function showEvents(events) {

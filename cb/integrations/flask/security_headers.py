@@ -1,8 +1,8 @@
-"""What every answer tells browsers: to guess nothing, run nothing, frame nothing, share nothing and keep nothing."""
+"""Security headers of responses: no sniffing, scripts, frames, referrers, cross-origin use or caching."""
 
-from flask import Flask, Response
+from flask import Response
 
-#: a view may set another value of its own, as the live page does
+#: defaults; a view may set other values, as the live page does
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -14,13 +14,8 @@ HEADERS = {
 }
 
 
-def init_app(app: Flask) -> None:
-    """Give them to every answer of an app."""
-    app.after_request(add_security_headers)
-
-
 def add_security_headers(response: Response) -> Response:
-    """Return an answer with them."""
+    """Add the headers that a response does not have yet, and return it."""
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     return response
