@@ -7,7 +7,7 @@ LOCK := uv pip compile setup.cfg --quiet --upgrade --universal --python-version 
 MUTMUT := .mutmut/bin/python -c 'import gc; gc.disable(); from mutmut.__main__ import cli; cli()'
 .DEFAULT_GOAL := help
 
-.PHONY: help build dev run-all run-market-data run-portfolio run-gateway stop-all demo test lint prove chaos contract openapi docs soak nightly mutate check \
+.PHONY: help build dev run-all run-market-data run-portfolio run-gateway stop-all demo test busy quiet lint prove chaos contract openapi docs soak nightly mutate check \
 	bench load scale screenshots dist versions audit clean lock
 
 help: ## list the verbs
@@ -32,8 +32,13 @@ demo: build ## play the walk-through, on the running services or on its own; REC
 	@$(BIN)/python -m scripts demo $(if $(RECORD),--record $(RECORD))
 
 test: dev ## run the tests
-	@$(BIN)/python -m pytest -n 3 -m "not quiet and not nightly" # three on two cores: many wait for something
-	@$(BIN)/python -m pytest -n 2 -m "quiet and not nightly" || [ $$? = 5 ] # 5: a choice of tests has none of them
+	@$(MAKE) --no-print-directory busy && $(MAKE) --no-print-directory quiet
+
+busy: dev # three on two cores: many wait for something
+	@$(BIN)/python -m pytest -n 3 -m "not quiet and not nightly"
+
+quiet: dev # exit code 5: a choice of tests has none of them
+	@$(BIN)/python -m pytest -n 2 -m "quiet and not nightly" || [ $$? = 5 ]
 
 lint: dev ## look at style, types and imports
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/shellcheck start-demo.sh scripts/build.sh .ci/run
@@ -75,7 +80,8 @@ audit: ## ask for known vulnerabilities of all that is pinned, and write the lis
 		.audit/bin/cyclonedx-py requirements $$lock.lock --output-reproducible -o build/$$lock.cdx.json || exit; done
 	@for lock in requirements requirements-dev; do .audit/bin/pip-audit --strict --require-hashes --disable-pip -r $$lock.lock || exit; done
 
-check: lint test ## all that CI runs
+check: dev ## all that CI runs
+	@$(MAKE) --no-print-directory --jobs=2 lint busy && $(MAKE) --no-print-directory quiet
 
 dist: dev ## build sdist and wheel into dist/, and check them
 	@rm -rf dist && SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build
