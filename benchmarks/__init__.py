@@ -1,1 +1,1 @@
-"""What a guarded call costs, next to other libraries. `make bench` runs it."""
+"""Benchmarks of this library and of other circuit breaker libraries. `make bench` runs them."""

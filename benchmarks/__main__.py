@@ -1,7 +1,7 @@
-"""Run the benchmarks, or those named: print tables, write run/bench.json, and fail if a limit is missed.
+"""Run all benchmarks, or the named ones: print tables, write run/bench.json, and fail if a limit is exceeded.
 
-`--quick` runs each once, to see that it works: its figures say nothing. `python -m benchmarks.report` makes the
-documentation of what was written.
+`--quick` runs each benchmark once, to check that it works: its figures are not meaningful. `python -m
+benchmarks.report` generates the documentation from the written file.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from . import (
     call_cost,
     contention,
     end_to_end,
+    environment,
     http,
     killed,
     leak,
@@ -29,14 +30,13 @@ from . import (
     propagation,
     recovery,
     remote,
-    surroundings,
     tracing,
 )
 from .result import Result
 from .table import show
 
 WRITTEN = Path("run/bench.json")
-#: against other libraries, in so many rounds as they are told
+#: Benchmarks that compare libraries; their argument is the number of rounds.
 COMPARED: dict[str, Callable[..., Result]] = {
     "success": call_cost.success,
     "rejection": call_cost.rejection,
@@ -50,6 +50,7 @@ COMPARED: dict[str, Callable[..., Result]] = {
     "outage": outage.outage,
     "end_to_end": end_to_end.end_to_end,
 }
+#: Benchmarks of this library alone.
 ALONE: dict[str, Callable[[], Result]] = {
     "bulkhead": bulkhead.cost,
     "http": http.adapter,
@@ -66,10 +67,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--quick", action="store_true")
     asked = parser.parse_args(arguments)
     if unknown := set(asked.names) - {*COMPARED, *ALONE}:
-        parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
     console = Console(width=140)
-    # Before anything runs: how busy the machine is with other things.
-    report = {"surroundings": surroundings.look(), "quick": asked.quick}
+    # Before any benchmark runs: the load of the machine must be that of other programs.
+    report = {"environment": environment.describe(), "quick": asked.quick}
     results = {}
     for name in asked.names or (*COMPARED, *([] if asked.quick else ALONE)):
         results[name] = _run(name, quick=asked.quick)
@@ -83,7 +84,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(name: str, *, quick: bool) -> Result:
-    """Run a benchmark in a process of its own: what one has left running must not disturb the next."""
+    """Run a benchmark in a process of its own: threads that it leaves running must not disturb the next one."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(COMPARED.get(name) or ALONE[name], *([1] if quick and name in COMPARED else [])).result()
 

@@ -1,4 +1,4 @@
-"""What a bulkhead adds to a call: a slot is taken from the kernel and given back."""
+"""Cost of a bulkhead: acquiring and releasing a permit, which is a file lock of the kernel."""
 
 import statistics
 import tempfile
@@ -13,7 +13,7 @@ ROUNDS, CALLS = 20, 2_000
 
 
 def cost() -> Result:
-    """Measure a decorated call that succeeds, in microseconds: median and best of the rounds."""
+    """Measure a successful decorated call, in microseconds: median and best of the rounds."""
     with tempfile.TemporaryDirectory() as directory:
         shared = CircuitBreaker("bench", ledger=Ledger.in_file(Path(directory) / "ledger"))
         alone = CircuitBreaker("bench")
@@ -31,7 +31,7 @@ def cost() -> Result:
                     call()
                 costs[name].append((time.perf_counter_ns() - begin) / CALLS / 1000)
     rows = {name: (statistics.median(values), min(values)) for name, values in costs.items()}
-    return Result("A call through a bulkhead with a free slot", ("us", "best"), rows)
+    return Result("A call through a bulkhead with a free permit", ("us", "best"), rows)
 
 
 def _work() -> None:

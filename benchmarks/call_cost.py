@@ -1,4 +1,4 @@
-"""Cost of a decorated call, admitted or refused: all libraries in turns, in one run, on the same machine."""
+"""Cost of a decorated call, admitted or rejected: all libraries in turns, in one run on one machine."""
 
 import statistics
 import tempfile
@@ -11,35 +11,35 @@ from .peers import LOCAL, OURS, Call, Setting
 from .result import Check, Result, with_ratios
 
 ROUNDS, CALLS = 40, 10_000
-#: interlock takes so many times as long: it makes fewer calls
+#: Divisors of the number of calls, for slower libraries.
 SLOW = {"interlock": 10, "purgatory": 4, "pyresilience": 4}
 
 
 def guarded(work: Call, directory: Path) -> dict[str, Call]:
-    """Return the same function, guarded by each library in the memory of this process, and by ours in a file too."""
+    """Return a function guarded by each library in process memory, and by ours in a file too."""
     return {library.name: library.guard(work, Setting(directory)) for library in LOCAL}
 
 
 def success(rounds: int = ROUNDS) -> Result:
-    """Measure the call that every service makes all day: the circuit is closed and the answer comes."""
+    """Measure a successful call through a closed circuit."""
     with tempfile.TemporaryDirectory() as directory:
         costs = _in_turns({**guarded(_work, Path(directory)), "no breaker": _work}, _run, rounds)
     checks = [
         Check(f"{OURS} / circuitbreaker", costs[OURS] / costs["circuitbreaker"], 1.5),
         Check(f"{OURS} / interlock", costs[OURS] / costs["interlock"], 0.2),
     ]
-    return Result("A decorated call that succeeds", ("ns", "ours = 1"), with_ratios(costs, OURS), checks)
+    return Result("A successful decorated call", ("ns", "ours = 1"), with_ratios(costs, OURS), checks)
 
 
 def rejection(rounds: int = ROUNDS) -> Result:
-    """Measure the call that a dead dependency's callers make: the circuit is open."""
+    """Measure a call that an open circuit rejects."""
     with tempfile.TemporaryDirectory() as directory:
         calls = guarded(_broken, Path(directory))
         for call in calls.values():
-            _run_refused(call, 30)
-        costs = _in_turns(calls, _run_refused, rounds)
+            _run_rejected(call, 30)
+        costs = _in_turns(calls, _run_rejected, rounds)
     checks = [Check(f"{OURS} / circuitbreaker", costs[OURS] / costs["circuitbreaker"], 1.0)]
-    return Result("A decorated call that is refused", ("ns", "ours = 1"), with_ratios(costs, OURS), checks)
+    return Result("A rejected decorated call", ("ns", "ours = 1"), with_ratios(costs, OURS), checks)
 
 
 def _in_turns(calls: dict[str, Call], run: Callable[[Call, int], None], rounds: int) -> dict[str, float]:
@@ -59,7 +59,7 @@ def _run(call: Call, times: int) -> None:
         call()
 
 
-def _run_refused(call: Call, times: int) -> None:
+def _run_rejected(call: Call, times: int) -> None:
     for _ in range(times):
         with suppress(Exception):
             call()

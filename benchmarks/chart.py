@@ -1,4 +1,4 @@
-"""The essentials of a run as a picture: how many calls leak, and what a call costs, as SVG for light and dark pages."""
+"""A chart of a run, as SVG for light and dark pages: leaked calls, cost of a call, and other key figures."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 WIDTH, PAD, LINE = 920, 24, 22
-#: of a panel of bars, and of the names in it
+#: Width of a panel of bars, and of the names in it.
 HALF, NAMES = (WIDTH - 3 * PAD) / 2, 118
 OURS = "cb"
 WORDS = {"GET market-data": "reads", "POST trades": "orders"}
@@ -31,7 +31,7 @@ Rows = Mapping[str, Sequence[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A line of a panel: how long it is, as a share of 1, and what stands behind it."""
+    """A bar of a panel: its length as a share of 1, and the text behind it."""
 
     name: str
     length: float
@@ -40,19 +40,19 @@ class Bar:
 
 
 def draw(report: Mapping[str, Any]) -> str:
-    """Return the picture of a report that has all of what it shows. Raises KeyError."""
+    """Return the chart of a report. Raises KeyError if the report lacks a benchmark."""
     results = report["results"]
     left, right, top = PAD, PAD + HALF + PAD, 386
     low = top + 76 + LINE * (len(results["success"]["rows"]) - 2)
     panels = [
-        (left, top, "A call that succeeds", "ns, less is better", _costs(results["success"]["rows"])),
-        (right, top, "A call that is refused", "ns, less is better", _costs(results["rejection"]["rows"])),
-        (left, low, "One worker opens: until all 4 refuse", "logarithmic", _spans(results["propagation"]["rows"])),
+        (left, top, "A successful call", "ns, less is better", _costs(results["success"]["rows"])),
+        (right, top, "A rejected call", "ns, less is better", _costs(results["rejection"]["rows"])),
+        (left, low, "One worker opens: until all 4 reject", "logarithmic", _spans(results["propagation"]["rows"])),
         (
             right,
             low,
             "Redis hangs: the longest call",
-            "logarithmic; Redis and not the dependency hangs",
+            "logarithmic; Redis hangs, not the dependency",
             _outage(results["outage"]["rows"]),
         ),
         (
@@ -67,7 +67,7 @@ def draw(report: Mapping[str, Any]) -> str:
     for x, y, head, unit, bars in panels:
         parts += _panel(x, y, head, unit, bars)
     height = max(y + 62 + len(bars) * LINE for _, y, *_, bars in panels)
-    around = report["surroundings"]
+    around = report["environment"]
     note = f"make bench, {around['date']}, {around['cpu']}, {around['cores']} cores, Python {around['python']}"
     parts.append(_text(PAD, height, note, "small"))
     return (
@@ -80,17 +80,17 @@ def draw(report: Mapping[str, Any]) -> str:
 
 
 def describe(report: Mapping[str, Any]) -> str:
-    """Return what the picture shows first, in a sentence."""
+    """Return the main result in a sentence, as the text alternative of the chart."""
     rows = report["results"]["leak"]["rows"]
     most = max(values[3] for values in rows.values())
     return f"Of 8 workers, {rows[OURS][3]:.0f} calls reach a dead dependency with cb, and up to {most:.0f} with others."
 
 
 def _leak(rows: Rows, columns: Sequence[str]) -> Iterator[str]:
-    """Draw the calls by number of workers. Libraries with the same figures are one curve."""
-    yield _text(PAD, 36, "Calls that reach a dead dependency before all workers refuse", "head")
+    """Draw the calls by number of workers. Libraries with equal figures share a curve."""
+    yield _text(PAD, 36, "Calls that reach a dead dependency before all workers reject", "head")
     yield _text(
-        PAD, 56, "each opens after 10 failures in a row; with Redis, each worker is on a host of its own", "small"
+        PAD, 56, "each opens after 10 consecutive failures; with Redis, each worker is a host of its own", "small"
     )
     left, right, bottom, height = PAD + 30, 560, 318, 230
     most = max(values[3] for values in rows.values()) * 1.05
@@ -180,7 +180,7 @@ def _short(milliseconds: float) -> str:
 
 
 def _log(milliseconds: float, most: float) -> float:
-    """Return the share of the way from 0.01 to the most, in steps of ten."""
+    """Return the position between 0.01 and `most` on a logarithmic scale, as a share of 1."""
     return min(max(math.log10(max(milliseconds, 0.01) / 0.01) / math.log10(most / 0.01), 0.01), 1)
 
 

@@ -1,4 +1,4 @@
-"""What many threads, and many processes, get out of one breaker."""
+"""Throughput of one breaker used by many threads, and by many processes."""
 
 import statistics
 import tempfile
@@ -15,13 +15,18 @@ from .peers import LIBRARIES, OURS, Call, Setting
 from .result import Check, Result, with_ratios
 
 THREADS, PROCESSES, ROUNDS, SECONDS, CALLS = 8, 8, 15, 0.2, 20_000
-SLOW = {"interlock": 20, "pybreaker": 10, "purgatory": 4, "pyresilience": 4}  # fewer calls: a rate needs no more
+SLOW = {
+    "interlock": 20,
+    "pybreaker": 10,
+    "purgatory": 4,
+    "pyresilience": 4,
+}  # divisors of the number of calls, for slower libraries
 EACH = f"{OURS}, a breaker each"
 _calls: dict[str, Call] = {}
 
 
 def threads(rounds: int = ROUNDS) -> Result:
-    """Let threads make many calls through one breaker, each library in turns."""
+    """Measure threads that call through one breaker, for each library in turns."""
     with tempfile.TemporaryDirectory() as directory:
         calls = guarded(_work, Path(directory))
         rates: dict[str, list[float]] = {name: [] for name in calls}
@@ -36,7 +41,7 @@ def threads(rounds: int = ROUNDS) -> Result:
 
 
 def processes(rounds: int = ROUNDS) -> Result:
-    """Let processes call, in turns: ours through one breaker for all, or one each; peers have no other than that."""
+    """Measure processes that call, in turns: through one breaker for all, or one for each process, as with peers."""
     with tempfile.TemporaryDirectory() as directory, workers(PROCESSES, "fork") as started:
         for number, worker in enumerate(started):
             worker.call(_begin, Path(directory), number)
@@ -46,7 +51,7 @@ def processes(rounds: int = ROUNDS) -> Result:
             for _ in range(rounds):
                 for name in names:
                     begin = time.monotonic() + 0.02
-                    counts = pool.map(lambda worker: worker.call(_count, name, begin), started)  # noqa: B023 - used up at once, below
+                    counts = pool.map(lambda worker: worker.call(_count, name, begin), started)  # noqa: B023 - consumed in the next line
                     rates[name].append(sum(counts) / SECONDS)
     check = Check("one breaker / a breaker each", _ratio(rates, OURS, EACH), 0.9, at_most=False)
     title = f"{PROCESSES} processes: one breaker for all of ours, peers have one each"
@@ -58,7 +63,7 @@ def _medians(rates: dict[str, list[float]]) -> dict[str, float]:
 
 
 def _ratio(rates: dict[str, list[float]], one: str, other: str) -> float:
-    """Return how many times the one is the other. Neighbours in time are compared: what else runs troubles both."""
+    """Return the ratio of two rates. Neighbours in time are compared: other programs disturb both alike."""
     return statistics.median(ours / theirs for ours, theirs in zip(rates[one], rates[other], strict=True))
 
 

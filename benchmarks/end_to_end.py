@@ -1,7 +1,7 @@
-"""What breakers cost a whole service: the gateway with them, without them, and with those of interlock.
+"""Cost of breakers for a whole service: the gateway with them, without them, and with breakers of interlock.
 
-All three run side by side under gunicorn, before the same portfolio and market data. wrk asks one of them at a time, in
-short turns, and each turn is compared with that of its neighbour: what else the machine does troubles both.
+All three run side by side under gunicorn, with the same portfolio and market data services. wrk sends requests to one
+at a time, in short turns. Each turn is compared with its neighbour in time: other programs disturb both alike.
 """
 
 import math
@@ -17,16 +17,16 @@ import psutil
 from .load import ORDERS, Served, platform, wrk
 from .result import Check, Figure, Result
 
-#: turns of each gateway
+#: Turns of each gateway.
 ROUNDS = 20
 WITH, WITHOUT, PEER = "with breakers", "without", "interlock"
 GATEWAYS = {WITH: ("gateway",), WITHOUT: ("benchmarks.gateways", "without"), PEER: ("benchmarks.gateways", "interlock")}
-#: what is asked, and seconds of a turn: an order takes three times as long as a read
+#: Route, path, and seconds of a turn: an order takes three times as long as a read.
 READ, ORDER = ("GET market-data", "/api/v1/market-data/AAPL", 1), ("POST trades", "/", 2)
 
 
 def end_to_end(rounds: int = ROUNDS) -> Result:
-    """Measure reads that go to market data, and orders, which go to all dependencies."""
+    """Measure reads, which call market data, and orders, which call all dependencies."""
     if not shutil.which("wrk"):
         sys.exit("end_to_end needs wrk, which is not installed (on Debian: apt install wrk)")
     Path("run").mkdir(exist_ok=True)
@@ -54,27 +54,27 @@ def end_to_end(rounds: int = ROUNDS) -> Result:
 def _turn(
     gateways: dict[str, Served], path: str, seconds: int, script: Path | None, number: int
 ) -> dict[str, tuple[float, float]]:
-    """Ask all gateways. Return the rate of each, and its CPU milliseconds per request."""
+    """Measure all gateways once. Return the rate of each, and its CPU milliseconds per request."""
     turn = {}
-    # Who comes first is worth something, too.
+    # The order alternates: the first gateway of a turn has an advantage.
     for name in sorted(gateways, key=list(gateways).index, reverse=number % 2 == 1):
         served = gateways[name]
         before = _busy(served.pid)
         found = wrk(served.url + path, seconds, script)
         if found.bad:
-            raise RuntimeError(f"{name}: {found.bad} requests to {path} had no success")
+            raise RuntimeError(f"{name}: {found.bad} requests to {path} failed")
         turn[name] = found.per_second, (_busy(served.pid) - before) / (found.per_second * seconds) * 1000
     return turn
 
 
 def _busy(pid: int) -> float:
-    """Return CPU seconds of a process and its children."""
+    """Return the CPU seconds of a process and its children."""
     family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     return sum(sum(each.cpu_times()[:2]) for each in family)
 
 
 def _interval(ordered: Sequence[float]) -> tuple[float, float]:
-    """Return where the median lies with 95 % certainty, by the ranks that a fair coin gives."""
+    """Return the 95 % confidence interval of the median, by the ranks of a binomial distribution."""
     count = len(ordered)
     rank = max(math.floor((count - 1.96 * math.sqrt(count)) / 2), 1)
     return ordered[rank - 1], ordered[-rank]

@@ -1,7 +1,7 @@
-"""The gateway as it is, but with something else in the place of its breakers.
+"""The gateway with its breakers replaced, for comparison.
 
-`python -m benchmarks.gateways WAY` serves it as `python -m gateway` does. The product knows nothing of this: what its
-`Dependencies` hand out, breakers and bulkheads, is replaced from here before gunicorn makes the workers.
+`python -m benchmarks.gateways VARIANT` serves it as `python -m gateway` does. The gateway itself has no code for this:
+the breakers and bulkheads that its `Dependencies` return are replaced before gunicorn forks the workers.
 """
 
 import sys
@@ -15,12 +15,12 @@ from cb import CircuitBreaker
 from gateway.services.dependencies import Dependencies
 from servicekit.database import Database
 
-#: what a block is told of its call: that it is no probe
+#: Token of a call that is not a probe.
 _CALL: Any = SimpleNamespace(probe=False, word=0)
 
 
 class PassThrough:
-    """Nothing before a dependency. What is no call goes to the breaker: its name, and what health checks note."""
+    """A guard that admits every call. All attributes other than calls are those of the breaker."""
 
     listeners = ()
 
@@ -50,7 +50,7 @@ class PassThrough:
 
 
 class Interlock(PassThrough):
-    """A breaker of interlock with the same thresholds: it has no streak, and no bulkhead over processes."""
+    """A breaker of interlock with the same thresholds, except consecutive failures and a shared bulkhead."""
 
     def __init__(self, breaker: CircuitBreaker) -> None:
         super().__init__(breaker)
@@ -80,20 +80,20 @@ class Interlock(PassThrough):
         self._peer.__exit__(kind, error, trace)
 
 
-WAYS = {"without": PassThrough, "interlock": Interlock}
+VARIANTS = {"without": PassThrough, "interlock": Interlock}
 
 
-def main(way: str) -> None:
-    """Serve the gateway, until this process is told to end."""
+def main(variant: str) -> None:
+    """Serve the gateway until this process is terminated."""
     find = Dependencies.breaker
     made: dict[str, PassThrough] = {}
 
-    def instead(services: Dependencies, name: str) -> Any:
-        return made.get(name) or made.setdefault(name, WAYS[way](find(services, name)))
+    def replacement(services: Dependencies, name: str) -> Any:
+        return made.get(name) or made.setdefault(name, VARIANTS[variant](find(services, name)))
 
-    Dependencies.breaker = Dependencies.bulkhead = instead  # type: ignore[assignment,method-assign]  # what this is all about
-    if way == "without":
-        Database.guard = lambda *_: None  # type: ignore[method-assign]  # nobody is asked before a transaction
+    Dependencies.breaker = Dependencies.bulkhead = replacement  # type: ignore[assignment,method-assign]  # the purpose of this module
+    if variant == "without":
+        Database.guard = lambda *_: None  # type: ignore[method-assign]  # no breaker before a transaction
     sys.argv[1:] = ["-c", "config/gunicorn.conf.py", "gateway:create_app()"]
     run()
 

@@ -1,4 +1,4 @@
-"""What a breaker before each request costs: `session.get` on loopback, through the adapter and without it."""
+"""Cost of a breaker for an HTTP request: `session.get` on loopback, with the adapter and without it."""
 
 import socket
 import statistics
@@ -31,18 +31,18 @@ def answer():
 
 
 def adapter() -> Result:
-    """Measure requests of one thread with keep-alive, the two sessions in turns."""
+    """Measure requests of one thread with keep-alive, with the two sessions in turns."""
     with tempfile.TemporaryDirectory() as directory, _server(Path(directory)) as url:
         registry = Registry(ledger=Ledger.in_file(Path(directory) / "l"))
         rates: dict[str, list[float]] = {"requests": [], "with the adapter": []}
         for number in range(ROUNDS):
-            # In turns, and each round with new connections: who comes first, and which thread of the server serves a
-            # connection, is worth 2 % and more.
+            # In alternating order, and with new connections in each round: the order, and the server's thread for a
+            # connection, make a difference of 2 % and more.
             for name in sorted(rates, reverse=number % 2 == 1):
                 with _session(None if name == "requests" else CircuitBreakerAdapter(registry)) as session:
                     session.get(url, timeout=5)
                     rates[name].append(_rate(session, url))
-    # Neighbours in time are compared: what else the machine does troubles both.
+    # Neighbours in time are compared: other programs disturb both alike.
     ratio = statistics.median(ours / plain for plain, ours in zip(*rates.values(), strict=True))
     rows = {name: (statistics.median(values),) for name, values in rates.items()}
     check = Check("with the adapter / requests", ratio, 0.97, at_most=False)
@@ -66,7 +66,7 @@ def _rate(session: requests.Session, url: str) -> float:
 
 @contextmanager
 def _server(directory: Path) -> Iterator[str]:
-    """Run what services call: a Flask app under gunicorn."""
+    """Run a Flask app under gunicorn, and yield its URL."""
     (directory / "app.py").write_text(APP)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

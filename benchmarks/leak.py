@@ -1,19 +1,19 @@
-"""How many calls reach a dead dependency before every worker refuses them."""
+"""Number of calls that reach a dead dependency before every worker rejects them."""
 
 import tempfile
 from pathlib import Path
 
-from .crew import REFUSED, attempt_until, crew, dependency, wait_until
 from .peers import OURS, WORKERS, Library, Setting
 from .result import Check, Result
 from .valkey import server
+from .worker_pool import REJECTED, attempt_until, dependency, wait_until, worker_pool
 
 THRESHOLD = 10
 COUNTS = (1, 2, 4, 8)
 
 
 def leak(rounds: int = 10, peers: int = 3) -> Result:
-    """Let 1, 2, 4 and 8 processes call, all at once, until each has been refused: the worst of the rounds."""
+    """Let 1, 2, 4 and 8 processes call at once until a call of each is rejected. Return the worst round."""
     rows = {
         library.name: tuple(
             float(max(_reached(library, count) for _ in range(rounds if library.name == OURS else peers)))
@@ -25,7 +25,7 @@ def leak(rounds: int = 10, peers: int = 3) -> Result:
         Check(f"calls that reach it from {count}", rows[OURS][place], THRESHOLD + count - 1)
         for place, count in enumerate(COUNTS)
     ]
-    title = f"Calls that reach a dead dependency, {THRESHOLD} failures in a row open"
+    title = f"Calls that reach a dead dependency, {THRESHOLD} consecutive failures open"
     ratios = {name: (*values, f"{values[-1] / rows[OURS][-1]:.2f}x") for name, values in rows.items()}
     columns = (*(f"{count} workers" if count > 1 else "1 worker" for count in COUNTS), f"{COUNTS[-1]}, ours = 1")
     return Result(title, columns, ratios, checks)
@@ -34,14 +34,14 @@ def leak(rounds: int = 10, peers: int = 3) -> Result:
 def _reached(library: Library, count: int) -> int:
     with tempfile.TemporaryDirectory() as directory, server() as (_, url):
         setting = Setting(Path(directory), url, THRESHOLD)
-        with crew(library, count, setting, hosts=True) as workers:
+        with worker_pool(library, count, setting, hosts=True) as workers:
             return sum(workers.all(_call))
 
 
 def _call(start: float) -> int:
-    # As long as a call takes that finds nobody: so that calls of all processes run at once.
+    # The duration of a failed connection: calls of all processes overlap.
     dependency().fails, dependency().seconds = True, 0.002
     wait_until(start)
-    if attempt_until(REFUSED, start + 10) == float("inf"):
-        raise TimeoutError("refused nothing within 10 s")
+    if attempt_until(REJECTED, start + 10) == float("inf"):
+        raise TimeoutError("no call was rejected within 10 s")
     return len(dependency().reached)

@@ -1,8 +1,8 @@
-"""What the platform sustains: orders and reads from 8 clients, through gateway and portfolio on this machine.
+"""Throughput of the platform: orders and reads of 8 clients, through gateway and portfolio on this machine.
 
 `python -m benchmarks.load [seconds]` starts the three services with two workers each, on SQLite files with
-`synchronous=FULL`, and has wrk place orders, each with a key of its own, and then read. Needs wrk, and strace for the
-share of fsync: that is taken in a run of its own, because a traced process is slower.
+`synchronous=FULL`, and lets wrk place orders, each with its own idempotency key, and then read. Needs wrk, and strace
+for the share of fsync, which is measured in a separate run because a traced process is slower.
 """
 
 import os
@@ -25,7 +25,7 @@ from .result import Check, Result
 from .table import show
 
 CLIENTS, SECONDS = 8, 20
-#: what a gateway needs, and the package of each
+#: Services that the gateway needs, with their packages.
 BEHIND = {"portfolio": "portfolio", "market-data": "marketdata"}
 READS = (
     "/api/v1/trades/{trade}",
@@ -40,7 +40,7 @@ local run, number, threads = tostring(os.time()), 0, 0
 function setup(thread) threads = threads + 1; thread:set("me", threads) end
 function request()
   number = number + 1
-  -- What is sold was bought a while ago: the connections of a thread run side by side.
+  -- Sell what was bought 99 orders earlier: the connections of a thread run concurrently.
   local sells = number > 100 and number % 2 == 0
   local side, bought = sells and "SELL" or "BUY", sells and number - 99 or number
   local user = string.format("load-%s-%d-%d", run, me, bought % 100)
@@ -53,18 +53,18 @@ end
 
 
 class Measured(NamedTuple):
-    """What wrk saw."""
+    """The results of wrk."""
 
     per_second: float
     #: milliseconds
     p50: float
     p99: float
-    #: answers other than 2xx and 3xx, and connections that failed
+    #: responses other than 2xx and 3xx, and failed connections
     bad: int
 
 
 def main(seconds: int = SECONDS) -> int:
-    """Print what was measured. Return the exit code."""
+    """Measure, print a table, and return the exit code."""
     Path("run").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir="run") as directory, running(Path(directory)) as url:
         script = Path(directory) / "orders.lua"
@@ -79,11 +79,11 @@ def main(seconds: int = SECONDS) -> int:
     checks = [
         Check("orders a second", posted.per_second, 150, at_most=False),
         Check("p99 of an order in ms", posted.p99, 150),
-        Check("answers that were no success", sum(each.bad for each in measured.values()), 0),
+        Check("failed responses", sum(each.bad for each in measured.values()), 0),
         Check("slowest read / orders", min(each.per_second for each in read) / posted.per_second, 3, at_most=False),
     ]
     rows = {name: (each.per_second, each.p50, each.p99, float(each.bad)) for name, each in measured.items()}
-    columns = ("requests a second", "p50 ms", "p99 ms", "no success")
+    columns = ("requests a second", "p50 ms", "p99 ms", "failed")
     console = Console(width=120)
     show(Result(f"{CLIENTS} clients, 2 workers each, SQLite FULL, {seconds} s", columns, rows, checks), console)
     console.print(f"share of the time of the gateway's workers spent in fsync: {share}")
@@ -91,7 +91,7 @@ def main(seconds: int = SECONDS) -> int:
 
 
 def wrk(url: str, seconds: int, script: Path | None = None) -> Measured:
-    """Have CLIENTS ask a URL, or place the orders of a script, for so long."""
+    """Let CLIENTS request a URL, or place the orders of a script, for that time."""
     options = ["-t2", f"-c{CLIENTS}", f"-d{seconds}s", "--latency", "--timeout", "10s"]
     command = ["wrk", *options, *(["-s", str(script)] if script else []), url]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -111,7 +111,7 @@ def _only(pattern: str, text: str) -> str:
 
 
 def _share_of_fsync(url: str, script: Path, seconds: int) -> str:
-    """Return the share of time in which one of the gateway's workers waits for the disk, as strace sees it."""
+    """Return the share of time that a worker of the gateway waits for the disk, measured by strace."""
     gateway = [each for each in psutil.Process().children(recursive=True) if "gateway:create_app()" in each.cmdline()]
     workers = [each.pid for each in gateway if each.parent() in gateway]
     command = ["strace", "-f", "-c", "-w", "-e", "trace=fsync,fdatasync", *(f"-p{pid}" for pid in workers)]
@@ -131,23 +131,23 @@ def _share_of_fsync(url: str, script: Path, seconds: int) -> str:
 
 
 class Served(NamedTuple):
-    """A service that runs."""
+    """A running service."""
 
     url: str
-    #: of its gunicorn
+    #: process id of its gunicorn
     pid: int
 
 
 @contextmanager
 def running(directory: Path) -> Iterator[str]:
-    """Run the three services on ports, state and databases of their own. Yields the gateway's URL."""
+    """Run the three services with their own ports, state and databases. Yields the URL of the gateway."""
     with platform(directory, {"gateway": ("gateway",)}) as gateways:
         yield gateways["gateway"].url
 
 
 @contextmanager
 def platform(directory: Path, gateways: Mapping[str, Sequence[str]]) -> Iterator[dict[str, Served]]:
-    """Run one portfolio and market data, and gateways before them: each a module that serves it, and its arguments."""
+    """Run portfolio, market data and several gateways: for each, the module that serves it and its arguments."""
     ports = dict(zip((*BEHIND, *gateways), _free_ports(len(BEHIND) + len(gateways)), strict=True))
     urls = {f"CB_SERVICES__GATEWAY__{_key(name)}_URL": f"http://127.0.0.1:{ports[name]}" for name in BEHIND}
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""What a scrape of `/metrics` costs, on a host with many breakers and many workers."""
+"""Cost of a scrape of `/metrics` on a host with many breakers and many workers."""
 
 import logging
 import os
@@ -14,40 +14,42 @@ from cb.testing import workers
 
 from .result import Check, Result
 
-#: with five calls at once all tallies of the workers' blocks are in use
+#: AT_ONCE calls run at the same time in each worker; with five, all stripes of its shard are in use.
 BREAKERS, WORKERS, AT_ONCE, ROUTES, ROUNDS = 100, 16, 1, 20, 50
-#: milliseconds
+#: Milliseconds.
 LIMIT = 20
-ACCEPT = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"  # what Prometheus asks for
+ACCEPT = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"  # as sent by Prometheus
 _apps: dict[bool, Any] = {}
 
 
 def scrape() -> Result:
-    """Measure, in a worker of a service, the scrape and its parts, in milliseconds: median and best of the rounds.
+    """Measure the scrape and its parts in a worker of a service, in milliseconds: median and best of the rounds.
 
-    The limit is for the time of the processor, which is all that it needs: what else the machine does is left out.
-
-    Each of the workers has called through every breaker, so many calls at once, and answered on every route.
+    The limit applies to CPU time, which other programs do not affect. Each worker has called through every breaker,
+    with AT_ONCE calls at the same time, and has answered on every route.
     """
     with tempfile.TemporaryDirectory() as directory, workers(WORKERS) as started:
         for worker in started:
             worker.call(_serve, directory)
         rows: dict[str, tuple[float, ...]] = started[0].call(_measure)
-    checks = [Check(f"{what}, CPU ms", busy, LIMIT) for what, (busy, *_) in rows.items() if what.startswith("GET")]
+    checks = [Check(f"{part}, CPU ms", busy, LIMIT) for part, (busy, *_) in rows.items() if part.startswith("GET")]
     return Result(f"Metrics of {BREAKERS} breakers, {WORKERS} workers", ("CPU ms", "ms", "best"), rows, checks)
 
 
 def _serve(directory: str) -> None:
-    """Be a worker that has done some work."""
+    """Create the app of a worker, and make calls and requests in it."""
     metrics = Path(directory) / "metrics"
     metrics.mkdir(exist_ok=True)
     os.environ |= {"PROMETHEUS_MULTIPROC_DIR": str(metrics), "CB_STATE_DIR": directory}
-    from servicekit import create_service, load_settings  # not above: the environment decides where values live
+    from servicekit import (  # not at the top: the environment decides the directory of the files
+        create_service,
+        load_settings,
+    )
 
     for per_breaker_names in (False, True):
         os.environ |= {
             "CB_METRICS__PER_BREAKER_NAMES": str(per_breaker_names),
-            "CB_STATE__URL": f"shm://seed-names-{per_breaker_names}",
+            "CB_STATE__URL": f"shm://per-breaker-names-{per_breaker_names}",
         }
         app = _apps[per_breaker_names] = create_service("bench", load_settings("gateway"))
         for number in range(BREAKERS):
@@ -78,17 +80,17 @@ def _measure() -> dict[str, tuple[float, float, float]]:
     MultiProcessCollector(merged)
     files = WorkerFiles(os.environ["PROMETHEUS_MULTIPROC_DIR"])
     parts: dict[str, Callable[[], object]] = {
-        "figures of all breakers": lambda: [breaker.stats() for breaker in registry],
+        "stats of all breakers": lambda: [breaker.stats() for breaker in registry],
         "snapshots of all breakers": lambda: [breaker.snapshot() for breaker in registry],
         "text of the breakers": lambda: plain.text(openmetrics=True),
-        "the same, seed names too": lambda: both.text(openmetrics=True),
+        "the same, with per-breaker names": lambda: both.text(openmetrics=True),
         "the same by prometheus_client": lambda: generate_latest(collected),
         f"text of {ROUTES} routes": lambda: files.text(openmetrics=True),
         "the same by prometheus_client's collector": lambda: generate_latest(merged),
         "GET /metrics": lambda: _get(per_breaker_names=False),
-        "GET /metrics, seed names too": lambda: _get(per_breaker_names=True),
+        "GET /metrics, with per-breaker names": lambda: _get(per_breaker_names=True),
     }
-    return {what: _time(part) for what, part in parts.items()}
+    return {name: _time(part) for name, part in parts.items()}
 
 
 def _get(*, per_breaker_names: bool) -> None:

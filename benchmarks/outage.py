@@ -1,4 +1,4 @@
-"""What calls see of a Redis server that stops: when it is gone, and when it is there and says nothing."""
+"""Effect of a failed Redis server on calls: killed, and frozen with open connections."""
 
 import os
 import signal
@@ -8,21 +8,21 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from .crew import ANSWERED, REFUSED, attempt, attempt_until, crew, dependency
 from .peers import LIBRARIES, OURS, WITH_REDIS, Library, Setting
 from .result import Figure, Result
 from .valkey import server
+from .worker_pool import ANSWERED, REJECTED, attempt, attempt_until, dependency, worker_pool
 
-#: calls that are made in a round, and seconds for them
+#: Calls of a round, and seconds for them.
 CALLS, SECONDS = 200, 1.0
-WAYS = {"killed": signal.SIGKILL, "frozen": signal.SIGSTOP}
+FAILURES = {"killed": signal.SIGKILL, "frozen": signal.SIGSTOP}
 
 
 def outage(rounds: int = 3) -> Result:
-    """Stop the server while a worker calls a dependency that is well, for some rounds, then one that is dead."""
+    """Stop the server while a worker calls a healthy dependency for some rounds, then a dead one."""
     rows: dict[str, tuple[Figure, ...]] = {}
     for library in (LIBRARIES[OURS], *WITH_REDIS):
-        for way, number in WAYS.items():
+        for way, number in FAILURES.items():
             rows[f"{library.name}: {way}"] = (
                 *_stopped(library, number, rounds * SECONDS),
                 _made_without(library, number),
@@ -35,10 +35,10 @@ def _stopped(library: Library, number: int, seconds: float) -> tuple[Figure, ...
     with (
         tempfile.TemporaryDirectory() as directory,
         server() as (pid, url),
-        crew(library, 1, Setting(Path(directory), url)) as workers,
+        worker_pool(library, 1, Setting(Path(directory), url)) as workers,
     ):
         os.kill(pid, number)
-        return workers.workers[0].call(_call, seconds)  # type: ignore[no-any-return]  # as _call has it
+        return workers.workers[0].call(_call, seconds)  # type: ignore[no-any-return]  # as annotated at _call
 
 
 def _call(seconds: float) -> tuple[Figure, ...]:
@@ -50,9 +50,9 @@ def _call(seconds: float) -> tuple[Figure, ...]:
         spans.append((time.perf_counter() - begin) * 1000)
         time.sleep(0.002)
     dependency().fails = True
-    opens = attempt_until(REFUSED, time.monotonic() + 2 * seconds)
+    opens = attempt_until(REJECTED, time.monotonic() + 2 * seconds)
     called = f"{len(spans)} answered" if set(outcomes) == {ANSWERED} else _shares(outcomes)
-    dead = "is refused after a while" if opens < float("inf") else f"not refused within {2 * seconds:.0f} s"
+    dead = "is rejected after a while" if opens < float("inf") else f"not rejected within {2 * seconds:.0f} s"
     return statistics.median(spans), max(spans), called, dead
 
 
@@ -64,7 +64,7 @@ def _made_without(library: Library, number: int) -> str:
     with tempfile.TemporaryDirectory() as directory, server() as (pid, url):
         os.kill(pid, number)
         try:
-            with crew(library, 1, Setting(Path(directory), url)) as workers:
+            with worker_pool(library, 1, Setting(Path(directory), url)) as workers:
                 return str(workers.workers[0].call(attempt))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the worker does not start
+        except Exception as error:  # noqa: BLE001 - with any error, the worker does not start
             return f"raises {type(error).__name__}"

@@ -1,4 +1,4 @@
-"""What one poll of the live page takes, at the gateway as users run it."""
+"""Duration of a poll of the live page, at a gateway under gunicorn."""
 
 import statistics
 import tempfile
@@ -11,14 +11,14 @@ from .load import running
 from .result import Check, Result
 
 ROUNDS = 300
-#: milliseconds
+#: Milliseconds.
 LIMIT = 10
 ORDER = {"userId": "page", "symbol": "AAPL", "quantity": 1, "orderType": "BUY", "price": "150.00"}
 PATHS = ("/dashboard/data", "/api/v1/circuit-breaker/status", "/api/v1/health/live")
 
 
 def poll() -> Result:
-    """Measure the poll, what is most of it, and what any request takes, in milliseconds as a client sees them."""
+    """Measure the poll, its largest part, and a minimal request, in milliseconds at the client."""
     Path("run").mkdir(exist_ok=True)
     with (
         tempfile.TemporaryDirectory(dir="run") as directory,

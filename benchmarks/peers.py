@@ -1,7 +1,7 @@
-"""Libraries of circuit breakers, each in the best way that its documentation shows, behind one shape.
+"""Circuit breaker libraries behind one interface, each set up in the best way that its documentation shows.
 
-All get the same thresholds: so many failures in a row open, and one probe that succeeds closes. What keeps state in
-Redis gets a client that waits 0.2 s at the most and does not try again, which is kinder than redis-py's defaults.
+All have the same thresholds: a number of consecutive failures opens, and one successful probe closes. Libraries with
+state in Redis use a client with a timeout of 0.2 s and no retry, which is faster to fail than redis-py's defaults.
 """
 
 import asyncio
@@ -26,25 +26,25 @@ from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger
 from cb.fleet import Fleet
 
 Call = Callable[[], object]
-#: seconds that a client waits for Redis
-PATIENCE = 0.2
-#: the name of the breaker, and of what else wants one
+#: Seconds until a client of Redis times out.
+REDIS_TIMEOUT_SECONDS = 0.2
+#: Name of the breaker, the fleet and the namespace.
 NAME = "bench"
 OURS, OWN = "cb", "distributed-circuit-breaker"
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """When a breaker opens, for how long, and where it may keep its state."""
+    """Thresholds of a breaker, and the place of its state."""
 
     directory: Path
-    #: of a Redis server, for those that want one
+    #: URL of a Redis server, for libraries that need one
     url: str = ""
-    #: in a row, that open
+    #: consecutive failures that open
     failures: int = 10
     #: seconds in OPEN
     timeout: float = 60.0
-    #: number of the process: for a library that shares by host, and for hosts, its host
+    #: number of the process, or of its host for a library that shares by host
     worker: int = 0
 
 
@@ -54,12 +54,12 @@ class Library:
 
     name: str
     package: str
-    #: who shares a breaker: "threads" of a process, "workers" of a host, or "hosts", through Redis
+    #: scope of a breaker: "threads" of a process, "workers" of a host, or "hosts", through Redis
     shared: str
-    #: how it is set up, for a reader who knows the library
+    #: setup in terms of the library's documentation
     setup: str
-    #: what a refused call raises
-    refused: type[Exception]
+    #: error of a rejected call
+    rejection: type[Exception]
     guard: Callable[[Call, Setting], Call]
 
 
@@ -77,14 +77,14 @@ def _fleet(work: Call, setting: Setting) -> Call:
     begin = time.monotonic()
     fleet = Fleet(setting.url, ledger, name=NAME)
     fleet.tick()
-    # Heard of it, or without it: a breaker is there at once, but what is measured is one that knows its fleet.
-    while not _heard_since(ledger, begin) and time.monotonic() < begin + 2:
+    # The breaker works at once, but the benchmark measures one that is connected to its fleet.
+    while not _synchronized_since(ledger, begin) and time.monotonic() < begin + 2:
         time.sleep(0.01)
     guarded.fleet = fleet  # type: ignore[attr-defined]  # the agent lives as long as the function
     return guarded
 
 
-def _heard_since(ledger: Ledger, begin: float) -> bool:
+def _synchronized_since(ledger: Ledger, begin: float) -> bool:
     now = time.monotonic_ns()
     sight = ledger.core.fleet(now)
     return bool(sight and sight.age is not None and now / 1e9 - sight.age > begin)
@@ -106,7 +106,7 @@ def _circuitbreaker(work: Call, setting: Setting) -> Call:
 
 
 def _interlock(work: Call, setting: Setting, storage: RedisStorage | None = None) -> Call:
-    # It knows rates only: all of the last calls must have failed, which is as many in a row.
+    # It has only rates: if all calls of the window must fail, they are consecutive failures.
     config = interlock.Config(
         failure_rate_threshold=1.0,
         minimum_number_of_calls=setting.failures,
@@ -126,9 +126,11 @@ def _purgatory(work: Call, setting: Setting) -> Call:
 
 
 def _purgatory_redis(work: Call, setting: Setting) -> Call:
-    # Not its Sync...: in 3.0.1 SyncRedisUnitOfWork uses redis.asyncio, and awaits nothing.
+    # Not SyncRedisUnitOfWork: in 3.0.1 it uses redis.asyncio without awaiting.
     loop = asyncio.new_event_loop()
-    store = purgatory.AsyncRedisUnitOfWork(f"{setting.url}?socket_timeout={PATIENCE}&socket_connect_timeout={PATIENCE}")
+    store = purgatory.AsyncRedisUnitOfWork(
+        f"{setting.url}?socket_timeout={REDIS_TIMEOUT_SECONDS}&socket_connect_timeout={REDIS_TIMEOUT_SECONDS}"
+    )
     factory = purgatory.AsyncCircuitBreakerFactory(setting.failures, setting.timeout, uow=store)
     loop.run_until_complete(factory.initialize())
 
@@ -140,7 +142,7 @@ def _purgatory_redis(work: Call, setting: Setting) -> Call:
 
 
 def _pybreaker(work: Call, setting: Setting, storage: pybreaker.CircuitBreakerStorage | None = None) -> Call:
-    # The call that opens raises what it raised: a refusal is then a call that was not made, as with the others.
+    # The call that opens raises its own error, so that a rejection is a call that was not made, as with the others.
     breaker = pybreaker.CircuitBreaker(
         setting.failures, setting.timeout, name=NAME, state_storage=storage, throw_new_error_on_trip=False
     )
@@ -161,7 +163,10 @@ def _pyresilience(work: Call, setting: Setting) -> Call:
 
 def _client(setting: Setting) -> redis.Redis:
     return redis.Redis.from_url(
-        setting.url, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE, retry=Retry(NoBackoff(), 0)
+        setting.url,
+        socket_timeout=REDIS_TIMEOUT_SECONDS,
+        socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
+        retry=Retry(NoBackoff(), 0),
     )
 
 
@@ -175,7 +180,7 @@ LIBRARIES = {
             *(circuitbreaker.CircuitBreakerError, _circuitbreaker),
         ),
         Library(
-            *("interlock", "interlock-cb", "threads", "a rate of 1 over as many calls"),
+            *("interlock", "interlock-cb", "threads", "a failure rate of 1 over that number of calls"),
             *(interlock.CircuitOpenError, _interlock),
         ),
         Library("purgatory", "purgatory", "threads", "SyncCircuitBreakerFactory", OpenedState, _purgatory),
@@ -188,11 +193,11 @@ LIBRARIES = {
             *(pyresilience.CircuitOpenError, _pyresilience),
         ),
         Library(
-            *("cb, Redis", OWN, "hosts", "Ledger.in_file and Fleet; in tables of workers each has a host of its own"),
+            *("cb, Redis", OWN, "hosts", "Ledger.in_file and Fleet; in tables of workers, each is a host of its own"),
             *(CircuitOpenError, _fleet),
         ),
         Library(
-            *("interlock, Redis", "interlock-cb", "hosts", "RedisStorage, poll_interval=0.1 as ours has it"),
+            *("interlock, Redis", "interlock-cb", "hosts", "RedisStorage, poll_interval=0.1 like ours"),
             *(interlock.CircuitOpenError, _interlock_redis),
         ),
         Library(
@@ -200,7 +205,7 @@ LIBRARIES = {
                 "purgatory, Redis",
                 "purgatory",
                 "hosts",
-                "AsyncRedisUnitOfWork on a loop: the one of Sync does not work",
+                "AsyncRedisUnitOfWork on an event loop: SyncRedisUnitOfWork does not work",
             ),
             *(OpenedState, _purgatory_redis),
         ),
@@ -212,5 +217,5 @@ LIBRARIES = {
 }
 LOCAL = [library for library in LIBRARIES.values() if library.shared != "hosts"]
 WITH_REDIS = [library for library in LIBRARIES.values() if library.shared == "hosts"]
-#: those that tables of several workers compare
+#: Libraries in the tables of several workers.
 WORKERS = [library for library in LIBRARIES.values() if library.name != "cb, memory"]

@@ -1,4 +1,4 @@
-"""How many calls try a dependency that has come back, and how soon all workers use it again."""
+"""Probes of a recovered dependency, and the time until all workers use it again."""
 
 import math
 import statistics
@@ -6,18 +6,18 @@ import tempfile
 import time
 from pathlib import Path
 
-from .crew import attempt, crew, dependency, open_all, wait_until
 from .peers import WORKERS, Library, Setting
 from .result import Result, never
 from .valkey import server
+from .worker_pool import attempt, dependency, open_all, wait_until, worker_pool
 
 COUNT = 8
-#: seconds in OPEN, that a call takes, and that are waited for at most after that
+#: Seconds in OPEN, of a call, and of the longest wait after that.
 TIMEOUT, TAKES, BOUND = 2.0, 0.1, 5.0
 
 
 def recovery(rounds: int = 2) -> Result:
-    """Open all workers, let the dependency come back, and have them call all the time."""
+    """Open the circuits of all workers, let the dependency recover, and call continuously."""
     rows = {}
     for library in WORKERS:
         probes, spans = zip(*[_round(library) for _ in range(rounds)], strict=True)
@@ -26,15 +26,15 @@ def recovery(rounds: int = 2) -> Result:
             never(statistics.median(spans) * 1000, BOUND),
             never(max(spans) * 1000, BOUND),
         )
-    title = f"{COUNT} workers when a dependency comes back whose calls take {TAKES * 1000:.0f} ms; one success closes"
-    return Result(title, ("calls before the first answer", "ms until all call again", "worst"), rows)
+    title = f"{COUNT} workers when a dependency recovers; its calls take {TAKES * 1000:.0f} ms, one success closes"
+    return Result(title, ("calls before the first success", "ms until all call again", "worst"), rows)
 
 
 def _round(library: Library) -> tuple[int, float]:
-    """Return the calls that began before any was answered, and seconds from then until each worker had made one."""
+    """Return the calls begun before the first success, and the seconds from then until each worker has made one."""
     with tempfile.TemporaryDirectory() as directory, server() as (_, url):
         setting = Setting(Path(directory), url, failures=3, timeout=TIMEOUT)
-        with crew(library, COUNT, setting, hosts=True) as workers:
+        with worker_pool(library, COUNT, setting, hosts=True) as workers:
             workers.all(open_all)
             reached = workers.all(_call)
     answered = min((end for calls in reached for _, end in calls), default=math.inf)

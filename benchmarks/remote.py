@@ -1,4 +1,4 @@
-"""Cost of a call whose breaker is shared through Redis: each library's way of doing that, in one run."""
+"""Cost of a call whose breaker is shared through Redis, for each library, in one run."""
 
 import statistics
 import tempfile
@@ -11,38 +11,38 @@ from .peers import LIBRARIES, OURS, WITH_REDIS, Call, Setting
 from .result import Check, Result, with_ratios
 from .valkey import server
 
-#: a turn of ours lasts as long as the agent's interval or longer: in a shorter one its thread might not appear at all
+#: A turn lasts at least the interval of the agent: in a shorter one, its thread might not run at all.
 ROUNDS, CALLS = 25, 300_000
-#: fewer calls of those that take longer
+#: Divisors of the number of calls, for slower libraries.
 SLOW = {"interlock, Redis": 30, "pybreaker, Redis": 1_000, "purgatory, Redis": 3_000}
 FLEET = "cb, Redis"
 
 
 def remote(rounds: int = ROUNDS) -> Result:
-    """Measure the call that succeeds: on the ledger of a host, with a fleet behind that, and of others with Redis."""
+    """Measure a successful call: on the ledger of a host, with a fleet, and with other libraries on Redis."""
     with tempfile.TemporaryDirectory() as directory, server() as (_, url):
         setting = Setting(Path(directory), url)
         calls = {library.name: library.guard(_work, setting) for library in WITH_REDIS if library.name != FLEET}
         costs: dict[str, list[float]] = {name: [] for name in (OURS, FLEET, *calls)}
         for _ in range(rounds):
             costs[OURS].append(_cost(LIBRARIES[OURS].guard(_work, setting), CALLS))
-            # This process is its host's agent for a while, and no longer: the others' turns are not to pay for it.
+            # This process is its host's agent in this turn only, so that the agent does not slow down other turns.
             with ExitStack() as stack:
-                with_it = LIBRARIES[FLEET].guard(_work, replace(setting, worker=1))
-                stack.callback(with_it.fleet.close)  # type: ignore[attr-defined]  # as the library has made it
-                costs[FLEET].append(_cost(with_it, CALLS))
+                with_fleet = LIBRARIES[FLEET].guard(_work, replace(setting, worker=1))
+                stack.callback(with_fleet.fleet.close)  # type: ignore[attr-defined]  # set by `_fleet` in peers.py
+                costs[FLEET].append(_cost(with_fleet, CALLS))
             for name, call in calls.items():
                 costs[name].append(_cost(call, CALLS // SLOW[name]))
     medians = {name: statistics.median(values) for name, values in costs.items()}
-    # Neighbours in time are compared: what else the machine does troubles both.
-    ratio = statistics.median(with_it / alone for with_it, alone in zip(costs[FLEET], costs[OURS], strict=True))
+    # Neighbours in time are compared: other programs disturb both alike.
+    ratio = statistics.median(with_fleet / alone for with_fleet, alone in zip(costs[FLEET], costs[OURS], strict=True))
     check = Check(f"{FLEET} / {OURS}", ratio, 1.1)
-    title = "A decorated call that succeeds, shared by hosts"
+    title = "A successful decorated call, shared by hosts"
     return Result(title, ("ns", "ours = 1"), with_ratios(medians, FLEET), [check])
 
 
 def _cost(call: Call, times: int) -> float:
-    """Return nanoseconds per call."""
+    """Return the nanoseconds per call."""
     begin = time.perf_counter_ns()
     for _ in range(times):
         call()

@@ -1,7 +1,7 @@
-"""The documentation of a run: `python -m benchmarks.report` makes it of run/bench.json, no figure by hand.
+"""The documentation of a run: `python -m benchmarks.report` generates it from run/bench.json.
 
-It keeps the run as docs/benchmarks.json, and writes docs/benchmarks.md, docs/images/benchmarks.svg and the section of
-README.md between its two marks. `python -m benchmarks.report docs/benchmarks.json` writes them anew.
+It copies the run to docs/benchmarks.json, and writes docs/benchmarks.md, docs/images/benchmarks.svg and the section of
+README.md between its two markers. `python -m benchmarks.report docs/benchmarks.json` writes them again.
 """
 
 import json
@@ -28,7 +28,7 @@ def page(report: Report) -> str:
 
 
 def _page(report: Report) -> Iterator[str]:
-    around = report["surroundings"]
+    around = report["environment"]
     yield "# Benchmarks\n"
     yield f"![{describe(report)}](images/benchmarks.svg)\n"
     yield "The results of `make bench`, in the order of the run. `python -m benchmarks NAME` repeats one table;"
@@ -60,24 +60,24 @@ def _page(report: Report) -> Iterator[str]:
 
 
 def section(report: Report) -> str:
-    """Return the table of README.md: ours and the libraries that keep their state in the process, Redis in brackets."""
-    around = report["surroundings"]
+    """Return the table of README.md: libraries with state in the process, and with Redis in parentheses."""
+    around = report["environment"]
     rows = {name: result["rows"] for name, result in report["results"].items()}
     names = [name for name, each in LIBRARIES.items() if each.shared != "hosts" and not name.startswith(f"{OURS},")]
-    told = {
+    figures = {
         "Calls that reach a dead dependency under 8 workers": lambda name: _whole(rows["leak"], name, 3),
         "A successful call, ns": lambda name: _whole(rows["success"], name, 0),
-        "A refused call, ns": lambda name: _whole(rows["rejection"], name, 0),
-        "Until another worker refuses too, ms": lambda name: _span(rows["propagation"], name, 0),
+        "A rejected call, ns": lambda name: _whole(rows["rejection"], name, 0),
+        "Until other workers reject too, ms": lambda name: _span(rows["propagation"], name, 0),
         "The longest call while Redis hangs, ms": lambda name: _span(rows["outage"], f"{name}, Redis: frozen", 1),
     }
     lines = [f"| | {' | '.join(names)} |", f"| --- |{' ---: |' * len(names)}"]
-    for title, figure in told.items():
+    for title, figure in figures.items():
         cells = [figure(name) + (f" ({shared})" if (shared := figure(f"{name}, Redis")) else "") for name in names]
         lines.append(f"| {title} | {' | '.join(cells)} |")
     machine = f"{around['cpu']}, {around['cores']} cores, Python {around['python']}, {around['date']}"
-    said = f"In parentheses with Redis, each worker a host of its own. {machine}; [all tables and versions]({PAGE})."
-    return BEGIN + "\n".join(lines) + f"\n\n{said}\n{END}"
+    note = f"In parentheses: with Redis, each worker a host of its own. {machine}; [all tables and versions]({PAGE})."
+    return BEGIN + "\n".join(lines) + f"\n\n{note}\n{END}"
 
 
 def _whole(rows: Mapping[str, list[Figure]], name: str, column: int) -> str:
@@ -85,7 +85,7 @@ def _whole(rows: Mapping[str, list[Figure]], name: str, column: int) -> str:
 
 
 def _span(rows: Mapping[str, list[Figure]], name: str, column: int) -> str:
-    """Return milliseconds as the table has them. Empty without a row of that name, the first word if it is a text."""
+    """Return milliseconds as text; the first word of a text; empty without a row of that name."""
     if name not in rows:
         return ""
     value = rows[name][column]
@@ -107,11 +107,11 @@ def main(source: Path = WRITTEN) -> int:
     """Return the exit code."""
     report = json.loads(source.read_text())
     if report["quick"]:
-        sys.exit(f"{source} is of a quick run, whose figures say nothing")
+        sys.exit(f"{source} is from a quick run, whose figures are not meaningful")
     try:
         parts = {PAGE: page(report), PICTURE: draw(report), README: put(README.read_text(), section(report))}
     except KeyError as error:
-        sys.exit(f"{source} lacks {error}: run `make bench`, which runs all")
+        sys.exit(f"{source} lacks {error}: run `make bench`, which runs all benchmarks")
     KEPT.write_text(json.dumps(report, indent=2) + "\n")
     for path, text in parts.items():
         path.write_text(text)

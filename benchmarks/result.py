@@ -1,10 +1,10 @@
-"""What a benchmark has found, and what it should find."""
+"""Results of a benchmark, and their limits."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-#: a number, or in words what a number cannot say
+#: A number, or a text where there is no number.
 Figure = float | str
 
 
@@ -12,10 +12,10 @@ Figure = float | str
 class Check:
     """A ratio of two figures of one run, and its limit."""
 
-    what: str
+    name: str
     value: float
     limit: float
-    #: else the value must be at least the limit
+    #: True if the limit is an upper one, False for a lower one
     at_most: bool = True
 
     @property
@@ -23,7 +23,7 @@ class Check:
         return self.value <= self.limit if self.at_most else self.value >= self.limit
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.value:.2f}, {'at most' if self.at_most else 'at least'} {self.limit:g} wanted"
+        return f"{self.name}: {self.value:.2f}, {'at most' if self.at_most else 'at least'} {self.limit:g} required"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +37,17 @@ class Result:
 
 
 def with_ratios(figures: Mapping[str, float], one: str) -> dict[str, tuple[Figure, ...]]:
-    """Return rows of each figure and how many times that of `one` it is."""
+    """Return rows with each figure and its ratio to the figure of `one`."""
     return {name: (figure, f"{figure / figures[one]:.2f}x") for name, figure in figures.items()}
 
 
 def never(figure: float, seconds: float) -> Figure:
-    """Return a span, or that it was longer than these seconds, if it is infinite."""
+    """Return the figure; if it is infinite, a text with the seconds after which the measurement ended."""
     return figure if math.isfinite(figure) else f"never within {seconds:g} s"
 
 
 def written(figure: Figure) -> str:
-    """Return a figure as tables show it."""
+    """Return a figure as text for a table."""
     if isinstance(figure, str):
         return figure
     return f"{figure:,.0f}" if figure >= 20 or figure == int(figure) else f"{figure:.3g}"

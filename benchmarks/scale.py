@@ -1,7 +1,7 @@
-"""Many hosts at one server: what they cost it, and how soon all of them know of an open circuit.
+"""Many hosts with one server: the cost for the server, and the time until all hosts know of an open circuit.
 
-Agents and server are real. But two processes go from agent to agent, each of which would be a thread of its own host;
-they leave out the waiting of `Agent.run_once`, and take a longer interval where they could not keep the usual one.
+Agents and server are real. Two processes run the agents in turns, where each would be a thread of its own host. They
+skip the waits of `Agent.run_once`, and use a longer interval when they cannot keep the default one.
 """
 
 import argparse
@@ -32,28 +32,28 @@ from .table import show
 from .valkey import server
 
 DRIVERS = 2
-#: seconds between two exchanges of a host, as by default
+#: Default seconds between two synchronizations of a host.
 INTERVAL = 0.1
-#: rounds of a run, however few seconds it may last; circuits opened in it, to see how long that takes
+#: Minimum rounds of a run, and circuits opened in it to measure propagation.
 ROUNDS, TRIALS = 3, 5
-#: opens on a streak alone: ten failures of two hosts, neither of which has enough to open for itself
-SICK = BreakerConfig(failure_threshold=10, failure_rate_threshold=None, timeout=300)
-#: commands of a heartbeat, which comes once a second from each host whatever the interval: they are left out
+#: Opens on ten consecutive failures, five on each of two hosts, so that neither host opens alone.
+FAILING = BreakerConfig(failure_threshold=10, failure_rate_threshold=None, timeout=300)
+#: Commands of a heartbeat, which each host sends once a second at any interval; they are excluded.
 HEARTBEAT = 6
-#: what a run finds, `hbi` is a host, changed breaker and interval; commands are also those that the scripts give
+#: Figures of a run. `hbi`: per host, changed breaker and interval. Commands include those made by the scripts.
 COLUMNS = (
     *("interval s", "calls /s", "commands /s", "calls /hbi", "commands /hbi", "kB in /s", "kB out /s"),
     *("CPU %", "CPU us /call", "script us /call", "all open ms", "worst ms"),
 )
 COMMANDS_PER = COLUMNS.index("commands /hbi")
 Stats = tuple[float, ...]
-#: of this process, if it is one
+#: The driver of this process, if it is one.
 _driver: list["Driver"] = []
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What each host does: `changed` breakers make `calls` each in an interval, `idle` ones none."""
+    """Load of each host: `changed` breakers make `calls` each in an interval, `idle` ones none."""
 
     agents: int
     changed: int = 1
@@ -84,39 +84,40 @@ class Host:
         )
         self._heartbeat_at = 0
         self.heartbeats = self.due = 0
-        self.sick: CircuitBreaker
+        self.failing: CircuitBreaker
 
     def breaker(self, name: str, config: BreakerConfig | None = None) -> CircuitBreaker:
-        # A clock of its own keeps the watch of the process, made for the breakers of one host, from those of hundreds.
+        # With its own clock, a breaker is not checked by the watchdog of the process, which is made for one host.
         return CircuitBreaker(name, config, ledger=self._ledger, clock=_clock)
 
-    def news(self) -> set[str]:
-        return self._server.changed(0.0)
+    def notifications(self) -> set[str]:
+        changed = self._server.changed(0.0)
+        return set(self._ledger.names()) if changed is None else changed  # None stands for all breakers
 
-    def turn(self, news: set[str] | None = None) -> None:
-        """Make the calls of an interval, and exchange."""
+    def turn(self, changed: set[str] | None = None) -> None:
+        """Make the calls of an interval, and synchronize."""
         for call in self._busy:
             for _ in range(self._calls):
                 call()
         if (now := _clock()) >= self._heartbeat_at:
             self._server.heartbeat(self._agent.host)
             self._heartbeat_at, self.heartbeats = now + round(HEARTBEAT_SECONDS * 1e9), self.heartbeats + 1
-        self._agent.sync(self.news() if news is None else news, now)
+        self._agent.sync(self.notifications() if changed is None else changed, now)
 
     def fail(self) -> None:
         with suppress(OSError):
-            self.sick.call(Path("/").read_text)  # a directory
+            self.failing.call(Path("/").read_text)  # a directory
 
 
 class Driver:
-    """Some of the hosts, in a process of its own. Its methods are called through `_ask`."""
+    """Some of the hosts, in a process of its own. Its methods are called through `_call_all`."""
 
     def __init__(self, number: int, url: str, load: Load) -> None:
         self._number = number
         self._hosts = [Host(url, load) for _ in range(number, load.agents, DRIVERS)]
 
     def warm(self) -> float:
-        """Meet the server. Return how many seconds a round takes when nothing is new any more."""
+        """Connect to the server. Return the seconds of a round after the first reports."""
         begin = 0
         for _ in range(3):
             begin = _clock()
@@ -125,7 +126,7 @@ class Driver:
         return (_clock() - begin) / 1e9
 
     def run(self, start: int, interval: int, rounds: int) -> tuple[float, int]:
-        """Give every host its turn in each interval. Return the seconds it took, and the number of heartbeats."""
+        """Run every host once in each interval. Return the seconds, and the number of heartbeats."""
         heartbeats = sum(host.heartbeats for host in self._hosts)
         for turn in range(rounds):
             for place, host in enumerate(self._hosts):
@@ -134,15 +135,15 @@ class Driver:
         took = max(_clock() - start, rounds * interval) / 1e9
         return took, sum(host.heartbeats for host in self._hosts) - heartbeats
 
-    def sicken(self, trial: int) -> None:
-        """Use a new circuit on every host, so that all have traffic."""
+    def add_failing(self, trial: int) -> None:
+        """Make a call through a new circuit on every host, so that all have traffic."""
         for host in self._hosts:
-            host.sick = host.breaker(f"sick-{trial}", SICK)
-            host.sick.call(_clock)
+            host.failing = host.breaker(f"failing-{trial}", FAILING)
+            host.failing.call(_clock)
             host.turn()
 
     def spread(self, start: int, interval: int) -> tuple[int, int]:
-        """Let it fail on the first hosts, the last time after `start`. Return when, and when all hosts were open."""
+        """Let it fail on the first hosts. Return the times of the last failure, after `start`, and the last opening."""
         first, failed, opened, closed = self._hosts[0], 0, 0, set(self._hosts)
         for _ in range((5, 4)[self._number]):
             first.fail()
@@ -153,34 +154,34 @@ class Driver:
             if self._number == 1 and not failed and _clock() >= start:
                 first.fail()
                 failed = _clock()
-                # It waits for its host's next exchange, as it would in earnest, even if the interval is longer here.
-                first.due = failed + round(random.uniform(0, INTERVAL) * 1e9)  # noqa: S311 - any moment will do
+                # The wait for the host's next synchronization is that of the default interval.
+                first.due = failed + round(random.uniform(0, INTERVAL) * 1e9)  # noqa: S311 - not for cryptography
             for host in self._hosts:
-                news = host.news()
-                if news or _clock() >= host.due:
+                changed = host.notifications()
+                if changed or _clock() >= host.due:
                     host.due += interval
-                    host.turn(news)
-                if host in closed and host.sick.state is State.OPEN:
+                    host.turn(changed)
+                if host in closed and host.failing.state is State.OPEN:
                     closed.remove(host)
                     opened = _clock()
         return failed, opened if not closed else sys.maxsize
 
 
 def measure(load: Load, seconds: float) -> Stats:
-    """Run that load. Return a figure for each of COLUMNS."""
+    """Run a load. Return a figure for each of COLUMNS."""
     with tempfile.TemporaryDirectory() as place, server(Path(place)) as (pid, url), workers(DRIVERS, "fork") as drivers:
         for number, driver in enumerate(drivers):
             driver.call(_begin, number, url, load)
         client: Any = redis.Redis.from_url(url)
-        interval = max(INTERVAL, 1.2 * max(_ask(drivers, "warm")))
+        interval = max(INTERVAL, 1.2 * max(_call_all(drivers, "warm")))
         rounds = max(ROUNDS, round(seconds / interval))
         before, cpu = client.info("all"), sum(psutil.Process(pid).cpu_times()[:2])
-        ran = _ask(drivers, "run", _clock() + 20_000_000, round(interval * 1e9), rounds)
+        ran = _call_all(drivers, "run", _clock() + 20_000_000, round(interval * 1e9), rounds)
         after, cpu = client.info("all"), sum(psutil.Process(pid).cpu_times()[:2]) - cpu
         spans = []
         for trial in range(TRIALS):
-            _ask(drivers, "sicken", trial)
-            times = _ask(drivers, "spread", _clock() + 200_000_000, round(interval * 1e9))
+            _call_all(drivers, "add_failing", trial)
+            times = _call_all(drivers, "spread", _clock() + 200_000_000, round(interval * 1e9))
             spans.append((max(opened for _, opened in times) - max(failed for failed, _ in times)) / 1e6)
     took, heartbeats = max(seconds for seconds, _ in ran), sum(heartbeats for _, heartbeats in ran)
     scripts, spent = (after["cmdstat_evalsha"][key] - before["cmdstat_evalsha"][key] for key in ("calls", "usec"))
@@ -196,7 +197,7 @@ def measure(load: Load, seconds: float) -> Stats:
 
 
 def _checks(found: dict[Load, Stats], plain: Sequence[Load]) -> list[Check]:
-    """Compare what must not differ: between sizes, and with calls or idle breakers from without."""
+    """Compare figures that must be equal: between sizes, and with and without further calls or idle breakers."""
     checks = []
     for column in (COLUMNS.index("calls /hbi"), COMMANDS_PER):
         figures = [found[load][column] for load in plain]
@@ -213,23 +214,23 @@ def main() -> int:
     for name, default in (("--agents", "10,50,100,200,500"), ("--breakers", "1,10,50")):
         parser.add_argument(name, default=default, type=lambda text: list(map(int, text.split(","))))
     parser.add_argument("--seconds", default=5.0, type=float)
-    asked = parser.parse_args()
-    plain = [Load(agents, changed) for agents in asked.agents for changed in asked.breakers]
-    some = next((load for load in plain if load.agents >= 50), plain[-1])
-    more = [Load(some.agents, some.changed, idle=49), *(Load(some.agents, some.changed, calls=n) for n in (10, 100))]
+    options = parser.parse_args()
+    plain = [Load(agents, changed) for agents in options.agents for changed in options.breakers]
+    base = next((load for load in plain if load.agents >= 50), plain[-1])
+    more = [Load(base.agents, base.changed, idle=49), *(Load(base.agents, base.changed, calls=n) for n in (10, 100))]
     found = {}
     for load in (*plain, *more):
-        found[load] = measure(load, asked.seconds)
+        found[load] = measure(load, options.seconds)
         print(load, *(f"{figure:.5g}" for figure in found[load]), file=sys.stderr)
-    title = f"Hosts x changed breakers; an interval above {INTERVAL} s is the simulator's, which cannot keep that pace"
+    title = f"Hosts x changed breakers; an interval above {INTERVAL} s is a limit of the simulator"
     result = Result(title, COLUMNS, {str(load): figures for load, figures in found.items()}, _checks(found, plain))
     show(result, Console(width=150))
     print(json.dumps(asdict(result)))
     return 0 if all(check.met for check in result.checks) else 1
 
 
-def _ask(drivers: Sequence[Worker], method: str, *arguments: object) -> list[Any]:
-    """Let all drivers do something at once. Return what each returns."""
+def _call_all(drivers: Sequence[Worker], method: str, *arguments: object) -> list[Any]:
+    """Call a method of all drivers at once. Return the results."""
     with ThreadPoolExecutor(DRIVERS) as pool:
         return list(pool.map(lambda driver: driver.call(_do, method, *arguments), drivers))
 

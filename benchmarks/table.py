@@ -1,4 +1,4 @@
-"""A result as a table on the screen."""
+"""Results as tables on the terminal."""
 
 from rich.console import Console
 from rich.table import Table

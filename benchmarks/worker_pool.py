@@ -1,4 +1,4 @@
-"""Worker processes of one application, in each of which a library guards the calls to the same dependency."""
+"""Worker processes of an application, in each of which a library guards calls to the same dependency."""
 
 import logging
 import math
@@ -15,21 +15,21 @@ from cb.testing import Worker, workers
 
 from .peers import LIBRARIES, Call, Library, Setting
 
-#: what became of a call: it was answered, it failed, or it was refused and not made
-ANSWERED, FAILED, REFUSED = "answered", "failed", "refused"
-#: a call that takes as many seconds hangs
+#: Outcomes of a call: it succeeded, it failed, or the circuit rejected it.
+ANSWERED, FAILED, REJECTED = "answered", "failed", "rejected"
+#: Duration in seconds of a call that hangs.
 HANGS = 3600.0
 
 
 @dataclass(slots=True)
 class Dependency:
-    """What is called: it takes some time, then answers or fails."""
+    """A dependency that takes some time, then succeeds or fails."""
 
     directory: Path
     fails: bool = False
-    #: that a call takes
+    #: duration of a call
     seconds: float = 0.0
-    #: begin and end of each call that got here, in seconds of the monotonic clock
+    #: begin and end of each call that reached it, in seconds of the monotonic clock
     reached: list[tuple[float, float]] = field(default_factory=list)
 
     def answer(self) -> None:
@@ -43,55 +43,56 @@ class Dependency:
             raise ConnectionError
 
 
-class Crew:
-    """The workers, and what they do all at once."""
+class WorkerPool:
+    """Worker processes that run functions at the same time."""
 
     def __init__(self, workers: list[Worker], setting: Setting) -> None:
         self.workers = workers
         self._directory = setting.directory
 
     def all(self, fn: Callable[..., Any], *arguments: object) -> list[Any]:
-        """Call a function in all workers at once, with a moment as its first argument. Return what each returns.
+        """Call a function in all workers at once. Return the results.
 
-        The moment is a little later, in seconds of the monotonic clock: all are ready by then.
+        Its first argument is a start time slightly in the future, in seconds of the monotonic clock, by which all
+        workers are ready.
         """
         return list(self.begin(fn, *arguments))
 
     def begin(self, fn: Callable[..., Any], *arguments: object) -> Iterator[Any]:
-        """Do the same, without waiting for the end."""
+        """Do the same, and yield the results as they arrive."""
         start = time.monotonic() + 0.02 * len(self.workers)
         with ThreadPoolExecutor(len(self.workers)) as pool:
             yield from pool.map(lambda worker: worker.call(fn, start, *arguments), self.workers)
 
     def hangs(self, worker: Worker) -> bool:
-        """Return whether a worker is in a call that hangs."""
+        """Return True if a worker is in a call that hangs."""
         return _hung(self._directory, worker.process.pid or 0).exists()
 
 
 @contextmanager
-def crew(library: Library, count: int, setting: Setting, *, hosts: bool = False) -> Iterator[Crew]:
-    """Run workers of one host, or each on a host of its own. They have made one call, which was answered."""
+def worker_pool(library: Library, count: int, setting: Setting, *, hosts: bool = False) -> Iterator[WorkerPool]:
+    """Run workers on one host, or each on a host of its own. Each has made one successful call."""
     with workers(count, "fork") as started:
-        made = Crew(started, setting)
+        pool_of_workers = WorkerPool(started, setting)
         with ThreadPoolExecutor(count) as pool:
             list(
                 pool.map(lambda pair: pair[1].call(_begin, library.name, setting, pair[0] * hosts), enumerate(started))
             )
-        yield made
+        yield pool_of_workers
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    guarded: Call
-    refused: type[Exception]
+class _Guarded:
+    call: Call
+    rejection: type[Exception]
     dependency: Dependency
 
 
-_here: list[_Place] = []
+_here: list[_Guarded] = []
 
 
 def _begin(name: str, setting: Setting, host: int) -> None:
-    logging.disable()  # one logs a traceback for each call without Redis
+    logging.disable()  # one library logs a traceback for each call without Redis
     library, dependency = LIBRARIES[name], Dependency(setting.directory)
 
     def work() -> None:
@@ -100,30 +101,30 @@ def _begin(name: str, setting: Setting, host: int) -> None:
     guarded = library.guard(work, replace(setting, worker=host))
     guarded()
     dependency.reached.clear()
-    _here[:] = [_Place(guarded, library.refused, dependency)]
+    _here[:] = [_Guarded(guarded, library.rejection, dependency)]
 
 
 def dependency() -> Dependency:
-    """Return what this worker's calls go to. It is the worker's own view of it: others may fare otherwise."""
+    """Return the dependency of this worker. Each worker has its own, which may behave differently."""
     return _here[0].dependency
 
 
 def attempt() -> str:
-    """Make a call. Return what became of it, or the name of an error that the library itself has raised."""
-    place = _here[0]
+    """Make a call. Return its outcome, or the name of an error raised by the library itself."""
+    here = _here[0]
     try:
-        place.guarded()
-    except place.refused:
-        return REFUSED
+        here.call()
+    except here.rejection:
+        return REJECTED
     except ConnectionError as error:
         return FAILED if type(error) is ConnectionError else type(error).__name__
-    except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets it
+    except Exception as error:  # noqa: BLE001 - the name of any error is the outcome
         return type(error).__name__
     return ANSWERED
 
 
 def attempt_until(outcome: str, end: float, pause: float = 0.0) -> float:
-    """Call until one has that outcome. Return when, in seconds of the monotonic clock; infinity if not before `end`."""
+    """Call until a call has that outcome. Return the time on the monotonic clock, or infinity if none had by `end`."""
     while time.monotonic() < end:
         if attempt() == outcome:
             return time.monotonic()
@@ -133,10 +134,10 @@ def attempt_until(outcome: str, end: float, pause: float = 0.0) -> float:
 
 
 def open_all(start: float) -> None:
-    """Be a worker whose calls fail until they are refused."""
+    """Make failing calls until one is rejected."""
     dependency().fails = True
     wait_until(start)
-    if attempt_until(REFUSED, start + 10, 0.001) == math.inf:
+    if attempt_until(REJECTED, start + 10, 0.001) == math.inf:
         raise TimeoutError("did not open within 10 s")
 
 

@@ -1,4 +1,4 @@
-"""What figures depend on: the machine, and the versions of what is measured."""
+"""The environment of a run: the machine, and the versions of the measured packages."""
 
 import os
 import platform
@@ -12,8 +12,8 @@ import cb
 from .peers import LIBRARIES, OWN
 
 
-def look() -> dict[str, object]:
-    """Return what is around this run, as JSON can have it."""
+def describe() -> dict[str, object]:
+    """Return the environment of this run, as values for JSON."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "cpu": _cpu(),
@@ -28,7 +28,7 @@ def look() -> dict[str, object]:
 
 
 def _version(package: str) -> str:
-    return cb.__version__ if package == OWN else version(package)  # ours is run from a checkout
+    return cb.__version__ if package == OWN else version(package)  # ours runs from a checkout
 
 
 def _cpu() -> str:
