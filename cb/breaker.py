@@ -7,7 +7,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from .background.fork import FORK_MARK, detect_fork
 from .background.watchdog import WATCHDOG
-from .clocks import chosen, monotonic_ns, wall_ns
+from .clocks import monotonic_ns, resolve_clock, wall_ns
 from .config import BreakerConfig
 from .errors import CircuitOpenError
 from .events import Listener
@@ -60,7 +60,7 @@ class CircuitBreaker(Recovery, Handle):
         self._made_of = config or BreakerConfig()
         self._idle = self._row.idle
         self._entered = ContextGuards(self)
-        if chosen(clock) is monotonic_ns:  # who brings a clock of his own calls `tick` himself
+        if resolve_clock(clock) is monotonic_ns:  # who brings a clock of his own calls `tick` himself
             WATCHDOG.add(self)
 
     def _origin(self) -> tuple[Any, ...]:

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from .breaker import CircuitBreaker
-from .clocks import chosen, monotonic_ns
+from .clocks import monotonic_ns, resolve_clock
 from .config import BreakerConfig, nanoseconds
 from .errors import BulkheadFullError, ConfigError
 from .guard import CallGuard, ContextGuards, caller_context
@@ -45,7 +45,7 @@ class Bulkhead(Handle):
         self.limit = limit
         #: seconds that a call waits for a slot
         self.wait = wait
-        self._clock = chosen(clock)
+        self._clock = resolve_clock(clock)
         breaker.slots(limit)  # the limit is noted for all to see
         self._entered = ContextGuards(self)
 

@@ -1,13 +1,13 @@
-"""Which functions of the standard library may be replaced under us, and which may not.
+"""Clocks, and the rule for functions of the standard library that other packages replace.
 
-Others replace names: gevent those that wait, tests those that tell the time.
+gevent replaces functions that wait; tests replace functions that return the time.
 
-- A monotonic clock measures waits that must end, and times that all processes of a host compare: it is never replaced.
-  Import it from here.
-- A wall clock only dates what is shown: it is the one in force. Call `wall` or `wall_ns`.
-- What waits, locks or connects (`time.sleep`, `threading.Thread`, `queue.SimpleQueue`, `socket.socket`) is the one in
-  force, or one greenlet would hold up all others: name it by its module where it is used, `time.sleep(1)`, never
-  `from time import sleep`, nor as a default of a parameter, nor as the base of a class.
+- A monotonic clock measures waits that must end, and times that all processes of a host compare. It must never be a
+  replacement: import it from this module.
+- A wall clock only dates displayed text. It may be a replacement: call `wall` or `wall_ns`.
+- A function that waits, locks or connects (`time.sleep`, `threading.Thread`, `queue.SimpleQueue`, `socket.socket`) must
+  be the replacement, otherwise one greenlet would block all others. Write it with its module where it is used,
+  `time.sleep(1)`; never `from time import sleep`, nor a default of a parameter, nor the base of a class.
 """
 
 import time
@@ -18,8 +18,8 @@ from types import BuiltinFunctionType
 from typing import Any
 
 
-def _untouched() -> Any:
-    """Return the module `time` once more: whoever replaces names has never seen it, even if that was done before."""
+def _unpatched_time() -> Any:
+    """Return a second instance of the module `time`, in which no name was replaced."""
     spec = BuiltinImporter.find_spec("time")
     if spec is None or spec.loader is None:
         return time
@@ -28,12 +28,12 @@ def _untouched() -> Any:
     return module
 
 
-_real = _untouched()
+_real = _unpatched_time()
 #: nanoseconds of CLOCK_MONOTONIC
 monotonic_ns: Callable[[], int] = _real.monotonic_ns
 #: seconds of CLOCK_MONOTONIC
 monotonic: Callable[[], float] = _real.monotonic
-#: seconds of the clock that measures short times best
+#: seconds of the clock with the highest resolution
 perf_counter: Callable[[], float] = _real.perf_counter
 
 
@@ -53,11 +53,11 @@ def timestamp(seconds: float) -> str:
 
 
 def sleep(seconds: float) -> None:
-    """Sleep as is done here: without holding up other greenlets, where there are any."""
+    """Sleep without blocking other greenlets, if there are any."""
     time.sleep(seconds)
 
 
-def chosen(clock: Callable[[], int]) -> Callable[[], int]:
-    """Return a clock that somebody passes, or ours if it is the system's, also where that has been replaced since."""
+def resolve_clock(clock: Callable[[], int]) -> Callable[[], int]:
+    """Return the clock that was passed, or `monotonic_ns` if it is the system's, even if that was replaced since."""
     same = isinstance(clock, BuiltinFunctionType) and (clock.__module__, clock.__name__) == ("time", "monotonic_ns")
     return monotonic_ns if same else clock

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
 from .background.watchdog import WATCHDOG
-from .clocks import chosen, monotonic_ns
+from .clocks import monotonic_ns, resolve_clock
 from .config import BreakerConfig
 from .errors import ConfigError, LedgerBusyError
 from .events import Event, LedgerDegraded, LedgerRestored, Listener, Reclaimed, StateChange, announce
@@ -43,7 +43,7 @@ class BreakerControl:
         self.ledger = ledger
         #: called with every Event of this process; add to it or remove from it at will
         self.listeners: list[Listener] = list(listeners)
-        clock = chosen(clock)
+        clock = resolve_clock(clock)
         self._clock = clock if clock is monotonic_ns else _forward(clock)
         self._wall_clock = wall_clock
         self._asked: BreakerConfig | None = config

@@ -1,7 +1,8 @@
-"""Objects that stand for a state outside of them, on their way to another process, and those that stay in theirs.
+"""Copying and pickling of objects whose state lies outside of them, and of objects that stay in their process.
 
-As a logger of the standard library, a breaker is not doubled: its copy is the breaker itself, and so is what is
-unpickled in the process that pickled it. Another process makes one of its own, on the same ledger where that is a file.
+Like a logger of the standard library, a breaker is never duplicated: its copy is the breaker itself, and so is the
+result of unpickling it in the process that pickled it. Another process creates its own, on the same ledger if that is a
+file.
 """
 
 import secrets
@@ -15,7 +16,7 @@ _KNOWN: weakref.WeakValueDictionary[str, "Handle"] = weakref.WeakValueDictionary
 
 
 class Handle:
-    """An object that is pickled by what it was made of. Its listeners stay behind: they are of its process."""
+    """An object that is pickled as its constructor and arguments. Its listeners stay in their process."""
 
     _token: str | None = None
 
@@ -34,12 +35,12 @@ class Handle:
         return _arrive, (token, make, args)
 
     def _origin(self) -> tuple[Any, ...]:
-        """Return a function that makes one in another process, and its arguments."""
+        """Return a function that creates the object in another process, and its arguments."""
         raise NotImplementedError
 
 
 class ProcessBound:
-    """An object that works in the process that made it, and cannot leave it. Its copy there is the object itself."""
+    """An object that cannot be pickled: it works only in the process that created it. Its copy is the object itself."""
 
     def __copy__(self) -> Self:
         return self
@@ -48,11 +49,11 @@ class ProcessBound:
         return self
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(f"a {type(self).__name__} cannot be pickled: make one in each process")
+        raise TypeError(f"a {type(self).__name__} cannot be pickled: create one in each process")
 
 
 def clock_argument(clock: Callable[[], int]) -> dict[str, Any]:
-    """Return the argument for a clock of somebody's own, nothing for that of the system."""
+    """Return the keyword argument for a custom clock, none for the system's."""
     return {} if clock is monotonic_ns else {"clock": clock}
 
 

@@ -1,7 +1,7 @@
 """Logging that never fails its caller.
 
-A log handler of an application may raise, and may itself call through a breaker that has something to log. Neither may
-cost a caller its result, or end a thread in the background.
+A log handler of an application may raise, and may itself call through a breaker that logs. Neither may lose the result
+of a call or end a background thread.
 """
 
 import logging
@@ -11,14 +11,14 @@ import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 
-#: what `exc_info` takes: the exception, or true for the one that is being handled
+#: type of `exc_info`: the exception, or True for the one that is being handled
 Cause = BaseException | bool | None
 
 
 class Log:
-    """A logger of the standard library of which no exception leaves.
+    """A logger of the standard library that raises no exception.
 
-    A line that its own handlers, in the same thread, lead to again is dropped: it would go on without end.
+    A line that its own handlers cause again, in the same thread, is dropped: otherwise the recursion would not end.
     """
 
     def __init__(self, name: str) -> None:
@@ -65,14 +65,14 @@ class Log:
         try:
             lines[message] = True
             self._logger.log(level, message, *args, exc_info=exc_info, extra=extra, stacklevel=3)
-        except Exception:  # noqa: BLE001 - of a handler, and no business of the caller
+        except Exception:  # noqa: BLE001 - raised by a handler, and not meant for the caller
             _report()
         finally:
             lines.pop(message, None)
 
 
 def _report() -> None:
-    """Write an exception of a handler where the standard library writes those that it catches itself."""
+    """Print an exception of a handler to stderr, as the standard library does with those that it catches."""
     if logging.raiseExceptions and sys.stderr:
         with suppress(Exception):
             traceback.print_exc()

@@ -108,7 +108,7 @@ class _Checkup:
 
     def duty(self) -> Leader:
         """Return the checks as a duty. A process that ends does not wait for one that hangs."""
-        return Leader(self._breaker.ledger, f"health-{self._breaker.index}", self._work, patience=0)
+        return Leader(self._breaker.ledger, f"health-{self._breaker.index}", self._work, shutdown_timeout=0)
 
     def moved(self, duty: Leader) -> bool:
         """Return whether the breaker has gone to another ledger than that of a duty."""

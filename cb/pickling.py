@@ -1,4 +1,4 @@
-"""Exceptions that reach another process as they are."""
+"""Exceptions that can be pickled with all their attributes."""
 
 import pickle
 from typing import Any, Self, TypeVar
@@ -9,8 +9,8 @@ E = TypeVar("E", bound=BaseException)
 class PortableError(Exception):
     """An exception that survives `pickle`, `copy`, pools of processes and the JSON of task queues.
 
-    Its `args` are the arguments of its class, so that `cls(*args)` makes it again. Attributes, notes and the cause go
-    with it; what of them cannot be pickled is replaced by its `repr`.
+    Its `args` are the arguments of its class, so that `cls(*args)` creates it again. Attributes, notes and the cause
+    are included; those that cannot be pickled are replaced by their `repr`.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -28,12 +28,12 @@ class PortableError(Exception):
         return copied.with_traceback(self.__traceback__)
 
     def _sent(self) -> dict[str, Any]:
-        """Return the attributes that go with it."""
+        """Return the attributes to include."""
         return self.__dict__
 
 
 class UnpicklableCause(PortableError):
-    """The cause of an exception that came from another process, where it was of a kind that cannot be sent."""
+    """The cause of an exception from another process, if that cause could not be pickled."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -42,22 +42,22 @@ class UnpicklableCause(PortableError):
 
 
 def _made(cls: type[E], args: tuple[Any, ...]) -> E:
-    # Not cls(*args): a class that somebody derives may take other arguments.
+    # Not cls(*args): a derived class may take other arguments.
     error = cls.__new__(cls)
     error.args = args
     return error
 
 
 def _sendable(value: Any) -> Any:
-    """Return a value that can be pickled here and unpickled there, else its `repr`.
+    """Return the value if it can be pickled and unpickled, else its `repr`.
 
-    Both is tried: `multiprocessing.Pool` waits for ever for a result that its parent cannot unpickle.
+    Both are tried: `multiprocessing.Pool` waits forever for a result that its parent cannot unpickle.
     """
-    # Ours sees to itself: a chain of causes would be tried again with each of its members.
+    # A PortableError does this by itself: a chain of causes would be tried again with each of its members.
     if value is None or isinstance(value, str | int | float | bytes | PortableError):
         return value
     try:
-        pickle.loads(pickle.dumps(value))  # noqa: S301 - what was pickled in the same line
+        pickle.loads(pickle.dumps(value))  # noqa: S301 - it was pickled in the same line
     except Exception:  # noqa: BLE001 - any class may raise anything there
         return _shown(value)
     return value

@@ -9,7 +9,7 @@ from typing import Any
 
 from .background.fork import detect_fork, register_fork_reset
 from .breaker import CircuitBreaker
-from .clocks import chosen, monotonic_ns, wall_ns
+from .clocks import monotonic_ns, resolve_clock, wall_ns
 from .config import BreakerConfig
 from .control import BreakerControl
 from .errors import ConfigError
@@ -71,7 +71,14 @@ class Registry(Handle):
         # Breakers with rules of their own are created at once: a later `get` by name alone must not create others.
         made = {each.name: _rules_of(each) for each in self}
         rules = {name: given for name, given in made.items() if given != _DEFAULT_RULES}
-        return _elsewhere, self.ledger, self._defaults, self._overrides, rules, clock_argument(chosen(self._clock))
+        return (
+            _elsewhere,
+            self.ledger,
+            self._defaults,
+            self._overrides,
+            rules,
+            clock_argument(resolve_clock(self._clock)),
+        )
 
     def get(
         self,

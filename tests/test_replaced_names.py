@@ -105,7 +105,7 @@ def test_wait_for_the_lock_of_a_file_ends_while_the_clock_is_frozen(frozen: Any,
     first, second = Ledger.in_file(tmp_path / "l"), Ledger.in_file(tmp_path / "l")
 
     def wait() -> object:
-        return first.lock.run(lambda: within(5, lambda: second.lock.run(int, 0.05)), 1)
+        return first.core.lock.run(lambda: within(5, lambda: second.core.lock.run(int, 0.05)), 1)
 
     assert isinstance(within(10, wait), LedgerBusyError)
 

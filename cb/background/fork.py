@@ -1,7 +1,7 @@
-"""Forked children begin anew: above all their locks, which a thread that only the parent has may hold.
+"""Reset of process-wide objects in forked children: above all of locks, which a thread of the parent may hold.
 
-`os.fork` announces a fork, and uWSGI does where its hook is set. What else forks in C does not: such a fork is noticed
-by `detect_fork`, which everything calls that is about to use a lock, a block of the ledger or a thread.
+`os.fork` announces a fork, and so does uWSGI if its hook is set. Other forks in C do not: `detect_fork` detects them.
+Call it before each use of a lock, a shard of the ledger or a thread.
 """
 
 import mmap
@@ -16,15 +16,15 @@ from cb.log import Log
 
 log = Log(__name__)
 
-#: seconds that a thread waits for another one to begin anew; the parent may have forked while it did so itself
+#: seconds that a thread waits for another one that resets everything; the parent may have forked during its own reset
 RESET_TIMEOUT_SECONDS = 5.0
-#: how often a thing is begun anew that is interrupted
+#: attempts to reset an object that is interrupted
 _TRIES = 3
-_WIPE_ON_FORK = 18  # Linux: a child finds zeros in the page
+_WIPE_ON_FORK = 18  # Linux: a child reads zeros from the page
 
 
 class ForkAware(Protocol):
-    """Begins anew in a forked child."""
+    """An object that starts over in a forked child."""
 
     def reset_after_fork(self) -> None: ...
 
@@ -33,7 +33,7 @@ _ALL: weakref.WeakSet[ForkAware] = weakref.WeakSet()
 
 
 class _Pid:
-    """Looks like a page that is zeroed in children, where the kernel has none."""
+    """The interface of a page that is zeroed in children, for kernels that have none."""
 
     _pid = 0
 
@@ -45,7 +45,7 @@ class _Pid:
 
 
 def _wiped_page() -> mmap.mmap | _Pid:
-    """Return a page that is zeroed in every child, also of a fork in C."""
+    """Return a page that is zeroed in every child, also after a fork in C."""
     if not sys.platform.startswith("linux"):
         return _Pid()
     page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -56,53 +56,52 @@ def _wiped_page() -> mmap.mmap | _Pid:
     return page
 
 
-#: its first element is 0 in a forked child that has not begun anew yet
+#: its first element is 0 in a forked child that has not reset its objects yet
 FORK_MARK = _wiped_page()
 FORK_MARK[0] = 1
 
 
 class _Process:
-    """Has everything renewed in a child, once."""
+    """Resets all registered objects in a child, once."""
 
     def __init__(self) -> None:
-        self._renewing = 0  # id of the process that does; a child may find that of its parent here
+        self._resetting = 0  # id of the process that resets; a child may find that of its parent here
         self._lock = threading.RLock()
 
     def announce(self) -> None:
-        """Begin anew, in a child of `os.fork`, which has one thread."""
-        self._lock, self._renewing, FORK_MARK[0] = threading.RLock(), 0, 0
-        self.begin_anew()
+        """Reset everything in a child of `os.fork`, which has one thread."""
+        self._lock, self._resetting, FORK_MARK[0] = threading.RLock(), 0, 0
+        self.reset_all()
 
-    def begin_anew(self) -> None:
+    def reset_all(self) -> None:
         lock = self._lock
         held = lock.acquire(timeout=RESET_TIMEOUT_SECONDS)
         try:
-            if (
-                self._renewing == os.getpid() or FORK_MARK[0]
-            ):  # what is being renewed uses a lock; another thread was first
+            # An object uses a lock while it is reset, or another thread was first.
+            if self._resetting == os.getpid() or FORK_MARK[0]:
                 return
             try:
-                self._renewing = os.getpid()
-                for thing in list(_ALL):
-                    _renew(thing)
+                self._resetting = os.getpid()
+                for each in list(_ALL):
+                    _reset(each)
                 FORK_MARK[0] = 1
             finally:
-                self._renewing = 0  # interrupted before it was done, it is begun again
+                self._resetting = 0  # if it was interrupted, the next call starts again
         finally:
             if held:
                 lock.release()
 
 
-def _renew(thing: ForkAware) -> None:
+def _reset(each: ForkAware) -> None:
     for _ in range(_TRIES):
         try:
-            thing.reset_after_fork()
+            each.reset_after_fork()
             return
         except Exception:
             with suppress(Exception):  # a log handler of the parent may not work here
-                log.exception("%r cannot begin anew in a forked child", thing)
+                log.exception("the reset of %r in a forked child failed", each)
             return
-        except BaseException:  # noqa: BLE001, S112 - an interruption: it, and the others, must begin anew all the same
+        except BaseException:  # noqa: BLE001, S112 - an interruption: this object and the others must be reset anyway
             continue
 
 
@@ -110,26 +109,26 @@ _process = _Process()
 
 
 def detect_fork() -> None:
-    """Begin anew in a child whose fork was not announced. Costs a load of memory where there was no fork."""
+    """Reset everything in a child whose fork was not announced. Without a fork it costs a load of memory."""
     if not FORK_MARK[0]:
-        _process.begin_anew()
+        _process.reset_all()
 
 
-def register_fork_reset(thing: ForkAware) -> None:
-    """Have `reset_after_fork` called in every child that this process forks, as long as the thing exists."""
+def register_fork_reset(each: ForkAware) -> None:
+    """Call the object's `reset_after_fork` in every child that this process forks, as long as the object exists."""
     detect_fork()
     _hook_uwsgi()
-    _ALL.add(thing)
+    _ALL.add(each)
 
 
 def forks_in_c() -> bool:
-    """Return whether this process is one of uWSGI that is no worker: its master forks them, and announces nothing."""
+    """Return True in a process of uWSGI that is no worker: its master forks workers without announcing it."""
     uwsgi = sys.modules.get("uwsgi")
     return uwsgi is not None and uwsgi.worker_id() == 0
 
 
 class _Hook:
-    """The hook of uWSGI, with the one that was there before."""
+    """The `post_fork_hook` of uWSGI, followed by the one that was set before."""
 
     def __init__(self, before: object) -> None:
         self._before = before
@@ -141,7 +140,7 @@ class _Hook:
 
 
 def _hook_uwsgi() -> None:
-    """Be told of the forks of uWSGI, in a process that it runs. Whoever sets its hook later is taken in."""
+    """Set the `post_fork_hook` in a process of uWSGI. A hook that is set later is wrapped at the next call."""
     uwsgi = sys.modules.get("uwsgi")
     if uwsgi is not None and not isinstance(hook := getattr(uwsgi, "post_fork_hook", None), _Hook):
         uwsgi.post_fork_hook = _Hook(hook)  # type: ignore[attr-defined]  # it is no attribute until it is set

@@ -5,7 +5,8 @@ import random
 import threading
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 from cb.handles import ProcessBound
 from cb.log import Log
@@ -16,24 +17,28 @@ from .watchdog import WATCHDOG
 if TYPE_CHECKING:
     from cb.ledger.ledger import Ledger
 
-# Not what `random` itself draws from: a thread of ours must not disturb a program that has seeded it.
-_chance = random.SystemRandom()
+# Not the generator of the module `random`: a thread of this library must not disturb a program that has seeded it.
+_random = random.SystemRandom()
 
 log = Log(__name__)
 
-#: seconds that a process which ends waits for the piece of work at hand
+#: seconds to wait at process exit for the current piece of work
 SHUTDOWN_TIMEOUT_SECONDS = 5.0
-#: seconds until work that failed is tried again, at the most
+#: most seconds until failed work is repeated
 RETRY_SECONDS = 2.0
 
 
 class Leader(ProcessBound):
-    """Has `work` done in a thread of one process of the host; another takes over when that process ends.
+    """A leader-elected task: a thread in one process of the host; another process takes over when that one ends.
 
-    Make one in every process; it may be made before a fork. The processes are those that share the `ledger`, and `role`
-    is the duty's name there. `work` is given an event that is set when it should return, which it looks at after each
-    piece that must not be broken off; what it raises is logged, and it is begun again. A process that ends as it should
-    waits for it, for at most `patience` seconds.
+    Create one in every process; it may be created before a fork. It is a context manager: `close` resigns.
+
+    Args:
+        ledger: shared by the processes that elect a leader.
+        role: name of the task in that ledger.
+        work: called with an event that is set when it should return. It checks the event after each piece of work that
+            must not be interrupted. An exception is logged, and the work is called again.
+        shutdown_timeout: seconds to wait for the work when the process ends or the leader is closed.
     """
 
     def __init__(
@@ -42,80 +47,91 @@ class Leader(ProcessBound):
         role: str,
         work: Callable[[threading.Event], object],
         *,
-        patience: float = SHUTDOWN_TIMEOUT_SECONDS,
+        shutdown_timeout: float = SHUTDOWN_TIMEOUT_SECONDS,
     ) -> None:
         self.role = role
-        #: of the processes that share the duty
+        #: shared by the processes that elect a leader
         self.ledger = ledger
         self._work = work
-        self._patience = patience
+        self._shutdown_timeout = shutdown_timeout
         self._closed = False
         self.reset_after_fork()
-        _duties.add(self)
+        _leaders.add(self)
         register_fork_reset(self)
         WATCHDOG.add(self)
 
+    def __repr__(self) -> str:
+        thread = self._thread
+        state = "closed" if self._closed else "leading" if thread and thread.is_alive() else "following"
+        return f"<Leader {self.role!r} {state}>"
+
     def reset_after_fork(self) -> None:
         """Start over in a forked child, without the parent's thread and lock."""
-        self._lock = threading.RLock()  # a signal handler or a finalizer may release it
+        self._lock = threading.RLock()  # a signal handler or a finalizer may call `release`
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._complained = False
-        self._header = self.ledger.core.header  # that of the election
+        self._warned = False
+        self._header = self.ledger.core.header  # of the ledger in which it was elected
 
     @property
     def closed(self) -> bool:
-        """True once this process has given up the duty for good."""
+        """True once this process has resigned for good."""
         return self._closed
 
     def tick(self) -> None:
-        """Take the duty, if nobody has it. The watch of this process asks a few times a second."""
+        """Become the leader if there is none. The watchdog calls it a few times a second."""
         detect_fork()
         with self._lock:
-            thread = self._thread
+            thread, core = self._thread, self.ledger.core
             if thread and thread.is_alive():
-                if self._header is not self.ledger.core.header or not self.ledger.core.has(self.role):
-                    # The ledger's file could be opened, or the lock file was taken away: another process may have it.
+                if self._header is not core.header or not core.has(self.role):
+                    # The ledger's file could be opened, or the lock file was removed: another process may lead.
                     self._stop.set()
                 return
             if self._closed:
                 return
-            if thread:  # ended from outside, by an exception that another thread sets: it may have kept the role
-                self._leave_locked()
-            if not self.ledger.core.elect(self.role):
+            if thread:  # ended from outside, by an exception that another thread set: it may have kept the role
+                self._resign_locked()
+            if not core.elect(self.role):
                 return
-            self._header = self.ledger.core.header
+            self._header = core.header
             try:
-                self._begin_locked()
+                self._start_locked()
             except (RuntimeError, MemoryError) as failed:  # no thread left, or the interpreter ends: tried again
-                self._leave_locked()
+                self._resign_locked()
                 error = failed
             else:
-                self._complained = False
+                self._warned = False
                 return
-            complained, self._complained = self._complained, True
-        if not complained:
-            log.warning("nobody does the work of %s: %s", self.role, error)
+            warned, self._warned = self._warned, True
+        if not warned:
+            log.warning("%s is not done, its thread cannot start: %s", self.role, error)
 
-    def _begin_locked(self) -> None:
+    def _start_locked(self) -> None:
         self._stop = threading.Event()
-        # Known before it runs: an interruption may come in between, and there must not be two.
+        # Stored before it runs: an interruption may come in between, and there must not be two.
         self._thread = threading.Thread(target=self._run, args=(self._stop,), name=f"cb-{self.role}", daemon=True)
         self._thread.start()
 
-    def _leave_locked(self) -> None:
+    def _resign_locked(self) -> None:
         self._thread = None
         self.ledger.core.resign(self.role)
 
     def close(self) -> None:
-        """Leave the duty to another process. Returns when the work has ended, or after `patience`."""
+        """Resign for good. Returns when the work has ended, or after `shutdown_timeout`."""
         self.release()
         thread = self._thread
         if thread and thread is not threading.current_thread():
-            thread.join(self._patience)
+            thread.join(self._shutdown_timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
 
     def release(self) -> None:
-        """Tell the work to end, and take the duty no more."""
+        """Stop the work and resign for good, without waiting for the work to end."""
         detect_fork()
         with self._lock:
             self._closed = True
@@ -128,22 +144,22 @@ class Leader(ProcessBound):
                     self._work(stop)
                 except Exception:
                     log.exception("%s failed", self.role)
-                    stop.wait(RETRY_SECONDS * _chance.uniform(0.5, 1))  # spreads the hosts
+                    stop.wait(RETRY_SECONDS * _random.uniform(0.5, 1))  # spreads the hosts
         finally:
             with self._lock:
                 if self._thread is threading.current_thread():
-                    self._leave_locked()
+                    self._resign_locked()
 
 
-_duties: weakref.WeakSet[Leader] = weakref.WeakSet()
+_leaders: weakref.WeakSet[Leader] = weakref.WeakSet()
 
 
 def _close_all() -> None:
-    duties = list(_duties)
-    for duty in duties:
-        duty.release()  # all at once, that they end side by side
-    for duty in duties:
-        duty.close()
+    leaders = list(_leaders)
+    for leader in leaders:
+        leader.release()  # all first, so that they end at the same time
+    for leader in leaders:
+        leader.close()
 
 
 atexit.register(_close_all)

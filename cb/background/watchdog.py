@@ -1,7 +1,8 @@
-"""Looks after the breakers of this process in the background, for what no call reports.
+"""Supervision of the breakers of this process in the background, for events that no call reports.
 
-A call that hangs, a worker that was killed and an operator's hold that expires all change what a circuit should do,
-while perhaps nobody calls. One daemon thread of each process looks, a few times a second, for all its ledgers.
+A call that hangs, a worker that was killed and an operator's command that expires all change the state that a circuit
+should have, perhaps while no call comes. One daemon thread of each process checks a few times a second, for all its
+ledgers.
 """
 
 import threading
@@ -16,34 +17,37 @@ from .fork import detect_fork, register_fork_reset
 
 log = Log(__name__)
 
-#: seconds between two looks
+#: seconds between two ticks
 TICK = 0.25
-#: the share of a processor that looking may take: with very many breakers it happens less often
+#: share of a processor that ticks may take: with very many breakers they come less often
 SHARE = 0.02
 
 
-class Tended(Protocol):
-    """What can be looked after."""
+class Watched(Protocol):
+    """An object that the watchdog calls."""
 
     def tick(self) -> None: ...
 
 
 class Watchdog:
-    """The thread, which must not be started before a fork: `start` is called by the first call of a process.
+    """The thread. It must not be started before a fork: `start` is called by the first call of a process.
 
-    It may be ended from outside, by an exception that another thread sets. It then starts its successor; should that
-    fail, whatever calls `start` next does: the first call in a slice of a window, a snapshot, a thread of a Duty.
+    The thread may be ended from outside, by an exception that another thread sets. It then starts its successor; if
+    that fails, the next `start` does: the first call in a slice of a window, a snapshot, a thread of a Leader.
     """
 
     def __init__(self) -> None:
-        self._tended: weakref.WeakSet[Tended] = weakref.WeakSet()
+        self._watched: weakref.WeakSet[Watched] = weakref.WeakSet()
         self.reset_after_fork()
 
+    def __repr__(self) -> str:
+        return f"<Watchdog of {len(self._watched)} objects, {'running' if self.running else 'stopped'}>"
+
     def reset_after_fork(self) -> None:
-        """Forget the parent's thread, in a forked child."""
+        """Drop the parent's thread, in a forked child."""
         self._thread: threading.Thread | None = None
-        self._complained = False
-        self._lock = threading.RLock()  # a signal handler may look at a breaker while its thread starts the watch
+        self._warned = False
+        self._lock = threading.RLock()  # a signal handler may read a breaker while its thread starts the watchdog
 
     @property
     def running(self) -> bool:
@@ -51,70 +55,70 @@ class Watchdog:
         thread = self._thread
         return thread is not None and thread.is_alive()
 
-    def add(self, tended: Tended) -> None:
-        """Look after something for as long as it lives."""
+    def add(self, watched: Watched) -> None:
+        """Call the object's `tick` a few times a second, as long as it exists."""
         detect_fork()
         with self._lock:
-            self._tended.add(tended)
+            self._watched.add(watched)
 
     def start(self) -> None:
-        """Begin to look, if nobody does."""
+        """Start the thread, unless it is running."""
         detect_fork()
         if self.running:
             return
         try:
-            self._begin()
-        except (RuntimeError, MemoryError) as error:  # no thread left, or the interpreter ends: the next tries again
-            # Before the line: its handler may call, and come here.
-            complained, self._complained = self._complained, True
-            if not complained:
-                log.warning("nobody looks after calls that hang: %s", error)
+            self._start_thread()
+        except (RuntimeError, MemoryError) as error:  # no thread left, or the interpreter ends: the next call tries
+            # Before the line: its handler may call a breaker, and come here.
+            warned, self._warned = self._warned, True
+            if not warned:
+                log.warning("hanging calls are not detected, the watchdog cannot start: %s", error)
         else:
-            self._complained = False
+            self._warned = False
 
-    def _begin(self) -> None:
-        thread = threading.Thread(target=self._run, name="cb-watch", daemon=True)
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=self._run, name="cb-watchdog", daemon=True)
         with self._lock:
             if self.running:
                 return
             self._thread = thread
-        # Without the lock, because it waits. Of two that are begun at once, the one that is not known ends.
+        # Without the lock, because it waits. Of two that are started at once, the one that is not stored ends.
         thread.start()
 
     def _run(self) -> None:
         try:
-            self._look_on()
+            self._loop()
         finally:
-            if self._thread is threading.current_thread():  # else another one has taken its place
-                self._succeed()
+            if self._thread is threading.current_thread():  # otherwise another one has taken its place
+                self._start_successor()
 
-    def _look_on(self) -> None:
+    def _loop(self) -> None:
         wait = TICK
         while self._thread is threading.current_thread():
             time.sleep(wait)
             begin = perf_counter()
             with self._lock:
-                all_tended = list(self._tended)
-            while all_tended:
-                _look_after(all_tended.pop())  # nothing is kept from one look to the next: it may have been dropped
+                all_watched = list(self._watched)
+            while all_watched:
+                _tick(all_watched.pop())  # no reference is kept between two ticks: the object may have been dropped
             wait = max(TICK, (perf_counter() - begin) / SHARE)
 
-    def _succeed(self) -> None:
+    def _start_successor(self) -> None:
         """Start the thread that takes the place of this one, which ends."""
         for _ in range(3):
             try:
                 self._thread = None
-                self._begin()
+                self._start_thread()
                 return
-            except BaseException:  # noqa: BLE001, S112 - what ends this thread may come again; else the next call begins
+            except BaseException:  # noqa: BLE001, S112 - the exception that ends this thread may come again
                 continue
 
 
-def _look_after(tended: Tended) -> None:
+def _tick(watched: Watched) -> None:
     try:
-        tended.tick()
+        watched.tick()
     except BaseException:
-        log.exception("looking after %r failed", tended)
+        log.exception("the tick of %r failed", watched)
 
 
 WATCHDOG = Watchdog()

@@ -75,7 +75,7 @@ class Fleet(ProcessBound):
         self._listeners = listeners
         with suppress(LedgerBusyError):  # the agent joins too, but an operator's command may come before it
             ledger.core.join_fleet()
-        self._leader = Leader(ledger, ROLE, self._work, patience=1)
+        self._leader = Leader(ledger, ROLE, self._work, shutdown_timeout=1)
 
     def __repr__(self) -> str:
         return f"<Fleet {self.name!r} at {redacted(self.url)}, {'closed' if self._leader.closed else 'open'}>"

@@ -192,7 +192,7 @@ def test_duty_that_can_have_no_thread_says_so_once_and_is_done_once_it_can(
         for _ in range(3):
             duty.tick()
     told = [record.getMessage() for record in caplog.records]
-    assert told == ["nobody does the work of work: can't start new thread"]
+    assert told == ["work is not done, its thread cannot start: can't start new thread"]
 
     duty.tick()
 

@@ -428,5 +428,5 @@ def test_role_whose_lock_was_removed_and_taken_by_another_process_ends(path: Pat
     ledger.core.reap(clock())
     duty.tick()
     assert ended.wait(5)
-    assert other.has("auditor")
+    assert other.core.has("auditor")
     duty.close()

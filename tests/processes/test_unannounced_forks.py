@@ -140,7 +140,7 @@ def test_watch_runs_in_the_child(breaker: CircuitBreaker) -> None:
     def work() -> None:
         breaker.call(time.sleep, 0.002)
         breaker.snapshot()
-        assert [thread.name for thread in threading.enumerate() if thread.is_alive()].count("cb-watch") == 1
+        assert [thread.name for thread in threading.enumerate() if thread.is_alive()].count("cb-watchdog") == 1
         fail(breaker)
 
     assert forked_in_c(work) == 0

@@ -76,7 +76,7 @@ def answer(path):
                 return probes(0.8)
             case "/watched":
                 alive = [thread.name for thread in threading.enumerate() if thread.is_alive()]
-                return alive.count("cb-watch")
+                return alive.count("cb-watchdog")
             case "/snapshot":
                 snapshot = vendor.snapshot()
                 return [snapshot.totals.requests, snapshot.totals.failures, snapshot.in_flight, ledger.workers()]

@@ -119,7 +119,7 @@ def test_what_cannot_leave_its_process_says_so_and_is_its_own_copy(kind: str) ->
         rooted = ROOTED[kind]()
         if hasattr(rooted, "close"):
             stack.callback(rooted.close)
-        with pytest.raises(TypeError, match=f"a {kind} cannot be pickled: make one in each process"):
+        with pytest.raises(TypeError, match=f"a {kind} cannot be pickled: create one in each process"):
             pickle.dumps(rooted)
         assert copy.copy(rooted) is rooted
         assert copy.deepcopy([rooted]) == [rooted]

@@ -1,5 +1,6 @@
 """Ledgers in files: what is shared, and what is refused. docs/rules.md, rules 9, 13 and 14."""
 
+import inspect
 import os
 import stat
 import subprocess
@@ -264,3 +265,52 @@ def test_core_can_be_imported_and_used_where_fcntl_is_missing() -> None:
         "assert Ledger.open('shm://x').degraded\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_closed_ledger_gives_up_its_shard_and_its_roles_and_its_breakers_go_on_in_memory(tmp_path: Path) -> None:
+    ledger, other = Ledger.in_file(tmp_path / "l"), Ledger.in_file(tmp_path / "l")
+    breaker = CircuitBreaker("d", ledger=ledger)
+    guarded = breaker(int)
+    guarded()
+    assert ledger.core.elect("role") and not other.core.elect("role")
+    ledger.close()
+    assert (guarded(), breaker.call(int), ledger.scope, ledger.degraded) == (0, 0, "process", None)
+    assert (other.workers(), other.core.elect("role")) == (0, True)
+    assert CircuitBreaker("d", ledger=other).snapshot().totals.successes == 1, "calls after the end are not in the file"
+    ledger.close()
+
+
+def test_ledger_is_closed_at_the_end_of_its_block(tmp_path: Path) -> None:
+    with Ledger.in_file(tmp_path / "l") as ledger:
+        CircuitBreaker("d", ledger=ledger).call(int)
+        assert ledger.workers() == 1
+    assert Ledger.view(tmp_path / "l").workers() == 0
+
+
+def test_ledger_that_waits_for_its_file_tries_no_more_once_it_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "l").mkdir()
+    ledger = Ledger.open(f"file://{tmp_path}/l")
+    ledger.close()
+    (tmp_path / "l").rmdir()
+    ledger.core.retry_open(1 << 62)
+    assert (ledger.scope, (tmp_path / "l").exists()) == ("process", False)
+
+
+def test_repr_of_a_ledger_tells_place_size_and_sharing(tmp_path: Path) -> None:
+    assert repr(Ledger.in_memory()) == "<Ledger memory, 0 breakers, this process>"
+    ledger = Ledger.open("shm://shop", tmp_path)
+    CircuitBreaker("d", ledger=ledger)
+    assert repr(ledger) == "<Ledger shm://shop, 1 breaker, shared by host>"
+    assert repr(Ledger.view(ledger.path)) == f"<Ledger {ledger.path}, 1 breaker, read-only>"
+    (tmp_path / "x").mkdir()
+    assert "this process, degraded: ledger" in repr(Ledger.open(f"file://{tmp_path}/x"))
+
+
+def test_public_methods_of_a_ledger_are_at_most_ten() -> None:
+    public = {name: value for name, value in inspect.getmembers(Ledger) if not name.startswith("_")}
+    assert len([name for name, value in public.items() if callable(value)]) <= 10
+    assert {name for name, value in public.items() if not callable(value)} == {"scope", "path", "degraded"}
+    parameters = {
+        parameter for value in public.values() if callable(value) for parameter in inspect.signature(value).parameters
+    }
+    assert not parameters & {"now", "clock"}

@@ -33,7 +33,7 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def watchers() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "cb-watch" and thread.is_alive()]
+    return [thread for thread in threading.enumerate() if thread.name == "cb-watchdog" and thread.is_alive()]
 
 
 def zap(thread: threading.Thread) -> None:
@@ -126,7 +126,7 @@ breaker.snapshot()
 print(WATCHDOG.running)
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    told = '["nobody looks after calls that hang: can\'t start new thread"] False'
+    told = '["hanging calls are not detected, the watchdog cannot start: can\'t start new thread"] False'
     assert (ran.stdout.splitlines(), ran.stderr) == ([told, "True"], "")
 
 
