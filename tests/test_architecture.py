@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,6 +81,29 @@ def test_core_works_without_any_installed_package() -> None:
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {modules}; print(cb.CircuitBreaker('d').call(abs, -1))"
     )
     assert python(program, "-I", "-S") == "1"
+
+
+def test_import_contract_of_the_core_names_all_of_it() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (core,) = (contract for contract in contracts if contract["name"].startswith("The core of the library"))
+    assert set(core["source_modules"]) == {".".join(module(path).split(".")[:2]) for path in CORE} - {"cb"}
+
+
+def test_library_has_no_word_of_the_platform() -> None:
+    # The element <symbol> of SVG is none.
+    wanted = re.compile(
+        r"trad(e|ing|able)|portfolio|market|(?<![</])symbol|quantit|stock|currenc|\bprice|\bbuy|\bsell|exposure|gateway",
+        re.IGNORECASE,
+    )
+    files = [path for path in (ROOT / "cb").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in files
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if wanted.search(line)
+    ]
+    assert len(files) > 80
+    assert not found, "\n".join(found)
 
 
 def test_files_stay_short_enough_to_hold_in_the_head() -> None:

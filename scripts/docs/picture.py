@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 from cb import State
-from cb.states import HELD
 
-from .transitions import Arrow, by_itself, by_operator
+from .transitions import HELD, Arrow, by_itself, by_operator
 
 _WIDTH, _HEIGHT = 216, 88  # of a state
 _STYLE = """

@@ -8,8 +8,10 @@ from functools import cache
 from itertools import product
 
 from cb import BreakerConfig, CircuitBreaker, CircuitError, Event, Ledger, State, StateChange
-from cb.states import HELD
 from cb.testing import FakeClock, breaker_in
+
+#: states that only an operator sets
+HELD = frozenset({State.FORCED_OPEN, State.DISABLED, State.METRICS_ONLY})
 
 #: one step decides, and each threshold is reached by another one
 CONFIG = BreakerConfig(
