@@ -1,8 +1,8 @@
 @echo off
-rem Set up, start the three services, wait until they are healthy, offer the walk-through; Ctrl-C stops all of it.
-rem   start-demo.bat          start and stay
-rem   start-demo.bat --demo   play the walk-through and exit: errorlevel 0 only if every phase behaved
-rem All logic is in the Python launcher: it serves with waitress here, one process per service.
+rem Install, start the three services, wait until they are healthy, offer the walk-through. Ctrl-C stops them.
+rem   start-demo.bat          start and run until Ctrl-C
+rem   start-demo.bat --demo   play the walk-through and exit, with errorlevel 0 only if every phase passed
+rem The Python launcher does the rest. On Windows the services run under waitress, one process each.
 setlocal
 cd /d "%~dp0"
 set PYTHONUTF8=1
@@ -20,7 +20,7 @@ echo Python 3.11 or later is needed: https://www.python.org/downloads/
 goto failed
 
 :create
-echo Making .venv
+echo Creating .venv
 %PYTHON% -m venv .venv
 if errorlevel 1 goto failed
 

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Set up, start the three services, wait until they are healthy, offer the walk-through; Ctrl-C stops all of it.
-#   ./start-demo.sh          start and stay
-#   ./start-demo.sh --demo   play the walk-through and exit: 0 only if every phase behaved
-#   --record DIRECTORY       beside either: leave a picture of the live page after each phase there (needs playwright and Chromium)
+# Install, start the three services, wait until they are healthy, offer the walk-through. Ctrl-C stops them.
+#   ./start-demo.sh          start and run until Ctrl-C
+#   ./start-demo.sh --demo   play the walk-through and exit, with 0 only if every phase passed
+#   --record DIRECTORY       with either: save a picture of the live page after each phase (needs playwright and Chromium)
 set -eu
 cd "$(dirname "$0")"
 

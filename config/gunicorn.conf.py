@@ -1,5 +1,5 @@
-"""gunicorn for any of the services: `gunicorn -c config/gunicorn.conf.py 'gateway:create_app()'`."""
-# ruff: noqa: INP001  # gunicorn reads it by its path
+"""gunicorn configuration of all three services: `gunicorn -c config/gunicorn.conf.py 'gateway:create_app()'`."""
+# ruff: noqa: INP001  # gunicorn reads it by path
 
 import os
 import re
@@ -8,39 +8,38 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path.cwd()))  # as gunicorn will, but only after it has read this file
+sys.path.insert(0, str(Path.cwd()))  # as gunicorn does, but only after reading this file
 
 from gunicorn.glogging import Logger
 
-# Nothing here may import prometheus_client before PROMETHEUS_MULTIPROC_DIR is set: it decides at its import, for the
-# workers too, where values live.
+# Nothing here may import prometheus_client before PROMETHEUS_MULTIPROC_DIR is set: it reads the variable at import.
 from servicekit import SettingsError, load_settings
 from servicekit import gunicorn_hooks as hooks
 from servicekit.faults import forget
 from servicekit.gunicorn_worker import worker_class as guarded
 from servicekit.logs import CONFIG
 
-os.umask(0o077)  # what a service writes is for nobody else
-_MEMORY = "/dev/shm"  # noqa: S108  # gunicorn makes its files there safely
+os.umask(0o077)  # files are private to the user of the service
+_MEMORY = "/dev/shm"  # noqa: S108  # gunicorn creates its files there safely
 _packages = [match[1] for argument in sys.argv if (match := re.fullmatch(r"(\w+):create_app(\(\))?", argument))]
 if len(_packages) != 1:
     sys.exit("name one service, such as 'gateway:create_app()'")
-# What a package calls SETTINGS is the schema of its section: checked here, a mistake is one line and no worker starts.
+# A package's SETTINGS is the schema of its section. Checked here, an invalid setting is one line and no worker starts.
 _schema = getattr(import_module(_packages[0]), "SETTINGS", None)
 try:
     _settings = load_settings(_packages[0], _schema and _schema())
 except SettingsError as error:
     sys.exit(str(error))
 
-bind = f"[{_settings.host}]:{_settings.port}"  # brackets are for IPv6, and taken off whatever they hold
+bind = f"[{_settings.host}]:{_settings.port}"  # the brackets are required for IPv6 and allowed for others
 worker_class = guarded(_settings.read_timeout, _settings.write_timeout)
 workers = _settings.workers
 threads = _settings.threads
-keepalive = 75  # longer than any client keeps an idle connection, so that it is the client who closes
-timeout = 30  # of a worker's main loop; it bounds no request
+keepalive = 75  # longer than clients keep idle connections, so that the client closes them
+timeout = 30  # heartbeat of a worker's main loop; it does not limit requests
 graceful_timeout = 25
 control_socket_disable = True  # all services of a user would share one socket
-worker_tmp_dir = _MEMORY if Path(_MEMORY).is_dir() else None  # a disk that stalls would look like a worker that hangs
+worker_tmp_dir = _MEMORY if Path(_MEMORY).is_dir() else None  # a stalled disk would look like a hung worker
 logconfig_dict = CONFIG
 
 
@@ -49,15 +48,15 @@ child_exit, on_exit = hooks.child_exit, hooks.on_exit
 
 
 class logger_class(Logger):  # noqa: N801  # gunicorn's name for it
-    """Prepares no line of an access log: servicekit.logs has one of each request, and nobody would see gunicorn's."""
+    """A logger without gunicorn's access log: servicekit.logs logs each request."""
 
     def access(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 hooks.share_metrics(_settings.state_dir, _settings.name)
 
 
 def on_starting(_server: Any) -> None:
-    """Start without the faults that an earlier run was asked for."""
+    """Remove the simulated faults of an earlier run."""
     forget(_settings)

@@ -12,7 +12,7 @@ SETTINGS = MarketDataSettings
 
 
 def create_app() -> Flask:
-    """Build the service from its settings. Raises SettingsError."""
+    """Create the service from its settings. Raises SettingsError."""
     settings = load_settings("market-data", SETTINGS())
     app = create_service("market-data-service", settings, __doc__ or "")
     app.extensions["market"] = Market(settings.service["seed"])

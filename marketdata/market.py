@@ -1,11 +1,11 @@
-"""A simulated market, whose prices are a pure function of symbol, time and seed: all workers agree without a word."""
+"""A simulated market. Prices are a pure function of symbol, time and seed, so all workers return the same."""
 
 import hashlib
 import math
 from dataclasses import dataclass
 from decimal import Decimal
 
-BASES = {
+BASE_PRICES = {
     "AAPL": Decimal("150.00"),
     "AMZN": Decimal("135.00"),
     "GOOGL": Decimal("140.00"),
@@ -17,16 +17,16 @@ BASES = {
     "TSLA": Decimal("250.00"),
     "V": Decimal("240.00"),
 }
-#: a price is never farther than this share from its base
+#: maximum distance of a price from its base, as a share of it
 BAND = Decimal("0.01")
-# Swings of several lengths, in seconds: slow ones give a price its trend, quick ones make it move while one looks.
+# Periods of the oscillations in seconds: the long ones make a trend, the short ones visible movement.
 _PERIODS = (7.0, 61.0, 599.0, 3_607.0)
 _CENT = Decimal("0.01")
 
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What a share costs at a moment."""
+    """The price of a share at one moment."""
 
     symbol: str
     price: Decimal
@@ -35,14 +35,14 @@ class Quote:
 
 
 class Market:
-    """The prices that belong to a seed."""
+    """The market of a seed."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
 
     def quote(self, symbol: str, time: float) -> Quote | None:
-        """Return a symbol's price at a time, None if nobody trades it."""
-        base = BASES.get(symbol)
+        """Return the price of a symbol at a time, None if it is not traded."""
+        base = BASE_PRICES.get(symbol)
         if base is None:
             return None
         swing = sum(math.sin(math.tau * (time / period + _phase(self._seed, symbol, period))) for period in _PERIODS)
@@ -51,6 +51,6 @@ class Market:
 
 
 def _phase(seed: int, symbol: str, period: float) -> float:
-    """Return a number from 0 to 1 that only these three decide: the same in every process, unlike `hash`."""
+    """Return a number from 0 to 1 derived from the arguments; unlike `hash`, it is the same in every process."""
     digest = hashlib.sha256(f"{seed} {symbol} {period}".encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48

@@ -1,4 +1,4 @@
-"""The market's JSON, in and out, and the service's settings."""
+"""Schemas of the market data service: settings, requests and responses."""
 
 from datetime import UTC, datetime
 
@@ -11,7 +11,7 @@ from .market import Quote
 
 
 class MarketDataSettings(Schema):
-    #: another seed is another market
+    #: each seed is a different market
     seed = Whole(0, 2**31, load_default=1)
 
 
@@ -20,7 +20,7 @@ class BatchSchema(Schema):
 
 
 class QuoteSchema(ResponseSchema):
-    """What a share costs at a moment."""
+    """The price of a share at one moment."""
 
     symbol = Symbol(required=True)
     price = Money(required=True)
@@ -28,12 +28,12 @@ class QuoteSchema(ResponseSchema):
     time = fields.Method("moment", required=True, metadata={"type": "string", "format": "date-time"})
 
     def moment(self, quote: Quote) -> str:
-        """Return when the price was made, in ISO 8601."""
+        """Return the time of the price, in ISO 8601."""
         return datetime.fromtimestamp(quote.time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class QuotesSchema(ResponseSchema):
     prices = fields.List(fields.Nested(QuoteSchema), required=True)
-    nobodys = fields.List(
-        Symbol(), required=True, data_key="unknown", metadata={"description": "Symbols that nobody trades."}
+    unknown_symbols = fields.List(
+        Symbol(), required=True, data_key="unknown", metadata={"description": "Symbols that are not traded."}
     )

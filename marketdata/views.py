@@ -1,4 +1,4 @@
-"""The prices on the wire."""
+"""Resources of the prices."""
 
 import time
 from typing import Any
@@ -16,17 +16,17 @@ from .schemas import BatchSchema, QuoteSchema, QuotesSchema
 bp = Blueprint("prices", __name__, url_prefix="/api/v1/prices")
 
 
-class _Asked(BaseConverter):
-    """What may be meant for a symbol. `batch` is a resource of its own, which has no GET."""
+class _SymbolConverter(BaseConverter):
+    """A path segment other than `batch`, which is a resource of its own without GET."""
 
     regex = "(?!batch$)[^/]+"
     part_isolating = True
 
 
-bp.record_once(lambda state: state.app.url_map.converters.update(asked=_Asked))
+bp.record_once(lambda state: state.app.url_map.converters.update(symbol=_SymbolConverter))
 
 _QUOTE = {"symbol": "AAPL", "price": "150.37", "currency": "USD", "time": "2026-01-05T14:30:00.000Z"}
-_FAILS = {503: "`simulated-failure`: somebody asked for it."}
+_FAILS = {503: "`simulated-failure`."}
 
 bp.before_request(require_service)
 
@@ -36,17 +36,17 @@ def simulate() -> None:
     current_app.extensions["faults"].apply()
 
 
-@bp.get("/<asked:symbol>")
+@bp.get("/<symbol:symbol>")
 @operation(
     "readPrice",
     tag="prices",
     access="services",
     path={"symbol": Symbol(metadata={"examples": ["AAPL"]})},
-    responses={200: ResponseSpec("The price now.", QuoteSchema(), example=_QUOTE)},
-    problems={404: "`unknown-symbol`: nobody trades it.", **_FAILS},
+    responses={200: ResponseSpec("The current price.", QuoteSchema(), example=_QUOTE)},
+    problems={404: "`unknown-symbol`: the symbol is not traded.", **_FAILS},
 )
 def show(symbol: str) -> Any:
-    """Tell what a share costs."""
+    """Read the price of a share."""
     quote = _market().quote(symbol, time.time())
     if quote is None:
         raise Problem(404, "unknown-symbol", f"{symbol} is not traded here", symbol=symbol)
@@ -60,19 +60,18 @@ def show(symbol: str) -> Any:
     access="services",
     body=BatchSchema(),
     example={"symbols": ["AAPL", "NOPE"]},
-    responses={200: ResponseSpec("The prices now.", QuotesSchema(), example={"prices": [_QUOTE], "unknown": ["NOPE"]})},
+    responses={
+        200: ResponseSpec("The current prices.", QuotesSchema(), example={"prices": [_QUOTE], "unknown": ["NOPE"]})
+    },
     problems=_FAILS,
 )
 def batch(body: dict[str, list[str]]) -> Any:
-    """Tell what several shares cost.
-
-    One unknown symbol does not spoil the rest.
-    """
+    """Read the prices of several shares. Unknown symbols are listed in `unknown`."""
     now, market = time.time(), _market()
     quotes: dict[str, Quote | None] = {symbol: market.quote(symbol, now) for symbol in body["symbols"]}
     return {
         "prices": [quote for quote in quotes.values() if quote],
-        "nobodys": [symbol for symbol, quote in quotes.items() if quote is None],
+        "unknown_symbols": [symbol for symbol, quote in quotes.items() if quote is None],
     }
 
 

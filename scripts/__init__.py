@@ -1,1 +1,1 @@
-"""Starting and stopping the platform, and the walk-through."""
+"""Start, stop and demonstrate the platform."""

@@ -11,7 +11,7 @@ from servicekit import SettingsError
 
 from .processes import SIGNALS, StartError, last_lines, start, stop
 from .recorder import recording
-from .screen import ask
+from .screen import confirm
 from .services import SERVICES, Service
 from .walkthrough import Walkthrough
 
@@ -19,9 +19,9 @@ _NAMES = [service.name for service in SERVICES]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the command line says; return the exit code."""
-    chosen = _command_line(arguments)
-    # A closed terminal and a polite kill are like Ctrl-C, and so is Ctrl-C where a shell has it ignored.
+    """Run the launcher. Return the exit code."""
+    chosen = _parse(arguments)
+    # SIGHUP and SIGTERM act like Ctrl-C; so does SIGINT where a shell has set it to be ignored.
     for number in SIGNALS:
         signal.signal(number, _interrupt)
     try:
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _interrupt(*_: object) -> None:
-    # Once: a second signal, of the same kind or another, must not interrupt what cleans up after the first.
+    # Once: a second signal must not interrupt the cleanup after the first.
     for number in SIGNALS:
         signal.signal(number, lambda *_: None)
     raise KeyboardInterrupt
@@ -51,20 +51,19 @@ def _interrupt(*_: object) -> None:
 def _start(wanted: list[Service]) -> int:
     new = start(wanted)
     for service in wanted:
-        print(
-            f"{service.name:<12} {service.url}  {'started' if service in new else 'runs already'}, log: {service.log}"
-        )
-    print("`make stop-all` stops what runs.")
+        state = "started" if service in new else "is running already"
+        print(f"{service.name:<12} {service.url}  {state}, log: {service.log}")
+    print("`make stop-all` stops them.")
     return 0
 
 
 def _stop() -> int:
-    print("\n".join(f"{service.name} stopped" for service in stop()) or "nothing runs")
+    print("\n".join(f"{service.name} stopped" for service in stop()) or "nothing is running")
     return 0
 
 
 def _demo(record: Path | None) -> int:
-    """Play on what runs; what had to be started for it is stopped again."""
+    """Play on the running services; services started for it are stopped afterwards."""
     new = start(SERVICES)
     try:
         return 0 if _play(record, pauses=True) else 1
@@ -73,7 +72,7 @@ def _demo(record: Path | None) -> int:
 
 
 def _up(*, walkthrough: bool, record: Path | None) -> int:
-    """Start all, offer or play the walk-through, stay until Ctrl-C, leave nothing behind."""
+    """Start all services, offer or play the walk-through, run until Ctrl-C, and stop the services."""
     began = time.monotonic()
     new = start(SERVICES)
     try:
@@ -82,7 +81,7 @@ def _up(*, walkthrough: bool, record: Path | None) -> int:
             print(f"  {service.name:<12} {service.url}")
         if walkthrough:
             return 0 if _play(record, pauses=False) else 1
-        if ask("Play the walk-through now?"):
+        if confirm("Play the walk-through now?"):
             _play(record, pauses=True)
         print(f"The services run until you press Ctrl-C. Watch them: {SERVICES[-1].url}/dashboard", flush=True)
         return _watch(new)
@@ -94,12 +93,14 @@ def _up(*, walkthrough: bool, record: Path | None) -> int:
 
 
 def _watch(started: dict[Service, Popen[bytes]]) -> int:
-    """Return when a service has ended: 0 if it was told to."""
+    """Wait until a service ends. Return 0 if it was stopped on purpose, else 1."""
     while all(process.poll() is None for process in started.values()):
         time.sleep(0.2)
     for service, process in started.items():
         if process.poll() is not None and service.pid_file.exists():
-            print(f"{service.name} ended by itself. The end of {service.log}:\n{last_lines(service)}", file=sys.stderr)
+            print(
+                f"{service.name} ended unexpectedly. The end of {service.log}:\n{last_lines(service)}", file=sys.stderr
+            )
             return 1
     return 0
 
@@ -110,20 +111,23 @@ def _play(record: Path | None, *, pauses: bool) -> bool:
         return Walkthrough(gateway.url, market_data.url).play(camera, pauses=pauses)
 
 
-def _command_line(arguments: list[str] | None) -> argparse.Namespace:
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m scripts", description="Starts, shows and stops the platform.")
     verbs = parser.add_subparsers(dest="verb", required=True)
     verb = verbs.add_parser("start", help="start services in the background and wait until they are healthy")
     verb.add_argument(
         "services", nargs="*", choices=[[], *_NAMES], metavar="service", help=f"{', '.join(_NAMES)}; default: all"
     )
-    verbs.add_parser("stop", help="stop all that was started, and leave nothing behind")
+    verbs.add_parser("stop", help="stop the services and remove their state")
     record = argparse.ArgumentParser(add_help=False)
     record.add_argument(
-        "--record", metavar="DIRECTORY", type=Path, help="leave a picture of the live page after each phase there"
+        "--record",
+        metavar="DIRECTORY",
+        type=Path,
+        help="save a picture of the live page after each phase in this directory",
     )
-    verbs.add_parser("demo", parents=[record], help="play the walk-through on what runs, else start it for that")
-    verb = verbs.add_parser("up", parents=[record], help="start all, offer the walk-through, stay until Ctrl-C")
+    verbs.add_parser("demo", parents=[record], help="play the walk-through on the running services, or on new ones")
+    verb = verbs.add_parser("up", parents=[record], help="start all services, offer the walk-through, run until Ctrl-C")
     verb.add_argument("--demo", action="store_true", help="play the walk-through without asking, then stop")
     return parser.parse_args(arguments)
 

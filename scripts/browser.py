@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
-#: without a word to anybody but the page
+#: no requests except those of the page
 _OPTIONS = [
     "--disable-gpu",
     "--disable-quic",
@@ -22,16 +22,16 @@ _OPTIONS = [
 
 
 def installed() -> str | None:
-    """Return where the system has its Chromium."""
+    """Return the path of the system's Chromium, None if there is none."""
     return next((path for name in _NAMES if (path := shutil.which(name))), None)
 
 
 @contextmanager
 def chromium() -> Iterator["Browser"]:
-    """Yield the browser, and end it. Raises ModuleNotFoundError and playwright's Error where there is none."""
+    """Yield a browser and close it. Raises ModuleNotFoundError without Playwright, and its Error without a browser."""
     from playwright.sync_api import sync_playwright
 
-    # Chromium has no sandbox for root, as which containers run.
+    # Chromium has no sandbox for root, the user of many containers.
     options = [*_OPTIONS, *(["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else [])]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=installed(), args=options)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Make .venv (or $CB_VENV) and install what the platform (demo) or its tests and checks (dev) need, exactly as the lock file says.
-# Does nothing when that is done already.
+# Create .venv (or $CB_VENV) and install the locked dependencies of the platform (demo) or of the tests and checks (dev).
+# Does nothing if they are installed already.
 set -eu
 cd "$(dirname "$0")/.."
 venv=${CB_VENV:-.venv}
@@ -28,16 +28,16 @@ usable() {
     "$venv/bin/python" -c "$new_enough" 2>/dev/null && "$venv/bin/python" -m pip --version >/dev/null 2>&1
 }
 
-# The copy of a lock is written last: an interrupted installation is repeated.
+# The copy of the lock file is written last, so that an interrupted installation is repeated.
 if cmp -s "$lock" "$venv/$lock" && "$venv/bin/python" -c "$new_enough" 2>/dev/null; then
     exit 0
 fi
 if ! usable; then
     python=$(find_python)
-    echo "Making $venv with $("$python" --version)"
+    echo "Creating $venv with $("$python" --version)"
     [ ! -e "$venv/pyvenv.cfg" ] || rm -rf "$venv"
     if ! "$python" -m venv "$venv"; then
-        echo "This Python cannot make virtual environments; on Debian and Ubuntu install python3-venv." >&2
+        echo "This Python cannot create virtual environments; on Debian and Ubuntu install python3-venv." >&2
         exit 1
     fi
 fi

@@ -1,4 +1,4 @@
-"""Who listens on a port that a service wants."""
+"""Port conflicts."""
 
 import os
 import socket
@@ -9,17 +9,17 @@ import psutil
 from .services import Service
 
 
-def why_taken(service: Service) -> str | None:
-    """Return which process has the service's port and what helps, None if the port is free."""
+def port_conflict(service: Service) -> str | None:
+    """Return a message with the process that uses the service's port and the remedy, None if the port is free."""
     with socket.socket() as probe:
-        if os.name == "posix":  # elsewhere this option would share the port with whoever has it
+        if os.name == "posix":  # on Windows this option would share the port
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((service.settings.host, service.port))
         except OSError as error:
             holder = _holder(service.port) or f"another user's process ({error.strerror})"
             return (
-                f"Port {service.port}, which {service.name} needs, is taken by {holder}.\n"
+                f"Port {service.port}, which {service.name} needs, is in use by {holder}.\n"
                 f"Stop that process, or choose another port: export {service.port_variable}={service.port + 1000}"
             )
     return None

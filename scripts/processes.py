@@ -1,4 +1,4 @@
-"""The processes of the platform: started in the background, found again by a mark, ended as whole groups."""
+"""The processes of the platform: started in the background, found by an environment variable, stopped in order."""
 
 import os
 import shutil
@@ -12,31 +12,31 @@ from subprocess import Popen
 
 import psutil
 
-from .ports import why_taken
+from .ports import port_conflict
 from .services import ROOT, RUN, SERVICES, STATE, Service
 
-#: what ends the launcher like Ctrl-C does; not all systems have all of them
+#: signals that end the launcher; not all systems have all of them
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-START_SECONDS = 60.0
-STOP_SECONDS = 15.0
-#: in the environment of all that we start. A pid in a file may be a stranger's by now; this cannot.
+START_TIMEOUT_SECONDS = 60.0
+STOP_TIMEOUT_SECONDS = 15.0
+#: environment variable of all started processes. Unlike a pid in a file, it cannot belong to an unrelated process.
 MARK = "CB_STARTED_AS"
 
 
 class StartError(Exception):
-    """The platform cannot start; the message says why, and what helps."""
+    """The platform cannot start. The message has the reason and the remedy."""
 
 
 def start(wanted: Iterable[Service]) -> dict[Service, Popen[bytes]]:
-    """Start those that do not run yet, and return them once they are healthy. Raises StartError."""
-    new = [service for service in wanted if not runs(service)]
+    """Start the services that are not running, and return them once they are healthy. Raises StartError."""
+    new = [service for service in wanted if not is_running(service)]
     try:
         if len({service.port for service in SERVICES}) < len(SERVICES):
             ports = ", ".join(f"{service.name} {service.port}" for service in SERVICES)
             raise StartError(f"Each service needs a port of its own: {ports}.")
         for service in new:
             _end(service)  # workers whose master was killed
-        if obstacles := [why for service in new if (why := why_taken(service))]:
+        if obstacles := [why for service in new if (why := port_conflict(service))]:
             raise StartError("\n".join(obstacles))
         _wipe_state()
         STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -49,19 +49,19 @@ def start(wanted: Iterable[Service]) -> dict[Service, Popen[bytes]]:
 
 
 def stop(wanted: Iterable[Service] = SERVICES) -> list[Service]:
-    """End services and wait until they are gone. Return those that ran. No second Ctrl-C cuts it short."""
-    with _undisturbed():
-        ran = [service for service in wanted if ours(service)]
+    """Stop services and wait for their end, ignoring further signals. Return those that were running."""
+    with _signals_ignored():
+        ran = [service for service in wanted if processes_of(service)]
         for service in wanted:
             service.pid_file.unlink(missing_ok=True)
-        for service in reversed(ran):  # whoever needs another goes first, and can finish what it has begun
+        for service in reversed(ran):  # dependents first, so that they can finish running requests
             _end(service)
         _wipe_state()
     return ran
 
 
-def ours(service: Service) -> list[psutil.Process]:
-    """Return the processes that were started as this service in this directory, and what they started."""
+def processes_of(service: Service) -> list[psutil.Process]:
+    """Return the processes of a service that were started in this directory, with their children."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
@@ -70,13 +70,13 @@ def ours(service: Service) -> list[psutil.Process]:
     return found
 
 
-def runs(service: Service) -> bool:
-    """Return whether the process that leads a service is alive."""
+def is_running(service: Service) -> bool:
+    """Return True if the main process of a service is alive."""
     try:
-        leader = int(service.pid_file.read_text())
+        main = int(service.pid_file.read_text())
     except (OSError, ValueError):
         return False
-    return leader in {process.pid for process in ours(service)}
+    return main in {process.pid for process in processes_of(service)}
 
 
 def last_lines(service: Service, count: int = 15) -> str:
@@ -98,7 +98,7 @@ def _launch(service: Service) -> Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            # A group of its own, on POSIX and on Windows: a Ctrl-C here is for the launcher, which ends them in order.
+            # A process group of its own: Ctrl-C reaches the launcher only, which stops the services in order.
             start_new_session=True,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
@@ -107,42 +107,42 @@ def _launch(service: Service) -> Popen[bytes]:
 
 
 def _wait_until_healthy(started: dict[Service, Popen[bytes]]) -> None:
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
     waiting = dict(started)
     while waiting:
         for service, process in list(waiting.items()):
             if process.poll() is not None:
-                raise StartError(f"{service.name} ended at once. The end of {service.log}:\n{last_lines(service)}")
+                raise StartError(f"{service.name} ended immediately. The end of {service.log}:\n{last_lines(service)}")
             if service.healthy():
                 del waiting[service]
         if time.monotonic() > deadline:
             service = next(iter(waiting))
-            what = f"{service.name} is not healthy after {START_SECONDS:.0f} s"
-            raise StartError(f"{what}. The end of {service.log}:\n{last_lines(service)}")
+            problem = f"{service.name} is not healthy after {START_TIMEOUT_SECONDS:.0f} s"
+            raise StartError(f"{problem}. The end of {service.log}:\n{last_lines(service)}")
         time.sleep(0.05)
 
 
 def _end(service: Service) -> None:
-    ways: tuple[Callable[[psutil.Process], None], ...] = (psutil.Process.terminate, psutil.Process.kill)
-    for way in ways:
-        for process in ours(service):
+    signals: tuple[Callable[[psutil.Process], None], ...] = (psutil.Process.terminate, psutil.Process.kill)
+    for send in signals:
+        for process in processes_of(service):
             with suppress(psutil.Error):
-                way(process)
-        deadline = time.monotonic() + STOP_SECONDS
+                send(process)
+        deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
         while time.monotonic() < deadline:
-            if not ours(service):
+            if not processes_of(service):
                 return
             time.sleep(0.05)
 
 
 def _wipe_state() -> None:
-    """Remove the state directory, unless a running service uses it: a ledger is never shared with an earlier run."""
-    if not any(ours(service) for service in SERVICES):
+    """Remove the state directory unless a running service uses it, so that no ledger outlives its run."""
+    if not any(processes_of(service) for service in SERVICES):
         shutil.rmtree(STATE, ignore_errors=True)
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def _signals_ignored() -> Iterator[None]:
     before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
     try:
         yield

@@ -1,4 +1,4 @@
-"""Pictures of the live page, taken while the walk-through plays."""
+"""Pictures of the live page during the walk-through."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -8,16 +8,16 @@ from pathlib import Path
 from .browser import chromium
 from .processes import StartError
 
-#: takes a picture of a page, under a title, and returns where it is; None if none is taken
+#: saves a picture with a title and returns its path; None if pictures are not recorded
 Camera = Callable[[str], Path | None]
-_SETTLED = 500  # milliseconds after an answer until nothing on the page moves
+_SETTLED = 500  # milliseconds after a response until all transitions on the page have ended
 
 
 @contextmanager
 def recording(page_url: str, directory: Path | None) -> Iterator[Camera]:
-    """Yield what takes pictures of a page, which stays open for its courses; without a directory it takes none.
+    """Yield a function that saves pictures of a page in a directory; without a directory it does nothing.
 
-    Raises StartError where no browser can be had.
+    The page stays open, so that its charts have a history. Raises StartError without a browser.
     """
     if directory is None:
         yield lambda _: None
@@ -35,7 +35,7 @@ def recording(page_url: str, directory: Path | None) -> Iterator[Camera]:
             raise StartError(f"--record needs Chromium: {error.message.splitlines()[0]}") from error
 
         def take(title: str) -> Path:
-            for _ in range(2):  # the first answer may have been asked for before
+            for _ in range(2):  # the first response may belong to an earlier request
                 with page.expect_response("**/dashboard/data"):
                     pass
             page.wait_for_timeout(_SETTLED)

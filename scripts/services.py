@@ -1,4 +1,4 @@
-"""The three services: what they are called, where they listen, where their traces lie."""
+"""The three services: names, ports, logs and pid files."""
 
 import os
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ import requests
 from servicekit import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
-#: pids and logs; another directory (CB_RUN_DIR) lets a second platform run beside the first
+#: pids and logs; CB_RUN_DIR names another directory for a second platform beside the first
 RUN = ROOT / os.environ.get("CB_RUN_DIR", "run")
-#: what lives only as long as the platform: ledgers, simulated failures, metrics
+#: state of one run of the platform: ledgers, simulated failures, metrics
 STATE = RUN / "state"
 
 
 @dataclass(frozen=True)
 class Service:
-    """A service of the platform. Its settings are read when they are first needed: stopping it needs none."""
+    """A service of the platform. Its settings are read on first use, so that stopping it needs none."""
 
     name: str
     module: str
@@ -37,16 +37,16 @@ class Service:
 
     @property
     def variable(self) -> str:
-        """Its name as part of an environment variable."""
+        """The name as part of an environment variable."""
         return self.name.upper().replace("-", "_")
 
     @property
     def port_variable(self) -> str:
-        """The environment variable that moves it to another port."""
+        """The environment variable that sets the port."""
         return f"CB_SERVICES__{self.variable}__PORT"
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that it needs beyond those that are set: who moves a service need say so only once."""
+        """Return the variables to add for the service: the gateway gets the URLs of services on other ports."""
         variables = {"CB_STATE_DIR": str(STATE)}
         if self.name == "gateway":
             for other in SERVICES[:-1]:
@@ -64,15 +64,15 @@ class Service:
         return RUN / f"{self.name}.pid"
 
     def healthy(self) -> bool:
-        """Ask it."""
+        """Return True if the service responds and is healthy."""
         session = requests.Session()
-        session.trust_env = False  # no proxy stands between us and this machine
+        session.trust_env = False  # no proxy for this machine
         try:
-            answer = session.get(f"{self.url}/api/v1/health", timeout=5)
-            return answer.ok and self.name in answer.json()["service"]
-        except (requests.RequestException, LookupError, TypeError):  # nobody is there, or somebody else
+            response = session.get(f"{self.url}/api/v1/health", timeout=5)
+            return response.ok and self.name in response.json()["service"]
+        except (requests.RequestException, LookupError, TypeError):  # no service, or another one, listens there
             return False
 
 
-#: in the order in which they need each other
+#: dependencies first
 SERVICES = (Service("market-data", "marketdata"), Service("portfolio", "portfolio"), Service("gateway", "gateway"))

@@ -113,7 +113,7 @@ def test_readme_runs_the_tests(reader: Platform) -> None:
 def test_commands_do_what_the_text_says(reader: Platform) -> None:
     steps, trade, once, *looks, slow, failing, down, recovered, metrics, again = COMMANDS
 
-    assert "4 of 4 phases behaved" in shell(reader, steps)
+    assert "4 of 4 phases passed" in shell(reader, steps)
     assert statuses(shell(reader, trade)) == [201]
     assert statuses(shell(reader, once) + shell(reader, once)) == [201, 201]
     for look in looks:

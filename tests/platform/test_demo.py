@@ -119,7 +119,7 @@ def test_walkthrough_without_terminal_or_input_plays_four_phases_and_leaves_noth
     printed, _ = process.communicate(timeout=SECONDS)
 
     assert process.returncode == 0, printed
-    assert "4 of 4 phases behaved" in printed
+    assert "4 of 4 phases passed" in printed
     assert f"Watch it live: http://127.0.0.1:{platform.ports['GATEWAY']}/dashboard" in printed
     for title in ("normal operation", "failures accumulate", "open, failing fast", "recovery"):
         assert title in printed
@@ -182,7 +182,7 @@ def test_taken_port_is_named_with_its_holder_and_nothing_starts(platform: Platfo
         code, printed = platform.launch("start")
 
     assert code == 1
-    assert f"Port {platform.ports['PORTFOLIO']}, which portfolio needs, is taken by process {os.getpid()} (" in printed
+    assert f"Port {platform.ports['PORTFOLIO']}, which portfolio needs, is in use by process {os.getpid()} (" in printed
     assert "export CB_SERVICES__PORTFOLIO__PORT=" in printed
     platform.assert_nothing_left()
 
@@ -194,7 +194,7 @@ def test_service_that_ends_at_its_start_shows_its_log_and_nothing_stays(platform
     code, printed = platform.launch("start")
 
     assert code == 1
-    assert "portfolio ended at once" in printed
+    assert "portfolio ended immediately" in printed
     assert "must be a database that can be opened" in printed
     platform.assert_nothing_left()
 
@@ -231,6 +231,6 @@ def test_running_platform_is_found_again_and_stopped_even_if_a_service_was_kille
 
     assert again == 0, printed
     assert printed.count("started") == 2
-    assert printed.count("runs already") == 1
+    assert printed.count("is running already") == 1
     assert stopped == 0
     platform.assert_nothing_left()

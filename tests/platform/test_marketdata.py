@@ -5,7 +5,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from marketdata import create_app
-from marketdata.market import BASES, Market
+from marketdata.market import BASE_PRICES, Market
 
 PRICES = "/api/v1/prices"
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
@@ -23,10 +23,10 @@ def test_price_is_the_same_for_the_same_symbol_time_and_seed() -> None:
     assert Market(1).quote("AAPL", 1e9) != Market(2).quote("AAPL", 1e9)
 
 
-@pytest.mark.parametrize("symbol", BASES)
+@pytest.mark.parametrize("symbol", BASE_PRICES)
 def test_price_stays_within_one_percent_of_its_base_and_moves_within_a_second(symbol: str) -> None:
     prices = [quote.price for second in range(3000) if (quote := Market(1).quote(symbol, 1.7e9 + second))]
-    base = BASES[symbol]
+    base = BASE_PRICES[symbol]
     assert all(abs(price - base) <= base * Decimal("0.01") and price == round(price, 2) for price in prices)
     assert len(set(prices)) > 50
     assert min(prices) < base < max(prices)
