@@ -99,6 +99,7 @@ def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Let the links lead to where the site has what they mean."""
+    """Point the links of a page to their places in the site, and link names of the library to the reference."""
     path = page.file.src_uri
-    return linked(markdown if page.file.generated_by else rewritten(markdown, f"docs/{path}", path))
+    text = markdown if page.file.generated_by else rewritten(markdown, f"docs/{path}", path)
+    return text if path == "changelog.md" else linked(text)  # it names what earlier releases had
