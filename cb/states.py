@@ -33,7 +33,9 @@ ADMITTING = frozenset({State.CLOSED, State.DISABLED, State.METRICS_ONLY})
 class Outcome(StrEnum):
     """Outcome of a call, as it counts in the window of its breaker."""
 
+    #: the dependency has answered
     SUCCESS = "success"
+    #: the dependency has failed
     FAILURE = "failure"
     #: counts as neither: the caller's own mistake, or a call that was cancelled
     NEUTRAL = "neutral"
@@ -42,6 +44,9 @@ class Outcome(StrEnum):
 class Scope(StrEnum):
     """The breakers that share a state: those of one process, of one host, or of all hosts of a fleet."""
 
+    #: the threads of one process
     PROCESS = "process"
+    #: all processes of one host
     HOST = "host"
+    #: all hosts that share a server
     FLEET = "fleet"
