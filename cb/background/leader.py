@@ -49,6 +49,7 @@ class Leader(ProcessBound):
         *,
         shutdown_timeout: float = SHUTDOWN_TIMEOUT_SECONDS,
     ) -> None:
+        #: name of the task: one process of the host runs it
         self.role = role
         #: shared by the processes that elect a leader
         self.ledger = ledger
