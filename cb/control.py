@@ -240,7 +240,7 @@ class BreakerControl:
     def _tell_degraded(self) -> None:
         """Tell once that the breaker is degraded, and once that it no longer is."""
         self.ledger.core.report()
-        before, reason = self._degraded, self._core.degradation.text
+        before, reason = self._degraded, self._core.reason
         self._degraded = reason  # first: a listener may call through the breaker
         if reason and reason != before:
             self._tell([LedgerDegraded(self.name, reason)])

@@ -13,7 +13,7 @@ from typing import Protocol
 from cb.clocks import perf_counter
 from cb.log import Log
 
-from .fork import detect_fork, register_fork_reset
+from .fork import FORK_MARK, detect_fork, register_fork_reset
 
 log = Log(__name__)
 
@@ -63,7 +63,8 @@ class Watchdog:
 
     def start(self) -> None:
         """Start the thread, unless it is running."""
-        detect_fork()
+        if not FORK_MARK[0]:
+            detect_fork()
         if self.running:
             return
         try:

@@ -1,1 +1,1 @@
-"""The table of breakers that threads and processes share, and its memory, files and locks."""
+"""The table of breakers that threads and processes share: its memory, files and locks."""

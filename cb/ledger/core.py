@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from cb.background.fork import detect_fork, register_fork_reset
+from cb.background.fork import FORK_MARK, detect_fork, register_fork_reset
 from cb.background.watchdog import WATCHDOG
 from cb.errors import LedgerBusyError, LedgerError, LedgerFullError
 from cb.events import StateChange
@@ -113,8 +113,14 @@ class LedgerCore:
     @property
     def degraded(self) -> str | None:
         """Reason why breakers are not shared or counted as configured; None if they are."""
-        unshared = self.degradation.unshared if self._unshared else None
-        return "; ".join(reason for reason in (self.degradation.text, unshared) if reason) or None
+        if not self._unshared:
+            return self.reason
+        return "; ".join(reason for reason in (self.reason, self.degradation.unshared) if reason) or None
+
+    @property
+    def reason(self) -> str | None:
+        """Reason that concerns all breakers in this ledger, None without any."""
+        return self.degradation.text if self.degradation.reasons else None
 
     def degraded_on_host(self, now: int) -> bool:
         """Return True if this process is degraded, or another process of the host was a few seconds ago."""
@@ -124,7 +130,8 @@ class LedgerCore:
 
     def report(self) -> None:
         """Log once that the ledger is degraded, and once that it no longer is. The caller holds no lock."""
-        self.degradation.report(self.degraded)
+        if (degraded := self.degraded) != self.degradation.reported:
+            self.degradation.report(degraded)
 
     # Records
 
@@ -387,7 +394,8 @@ class LedgerCore:
 
     def _follow_user(self) -> None:
         """Open the ledger of the user that this process has changed to since it opened the file, before first use."""
-        detect_fork()
+        if not FORK_MARK[0]:
+            detect_fork()
         if self._storage.of_another_user:
             with self._making:
                 if self._storage.of_another_user:

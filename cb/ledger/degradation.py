@@ -4,51 +4,63 @@ from cb.log import Log
 
 log = Log(__name__)
 
+#: keys of `Degradation.reasons`: the file cannot be used; calls of a record are counted only in HOST_COUNTERS, for want
+#: of a shard; they are not counted for other processes at all
+FILE, NO_SHARD, UNCOUNTED = "file", "no shard", "uncounted"
+
 
 class Degradation:
-    """The reasons of one ledger in one process."""
+    """The reasons of one ledger in one process.
+
+    Args:
+        reason: why it is not the shared ledger that was asked for; None if it is.
+    """
 
     def __init__(self, reason: str | None) -> None:
-        #: why it is not the shared ledger that was asked for; None if it is
-        self.reason = reason
+        #: the reasons that concern all breakers of the ledger, by kind and record; empty if it is not degraded
+        self.reasons: dict[tuple[str, int], str] = {}
         #: why the first of the breakers for which there is no room is in another ledger
         self.unshared = ""
-        self._no_shard: dict[int, str] = {}  # by record
-        self._uncounted: dict[int, str] = {}  # by record
-        self._reported: str | None = None
+        #: the reason that was logged last, None once the end of the degradation was logged
+        self.reported: str | None = None
+        self.reason = reason
 
     def __repr__(self) -> str:
         return f"<Degradation {self.text or 'none'}>"
 
     @property
+    def reason(self) -> str | None:
+        """Why it is not the shared ledger that was asked for; None if it is."""
+        return self.reasons.get((FILE, 0))
+
+    @reason.setter
+    def reason(self, reason: str | None) -> None:
+        self.note(FILE, 0, reason)
+
+    @property
     def text(self) -> str | None:
-        """The reasons that concern all breakers of the ledger; None without any."""
-        uncounted = next(iter((*self._uncounted.values(), *self._no_shard.values())), None)
-        return "; ".join(reason for reason in (self.reason, uncounted) if reason) or None
+        """The reason of the file, and that of one record; None without any."""
+        reasons = [self._first(FILE), self._first(UNCOUNTED) or self._first(NO_SHARD)]
+        return "; ".join(reason for reason in reasons if reason) or None
 
-    def note_no_shard(self, index: int, reason: str | None) -> None:
-        """Note why calls of a record are not counted in shards of this process, None when they are again."""
-        _note(self._no_shard, index, reason)
+    def _first(self, kind: str) -> str | None:
+        return next((reason for (each, _), reason in list(self.reasons.items()) if each == kind), None)
 
-    def note_uncounted(self, index: int, reason: str | None) -> None:
-        """Note why they are not even counted in the HOST_COUNTERS, None when they are again."""
-        _note(self._uncounted, index, reason)
+    def note(self, kind: str, index: int, reason: str | None) -> None:
+        """Note a reason for a record, or None once it no longer applies."""
+        if reason:
+            self.reasons[kind, index] = reason
+        else:
+            self.reasons.pop((kind, index), None)
 
     def forget_records(self) -> None:
         """Drop the reasons of all records, for a process that has counted nothing yet."""
-        self._no_shard, self._uncounted = {}, {}
+        self.reasons = {key: reason for key, reason in self.reasons.items() if key[0] == FILE}
 
     def report(self, degraded: str | None) -> None:
         """Log once that the ledger is degraded, and once that it no longer is. The caller holds no lock."""
-        reported, self._reported = self._reported, degraded  # before the line: a log handler may call through a breaker
+        reported, self.reported = self.reported, degraded  # before the line: a log handler may call through a breaker
         if degraded and degraded != reported:
             log.warning("breakers are not shared between processes as configured: %s", degraded)
         elif reported and not degraded:
             log.warning("breakers are shared between processes again")
-
-
-def _note(reasons: dict[int, str], index: int, reason: str | None) -> None:
-    if reason:
-        reasons[index] = reason
-    else:
-        reasons.pop(index, None)

@@ -9,7 +9,7 @@ from cb.states import CODES, STATES
 from . import layout as at
 
 
-def write_transition(header: memoryview, row: int, change: StateChange, wall: int) -> StateChange:
+def write_transition(header: memoryview, index: int, change: StateChange, wall: int) -> StateChange:
     """Append a transition, and return it with its number and time. The caller holds the ledger lock.
 
     `wall` is in nanoseconds since the epoch.
@@ -18,7 +18,7 @@ def write_transition(header: memoryview, row: int, change: StateChange, wall: in
     start = at.PAGE + number % at.EVENTS * at.EVENT_CELLS
     header[start + at.E_NUMBER] = 0  # a reader skips the entry until its number is written, last
     header[start + at.E_TIME] = wall
-    header[start + at.E_RECORD] = row
+    header[start + at.E_RECORD] = index
     header[start + at.E_STATES] = CODES[change.before] * 8 + CODES[change.after]
     header[start + at.E_GENERATION] = change.generation
     at.put_text(header, start + at.E_REASON, at.E_REASON_CELLS, change.reason)
@@ -28,7 +28,7 @@ def write_transition(header: memoryview, row: int, change: StateChange, wall: in
 
 
 def read_transitions(header: memoryview, names: Callable[[int], str], since: int) -> list[StateChange]:
-    """Return the transitions in the ring after number `since`, oldest first. `names` returns the name of a row."""
+    """Return the transitions in the ring after number `since`, oldest first. `names` returns the name in a record."""
     last, found = header[at.H_EVENTS], []
     for number in range(max(since, last - at.EVENTS, 0) + 1, last + 1):
         start = at.PAGE + number % at.EVENTS * at.EVENT_CELLS

@@ -1,4 +1,4 @@
-"""The bounds of what people and programs call things: the names of breakers, reasons, and authors."""
+"""Limits for the names of breakers, for reasons and for authors."""
 
 from hashlib import sha256
 
@@ -14,13 +14,13 @@ _DIGEST = 32
 
 
 def check_name(name: str) -> None:
-    """Raise ConfigError for a name that a breaker cannot have."""
+    """Raise ConfigError for an invalid name of a breaker."""
     if not isinstance(name, str) or not name.isprintable() or not 0 < len(name.encode()) <= LONGEST_NAME:
         raise ConfigError("name", f"be 1 to {LONGEST_NAME} printable bytes", name)
 
 
 def fitting_name(text: str) -> str:
-    """Return a name for a breaker: the text, or what can be shown of it and a digest that tells it from others."""
+    """Return a valid name for a breaker: the text, or its printable part, truncated, and a digest."""
     if text and text.isprintable() and len(text.encode()) <= LONGEST_NAME:
         return text
     shown = "".join(each if each.isprintable() else "?" for each in text[:LONGEST_NAME])
@@ -29,12 +29,12 @@ def fitting_name(text: str) -> str:
 
 
 def check_reason(reason: str) -> None:
-    """Raise ConfigError for a reason that the log cannot hold."""
+    """Raise ConfigError for a reason that does not fit the history."""
     _check_line("reason", reason, LONGEST_REASON)
 
 
 def check_author(author: str) -> None:
-    """Raise ConfigError for an author whose name would leave no room for the reason."""
+    """Raise ConfigError for an author whose name leaves no room for the reason."""
     _check_line("author", author, LONGEST_AUTHOR)
 
 

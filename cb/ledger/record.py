@@ -4,7 +4,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING
 
-from cb.background.fork import detect_fork
+from cb.background.fork import FORK_MARK, detect_fork
 from cb.config import BreakerConfig
 from cb.errors import LedgerError, LedgerFullError
 from cb.events import StateChange
@@ -12,6 +12,7 @@ from cb.states import Scope, State
 
 from . import layout as at
 from .counters import DETACHED, Counters, OverflowCounters, SharedCounters, private_cells
+from .degradation import NO_SHARD, UNCOUNTED
 from .host_counters import HostCounters
 from .layout import state_of
 from .semaphore import Permit, Semaphore
@@ -115,8 +116,9 @@ class Record:
         """Return the first stripe, which is reserved for the calls that find no other."""
         if self._shared is None and (first := self._stripe(0, now)) is not None:
             self._shared = SharedCounters(Counters(first, self.head))
-            self.ledger.degradation.note_no_shard(self.index, None)
-            self.ledger.degradation.note_uncounted(self.index, None)
+            if self.ledger.degradation.reasons:
+                self.ledger.degradation.note(NO_SHARD, self.index, None)
+                self.ledger.degradation.note(UNCOUNTED, self.index, None)
         return self._shared
 
     def _counters_of_host(self) -> SharedCounters:
@@ -127,7 +129,7 @@ class Record:
 
     def _note_uncounted(self, error: LedgerError | None) -> None:
         reason = f"calls of this process are not counted for others: {error}" if error else None
-        self.ledger.degradation.note_uncounted(self.index, reason)
+        self.ledger.degradation.note(UNCOUNTED, self.index, reason)
 
     def _pool(self, cells: memoryview, number: int) -> PooledCounters:
         counters = PooledCounters(cells, self, number)
@@ -205,7 +207,7 @@ class Record:
         shard = self.ledger.shard(shard_number, now, self.index)
         if shard is None:
             if not number:
-                self.ledger.degradation.note_no_shard(self.index, f"{self.ledger.shard_fault}; {_ONE_BY_ONE}")
+                self.ledger.degradation.note(NO_SHARD, self.index, f"{self.ledger.shard_fault}; {_ONE_BY_ONE}")
             return None
         if not self.head[at.SHARD_ALLOCATED + shard]:
             if self._full_at is not None and abs(now - self._full_at) < _RETRY_INTERVAL_NS:
@@ -216,7 +218,7 @@ class Record:
                 # A call must not fail because of that.
                 self._full_at = now
                 if not number:
-                    self.ledger.degradation.note_no_shard(self.index, f"{error}; {_ONE_BY_ONE}")
+                    self.ledger.degradation.note(NO_SHARD, self.index, f"{error}; {_ONE_BY_ONE}")
                 return None
             self.head[at.SHARD_ALLOCATED + shard] = 1
         cells = Counters.in_stripe(self._cells, shard, stripe).cells
@@ -301,7 +303,8 @@ class Record:
 
     def note_failure(self, now: int, kind: str) -> None:
         """Store the time and the exception's name of the last failure in this process."""
-        detect_fork()
+        if not FORK_MARK[0]:
+            detect_fork()
         with self._lock:
             shard = self.ledger.shard(0, now)
             if shard is not None and self.head[at.SHARD_ALLOCATED + shard]:
