@@ -86,8 +86,8 @@ def _fleet(work: Call, setting: Setting) -> Call:
 
 def _synchronized_since(ledger: Ledger, begin: float) -> bool:
     now = time.monotonic_ns()
-    sight = ledger.core.fleet(now)
-    return bool(sight and sight.age is not None and now / 1e9 - sight.age > begin)
+    view = ledger.core.fleet(now)
+    return bool(view and view.age is not None and now / 1e9 - view.age > begin)
 
 
 def _config(setting: Setting) -> BreakerConfig:

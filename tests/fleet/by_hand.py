@@ -1,4 +1,4 @@
-"""A host whose agent does nothing by itself: a test makes one exchange after another."""
+"""A host without an agent thread: a test runs one synchronization after another."""
 
 import threading
 import time
@@ -24,12 +24,12 @@ CONFIG = BreakerConfig(
 )
 
 
-#: the keys of breaker `d` on the server
+#: Keys of breaker `d` on the server.
 KEYS = {part: f"cb:{{f/d}}:{part}" for part in ("circuit", "hosts", "seen", "leases")}
 
 
 class Clock:
-    """The clock of this machine, which a test can put forward for its hosts. The server's goes on as it does."""
+    """The clock of this machine, which a test can advance for its hosts. The server's clock is not affected."""
 
     def __init__(self) -> None:
         self._ahead = 0
@@ -42,16 +42,16 @@ class Clock:
 
 
 class Host:
-    """A host whose agent does nothing by itself."""
+    """A host without an agent thread."""
 
     def __init__(
         self, server: Server | str, config: BreakerConfig = CONFIG, clock: Callable[[], int] | None = None
     ) -> None:
         self.clock = clock or Clock()
         self.ledger = Ledger.in_memory()
-        self.ledger.join_fleet()
+        self.ledger.core.join_fleet()
         self.breaker = CircuitBreaker("d", config, ledger=self.ledger, clock=self.clock)
-        #: what listeners of the fleet have been told
+        #: events for the fleet's listeners
         self.events: list[Event] = []
         self.agent = Agent(
             Connection(server if isinstance(server, str) else server.url, "f"),
@@ -68,15 +68,15 @@ class Host:
 
     @property
     def connected(self) -> bool:
-        """True if the host says that the fleet leads its circuits."""
-        sight = self.ledger.core.fleet(self.clock())
-        return sight is not None and sight.connected
+        """True if the host follows its fleet."""
+        view = self.ledger.core.fleet(self.clock())
+        return view is not None and view.connected
 
     @property
     def unreachable(self) -> tuple[str, ...]:
-        """The breakers about which the server has no sound answer, as the host says."""
-        sight = self.ledger.core.fleet(self.clock())
-        return sight.unreachable if sight else ()
+        """The breakers without a valid reply of the server."""
+        view = self.ledger.core.fleet(self.clock())
+        return view.unreachable if view else ()
 
     def succeed(self, times: int = 1) -> None:
         for _ in range(times):
@@ -108,7 +108,7 @@ def pause(seconds: float) -> None:
 
 
 def opened(*hosts: Host) -> None:
-    """Bring the fleet of the hosts into OPEN."""
+    """Let the fleet of the hosts open."""
     for host in hosts:
         host.fail(2)
         host.sync()
@@ -118,7 +118,7 @@ def opened(*hosts: Host) -> None:
 
 
 def pair(server: Server, clock: Clock | None = None, **settings: Any) -> tuple[list[Host], list[CircuitBreaker]]:
-    """Return two hosts of a fleet, and their breakers `fine`, which nobody poisons."""
+    """Return two hosts of a fleet, and their breakers `fine`, whose data is never damaged."""
     config, clock = replace(CONFIG, **settings), clock or Clock()
     hosts = [Host(server, config, clock) for _ in range(2)]
     fine = [CircuitBreaker("fine", config, ledger=host.ledger, clock=clock) for host in hosts]
@@ -130,7 +130,7 @@ def pair(server: Server, clock: Clock | None = None, **settings: Any) -> tuple[l
 
 
 def in_fleet(hosts: list[Host], breakers: list[CircuitBreaker]) -> None:
-    """Check that the fleet opens the breakers, by failures of which no host alone has enough."""
+    """Check that the fleet opens the breakers, on failures that are too few on each host alone."""
     for host, breaker in zip(hosts, breakers, strict=True):
         fail(breaker, 3)
         host.sync(breaker.name)
@@ -141,7 +141,7 @@ def in_fleet(hosts: list[Host], breakers: list[CircuitBreaker]) -> None:
 
 
 def closes(server: Server, hosts: list[Host], clock: Clock, lose: Callable[[], object]) -> bool:
-    """Call and exchange for 15 s, while the server loses what it knows. Return whether all circuits close."""
+    """Call and synchronize for 15 s while the server loses data. Return True if all circuits close."""
     for _ in range(60):
         for host in hosts:
             with suppress(CircuitOpenError):
@@ -150,7 +150,7 @@ def closes(server: Server, hosts: list[Host], clock: Clock, lose: Callable[[], o
             lose()
         clock.advance(0.25)
         if server.stored("until"):
-            server.client.hincrby(KEYS["circuit"], "until", -250)  # its clock goes on, too
+            server.client.hincrby(KEYS["circuit"], "until", -250)  # as if its clock had advanced too
         if all(host.state is State.CLOSED for host in hosts):
             return True
     return False

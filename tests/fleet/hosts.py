@@ -1,4 +1,4 @@
-"""Hosts of a fleet: each is a ledger file and the real processes that share it."""
+"""Hosts of a fleet: a ledger file and the real processes that share it."""
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +15,7 @@ from cb.testing import Worker, workers
 from tests.fleet.inside import begin, is_agent, make, operate
 from tests.fleet.servers import until
 
-#: opens by the rate of ten calls, never by a streak; tries again soon
+#: Opens on the failure rate of ten calls, never on consecutive failures; probes soon.
 CONFIG = BreakerConfig(
     max_requests=3,
     success_threshold=2,
@@ -28,12 +28,12 @@ CONFIG = BreakerConfig(
     failure_rate_threshold=0.5,
     slow_call_rate_threshold=None,
 )
-# Forked from a process that has imported everything: sooner than started anew, and with no thread of ours.
+# Forked from a process that has imported everything: faster than a new process, and without threads of the library.
 multiprocessing.set_forkserver_preload(["tests.fleet.hosts"])
 
 
 class Host:
-    """A ledger, seen from outside, and its workers."""
+    """A ledger, read from outside, and its workers."""
 
     def __init__(self, path: Path, processes: list[Worker]) -> None:
         self.path = path
@@ -43,7 +43,7 @@ class Host:
         self._head = self._row.head
 
     def call(self, fn: Callable[..., Any], *args: Any) -> Any:
-        """Return what a function returns in a worker."""
+        """Return the result of a function in a worker."""
         return self.workers[0].call(fn, *args)
 
     def hold(self, state: State, **how: Any) -> None:
@@ -61,37 +61,37 @@ class Host:
 
     @property
     def fleet_controlled(self) -> bool:
-        """Whether the fleet has put the circuit into its state."""
+        """True if the fleet has put the circuit into its state."""
         return bool(self._head[at.FLEET_CONTROLLED])
 
     @property
     def known(self) -> int:
-        """The fleet's state that this host has seen last, with its generation; 0 if it has heard of none."""
+        """The state and generation of the fleet in the last reply; 0 before the first."""
         return int(self._head[at.FLEET])
 
     @property
     def traffic(self) -> int:
-        """Calls that the fleet has been told of."""
+        """Number of calls reported to the fleet."""
         return int(self._head[at.REPORTED])
 
     @property
-    def told(self) -> int:
-        """Failures that the fleet has been told of."""
+    def reported_failures(self) -> int:
+        """Number of failures reported to the fleet."""
         return int(self._head[at.REPORTED + 1])
 
     @property
-    def heard(self) -> int:
-        """When the agent had its last exchange."""
+    def last_sync(self) -> int:
+        """Time of the last synchronization."""
         return int(self._ledger.core.header[at.H_LAST_SYNC])
 
     @property
     def size(self) -> int:
-        """How many hosts the fleet has."""
+        """Number of hosts in the fleet."""
         return int(self._ledger.core.header[at.H_HOSTS])
 
     @property
     def holds_a_permit(self) -> bool:
-        """Whether the circuit is HALF_OPEN and a call runs."""
+        """True if the circuit is HALF_OPEN and a call is running."""
         return self.state is State.HALF_OPEN and in_flight(self._row.pages()) > 0
 
     @property
@@ -114,7 +114,7 @@ def hosts(
     names: str = "host",
     joined: bool = True,
 ) -> Iterator[list[Host]]:
-    """Run a host for each URL, with that many workers each. If `joined`, return when the fleet knows them all."""
+    """Run a host with that number of workers for each URL. If `joined`, wait until all have joined the fleet."""
     with workers(processes * len(urls), "forkserver") as started:
         groups = [started[number * processes : (number + 1) * processes] for number in range(len(urls))]
         paths = [directory / f"{names}-{number}" for number in range(len(urls))]
@@ -130,7 +130,7 @@ def hosts(
 
 
 def together(processes: Sequence[Worker], fn: Callable[..., Any], *args: Any) -> list[Any]:
-    """Return what a function returns in each worker, where it runs at the same time."""
+    """Run a function in all workers at once. Return the results."""
     with ThreadPoolExecutor(len(processes)) as pool:
         return list(pool.map(lambda worker: worker.call(fn, *args), processes))
 

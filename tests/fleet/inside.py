@@ -1,4 +1,4 @@
-"""What the worker processes of a test do when told."""
+"""Functions that tests run in worker processes."""
 
 import os
 import threading
@@ -13,7 +13,7 @@ from tests.fleet.traffic import Seen, Traffic
 
 
 class Here:
-    """What a worker process has."""
+    """Objects of the worker process."""
 
     breaker: CircuitBreaker
     fleet: Fleet | None = None
@@ -22,31 +22,31 @@ class Here:
 
 
 def make(path: Path, url: str | None, fleet: str, config: BreakerConfig) -> None:
-    """Make what a service makes before its workers are forked."""
+    """Create the objects that a service creates before its workers are forked."""
     ledger = Ledger.in_file(path)
     Here.breaker = CircuitBreaker("d", config, ledger=ledger)
     Here.fleet = Fleet(url, ledger, name=fleet) if url else None
 
 
 def begin() -> None:
-    """Begin to serve."""
+    """Start to work, as after the fork."""
     Here.breaker.ledger.join()
     if Here.fleet:
-        Here.fleet.tick()  # at once, where the watch would do it in a quarter of a second: that is a third of a test
+        Here.fleet.tick()  # at once: the watchdog would take a quarter of a second, a third of a test
 
 
 def fail(times: int) -> int:
-    """Call the dependency while it is sick. Return how many calls reached it."""
+    """Make failing calls. Return the number that reached the dependency."""
     return sum(_reaches(divmod, 1, 0) for _ in range(times))
 
 
 def succeed(times: int) -> int:
-    """Call the dependency while it is well. Return how many calls reached it."""
+    """Make successful calls. Return the number that reached the dependency."""
     return sum(_reaches(int) for _ in range(times))
 
 
 def crawl(times: int) -> int:
-    """Call the dependency while it is slow. Return how many calls reached it."""
+    """Make slow calls. Return the number that reached the dependency."""
     return sum(_reaches(threading.Event().wait, 0.005) for _ in range(times))
 
 
@@ -69,13 +69,13 @@ def threshold(name: str) -> object:
 
 
 def hang() -> None:
-    """Call until a call is let through, and then never come back from it."""
+    """Call until a call is admitted, which never returns."""
     while not _reaches(threading.Event().wait):
         threading.Event().wait(0.002)
 
 
 def wait() -> float:
-    """Return in how many seconds the circuit may be tried."""
+    """Return the seconds until the circuit may be probed."""
     return Here.breaker.snapshot().retry_after or 0
 
 
@@ -88,7 +88,7 @@ def reasons() -> list[str]:
 
 
 def agents() -> int:
-    """Return how many threads of this process speak for its host."""
+    """Return the number of agent threads in this process."""
     return sum(thread.name == "cb-fleet" for thread in threading.enumerate())
 
 
@@ -97,38 +97,38 @@ def is_agent() -> bool:
 
 
 def join_again(url: str) -> None:
-    """Make one more membership, as a second application of the same process does."""
+    """Create another membership, as a second application in the same process does."""
     Here.again = Fleet(url, Here.breaker.ledger, name="f")
     Here.again.tick()
 
 
 def leave() -> bool:
-    """Close the membership. Return whether its thread has ended."""
+    """Close the membership. Return True if its thread has ended."""
     assert Here.fleet
     Here.fleet.close()
     return not is_agent()
 
 
 def call_on(seconds: float) -> float:
-    """Call for a while. Return how long the slowest call took."""
+    """Call for a while. Return the duration of the slowest call."""
     start_traffic(sick=False, pause=0.0005)
     threading.Event().wait(seconds)
     return end_traffic().slowest
 
 
 def start_traffic(sick: bool, pause: float = 0.001, latency: float = 0.0) -> None:
-    """Call all the time, in a thread."""
+    """Start a thread that calls continuously."""
     Here.traffic = Traffic(Here.breaker, sick=sick, pause=pause, latency=latency)
     Here.traffic.start()
 
 
 def heal() -> None:
-    """From now on the dependency answers."""
+    """Let the dependency recover."""
     Here.traffic.sick = False
 
 
 def end_traffic() -> Seen:
-    """Call no more. Return what has been seen."""
+    """Stop calling. Return the observations."""
     return Here.traffic.end()
 
 

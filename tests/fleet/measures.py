@@ -1,4 +1,4 @@
-"""What worker processes do while a fleet is measured."""
+"""Functions that measurements run in worker processes."""
 
 import threading
 import time
@@ -7,7 +7,7 @@ from statistics import quantiles
 from cb import CircuitOpenError, State
 from tests.fleet.inside import Here, fail
 
-#: seconds that the dead dependency takes to say so
+#: Seconds until a call of the dead dependency fails.
 DEAD = 0.002
 _never = threading.Event()
 
@@ -18,7 +18,7 @@ def dead() -> None:
 
 
 def undisturbed(begin: float, seconds: float) -> int:
-    """Call the dead dependency without a breaker. Return how often, from `begin` on, in that time."""
+    """Call the dead dependency without a breaker from `begin` on. Return the number of calls in that time."""
     _until(begin)
     calls = 0
     while time.monotonic() < begin + seconds:
@@ -30,7 +30,7 @@ def undisturbed(begin: float, seconds: float) -> int:
 
 
 def drain(begin: float, seconds: float) -> tuple[int, float]:
-    """Call the dead dependency through the breaker. Return how many calls reached it, and when the last did."""
+    """Call the dead dependency through the breaker. Return the calls that reached it, and the time of the last."""
     _until(begin)
     reached, last = 0, begin
     while time.monotonic() < begin + seconds:
@@ -44,7 +44,7 @@ def drain(begin: float, seconds: float) -> tuple[int, float]:
 
 
 def see(begin: float, state: State) -> tuple[float, float]:
-    """Return `begin`, and when this process saw the state."""
+    """Return `begin`, and the time when this process saw the state."""
     _until(begin)
     while Here.breaker.state is not state:
         if time.monotonic() > begin + 5:
@@ -54,7 +54,7 @@ def see(begin: float, state: State) -> tuple[float, float]:
 
 
 def hold_and_see(begin: float, state: State) -> tuple[float, float]:
-    """Hold the circuit in a state. Return when that was, and when this process saw it."""
+    """Force a state. Return the times of the command and of the state in this process."""
     _until(begin)
     now = time.monotonic()
     Here.breaker.hold(state, reason="measured")
@@ -62,14 +62,14 @@ def hold_and_see(begin: float, state: State) -> tuple[float, float]:
 
 
 def fail_and_see(begin: float, state: State) -> tuple[float, float]:
-    """Let one call fail. Return when it had, and when this process saw the state."""
+    """Make a failing call. Return the times of its end and of the state in this process."""
     _until(begin)
     fail(1)
     return see(time.monotonic(), state)
 
 
 def probe_and_see(begin: float, state: State) -> tuple[float, float]:
-    """Call until a call is admitted. Return when it had succeeded, and when this process saw the state."""
+    """Call until a call succeeds. Return the times of its end and of the state in this process."""
     _until(begin)
     while True:
         try:
@@ -81,7 +81,7 @@ def probe_and_see(begin: float, state: State) -> tuple[float, float]:
 
 
 def burst(calls: int) -> tuple[float, float, float]:
-    """Call a dependency that is quick and well. Return the median, the 99th percentile and the most, in nanoseconds."""
+    """Call a fast, healthy dependency. Return median, 99th percentile and maximum in nanoseconds."""
     guarded, clock = Here.breaker(int), time.perf_counter_ns
     times = []
     for _ in range(calls):

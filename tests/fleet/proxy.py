@@ -1,4 +1,4 @@
-"""A network between one host and the server, which can be cut and can lose everything."""
+"""A network between a host and the server, which a test can cut."""
 
 import selectors
 import socket
@@ -14,8 +14,7 @@ _ABORT = struct.pack("ii", 1, 0)
 class Proxy:
     """A TCP proxy on a loopback port.
 
-    `pass` is a network that works, `cut` one that closes and refuses connections, `hang` one that accepts them and
-    swallows what is sent.
+    `pass` forwards all data, `cut` closes and refuses connections, `hang` accepts connections and drops all data.
     """
 
     def __init__(self, port: int) -> None:
@@ -42,7 +41,7 @@ class Proxy:
         self._selector.close()
 
     def set(self, mode: Mode) -> None:
-        """Return when the network is so."""
+        """Change the mode. Returns when it is in effect."""
         self._changed.clear()
         self._mode = mode
         assert self._changed.wait(5)
@@ -51,7 +50,7 @@ class Proxy:
         mode: Mode = "pass"
         while not self._ended:
             if mode != self._mode:
-                # What was swallowed is lost: a connection that goes on after it would not make sense to anybody.
+                # Dropped data is lost: a connection must not continue after it.
                 if self._mode != "hang":
                     self._drop()
                 if self._mode != "cut":

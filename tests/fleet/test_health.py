@@ -1,4 +1,4 @@
-"""Health checks as probes of a fleet: one host asks by them, the other by its calls. docs/rules.md, rule 17."""
+"""Health checks as probes of a fleet: one host probes by health checks, another by calls. docs/rules.md, rule 17."""
 
 from dataclasses import replace
 
@@ -13,8 +13,8 @@ pytestmark = pytest.mark.quiet
 
 
 def checked(host: Host) -> bool:
-    """Run a check that succeeds, if the host has a permit for it, or ask for one."""
-    pause(0.02)  # whoever is refused asks again a moment later
+    """Run a successful health check if the host has a permit, and request one otherwise."""
+    pause(0.02)  # after a rejection, the next request for a permit is a moment later
     ran = host.breaker.probe(int)
     host.sync()
     return ran
@@ -28,15 +28,15 @@ def test_checks_of_one_host_and_calls_of_another_share_the_permits_of_a_round(va
     monitored.breaker.reserve_probes(60)
 
     assert monitored.refused()
-    assert not monitored.ledger.core.record("d", 0).head[at.PROBE_REQUESTED], "a call asks for no permit"
+    assert not monitored.ledger.core.record("d", 0).head[at.PROBE_REQUESTED], "a call must not request a permit"
     monitored.sync()
     assert monitored.state is State.OPEN
 
-    assert not checked(monitored), "it asks for a permit"
+    assert not checked(monitored), "it requests a permit"
     assert monitored.state is State.HALF_OPEN
     assert checked(monitored)
     other.sync()
-    assert other.refused(), "it asks for a permit"
+    assert other.refused(), "it requests a permit"
     other.sync()
     assert monitored.refused() and not checked(monitored), "the other host has the second permit"
     pause(0.02)

@@ -1,4 +1,4 @@
-"""A server that is flooded with messages, forgets its scripts, forbids commands, or is none."""
+"""A server that is flooded with messages, evicts scripts, forbids commands, or is not a Redis server."""
 
 import socket
 import threading
@@ -24,7 +24,7 @@ CHANNEL = "cb:f:changes"
 
 @contextmanager
 def goes_on(work: Callable[[], object]) -> Iterator[None]:
-    """Do something again and again meanwhile, in a thread."""
+    """Run a function repeatedly in a thread during the block."""
     end = threading.Event()
 
     def run() -> None:
@@ -49,9 +49,9 @@ def publish(server: Server, messages: int, data: str | bytes = "d") -> None:
 
 
 @pytest.mark.parametrize("data", ["d", b"\xff" * 200])
-def test_flood_of_messages_is_not_read_to_its_end(data: str | bytes, valkey: Server) -> None:
+def test_flood_of_messages_ends_the_subscription_for_a_while(data: str | bytes, valkey: Server) -> None:
     connection = Connection(valkey.url, "f")
-    assert connection.changed(0.01) is None  # before it has listened, anything may have happened
+    assert connection.changed(0.01) is None  # before the subscription, messages may have been missed
     assert connection.changed(0.05) == set()
     publish(valkey, MAX_MESSAGES + 1, data)
     assert connection.changed(0.05) is None
@@ -65,7 +65,7 @@ def test_flood_of_messages_is_not_read_to_its_end(data: str | bytes, valkey: Ser
     connection.close()
 
 
-def test_hosts_open_and_follow_an_operator_while_their_channel_is_flooded(
+def test_hosts_open_and_follow_an_operator_while_the_channel_is_flooded(
     valkey: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with hosts(tmp_path, [valkey.url] * 2) as made, goes_on(lambda: publish(valkey, 2 * MAX_MESSAGES)):
@@ -75,7 +75,7 @@ def test_hosts_open_and_follow_an_operator_while_their_channel_is_flooded(
         all_in(State.FORCED_OPEN, made, 5)
 
 
-def test_news_of_one_breaker_that_do_not_end_are_not_each_answered(valkey: Server) -> None:
+def test_continuous_notifications_of_a_breaker_are_not_each_answered(valkey: Server) -> None:
     host = Host(valkey)
     host.agent.run_once()
     before, end, turns = valkey.runs("evalsha"), time.monotonic() + 1, 0
@@ -83,11 +83,11 @@ def test_news_of_one_breaker_that_do_not_end_are_not_each_answered(valkey: Serve
         publish(valkey, 3)
         host.agent.run_once()
         turns += 1
-    # Two at once and one in turn, in each tenth of a second; and greetings.
+    # Two at once and one regular report in each tenth of a second, and heartbeats.
     assert turns > 45 and valkey.runs("evalsha") - before < 45
 
 
-def test_server_that_forgets_its_scripts_faster_than_it_is_told_costs_nothing(server: Server) -> None:
+def test_server_that_evicts_its_scripts_at_once_has_no_effect(server: Server) -> None:
     made = [Host(server), Host(server)]
     with goes_on(server.client.script_flush):
         for number in range(40):
@@ -99,7 +99,7 @@ def test_server_that_forgets_its_scripts_faster_than_it_is_told_costs_nothing(se
 
 
 def user(server: Server, *rules: str) -> str:
-    """Return the URL of a user who may do everything but what the rules say."""
+    """Return the URL of a user with all permissions, modified by the rules."""
     server.client.execute_command("ACL", "SETUSER", "u", "reset", "on", ">p", "+@all", "allkeys", "allchannels", *rules)
     return server.url.replace("//", "//u:p@")
 
@@ -108,7 +108,7 @@ def user(server: Server, *rules: str) -> str:
     ("rules", "connected"),
     [
         (("-subscribe",), True),
-        (("resetchannels", "&x"), True),  # nor may it tell others, who ask
+        (("resetchannels", "&x"), True),  # the script cannot notify others either, which poll
         (("-eval",), True),
         (("-script",), True),
         (("-zcard",), False),
@@ -117,7 +117,7 @@ def user(server: Server, *rules: str) -> str:
         (("-evalsha",), False),
     ],
 )
-def test_host_that_may_not_all_says_whether_it_follows_a_fleet(
+def test_host_with_limited_permissions_reports_if_it_is_connected(
     rules: tuple[str, ...], connected: bool, server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     host = Host(user(server, *rules))
@@ -128,7 +128,7 @@ def test_host_that_may_not_all_says_whether_it_follows_a_fleet(
     assert len(caplog.records) <= 3
 
 
-def test_connection_for_news_that_is_closed_again_and_again_costs_the_news_and_not_the_fleet(valkey: Server) -> None:
+def test_subscription_that_is_closed_repeatedly_does_not_affect_the_fleet(valkey: Server) -> None:
     made = [Host(valkey), Host(valkey)]
     with goes_on(lambda: valkey.client.client_kill_filter(_type="pubsub")):
         for host in (*made, *made):
@@ -140,7 +140,7 @@ def test_connection_for_news_that_is_closed_again_and_again_costs_the_news_and_n
     assert [(host.state, host.breaker.snapshot().source) for host in made] == [(State.OPEN, "fleet")] * 2
 
 
-def test_breaker_whose_keys_are_forbidden_hinders_no_other(server: Server) -> None:
+def test_breaker_with_forbidden_keys_does_not_affect_others(server: Server) -> None:
     url = user(server, "resetkeys", "~cb:{f/fine}*", "~cb:{f}*")
     made = [Host(url), Host(url)]
     fine = [CircuitBreaker("fine", CONFIG, ledger=host.ledger) for host in made]
@@ -156,7 +156,7 @@ def test_breaker_whose_keys_are_forbidden_hinders_no_other(server: Server) -> No
 @pytest.mark.parametrize(
     ("setting", "value"), [("maxmemory", "1"), ("min-replicas-to-write", "1")], ids=["out of memory", "no replica"]
 )
-def test_server_that_takes_no_writes_does_not_lead(setting: str, value: str, server: Server) -> None:
+def test_host_of_a_read_only_server_is_not_connected(setting: str, value: str, server: Server) -> None:
     host = Host(server, clock=(clock := Clock()))
     host.agent.run_once()
     assert host.connected
@@ -170,7 +170,7 @@ def test_server_that_takes_no_writes_does_not_lead(setting: str, value: str, ser
 
 @contextmanager
 def speaker(answer: bytes) -> Iterator[str]:
-    """Run what is no Redis: whatever it is told, it says the same. Yield its URL."""
+    """Run a server that sends the same bytes for every command. Yield its URL."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def speak(connection: socket.socket) -> None:
@@ -227,7 +227,7 @@ def speaker(answer: bytes) -> Iterator[str]:
         *(b"\x00\xff", b"%2\r\n", b"_\r\n", b"\r\n", b"*3\r\n$7\r\nmessage\r\n:1\r\n:2\r\n"),
     ],
 )
-def test_what_is_no_redis_leads_nobody_and_raises_nothing_else(answer: bytes) -> None:
+def test_server_that_is_not_redis_raises_fleet_error_only_and_is_not_connected(answer: bytes) -> None:
     with speaker(answer) as url, suppress(FleetError):
         host = Host(url)
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""What a fleet costs its server. docs/rules.md, rule 20."""
+"""Load of a fleet on its server. docs/rules.md, rule 20."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def test_commands_stop_when_the_calls_do(valkey: Server, tmp_path: Path) -> None
         until(lambda: all(host.traffic == 10 for host in made), 3)
         before = valkey.runs("evalsha")
         assert always(lambda: all(host.state is State.CLOSED for host in made), 0.8)
-        # A greeting a second of each host is all that is left.
+        # One heartbeat a second from each host remains.
         assert valkey.runs("evalsha") - before <= 2 * 2
 
 

@@ -1,4 +1,4 @@
-"""A server that goes on losing what it is told, and hosts whose clocks and thresholds differ."""
+"""A server that keeps losing data, and hosts with different clocks and thresholds."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +13,7 @@ from tests.fleet.test_damage import DAY, soon, stored
 
 
 @pytest.mark.parametrize("lost", ["everything", "leases", "circuit"])
-def test_circuit_closes_by_its_host_when_the_server_goes_on_losing_its_rounds(
+def test_hosts_close_a_circuit_alone_when_the_server_keeps_losing_its_rounds(
     lost: str, emptied: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     hosts, _ = pair(emptied, clock := Clock(), max_requests=6, success_threshold=5, half_open_max_duration=5)
@@ -24,7 +24,7 @@ def test_circuit_closes_by_its_host_when_the_server_goes_on_losing_its_rounds(
     assert 1 <= caplog.text.count(lost_rounds) <= len(hosts)
 
 
-def test_round_that_was_lost_once_is_begun_anew_by_the_fleet(emptied: Server) -> None:
+def test_fleet_starts_a_lost_round_again(emptied: Server) -> None:
     hosts, _ = pair(emptied, clock := Clock(), max_requests=6, success_threshold=5, half_open_max_duration=5)
     opened(*hosts)
     for _ in range(4):
@@ -39,7 +39,7 @@ def test_round_that_was_lost_once_is_begun_anew_by_the_fleet(emptied: Server) ->
     assert not any(host.unreachable for host in hosts)
 
 
-def test_breaker_whose_rounds_were_lost_follows_its_fleet_again_when_the_server_keeps_them(emptied: Server) -> None:
+def test_breaker_follows_its_fleet_again_when_the_server_keeps_its_rounds(emptied: Server) -> None:
     hosts, _ = pair(emptied, clock := Clock(), max_requests=6, success_threshold=5, half_open_max_duration=5)
     opened(*hosts)
     assert closes(emptied, hosts, clock, emptied.client.flushall)
@@ -50,7 +50,7 @@ def test_breaker_whose_rounds_were_lost_follows_its_fleet_again_when_the_server_
     assert [host.state for host in hosts] == [State.FORCED_OPEN] * 2
 
 
-def test_probe_is_not_given_again_when_the_server_has_lost_who_has_it(emptied: Server) -> None:
+def test_permit_is_not_granted_again_when_the_server_has_lost_its_lease(emptied: Server) -> None:
     hosts, _ = pair(emptied, clock := Clock())
     opened(*hosts)
     clock.advance(0.2)
@@ -71,7 +71,7 @@ def _admitted(host: Host) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("state", [State.OPEN, State.HALF_OPEN])
-def test_circuit_stays_open_no_longer_than_a_host_lets_it(state: State, emptied: Server) -> None:
+def test_state_lasts_no_longer_than_the_thresholds_of_a_host_allow(state: State, emptied: Server) -> None:
     hosts, _ = pair(emptied, timeout=0.1, timeout_max=2)
     stored(state=state.value, generation=70, until=soon() + DAY, duration=DAY)(emptied.raw)
     for host in hosts:
@@ -82,7 +82,7 @@ def test_circuit_stays_open_no_longer_than_a_host_lets_it(state: State, emptied:
         assert all((host.breaker.snapshot().retry_after or 0) < 3.1 for host in hosts)
 
 
-def test_hosts_whose_thresholds_differ_in_everything_open_and_close_together(emptied: Server) -> None:
+def test_hosts_with_different_thresholds_open_and_close_together(emptied: Server) -> None:
     clock = Clock()
     short = replace(CONFIG, interval=1, timeout=0.1, timeout_max=0.1, max_requests=1, half_open_max_duration=0.5)
     long = replace(CONFIG, interval=60, timeout=60, timeout_max=600, max_requests=9, success_threshold=2)
@@ -91,7 +91,7 @@ def test_hosts_whose_thresholds_differ_in_everything_open_and_close_together(emp
     assert closes(emptied, hosts, clock, lambda: None)
 
 
-def test_host_whose_clock_jumps_ahead_goes_on(emptied: Server) -> None:
+def test_host_whose_clock_jumps_ahead_connects_again(emptied: Server) -> None:
     hosts, fine = pair(emptied, clock := Clock())
     opened(*hosts)
     clock.advance(86_400)

@@ -1,4 +1,4 @@
-"""When a fleet opens, and when a host opens alone. docs/rules.md, rule 16."""
+"""Opening of the fleet, and of a host alone. docs/rules.md, rule 16."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,18 +16,18 @@ STREAK = replace(CONFIG, failure_threshold=10, failure_rate_threshold=None)
 SLOW = replace(CONFIG, slow_call_duration=0.001, slow_call_rate_threshold=0.5, failure_rate_threshold=None)
 
 
-def test_sick_host_opens_for_itself_and_the_others_stay_closed(valkey: Server, tmp_path: Path) -> None:
+def test_failing_host_opens_alone_and_the_others_stay_closed(valkey: Server, tmp_path: Path) -> None:
     with hosts(tmp_path, [valkey.url] * 3) as (sick, *others):
         for host in others:
             host.call(succeed, 5)
         until(lambda: valkey.stored("traffic") == "2", 3)
         assert sick.call(fail, 12) == 10
-        until(lambda: sick.told == 10, 3)
+        until(lambda: sick.reported_failures == 10, 3)
         assert always(lambda: all(host.state is State.CLOSED for host in others), 0.3)
         assert sick.state is State.OPEN and not sick.fleet_controlled
 
 
-def test_only_host_with_traffic_is_witness_enough(server: Server, tmp_path: Path) -> None:
+def test_only_host_with_traffic_is_a_sufficient_witness(server: Server, tmp_path: Path) -> None:
     with hosts(tmp_path, [server.url] * 2) as (busy, idle):
         assert busy.call(fail, 10) == 10
         all_in(State.OPEN, [idle])
@@ -54,46 +54,46 @@ def test_hosts_with_nine_failures_each_open_together(valkey: Server, tmp_path: P
 def test_fleet_below_the_minimum_of_calls_stays_closed(valkey: Server, tmp_path: Path) -> None:
     with hosts(tmp_path, [valkey.url] * 3) as made:
         together(everyone(made), fail, 3)
-        until(lambda: all(host.told == 3 for host in made), 3)
+        until(lambda: all(host.reported_failures == 3 for host in made), 3)
         assert always(lambda: all(host.state is State.CLOSED for host in made), 0.3)
 
 
-def test_failures_of_two_hosts_below_the_rate_of_all_open_nothing(valkey: Server, tmp_path: Path) -> None:
+def test_failures_of_two_hosts_below_the_rate_of_the_fleet_open_no_circuit(valkey: Server, tmp_path: Path) -> None:
     with hosts(tmp_path, [valkey.url] * 3) as (well, *sick):
         well.call(succeed, 30)
         until(lambda: valkey.stored("traffic") == "1", 3)
         for host in sick:
             host.call(fail, 9)
-        until(lambda: all(host.told == 9 for host in sick), 3)
+        until(lambda: all(host.reported_failures == 9 for host in sick), 3)
         assert always(lambda: all(host.state is State.CLOSED for host in (well, *sick)), 0.3)
 
 
-def test_failures_in_a_row_over_all_hosts_open_the_fleet(server: Server, tmp_path: Path) -> None:
+def test_consecutive_failures_of_all_hosts_open_the_fleet(server: Server, tmp_path: Path) -> None:
     with hosts(tmp_path, [server.url] * 3, config=STREAK) as made:
         assert together(everyone(made), fail, 3) == [3] * 3
-        until(lambda: all(host.told == 3 for host in made), 3)
+        until(lambda: all(host.reported_failures == 3 for host in made), 3)
         made[0].call(fail, 1)
         all_in(State.OPEN, made)
         assert "10 consecutive failures, on 3 hosts" in made[1].call(explain)
 
 
-def test_success_of_one_host_ends_the_row_of_all(server: Server, tmp_path: Path) -> None:
+def test_success_of_one_host_ends_the_streak_of_the_fleet(server: Server, tmp_path: Path) -> None:
     with hosts(tmp_path, [server.url] * 3, config=STREAK) as made:
         together(everyone(made), fail, 3)
-        until(lambda: all(host.told == 3 for host in made), 3)
+        until(lambda: all(host.reported_failures == 3 for host in made), 3)
         made[2].call(succeed, 1)
         until(lambda: server.stored("streak") == "0", 3)
         together(everyone(made)[:2], fail, 3)
-        until(lambda: all(host.told == 6 for host in made[:2]), 3)
+        until(lambda: all(host.reported_failures == 6 for host in made[:2]), 3)
         assert always(lambda: all(host.state is State.CLOSED for host in made), 0.3)
 
 
-def test_row_of_one_host_opens_that_host_only(valkey: Server, tmp_path: Path) -> None:
+def test_consecutive_failures_of_one_host_open_that_host_only(valkey: Server, tmp_path: Path) -> None:
     with hosts(tmp_path, [valkey.url] * 2, config=STREAK) as (sick, well):
         well.call(succeed, 3)
         until(lambda: valkey.stored("traffic") == "1", 3)
         sick.call(fail, 12)
-        until(lambda: sick.told == 10, 3)
+        until(lambda: sick.reported_failures == 10, 3)
         assert always(lambda: well.state is State.CLOSED, 0.3)
         assert sick.state is State.OPEN
 

@@ -1,4 +1,4 @@
-"""What an operator does on one host holds for all. docs/rules.md, rule 19."""
+"""Operators' actions on one host apply to all hosts. docs/rules.md, rule 19."""
 
 from pathlib import Path
 
@@ -40,13 +40,13 @@ def test_hold_that_expires_without_a_call_closes_everywhere(valkey: Server, tmp_
         all_in(State.CLOSED, made, 3)
 
 
-def test_reset_of_one_host_closes_what_others_opened_for_themselves(valkey: Server, tmp_path: Path) -> None:
+def test_reset_on_one_host_closes_circuits_that_other_hosts_opened_alone(valkey: Server, tmp_path: Path) -> None:
     with hosts(tmp_path, [valkey.url] * 3) as (sick, well, other):
         for host in (well, other):
             host.call(succeed, 5)
         until(lambda: valkey.stored("traffic") == "2", 3)
         sick.call(fail, 10)
-        until(lambda: sick.told == 10, 3)
+        until(lambda: sick.reported_failures == 10, 3)
         assert sick.state is State.OPEN and not sick.fleet_controlled
         well.reset()
         all_in(State.CLOSED, [sick])
@@ -55,7 +55,7 @@ def test_reset_of_one_host_closes_what_others_opened_for_themselves(valkey: Serv
 def test_reset_begins_a_new_window_on_every_host(valkey: Server, tmp_path: Path) -> None:
     with hosts(tmp_path, [valkey.url] * 2) as (failing, other):
         failing.call(fail, 9)
-        until(lambda: failing.told == 9, 3)
+        until(lambda: failing.reported_failures == 9, 3)
         known = failing.known
         other.reset()
         until(lambda: failing.known == other.known != known, 3)
@@ -97,11 +97,11 @@ def test_two_operators_at_once_end_with_one_state_for_all(valkey: Server, tmp_pa
         def agreed() -> bool:
             return len({(host.state, host.known) for host in made}) == 1 and made[0].state is not State.CLOSED
 
-        # Which of the two it is, depends on whose agent comes first.
+        # The order of the two agents decides which state it is.
         until(lambda: agreed() and always(agreed, 0.3), 5)
 
 
-def test_new_thresholds_hold_on_all_hosts_and_those_of_one_host_only_there(server: Server, tmp_path: Path) -> None:
+def test_new_thresholds_apply_to_all_hosts_and_host_only_ones_to_one(server: Server, tmp_path: Path) -> None:
     with hosts(tmp_path, [server.url] * 2, processes=2) as made:
         made[0].configure(failure_threshold=7, timeout="3s")
         until(lambda: together(everyone(made), threshold, "failure_threshold") == [7] * 4, 3)
@@ -124,7 +124,9 @@ def test_hold_made_while_the_server_is_down_is_published_on_its_return(valkey: S
         assert other.call(reasons)[-1] == "by night (by alice)"
 
 
-def test_reset_made_while_the_server_is_down_wins_over_the_hold_that_it_forgot(valkey: Server, tmp_path: Path) -> None:
+def test_reset_made_while_the_server_is_down_replaces_the_state_that_the_server_lost(
+    valkey: Server, tmp_path: Path
+) -> None:
     with hosts(tmp_path, [valkey.url] * 2) as made:
         made[0].hold(State.FORCED_OPEN)
         all_in(State.FORCED_OPEN, made)
@@ -142,22 +144,20 @@ def test_thresholds_set_while_the_server_is_down_are_published_on_its_return(val
         until(lambda: together(everyone(made), threshold, "failure_threshold") == [7] * 2, 5)
 
 
-def test_thresholds_set_while_others_are_on_their_way_reach_the_fleet(valkey: Server, tmp_path: Path) -> None:
+def test_thresholds_changed_while_earlier_ones_are_being_sent_reach_the_fleet(valkey: Server, tmp_path: Path) -> None:
     with hosts(tmp_path, [valkey.url] * 2) as made:
-        heard = made[0].heard
-        until(lambda: made[0].heard > heard, 3)  # and for a second the agent has no reason to ask anything else
+        last_sync = made[0].last_sync
+        until(lambda: made[0].last_sync > last_sync, 3)  # then the agent sends nothing else for a second
         valkey.stop()
         made[0].configure(failure_threshold=7)
-        assert always(
-            lambda: made[1].call(threshold, "failure_threshold") is None, 0.1
-        )  # the agent waits for an answer
+        assert always(lambda: made[1].call(threshold, "failure_threshold") is None, 0.1)  # the agent waits for a reply
         made[0].configure(failure_threshold=8)
         valkey.resume()
         until(lambda: made[1].call(threshold, "failure_threshold") is not None, 5)
         until(lambda: together(everyone(made), threshold, "failure_threshold") == [8] * 2, 3)
 
 
-def test_host_that_comes_later_takes_over_the_state_and_thresholds_of_the_fleet(valkey: Server, tmp_path: Path) -> None:
+def test_host_that_joins_later_adopts_state_and_thresholds_of_the_fleet(valkey: Server, tmp_path: Path) -> None:
     with hosts(tmp_path, [valkey.url]) as (first,):
         first.hold(State.FORCED_OPEN)
         first.configure(failure_threshold=7)

@@ -1,4 +1,4 @@
-"""One host cut off from the server, by a proxy of ours. docs/rules.md, rules 16 and 18."""
+"""A host that a proxy separates from the server. docs/rules.md, rules 16 and 18."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,13 +17,13 @@ pytestmark = pytest.mark.quiet
 
 @contextmanager
 def partitioned(server: Server, directory: Path) -> Iterator[tuple[Proxy, list[Host]]]:
-    """Run three hosts, of which the first reaches the server through a proxy."""
+    """Run three hosts. The first one connects through a proxy."""
     with Proxy(server.port) as proxy, hosts(directory, [proxy.url, server.url, server.url]) as made:
         yield proxy, made
 
 
 @pytest.mark.parametrize("mode", ["cut", "hang"])
-def test_host_cut_off_trips_alone_recovers_alone_and_its_return_changes_nothing(
+def test_separated_host_opens_and_recovers_alone_and_its_return_changes_no_other(
     valkey: Server, tmp_path: Path, mode: Mode
 ) -> None:
     with partitioned(valkey, tmp_path) as (proxy, (alone, *others)):
@@ -34,8 +34,8 @@ def test_host_cut_off_trips_alone_recovers_alone_and_its_return_changes_nothing(
         all_in(State.OPEN, [alone])
         assert all(host.state is State.CLOSED for host in others)
         proxy.set("pass")
-        heard = alone.heard
-        until(lambda: alone.heard > heard, 5)
+        last_sync = alone.last_sync
+        until(lambda: alone.last_sync > last_sync, 5)
         assert always(lambda: all(host.state is State.CLOSED for host in others), 0.3)
         alone.call(heal)
         all_in(State.CLOSED, [alone], 4)
@@ -45,7 +45,7 @@ def test_host_cut_off_trips_alone_recovers_alone_and_its_return_changes_nothing(
         assert [reason for host in others for reason in host.call(reasons)] == []
 
 
-def test_return_of_a_host_that_missed_an_opening_opens_it_and_closes_nobody(valkey: Server, tmp_path: Path) -> None:
+def test_host_that_missed_an_opening_opens_on_its_return(valkey: Server, tmp_path: Path) -> None:
     with partitioned(valkey, tmp_path) as (proxy, (alone, *others)):
         proxy.set("cut")
         alone.call(succeed, 5)
@@ -57,7 +57,7 @@ def test_return_of_a_host_that_missed_an_opening_opens_it_and_closes_nobody(valk
         assert all(host.state is State.FORCED_OPEN for host in others)
 
 
-def test_return_of_a_host_that_missed_a_recovery_closes_it_and_opens_nobody(valkey: Server, tmp_path: Path) -> None:
+def test_host_that_missed_a_recovery_closes_on_its_return(valkey: Server, tmp_path: Path) -> None:
     with partitioned(valkey, tmp_path) as (proxy, (alone, *others)):
         together([host.workers[0] for host in (alone, *others)], fail, 9)
         all_in(State.OPEN, [alone, *others])
@@ -71,13 +71,13 @@ def test_return_of_a_host_that_missed_a_recovery_closes_it_and_opens_nobody(valk
         together([host.workers[0] for host in others], end_traffic)
 
 
-def test_old_failures_of_a_host_cut_off_do_not_count_in_the_fleets_new_stay(valkey: Server, tmp_path: Path) -> None:
+def test_failures_before_a_reset_do_not_count_when_a_host_returns(valkey: Server, tmp_path: Path) -> None:
     with partitioned(valkey, tmp_path) as (proxy, (alone, *others)):
         proxy.set("cut")
         alone.call(fail, 9)
         others[0].hold(State.FORCED_OPEN)
         all_in(State.FORCED_OPEN, others)
-        others[0].reset()  # the dependency is well again, and all that was counted before is over
+        others[0].reset()  # the dependency has recovered: earlier counts must not matter
         all_in(State.CLOSED, others)
         others[1].call(fail, 1)
         proxy.set("pass")
@@ -86,12 +86,12 @@ def test_old_failures_of_a_host_cut_off_do_not_count_in_the_fleets_new_stay(valk
         assert always(lambda: all(host.state is State.CLOSED for host in (alone, *others)), 0.3)
 
 
-def test_host_cut_off_that_comes_back_counts_again(valkey: Server, tmp_path: Path) -> None:
+def test_calls_of_a_returned_host_count_again(valkey: Server, tmp_path: Path) -> None:
     with partitioned(valkey, tmp_path) as (proxy, (alone, *others)):
         proxy.set("hang")
         assert always(lambda: alone.state is State.CLOSED, 0.3)
         proxy.set("pass")
-        heard = alone.heard
-        until(lambda: alone.heard > heard, 5)
+        last_sync = alone.last_sync
+        until(lambda: alone.last_sync > last_sync, 5)
         assert together([host.workers[0] for host in (alone, others[0])], fail, 9) == [9, 9]
         all_in(State.OPEN, [alone, *others])

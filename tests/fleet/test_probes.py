@@ -1,4 +1,4 @@
-"""How a fleet tries whether a dependency has recovered. docs/rules.md, rule 17."""
+"""Probes of a fleet. docs/rules.md, rule 17."""
 
 from collections import Counter
 from dataclasses import replace
@@ -17,12 +17,12 @@ ONE = replace(CONFIG, max_requests=1, success_threshold=1)
 
 
 def open_for(seconds: float, made: list[Host]) -> None:
-    """Let the fleet refuse calls, and then try the dependency."""
+    """Force the fleet open for some seconds; probes follow."""
     made[0].hold(State.FORCED_OPEN, seconds=seconds)
     all_in(State.FORCED_OPEN, made)
 
 
-def test_rounds_of_all_hosts_together_never_have_more_probes_than_allowed(server: Server, tmp_path: Path) -> None:
+def test_round_never_has_more_probes_on_all_hosts_than_allowed(server: Server, tmp_path: Path) -> None:
     with hosts(tmp_path, [server.url] * 3, processes=2, config=replace(CONFIG, timeout=0.1)) as made:
         workers = everyone(made)
         together(workers, start_traffic, True, 0.002, 0.02)
@@ -34,7 +34,7 @@ def test_rounds_of_all_hosts_together_never_have_more_probes_than_allowed(server
         assert not [each.alone for each in seen if each.alone]
 
 
-def test_circuit_closes_on_all_hosts_once_the_dependency_answers(valkey: Server, tmp_path: Path) -> None:
+def test_circuit_closes_on_all_hosts_once_the_dependency_recovers(valkey: Server, tmp_path: Path) -> None:
     with hosts(tmp_path, [valkey.url] * 3, processes=2) as made:
         workers = everyone(made)
         together(workers, start_traffic, True, 0.005)

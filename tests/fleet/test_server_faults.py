@@ -1,4 +1,4 @@
-"""The server slow, killed, restarted empty, or not there yet. docs/rules.md, rule 18."""
+"""A server that is suspended, killed, restarted empty, or not yet started. docs/rules.md, rule 18."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,18 +12,18 @@ from tests.fleet.servers import Server, always, until
 
 pytestmark = pytest.mark.quiet
 
-#: seconds that a call may take beyond the dependency's own time: far less than any wait for a server
+#: Seconds that a call may take beyond the dependency's own time: far less than any wait for a server.
 QUICK = 0.1
 
 
 def ended(made: list[Host]) -> float:
-    """End the traffic of all hosts. Return how long the slowest call took; no exception of ours reached a caller."""
+    """End the traffic of all hosts. Return the slowest call; check that no unexpected exception reached a caller."""
     seen = together(everyone(made), end_traffic)
     assert not [each.strange for each in seen if each.strange]
     return max((each.slowest for each in seen), default=0.0)
 
 
-def test_hosts_start_without_a_server_and_join_when_it_comes(valkey: Server, tmp_path: Path) -> None:
+def test_hosts_start_without_a_server_and_join_when_it_starts(valkey: Server, tmp_path: Path) -> None:
     valkey.kill()
     with hosts(tmp_path, [valkey.url] * 2, joined=False) as made:
         assert [host.call(fail, 11) for host in made] == [10, 10]
@@ -33,7 +33,7 @@ def test_hosts_start_without_a_server_and_join_when_it_comes(valkey: Server, tmp
         all_in(State.CLOSED, made, 5)
 
 
-def test_failures_counted_before_the_server_was_ever_there_open_the_fleet(valkey: Server, tmp_path: Path) -> None:
+def test_failures_counted_before_the_first_start_of_the_server_open_the_fleet(valkey: Server, tmp_path: Path) -> None:
     valkey.kill()
     with hosts(tmp_path, [valkey.url] * 4, joined=False) as made:
         assert together(everyone(made), fail, 9) == [9] * 4
@@ -41,7 +41,7 @@ def test_failures_counted_before_the_server_was_ever_there_open_the_fleet(valkey
         all_in(State.OPEN, made, 5)
 
 
-def test_stopped_server_delays_no_call_and_leaves_each_host_its_own_decision(valkey: Server, tmp_path: Path) -> None:
+def test_suspended_server_delays_no_call_and_each_host_decides_alone(valkey: Server, tmp_path: Path) -> None:
     with hosts(tmp_path, [valkey.url] * 2, processes=2) as made:
         sick, well = made
         together(well.workers, start_traffic, False)
@@ -53,12 +53,12 @@ def test_stopped_server_delays_no_call_and_leaves_each_host_its_own_decision(val
         all_in(State.CLOSED, [sick])
         assert well.state is State.CLOSED
         valkey.resume()
-        heard = [host.heard for host in made]
-        until(lambda: all(host.heard > before for host, before in zip(made, heard, strict=True)), 4)
+        last_sync = [host.last_sync for host in made]
+        until(lambda: all(host.last_sync > before for host, before in zip(made, last_sync, strict=True)), 4)
         assert ended(made) < QUICK
 
 
-def test_open_circuit_is_tried_by_each_host_once_the_stopped_server_leads_no_more_and_the_fleet_agrees_later(
+def test_hosts_probe_an_open_circuit_alone_after_the_lease_of_a_suspended_server_and_the_fleet_agrees_later(
     valkey: Server, tmp_path: Path
 ) -> None:
     with hosts(tmp_path, [valkey.url] * 2) as made:
@@ -94,9 +94,7 @@ def test_failures_counted_while_the_server_is_down_open_the_fleet_on_its_return(
         all_in(State.OPEN, made, 5)
 
 
-def test_failures_counted_while_the_server_is_stopped_open_the_fleet_when_it_goes_on(
-    valkey: Server, tmp_path: Path
-) -> None:
+def test_failures_counted_while_the_server_is_suspended_open_the_fleet_later(valkey: Server, tmp_path: Path) -> None:
     with hosts(tmp_path, [valkey.url] * 2) as made:
         valkey.stop()
         assert together(everyone(made), fail, 9) == [9] * 2
@@ -129,25 +127,25 @@ def test_held_circuit_stays_held_when_the_server_is_restarted_empty(valkey: Serv
         all_in(State.CLOSED, made)
 
 
-def test_server_that_evicts_one_of_its_keys_costs_counts_and_not_the_fleet(valkey: Server, tmp_path: Path) -> None:
+def test_eviction_of_a_key_loses_counts_only(valkey: Server, tmp_path: Path) -> None:
     with hosts(tmp_path, [valkey.url] * 2, config=replace(CONFIG, interval=1)) as made:
         together(everyone(made), succeed, 3)
         until(lambda: int(valkey.stored("traffic") or 0) == 2, 3)
         valkey.client.delete("cb:{f/d}:hosts")
-        # Whoever reports next finds reports that have left the window.
+        # The next report finds reports that have left the window.
         assert always(lambda: all(host.state is State.CLOSED for host in made), 1.2)
         together(everyone(made), fail, 9)
         all_in(State.OPEN, made)
 
 
-def test_scripts_that_the_server_forgets_are_sent_again(server: Server, tmp_path: Path) -> None:
+def test_evicted_scripts_are_sent_again(server: Server, tmp_path: Path) -> None:
     with hosts(tmp_path, [server.url] * 2) as made:
         server.client.script_flush()
         together(everyone(made), fail, 6)
         all_in(State.OPEN, made)
 
 
-def test_connections_that_the_server_closes_are_made_again(valkey: Server, tmp_path: Path) -> None:
+def test_closed_connections_are_reopened(valkey: Server, tmp_path: Path) -> None:
     with hosts(tmp_path, [valkey.url] * 2) as made:
         for kind in ("normal", "pubsub"):
             valkey.client.client_kill_filter(_type=kind, skipme=True)

@@ -1,4 +1,4 @@
-"""One exchange after another, by hand: what the server makes of hosts that leave, disagree, return or know more."""
+"""Single synchronizations, of hosts that leave, disagree, return, or restore the server."""
 
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -17,7 +17,7 @@ def make(server: Server) -> Callable[..., Host]:
     return lambda **settings: Host(server, replace(CONFIG, **settings))
 
 
-def test_host_that_was_well_and_leaves_is_forgotten_and_stops_nobody(make: Callable[..., Host], server: Server) -> None:
+def test_host_that_leaves_has_no_vote_after_the_window(make: Callable[..., Host], server: Server) -> None:
     stays, leaves = make(interval=0.5), make(interval=0.5)
     for host in (stays, leaves):
         host.succeed()
@@ -30,7 +30,7 @@ def test_host_that_was_well_and_leaves_is_forgotten_and_stops_nobody(make: Calla
     assert stays.breaker.snapshot().source == "process"
 
 
-def test_breaker_that_the_server_cannot_answer_for_is_the_hosts_own_and_hinders_no_other(
+def test_host_decides_alone_about_a_breaker_without_a_reply_and_others_are_not_affected(
     make: Callable[..., Host], server: Server
 ) -> None:
     host, other = make(), make()
@@ -38,7 +38,7 @@ def test_breaker_that_the_server_cannot_answer_for_is_the_hosts_own_and_hinders_
     fine = CircuitBreaker("fine", CONFIG, ledger=host.ledger)
     fine.call(int)
     server.client.delete("cb:{f/d}:circuit")
-    server.client.set("cb:{f/d}:circuit", "of somebody else")
+    server.client.set("cb:{f/d}:circuit", "of another program")
     host.sync()
     assert host.breaker.snapshot().source == "process"
     assert server.stored("traffic", "fine") == "1"
@@ -47,7 +47,7 @@ def test_breaker_that_the_server_cannot_answer_for_is_the_hosts_own_and_hinders_
     assert host.state is State.CLOSED
 
 
-def test_hosts_with_different_windows_still_add_up(make: Callable[..., Host]) -> None:
+def test_counts_of_hosts_with_different_windows_are_added(make: Callable[..., Host]) -> None:
     hosts = [make(interval=60, minimum_requests=8), make(interval=30, minimum_requests=8)]
     for _ in range(4):
         for host in hosts:
@@ -57,7 +57,7 @@ def test_hosts_with_different_windows_still_add_up(make: Callable[..., Host]) ->
     assert [host.breaker.snapshot().source for host in hosts] == ["fleet", "fleet"]
 
 
-def test_failures_from_before_a_hosts_first_exchange_count(make: Callable[..., Host]) -> None:
+def test_failures_before_the_first_synchronization_count(make: Callable[..., Host]) -> None:
     hosts = [make(), make()]
     for host in hosts:
         host.fail(3)
@@ -66,7 +66,7 @@ def test_failures_from_before_a_hosts_first_exchange_count(make: Callable[..., H
     assert {host.breaker.snapshot().source for host in hosts} == {"fleet"}
 
 
-def test_permit_that_a_host_does_not_use_goes_to_one_that_has_calls(make: Callable[..., Host]) -> None:
+def test_unused_permit_is_given_to_a_host_with_calls(make: Callable[..., Host]) -> None:
     idle, busy = make(max_requests=1), make(max_requests=1)
     opened(idle, busy)
     pause(0.15)
@@ -75,7 +75,7 @@ def test_permit_that_a_host_does_not_use_goes_to_one_that_has_calls(make: Callab
     assert busy.sync().refused()
     pause(1.1)
     for _ in range(6):
-        pause(0.02)  # a call asks no more often
+        pause(0.02)  # a call requests a permit no more often
         if not busy.refused():
             break
         busy.sync()
@@ -85,7 +85,7 @@ def test_permit_that_a_host_does_not_use_goes_to_one_that_has_calls(make: Callab
     assert (idle.state, busy.state) == (State.CLOSED, State.CLOSED)
 
 
-def test_probes_out_when_the_server_was_restarted_empty_are_not_sent_twice_in_a_round(
+def test_running_probes_are_not_granted_again_after_the_server_was_restarted_empty(
     make: Callable[..., Host], server: Server
 ) -> None:
     one, two = make(), make()
@@ -106,7 +106,7 @@ def test_probes_out_when_the_server_was_restarted_empty_are_not_sent_twice_in_a_
     assert two.state is State.OPEN
 
 
-def test_override_survives_a_server_restarted_empty_whoever_comes_first(
+def test_operators_state_survives_a_server_restarted_empty_in_any_order_of_hosts(
     make: Callable[..., Host], server: Server
 ) -> None:
     held, exempt = make(), make()
@@ -123,7 +123,7 @@ def test_override_survives_a_server_restarted_empty_whoever_comes_first(
     assert server.stored("state") == "FORCED_OPEN"
 
 
-def test_override_told_twice_does_not_undo_what_came_between(make: Callable[..., Host]) -> None:
+def test_operators_state_sent_twice_does_not_undo_a_later_one(make: Callable[..., Host]) -> None:
     one, two = make(), make()
     one.sync()
     two.sync()
@@ -132,7 +132,7 @@ def test_override_told_twice_does_not_undo_what_came_between(make: Callable[...,
     two.sync()
     two.breaker.reset(reason="test")
     two.sync()
-    # The answer to the first was lost: the agent that follows finds it unpublished.
+    # The reply to the first was lost: the next agent finds the state unpublished.
     head = one.ledger.core.record("d", 1).head
     head[at.PUBLISH] = at.generation_of(head[at.WORD])
     one.sync()
@@ -140,7 +140,7 @@ def test_override_told_twice_does_not_undo_what_came_between(make: Callable[...,
     assert (one.state, two.state) == (State.CLOSED, State.CLOSED)
 
 
-def test_thresholds_that_a_server_has_lost_are_told_again(make: Callable[..., Host], server: Server) -> None:
+def test_thresholds_that_a_server_has_lost_are_sent_again(make: Callable[..., Host], server: Server) -> None:
     one = make()
     one.sync()
     one.breaker.configure(max_requests=9)
@@ -151,7 +151,7 @@ def test_thresholds_that_a_server_has_lost_are_told_again(make: Callable[..., Ho
     assert make().sync().sync().breaker.config.max_requests == 9
 
 
-def test_server_whose_clock_has_gone_back_keeps_no_circuit_open(make: Callable[..., Host], server: Server) -> None:
+def test_server_whose_clock_went_back_does_not_extend_the_open_time(make: Callable[..., Host], server: Server) -> None:
     one, two = make(), make()
     opened(one, two)
     server.client.hincrby("cb:{f/d}:circuit", "until", 3_600_000)
@@ -165,7 +165,7 @@ def test_server_whose_clock_has_gone_back_keeps_no_circuit_open(make: Callable[.
     assert not one.refused()
 
 
-def test_host_that_comes_later_waits_no_longer_than_the_others(make: Callable[..., Host]) -> None:
+def test_host_that_joins_later_waits_no_longer_than_the_others(make: Callable[..., Host]) -> None:
     one, two, late = (make(timeout=5, timeout_max=5, half_open_max_duration=5) for _ in range(3))
     opened(one, two)
     pause(0.4)

@@ -1,4 +1,4 @@
-"""Servers that are more than one: behind sentinels, and a cluster."""
+"""Several servers: behind sentinels, and in a cluster."""
 
 import time
 from collections.abc import Iterator
@@ -16,13 +16,13 @@ from tests.fleet.servers import BINARIES, Server, free_port, until
 pytestmark = pytest.mark.quiet
 
 VALKEY = BINARIES["valkey"]
-#: a replica is ready at once
+#: Options that make a replica ready at once.
 QUICK = ("--repl-diskless-sync-delay", "0")
 
 
 @contextmanager
 def sentinel(directory: Path) -> Iterator[tuple[Server, Server, str]]:
-    """Run a master, its replica, and a sentinel that watches them. Yield the two and the fleet's URL."""
+    """Run a master, its replica and a sentinel. Yield the two servers and the URL of the fleet."""
     with ExitStack() as stack:
         master = stack.enter_context(Server(VALKEY, directory / "master", *QUICK))
         of = ("--replicaof", "127.0.0.1", str(master.port))
@@ -35,13 +35,13 @@ def sentinel(directory: Path) -> Iterator[tuple[Server, Server, str]]:
         )
         watcher = stack.enter_context(Server(VALKEY, directory / "sentinel", "--sentinel", config=settings))
         until(lambda: watcher.client.sentinel_slaves("m"), 15)
-        # The second sentinel does not exist: one of them is enough.
+        # The second sentinel does not exist: one is enough.
         yield master, replica, f"redis+sentinel://127.0.0.1:{watcher.port},127.0.0.1:{free_port()}/m"
 
 
 @contextmanager
 def cluster(directory: Path) -> Iterator[list[Server]]:
-    """Run three nodes that share the slots. The URL of each is that of the cluster."""
+    """Run three nodes that share the slots. The URL of any node is a URL of the cluster."""
     with ExitStack() as stack:
         nodes = []
         for number in range(3):
@@ -160,7 +160,7 @@ def test_node_of_a_cluster_that_is_away_takes_the_fleet_from_its_breakers_alone(
         names: dict[int, str] = {}
         for number in range(100):  # a name on each node
             names.setdefault(node_of(nodes, f"cb:{{f/{number}}}:circuit"), str(number))
-        dead = node_of(nodes, "cb:f:changes")  # which tells the news, too
+        dead = node_of(nodes, "cb:f:changes")  # the node of the channel as well
         there = (dead + 1) % 3
         made = [Host(nodes[there], clock=(clock := Clock())) for _ in range(2)]
         breakers = [CircuitBreaker(name, CONFIG, ledger=host.ledger) for host in made for name in names.values()]
@@ -172,7 +172,7 @@ def test_node_of_a_cluster_that_is_away_takes_the_fleet_from_its_breakers_alone(
         assert all(names[dead] in host.unreachable and names[there] not in host.unreachable for host in made)
         one, other = (breaker for breaker in breakers if breaker.name == names[there])
         one.hold(State.FORCED_OPEN, reason="test")
-        pause(1)  # without news, each breaker is asked about once a second
+        pause(1)  # without notifications, each breaker is reported once a second
         turns(made, clock)
         assert other.state is State.FORCED_OPEN
         assert all(host.connected for host in made)
@@ -184,7 +184,7 @@ def node_of(nodes: list[Server], key: str) -> int:
 
 
 def turns(made: list[Host], clock: Clock) -> None:
-    """Let the agents of the hosts do what they do within three seconds."""
+    """Run the agents of the hosts as in three seconds."""
     for _ in range(3):
         clock.advance(1.05)
         for host in made:

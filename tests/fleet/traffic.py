@@ -1,4 +1,4 @@
-"""Calls that go on all the time in a worker process, and what was seen of them."""
+"""Continuous calls in a worker process, and their results."""
 
 import threading
 import time
@@ -14,22 +14,22 @@ from tests.proofs.turmoil import waited
 
 @dataclass
 class Seen:
-    """What one worker has seen."""
+    """Results of the calls of one worker."""
 
     reached: int = 0
-    refused: int = 0
-    #: the longest that a call took, without the dependency's own time and without waits for a processor, in seconds
+    rejected: int = 0
+    #: longest duration of a call in seconds, without the dependency's own time and waits for a processor
     slowest: float = 0.0
-    #: exceptions that were neither the dependency's nor a refusal
+    #: exceptions other than the dependency's and rejections
     strange: list[str] = field(default_factory=list)
     #: probes of each round of the fleet, by the fleet's generation
     probes: Counter[int] = field(default_factory=Counter)
-    #: probes of rounds that this host made by itself, by its own generation
+    #: probes of rounds of this host alone, by its own generation
     alone: Counter[int] = field(default_factory=Counter)
 
 
 class Traffic(threading.Thread):
-    """A thread that calls. The dependency takes `latency` seconds, and fails while it is `sick`."""
+    """A thread that calls a dependency, which takes `latency` seconds and fails while it is `sick`."""
 
     def __init__(self, breaker: CircuitBreaker, *, sick: bool, pause: float, latency: float) -> None:
         super().__init__(daemon=True)
@@ -56,8 +56,8 @@ class Traffic(threading.Thread):
                     if self.sick:
                         raise ConnectionError
             except CircuitOpenError:
-                self.seen.refused += 1
-            except Exception as error:  # noqa: BLE001 - that there is none is what is tested
+                self.seen.rejected += 1
+            except Exception as error:  # noqa: BLE001 - the test asserts that there is none
                 self.seen.strange.append(repr(error))
             self.seen.slowest = max(self.seen.slowest, time.monotonic() - waited() - begin - inside)
 
@@ -66,11 +66,11 @@ class Traffic(threading.Thread):
             self.seen.alone[self._breaker.snapshot().generation] += 1
             return
         known = int(self._head[at.FLEET])
-        # Where the round has ended since, the generation before this one was the round's.
+        # If the round has ended meanwhile, the round had the previous generation.
         self.seen.probes[(known >> 3) - (known & 7 != CODES[State.HALF_OPEN])] += 1
 
     def end(self) -> Seen:
-        """Call no more. Return what has been seen."""
+        """Stop calling. Return the results."""
         self._ended.set()
         self.join()
         return self.seen

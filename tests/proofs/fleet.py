@@ -1,4 +1,4 @@
-"""Measures what a fleet promises: `python -m tests.proofs.fleet` prints it, and fails if a limit is missed."""
+"""Measurements of a fleet: `python -m tests.proofs.fleet` prints them, and fails if a limit is exceeded."""
 
 import json
 import sys
@@ -21,32 +21,32 @@ from tests.fleet.measures import burst, drain, fail_and_see, hold_and_see, probe
 from tests.fleet.proxy import Proxy
 from tests.fleet.servers import BINARIES, Server, until
 
-#: seconds between two exchanges of a host
+#: Seconds between two synchronizations of a host.
 SYNC = 0.1
-#: milliseconds until an opening is seen by every worker of every host
+#: Milliseconds until every worker of every host sees an opening.
 MEDIAN, WORST = 50, 250
 
 
 @dataclass
 class Proof:
-    """The measurements, and the limits that they missed."""
+    """The measurements, and the limits that they exceed."""
 
-    #: thresholds with which a leak is measured
+    #: thresholds for the measurement of leaked calls
     thresholds: tuple[int, ...]
     #: openings of each kind
     openings: int
     #: seconds
     probing: float
-    #: bursts of calls in each trouble, and calls in each
+    #: bursts of calls for each fault, and calls of a burst
     bursts: int
     calls: int
-    #: how much longer a call may take than without a fleet
+    #: maximum ratio of a call's duration with and without a fleet
     slowdown: float
     figures: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def run(self) -> dict[str, Any]:
-        """Measure everything. `problems` is empty if all limits were kept."""
+        """Run all measurements. `problems` is empty if no limit was exceeded."""
         for measure in (self.leak, self.propagation, self.recovery, self.probes, self.latency):
             with (
                 tempfile.TemporaryDirectory() as directory,
@@ -60,7 +60,7 @@ class Proof:
             self.problems.append(f"{name}: {value:.4g}, at most {limit:.4g}")
 
     def leak(self, server: Server, directory: Path) -> dict[str, Any]:
-        """Let eight hosts with two workers each find out that a dependency is dead."""
+        """Count the calls that reach a dead dependency from eight hosts with two workers each."""
         figures: dict[str, Any] = {}
         for threshold in self.thresholds:
             config = replace(CONFIG, failure_threshold=threshold, failure_rate_threshold=None, timeout=60)
@@ -83,21 +83,21 @@ class Proof:
         return figures
 
     def propagation(self, server: Server, directory: Path) -> dict[str, Any]:
-        """Open a fleet of four hosts with two workers each, by an operator and by failures on all of them."""
+        """Open a fleet of four hosts with two workers each, by an operator and by failures on all hosts."""
         config = replace(CONFIG, minimum_requests=8, failure_rate_threshold=0.5, timeout=60)
         by_hold, by_failures = [], []
         with hosts(directory, [server.url] * 4, processes=2, config=config) as made:
             processes = everyone(made)
             for number in range(2 * self.openings):
                 operated = number % 2 == 0
-                # Not in step with the exchanges: those go by what happened before.
+                # At varying times within the interval: synchronizations follow the previous event.
                 begin = soon() + number * 0.618 % 1 * SYNC
                 state = State.FORCED_OPEN if operated else State.OPEN
                 doing: list[Callable[..., Any]] = [see if operated else fail_and_see] * len(processes)
                 if operated:
                     doing[0] = hold_and_see
                 seen = each(processes, doing, begin, state)
-                if operated:  # the operator's own host knows at once
+                if operated:  # the operator's own host changes at once
                     by_hold += [(when - seen[0][0]) * 1000 for _, when in seen[2:]]
                 else:
                     last = max(when for when, _ in seen)
@@ -132,7 +132,7 @@ class Proof:
         until(lambda: len({host.known for host in made}) == 1, 3)
 
     def probes(self, server: Server, directory: Path) -> dict[str, Any]:
-        """Let the workers of all hosts try a dependency that stays dead."""
+        """Count the probes of all hosts while a dependency stays dead."""
         with hosts(directory, [server.url] * 4, processes=2, config=replace(CONFIG, timeout=0.1)) as made:
             processes = everyone(made)
             together(processes, start_traffic, True, 0.002, 0.02)
@@ -147,14 +147,14 @@ class Proof:
         return {"rounds": len(rounds), "most probes in a round": most, "allowed": CONFIG.max_requests}
 
     def latency(self, server: Server, directory: Path) -> dict[str, Any]:
-        """Time calls of hosts with and without a fleet, in turn, in each trouble that a server can have."""
+        """Time calls of hosts with and without a fleet, in turns, during each fault of the server."""
         figures = {}
         with Proxy(server.port) as proxy, hosts(directory, [None, None, proxy.url, server.url], joined=False) as made:
             until(lambda: all(host.known for host in made[2:]), 5)
-            for name, trouble in troubles(server, proxy).items():
-                with trouble:
+            for name, fault in faults(server, proxy).items():
+                with fault:
                     figures[name] = self.compare(name, made)
-                until(lambda: all(time.monotonic_ns() - host.heard < 1e9 for host in made[2:]), 10)
+                until(lambda: all(time.monotonic_ns() - host.last_sync < 1e9 for host in made[2:]), 10)
         return figures
 
     def compare(self, name: str, made: list[Host]) -> dict[str, Any]:
@@ -165,7 +165,7 @@ class Proof:
                 which = (place + number) % len(names)
                 seen[names[which]].append(made[which].call(burst, self.calls))
         p99 = {each: [p99 for _, p99, _ in times] for each, times in seen.items()}
-        # Bursts of the same moment are compared, because the machine's speed changes from one to the next.
+        # Bursts of the same time are compared, because the speed of the machine changes.
         base = [(one + other) / 2 for one, other in zip(p99[names[0]], p99[names[1]], strict=True)]
         ratio = {each: median(a / b for a, b in zip(p99[each], base, strict=True)) for each in names}
         for each in names[2:]:
@@ -177,8 +177,8 @@ class Proof:
         }
 
 
-def troubles(server: Server, proxy: Proxy) -> dict[str, Any]:
-    """Return what happens to the server, or to the network of one host; each ends with its block."""
+def faults(server: Server, proxy: Proxy) -> dict[str, Any]:
+    """Return faults of the server, or of one host's network. Each ends with its block."""
 
     @contextmanager
     def fine() -> Iterator[None]:
@@ -213,13 +213,13 @@ def troubles(server: Server, proxy: Proxy) -> dict[str, Any]:
 
 
 def each(processes: list[Worker], doing: list[Callable[..., Any]], *args: Any) -> list[Any]:
-    """Return what each worker's own function returns, where they run at the same time."""
+    """Run a function for each worker, all at once. Return the results."""
     with ThreadPoolExecutor(len(processes)) as pool:
         return list(pool.map(lambda worker, fn: worker.call(fn, *args), processes, doing))
 
 
 def soon() -> float:
-    """Return a moment at which all processes can begin."""
+    """Return a time by which all processes are ready."""
     return time.monotonic() + 0.1
 
 

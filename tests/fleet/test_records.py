@@ -1,4 +1,4 @@
-"""Rows of a ledger with damaged cells, and with odd names: one host, one breaker."""
+"""Damaged records of a ledger, and unusual names, affect one breaker of one host."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from cb.ledger import layout as at
 from tests.fleet.by_hand import CONFIG, Clock, in_fleet, pair
 from tests.fleet.servers import Server
 
-#: what a damaged row of a ledger may have in one of its cells
+#: Invalid numbers in a cell of a record.
 CELLS = [
     *[(cell, value) for cell in (at.FLEET, at.FLEET_THRESHOLDS, at.PUBLISH_THRESHOLDS) for value in (7, -1, 2**62)],
     *[(cell, value) for cell in (at.REPORTED, at.PERMITS, at.UNTIL) for value in (-(2**62), 2**62)],
@@ -20,7 +20,7 @@ CELLS = [
 
 
 @pytest.mark.parametrize(("cell", "value"), CELLS)
-def test_damaged_row_of_a_ledger_costs_one_host_one_breaker(cell: int, value: int, emptied: Server) -> None:
+def test_damaged_record_affects_one_breaker_of_one_host(cell: int, value: int, emptied: Server) -> None:
     hosts, fine = pair(emptied)
     hosts[0].ledger.core.record("d", 1).head[cell] = value
     for host in (*hosts, *hosts):
@@ -32,9 +32,7 @@ def test_damaged_row_of_a_ledger_costs_one_host_one_breaker(cell: int, value: in
 
 @pytest.mark.parametrize("cell", [at.FLEET, at.FLEET_THRESHOLDS, at.REPORTED])
 @pytest.mark.parametrize("value", [7, -1, 2**62])
-def test_host_whose_row_had_damaged_what_it_knows_of_the_fleet_joins_it_again(
-    cell: int, value: int, emptied: Server
-) -> None:
+def test_host_with_damaged_cells_of_the_fleet_joins_it_again(cell: int, value: int, emptied: Server) -> None:
     hosts, _ = pair(emptied, clock := Clock())
     hosts[0].ledger.core.record("d", 1).head[cell] = value
     hosts[0].sync()
@@ -48,7 +46,7 @@ def test_host_whose_row_had_damaged_what_it_knows_of_the_fleet_joins_it_again(
 @pytest.mark.parametrize(
     "name", ["a}b{c", "{}", "ä/ö é", "名前", "%s %(x)d", "a:b*?[x]", '"\\', "-- '", "é" * 64, "circuit"]
 )
-def test_breaker_of_any_name_opens_with_its_fleet_and_hinders_no_other(name: str, emptied: Server) -> None:
+def test_breaker_with_any_name_opens_with_its_fleet(name: str, emptied: Server) -> None:
     hosts, fine = pair(emptied)
     odd = [CircuitBreaker(name, CONFIG, ledger=host.ledger, clock=host.clock) for host in hosts]
     for host, breaker in zip(hosts, odd, strict=True):
