@@ -66,7 +66,10 @@ def show(symbol: str) -> Any:
     problems=_FAILS,
 )
 def batch(body: dict[str, list[str]]) -> Any:
-    """Read the prices of several shares. Unknown symbols are listed in `unknown`."""
+    """Read the prices of several shares.
+
+    Unknown symbols are listed in `unknown`.
+    """
     now, market = time.time(), _market()
     quotes: dict[str, Quote | None] = {symbol: market.quote(symbol, now) for symbol in body["symbols"]}
     return {

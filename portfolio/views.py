@@ -61,9 +61,10 @@ def show(user_id: str) -> Any:
     },
 )
 def apply(user_id: str, body: dict[str, Any]) -> Any:
-    """Book a trade. Retries with the same `tradeId` are one trade.
+    """Book a trade.
 
-    Another order with a known `tradeId` is refused with 422, `trade-id-reused`. A user's first trade opens the account.
+    Retries with the same `tradeId` are one trade. Another order with a known `tradeId` is refused with 422,
+    `trade-id-reused`. A user's first trade opens the account.
     """
     booking = Booking(user_id=user_id, **body)
     verdict = _portfolios().apply(booking)

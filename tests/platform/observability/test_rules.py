@@ -59,10 +59,10 @@ def test_every_alert_has_its_section_in_the_runbook_and_every_section_its_alert(
 
 
 def test_commands_that_alerts_recommend_exist() -> None:
-    from cb.cli.arguments import HOLDS, RESETS
+    from cb.cli.arguments import CONTROLS
 
     said = " ".join(rule["annotations"]["description"] for rule in alerts().values())
-    assert set(re.findall(r"`cb (\w+)", said)) <= {"status", "watch", "explain", "events", *HOLDS, *RESETS}
+    assert set(re.findall(r"`cb ([\w-]+)", said)) <= {"status", "watch", "explain", "events", *CONTROLS, "reset"}
     targets = re.findall(r"^([a-z -]+):", (CONFIG.parent / "Makefile").read_text(), re.MULTILINE)
     verbs = {f"make {verb}" for verb in " ".join(targets).split()}
     assert {verb.replace("{{ $labels.job }}", "portfolio") for verb in re.findall(r"`(make [^`]+)`", said)} <= verbs
