@@ -1,6 +1,7 @@
 # Verbs. Each sets up .venv from a lock file when it has to; Python 3.11 or later is all a machine needs.
 export CB_VENV ?= .venv
 BIN := $(CB_VENV)/bin
+PROSE := README.md CONTRIBUTING.md mkdocs.yml Makefile cb/background cb/fleet cb/cli gateway portfolio marketdata scripts benchmarks
 LOCK := uv pip compile setup.cfg --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 # Without the garbage collector: finalizers of ours that it runs within mutmut's own bookkeeping would crash CPython 3.11.
@@ -40,9 +41,10 @@ busy: dev # three on two cores: many wait for something
 quiet: dev # exit code 5: a choice of tests has none of them
 	@$(BIN)/python -m pytest -n 2 -m "quiet and not nightly" || [ $$? = 5 ]
 
-lint: dev ## look at style, types and imports
+lint: dev ## look at style, types, imports and English
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/shellcheck start-demo.sh scripts/build.sh .ci/run
 	@$(BIN)/mypy && $(BIN)/lint-imports --no-logo --no-cache
+	@$(BIN)/codespell --dictionary=- --dictionary=.ci/words.txt $(PROSE)
 
 prove: dev ## the long proofs: 200,000 steps of the model, turmoil, the fleet, the protocol (needs spin and gcc)
 	@$(BIN)/python -m pytest -q -s tests/unit/test_model.py --hypothesis-profile=prove && $(BIN)/python -m tests.proofs.turmoil 60
