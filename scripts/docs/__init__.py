@@ -1,1 +1,1 @@
-"""What the documentation's site has that no page says by itself."""
+"""Extensions of the documentation site: links, comments of attributes, and the state diagram."""

@@ -1,4 +1,4 @@
-"""Writes the picture of the states: `python -m scripts.docs`. Prints figures about docstrings: `... prose [FOLDER]`."""
+"""Write the state diagram: `python -m scripts.docs`. Print figures about docstrings: `... prose [FOLDER]`."""
 
 import sys
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 from .picture import svg
 from .prose import PACKAGES, figures
 
-#: which tests compare with the code
+#: File of the diagram; a test compares it with the code.
 PICTURE = Path(__file__).resolve().parents[2] / "docs" / "images" / "state-machine.svg"
 
 
 def main(arguments: list[str]) -> None:
-    """Draw the picture, or print the figures of all packages, or of one folder with each docstring to rewrite."""
+    """Write the diagram, or print the figures of all packages, or of one folder with each docstring to rewrite."""
     match arguments:
         case []:
             PICTURE.write_text(svg())

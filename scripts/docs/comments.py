@@ -1,4 +1,4 @@
-"""What the reference needs of the code beside its docstrings: an extension of griffe, which reads the code."""
+"""An extension of griffe, which reads the code for the reference: comments of attributes, and links."""
 
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,10 @@ from scripts.docs.names import linked
 
 
 class Comments(Extension):
-    """Makes docstrings of the `#:` comments above attributes, and links of the names in all docstrings."""
+    """Turns `#:` comments above attributes into docstrings, and names in docstrings into links."""
 
     def on_attribute_instance(self, *, attr: Attribute, **_: Any) -> None:
-        """Read what stands above an attribute."""
+        """Use the comment above an attribute as its docstring."""
         if attr.docstring or not attr.lineno or not isinstance(attr.filepath, Path):
             return
         lines = attr.lines_collection[attr.filepath]
@@ -23,12 +23,12 @@ class Comments(Extension):
             attr.docstring = Docstring(f"{text[0].upper()}{text[1:]}.", lineno=first + 1, parent=attr)
 
     def on_object(self, *, obj: Object, **_: Any) -> None:
-        """Link what a docstring names."""
+        """Turn names in a docstring into links."""
         if obj.docstring:
             obj.docstring.value = linked(obj.docstring.value)
 
     def on_class(self, *, cls: Class, **_: Any) -> None:
-        """Say the type of what `__init__` keeps as it is, and not how it came there."""
+        """Show the types of attributes that `__init__` copies from parameters, and hide all values."""
         init = cls.members.get("__init__")
         for attr in cls.members.values():
             if (

@@ -1,26 +1,26 @@
-"""Lets names of the library lead to the reference, from pages and from docstrings."""
+"""Links from names of the library, in pages and docstrings, to the reference."""
 
 import re
 from functools import cache
 from pathlib import Path
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
-#: where a name leads nowhere: blocks of code, headings, directives, links, tags
+#: Text in which names are not linked: code blocks, headings, directives, links, tags.
 _ELSEWHERE = r"^ *```.*?^ *```|^(?:#|:::).*?$|\[[^\]]*\](?:\([^)]*\)|\[[^\]]*\])|<[^>\n]+>"
-#: `Ledger`, `Ledger.in_file`, `Bulkhead(breaker, limit=10)`, and CircuitOpenError as a word
+#: `Ledger`, `Ledger.in_file`, `Bulkhead(breaker, limit=10)`, and CircuitOpenError without backticks.
 _CODE = r"`(?P<code>(?:cb\.)?[A-Z]\w+(?:\.[a-z_]\w*)?)(?P<arguments>\([^`\n]*\))?`"
 _FOUND = re.compile(rf"{_ELSEWHERE}|{_CODE}|`[^`\n]+`|\b(?P<word>(?:[A-Z][a-z]+){{2,}})\b", re.MULTILINE | re.DOTALL)
 
 
 @cache
 def paths() -> dict[str, str]:
-    """Return where the reference has what, by its last name; what several parts have is that of the core."""
+    """Return the full names in the reference by their last part. If several packages have a name, `cb` comes first."""
     found = re.findall(r"^::: (\S+)$", "\n".join(page.read_text() for page in REFERENCE.glob("*.md")), re.MULTILINE)
     return {path.rpartition(".")[2]: path for path in sorted(found, key=lambda path: -path.count("."))}
 
 
 def linked(text: str) -> str:
-    """Return Markdown whose names are links."""
+    """Return Markdown with names turned into links."""
     return _FOUND.sub(_link, text)
 
 

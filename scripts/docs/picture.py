@@ -1,4 +1,4 @@
-"""The picture of the state machine: the circuit's own changes of state, drawn where this file puts them."""
+"""The state diagram as SVG. The changes of state come from the code, their layout from this file."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,8 @@ from cb import State
 
 from .transitions import HELD, Arrow, by_itself, by_operator
 
-_WIDTH, _HEIGHT = 216, 88  # of a state
+#: Size of a state.
+_WIDTH, _HEIGHT = 216, 88
 _STYLE = """
     svg { color-scheme: light dark; }
     .page { fill: #ffffff; } .area { fill: #f5f7f9; stroke: #dde3e9; } .card { fill: #ffffff; stroke-width: 2; }
@@ -33,41 +34,41 @@ _STYLE = """
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a state lies, what it does, and how far its switch is open, in degrees."""
+    """Position of a state, its effect on calls, and the angle of its switch in degrees."""
 
     x: int
     y: int
-    does: str
+    effect: str
     switch: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """The way of an arrow, and what is written beside it, line by line."""
+    """Path of an arrow, and position and lines of its label."""
 
-    way: str
+    path: str
     x: int
     y: int
     label: tuple[str, ...]
-    #: time alone does it
+    #: True if time alone causes the change
     time: bool = False
     anchor: str = "middle"
 
 
 _STATES = {
     State.CLOSED: _Place(64, 76, "every call runs", 0),
-    State.OPEN: _Place(680, 76, "every call is refused", 38),
+    State.OPEN: _Place(680, 76, "every call is rejected", 38),
     State.HALF_OPEN: _Place(372, 236, "a few probes run", 18),
     State.METRICS_ONLY: _Place(64, 452, "runs all, counts all", 0),
     State.DISABLED: _Place(372, 452, "runs all, counts none", 0),
-    State.FORCED_OPEN: _Place(680, 452, "every call is refused", 38),
+    State.FORCED_OPEN: _Place(680, 452, "every call is rejected", 38),
 }
 _LINES: dict[Arrow, _Line] = {
     (State.CLOSED, State.OPEN): _Line(
         "M280 108 H674", 480, 76, ("failures in a row, failure rate", "or rate of slow calls too high")
     ),
     (State.OPEN, State.HALF_OPEN): _Line(
-        "M810 164 C810 250 740 290 594 290", 770, 208, ("its time is up,", "the next call is a probe"), anchor="end"
+        "M810 164 C810 250 740 290 594 290", 770, 208, ("the open time ends,", "the next call is a probe"), anchor="end"
     ),
     (State.HALF_OPEN, State.OPEN): _Line(
         "M540 236 C556 178 600 140 674 138", 480, 170, ("too many probes fail,", "or no verdict in time")
@@ -83,16 +84,16 @@ _LINES: dict[Arrow, _Line] = {
         "M740 452 V402 Q740 394 732 394 H528 Q520 394 520 386 V330", 630, 386, ("expires",), time=True
     ),
 }
-#: an operator comes from any state to these
-_HOLD = _Line("M772 356 V424", 784, 386, ("hold, from any state",), anchor="start")
+#: An operator's changes, possible in any state.
+_HOLD = _Line("M772 356 V424", 784, 386, ("set, from any state",), anchor="start")
 _RESET = _Line("M190 430 V170", 200, 380, ("reset, from any state",), anchor="start")
 
 
 def svg() -> str:
-    """Return the picture. Raises ValueError if the circuit does something else than what is placed here."""
+    """Return the diagram. Raises ValueError if the code makes other changes of state than those placed here."""
     found = by_itself()
     if found.keys() != _LINES.keys() or by_operator() != HELD | {State.CLOSED}:
-        raise ValueError(f"{found.keys() ^ _LINES.keys()} or a command of operators has no place in the picture")
+        raise ValueError(f"{found.keys() ^ _LINES.keys()} or an operator's action has no place in the diagram")
     parts = [
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 960 604" width="960" height="604" role="img">',
         "<title>The states of a circuit</title>",
@@ -100,8 +101,8 @@ def svg() -> str:
         f"<style>{_STYLE}</style>",
         f"<defs>{_tip('tip')}{_tip('tip-operator')}</defs>",
         '<rect class="page" width="960" height="604" rx="12"/>',
-        _area(20, 336, "CALLS AND TIME MOVE IT", 46),
-        _area(430, 154, "AN OPERATOR HOLDS IT", 568),
+        _area(20, 336, "CHANGED BY CALLS AND TIME", 46),
+        _area(430, 154, "SET BY AN OPERATOR", 568),
         *(_state(state, place) for state, place in _STATES.items()),
         *(_arrow(line, "arrow time" if line.time else "arrow") for line in _LINES.values()),
         *(_arrow(line, "arrow operator") for line in (_HOLD, _RESET)),
@@ -127,8 +128,8 @@ def _state(state: State, place: _Place) -> str:
     lever = f'<path class="wire" d="M{left} {middle} h30" transform="rotate({-place.switch} {left} {middle})"/>'
     dots = "".join(f'<circle class="dot" cx="{cx}" cy="{middle}" r="4.5"/>' for cx in (left, left + 32))
     name = f'<text class="name" x="{x + 68}" y="{y + 42}">{state}</text>'
-    does = f'<text class="small" x="{x + 68}" y="{y + 63}">{place.does}</text>'
-    return f'<g class="{state}">{card}{lever}{dots}{name}{does}</g>'
+    effect = f'<text class="small" x="{x + 68}" y="{y + 63}">{place.effect}</text>'
+    return f'<g class="{state}">{card}{lever}{dots}{name}{effect}</g>'
 
 
 def _arrow(line: _Line, kind: str) -> str:
@@ -137,4 +138,4 @@ def _arrow(line: _Line, kind: str) -> str:
         f'<text class="{style}" x="{line.x}" y="{line.y + 17 * number}" text-anchor="{line.anchor}">{text}</text>'
         for number, text in enumerate(line.label)
     )
-    return f'<path class="{kind}" d="{line.way}"/>{label}'
+    return f'<path class="{kind}" d="{line.path}"/>{label}'

@@ -1,7 +1,7 @@
-"""Brings into the site what its pages link to elsewhere in the repository: a hook of MkDocs.
+"""A hook of MkDocs that adds files of the repository to the site if a page links to them.
 
-A link is written as it works where the repository is read. Here each file that is meant becomes a page, and the link
-leads there.
+Links are written so that they work in the repository. On the site each linked file becomes a page, and the link is
+rewritten to it.
 """
 
 import re
@@ -17,7 +17,7 @@ from mkdocs.structure.pages import Page
 from scripts.docs.names import linked
 
 ROOT = Path(__file__).resolve().parents[2]
-#: what a link is not in: blocks of code, and code within a line
+#: Text that contains no links: code blocks and inline code.
 _CODE = r"^(?P<indent> *)(?P<fence>```+)[^`].*?^(?P=indent)(?P=fence)$|`[^`\n]+`"
 _LINK = r"(?<=\]\()[^)\s]+(?=\))|(?<=src=\")[^\"]+|(?<=srcset=\")[^\"]+|(?<=href=\")[^\"]+"
 _FOUND = re.compile(rf"{_CODE}|(?P<link>{_LINK})", re.MULTILINE | re.DOTALL)
@@ -25,14 +25,14 @@ _LEXERS = {".conf": "nginx", ".json": "json", ".py": "python", ".service": "ini"
 
 
 def links(text: str) -> Iterator[str]:
-    """Yield the targets of all links of a page that lie in the repository, or in the page."""
+    """Yield the targets of the links of a page that point into the repository or the page itself."""
     for match in _FOUND.finditer(text):
         if match["link"] and not re.match(r"[a-z]+:", match["link"]):
             yield match["link"]
 
 
 def resolve(path: str, target: str) -> tuple[str, str]:
-    """Return the path from the root, and the anchor, that a link of the page at `path` leads to."""
+    """Return the path from the root and the anchor of a link in the page at `path`."""
     file, _, anchor = target.partition("#")
     return normpath(join(dirname(path), file)) if file else path, anchor
 
@@ -43,7 +43,7 @@ def slug(title: str) -> str:
 
 
 def place(path: str) -> str:
-    """Return where the site has the page or the file of a path."""
+    """Return the path in the site of a page or file."""
     if (ROOT / path).is_dir():
         path += "/index.md"
     elif "/" not in path and path.endswith(".md"):
@@ -54,12 +54,12 @@ def place(path: str) -> str:
 
 
 def content(path: str) -> str:
-    """Return a page that shows a file or a directory."""
+    """Return a page with the contents of a file or directory."""
     if path.endswith(".md"):
         return (ROOT / path).read_text()
     if (ROOT / path).is_dir():
         names = sorted(child.name for child in (ROOT / path).iterdir() if not child.name.startswith(("__", ".")))
-        # As they are from the directory's neighbours, as all that is resolved.
+        # Relative to the parent directory, like all links that are resolved.
         listed = "".join(f"- [{name}]({path.rpartition('/')[2]}/{name})\n" for name in names)
         return f"# {path}\n\n{listed}"
     text = (ROOT / path).read_text()
@@ -69,7 +69,7 @@ def content(path: str) -> str:
 
 
 def rewritten(text: str, path: str, page: str) -> str:
-    """Return text from a path as the site has it in a page."""
+    """Return the text of a file with links rewritten for a page of the site."""
 
     def moved(match: re.Match[str]) -> str:
         target = match["link"]
@@ -82,10 +82,10 @@ def rewritten(text: str, path: str, page: str) -> str:
 
 
 def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
-    """Add what is linked to, directly or by what is added."""
+    """Add the files that pages link to, and those that added files link to."""
     paths = [f"docs/{file.src_uri}" for file in files.documentation_pages()]
-    paths += sorted(path.name for path in ROOT.glob("*.md") if path.name != "README.md")  # index.md opens the site
-    for path in paths:  # which grows meanwhile
+    paths += sorted(path.name for path in ROOT.glob("*.md") if path.name != "README.md")  # index.md is the first page
+    for path in paths:  # the list grows during the loop
         text = content(path)
         if not files.get_file_from_path(place(path)):
             files.append(File.generated(config, place(path), content=rewritten(text, path, place(path))))

@@ -1,4 +1,4 @@
-"""Which changes of state a circuit makes, found out by having it make them."""
+"""The changes of state that a circuit makes, determined by running it."""
 
 import re
 from collections import defaultdict
@@ -13,7 +13,7 @@ from cb.testing import FakeClock, breaker_in
 #: states that only an operator sets
 HELD = frozenset({State.FORCED_OPEN, State.DISABLED, State.METRICS_ONLY})
 
-#: one step decides, and each threshold is reached by another one
+#: Each threshold is reached by the next step.
 CONFIG = BreakerConfig(
     max_requests=1,
     success_threshold=1,
@@ -23,7 +23,7 @@ CONFIG = BreakerConfig(
     slow_call_rate_threshold=0.5,
     timeout_jitter=0.0,
 )
-_LONG = 60.0  # seconds: the end of an open time, of a round and of a hold
+_LONG = 60.0  # seconds: longer than an open time and a round; an operator's state ends after it
 Step = Callable[[CircuitBreaker, FakeClock], object]
 Arrow = tuple[State, State]
 
@@ -64,7 +64,7 @@ STEPS: tuple[Step, ...] = (_fail, _succeed, _succeed_slowly, _be_interrupted, _w
 
 @cache
 def by_itself(steps: int = 4) -> dict[Arrow, set[str]]:
-    """Return the changes that calls and time lead to from any state, and what their events say, each number as N."""
+    """Return the changes of state caused by calls and time, with their reasons; numbers are replaced by N."""
     found = defaultdict[Arrow, set[str]](set)
     for change in _changes(steps):
         found[change.before, change.after].add(re.sub(r"\d+", "N", change.reason))
@@ -72,7 +72,7 @@ def by_itself(steps: int = 4) -> dict[Arrow, set[str]]:
 
 
 def by_operator() -> set[State]:
-    """Return the states that an operator may put a circuit into, whichever it is in."""
+    """Return the states that an operator can put a circuit into, from any state."""
 
     def reached(before: State) -> Iterator[State]:
         for after in HELD:
@@ -87,11 +87,11 @@ def _changes(steps: int) -> Iterator[StateChange]:
     for start in (State.CLOSED, *sorted(HELD)):
         for way in product(STEPS, repeat=steps):
             breaker, clock = _breaker(start)
-            told: list[Event] = []
-            breaker.listeners.append(told.append)
+            events: list[Event] = []
+            breaker.listeners.append(events.append)
             for step in way:
                 step(breaker, clock)
-            yield from (event for event in told if isinstance(event, StateChange))
+            yield from (event for event in events if isinstance(event, StateChange))
 
 
 def _breaker(state: State) -> tuple[CircuitBreaker, FakeClock]:
