@@ -99,7 +99,7 @@ scale: dev ## measure what up to 500 hosts cost the server that they share
 	@$(BIN)/python -m benchmarks.scale
 
 screenshots: dev ## take the pictures of the live page that the README shows (needs chromium)
-	@$(BIN)/python -m tests.servicekit.screenshots
+	@$(BIN)/python -m tests.support.screenshots
 
 clean: ## remove all that was made, after stopping it
 	@if [ -x $(BIN)/python ] && [ -d run ]; then $(BIN)/python -m scripts stop; fi
@@ -107,5 +107,5 @@ clean: ## remove all that was made, after stopping it
 
 lock: ## choose new versions of all dependencies (needs uv)
 	@$(LOCK) --extra dev -o requirements-dev.lock
-	@$(LOCK) --extra demo -c requirements-dev.lock -o requirements.lock
+	@$(LOCK) --extra platform -c requirements-dev.lock -o requirements.lock
 	@$(LOCK) --extra audit -o requirements-audit.lock

@@ -9,8 +9,8 @@ import requests
 
 from tests.docs.pages import ROOT, Block, Reader, read_blocks
 from tests.fleet.servers import free_port
-from tests.servicekit.conftest import wait_until
 from tests.support.misbehaving import Server, answer
+from tests.support.shop_service import wait_until
 
 SECTIONS = dict(re.findall(r"^## (.*)\n((?:(?!^## ).*\n)*)", (ROOT / "docs/integrations.md").read_text(), re.MULTILINE))
 SERVED = [name for name, text in SECTIONS.items() if "--workers 2" in text]

@@ -20,13 +20,16 @@ TRIED = {
         f"tests/http/test_{name}.py" for name in ("adapter", "body", "client", "deadline", "pools", "session", "tls")
     ],
     "cli": ["tests/cli/test_mapped_ledgers.py"],
-    "web": ["tests/servicekit/test_extension.py", "tests/servicekit/test_metrics.py"],
+    "flask": ["tests/integrations/flask/test_extension.py"],
+    "prometheus": ["tests/servicekit/test_metrics.py"],
     "redis": ["tests/fleet/test_urls.py"],
     "resilience": ["tests/resilience/test_retry.py", "tests/resilience/test_stale.py"],
-    "database": ["tests/integrations/test_sqlalchemy.py"],
-    "postgres": ["tests/servicekit/test_database.py::test_row_is_inserted_once_and_its_amount_is_exact"],
+    "sqlalchemy": ["tests/integrations/test_sqlalchemy.py"],
     "otel": ["tests/integrations/opentelemetry/test_adapter.py", "tests/integrations/opentelemetry/test_spans.py"],
-    "demo": ["tests/platform/test_marketdata.py"],
+    "platform": [
+        "tests/platform/test_marketdata.py",
+        "tests/servicekit/test_database.py::test_row_is_inserted_once_and_its_amount_is_exact",
+    ],
 }
 #: no extra, but it must have the version of the interface
 SDK = "opentelemetry-sdk"

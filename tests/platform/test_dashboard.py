@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.platform.conftest import Platform, until
-from tests.servicekit.browser import chromium, needs_chromium, watched
+from tests.support.browser import chromium, needs_chromium, watched
 
 pytestmark = needs_chromium
 #: milliseconds from what happens to when the page shows it

@@ -8,8 +8,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from servicekit import SettingsError, load_settings
-from tests.servicekit import shop
-from tests.servicekit.conftest import Service
+from tests.support import shop
+from tests.support.shop_service import Service
 
 API = "/api/v1/circuit-breaker"
 TOKEN = "correct-horse-battery"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import requests
 
-from tests.servicekit.conftest import ROOT, Service
+from tests.support.shop_service import ROOT, Service
 
 
 def cb(*arguments: str) -> int:
@@ -17,7 +17,7 @@ def cb(*arguments: str) -> int:
 
 def test_circuit_opened_from_the_command_line_is_open_in_all_workers(gunicorn: Service) -> None:
     assert cb("status") == 0
-    assert cb("open", "own-stock", "--reason", "the bank migrates", "--author", "alice") == 0
+    assert cb("force-open", "own-stock", "--reason", "the bank migrates", "--author", "alice") == 0
     for refused in gunicorn.from_each_worker("/api/v1/stock/pen").values():
         assert (refused.status_code, refused.json()["code"]) == (503, "circuit-open")
     for seen in gunicorn.from_each_worker("/api/v1/circuit-breaker/status").values():
@@ -25,7 +25,7 @@ def test_circuit_opened_from_the_command_line_is_open_in_all_workers(gunicorn: S
         assert seen.json()["breakers"]["own-stock"]["why"] == "forced open: the bank migrates (by alice); until reset"
         assert seen.json()["breakers"]["own-stock"]["config"]["failure_threshold"] == 3
     assert cb("status") == 1
-    assert cb("close", "own-stock") == 0
+    assert cb("reset", "own-stock") == 0
     answers = [requests.get(f"{gunicorn.url}/api/v1/stock/pen", timeout=5) for _ in range(4)]
     assert {answer.status_code for answer in answers} == {200}
 

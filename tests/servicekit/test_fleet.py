@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from tests.fleet.servers import BINARIES, Server
-from tests.servicekit.conftest import Service, wait_until
+from tests.support.shop_service import Service, wait_until
 
 pytestmark = pytest.mark.quiet
 

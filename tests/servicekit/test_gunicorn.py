@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.servicekit.conftest import Service, wait_until
+from tests.support.shop_service import Service, wait_until
 
 SIMULATE = "/api/v1/simulate/failure"
 

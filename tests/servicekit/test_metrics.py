@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from cb import BreakerConfig, Bulkhead, BulkheadFullError, Ledger, Registry, State
 from cb.integrations.prometheus import BreakerCollector
 from servicekit import Simulation
-from tests.servicekit import shop
+from tests.support import shop
 
 
 def samples(client: FlaskClient, query: str = "") -> dict[tuple[str, frozenset[tuple[str, str]]], float]:

@@ -12,8 +12,8 @@ from flask.testing import FlaskClient
 
 from servicekit import ResponseSpec, operation
 from servicekit.openapi import Operation
-from tests.servicekit.conftest import ROOT
-from tests.servicekit.shop import ItemSchema
+from tests.support.shop import ItemSchema
+from tests.support.shop_service import ROOT
 
 
 def document(client: FlaskClient) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def agreed(view: Any) -> Operation:
 def test_library_that_makes_the_document_is_loaded_when_it_is_asked_for(config: Path) -> None:
     program = """
 import sys
-from tests.servicekit import shop
+from tests.support import shop
 client = shop.create_app().test_client()
 client.get("/docs")
 print("apispec" in sys.modules)

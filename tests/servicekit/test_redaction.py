@@ -24,7 +24,7 @@ REMOTE = "redis://:re/dis@secret@127.0.0.1:1/0"
 @pytest.fixture
 def app(config: Any, monkeypatch: pytest.MonkeyPatch) -> Flask:
     """Return a shop with secrets in its settings."""
-    from tests.servicekit.shop import create_app
+    from tests.support.shop import create_app
 
     monkeypatch.setenv("CB_ADMIN_TOKEN", TOKEN)
     monkeypatch.setenv("CB_SERVICE_TOKEN", SERVICE_TOKEN)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.servicekit.conftest import ROOT, SERVE, Service
+from tests.support.shop_service import ROOT, SERVE, Service
 
 SIMULATE = "/api/v1/simulate/failure"
 

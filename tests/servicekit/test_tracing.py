@@ -9,8 +9,8 @@ from opentelemetry.trace import SpanKind, StatusCode, get_current_span
 
 from servicekit import Simulation, create_service, load_settings
 from servicekit.tracing import instrument_app
-from tests.servicekit.conftest import config  # noqa: F401 - a fixture of the shop, asked for by name
-from tests.servicekit.shop import create_app
+from tests.support.shop import create_app
+from tests.support.shop_service import config  # noqa: F401 - a fixture of the shop, asked for by name
 from tests.support.telemetry import Telemetry
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

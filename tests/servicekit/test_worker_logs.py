@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.servicekit.conftest import Service, wait_until
+from tests.support.shop_service import Service, wait_until
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TOKEN = "a-token-of-the-operators"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.servicekit.conftest import Service, wait_until
+from tests.support.shop_service import Service, wait_until
 
 GUNICORN = "gunicorn", "-c", "config/gunicorn.conf.py", "shop:create_app()"
 TRACED = f"import exporting, sys; sys.argv = {[*GUNICORN]!r}; from gunicorn.app.wsgiapp import run; run()"

@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from tests.platform.security.clients import LIVE, dripping
-from tests.servicekit.conftest import CONFIG, Service, app, client, config, gunicorn
+from tests.support.shop_service import CONFIG, Service, app, client, config, gunicorn
 
 __all__ = ["app", "client", "config", "gunicorn"]
 

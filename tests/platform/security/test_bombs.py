@@ -9,7 +9,7 @@ import requests
 
 from servicekit.body import MAX_BODY
 from tests.platform.security.clients import POST, connect
-from tests.servicekit.conftest import CONFIG, Service
+from tests.support.shop_service import CONFIG, Service
 
 ORDERS = "/api/v1/orders"
 TYPE = {"Content-Type": "application/json"}

@@ -10,8 +10,8 @@ import requests
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from tests.servicekit import shop
-from tests.servicekit.conftest import Service
+from tests.support import shop
+from tests.support.shop_service import Service
 
 PATH = "/api/v1/circuit-breaker/status"
 Ask = Callable[..., TestResponse]

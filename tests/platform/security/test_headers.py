@@ -15,8 +15,8 @@ import gateway
 import marketdata
 import portfolio
 from servicekit import Settings
-from tests.servicekit import shop
-from tests.servicekit.conftest import ROOT, Service
+from tests.support import shop
+from tests.support.shop_service import ROOT, Service
 
 VALUES = {
     "X-Content-Type-Options": "nosniff",

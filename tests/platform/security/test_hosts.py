@@ -8,8 +8,8 @@ import requests
 from flask.testing import FlaskClient
 
 from tests.platform.security.clients import exchange
-from tests.servicekit import shop
-from tests.servicekit.conftest import Service
+from tests.support import shop
+from tests.support.shop_service import Service
 
 PATHS = [
     *("/metrics", "/dashboard", "/dashboard/data", "/dashboard/page.js", "/api/v1/health", "/api/v1/health/live"),

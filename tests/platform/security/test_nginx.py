@@ -11,8 +11,8 @@ import pytest
 import requests
 
 from tests.platform.security.clients import connect, dripping, idle
-from tests.servicekit.conftest import ROOT, Service, wait_until
 from tests.support.misbehaving import Server
+from tests.support.shop_service import ROOT, Service, wait_until
 
 pytestmark = pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx (apt-get install nginx-light)")
 

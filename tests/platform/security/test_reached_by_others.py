@@ -6,7 +6,7 @@ import pytest
 
 from tests.platform.conftest import Platform
 from tests.platform.security.test_keys import ADMIN, CONFIG, KEYS, ORDER, SERVICE, hash_key, shows
-from tests.servicekit.conftest import ROOT
+from tests.support.shop_service import ROOT
 
 
 def test_platform_that_others_reach_works_with_keys_and_tokens_and_logs_none(

@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from servicekit import SettingsError, load_settings
-from tests.servicekit.conftest import ROOT, Service
+from tests.support.shop_service import ROOT, Service
 
 SHOP = "services: {shop: {port: 8099}}\n"
 HOLDING = [

@@ -15,7 +15,7 @@ import pytest
 from servicekit.gunicorn_worker import worker_class
 from tests.platform.security.clients import DRIPS, HEAD, POST, connect, dripping, exchange, idle, receive
 from tests.platform.security.conftest import LIMITS, answers_within
-from tests.servicekit.conftest import GUNICORN, Service, wait_until
+from tests.support.shop_service import GUNICORN, Service, wait_until
 
 pytestmark = pytest.mark.quiet
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.platform.security.clients import HEAD, LIVE, connect, receive
 from tests.platform.security.conftest import answers_within
-from tests.servicekit.conftest import Service, wait_until
+from tests.support.shop_service import Service, wait_until
 
 pytestmark = pytest.mark.quiet
 

@@ -13,8 +13,8 @@ from flask.testing import FlaskClient
 
 from portfolio import create_app
 from servicekit import SettingsError, load_settings
-from tests.servicekit.conftest import ROOT, SERVE, Service
 from tests.support.misbehaving import Server, answer
+from tests.support.shop_service import ROOT, SERVE, Service
 
 ADMIN, SERVICE = "correct-horse-battery", "staple-staple-staple"
 TOKENS = {"CB_ADMIN_TOKEN": ADMIN, "CB_SERVICE_TOKEN": SERVICE}

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.platform.conftest import Platform
-from tests.servicekit.browser import chromium, needs_chromium, watched
+from tests.support.browser import chromium, needs_chromium, watched
 
 pytestmark = needs_chromium
 

@@ -18,9 +18,9 @@ from werkzeug.test import Client
 
 from cb import Ledger, Registry, State
 from cb.integrations.flask import CircuitBreakers
-from tests.servicekit.bakery import REASON, an_app
-from tests.servicekit.browser import chromium, needs_chromium, watched
-from tests.servicekit.conftest import ROOT, wait_until
+from tests.support.bakery import REASON, an_app
+from tests.support.browser import chromium, needs_chromium, watched
+from tests.support.shop_service import ROOT, wait_until
 
 pytestmark = pytest.mark.usefixtures("state")
 
@@ -179,5 +179,5 @@ def test_command_steers_a_breaker_of_any_name(state: Path, name: str) -> None:
     from cb.cli import main
 
     breaker = Registry(ledger=Ledger.open("shm://named", directory=state)).get(name)
-    assert main(["open", "--reason", "drill", name]) == 0
+    assert main(["force-open", "--reason", "drill", name]) == 0
     assert breaker.state is State.FORCED_OPEN

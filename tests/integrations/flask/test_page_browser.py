@@ -11,8 +11,8 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.servicekit.browser import chromium, needs_chromium, watched
-from tests.servicekit.conftest import Service, wait_until
+from tests.support.browser import chromium, needs_chromium, watched
+from tests.support.shop_service import Service, wait_until
 
 pytestmark = [pytest.mark.quiet, needs_chromium]
 

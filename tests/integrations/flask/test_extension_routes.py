@@ -13,8 +13,8 @@ from flask import Blueprint, Flask
 from cb import ConfigError, State
 from cb.integrations.flask import CircuitBreakers
 from servicekit import SettingsError
-from tests.servicekit.bakery import OPEN, REASON, STATUS, an_app, guarded
-from tests.servicekit.conftest import ROOT, wait_until
+from tests.support.bakery import OPEN, REASON, STATUS, an_app, guarded
+from tests.support.shop_service import ROOT, wait_until
 
 TOKEN = "t" * 32
 pytestmark = pytest.mark.usefixtures("state")

@@ -10,7 +10,7 @@ from flask import Flask
 from cb import BreakerConfig, CircuitOpenError, ConfigError, Event, Ledger, State
 from cb.integrations.flask import CircuitBreakers
 from cb.testing import FakeClock
-from tests.servicekit.bakery import OPEN, REASON, STATUS, an_app, guarded, trip
+from tests.support.bakery import OPEN, REASON, STATUS, an_app, guarded, trip
 
 pytestmark = pytest.mark.usefixtures("state")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import requests
 
 from tests.platform.test_demo import ROOT, Platform
-from tests.servicekit.browser import chromium
+from tests.support.browser import chromium
 
 SECONDS = 100
 ORDER = {"userId": "user123", "symbol": "AAPL", "quantity": 1, "price": "150.00"}

@@ -5,7 +5,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from servicekit import Simulation
-from tests.servicekit import shop
+from tests.support import shop
 
 STATUS = "/api/v1/circuit-breaker/status"
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")

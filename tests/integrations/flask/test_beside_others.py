@@ -22,8 +22,8 @@ from cb.http import CircuitOpenConnectionError
 from cb.integrations.flask import CircuitBreakers
 from cb.resilience import RateLimitedError
 from servicekit import Problem
-from tests.servicekit.bakery import OPEN, REASON, an_app
-from tests.servicekit.conftest import ROOT, wait_until
+from tests.support.bakery import OPEN, REASON, an_app
+from tests.support.shop_service import ROOT, wait_until
 
 pytestmark = pytest.mark.usefixtures("state")
 

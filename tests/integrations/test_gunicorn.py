@@ -20,7 +20,7 @@ import requests
 
 from cb.integrations import gunicorn_hooks as hooks
 from tests.fleet.servers import free_port
-from tests.servicekit.conftest import ROOT, wait_until
+from tests.support.shop_service import ROOT, wait_until
 
 APP = """
 import os

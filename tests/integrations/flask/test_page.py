@@ -13,7 +13,8 @@ import cb.integrations.flask.page
 from cb import State
 from cb.integrations.flask import Panel
 from servicekit import Simulation
-from tests.servicekit import shop
+from tests.support import shop
+from tests.support.shop_service import ROOT
 
 pytestmark = pytest.mark.quiet
 
@@ -68,7 +69,7 @@ def test_file_that_is_not_of_the_page_is_not_found(client: FlaskClient, name: st
 
 
 def test_every_file_of_the_page_is_packaged_and_short(client: FlaskClient) -> None:
-    packaged = (Path(__file__).resolve().parents[2] / "setup.cfg").read_text()
+    packaged = (ROOT / "setup.cfg").read_text()
     assert "cb.integrations.flask.page = *.html, *.css, *.js" in packaged
     assert not [path.name for path in FILES if len(path.read_text().splitlines()) > 250]
 

@@ -10,8 +10,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from cb import CircuitBreaker, Ledger, Registry, State
-from tests.servicekit import shop
-from tests.servicekit.conftest import Service
+from tests.support import shop
+from tests.support.shop_service import Service
 
 API = "/api/v1/circuit-breaker"
 REASON = {"reason": "the bank migrates"}
