@@ -1,6 +1,5 @@
 """What changes a circuit besides its calls: time, the operator, new thresholds."""
 
-import getpass
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
@@ -268,6 +267,8 @@ def _by(reason: str, author: str | None) -> str:
         check_author(author)
     else:
         try:
+            import getpass  # not above: only a command without an author needs it
+
             author = getpass.getuser()
         except (KeyError, OSError, ImportError):  # a user id without a name, as containers have
             author = "unknown"

@@ -5,7 +5,7 @@ result of unpickling it in the process that pickled it. Another process creates 
 file.
 """
 
-import secrets
+import os
 import weakref
 from collections.abc import Callable
 from typing import Any, NoReturn, Self
@@ -29,7 +29,7 @@ class Handle:
     def __reduce__(self) -> tuple[Any, ...]:
         token = self._token
         if token is None:
-            token = self._token = secrets.token_hex(16)
+            token = self._token = os.urandom(16).hex()
             _KNOWN[token] = self
         make, *args = self._origin()
         return _arrive, (token, make, args)

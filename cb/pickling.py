@@ -1,6 +1,5 @@
 """Exceptions that can be pickled with all their attributes."""
 
-import pickle
 from typing import Any, Self, TypeVar
 
 E = TypeVar("E", bound=BaseException)
@@ -57,6 +56,8 @@ def _sendable(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float | bytes | PortableError):
         return value
     try:
+        import pickle  # not above: only errors that travel between processes need it
+
         pickle.loads(pickle.dumps(value))  # noqa: S301 - it was pickled in the same line
     except Exception:  # noqa: BLE001 - any class may raise anything there
         return _shown(value)

@@ -1,7 +1,6 @@
 """The internals of a ledger, as records, the state machine, leaders and fleet agents use them."""
 
 import os
-import secrets
 import threading
 import weakref
 from collections.abc import Callable
@@ -259,7 +258,7 @@ class LedgerCore:
 
     def _join_fleet_locked(self) -> int:
         header = self._storage.header
-        header[at.H_HOST] = header[at.H_HOST] or secrets.randbits(62) | 1
+        header[at.H_HOST] = header[at.H_HOST] or int.from_bytes(os.urandom(8)) >> 2 | 1
         return int(header[at.H_HOST])
 
     @property

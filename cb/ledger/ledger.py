@@ -2,7 +2,6 @@
 
 import os
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,7 +16,6 @@ from .fleet_view import FleetView
 from .history import read_transitions
 from .mapped import MappedFile, map_url
 from .memory import Memory
-from .paths import shared_directory
 from .readonly import ReadOnlyFile
 
 
@@ -70,6 +68,10 @@ class Ledger(Handle):
         """
         if url == "memory://":
             return cls.in_memory()
+        from pathlib import Path  # not above: a ledger in memory needs no paths, and their import takes long
+
+        from .paths import shared_directory
+
         if directory is not None and Path(directory) == shared_directory():
             directory = None  # the directory of the new user, should this process change its user
         open_file = partial(map_url, url, directory)

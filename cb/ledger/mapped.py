@@ -13,7 +13,6 @@ from cb.states import Scope
 from . import layout
 from .file import FILE_BYTES, HEADER_BYTES, PAGE_BYTES, RECORD_BYTES, allocate, open_file, require_own, share
 from .memory import Memory
-from .paths import ledger_path
 from .shards import process_number
 
 __all__ = ["FILE_BYTES", "HEADER_BYTES", "PAGE_BYTES", "RECORD_BYTES", "MappedFile", "map_url", "require_own"]
@@ -235,6 +234,8 @@ class MappedFile:
 
 def map_url(url: str, directory: str | os.PathLike[str] | None) -> MappedFile:
     """Return the file that a URL names. Raises LedgerError, OSError, and ConfigError for an invalid URL."""
+    from .paths import ledger_path  # not above: a ledger in memory needs no paths, and their import takes long
+
     path = ledger_path(url, directory)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if url.startswith("shm://"):

@@ -1,7 +1,5 @@
 """Limits for the names of breakers, for reasons and for authors."""
 
-from hashlib import sha256
-
 from cb.errors import ConfigError
 
 from . import layout as at
@@ -24,6 +22,8 @@ def fitting_name(text: str) -> str:
     if text and text.isprintable() and len(text.encode()) <= LONGEST_NAME:
         return text
     shown = "".join(each if each.isprintable() else "?" for each in text[:LONGEST_NAME])
+    from hashlib import sha256  # not above: few names need a digest
+
     digest = sha256(text.encode(errors="surrogatepass")).hexdigest()[:_DIGEST]
     return f"{at.cut_text(shown, LONGEST_NAME - _DIGEST - 1)}~{digest}"
 

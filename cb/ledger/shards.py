@@ -3,7 +3,6 @@
 import os
 import threading
 from collections import Counter, defaultdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cb.states import Outcome, Scope, State
@@ -176,7 +175,7 @@ def process_number() -> int:
     A process id alone is not unique: each PID namespace has its own.
     """
     try:
-        namespace = Path("/proc/self/ns/pid").stat().st_ino
+        namespace = os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116 - the import of pathlib takes long
     except OSError:  # a system without namespaces, or without /proc
         namespace = 0
     return (namespace & 0x7FFF_FFFF) << 32 | os.getpid()

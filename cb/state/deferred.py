@@ -4,7 +4,6 @@ import contextlib
 import inspect
 import sys
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from types import AsyncGeneratorType, GeneratorType
@@ -18,7 +17,7 @@ PROMPT: set[type] = {type(None), bool, int, float, complex, str, bytes, bytearra
 #: types after which those that have been found are forgotten: a program may make classes without end
 _MOST = 1000
 _MANAGER = contextlib._GeneratorContextManagerBase  # noqa: SLF001 - what calling a @contextmanager function makes
-_LATE = (GeneratorType, AsyncGeneratorType, Future, _MANAGER)
+_LATE = (GeneratorType, AsyncGeneratorType, _MANAGER)
 #: methods of those that will have a result, or fail: awaitables, futures of any library, greenlets
 _PROMISES = ("__await__", "add_done_callback", "rawlink")
 

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 
 from cb.clocks import wall
 
@@ -83,6 +82,8 @@ def _members(text: str) -> Iterator[str]:
 def _seconds(text: str) -> float | None:
     if _SECONDS.fullmatch(text):
         return float(text)
+    from email.utils import parsedate_to_datetime  # not above: of all that `import cb` loads, it takes the longest
+
     try:
         return max(_until(parsedate_to_datetime(_LEAP_SECOND.sub("59", text))), 0.0)
     except (ValueError, TypeError, IndexError, OverflowError):
