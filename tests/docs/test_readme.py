@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,14 @@ def reader(server: Server, tmp_path: Path) -> Iterator[Reader]:
 
 def test_readme_is_short() -> None:
     assert len(README.read_text().splitlines()) <= 150
+
+
+def test_readme_lists_the_extras_of_the_package() -> None:
+    [listed] = re.findall(r"Extras: (.*)\.$", README.read_text(), re.MULTILINE)
+    config = ConfigParser(interpolation=None)
+    config.read(ROOT / "setup.cfg")
+    extras = set(config["options.extras_require"]) - {"platform", "dev", "audit"}  # for a checkout
+    assert set(re.findall(r"`(\w+)`", listed)) == extras
 
 
 def test_reader_of_the_readme_sees_what_it_promises(reader: Reader, server: Server) -> None:
