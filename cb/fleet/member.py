@@ -81,6 +81,9 @@ class Member:
         self._totals = (0, 0, 0)
         self._lost = self._lost_at = 0
 
+    def __repr__(self) -> str:
+        return f"<Member {self.name!r} {state_of(self._head[at.WORD])}>"
+
     @property
     def back_off_seconds(self) -> float:
         """Seconds to wait before the next report: the server keeps losing the rounds of this circuit."""

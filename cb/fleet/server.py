@@ -55,6 +55,9 @@ class Server:
         self._unsubscribed_until = float("-inf")
         self._failures = 0  # recent failures of the subscription
 
+    def __repr__(self) -> str:
+        return f"<Server of fleet {self._fleet!r}, {'subscribed' if self._subscription else 'not subscribed'}>"
+
     def sync(self, host: str, reports: Sequence[tuple[str, Report]]) -> list[Reply | FleetError]:
         """Send reports by name of the breaker, and return the replies. An error of one affects no other."""
         calls: list[_Call] = []

@@ -127,7 +127,7 @@ end
 -- A generation near MAX is ignored: it is invented, and there would be no next one.
 if report.known_generation > fleet.generation and report.known_generation < MAX - 1e6 then
   redis.call('DEL', hosts, seen)
-  if report.state == 'HALF_OPEN' then -- the holders of permits are unknown: this round ends, and its probes will
+  if report.state == 'HALF_OPEN' then -- the leases are lost: reopen until all permits of the round have expired
     fleet.generation = report.known_generation
     enter('OPEN', report.silence, LOST, 0, 1)
   else

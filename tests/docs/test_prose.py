@@ -4,7 +4,17 @@ import pytest
 
 from scripts.docs.prose import WHAT_PER_1000, Docstring, Figures, figures
 
-PACKAGES = ("cb/background", "cb/ledger", "cb/fleet", "cb/resilience", "cb/cli", "marketdata", "benchmarks")
+PACKAGES = (
+    "cb/background",
+    "cb/ledger",
+    "cb/fleet",
+    "cb/resilience",
+    "cb/cli",
+    "marketdata",
+    "benchmarks",
+    "tests/fleet",
+    "tests/cli",
+)
 
 
 @pytest.mark.parametrize("folder", PACKAGES)

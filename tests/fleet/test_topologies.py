@@ -59,7 +59,7 @@ def cluster(directory: Path) -> Iterator[list[Server]]:
         yield nodes
 
 
-def test_fleet_behind_a_sentinel_opens_together_and_goes_on_with_the_replica(tmp_path: Path) -> None:
+def test_fleet_behind_a_sentinel_opens_together_and_continues_with_the_replica(tmp_path: Path) -> None:
     with sentinel(tmp_path) as (master, replica, url), hosts(tmp_path, [url] * 2) as made:
         together(everyone(made), fail, 6)
         all_in(State.OPEN, made)
@@ -79,8 +79,8 @@ def test_fleet_on_a_cluster_opens_together(tmp_path: Path) -> None:
         all_in(State.DISABLED, made)
 
 
-class Permit:
-    """A slot of a cluster, which moves from one node to another."""
+class MovingSlot:
+    """A slot of a cluster that moves from one node to another."""
 
     def __init__(self, nodes: list[Server], key: str) -> None:
         self._number = nodes[0].client.cluster("KEYSLOT", key)
@@ -89,15 +89,15 @@ class Permit:
         self._ids = [node.client.execute_command("CLUSTER MYID") for node in nodes]
         self._to = (self._from + 1) % 3
 
-    def _set(self, node: int, *what: str) -> None:
-        self._nodes[node].client.execute_command("CLUSTER SETSLOT", self._number, *what)
+    def _set(self, node: int, *arguments: str) -> None:
+        self._nodes[node].client.execute_command("CLUSTER SETSLOT", self._number, *arguments)
 
     def begin(self) -> None:
         self._set(self._to, "IMPORTING", self._ids[self._from])
         self._set(self._from, "MIGRATING", self._ids[self._to])
 
     def finish(self) -> None:
-        """Let the keys go, and the slot be the other node's."""
+        """Delete the keys, and assign the slot to the other node."""
         client = self._nodes[self._from].client
         for key in client.execute_command("CLUSTER GETKEYSINSLOT", self._number, 100):
             client.delete(key)
@@ -105,7 +105,7 @@ class Permit:
             self._set(node, "NODE", self._ids[self._to])
 
 
-def test_half_moved_slot_of_a_cluster_takes_the_fleet_from_its_breakers_alone_until_it_has_moved(
+def test_hosts_decide_alone_about_breakers_in_a_moving_slot_until_it_has_moved(
     tmp_path: Path,
 ) -> None:
     with cluster(tmp_path) as nodes:
@@ -116,7 +116,7 @@ def test_half_moved_slot_of_a_cluster_takes_the_fleet_from_its_breakers_alone_un
             host.succeed()
             breaker.call(int)
             host.agent.run_once()
-        slot = Permit(nodes, "cb:{f/d}:circuit")
+        slot = MovingSlot(nodes, "cb:{f/d}:circuit")
         slot.begin()
         begin = clock()
         for host in made:
@@ -129,19 +129,19 @@ def test_half_moved_slot_of_a_cluster_takes_the_fleet_from_its_breakers_alone_un
             host.sync("fine")
         assert fine[1].state is State.FORCED_OPEN
         slot.finish()
-        for _ in range(2):  # the first finds that it has moved
+        for _ in range(2):  # the first one gets the new location
             clock.advance(1.05)
             for host in made:
                 host.sync()
         assert not any(host.unreachable for host in made)
 
 
-def test_half_moved_slot_of_the_hosts_key_costs_their_number_and_not_the_fleet(tmp_path: Path) -> None:
+def test_moving_slot_of_the_hosts_key_does_not_affect_breakers(tmp_path: Path) -> None:
     with cluster(tmp_path) as nodes:
         made = [Host(nodes[1]) for _ in range(2)]
         for node in nodes:
             node.client.config_set("cluster-allow-reads-when-down", "no")
-        Permit(nodes, "cb:{f}:hosts").begin()
+        MovingSlot(nodes, "cb:{f}:hosts").begin()
         for host in (*made, *made):
             host.succeed()
             host.agent.run_once()
@@ -152,7 +152,7 @@ def test_half_moved_slot_of_the_hosts_key_costs_their_number_and_not_the_fleet(t
         assert made[1].state is State.FORCED_OPEN
 
 
-def test_node_of_a_cluster_that_is_away_takes_the_fleet_from_its_breakers_alone(tmp_path: Path) -> None:
+def test_hosts_decide_alone_about_breakers_on_a_dead_node(tmp_path: Path) -> None:
     with cluster(tmp_path) as nodes:
         for node in nodes:
             node.client.config_set("cluster-require-full-coverage", "no")
