@@ -66,7 +66,7 @@ class Host:
         self._home = home
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._ours = {
-            "${USER123_KEY_HASH:?`python -m servicekit.api_keys user123` makes one}": hash_key(KEY),
+            "${USER123_KEY_HASH:?`python -m servicekit.api_keys user123` creates one}": hash_key(KEY),
             "redis://valkey:6379": valkey,
             "trading:${POSTGRES_PASSWORD}@postgres": f"postgres@127.0.0.1:{postgresql.port}",
             **{f"//{name}:{port}": f"//127.0.0.1:{self.ports[name]}" for name, port in SERVICES.items()},
