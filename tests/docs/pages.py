@@ -1,7 +1,7 @@
-"""A page of the documentation as its reader follows it: files are written, commands and programs run, in their order.
+"""Execution of a documentation page: its files are written and its commands and programs run, in order.
 
-What a block must do is what it says: a program or command ends well, and a line `print(...)  # text` prints that text.
-A block with `title="NAME"` is a file of that name. Blocks of `text` are for reading only.
+A program or command must exit with 0, and a line `print(...)  # text` must print that text. A block with `title="NAME"`
+is a file of that name. Blocks of `text` are not executed.
 """
 
 import json
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 60
 _BLOCK = re.compile(r"^```(\w+)(?: +title=\"([^\"]+)\")?[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PRINTED = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
-#: waits for what a command has just started in the background; curl's own retries would ask again after a 503 too
+#: waits for a server that a command has just started; the retries of curl itself would also repeat a 503
 _CURL = """#!/bin/sh
 for attempt in $(seq 200); do
   {curl} --silent --show-error "$@"
@@ -40,24 +40,24 @@ class Block:
     """A fenced block."""
 
     language: str
-    #: the file that it is, None if it is to be run
+    #: name of the file, None for a block that is run
     title: str | None
     text: str
 
 
 def blocks(page: Path) -> list[Block]:
-    """Return the blocks of a page in their order."""
+    """Return the blocks of a page, in order."""
     return read_blocks(page.read_text())
 
 
 def read_blocks(text: str) -> list[Block]:
-    """Return the blocks of a text in their order."""
+    """Return the blocks of a text, in order."""
     text = re.sub(r"^ +(?=```)", "", text, flags=re.MULTILINE)
     return [Block(language, title or None, code) for language, title, code in _BLOCK.findall(text)]
 
 
 class Reader:
-    """Follows the blocks of one page in a directory of its own. What it leaves running ends with `close`."""
+    """Executes the blocks of one page in a directory of its own. `close` ends the processes that are left."""
 
     def __init__(self, home: Path, in_place_of: Mapping[str, str]) -> None:
         self._home = home
@@ -66,9 +66,9 @@ class Reader:
         (home / ".bin").mkdir()
         self._offer("cb", f'#!/bin/sh\nexec {sys.executable} -m cb "$@"\n')
         self._offer("curl", _CURL.format(curl=shutil.which("curl")))
-        self._offer("pip", "#!/bin/sh\n")  # what a page installs is there already
+        self._offer("pip", "#!/bin/sh\n")  # the packages are installed already
         self._environ = os.environ | {
-            "CB_STATE_DIR": str(home),  # this page has its own ledgers, and the command finds no others of this machine
+            "CB_STATE_DIR": str(home),  # ledgers of its own; the command finds no other ledgers of this machine
             "HOME": str(home),
             "PATH": os.pathsep.join((f"{home}/.bin", str(Path(sys.executable).parent), os.environ["PATH"])),
             "PYTHONPATH": str(ROOT),
@@ -78,7 +78,7 @@ class Reader:
         }
 
     def follow(self, block: Block) -> str:
-        """Do what the block is for, and return what it has printed."""
+        """Execute a block, and return its output."""
         text = self._at_our_addresses(block.text)
         if block.title:
             path = self._home / block.title
@@ -91,7 +91,7 @@ class Reader:
             assert printed.splitlines() == _PRINTED.findall(text) or not _PRINTED.findall(text), printed
             return printed
         else:
-            assert block.language == "bash", f"nobody runs blocks of {block.language}"
+            assert block.language == "bash", f"blocks of {block.language} are not supported"
             return self._run("bash", "-euo", "pipefail", "-c", text)
         return ""
 
@@ -111,7 +111,7 @@ class Reader:
         return text
 
     def _run(self, *command: str) -> str:
-        # Into files: what stays in the background would hold a pipe open.
+        # Into files: a process in the background would keep a pipe open.
         out, err = self._home / ".out", self._home / ".err"
         with out.open("w") as stdout, err.open("w") as stderr:
             process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""docs/databases.md is right: its example does what it says."""
+"""The example of docs/databases.md."""
 
 import re
 import subprocess

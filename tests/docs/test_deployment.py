@@ -1,4 +1,4 @@
-"""docs/deployment.md as its reader follows it, but for what needs another machine: users, services, an engine."""
+"""Execution of docs/deployment.md, except for what needs another machine: users, services, a container engine."""
 
 import stat
 from pathlib import Path

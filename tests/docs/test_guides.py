@@ -1,4 +1,4 @@
-"""What the guides say in their tables and between their blocks is right too."""
+"""Tables and inline commands of the guides."""
 
 import re
 import shlex
@@ -23,7 +23,7 @@ def test_start_values_of_a_dependency_are_a_configuration(values: str) -> None:
     BreakerConfig.parse(whole)
 
 
-def test_all_kinds_of_dependencies_have_start_values() -> None:
+def test_six_kinds_of_dependencies_have_start_values() -> None:
     assert len(ROWS) == 6
 
 

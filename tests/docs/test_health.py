@@ -1,4 +1,4 @@
-"""docs/health.md: its examples work as they stand."""
+"""The examples of docs/health.md."""
 
 import re
 import threading

@@ -1,4 +1,4 @@
-"""docs/integrations.md: each section as its reader follows it, served by two real workers."""
+"""The sections of docs/integrations.md, each served by two real workers."""
 
 import re
 from collections.abc import Iterator

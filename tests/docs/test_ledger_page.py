@@ -1,4 +1,4 @@
-"""The ledger's page has every cell of the code's layout, at its place."""
+"""The tables of docs/ledger.md, compared with the layout of the code."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Every link of the README and of the pages leads somewhere in the repository, too. Other hosts are not asked."""
+"""Links of the README and of the pages within the repository. Links to other hosts are not followed."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def anchors(page: Path) -> set[str]:
-    """Return what the headings of a page are found by."""
+    """Return the anchors of the headings of a page."""
     text = re.sub(r"^ *```.*?^ *```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     return {slug(title) for title in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
 

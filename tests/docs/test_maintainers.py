@@ -1,4 +1,4 @@
-"""What maintainers are told is so: the files are there, the verbs exist, and the hooks are accepted."""
+"""The pages for maintainers: their files, names and verbs exist, and the hooks are accepted."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Every block of every page in docs/ works as it stands."""
+"""Execution of every block of every page in docs/."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tests.fleet.servers import BINARIES, free_port
 from tests.fleet.servers import Server as RedisServer
 from tests.support.misbehaving import Server, answer
 
-#: pages whose blocks need more around them than a reader's directory, and the test that follows them
+#: pages whose blocks need more than an empty directory, and the test that executes them
 ELSEWHERE = {
     "POSTMAN_GUIDE.md": "platform/test_postman.py",
     "api.md": "servicekit/test_openapi.py",

@@ -1,4 +1,4 @@
-"""docs/platform.md as its reader follows it: its commands, in their order, in a copy of the project."""
+"""Execution of docs/platform.md in a copy of the project."""
 
 import json
 import os
@@ -19,9 +19,9 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="its commands are for
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/platform.md").read_text()
 NOT_COPIED = shutil.ignore_patterns(".git", ".venv*", "run", "__pycache__", ".*_cache", ".hypothesis")
-#: after each answer of curl, its status on a line of its own
+#: curl prints the status of each response on a line of its own
 CURLRC = r'silent, show-error, write-out = "\nstatus %{http_code}\n"'.replace(", ", "\n")
-#: time passes twelve times as fast in the commands of the page: its 35 s are enough for a timeout of 2 s
+#: `sleep` is twelve times as fast: the 35 s of the page become 3 s, enough for a timeout of 2 s
 SLEEP = '#!/bin/sh\nexec /bin/sleep "$(awk "BEGIN { print $1 / 12 }")"\n'
 
 
@@ -37,7 +37,7 @@ def statuses(printed: str) -> list[int]:
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """Yield a fresh copy of the project, in which the README's command that starts the platform keeps running."""
+    """Yield a copy of the project, with the platform started by the command of the README."""
     directory = tmp_path_factory.mktemp("reader")
     home = shutil.copytree(ROOT, directory / "copy", ignore=NOT_COPIED)
     (directory / ".curlrc").write_text(CURLRC)
@@ -69,7 +69,7 @@ def at_its_ports(text: str, reader: Platform) -> str:
 
 
 def run(reader: Platform, *command: str) -> str:
-    """Run a command as the reader. Return what it prints."""
+    """Run a command, and return its output."""
     process = reader.start(*(at_its_ports(part, reader) for part in command))
     printed, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, f"{command[-1]}\n{printed}"
@@ -99,13 +99,13 @@ for rule in import_module(sys.argv[1]).create_app().url_map.iter_rules():
         known = {re.sub(r"<(?:[^:>]+:)?\w+>", "{}", line) for line in routes.splitlines()}
         told = {re.sub(r"{\w+}", "{}", endpoint) for endpoint in re.findall(r"`((?:GET|POST) /\S+)`", section)}
         assert told <= known
-        # What the text adds in words: live and ready, how to see a simulation, twins of risk and force-open; files.
+        # Described in words: live and ready, reading a simulation, actions beside force-open, files.
         silent = known - told
         assert not {route for route in silent if not in_words.search(route)}
 
 
 def test_readme_runs_the_tests(reader: Platform) -> None:
-    # One file of them, with what they need installed: the whole suite runs already, and installs for itself.
+    # One file only, in the installed environment: the whole suite is running already.
     reader.variables["PYTEST_ADDOPTS"] = "tests/unit/test_config.py"
     assert re.search(r"\d+ passed", run(reader, "env", f"CB_VENV={ENVIRONMENT}", "bash", "-euc", TEST))
 

@@ -1,4 +1,4 @@
-"""The README as its reader follows it in an empty directory."""
+"""Execution of the README in an empty directory."""
 
 import re
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ from tests.support.misbehaving import Server, answer
 
 README = ROOT / "README.md"
 BLOCKS = blocks(README)
-#: set up the platform in a checkout: test_platform.py follows them
+#: commands for a checkout, executed by test_platform.py
 COMMANDS_OF_A_CHECKOUT = ["./start-demo.sh\n", "make test\n"]
 
 
 @pytest.fixture
 def reader(server: Server, tmp_path: Path) -> Iterator[Reader]:
-    """Yield a reader whose vendor fails."""
+    """Yield a reader with a vendor that fails."""
     server.act = answer(500, "out of order")
     reader = Reader(tmp_path, {"https://api.example.com": server.url, ":8000": f":{free_port()}"})
     yield reader

@@ -1,4 +1,4 @@
-"""The recipes of docs/recipes.md do what they promise, while their dependency is well and while it is not."""
+"""The recipes of docs/recipes.md, with a dependency that works and one that fails."""
 
 import re
 import sqlite3
@@ -31,7 +31,7 @@ DOWN = answer(503, "{}")
 
 @pytest.fixture
 def follow(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
-    """Return what follows a recipe and gives its names; its dependency is our server."""
+    """Return a function that executes a recipe against our server, and returns its names."""
     monkeypatch.chdir(tmp_path)
 
     def run(title: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The picture and the table of the states are what circuits do."""
+"""The picture and the table of docs/state-machine.md, compared with the transitions of real circuits."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""docs/tutorial.md as its reader follows it, and what it promises them to see."""
+"""Execution of docs/tutorial.md, and the output that it promises."""
 
 import json
 import re
