@@ -1,4 +1,4 @@
-"""Names of the standard library that others replace: gevent what waits, tests the clocks, recorders what connects."""
+"""Names of the standard library that other packages replace: functions that wait or connect, and clocks."""
 
 import ast
 import re
@@ -21,23 +21,23 @@ from cb.testing import FakeClock
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = {path: ast.parse(path.read_text()) for path in sorted((ROOT / "cb").rglob("*.py"))}
-#: modules of which others replace functions and classes while a program runs
+#: modules whose functions and classes are replaced while a program runs
 REPLACED = {"queue", "select", "selectors", "socket", "ssl", "threading", "time"}
 
 
-def test_clocks_that_measure_are_those_that_nobody_replaces() -> None:
-    # A frozen clock would make a wait endless.
+def test_monotonic_clocks_are_never_replaced() -> None:
+    # With a frozen clock a wait would not end.
     found = {path.stem for path, tree in LIBRARY.items() if re.search(r"\btime\.(monotonic|perf_c)", ast.unparse(tree))}
     assert found == set()
 
 
-def test_what_waits_is_looked_up_where_it_waits() -> None:
+def test_functions_that_wait_are_looked_up_at_the_call() -> None:
     found = []
     for path, tree in LIBRARY.items():
         for node in ast.walk(tree):
             bound: list[str] = []
             if isinstance(node, ast.ImportFrom) and not node.level and node.module in REPLACED:
-                bound = [alias.name for alias in node.names if not alias.name.isupper()]  # constants stay what they are
+                bound = [alias.name for alias in node.names if not alias.name.isupper()]  # constants are not replaced
             if isinstance(node, ast.FunctionDef):
                 defaults = [*node.args.defaults, *filter(None, node.args.kw_defaults)]
                 bound = [text for each in defaults if (text := ast.unparse(each)).split(".")[0] in REPLACED]
@@ -47,20 +47,20 @@ def test_what_waits_is_looked_up_where_it_waits() -> None:
 
 @pytest.fixture(params=["seconds", "tick"])
 def frozen(request: pytest.FixtureRequest) -> Any:
-    """Freeze the clocks of the process, or let them go on by a step each time they are read."""
+    """Freeze the clocks of the process, or advance them by one step at each read."""
     step = 0 if request.param == "seconds" else 1e-9
     with freeze_time("2030-01-01", auto_tick_seconds=step, ignore=["_pytest.timing"]) as clock:
         yield clock
 
 
 def within(seconds: float, work: Callable[[], object]) -> object:
-    """Return what a function returns or raises; fail if it takes longer."""
+    """Return the result or the exception of a function; fail if it takes longer."""
     results: list[object] = []
 
     def run() -> None:
         try:
             results.append(work())
-        except BaseException as error:  # noqa: BLE001 - it is the result
+        except BaseException as error:  # noqa: BLE001 - it is returned
             results.append(error)
 
     thread = threading.Thread(target=run, daemon=True)
@@ -70,7 +70,7 @@ def within(seconds: float, work: Callable[[], object]) -> object:
     return results[0]
 
 
-def test_clocks_go_on_while_those_of_the_program_are_frozen(frozen: Any) -> None:
+def test_monotonic_clocks_run_while_the_clocks_of_the_program_are_frozen(frozen: Any) -> None:
     before = monotonic(), monotonic_ns(), perf_counter(), time.clock_gettime(time.CLOCK_MONOTONIC)
     threading.Event().wait(0.01)
     after = monotonic(), monotonic_ns(), perf_counter(), time.clock_gettime(time.CLOCK_MONOTONIC)
@@ -79,7 +79,7 @@ def test_clocks_go_on_while_those_of_the_program_are_frozen(frozen: Any) -> None
     assert abs(wall() - 1_893_456_000) < 10 and abs(wall_ns() / 1e9 - 1_893_456_000) < 10
 
 
-def test_module_that_is_imported_while_the_clock_is_frozen_has_the_real_one_too() -> None:
+def test_module_imported_while_the_clock_is_frozen_has_the_real_clock() -> None:
     program = """
 from freezegun import freeze_time
 import time
@@ -122,7 +122,7 @@ def test_wait_for_a_bulkhead_ends_while_its_own_clock_stands_still() -> None:
         assert isinstance(within(5, lambda: bulkhead.call(int)), BulkheadFullError)
 
 
-def test_wait_for_a_file_of_the_host_ends_while_the_clock_is_frozen(frozen: Any, tmp_path: Path) -> None:
+def test_wait_for_a_host_file_ends_while_the_clock_is_frozen(frozen: Any, tmp_path: Path) -> None:
     path, tables = tmp_path / "f", ("CREATE TABLE IF NOT EXISTS t (x)",)
     first, second = HostFile(path, tables, 0.05), HostFile(path, tables, 0.05)
     assert first.read("SELECT count(*) FROM t") == (0,)
@@ -133,13 +133,13 @@ def test_wait_for_a_file_of_the_host_ends_while_the_clock_is_frozen(frozen: Any,
     assert isinstance(within(10, lambda: first.write(wait)), StoreError)
 
 
-def test_breaker_that_is_made_while_the_clock_is_frozen_is_looked_after_and_recovers(frozen: Any) -> None:
+def test_breaker_created_while_the_clock_is_frozen_is_supervised_and_recovers(frozen: Any) -> None:
     config = BreakerConfig(failure_threshold=1, timeout=0.02, call_timeout=0.02, timeout_jitter=0)
     for breaker in (CircuitBreaker("d", config), Registry(defaults=config).get("d")):
         release = threading.Event()
         thread = threading.Thread(target=breaker.call, args=(release.wait, 10))
         thread.start()
-        # Nobody calls: the watch alone sees that the call hangs.
+        # There is no other call: the watchdog alone detects the hanging call.
         assert within(5, lambda breaker=breaker: opened(breaker)) is True
         release.set()
         thread.join()
@@ -158,7 +158,7 @@ def recovered(breaker: CircuitBreaker) -> int:
     return breaker.call(abs, -7)
 
 
-def test_clock_of_the_system_is_ours_whoever_passes_it() -> None:
+def test_clock_of_the_system_is_replaced_by_the_unpatched_one() -> None:
     breaker = CircuitBreaker("d", clock=time.monotonic_ns)
     with freeze_time("2030-01-01"):
-        assert breaker._clock is monotonic_ns  # noqa: SLF001 - which clock it is cannot be seen otherwise
+        assert breaker._clock is monotonic_ns  # noqa: SLF001 - the clock has no public attribute

@@ -17,7 +17,7 @@ def breaker(tmp_path: Path) -> CircuitBreaker:
     return CircuitBreaker("d", BreakerConfig(), ledger=Ledger.in_file(tmp_path / "l"))
 
 
-def test_lock_whose_descriptor_is_closed_while_it_is_held_fails_nobody(breaker: CircuitBreaker) -> None:
+def test_lock_whose_descriptor_is_closed_while_it_is_held_fails_no_call(breaker: CircuitBreaker) -> None:
     lock = FileLock(f"{breaker.ledger.path}.locks/another")
 
     def close() -> int:
@@ -29,7 +29,7 @@ def test_lock_whose_descriptor_is_closed_while_it_is_held_fails_nobody(breaker: 
 
 
 def close_all_of(name: str) -> None:
-    """Close the descriptors of a file, as a program does that becomes a daemon."""
+    """Close the descriptors of a file, as a program that becomes a daemon does."""
     for fd in list(Path("/proc/self/fd").iterdir()):
         with suppress(OSError):
             if fd.readlink().name == name:
@@ -37,7 +37,7 @@ def close_all_of(name: str) -> None:
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_slot_whose_descriptor_is_closed_is_taken_all_the_same(breaker: CircuitBreaker, times: int) -> None:
+def test_permit_whose_descriptor_is_closed_is_taken_anyway(breaker: CircuitBreaker, times: int) -> None:
     bulkhead = Bulkhead(breaker, 1)
     for _ in range(times):
         assert bulkhead.call(int) == 0

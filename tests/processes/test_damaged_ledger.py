@@ -1,4 +1,4 @@
-"""A ledger's file that was damaged while no process had it in use. docs/rules.md, rules 14 and 23."""
+"""Ledger files that were damaged while they were unused. docs/rules.md, rules 14 and 23."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from cb.ledger import layout as at
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes: run on Linux or macOS")
 CONFIG = BreakerConfig(failure_threshold=3, failure_rate_threshold=None, timeout=60)
-#: where the first call of a process counts
+#: cell in which the first call of a process counts
 LANE = at.HEADER + at.PAGE + at.STRIPES_START + at.STRIPE_CELLS
 
 
@@ -29,9 +29,7 @@ LANE = at.HEADER + at.PAGE + at.STRIPES_START + at.STRIPE_CELLS
         (at.H_EVENTS, 2**63 - 1),
     ],
 )
-def test_damage_while_nobody_uses_a_ledger_costs_the_next_process_no_call(
-    tmp_path: Path, cell: int, value: int
-) -> None:
+def test_damage_of_an_unused_ledger_fails_no_call_of_the_next_process(tmp_path: Path, cell: int, value: int) -> None:
     path = tmp_path / "l"
 
     def serve() -> None:

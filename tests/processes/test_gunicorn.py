@@ -25,7 +25,7 @@ def _free_port() -> int:
 
 
 def _until(found: Callable[[], Any], seconds: float) -> Any:
-    """Return what `found` finds, tried again until then."""
+    """Call `found` until it returns something, and return that."""
     end = time.monotonic() + seconds
     while True:
         try:
@@ -46,10 +46,10 @@ class Server:
         return answer
 
     def hang(self) -> threading.Thread:
-        """Send a request that runs into the hanging dependency."""
+        """Send a request that calls the hanging dependency."""
 
         def send() -> None:
-            with suppress(requests.RequestException):  # its worker may be killed
+            with suppress(requests.RequestException):  # the worker may be killed
                 requests.get(self.url, timeout=70)
 
         thread = threading.Thread(target=send, daemon=True)
@@ -90,7 +90,7 @@ def test_two_sync_workers_killed_by_their_timeout_open_the_circuit(tmp_path: Pat
         assert time.monotonic() - begin < 1
 
 
-def test_two_calls_that_hang_in_sync_workers_open_the_circuit_before_anybody_is_killed(tmp_path: Path) -> None:
+def test_two_calls_that_hang_in_sync_workers_open_the_circuit_before_a_worker_is_killed(tmp_path: Path) -> None:
     options = ["-w", "3", "-k", "sync", "--timeout", "30"]
     with _gunicorn(tmp_path / "l", *options, HANG_SLOW_OPENS="1") as server:
         server.hang()
@@ -99,7 +99,7 @@ def test_two_calls_that_hang_in_sync_workers_open_the_circuit_before_anybody_is_
         assert (state["failures"], state["in_flight"]) == (0, 2)
 
 
-def test_two_workers_killed_without_a_word_open_the_circuit_without_a_further_call(tmp_path: Path) -> None:
+def test_two_workers_killed_by_sigkill_open_the_circuit_without_a_further_call(tmp_path: Path) -> None:
     with _gunicorn(tmp_path / "l", "-w", "2", "-k", "gthread", "--threads", "4") as server:
         server.hang()
         _until(lambda: server.state()["in_flight"] == 1, 5)

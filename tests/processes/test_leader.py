@@ -1,4 +1,4 @@
-"""One process of a host does a duty, and another takes over when that one ends, however it ends."""
+"""One process of a host leads, and another takes over when it ends for any reason."""
 
 import logging
 import multiprocessing
@@ -21,13 +21,13 @@ _fork = multiprocessing.get_context("fork")
 
 
 class Workers:
-    """Processes that share a duty; each tells when it begins and ends it."""
+    """Processes with one leader; each reports the start and the end of its work."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # A pipe and no queue: a process that is killed may have the lock of a queue.
+        # A pipe and not a queue: a killed process may hold the lock of a queue.
         reader, self._writer = os.pipe()
-        self._news = os.fdopen(reader)
+        self._reports = os.fdopen(reader)
         self.processes: list[ForkProcess] = []
 
     def start(self, count: int) -> None:
@@ -38,29 +38,29 @@ class Workers:
 
     def _serve(self) -> None:
         def work(stop: threading.Event) -> None:
-            self._tell("begins")
+            self._report("begins")
             stop.wait()
-            self._tell("ends")
+            self._report("ends")
 
-        duty = Leader(Ledger.in_file(self._path), "work", work)
+        leader = Leader(Ledger.in_file(self._path), "work", work)
         signal.signal(signal.SIGTERM, lambda *_: done.set())
         done = threading.Event()
         while not done.wait(0.05):
-            duty.tick()
-        duty.close()
+            leader.tick()
+        leader.close()
 
-    def _tell(self, what: str) -> None:
+    def _report(self, what: str) -> None:
         os.write(self._writer, f"{what} {os.getpid()}\n".encode())
 
     def next(self) -> tuple[str, int]:
-        """Wait for news: what a process does, and which."""
-        what, pid = self._news.readline().split()
+        """Wait for the next report. Returns it and the process id."""
+        what, pid = self._reports.readline().split()
         return what, int(pid)
 
     def silent(self, seconds: float) -> bool:
-        """Return whether there is no news for so long."""
+        """Return True if there is no report for that many seconds."""
         poll = select.poll()  # not select, which takes no descriptor above 1023
-        poll.register(self._news, select.POLLIN)
+        poll.register(self._reports, select.POLLIN)
         return not poll.poll(seconds * 1000)
 
     def close(self) -> None:
@@ -68,7 +68,7 @@ class Workers:
             process.kill()
             process.join()
         os.close(self._writer)
-        self._news.close()
+        self._reports.close()
 
     def of(self, pid: int) -> ForkProcess:
         return next(each for each in self.processes if each.pid == pid)
@@ -84,7 +84,7 @@ def workers(tmp_path: Path) -> Iterator[Workers]:
         made.close()
 
 
-def test_one_of_many_processes_has_the_duty(workers: Workers) -> None:
+def test_one_of_many_processes_leads(workers: Workers) -> None:
     assert workers.next()[0] == "begins"
 
     assert workers.silent(0.5)
@@ -110,7 +110,7 @@ def test_process_that_ends_finishes_its_work_before_another_begins(workers: Work
     assert workers.of(first).exitcode == 0
 
 
-def test_work_that_fails_is_logged_and_begun_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_failed_work_is_logged_and_repeated(caplog: pytest.LogCaptureFixture) -> None:
     begun = threading.Semaphore(0)
 
     def work(stop: threading.Event) -> None:
@@ -120,69 +120,69 @@ def test_work_that_fails_is_logged_and_begun_again(caplog: pytest.LogCaptureFixt
         stop.wait()
 
     with caplog.at_level(logging.ERROR):
-        duty = Leader(Ledger.in_memory(), "work", work)
-        duty.tick()
+        leader = Leader(Ledger.in_memory(), "work", work)
+        leader.tick()
         assert begun.acquire(timeout=5)
         assert begun.acquire(timeout=5)
-        duty.close()
+        leader.close()
 
     assert [record.getMessage() for record in caplog.records] == ["work failed"]
 
 
-def test_duty_that_was_left_is_not_taken_again() -> None:
+def test_closed_leader_does_not_lead_again() -> None:
     ledger, begun = Ledger.in_memory(), threading.Event()
-    duty = Leader(ledger, "work", lambda _: begun.set())
-    duty.close()
+    leader = Leader(ledger, "work", lambda _: begun.set())
+    leader.close()
 
-    duty.tick()
+    leader.tick()
 
     assert not begun.wait(0.1)
 
 
-def test_two_duties_of_one_ledger_do_not_wait_for_each_other() -> None:
+def test_two_leaders_of_one_ledger_do_not_wait_for_each_other() -> None:
     ledger, both = Ledger.in_memory(), threading.Barrier(3)
 
     def work(stop: threading.Event) -> None:
         both.wait(5)
         stop.wait()
 
-    duties = [Leader(ledger, role, work) for role in ("one", "other")]
-    for duty in duties:
-        duty.tick()
+    leaders = [Leader(ledger, role, work) for role in ("one", "other")]
+    for leader in leaders:
+        leader.tick()
 
     both.wait(5)
-    for duty in duties:
-        duty.close()
+    for leader in leaders:
+        leader.close()
 
 
-def test_role_that_a_thread_has_kept_is_left_by_its_duty_for_the_next() -> None:
+def test_role_kept_by_a_thread_that_ended_is_given_up_by_its_leader() -> None:
     begun, cut = threading.Event(), threading.Event()
 
     class Cut(Leader):
-        """Is cut off, by an exception that another thread sets, before it could leave its role."""
+        """Is cut off, by an exception that another thread sets, before it gives its role up."""
 
         def _run(self, stop: threading.Event) -> None:
             if cut.is_set():
                 super()._run(stop)
             cut.set()
 
-    duty = Cut(Ledger.in_memory(), "work", lambda stop: (begun.set(), stop.wait()))
-    duty.tick()
+    leader = Cut(Ledger.in_memory(), "work", lambda stop: (begun.set(), stop.wait()))
+    leader.tick()
     assert cut.wait(5)
-    while duty._thread.is_alive():  # type: ignore[union-attr]  # noqa: SLF001 - it is there
+    while leader._thread.is_alive():  # type: ignore[union-attr]  # noqa: SLF001 - it has started
         pass
 
-    duty.tick()
+    leader.tick()
 
     assert begun.wait(5)
-    duty.close()
+    leader.close()
 
 
-def test_duty_that_can_have_no_thread_says_so_once_and_is_done_once_it_can(
+def test_leader_without_thread_is_logged_once_and_works_once_it_has_one(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     begun = threading.Event()
-    duty = Leader(Ledger.in_memory(), "work", lambda stop: (begun.set(), stop.wait()))
+    leader = Leader(Ledger.in_memory(), "work", lambda stop: (begun.set(), stop.wait()))
     with monkeypatch.context() as patch:
 
         def refuse(_: threading.Thread) -> None:
@@ -190,17 +190,17 @@ def test_duty_that_can_have_no_thread_says_so_once_and_is_done_once_it_can(
 
         patch.setattr(threading.Thread, "start", refuse)
         for _ in range(3):
-            duty.tick()
+            leader.tick()
     told = [record.getMessage() for record in caplog.records]
     assert told == ["work is not done, its thread cannot start: can't start new thread"]
 
-    duty.tick()
+    leader.tick()
 
     assert begun.wait(5)
-    duty.close()
+    leader.close()
 
 
-def test_duty_of_a_process_whose_ledger_can_be_opened_later_is_left_to_the_process_that_has_it_there(
+def test_leader_of_an_unshared_ledger_resigns_to_the_leader_in_the_file(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "l").mkdir()
@@ -210,20 +210,20 @@ def test_duty_of_a_process_whose_ledger_can_be_opened_later_is_left_to_the_proce
         begun.release()
         stop.wait()
 
-    duty = Leader(ledger, "work", work)
-    duty.tick()
+    leader = Leader(ledger, "work", work)
+    leader.tick()
     assert begun.acquire(timeout=5)
     (tmp_path / "l").rmdir()
     other = Ledger.in_file(tmp_path / "l")
     assert other.core.elect("work")
     ledger.core.retry_open(0)
-    duty.tick()
+    leader.tick()
     for thread in threading.enumerate():
         if thread.name == "cb-work":
             thread.join(5)
-    duty.tick()
+    leader.tick()
     assert not begun.acquire(timeout=0.1)
     other.core.resign("work")
-    duty.tick()
+    leader.tick()
     assert begun.acquire(timeout=5)
-    duty.close()
+    leader.close()

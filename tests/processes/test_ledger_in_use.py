@@ -23,7 +23,7 @@ from cb.testing import FakeClock, Worker, workers
 pytestmark = pytest.mark.quiet
 
 CONFIG = BreakerConfig(failure_threshold=3, failure_rate_threshold=None, timeout=60)
-#: where the first call of a process counts
+#: cell in which the first call of a process counts
 LANE = at.HEADER + at.PAGE + at.STRIPES_START + at.STRIPE_CELLS
 FILE = at.HEADER * 8 + at.MAX_RECORDS * at.RECORD * 8
 
@@ -40,7 +40,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def breaker(path: Path, clock: FakeClock) -> CircuitBreaker:
-    """Return a breaker that has called, and been looked after twice: it knows what its ledger looked like."""
+    """Return a breaker after two calls and two ticks: the content of its ledger is recorded."""
     breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(path), clock=clock)
     for _ in range(2):
         breaker.call(int)
@@ -68,7 +68,7 @@ def write_over(path: Path, what: bytes) -> None:
 
 
 def restore(path: Path) -> None:
-    """Copy back what a copy of a while ago holds, in place."""
+    """Overwrite the file with an older copy of it, in place."""
     subprocess.run(["cp", f"{path}.old", str(path)], check=True)
 
 
@@ -86,7 +86,7 @@ print(ledger.scope, ledger.degraded)
 
 
 def open_elsewhere(path: Path, *arguments: str, within: tuple[str, ...] = ()) -> str:
-    """Open the ledger in a process of its own, within some namespaces. Return its scope, and why it is degraded."""
+    """Open the ledger in a separate process, in some namespaces. Return its scope and the reason if it is degraded."""
     command = [*within, sys.executable, "-c", OPEN, str(path), *arguments]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
@@ -98,14 +98,16 @@ def in_namespaces(kinds: str, before: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("left", range(6))
-def test_newcomer_with_few_descriptors_left_wipes_nothing(path: Path, breaker: CircuitBreaker, left: int) -> None:
+def test_new_process_with_few_descriptors_does_not_empty_the_ledger(
+    path: Path, breaker: CircuitBreaker, left: int
+) -> None:
     fail(breaker, 3)
     assert open_elsewhere(path, str(left)).startswith(("host None", "process ledger"))
     assert (breaker.state, breaker.snapshot().totals.requests, breaker.ledger.degraded) == (State.OPEN, 5, None)
 
 
 @pytest.mark.parametrize("boot", ["another", "none", "garbage"])
-def test_newcomer_that_is_shown_another_boot_id_wipes_nothing(
+def test_new_process_with_another_boot_id_does_not_empty_the_ledger(
     path: Path, breaker: CircuitBreaker, tmp_path: Path, boot: str
 ) -> None:
     (tmp_path / "empty").mkdir()
@@ -120,9 +122,7 @@ def test_newcomer_that_is_shown_another_boot_id_wipes_nothing(
     assert breaker.state is State.OPEN
 
 
-def test_newcomer_with_another_clock_stays_alone_while_the_ledger_is_in_use(
-    path: Path, breaker: CircuitBreaker
-) -> None:
+def test_new_process_with_another_clock_does_not_share_a_ledger_in_use(path: Path, breaker: CircuitBreaker) -> None:
     elsewhere = in_namespaces("--time --monotonic 864000 --fork", "true")
     assert "another clock (a time namespace), and other processes have it in use" in open_elsewhere(
         path, within=elsewhere
@@ -130,13 +130,15 @@ def test_newcomer_with_another_clock_stays_alone_while_the_ledger_is_in_use(
     assert breaker.snapshot().totals.requests == 2
 
 
-def test_ledger_of_another_clock_is_made_anew_once_nobody_uses_it(path: Path) -> None:
+def test_ledger_of_another_clock_is_created_anew_once_it_is_unused(path: Path) -> None:
     assert open_elsewhere(path, within=in_namespaces("--time --monotonic 864000 --fork", "true")) == "host None"
     assert Ledger.in_file(path).names() == []
 
 
 @pytest.mark.parametrize("ahead", [True, False])
-def test_ledger_without_a_boot_id_is_made_anew_if_its_times_lie_ahead(path: Path, tmp_path: Path, ahead: bool) -> None:
+def test_ledger_without_a_boot_id_is_created_anew_if_its_times_lie_ahead(
+    path: Path, tmp_path: Path, ahead: bool
+) -> None:
     (tmp_path / "empty").mkdir()
     unknown = in_namespaces("--mount", f"mount --bind {tmp_path / 'empty'} /proc/sys/kernel/random")
     assert open_elsewhere(path, within=unknown) == "host None"
@@ -148,12 +150,12 @@ def test_ledger_without_a_boot_id_is_made_anew_if_its_times_lie_ahead(path: Path
     assert ran.stdout.splitlines()[-1] == ("['another']" if ahead else "['newcomer', 'another']")
 
 
-def test_ledger_is_not_made_anew_while_the_lock_of_any_block_is_held(path: Path) -> None:
+def test_ledger_is_not_created_anew_while_the_lock_of_any_shard_is_held(path: Path) -> None:
     with workers(1) as processes:
         processes[0].call(use, str(path))
     put(path, at.H_BOOT, 12345)
     put(path, at.H_CLOCK, 7)
-    held = claim(f"{path}.locks/17")  # of a process that has lost the file's descriptor
+    held = claim(f"{path}.locks/17")  # as by a process that has lost the file's descriptor
     assert held is not None
     assert "other processes have it in use" in str(Ledger.open(f"file://{path}").degraded)
     held.close()
@@ -173,7 +175,7 @@ CUTS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("cut", CUTS)
-def test_ledger_that_is_cut_is_left_by_all_and_said_once(
+def test_all_processes_detach_from_a_truncated_ledger_and_log_it_once(
     path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture, cut: str
 ) -> None:
     told: list[Event] = []
@@ -219,7 +221,7 @@ OVERWRITES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("what", OVERWRITES)
-def test_ledger_that_is_written_over_fails_no_call_and_is_left(
+def test_process_detaches_from_an_overwritten_ledger_without_a_failed_call(
     path: Path, breaker: CircuitBreaker, clock: FakeClock, what: str
 ) -> None:
     shutil.copy(path, f"{path}.old")
@@ -227,7 +229,7 @@ def test_ledger_that_is_written_over_fails_no_call_and_is_left(
     clock.advance(0.2)
     breaker.tick()
     OVERWRITES[what](path)
-    assert breaker.call(int) == 0  # before anybody has looked
+    assert breaker.call(int) == 0  # before any check
     fail(breaker)
     clock.advance(0.2)
     breaker.tick()
@@ -241,7 +243,7 @@ def test_ledger_that_is_written_over_fails_no_call_and_is_left(
     assert breaker.ledger.names() == ["d"]
 
 
-def test_copy_put_back_after_successes_that_took_no_time_is_noticed(
+def test_older_copy_restored_after_quick_successes_is_detected(
     path: Path, breaker: CircuitBreaker, clock: FakeClock
 ) -> None:
     shutil.copy(path, f"{path}.old")
@@ -253,7 +255,7 @@ def test_copy_put_back_after_successes_that_took_no_time_is_noticed(
     assert "was written over while it was in use" in str(breaker.ledger.degraded)
 
 
-def test_ledger_that_is_cut_and_cannot_be_made_longer_again_is_left_all_the_same(
+def test_process_detaches_from_a_truncated_ledger_that_cannot_be_extended(
     path: Path, breaker: CircuitBreaker, clock: FakeClock
 ) -> None:
     os.truncate(path, 0)
@@ -268,7 +270,7 @@ def test_ledger_that_is_cut_and_cannot_be_made_longer_again_is_left_all_the_same
     assert breaker.call(int) == 0
 
 
-def test_service_at_rest_writes_nothing(path: Path, breaker: CircuitBreaker, clock: FakeClock) -> None:
+def test_idle_service_writes_nothing(path: Path, breaker: CircuitBreaker, clock: FakeClock) -> None:
     before = path.read_bytes()
     for _ in range(5):
         clock.advance(0.2)
@@ -276,7 +278,7 @@ def test_service_at_rest_writes_nothing(path: Path, breaker: CircuitBreaker, clo
     assert path.read_bytes() == before
 
 
-def test_ledger_that_was_cut_is_made_anew_when_all_have_left_it(
+def test_truncated_ledger_is_created_anew_when_all_have_detached(
     path: Path, breaker: CircuitBreaker, clock: FakeClock
 ) -> None:
     os.truncate(path, 0)
@@ -286,7 +288,7 @@ def test_ledger_that_was_cut_is_made_anew_when_all_have_left_it(
     assert Ledger.open(f"file://{path}").degraded is None
 
 
-def test_cut_ledger_kills_no_process_that_does_not_touch_it_before_it_is_looked_after(path: Path) -> None:
+def test_truncated_ledger_kills_no_process_that_is_idle_until_the_watchdog_checks(path: Path) -> None:
     with workers(2) as processes:
         for process in processes:
             process.call(use_again, str(path))
@@ -297,12 +299,12 @@ def test_cut_ledger_kills_no_process_that_does_not_touch_it_before_it_is_looked_
 
 @cache
 def kept(path: str) -> CircuitBreaker:
-    """Return a breaker that this process keeps."""
+    """Create a breaker that this process keeps, and return it."""
     return CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(path))
 
 
 def use_again(path: str) -> str:
-    """Call through a breaker that this process keeps. Return the scope of its ledger."""
+    """Call through the breaker that this process keeps. Return the scope of its ledger."""
     breaker = kept(path)
     breaker.call(int)
     return breaker.ledger.scope
@@ -315,7 +317,7 @@ def two(path: Path) -> Iterator[list[Worker]]:
 
 
 def generations(path: str, times: int) -> list[int]:
-    """Change the state very often. Return the numbers that were given."""
+    """Change the state very often. Return the generations."""
     breaker = kept(path)
     return [breaker.reset(reason="test").generation for _ in range(times)]
 
@@ -336,7 +338,7 @@ def test_lock_of_transitions_that_was_removed_excludes_old_and_new_processes(pat
     assert not set(found[old]) & set(found[new])
 
 
-def test_lock_of_a_block_that_was_removed_is_had_again(path: Path, breaker: CircuitBreaker, clock: FakeClock) -> None:
+def test_removed_lock_of_a_shard_is_locked_again(path: Path, breaker: CircuitBreaker, clock: FakeClock) -> None:
     Path(f"{path}.locks/0").unlink()
     clock.advance(0.2)
     breaker.tick()
@@ -346,7 +348,7 @@ def test_lock_of_a_block_that_was_removed_is_had_again(path: Path, breaker: Circ
     assert breaker.snapshot().totals.requests == 3
 
 
-def test_block_that_another_process_took_after_its_lock_was_removed_is_left_to_it(
+def test_shard_taken_by_another_process_after_its_lock_was_removed_is_left_to_it(
     path: Path, breaker: CircuitBreaker, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     Path(f"{path}.locks/0").unlink()
@@ -364,7 +366,7 @@ def test_block_that_another_process_took_after_its_lock_was_removed_is_left_to_i
     assert "another process has taken a shard" in caplog.text
 
 
-def test_counts_of_a_process_that_had_the_block_meanwhile_are_kept(
+def test_counts_of_a_process_that_had_the_shard_meanwhile_are_kept(
     path: Path, breaker: CircuitBreaker, clock: FakeClock
 ) -> None:
     shutil.rmtree(f"{path}.locks")
@@ -378,25 +380,25 @@ def test_counts_of_a_process_that_had_the_block_meanwhile_are_kept(
     assert "was removed or replaced" in str(breaker.ledger.degraded)
 
 
-def test_descriptors_closed_without_a_fork_are_opened_again_and_those_of_others_left_alone(path: Path) -> None:
+def test_closed_descriptors_are_opened_again_and_those_of_others_left_alone(path: Path) -> None:
     with workers(1) as processes:
         assert processes[0].call(close_all, str(path)) == (True, 0, [0, 0, 0])
 
 
 def close_all(path: str) -> tuple[bool, int, list[int]]:
-    """Close what a daemon would close, and open other files in its place.
+    """Close the descriptors that a daemon would close, and open other files in their place.
 
     Returns whether the block is owned still, how many calls seem to run, and how much stands in those files.
     """
     breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(path))
     bulkhead = Bulkhead(breaker, 2)
     bulkhead.call(int)
-    kept = {each for each in range(3, 64) if _is_pipe(each)}  # the worker's own
+    kept = {each for each in range(3, 64) if _is_pipe(each)}  # the worker's own pipes
     for each in set(range(3, 64)) - kept:
         with suppress(OSError):
             os.close(each)
     logs = [Path(f"{path}.log{number}").open("w") for number in range(20)]  # noqa: SIM115 - many at once
-    time.sleep(0.6)  # the watch looks
+    time.sleep(0.6)  # the watchdog checks
     bulkhead.call(int)
     fail(breaker, 3)
     assert breaker.state is State.OPEN
@@ -420,13 +422,13 @@ def test_role_whose_lock_was_removed_and_taken_by_another_process_ends(path: Pat
         stop.wait(10)
         ended.set()
 
-    duty = Leader(ledger, "auditor", work)
-    duty.tick()
+    leader = Leader(ledger, "auditor", work)
+    leader.tick()
     Path(f"{path}.locks/auditor").unlink()
     other = Ledger.in_file(path)
     assert other.core.elect("auditor")
     ledger.core.reap(clock())
-    duty.tick()
+    leader.tick()
     assert ended.wait(5)
     assert other.core.has("auditor")
-    duty.close()
+    leader.close()

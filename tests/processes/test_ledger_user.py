@@ -23,13 +23,13 @@ CONFIG = BreakerConfig(failure_threshold=3, failure_rate_threshold=None, timeout
 
 @pytest.fixture(autouse=True)
 def shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have each user's ledgers in shared memory: no other user may look into the directory of a run of tests."""
+    """Create each user's ledgers in shared memory: other users cannot read the directory of a test run."""
     monkeypatch.delenv("CB_STATE_DIR", raising=False)
 
 
 @pytest.fixture
 def name() -> Iterator[str]:
-    """Yield the name of a ledger in shared memory, where each user has a directory."""
+    """Yield the name of a ledger in shared memory, in which each user has a directory."""
     name = f"test-user-{os.getpid()}"
     yield name
     for directory in Path("/dev/shm").glob("cb-*"):
@@ -38,7 +38,7 @@ def name() -> Iterator[str]:
 
 
 def as_nobody(work: Callable[[], None]) -> int:
-    """Run in a forked child that has become another user, return its exit code; 14 if it hung."""
+    """Run a function in a forked child with another user. Return the exit code, 14 if it hung."""
     pid = os.fork()
     if pid == 0:
         signal.alarm(10)
@@ -60,7 +60,7 @@ def fail(breaker: CircuitBreaker, times: int) -> None:
             breaker.call(divmod, 1, 0)
 
 
-def test_workers_that_become_another_user_share_that_ones_ledger(name: str) -> None:
+def test_workers_that_change_their_user_share_the_ledger_of_the_new_user(name: str) -> None:
     registry = Registry(ledger=Ledger.open(f"shm://{name}", shared_directory()), defaults=CONFIG)
     for each in ("first", "vendor", "last"):
         registry.get(each)
@@ -85,10 +85,10 @@ def test_workers_that_become_another_user_share_that_ones_ledger(name: str) -> N
 
     assert as_nobody(open_it) == 0
     assert as_nobody(find_it_open) == 0
-    assert vendor.state is State.CLOSED  # root's own
+    assert vendor.state is State.CLOSED  # in root's ledger
 
 
-def test_rows_in_another_order_are_found_by_their_names(name: str) -> None:
+def test_records_in_another_order_are_found_by_their_names(name: str) -> None:
     def serve_before() -> None:
         ledger = Ledger.open(f"shm://{name}")
         for each in ("z", "y", "x"):
@@ -115,7 +115,7 @@ def test_rows_in_another_order_are_found_by_their_names(name: str) -> None:
     assert as_nobody(serve) == 0
 
 
-def test_thresholds_of_this_release_are_in_force_in_a_ledger_that_an_earlier_one_has_left(name: str) -> None:
+def test_thresholds_of_this_release_are_in_force_in_a_ledger_of_an_earlier_release(name: str) -> None:
     def serve_before() -> None:
         fail(CircuitBreaker("d", replace(CONFIG, failure_threshold=9), ledger=Ledger.open(f"shm://{name}")), 1)
 
@@ -131,7 +131,7 @@ def test_thresholds_of_this_release_are_in_force_in_a_ledger_that_an_earlier_one
     assert as_nobody(serve) == 0
 
 
-def test_ledger_that_the_new_user_cannot_use_degrades_and_says_why() -> None:
+def test_ledger_that_the_new_user_cannot_use_degrades_with_a_reason() -> None:
     with tempfile.TemporaryDirectory() as directory:
         breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.open(f"file://{directory}/l"))
 
@@ -148,7 +148,7 @@ def test_ledger_that_the_new_user_cannot_use_degrades_and_says_why() -> None:
         assert breaker.snapshot().totals.requests == 0
 
 
-def test_process_that_has_called_already_goes_on_in_its_ledger_under_another_user(name: str) -> None:
+def test_process_that_has_called_before_keeps_its_ledger_under_another_user(name: str) -> None:
     def serve() -> None:
         breaker.call(time.sleep, 0)
         assert breaker.ledger.path == path

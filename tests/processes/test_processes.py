@@ -35,7 +35,7 @@ for line in sys.stdin:
 
 
 class Worker:
-    """A process that calls through the breaker when told."""
+    """A process that calls through the breaker on request."""
 
     def __init__(self, path: Path) -> None:
         self.process = subprocess.Popen(
@@ -59,7 +59,7 @@ def workers(tmp_path: Path) -> Iterator[list[Worker]]:
 
 
 def _in_child(work: Callable[[], None]) -> int:
-    """Run in a forked child, return its exit code; 14 if it hung."""
+    """Run a function in a forked child. Return the exit code, 14 if it hung."""
     pid = os.fork()
     if pid == 0:
         signal.alarm(10)
@@ -71,18 +71,18 @@ def _in_child(work: Callable[[], None]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def test_four_workers_one_trips_and_all_refuse_their_next_call(workers: list[Worker]) -> None:
+def test_circuit_opened_by_one_of_four_workers_rejects_the_next_call_of_each(workers: list[Worker]) -> None:
     assert [worker.call(1) for worker in workers] == ["(1, 0)"] * 4
     assert [workers[0].call(0) for _ in range(5)] == ["ZeroDivisionError"] * 5
     assert [worker.call(1) for worker in workers] == ["CircuitOpenError"] * 4
 
 
-def test_four_workers_with_one_failure_each_trip_together(workers: list[Worker]) -> None:
+def test_one_failure_in_each_of_four_workers_opens_the_circuit(workers: list[Worker]) -> None:
     assert [worker.call(0) for worker in [*workers, workers[0]]] == ["ZeroDivisionError"] * 5
     assert [worker.call(1) for worker in workers] == ["CircuitOpenError"] * 4
 
 
-def test_killed_worker_leaves_its_counts_and_its_successor_goes_on(workers: list[Worker], tmp_path: Path) -> None:
+def test_killed_worker_leaves_its_counts_and_its_successor_continues(workers: list[Worker], tmp_path: Path) -> None:
     breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(tmp_path / "l"))
     for worker in workers:
         worker.call(1)
@@ -98,7 +98,7 @@ def test_killed_worker_leaves_its_counts_and_its_successor_goes_on(workers: list
 
 
 @pytest.mark.parametrize("kind", ["memory", "file"])
-def test_breaker_made_and_used_before_fork_works_in_the_children(kind: str, tmp_path: Path) -> None:
+def test_breaker_created_and_used_before_fork_works_in_the_children(kind: str, tmp_path: Path) -> None:
     ledger = Ledger.in_memory() if kind == "memory" else Ledger.in_file(tmp_path / "l")
     breaker = CircuitBreaker("d", CONFIG, ledger=ledger)
     breaker.call(int)
@@ -127,10 +127,10 @@ def test_breaker_forked_inside_a_call_counts_it_once_in_the_parent(tmp_path: Pat
     assert (snapshot.totals.successes, snapshot.in_flight) == (2, 0)
 
 
-def test_child_that_ends_its_parents_calls_counts_none_of_them(tmp_path: Path) -> None:
+def test_child_that_ends_calls_of_its_parent_counts_none_of_them(tmp_path: Path) -> None:
     breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(tmp_path / "l"))
     with ExitStack() as calls:
-        for _ in range(500):  # more than a host has tallies
+        for _ in range(500):  # more than the stripes of a host
             calls.enter_context(breaker)
         assert _in_child(calls.close) == 0
         assert breaker.snapshot().totals.requests == 0
@@ -176,7 +176,7 @@ def test_sibling_stopped_while_it_holds_the_lock_delays_no_call_for_long(tmp_pat
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("forks", [100, pytest.param(1000, marks=pytest.mark.nightly)])
-def test_forks_while_threads_call_hang_no_child(tmp_path: Path, forks: int) -> None:
+def test_forks_during_calls_of_threads_hang_no_child(tmp_path: Path, forks: int) -> None:
     breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(tmp_path / "l"))
     done = threading.Event()
 
@@ -202,7 +202,7 @@ def _fail(breaker: CircuitBreaker, times: int) -> None:
             breaker.call(divmod, 1, 0)
 
 
-def test_more_processes_than_blocks_all_count_and_open_one_circuit(tmp_path: Path) -> None:
+def test_more_processes_than_shards_all_count_and_open_one_circuit(tmp_path: Path) -> None:
     go, ready = os.pipe(), os.pipe()
     pids = []
     config = BreakerConfig(failure_threshold=None, failure_rate_threshold=0.5, minimum_requests=300)
@@ -219,13 +219,13 @@ def test_more_processes_than_blocks_all_count_and_open_one_circuit(tmp_path: Pat
             for _ in range(3):
                 breaker.call(int)
             os.write(ready[1], b".")
-            os.read(go[0], 1)  # until the parent closes it: all live at once
+            os.read(go[0], 1)  # until the parent closes it: all run at the same time
             with suppress(ZeroDivisionError, CircuitOpenError):
                 while True:
                     with suppress(ZeroDivisionError):
                         breaker.call(divmod, 1, 0)
             for _ in range(20):
-                breaker.tick()  # adds what could not be added at once
+                breaker.tick()  # adds pending counts
             os._exit(0)
         pids.append(pid)
     for _ in pids:

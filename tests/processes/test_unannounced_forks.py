@@ -36,8 +36,8 @@ CONFIG = BreakerConfig(failure_threshold=3, failure_rate_threshold=None, timeout
 
 
 def forked_in_c(work: Callable[[], object]) -> int:
-    """Run in a child of a fork in C, return its exit code; 14 if it hung."""
-    pid: int = ctypes.PyDLL(None).fork()  # the thread that forks has the interpreter's lock, as in uWSGI
+    """Run a function in a child of a fork in C. Return the exit code, 14 if it hung."""
+    pid: int = ctypes.PyDLL(None).fork()  # the forking thread holds the interpreter's lock, as in uWSGI
     if pid == 0:
         signal.alarm(10)
         try:
@@ -59,7 +59,7 @@ def fail(breaker: CircuitBreaker) -> None:
         breaker.call(divmod, 1, 0)
 
 
-def test_child_counts_in_a_block_of_its_own(breaker: CircuitBreaker) -> None:
+def test_child_counts_in_its_own_shard(breaker: CircuitBreaker) -> None:
     breaker.call(int)
 
     def work() -> None:
@@ -72,7 +72,7 @@ def test_child_counts_in_a_block_of_its_own(breaker: CircuitBreaker) -> None:
     assert breaker.snapshot().in_flight == 0
 
 
-def test_child_does_not_have_the_lock_that_its_parent_holds(breaker: CircuitBreaker) -> None:
+def test_child_does_not_hold_the_lock_of_its_parent(breaker: CircuitBreaker) -> None:
     def work() -> None:
         with pytest.raises(LedgerBusyError):
             breaker.ledger.core.lock.run(int, 0.05)
@@ -80,14 +80,14 @@ def test_child_does_not_have_the_lock_that_its_parent_holds(breaker: CircuitBrea
     assert breaker.ledger.core.lock.run(lambda: forked_in_c(work), 1) == 0
 
 
-def test_child_that_leaves_the_section_of_its_parent_does_not_unlock_it(breaker: CircuitBreaker) -> None:
+def test_child_that_leaves_a_locked_section_does_not_unlock_its_parent(breaker: CircuitBreaker) -> None:
     reading, writing = os.pipe()
 
     def fork() -> int:
         pid: int = ctypes.PyDLL(None).fork()
         if pid:
-            os.read(reading, 1)  # the child has left
-            other = Ledger.in_file(breaker.ledger.path + ".other")  # opens files, and must find this one locked
+            os.read(reading, 1)  # the child has left the section
+            other = Ledger.in_file(breaker.ledger.path + ".other")  # opens files while the other ledger is locked
             assert other.scope == "host"
             command = [sys.executable, "-c", TRY, breaker.ledger.path]
             assert subprocess.run(command, check=False).returncode == 7
@@ -110,7 +110,7 @@ except BlockingIOError:
 """
 
 
-def test_bulkhead_slot_of_the_parent_is_not_the_childs(breaker: CircuitBreaker) -> None:
+def test_bulkhead_permit_of_the_parent_is_not_the_childs(breaker: CircuitBreaker) -> None:
     bulkhead = Bulkhead(breaker, 1)
 
     def work() -> None:
@@ -122,18 +122,18 @@ def test_bulkhead_slot_of_the_parent_is_not_the_childs(breaker: CircuitBreaker) 
     assert bulkhead.call(int) == 0
 
 
-def test_child_that_ends_its_parents_call_leaves_the_slot_to_it(breaker: CircuitBreaker) -> None:
+def test_child_that_ends_a_call_of_its_parent_does_not_release_the_permit(breaker: CircuitBreaker) -> None:
     bulkhead, other = Bulkhead(breaker, 1), Bulkhead(CircuitBreaker("d", ledger=Ledger.in_file(breaker.ledger.path)), 1)
-    block = bulkhead.guard()
-    block.__enter__()
-    assert forked_in_c(lambda: block.__exit__(None, None, None)) == 0
+    guard = bulkhead.guard()
+    guard.__enter__()
+    assert forked_in_c(lambda: guard.__exit__(None, None, None)) == 0
     with pytest.raises(BulkheadFullError):
         other.call(int)
-    block.__exit__(None, None, None)
+    guard.__exit__(None, None, None)
     assert other.call(int) == 0
 
 
-def test_watch_runs_in_the_child(breaker: CircuitBreaker) -> None:
+def test_watchdog_runs_in_the_child(breaker: CircuitBreaker) -> None:
     breaker.call(int)
     assert WATCHDOG.running
 
@@ -146,12 +146,12 @@ def test_watch_runs_in_the_child(breaker: CircuitBreaker) -> None:
     assert forked_in_c(work) == 0
 
 
-def test_locks_that_another_thread_held_hang_no_child(breaker: CircuitBreaker) -> None:
+def test_locks_held_by_another_thread_hang_no_child(breaker: CircuitBreaker) -> None:
     breaker.call(int)
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with breaker._row._lock, breaker.ledger.core._making, breaker.ledger.core._shards._mutex:  # noqa: SLF001 - as a thread in the middle
+        with breaker._row._lock, breaker.ledger.core._making, breaker.ledger.core._shards._mutex:  # noqa: SLF001 - as a thread between two steps
             held.set()
             done.wait(10)
 
@@ -172,7 +172,7 @@ def test_locks_that_another_thread_held_hang_no_child(breaker: CircuitBreaker) -
         thread.join()
 
 
-def test_child_of_a_child_is_noticed_too(breaker: CircuitBreaker) -> None:
+def test_fork_in_a_child_is_detected(breaker: CircuitBreaker) -> None:
     def grandchild() -> None:
         for _ in range(3):
             fail(breaker)
@@ -188,16 +188,16 @@ def test_child_of_a_child_is_noticed_too(breaker: CircuitBreaker) -> None:
     assert breaker.state is State.OPEN
 
 
-def test_duty_of_the_parent_is_not_the_childs(breaker: CircuitBreaker) -> None:
+def test_role_of_the_parent_is_not_the_childs(breaker: CircuitBreaker) -> None:
     works = threading.Event()
 
     def audit(stop: threading.Event) -> None:
         works.set()
         stop.wait(10)
 
-    duty = Leader(breaker.ledger, "auditor", audit)
-    duty.tick()
-    assert works.wait(10)  # a thread that starts holds locks of Python itself
+    leader = Leader(breaker.ledger, "auditor", audit)
+    leader.tick()
+    assert works.wait(10)  # a starting thread holds locks of Python itself
 
     def work() -> None:
         breaker.snapshot()
@@ -205,10 +205,10 @@ def test_duty_of_the_parent_is_not_the_childs(breaker: CircuitBreaker) -> None:
         assert not breaker.ledger.core.elect("auditor")
 
     assert forked_in_c(work) == 0
-    duty.close()
+    leader.close()
 
 
-def test_ledger_in_memory_goes_on_in_the_child() -> None:
+def test_ledger_in_memory_works_in_the_child() -> None:
     breaker = breaker_in(State.HALF_OPEN, BreakerConfig(max_requests=2, success_threshold=2))
     breaker.call(int)
 
@@ -237,7 +237,7 @@ def test_child_forked_while_a_thread_takes_locks_keeps_none_of_them(tmp_path: Pa
     for _ in range(100):
         pid = os.fork()
         if pid == 0:
-            os.write(writing, b"x")  # it has begun anew
+            os.write(writing, b"x")  # its objects are reset
             time.sleep(20)
             os._exit(0)
         children.append(pid)
@@ -253,12 +253,12 @@ def test_child_forked_while_a_thread_takes_locks_keeps_none_of_them(tmp_path: Pa
             os.waitpid(pid, 0)
 
 
-def test_what_stands_beside_breakers_begins_anew_too() -> None:
+def test_limits_and_stores_are_reset_in_the_child() -> None:
     budget, store = RetryBudget(), MemoryStore()
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with budget._lock, store._lock:  # noqa: SLF001 - as a thread in the middle
+        with budget._lock, store._lock:  # noqa: SLF001 - as a thread between two steps
             held.set()
             done.wait(10)
 

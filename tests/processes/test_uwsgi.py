@@ -31,7 +31,7 @@ ledger = Ledger.open("file://" + os.environ["LEDGER"])
 vendor = CircuitBreaker("vendor", BreakerConfig(failure_threshold=3, failure_rate_threshold=None), ledger=ledger)
 sick = CircuitBreaker("sick", ONE, ledger=ledger)
 bulkhead = Bulkhead(vendor, 1)
-vendor.call(int)  # before the fork, unless there are lazy apps
+vendor.call(int)  # before the fork, except with lazy apps
 rates = FileStorage("file://" + os.environ["LEDGER"] + ".rates")
 rates.incr("calls", 600)
 watched = WATCHDOG.running
@@ -96,7 +96,7 @@ def application(environ, start_response):
 def serving(
     directory: Path, *options: str, before: str = "", after: str = ""
 ) -> Iterator[Callable[[str], list[object]]]:
-    """Run two workers. Yield what asks them: the process that answered, and its answer."""
+    """Run two workers. Yield a function that sends a request, and returns the process id and the response."""
     (directory / "app.py").write_text(APP.replace("{before}", before).replace("{after}", after))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -130,7 +130,7 @@ def serving(
         except subprocess.TimeoutExpired:
             master.kill()
             master.wait()
-        sys.stderr.write((directory / "log").read_text())  # shown if the test fails
+        sys.stderr.write((directory / "log").read_text())  # printed if the test fails
 
 
 def wait_for(what: Callable[[], object]) -> None:
@@ -163,7 +163,7 @@ def test_workers_of_uwsgi_share_a_ledger(tmp_path: Path, options: tuple[str, ...
     with serving(tmp_path, *options, before=before, after=after) as ask:
         rounds = [number for _, seen in at_once(ask, "/probes") for number in seen]  # type: ignore[attr-defined]  # a list
         assert len(rounds) > 5
-        assert len(rounds) == len(set(rounds))  # one probe each
+        assert len(rounds) == len(set(rounds))  # one probe in each round
         results = sorted(str(result) for _, result in at_once(ask, "/bulkhead"))
         assert results == ["BulkheadFullError", "done"]
         for _ in range(20):
@@ -176,7 +176,7 @@ def test_workers_of_uwsgi_share_a_ledger(tmp_path: Path, options: tuple[str, ...
         )
 
 
-def test_worker_of_uwsgi_that_is_killed_is_buried_though_nobody_calls(tmp_path: Path) -> None:
+def test_killed_worker_of_uwsgi_is_reaped_without_a_call(tmp_path: Path) -> None:
     with serving(tmp_path, "--enable-threads") as ask, ThreadPoolExecutor() as pool:
         at_once(ask, "/bulkhead")
         hanging = pool.submit(ask, "/hang")
@@ -190,6 +190,6 @@ def test_worker_of_uwsgi_that_is_killed_is_buried_though_nobody_calls(tmp_path: 
 
 
 def _workers(worker: int) -> list[int]:
-    """Return the workers of the master of one of them."""
+    """Return all workers with the same master as one of them."""
     master = Path(f"/proc/{worker}/stat").read_text().rsplit(")", 1)[1].split()[1]
     return [int(pid) for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split()]

@@ -1,4 +1,4 @@
-"""Breakers that their ledger cannot hold: guarded by the process, shared later. docs/rules.md, rule 23."""
+"""Breakers without room in their ledger: guarded by the process, shared later. docs/rules.md, rule 23."""
 
 import gc
 import os
@@ -39,7 +39,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def full(tmp_path: Path, clock: FakeClock) -> Ledger:
-    """Return a ledger with all the breakers that it has room for."""
+    """Return a ledger without room for another breaker."""
     ledger = Ledger.in_file(tmp_path / "l")
     for number in range(at.MAX_RECORDS):
         ledger.core.record(f"d{number}", clock())
@@ -51,7 +51,7 @@ def fail(breaker: CircuitBreaker) -> None:
         breaker.call(divmod, 1, 0)
 
 
-def test_breaker_beyond_what_the_ledger_holds_guards_its_process_and_says_so_once(
+def test_breaker_without_room_in_the_ledger_guards_its_process_and_reports_it_once(
     full: Ledger, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     events: list[Event] = []
@@ -100,11 +100,11 @@ def test_registry_keeps_a_bounded_number_of_breakers_that_the_ledger_cannot_hold
     gc.collect()
     assert len(list(registry)) == 20
     assert len(list(registry.stats())) == at.MAX_RECORDS + 20
-    assert registry.get("fails").state is State.OPEN  # what is open is forgotten last
-    assert registry.get("held") is held  # nobody has two breakers of a name
+    assert registry.get("fails").state is State.OPEN  # open breakers are forgotten last
+    assert registry.get("held") is held  # there are never two breakers of one name
 
 
-def test_breaker_made_while_the_lock_is_busy_goes_over_to_the_ledger_when_it_can(
+def test_breaker_created_while_the_lock_is_busy_moves_to_the_ledger_later(
     tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     events: list[Event] = []
@@ -112,7 +112,7 @@ def test_breaker_made_while_the_lock_is_busy_goes_over_to_the_ledger_when_it_can
     holder = claim(f"{tmp_path}/l.locks/transitions")
     assert holder is not None
     breaker = CircuitBreaker("d", ONE, ledger=ledger, clock=clock, listeners=[events.append])
-    call = breaker(divmod)  # a function that was guarded before
+    call = breaker(divmod)  # guarded before the move
     bulkhead = Bulkhead(breaker, 1)
     with suppress(ZeroDivisionError):
         call(1, 0)
@@ -129,7 +129,7 @@ def test_breaker_made_while_the_lock_is_busy_goes_over_to_the_ledger_when_it_can
 
     other = CircuitBreaker("d", ONE, ledger=Ledger.in_file(tmp_path / "l"), clock=clock)
     assert call(4, 2) == (2, 0)
-    assert breaker.state is State.CLOSED  # that it was open here alone is not kept
+    assert breaker.state is State.CLOSED  # its state in this process is not kept
     assert other.snapshot().totals.successes == 1
     with bulkhead, pytest.raises(BulkheadFullError):
         Bulkhead(other, 1).call(int)
@@ -143,7 +143,7 @@ def test_breaker_made_while_the_lock_is_busy_goes_over_to_the_ledger_when_it_can
     assert other.state is State.CLOSED
 
 
-def test_call_that_runs_as_its_breaker_goes_over_ends_as_it_should(tmp_path: Path, clock: FakeClock) -> None:
+def test_call_that_runs_while_its_breaker_moves_to_the_ledger_ends_normally(tmp_path: Path, clock: FakeClock) -> None:
     holder = claim(f"{tmp_path}/l")  # a lock file where the ledger should be
     assert holder is not None
     os.write(holder.fileno(), b"not a ledger")
@@ -164,7 +164,7 @@ def test_call_that_runs_as_its_breaker_goes_over_ends_as_it_should(tmp_path: Pat
     assert breaker.snapshot().totals.successes == 1
 
 
-def test_hold_of_a_breaker_that_is_apart_goes_over_with_it(tmp_path: Path, clock: FakeClock) -> None:
+def test_operators_state_of_an_unshared_breaker_moves_with_it(tmp_path: Path, clock: FakeClock) -> None:
     (tmp_path / "l").mkdir()
     ledger = Ledger.open(f"file://{tmp_path}/l")
     held, free = (CircuitBreaker(name, ONE, ledger=ledger, clock=clock) for name in ("held", "free"))
@@ -182,7 +182,7 @@ def test_hold_of_a_breaker_that_is_apart_goes_over_with_it(tmp_path: Path, clock
     assert free.state is State.CLOSED
 
 
-def test_breakers_made_after_a_busy_lock_do_not_wait_one_by_one(tmp_path: Path) -> None:
+def test_breakers_created_after_a_busy_lock_do_not_each_wait(tmp_path: Path) -> None:
     ledger = Ledger.in_file(tmp_path / "l")
     holder = claim(f"{tmp_path}/l.locks/transitions")
     clock = FakeClock()
@@ -195,7 +195,7 @@ def test_breakers_made_after_a_busy_lock_do_not_wait_one_by_one(tmp_path: Path) 
     holder.close()
 
 
-def test_breaker_for_which_memory_has_run_out_is_shared_once_there_is_some(tmp_path: Path) -> None:
+def test_breaker_created_without_memory_is_shared_once_there_is_some(tmp_path: Path) -> None:
     code = """
 import os, sys
 from cb import CircuitBreaker, Ledger

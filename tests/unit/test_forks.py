@@ -1,4 +1,4 @@
-"""What begins anew in a forked child, whatever becomes of others."""
+"""Reset of objects in forked children, even if the reset of others fails."""
 
 import os
 
@@ -9,38 +9,38 @@ from cb.background.fork import register_fork_reset
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes: run on Linux or macOS")
 
 
-class Thing:
-    """Counts how often it began anew, and fails if it is told so."""
+class Resettable:
+    """Counts its resets. It raises `error` at the first `times` of them."""
 
     def __init__(self, error: BaseException | None = None, *, times: int = 9) -> None:
-        self.renewed = 0
+        self.resets = 0
         self.error = error
         self.times = times
         register_fork_reset(self)
 
     def reset_after_fork(self) -> None:
-        self.renewed += 1
-        if self.error and self.renewed <= self.times:
+        self.resets += 1
+        if self.error and self.resets <= self.times:
             raise self.error
 
 
-def test_all_things_begin_anew_in_the_child_and_none_in_the_parent() -> None:
-    interrupted = [Thing(KeyboardInterrupt()), Thing(KeyboardInterrupt(), times=1)]
-    things = [Thing(), Thing(ArithmeticError()), Thing()]
+def test_all_objects_are_reset_in_the_child_and_none_in_the_parent() -> None:
+    interrupted = [Resettable(KeyboardInterrupt()), Resettable(KeyboardInterrupt(), times=1)]
+    objects = [Resettable(), Resettable(ArithmeticError()), Resettable()]
 
     child = os.fork()
     if not child:
-        tries = [each.renewed for each in interrupted]
-        os._exit([each.renewed for each in things] != [1] * 3 or tries != [3, 2])
+        tries = [each.resets for each in interrupted]
+        os._exit([each.resets for each in objects] != [1] * 3 or tries != [3, 2])
 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert [each.renewed for each in (*things, *interrupted)] == [0] * 5
+    assert [each.resets for each in (*objects, *interrupted)] == [0] * 5
 
 
-def test_thing_that_is_gone_does_not_begin_anew() -> None:
+def test_deleted_object_is_not_reset() -> None:
     seen = []
-    gone = Thing()
-    gone.reset_after_fork = lambda: seen.append(1)  # type: ignore[method-assign]  # to see it after it is gone
+    gone = Resettable()
+    gone.reset_after_fork = lambda: seen.append(1)  # type: ignore[method-assign]  # visible after it is deleted
     del gone
 
     child = os.fork()

@@ -1,4 +1,4 @@
-"""Breakers, ledgers and sessions on their way to another process, or copied in theirs."""
+"""Pickling and copying of breakers, ledgers and sessions."""
 
 import copy
 import multiprocessing
@@ -58,7 +58,7 @@ def test_copy_of_a_session_calls_through_the_same_breakers(server: Server, trave
 
 
 def in_another_process(things: tuple[Any, ...], url: str) -> tuple[Any, ...]:
-    """Call through each of the things, and return what the process sees."""
+    """Call through each of the objects, and return the state that this process reads."""
     breaker, registry, bulkhead, session, client = things
     with pytest.raises(KeyError):
         breaker.call({}.__getitem__, "a failure by its rules")
@@ -66,7 +66,7 @@ def in_another_process(things: tuple[Any, ...], url: str) -> tuple[Any, ...]:
     bulkhead.call(int)
     session.get(url)
     client.get_json("/quotes")
-    rules = registry.get("vendor")._classifier.rules  # noqa: SLF001 - that they have come along
+    rules = registry.get("vendor")._classifier.rules  # noqa: SLF001 - to verify that they were pickled too
     again = pickle.loads(pickle.dumps(things))
     same = all(each is other for each, other in zip(again[:3], things[:3], strict=True))
     return registry.ledger.scope, registry.ledger.path, bulkhead.limit, rules["failures"] is a_failure, same
@@ -114,7 +114,7 @@ ROOTED: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("kind", ROOTED)
-def test_what_cannot_leave_its_process_says_so_and_is_its_own_copy(kind: str) -> None:
+def test_process_bound_object_refuses_pickling_and_is_its_own_copy(kind: str) -> None:
     with ExitStack() as stack:
         rooted = ROOTED[kind]()
         if hasattr(rooted, "close"):
@@ -125,8 +125,8 @@ def test_what_cannot_leave_its_process_says_so_and_is_its_own_copy(kind: str) ->
         assert copy.deepcopy([rooted]) == [rooted]
 
 
-def test_rule_that_cannot_be_pickled_is_no_silent_loss() -> None:
+def test_rule_that_cannot_be_pickled_raises() -> None:
     registry = cb.Registry()
-    registry.get("vendor", failures=lambda error: True)  # noqa: ARG005 - any will do
+    registry.get("vendor", failures=lambda error: True)  # noqa: ARG005 - the interface of a predicate
     with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"):
         pickle.dumps(registry)

@@ -133,7 +133,7 @@ def breakers(tmp_path: Path) -> Iterator[tuple[CircuitBreaker, FakeClock]]:
     return make()
 
 
-def test_interruption_while_blocks_are_claimed_and_given_back_leaves_none_behind(tmp_path: Path) -> None:
+def test_interruption_while_shards_are_claimed_and_given_up_leaks_none(tmp_path: Path) -> None:
     for tried in count(1):
         ledger = Ledger.in_file(tmp_path / "l")
 
@@ -144,12 +144,12 @@ def test_interruption_while_blocks_are_claimed_and_given_back_leaves_none_behind
 
         more = interrupted(work, tried)
         ledger.core.reap(1_000_000_000)
-        locked = [block for block in range(at.SHARDS) if claim(f"{tmp_path}/l.locks/{block}") is None]
+        locked = [shard for shard in range(at.SHARDS) if claim(f"{tmp_path}/l.locks/{shard}") is None]
         assert len(locked) <= 2, f"point {tried}"
         ledger.core.leave_shard(1, index=0)
         for _ in range(2):  # two are used and known, or none is
             ledger.core.reap(2_000_000_000)
-        locked = [block for block in range(at.SHARDS) if claim(f"{tmp_path}/l.locks/{block}") is None]
+        locked = [shard for shard in range(at.SHARDS) if claim(f"{tmp_path}/l.locks/{shard}") is None]
         assert len(locked) <= 1, f"point {tried}"
         ledger.close()
         if not more:

@@ -1,4 +1,4 @@
-"""Ledgers in files: what is shared, and what is refused. docs/rules.md, rules 9, 13 and 14."""
+"""Ledgers in files: shared state, and refused files. docs/rules.md, rules 9, 13 and 14."""
 
 import inspect
 import os
@@ -46,14 +46,14 @@ def test_failures_of_two_ledgers_on_one_file_add_up_to_one_streak(tmp_path: Path
     assert one.state is State.OPEN
 
 
-def test_breakers_of_one_ledger_are_apart(ledger: Ledger, clock: FakeClock) -> None:
+def test_breakers_of_one_ledger_have_separate_states(ledger: Ledger, clock: FakeClock) -> None:
     one, other = CircuitBreaker("one", ONE, ledger=ledger, clock=clock), CircuitBreaker("other", ONE, ledger=ledger)
     _fail(one)
     assert (one.state, other.state) == (State.OPEN, State.CLOSED)
     assert ledger.names() == ["one", "other"]
 
 
-def test_breaker_made_twice_in_one_ledger_is_one_breaker(ledger: Ledger, clock: FakeClock) -> None:
+def test_breaker_created_twice_in_one_ledger_is_one_breaker(ledger: Ledger, clock: FakeClock) -> None:
     one, again = (CircuitBreaker("d", ONE, ledger=ledger, clock=clock) for _ in range(2))
     _fail(one)
     assert again.state is State.OPEN
@@ -66,7 +66,7 @@ def test_ledger_file_is_private_and_sparse(tmp_path: Path) -> None:
     assert found.st_blocks * 512 <= 96 * 1024
 
 
-def test_ledger_that_is_full_says_so_and_keeps_counting_what_it_has(clock: FakeClock) -> None:
+def test_full_ledger_reports_it_and_keeps_counting_its_breakers(clock: FakeClock) -> None:
     ledger = Ledger.in_memory()
     breakers = [CircuitBreaker(str(number), ONE, ledger=ledger, clock=clock) for number in range(at.MAX_RECORDS)]
     CircuitBreaker("more", ledger=ledger)
@@ -76,7 +76,7 @@ def test_ledger_that_is_full_says_so_and_keeps_counting_what_it_has(clock: FakeC
     assert [breaker.state for breaker in breakers].count(State.OPEN) == 1
 
 
-def test_thousand_breakers_of_a_host_fit_and_are_apart(tmp_path: Path, clock: FakeClock) -> None:
+def test_thousand_breakers_of_a_host_fit_and_have_separate_states(tmp_path: Path, clock: FakeClock) -> None:
     ledger = Ledger.in_file(tmp_path / "l")
     breakers = [CircuitBreaker(str(number), ONE, ledger=ledger, clock=clock) for number in range(1000)]
     for breaker in breakers:
@@ -87,24 +87,24 @@ def test_thousand_breakers_of_a_host_fit_and_are_apart(tmp_path: Path, clock: Fa
     assert (tmp_path / "l").stat().st_blocks * 512 <= 1000 * 256 * 1024 + at.HEADER * 8
 
 
-def test_row_is_at_most_256_kib() -> None:
+def test_record_is_at_most_256_kib() -> None:
     assert at.RECORD * 8 <= 256 * 1024
 
 
-def test_memory_that_runs_out_costs_no_count_and_no_call(tmp_path: Path) -> None:
+def test_full_memory_loses_no_count_and_no_call(tmp_path: Path) -> None:
     code = """
 import sys
 from cb import CircuitBreaker, Ledger
 ledger = Ledger.in_file(sys.argv[1])
 breaker, other = (CircuitBreaker("d", ledger=Ledger.in_file(sys.argv[1])) for _ in range(2))
 assert breaker.call(int) == 0
-assert other.snapshot().totals.successes == 1  # in the head, which has its memory
+assert other.snapshot().totals.successes == 1  # in the head of the record, which has memory
 breaker.tick()
 assert CircuitBreaker("more", ledger=ledger).call(int) == 0
 print(ledger.degraded)
 assert ledger.names() == ["d"]
 """
-    # A file system of its own with room for the header and the head of one row, and for no block.
+    # A file system of its own with room for the header and the head of one record, and for no shard.
     pages = (at.HEADER + at.PAGE) * 8 // 1024
     mount = f'mount -t tmpfs -o size={pages}k tmpfs "$1" && exec "$2" -c "$3" "$1/l"'
     command = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh", str(tmp_path), sys.executable, code]
@@ -114,9 +114,7 @@ assert ledger.names() == ["d"]
     assert "counted one by one, and not visible while they run" in ran.stderr
 
 
-def test_ledger_file_that_is_replaced_is_noticed(
-    tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_replaced_ledger_file_is_detected(tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     breaker = CircuitBreaker("d", ONE, ledger=Ledger.in_file(tmp_path / "l"), clock=clock)
     breaker.tick()
     assert breaker.ledger.degraded is None
@@ -130,13 +128,13 @@ def test_ledger_file_that_is_replaced_is_noticed(
 
 
 @pytest.mark.parametrize("name", ["", "x" * 129, "a\nb", "ü" * 65])
-def test_name_that_does_not_fit_is_refused(ledger: Ledger, name: str) -> None:
+def test_invalid_name_is_refused(ledger: Ledger, name: str) -> None:
     with pytest.raises(ConfigError, match="name must be 1 to 128 printable bytes"):
         CircuitBreaker(name, ledger=ledger)
     assert ledger.names() == []
 
 
-def test_file_that_is_no_ledger_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_file_that_is_no_ledger_is_refused_and_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "l"
     path.write_text("my thesis" * 100)
     path.chmod(0o600)
@@ -165,11 +163,11 @@ def _overwrite(path: Path, cell: int, value: int) -> None:
         file.write(value.to_bytes(8, sys.byteorder))
 
 
-def test_circuit_whose_reset_was_killed_half_way_is_tried_again(tmp_path: Path, clock: FakeClock) -> None:
+def test_circuit_whose_reset_was_killed_halfway_sends_a_probe(tmp_path: Path, clock: FakeClock) -> None:
     config = BreakerConfig(failure_threshold=1, max_requests=1, success_threshold=1)
     breaker = CircuitBreaker("d", config, ledger=Ledger.in_file(tmp_path / "l"), clock=clock)
     _fail(breaker)
-    _overwrite(tmp_path / "l", at.HEADER + at.UNTIL, 0)  # as a reset leaves it that has not come to the state itself
+    _overwrite(tmp_path / "l", at.HEADER + at.UNTIL, 0)  # as after a reset that was killed before it stored the state
     assert breaker.call(int) == 0
     assert breaker.state is State.CLOSED
 
@@ -195,21 +193,21 @@ def test_rolling_upgrade_from_format_2_leaves_its_file_to_the_old_workers(tmp_pa
 
 
 def open_circuit(path: str) -> None:
-    """Leave a ledger with an open circuit; the process ends after it."""
+    """Open a circuit in a ledger. The caller then ends the process."""
     breaker = CircuitBreaker("d", ONE, ledger=Ledger.in_file(path))
     _fail(breaker)
     assert breaker.state is State.OPEN
 
 
 def test_ledger_from_before_the_last_boot_is_replaced(tmp_path: Path) -> None:
-    with workers(1) as processes:  # nobody may have it in use
+    with workers(1) as processes:  # in a process that ends, so that the ledger is unused
         processes[0].call(open_circuit, str(tmp_path / "l"))
     _overwrite(tmp_path / "l", at.H_BOOT, 12345)
     fresh = Ledger.in_file(tmp_path / "l")
     assert fresh.names() == []
 
 
-def test_ledger_that_was_cut_short_is_refused(tmp_path: Path) -> None:
+def test_truncated_ledger_is_refused(tmp_path: Path) -> None:
     Ledger.in_file(tmp_path / "l")
     os.truncate(tmp_path / "l", 4096)
     with pytest.raises(LedgerError, match="has 4096 bytes"):
@@ -224,7 +222,7 @@ def test_url_names_the_kind_of_ledger(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("variable", ["CB_STATE_DIR", "RUNTIME_DIRECTORY"])
-def test_name_in_shared_memory_lies_where_the_environment_says(
+def test_environment_names_the_directory_of_shm_ledgers(
     tmp_path: Path, variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("CB_STATE_DIR", "RUNTIME_DIRECTORY"):
@@ -234,7 +232,7 @@ def test_name_in_shared_memory_lies_where_the_environment_says(
     assert Ledger.open("shm://name", tmp_path / "own").path == str(tmp_path / "own/name.v3.ledger")
 
 
-def test_shared_directory_that_others_may_write_to_is_not_used(tmp_path: Path) -> None:
+def test_directory_that_others_may_write_to_is_not_used(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     ledger = Ledger.open("shm://name", tmp_path)
     assert "this user alone may write" in (ledger.degraded or "")
@@ -257,7 +255,7 @@ def test_ledger_that_cannot_be_opened_degrades_to_memory_with_one_warning(
     CircuitBreaker("d", ledger=ledger).call(int)
 
 
-def test_core_can_be_imported_and_used_where_fcntl_is_missing() -> None:
+def test_core_works_without_fcntl() -> None:
     code = (
         "import sys; sys.modules['fcntl'] = None\n"
         "from cb import CircuitBreaker, Ledger, LedgerError\n"

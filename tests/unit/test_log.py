@@ -1,4 +1,4 @@
-"""Log handlers of the application: one that raises, and one that calls through a breaker, cost no caller its result."""
+"""Log handlers that raise, or that call through a breaker, lose no result of a call."""
 
 import logging
 import threading
@@ -12,7 +12,7 @@ from cb.log import Log
 
 
 class Handler(logging.Handler):
-    """Does something with each record."""
+    """Calls a function with each record."""
 
     def __init__(self, emit: Callable[[logging.LogRecord], object]) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Handler(logging.Handler):
 
 @pytest.fixture
 def handle() -> Iterator[Callable[[Callable[[logging.LogRecord], object]], Handler]]:
-    """Yield what gives the library's lines to a handler."""
+    """Yield a function that adds a handler to the library's logger."""
     logger, added = logging.getLogger("cb"), list[Handler]()
 
     def handle(emit: Callable[[logging.LogRecord], object]) -> Handler:
@@ -47,13 +47,13 @@ def fail(_: Event) -> None:
     raise ArithmeticError("the listener fails")
 
 
-def test_listener_and_log_handler_that_fail_leave_the_caller_its_own_error(
+def test_caller_gets_its_own_error_if_listener_and_log_handler_fail(
     handle: Callable[[Callable[[logging.LogRecord], object]], Handler], capsys: pytest.CaptureFixture[str]
 ) -> None:
     handler = handle(away)
     breaker = CircuitBreaker("d", ledger=Ledger.in_memory(), listeners=[fail])
 
-    for _ in range(10):  # among them the one that opens
+    for _ in range(10):  # one of them opens the circuit
         with pytest.raises((KeyError, Exception)) as caught:
             breaker.call({}.__getitem__, "missing")
         assert type(caught.value).__name__ in ("KeyError", "CircuitOpenError")
@@ -62,7 +62,7 @@ def test_listener_and_log_handler_that_fail_leave_the_caller_its_own_error(
     assert "OSError: the log server is away" in capsys.readouterr().err
 
 
-def test_log_handler_that_calls_through_a_breaker_whose_listener_fails_is_given_each_line_once(
+def test_log_handler_that_calls_through_a_breaker_with_failing_listener_gets_each_line_once(
     handle: Callable[[Callable[[logging.LogRecord], object]], Handler],
 ) -> None:
     breaker = CircuitBreaker("logs", ledger=Ledger.in_memory(), listeners=[fail])
@@ -74,7 +74,7 @@ def test_log_handler_that_calls_through_a_breaker_whose_listener_fails_is_given_
     assert len(handler.records) == 1
 
 
-def test_line_of_another_thread_is_logged_while_a_handler_is_at_work(
+def test_line_of_another_thread_is_logged_while_a_handler_runs(
     handle: Callable[[Callable[[logging.LogRecord], object]], Handler],
 ) -> None:
     log, other = Log("cb.tests"), []
@@ -83,7 +83,7 @@ def test_line_of_another_thread_is_logged_while_a_handler_is_at_work(
         if record.getMessage() == "line 1":
             thread = threading.Thread(target=lambda: log.warning("line %d", 2))
             other.append(thread)
-            thread.start()  # it waits for this handler, and then has its turn
+            thread.start()  # it waits for this handler, and is then logged
 
     handler = handle(emit)
     log.warning("line %d", 1)

@@ -1,4 +1,4 @@
-"""The bounds of names, reasons and authors: an error tells them, and what a program makes up is made to fit."""
+"""Limits of names, reasons and authors: errors name them, and generated names are shortened to fit."""
 
 import pytest
 
@@ -26,19 +26,19 @@ def breaker() -> CircuitBreaker:
 
 
 @pytest.mark.parametrize("text", MADE_UP, ids=range(len(MADE_UP)))
-def test_text_that_is_no_name_is_made_one(text: str) -> None:
+def test_invalid_text_is_made_a_valid_name(text: str) -> None:
     name = fitting_name(text)
     check_name(name)
     assert len(name.encode()) <= LONGEST_NAME
     assert CircuitBreaker(name).call(int) == 0
 
 
-def test_texts_that_differ_in_what_a_name_cannot_hold_are_different_names() -> None:
+def test_texts_that_differ_only_in_removed_characters_get_different_names() -> None:
     assert len({fitting_name(text) for text in (*MADE_UP, "x" * 130, "line\rline")}) == len(MADE_UP) + 2
 
 
 @pytest.mark.parametrize("name", ["d", "http://[fe80::1%25eth0]:80", "x" * 128, "caf\u00e9"])
-def test_text_that_is_a_name_stays_as_it_is(name: str) -> None:
+def test_valid_text_stays_unchanged(name: str) -> None:
     assert fitting_name(name) == name
 
 
@@ -65,7 +65,7 @@ def test_reason_beyond_bounds_is_refused_and_changes_nothing(breaker: CircuitBre
     assert (breaker.state, breaker.ledger.history()) == (State.CLOSED, [])
 
 
-def test_log_has_both_reason_and_author_however_long_they_are(breaker: CircuitBreaker) -> None:
+def test_history_keeps_reason_and_author_of_any_length(breaker: CircuitBreaker) -> None:
     change = breaker.hold(State.DISABLED, reason="\u20ac" * 200, author="\u00fc" * 160)
     assert change.reason.startswith("\u20ac" * 25)
     assert change.reason.endswith("\u00fc" * 25 + ")")

@@ -1,4 +1,4 @@
-"""Exceptions of all packages on their way to another process, and the objects that go with them."""
+"""Pickling of the exceptions of all packages, and of the objects in them."""
 
 import copy
 import importlib
@@ -27,7 +27,7 @@ from cb import BreakerConfig, BulkheadFullError, CircuitBreaker, CircuitOpenErro
 from cb.http import BulkheadFullConnectionError, CircuitOpenConnectionError, ClientErrorResponse, ServiceUnavailable
 from cb.pickling import PortableError, UnpicklableCause
 
-#: what an argument of each type is, in the programs' annotations
+#: an argument for each annotated type
 ARGUMENTS: dict[str, Any] = {
     "str": "text",
     "int": 3,
@@ -45,7 +45,7 @@ def defined() -> Iterator[type[Exception]]:
     """Yield every exception class that one of the packages defines."""
     for package in (cb, servicekit, gateway, marketdata, portfolio):
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if re.search(r"\.migrations|__main__|integrations\.gunicorn", found.name):  # to import them does something
+            if re.search(r"\.migrations|__main__|integrations\.gunicorn", found.name):  # their import has side effects
                 continue
             for value in vars(importlib.import_module(found.name)).values():
                 if isinstance(value, type) and issubclass(value, Exception) and value.__module__ == found.name:
@@ -53,10 +53,10 @@ def defined() -> Iterator[type[Exception]]:
 
 
 def made(cls: type[Exception]) -> Exception:
-    """Return an exception with an argument for each parameter, besides a request."""
+    """Return an exception with an argument for each parameter, except a request."""
     try:
         parameters = inspect.signature(cls, eval_str=False).parameters.values()
-    except ValueError:  # as all exceptions: any arguments
+    except ValueError:  # like all exceptions: any arguments
         return cls("text")
     arguments = []
     for each in parameters:
@@ -115,7 +115,7 @@ def test_error_of_any_package_arrives_with_notes_and_cause(
     assert isinstance(arrived.__cause__.__cause__, KeyError)
 
 
-def test_walk_finds_the_errors_of_all_packages() -> None:
+def test_search_finds_the_errors_of_all_packages() -> None:
     names = {cls.__name__ for cls in ERRORS}
     assert {
         "CircuitOpenError",
@@ -188,7 +188,7 @@ def test_refused_request_arrives_without_what_only_its_process_has(travel: Calla
             assert arrived.request.body == (body if isinstance(body, bytes) else None)
 
 
-def test_copy_of_a_refusal_keeps_the_very_request() -> None:
+def test_copy_of_a_rejection_keeps_the_same_request() -> None:
     error = refusal(piece for piece in [b"a"])
     assert copy.copy(error).request is error.request
 
@@ -216,11 +216,11 @@ def test_error_leaves_a_pool_of_processes() -> None:
 
 
 class Unpicklable(Exception):
-    """Holds what cannot leave its process."""
+    """Holds an object that cannot be pickled."""
 
 
 class TwoArguments(Exception):
-    """Can be pickled, and not unpickled."""
+    """Can be pickled, but not unpickled."""
 
     def __init__(self, one: str, two: str) -> None:
         super().__init__(one + two)

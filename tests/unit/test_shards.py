@@ -1,4 +1,4 @@
-"""Blocks are given back, and a process that has none counts all the same. docs/rules.md, rules 3, 12 and 23."""
+"""Shards that are given up, and processes that have none and still count. docs/rules.md, rules 3, 12 and 23."""
 
 import errno
 import os
@@ -40,7 +40,7 @@ CONFIG = BreakerConfig(
     timeout=10,
     timeout_jitter=0,
 )
-MOST = (at.SHARDS - RESERVED_SHARDS) * at.STRIPES  # tallies that one process may have
+MOST = (at.SHARDS - RESERVED_SHARDS) * at.STRIPES  # stripes that one process may have
 
 Process = Callable[..., CircuitBreaker]
 
@@ -52,7 +52,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def process(tmp_path: Path, clock: FakeClock) -> Iterator[Process]:
-    """Yield what makes a breaker as another process would: its locks exclude those of the others."""
+    """Yield a function that creates a breaker like another process: its locks exclude those of the others."""
     ledgers = []
 
     def make(name: str = "d", ledger: Ledger | None = None, listener: Callable[[Event], object] = id) -> CircuitBreaker:
@@ -67,9 +67,9 @@ def process(tmp_path: Path, clock: FakeClock) -> Iterator[Process]:
 
 @pytest.fixture
 def taken(tmp_path: Path, process: Process) -> Iterator[list[LockFile]]:
-    """Let others own every block of the ledger."""
+    """Yield the locks of all shards of the ledger: no process can get one."""
     process()
-    held = [claim(f"{tmp_path}/l.locks/{block}") for block in range(at.SHARDS)]
+    held = [claim(f"{tmp_path}/l.locks/{shard}") for shard in range(at.SHARDS)]
     owned = [file for file in held if file is not None]
     yield owned
     for file in owned:
@@ -86,12 +86,12 @@ def owners(breaker: CircuitBreaker) -> int:
     return at.SHARDS - breaker.ledger.core.header[at.H_SHARD_OWNERS : at.H_SHARD_OWNERS + at.SHARDS].tolist().count(0)
 
 
-def test_process_with_very_many_calls_at_once_leaves_blocks_for_others(process: Process) -> None:
+def test_process_with_very_many_concurrent_calls_leaves_shards_for_others(process: Process) -> None:
     busy, others = process(), [process() for _ in range(RESERVED_SHARDS)]
     with ExitStack() as running:
         for _ in range(400):
             running.enter_context(busy.guard())
-        assert busy.snapshot().in_flight == MOST - 1  # one tally is kept for those that find no other
+        assert busy.snapshot().in_flight == MOST - 1  # one stripe is reserved for calls that find no other
         for other in others:
             running.enter_context(other.guard())
         assert busy.snapshot().in_flight == MOST - 1 + RESERVED_SHARDS
@@ -99,9 +99,7 @@ def test_process_with_very_many_calls_at_once_leaves_blocks_for_others(process: 
     assert busy.snapshot().totals.successes == 400 + RESERVED_SHARDS
 
 
-def test_blocks_that_no_call_needs_any_more_are_given_back_and_their_counts_stay(
-    process: Process, clock: FakeClock
-) -> None:
+def test_idle_shards_are_given_up_and_their_counts_stay(process: Process, clock: FakeClock) -> None:
     breaker = process()
     with ExitStack() as running:
         for _ in range(100):
@@ -122,7 +120,7 @@ def test_blocks_that_no_call_needs_any_more_are_given_back_and_their_counts_stay
     assert breaker.snapshot().totals.successes == 200
 
 
-def test_block_in_which_a_call_still_runs_is_kept_and_counts_its_end(process: Process, clock: FakeClock) -> None:
+def test_shard_with_a_running_call_is_kept_and_counts_its_end(process: Process, clock: FakeClock) -> None:
     breaker, other = process(), process("other")
     with ExitStack() as late:
         with ExitStack() as running:
@@ -138,7 +136,7 @@ def test_block_in_which_a_call_still_runs_is_kept_and_counts_its_end(process: Pr
     assert breaker.snapshot().in_flight == 0
 
 
-def test_block_that_two_breakers_use_is_kept_until_both_need_it_no_more(process: Process, clock: FakeClock) -> None:
+def test_shard_of_two_breakers_is_kept_until_it_is_idle_in_both(process: Process, clock: FakeClock) -> None:
     one = process("one")
     two = process("two", one.ledger)
     with ExitStack() as first, ExitStack() as second:
@@ -158,7 +156,7 @@ def test_block_that_two_breakers_use_is_kept_until_both_need_it_no_more(process:
         assert owners(one) == 1
 
 
-def test_failures_of_a_process_without_a_block_open_the_circuit_for_all(
+def test_failures_of_a_process_without_a_shard_open_the_circuit_for_all(
     process: Process, taken: list[LockFile]
 ) -> None:
     one, other = process(), process()
@@ -166,7 +164,7 @@ def test_failures_of_a_process_without_a_block_open_the_circuit_for_all(
     other.call(int)
     fail(other)
     fail(one)
-    assert one.state is State.CLOSED  # a success came between
+    assert one.state is State.CLOSED  # a success interrupted the streak
     fail(other)
     assert one.state is other.state is State.OPEN
     totals = one.snapshot().totals
@@ -176,7 +174,7 @@ def test_failures_of_a_process_without_a_block_open_the_circuit_for_all(
 
 
 @pytest.mark.usefixtures("taken")
-def test_processes_without_a_block_send_no_more_probes_than_a_round_has_and_close_the_circuit(
+def test_processes_without_a_shard_keep_to_the_permits_of_a_round_and_close_the_circuit(
     process: Process, clock: FakeClock
 ) -> None:
     one, other = process(), process()
@@ -194,7 +192,7 @@ def test_processes_without_a_block_send_no_more_probes_than_a_round_has_and_clos
 
 
 @pytest.mark.usefixtures("taken")
-def test_probe_of_a_process_without_a_block_that_fails_or_is_interrupted_decides_as_any_other(
+def test_failed_or_interrupted_probe_of_a_process_without_a_shard_decides_like_any_other(
     process: Process, clock: FakeClock
 ) -> None:
     breaker = process()
@@ -213,7 +211,7 @@ def test_probe_of_a_process_without_a_block_that_fails_or_is_interrupted_decides
 
 
 @pytest.mark.usefixtures("taken")
-def test_process_without_a_block_has_bulkheads_and_health_checks_like_any_other(
+def test_process_without_a_shard_has_bulkheads_and_health_checks_like_any_other(
     process: Process, clock: FakeClock
 ) -> None:
     breaker = process()
@@ -228,7 +226,7 @@ def test_process_without_a_block_has_bulkheads_and_health_checks_like_any_other(
     assert breaker.state is State.CLOSED
 
 
-def test_process_without_a_block_says_so_once_and_again_when_it_has_one(
+def test_process_without_a_shard_reports_it_once_and_the_end_of_it_once(
     process: Process, taken: list[LockFile], clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     events: list[Event] = []
@@ -254,7 +252,7 @@ def test_process_without_a_block_says_so_once_and_again_when_it_has_one(
 
 
 @pytest.mark.usefixtures("taken")
-def test_metric_of_any_process_tells_that_another_one_has_no_block(tmp_path: Path) -> None:
+def test_metric_of_any_process_shows_that_another_one_has_no_shard(tmp_path: Path) -> None:
     registry = Registry(ledger=Ledger.in_file(tmp_path / "l"))
     assert "circuit_breaker_ledger_degraded 0.0" in BreakerCollector(registry).text()
     breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(tmp_path / "l"))
@@ -264,12 +262,12 @@ def test_metric_of_any_process_tells_that_another_one_has_no_block(tmp_path: Pat
 
 
 @pytest.mark.usefixtures("taken")
-def test_process_that_cannot_have_even_the_shared_tally_counts_for_itself_and_says_so(
+def test_process_without_shard_and_host_counters_counts_for_itself_and_reports_it(
     tmp_path: Path, process: Process, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(host_counters, "_DEGRADED_AFTER_SECONDS", 0)
     monkeypatch.setattr(host_counters, "_RESTORED_AFTER_SECONDS", 0)
-    holder = claim(f"{tmp_path}/l.locks/host-counters")  # a process that was stopped in the middle
+    holder = claim(f"{tmp_path}/l.locks/host-counters")  # as a process that was stopped while it held the lock
     breaker, other = process(), process()
     fail(breaker, 2)
     assert breaker.state is State.CLOSED
@@ -288,13 +286,15 @@ def test_process_that_cannot_have_even_the_shared_tally_counts_for_itself_and_sa
     breaker.tick()
     assert "not counted for others" not in (breaker.ledger.degraded or "")
     totals = other.snapshot().totals
-    # What it had counted is added: but outcomes of earlier stays decide nothing any more.
+    # Its counts are added, but outcomes of earlier generations decide nothing.
     assert (totals.successes, totals.failures, totals.late) == (1, 0, 5)
 
 
-def test_process_out_of_descriptors_counts_in_the_shared_tally(process: Process, clock: FakeClock) -> None:
+def test_process_without_descriptors_counts_in_the_host_counters(process: Process, clock: FakeClock) -> None:
     breaker = process()
-    breaker.ledger.core.host_counters_lock.run(bool, 1)  # it has been without a block before: the lock's file is open
+    breaker.ledger.core.host_counters_lock.run(
+        bool, 1
+    )  # opens the lock file, as in a process that has had no shard before
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with Path(os.devnull).open() as last:
         resource.setrlimit(resource.RLIMIT_NOFILE, (last.fileno(), hard))
@@ -313,7 +313,7 @@ def test_process_out_of_descriptors_counts_in_the_shared_tally(process: Process,
     assert breaker.snapshot().totals.failures == 3
 
 
-def test_forked_child_of_a_process_without_a_block_counts_its_own_and_not_the_parents_call(
+def test_forked_child_of_a_process_without_a_shard_counts_its_own_calls_only(
     process: Process, taken: list[LockFile]
 ) -> None:
     breaker = process()

@@ -1,4 +1,4 @@
-"""The thread that looks after breakers is there whatever ends it, and costs no call where there can be none."""
+"""The watchdog restarts after any end of its thread, and fails no call if it cannot start."""
 
 import ctypes
 import subprocess
@@ -15,12 +15,12 @@ from cb.testing import FakeClock
 
 
 class Zap(BaseException):
-    """Raised in a thread by another one, as by libraries that end what takes too long."""
+    """Raised in a thread by another one, as libraries do that end slow functions."""
 
 
 @pytest.fixture
 def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return what threads have died of."""
+    """Return the exceptions that have ended threads."""
     found: list[str] = []
     monkeypatch.setattr(threading, "excepthook", lambda args: found.append(args.exc_type.__name__))
     return found
@@ -29,7 +29,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def until(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + 10
     while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
+        assert time.monotonic() < deadline, "timeout"
 
 
 def watchers() -> list[threading.Thread]:
@@ -44,7 +44,7 @@ def refuse(*_: object) -> None:
     raise RuntimeError("can't start new thread")
 
 
-def test_watch_that_another_thread_ends_is_followed_by_another(ended: list[str]) -> None:
+def test_watchdog_ended_by_another_thread_starts_its_successor(ended: list[str]) -> None:
     WATCHDOG.start()
     (first,) = watchers()
 
@@ -57,7 +57,7 @@ def test_watch_that_another_thread_ends_is_followed_by_another(ended: list[str])
     assert ended == ["Zap"]
 
 
-def test_call_that_hangs_opens_the_circuit_after_the_watch_has_been_ended(ended: list[str]) -> None:
+def test_hanging_call_opens_the_circuit_after_the_watchdog_was_ended(ended: list[str]) -> None:
     config = BreakerConfig(call_timeout=0.05, failure_threshold=1, timeout=60)
     breaker, done = CircuitBreaker("d", config, ledger=Ledger.in_memory()), threading.Event()
     breaker.call(int)
@@ -74,7 +74,7 @@ def test_call_that_hangs_opens_the_circuit_after_the_watch_has_been_ended(ended:
     assert ended == ["Zap"]
 
 
-def test_process_with_quick_calls_alone_begins_a_watch_that_could_not_follow(
+def test_quick_calls_alone_restart_a_watchdog_without_successor(
     ended: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = FakeClock()
@@ -96,7 +96,7 @@ def test_process_with_quick_calls_alone_begins_a_watch_that_could_not_follow(
     assert ended == ["Zap"]
 
 
-def test_thread_that_cannot_be_started_costs_no_call_and_is_told_of_once_by_a_handler_that_calls_too() -> None:
+def test_thread_that_cannot_start_fails_no_call_and_is_logged_once() -> None:
     code = """
 import logging, threading
 from cb import CircuitBreaker
@@ -126,12 +126,12 @@ breaker.snapshot()
 print(WATCHDOG.running)
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    told = '["hanging calls are not detected, the watchdog cannot start: can\'t start new thread"] False'
-    assert (ran.stdout.splitlines(), ran.stderr) == ([told, "True"], "")
+    logged = '["hanging calls are not detected, the watchdog cannot start: can\'t start new thread"] False'
+    assert (ran.stdout.splitlines(), ran.stderr) == ([logged, "True"], "")
 
 
-def test_what_fails_while_it_is_looked_after_hinders_no_other(caplog: pytest.LogCaptureFixture) -> None:
-    looked = threading.Event()
+def test_tick_that_fails_does_not_prevent_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    ticked = threading.Event()
 
     class Fails:
         def tick(self) -> None:
@@ -139,12 +139,12 @@ def test_what_fails_while_it_is_looked_after_hinders_no_other(caplog: pytest.Log
 
     class Works:
         def tick(self) -> None:
-            looked.set()
+            ticked.set()
 
     kept = [Fails(), Works()]
     for each in kept:
         WATCHDOG.add(each)
     WATCHDOG.start()
-    assert looked.wait(5)
-    looked.clear()
-    assert looked.wait(5)
+    assert ticked.wait(5)
+    ticked.clear()
+    assert ticked.wait(5)
