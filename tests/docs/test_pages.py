@@ -34,7 +34,7 @@ FOLLOWED = [name for name, page in PAGES.items() if name not in ELSEWHERE and bl
 
 @pytest.fixture
 def reader(server: Server, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Reader]:
-    """Yield a reader to whom every dependency that a page names is there: it answers a price, whatever is asked."""
+    """Yield a reader to whom every dependency of a page exists: it answers each request with a price."""
     server.act = answer(200, '{"symbol": "AAPL", "price": "150.10"}')
     ours = {"https://api.example.com": server.url, "http://127.0.0.1:8082": server.url, ":8000": f":{free_port()}"}
     text = PAGES[request.getfixturevalue("name")].read_text()
