@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import NoOpTracerProvider, Tracer
 from requests.adapters import HTTPAdapter
 
-from cb import Registry, State
+from cb import Registry
 from cb.http import HTTPClient
 from cb.integrations.opentelemetry import instrument
 
@@ -71,7 +71,7 @@ def _calls(tracers: object, meters: object) -> tuple[Call, Call, Call]:
     session.trust_env = False
     session.mount("http://", _Instant())
     client = HTTPClient("http://instant", 5, registry.get("instant"), session)
-    registry.get("open").hold(State.FORCED_OPEN, reason="benchmark")
+    registry.get("open").control.force_open(reason="benchmark")
     rejected, succeeding = registry.get("open")(_work), registry.get("closed")(_work)
 
     def reject() -> None:

@@ -3,7 +3,9 @@
 from .background.leader import Leader
 from .breaker import CircuitBreaker
 from .bulkhead import Bulkhead
+from .call import Call
 from .config import BreakerConfig, parse_duration
+from .control import BreakerControl
 from .errors import (
     BulkheadFullError,
     CircuitError,
@@ -28,6 +30,7 @@ from .events import (
     StateChange,
     WouldOpen,
 )
+from .guard import CallGuard, Guard
 from .health import Health
 from .ledger.ledger import Ledger
 from .monitor import Monitor
@@ -38,14 +41,18 @@ from .states import Outcome, Scope, State
 
 __all__ = [
     "BreakerConfig",
+    "BreakerControl",
     "Bulkhead",
     "BulkheadFullError",
+    "Call",
+    "CallGuard",
     "CircuitBreaker",
     "CircuitError",
     "CircuitOpenError",
     "ConfigError",
     "Counts",
     "Event",
+    "Guard",
     "Health",
     "HealthChanged",
     "Histogram",

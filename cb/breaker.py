@@ -1,24 +1,27 @@
-"""The circuit breaker that users hold: the way of a call through it."""
+"""The circuit breaker: the quick path of a call. What it does not cover is in `admission`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial, wraps
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, overload
 
+from .admission import Admission
 from .background.fork import FORK_MARK, detect_fork
 from .background.watchdog import WATCHDOG
+from .call import Call
+from .circuit import Circuit
 from .clocks import monotonic_ns, resolve_clock, wall_ns
 from .config import BreakerConfig
+from .control import BreakerControl
 from .errors import CircuitOpenError
 from .events import Listener
 from .fallback import F, V, falling_back, reraise
 from .guard import CallGuard, ContextGuards, caller_context
 from .handles import Handle, clock_argument
-from .ledger.counters import Counters
+from .health import Health, read_health
 from .ledger.layout import BOUNDS, ELAPSED, QUIET, QUIET_UNTIL, REJECTED, STARTED, STREAK_ACTIVE, SUCCESSES, UNTIL, WORD
 from .ledger.ledger import Ledger
 from .ledger.probe_scope import enter
-from .recovery import Recovery
 from .snapshot import Snapshot, Stats, snapshot_of, stats_of
 from .state.deferred import PROMPT, require_now
 from .state.outcome import Classifier, Kinds
@@ -31,12 +34,26 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class CircuitBreaker(Recovery, Handle):
-    """Refuses calls to a dependency that fails, for all threads and processes that share the ledger.
+class CircuitBreaker(Handle):
+    """Rejects calls to a dependency that fails, for all threads and processes that share a ledger.
 
-    Use `call`, decorate a function, or write `with breaker:`. An exception of `failures` is a failure, one of `ignored`
-    counts as neither, any other is an answer; both may be predicates of the exception. `failed_result` tells which
-    returned values are failures. `clock` returns monotonic nanoseconds, `wall_clock` nanoseconds since the epoch.
+    Guard calls with `breaker.call(fn)`, `@breaker`, `with breaker:`, `with breaker.guard():` or `breaker.begin()`.
+
+    Args:
+        name: Name of the dependency, the same in all processes.
+        config: Thresholds. They replace those of an earlier release of the service.
+        ledger: Where the state is kept. By default in the memory of this process.
+        failures: Exceptions that are failures: classes, or a predicate of the exception. Any other exception is an
+            answer of the dependency, and counts as a success.
+        ignored: Exceptions that count as neither success nor failure: classes, or a predicate.
+        failed_result: Predicate of the returned values that are failures.
+        listeners: Called with every `Event` of the breaker in this process.
+        clock: Returns monotonic nanoseconds. With a clock of its own, a breaker is evaluated by `control.evaluate()`
+            alone, and not by a background thread.
+        wall_clock: Returns nanoseconds since the epoch, for the log of transitions.
+
+    Raises:
+        ConfigError: An argument breaks a rule.
     """
 
     def __init__(
@@ -52,133 +69,203 @@ class CircuitBreaker(Recovery, Handle):
         clock: Callable[[], int] = monotonic_ns,
         wall_clock: Callable[[], int] = wall_ns,
     ) -> None:
-        self._classifier = Classifier(failures, ignored, failed_result)
-        ledger = ledger or Ledger.in_memory()
-        super().__init__(
-            name, config or BreakerConfig(), ledger, listeners=listeners, clock=clock, wall_clock=wall_clock
+        classifier = Classifier(failures, ignored, failed_result)
+        self._given = config or BreakerConfig()
+        self._circuit = Circuit(
+            name,
+            self._given,
+            ledger or Ledger.in_memory(),
+            listeners=listeners,
+            clock=clock,
+            wall_clock=wall_clock,
         )
-        self._made_of = config or BreakerConfig()
-        self._idle = self._row.idle
+        self._admission = Admission(self._circuit, classifier)
         self._entered = ContextGuards(self)
-        if resolve_clock(clock) is monotonic_ns:  # who brings a clock of his own calls `tick` himself
-            WATCHDOG.add(self)
+        if resolve_clock(clock) is monotonic_ns:
+            WATCHDOG.add(self._circuit)
 
     def _origin(self) -> tuple[Any, ...]:
-        options = {"ledger": self.ledger, **self._classifier.rules, **clock_argument(self._clock)}
-        return partial(type(self), **options), self.name, self._made_of
+        options = {
+            "ledger": self.ledger,
+            **self._admission.classifier.rules,
+            **clock_argument(self._circuit.clock),
+        }
+        return partial(type(self), **options), self.name, self._given
 
-    def snapshot(self) -> Snapshot:
-        """Return all there is to know, summed over all processes."""
-        WATCHDOG.start()
-        return snapshot_of(self.name, self._row, self.config, self._core.scope, self._clock())
+    def __repr__(self) -> str:
+        return f"<CircuitBreaker {self._circuit}>"
 
-    def stats(self) -> Stats:
-        """Return what is counted, summed over all processes: a part of the snapshot, at a third of its cost."""
-        WATCHDOG.start()
-        return stats_of(self.name, self._row, self.config, self._clock())
+    @property
+    def name(self) -> str:
+        """Name of the dependency."""
+        return self._circuit.name
 
-    def explain(self) -> str:
-        """Return one sentence: why the breaker is in its state and what would change it."""
-        return self.snapshot().why
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger that was passed. While it has no room for the breaker, the state is in this process alone."""
+        return self._circuit.ledger
+
+    @property
+    def listeners(self) -> list[Listener]:
+        """Listeners of this process, called with every `Event`. Add to the list or remove from it at any time."""
+        return self._circuit.listeners
+
+    @listeners.setter
+    def listeners(self, listeners: Iterable[Listener]) -> None:
+        self._circuit.listeners[:] = listeners
+
+    @property
+    def control(self) -> BreakerControl:
+        """Operators' actions: `force_open`, `disable`, `metrics_only`, `reset`, `configure`, `evaluate`."""
+        return BreakerControl(self._circuit)
+
+    @property
+    def state(self) -> State:
+        """The circuit's state. An OPEN circuit whose time is up stays OPEN until the next call, which is a probe."""
+        return self._circuit.state
+
+    @property
+    def config(self) -> BreakerConfig:
+        """The thresholds in force, the same in all processes."""
+        return self._circuit.config
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Return fn(*args, **kwargs). Raises CircuitOpenError, without calling fn, when the circuit refuses."""
+        """Return fn(*args, **kwargs). Raises CircuitOpenError, without calling fn, when the circuit rejects it."""
         if not FORK_MARK[0]:
             detect_fork()
         require_now(fn)
         return self._guard(fn)(*args, **kwargs)
 
     @overload
-    def __call__(
-        self, fn: Callable[P, R], *, fallback: Callable[[Exception], F] | V = ...
-    ) -> Callable[P, R | F | V]: ...
+    def __call__(self, fn: Callable[P, R]) -> Callable[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], *, fallback: Callable[[Exception], F] | V) -> Callable[P, R | F | V]: ...
     @overload
     def __call__(
         self, *, fallback: Callable[[Exception], F] | V
     ) -> Callable[[Callable[P, R]], Callable[P, R | F | V]]: ...
     def __call__(self, fn: Any = None, *, fallback: Any = reraise) -> Any:
-        """Guard a function: `@breaker`. Raises TypeError for one whose call only makes a coroutine or a generator.
+        """Decorate a function: `@breaker`, or `@breaker(fallback=...)`.
 
-        So does each call that returns one, or a Future, after all: it counts as nothing.
+        A function that returns before its work is done cannot be guarded: a coroutine or generator function raises
+        TypeError here, and a function that returns a coroutine, a generator or a Future raises it when called, which
+        counts as neither success nor failure.
 
-        With `@breaker(fallback=...)` callers get the fallback where the circuit refuses or the call fails: a value, or
-        what a function makes of the exception. The breaker counts as it does without. What is an answer or `ignored`
-        is raised as ever, and a result that counts as failed is returned as it is.
+        Args:
+            fn: The function.
+            fallback: A value, or a function of the exception, returned where the circuit rejects the call or the call
+                fails. The breaker counts the same outcomes as without. Exceptions that are answers or `ignored` are
+                raised, and a result for which `failed_result` is true is returned.
         """
         if fn is None and fallback is not reraise:
             return partial(self, fallback=fallback)
         require_now(fn)
         guarded = wraps(fn)(self._guard(fn))
-        return guarded if fallback is reraise else falling_back(guarded, fallback, self._missed)
+        return guarded if fallback is reraise else falling_back(guarded, fallback, self._admission.missed)
 
     def _guard(self, fn: Callable[P, R]) -> Callable[P, R]:
-        # A function made anew and not a method: what every call needs lies in its closure.
-        head, clock, take, give_back = self._head, self._clock, self._idle.pop, self._idle.append
-        kind: type = _NONE  # of its last result: to compare costs less than to look it up
-        # A result that somebody wants to see is never taken the short way.
-        brief = 0 if self._classifier.failed_result else _BRIEF
+        # A closure and not a method: all that a quick call needs is in its cells.
+        circuit = self._circuit
+        head, clock, take, give_back = circuit.head, circuit.clock, circuit.record.idle.pop, circuit.record.idle.append
+        kind: type = _NONE  # of the last result: a comparison costs less than a look-up
+        # Results that `failed_result` must see never take the quick path.
+        brief = 0 if self._admission.classifier.failed_result else _BRIEF
 
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             nonlocal kind
             try:
-                tally = take()
+                counters = take()
             except IndexError:
-                tally = self._grow()
-            if (word := head[WORD]) != tally.word:
-                if word & 7 == _OPEN and 0 < (wait := head[UNTIL] - clock()) <= self._longest and not self.listeners:
-                    # What `_reject` does, where nobody wants to hear of it.
-                    tally.count(REJECTED)
-                    self._row.free(tally)
-                    raise CircuitOpenError(self.name, wait / 1e9)
-                tally = self._admit(tally)
-                if tally.scope:
-                    enter(tally.scope)
-                word = tally.word
-            cells = tally.cells
+                counters = self._admission.grow()
+            if (word := head[WORD]) != counters.word:
+                if (
+                    word & 7 == _OPEN
+                    and 0 < (wait := head[UNTIL] - clock()) <= (own := self._circuit).longest
+                    and not own.listeners
+                ):
+                    # As `Admission._reject` does, where there are no listeners.
+                    counters.count(REJECTED)
+                    own.record.free(counters)
+                    raise CircuitOpenError(own.name, wait / 1e9)
+                counters = self._admission.admit(counters)
+                if counters.scope:
+                    enter(counters.scope)
+                word = counters.word
+            cells = counters.cells
             cells[STARTED] = started = clock()
             try:
                 result = fn(*args, **kwargs) if kwargs else fn(*args)  # type: ignore[call-arg]  # there are none
             except BaseException as error:
-                tally.started = started
-                self._fail(tally, error)
+                counters.started = started
+                self._admission.fail(counters, error)
                 raise
             now = clock()
             if (
                 (type(result) is kind or (type(result) in PROMPT and (kind := type(result))))
-                and now < tally.slice_end
+                and now < counters.slice_end
                 and (elapsed := now - started) < brief
                 and (
                     head[QUIET] == word or (now < head[QUIET_UNTIL] and not head[STREAK_ACTIVE] and head[WORD] == word)
                 )
             ):
-                # What `_settle` does, for a success in less than a millisecond that cannot change the state: no call
-                # has failed lately, or none since a success and there are enough calls for the rates. A call that
-                # takes longer does not notice the two microseconds of the long way.
-                cells[SUCCESSES] = tally.fast_successes = tally.fast_successes + 1
-                cells[ELAPSED] = tally.elapsed = tally.elapsed + elapsed
+                # As `Admission.settle` does, for a success in less than a millisecond that cannot change the state: no
+                # call has failed lately, or none since a success and there are enough calls for the rates. For a longer
+                # call the two microseconds of `settle` make no difference.
+                cells[SUCCESSES] = counters.fast_successes = counters.fast_successes + 1
+                cells[ELAPSED] = counters.elapsed = counters.elapsed + elapsed
                 cells[STARTED] = 0
-                give_back(tally)
+                give_back(counters)
             else:
-                tally.started = started
-                self._succeed(tally, result, now)
+                counters.started = started
+                self._admission.succeed(counters, result, now)
             return result
 
         return guarded
 
-    def guard(self) -> CallGuard:
-        """Return a guard of one block of code: `with breaker.guard():` is right where `with breaker:` may not be.
+    def begin(self) -> Call:
+        """Admit a call that the caller runs itself. Settle the returned call exactly once. Raises CircuitOpenError.
 
-        That is where the block ends in another thread, or in an exit stack of a coroutine, or where signal handlers
-        raise exceptions.
+        The call may be settled in any thread. Calls that begin meanwhile are not part of it, as they are in a function
+        or a block.
+        """
+        return Call(self._admission, self._admission.begin())
+
+    def guard(self) -> CallGuard:
+        """Return a context manager that guards one block: `with breaker.guard() as call:`.
+
+        Use it instead of `with breaker:` for a block that ends in another thread, in an exit stack of a coroutine, or
+        in a program whose signal handlers raise exceptions.
         """
         return CallGuard(self)
 
-    def __enter__(self) -> Counters:
-        """Admit a block. It ends where it began: in its generator or coroutine, else in its thread.
-
-        The tally's `probe` says whether it tries a circuit that was open.
-        """
+    def __enter__(self) -> Call:
+        """Guard a block. It must end where it began: in its generator or coroutine, else in its thread."""
         return self._entered.enter(caller_context())
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._entered.leave(caller_context(), error)
+
+    def snapshot(self) -> Snapshot:
+        """Return state, counts, window and thresholds at one moment, summed over all processes."""
+        WATCHDOG.start()
+        circuit = self._circuit
+        return snapshot_of(self.name, circuit.record, circuit.config, circuit.core.scope, circuit.clock())
+
+    def stats(self) -> Stats:
+        """Return the counters and gauges, summed over all processes: part of the snapshot, at a third of its cost."""
+        WATCHDOG.start()
+        circuit = self._circuit
+        return stats_of(self.name, circuit.record, circuit.config, circuit.clock())
+
+    def explain(self) -> str:
+        """Return one sentence: why the breaker is in its state, and what would change it."""
+        return self.snapshot().why
+
+    def health(self) -> Health | None:
+        """Return the result of the latest health check of any process, None if there was none."""
+        return read_health(self._circuit.head, self._circuit.clock())
+
+
+def admission_of(breaker: CircuitBreaker) -> Admission:
+    """Return the internals of a breaker, for what is built on it: a bulkhead, health probes."""
+    return breaker._admission  # noqa: SLF001 - the one door to it

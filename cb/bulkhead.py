@@ -5,14 +5,14 @@ from functools import partial, wraps
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
-from .breaker import CircuitBreaker
+from .breaker import CircuitBreaker, admission_of
+from .call import Call
 from .clocks import monotonic_ns, resolve_clock
-from .config import BreakerConfig, nanoseconds
+from .config import BreakerConfig, Duration, nanoseconds, to_seconds
 from .errors import BulkheadFullError, ConfigError
 from .guard import CallGuard, ContextGuards, caller_context
 from .handles import Handle, clock_argument
-from .ledger.counters import Counters
-from .ledger.probe_scope import enter
+from .ledger.layout import BULKHEAD_LIMIT
 from .ledger.semaphore import Semaphore
 from .state.deferred import require_now
 from .states import ADMITTING
@@ -20,46 +20,54 @@ from .states import ADMITTING
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: seconds between two looks for a slot that another process gives back
-PAUSE = 0.003
+#: seconds between two looks for a permit that another process released
+POLL_SECONDS = 0.003
 
 
 class Bulkhead(Handle):
-    """Lets at most `limit` calls run at once through a breaker, in all processes that share its ledger.
+    """Limits the calls that run at once through a breaker, in all processes of a host that share its ledger.
 
-    It offers what a breaker offers. Each call asks the breaker first: an open circuit refuses at once. One call more
-    than the limit waits up to `wait` seconds for a slot, while it neither runs nor holds a permit, then raises
-    BulkheadFullError; that is no outcome. The calls of a process wait in line, and the first in each line looks every
-    few milliseconds for a slot that another process gave back. A slot is a lock of the kernel: it comes free when its
-    process dies, and stays taken while its process is stopped, for its call is in flight. All bulkheads of a breaker
-    share its slots; calls that go to the breaker itself take none.
+    It has the entry points of a breaker. Each call asks the breaker first: an open circuit rejects it at once. A call
+    above the limit waits up to `wait` seconds for a permit, during which it neither runs nor is a probe, then raises
+    BulkheadFullError, which is no outcome. The calls of a process wait in a queue; the first of each queue looks every
+    few milliseconds for a permit that another process released. A permit is a lock of the kernel: it is free when its
+    process dies, and taken while its process is stopped. All bulkheads of a breaker share its permits; calls through
+    the breaker itself take none.
+
+    Args:
+        breaker: Consulted first; counts the outcomes.
+        limit: Number of calls that may run at once.
+        wait: Seconds that a call waits for a permit.
+        clock: Returns monotonic nanoseconds.
+
+    Raises:
+        ConfigError: `limit` is not from 1 to 10000, or `wait` not from 0 to 3600 s.
     """
 
     def __init__(
-        self, breaker: CircuitBreaker, limit: int, wait: float = 0.0, *, clock: Callable[[], int] = monotonic_ns
+        self, breaker: CircuitBreaker, limit: int, wait: Duration = 0.0, *, clock: Callable[[], int] = monotonic_ns
     ) -> None:
-        check(limit, wait)
-        #: asked first
+        #: consulted first
         self.breaker = breaker
-        #: calls that may run at once
+        #: number of calls that may run at once
         self.limit = limit
-        #: seconds that a call waits for a slot
-        self.wait = wait
+        #: seconds that a call waits for a permit
+        self.wait = check(limit, wait)
         self._clock = resolve_clock(clock)
-        breaker.slots(limit)  # the limit is noted for all to see
+        self._circuit = admission_of(breaker).circuit
         self._entered = ContextGuards(self)
+        self._semaphore()  # shows the limit in snapshots
 
     def _origin(self) -> tuple[Any, ...]:
         return partial(Bulkhead, **clock_argument(self._clock)), self.breaker, self.limit, self.wait
+
+    def __repr__(self) -> str:
+        return f"<Bulkhead {self.name!r}, {self.limit} calls at once, {self.breaker.state}>"
 
     @property
     def name(self) -> str:
         """The breaker's name."""
         return self.breaker.name
-
-    @property
-    def _slots(self) -> Semaphore:
-        return self.breaker.slots(self.limit)  # not kept: a breaker may go over to another ledger
 
     @property
     def config(self) -> BreakerConfig:
@@ -72,96 +80,78 @@ class Bulkhead(Handle):
         return self._guard(fn)(*args, **kwargs)
 
     def __call__(self, fn: Callable[P, R]) -> Callable[P, R]:
-        """Guard a function. Raises TypeError for one whose call only makes a coroutine or a generator."""
+        """Decorate a function. Raises TypeError for a coroutine or generator function."""
         require_now(fn)
         return wraps(fn)(self._guard(fn))
 
     def _guard(self, fn: Callable[P, R]) -> Callable[P, R]:
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-            tally = self.begin()
-            if tally.scope:
-                enter(tally.scope)
+            call = self.begin()
+            call.enclose()
             try:
                 result = fn(*args, **kwargs)
             except BaseException as error:
-                self.finish(tally, error)
+                call.fail(error)
                 raise
-            self._leave(tally)
-            self.breaker.answer(tally, result)
+            call.succeed(result)
             return result
 
         return guarded
 
     def guard(self) -> CallGuard:
-        """Return a guard of one block of code, as the breaker's `guard` does."""
+        """Return a context manager that guards one block, as `CircuitBreaker.guard` does."""
         return CallGuard(self)
 
-    def __enter__(self) -> Counters:
+    def __enter__(self) -> Call:
+        """Guard a block, as `with breaker:` does."""
         return self._entered.enter(caller_context())
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._entered.leave(caller_context(), error)
 
-    def begin(self) -> Counters:
-        """Admit what is not a call. Whoever takes the tally must `finish` or `abandon` it.
+    def begin(self) -> Call:
+        """Admit a call that the caller runs itself. Settle the returned call exactly once.
 
-        Raises CircuitOpenError, BulkheadFullError.
+        Raises CircuitOpenError or BulkheadFullError.
         """
         if not self.wait:
             return self._try(last=True)
         wait_ns = nanoseconds(self.wait)
-        end, latest = self._clock() + wait_ns, monotonic_ns() + wait_ns  # a clock of somebody's own may stand still
-        if (not self._slots.has_waiters or self.breaker.state not in ADMITTING) and (tally := self._try()):
-            return tally
-        with self._slots.wait_in_queue() as wait:
+        end, latest = self._clock() + wait_ns, monotonic_ns() + wait_ns  # the clock that was passed may stand still
+        semaphore = self._semaphore()
+        if (not semaphore.has_waiters or self.breaker.state not in ADMITTING) and (call := self._try()):
+            return call
+        with semaphore.wait_in_queue() as wait:
             while (left := min(end - self._clock(), latest - monotonic_ns()) / 1e9) > 0:
-                if (wait(min(PAUSE, left)) or self.breaker.state not in ADMITTING) and (tally := self._try()):
-                    return tally
+                if (wait(min(POLL_SECONDS, left)) or self.breaker.state not in ADMITTING) and (call := self._try()):
+                    return call
             return self._try(last=True)
 
     @overload
-    def _try(self) -> Counters | None: ...
+    def _try(self) -> Call | None: ...
     @overload
-    def _try(self, *, last: Literal[True]) -> Counters: ...
-    def _try(self, *, last: bool = False) -> Counters | None:
-        """Return a tally that has a slot. Raises CircuitOpenError, and BulkheadFullError if this is the last try."""
-        tally = self.breaker.begin()
-        tally.permit = self._slots.take(self.limit)
-        if tally.permit or tally.nested:  # the call around a nested one may have the slot that this one would wait for
-            return tally
-        self.breaker.withdraw(tally, full=last)
+    def _try(self, *, last: Literal[True]) -> Call: ...
+    def _try(self, *, last: bool = False) -> Call | None:
+        """Return a call with a permit. Raises CircuitOpenError, and BulkheadFullError if this is the last try."""
+        call = self.breaker.begin()
+        if call.occupy(self._semaphore(), self.limit):
+            return call
+        call.cancel(full=last)
         if last:
             raise BulkheadFullError(self.name, self.limit)
         return None
 
-    def finish(self, tally: Counters, error: BaseException | None) -> None:
-        """Count how it ended."""
-        self._leave(tally)
-        self.breaker.finish(tally, error)
-
-    def abandon(self, tally: Counters) -> None:
-        """End it as neither a success nor a failure."""
-        self._leave(tally)
-        self.breaker.abandon(tally)
-
-    def pause(self, tally: Counters, *, answered: bool = True) -> None:
-        """Note that it waits for its caller. It keeps its slot."""
-        self.breaker.pause(tally, answered=answered)
-
-    def resume(self, tally: Counters) -> None:
-        """Note that it waits for the dependency again."""
-        self.breaker.resume(tally)
-
-    def _leave(self, tally: Counters) -> None:
-        # Before the call is counted, and its tally another's: what follows may be a listener that takes its time.
-        slot, tally.permit = tally.permit, None
-        if slot and slot.semaphore:
-            slot.semaphore.give_back(slot)
+    def _semaphore(self) -> Semaphore:
+        """Return the semaphore of the breaker's record. Not kept: a breaker may move to another ledger."""
+        self._circuit.head[BULKHEAD_LIMIT] = self.limit
+        return self._circuit.record.semaphore
 
 
-def check(limit: int, wait: float) -> None:
-    """Raise ConfigError for what no bulkhead can be made of."""
+def check(limit: int, wait: Duration) -> float:
+    """Return the seconds of `wait`. Raises ConfigError for arguments that no bulkhead can have."""
     if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= 10_000:
         raise ConfigError("limit", "be a whole number from 1 to 10000", limit)
-    if not isinstance(wait, int | float) or isinstance(wait, bool) or not 0 <= wait <= 3600:
+    seconds = to_seconds(wait, "wait", "be seconds from 0 to 3600")
+    if not 0 <= seconds <= 3600:
         raise ConfigError("wait", "be seconds from 0 to 3600", wait)
+    return seconds

@@ -1,268 +1,174 @@
-"""What changes a circuit besides its calls: time, the operator, new thresholds."""
+"""Operators' actions on a breaker, from the service or from outside it."""
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from datetime import timedelta
+from typing import TypedDict, Unpack
 
-from .background.watchdog import WATCHDOG
-from .clocks import monotonic_ns, resolve_clock
-from .config import BreakerConfig
-from .errors import ConfigError, LedgerBusyError
-from .events import Event, LedgerDegraded, LedgerRestored, Listener, Reclaimed, StateChange, announce
+from .circuit import Circuit
+from .config import BreakerConfig, Duration, to_seconds
+from .errors import ConfigError
+from .events import StateChange
 from .ledger import layout as at
-from .ledger.core import LOCK_TIMEOUT_SECONDS, LONG_LOCK_TIMEOUT_SECONDS
+from .ledger.core import LONG_LOCK_TIMEOUT_SECONDS
 from .ledger.layout import generation_of, state_of
-from .ledger.ledger import Ledger
 from .ledger.names import LONGEST_AUTHOR, check_author, check_reason
-from .ledger.record import Record
-from .ledger.time_bounds import LONGEST_HOLD, Deadlines
+from .ledger.time_bounds import LONGEST_HOLD
 from .state import thresholds
-from .state.machine import StateMachine
-from .states import HELD, State
+from .states import State
 
-#: why a new breaker is in a state that its configuration names
-_INITIAL = "initial state"
+
+class BreakerSettings(TypedDict, total=False):
+    """The settings of a `BreakerConfig` that `configure` changes while a service runs."""
+
+    max_requests: int
+    interval: Duration
+    timeout: Duration
+    failure_threshold: int | None
+    success_threshold: int
+    failure_rate_threshold: float | None
+    minimum_requests: int
+    slow_call_duration: Duration
+    slow_call_rate_threshold: float | None
+    timeout_multiplier: float
+    timeout_max: Duration
+    timeout_jitter: float
+    half_open_max_duration: Duration
+    call_timeout: Duration | None
+    probe_timeout: Duration | None
+    initial_state: State
 
 
 class BreakerControl:
-    """One circuit, its lock and its listeners. Nothing here runs on the way of a call that succeeds."""
+    """Operators' actions on one breaker: `breaker.control`, or `registry.control(name)` for one of another process.
 
-    def __init__(
-        self,
-        name: str,
-        config: BreakerConfig | None,
-        ledger: Ledger,
-        *,
-        listeners: Iterable[Listener],
-        clock: Callable[[], int],
-        wall_clock: Callable[[], int],
-    ) -> None:
-        #: the dependency, the same in all processes
-        self.name = name
-        #: the ledger that was given; see `apart`
-        self.ledger = ledger
-        #: called with every Event of this process; add to it or remove from it at will
-        self.listeners: list[Listener] = list(listeners)
-        clock = resolve_clock(clock)
-        self._clock = clock if clock is monotonic_ns else _forward(clock)
-        self._wall_clock = wall_clock
-        self._asked: BreakerConfig | None = config
-        self._config = config
-        self._degraded: str | None = None
-        self._settle_in(ledger.core.record(name, clock()))
-        ledger.core.report()
+    An action applies to all processes that share the ledger and, in a fleet, to all hosts unless `host_only` is given.
+    It is written to the log of transitions with its reason and author. All actions raise ConfigError for an argument
+    that breaks a rule, and LedgerBusyError if the ledger's lock cannot be acquired.
+    """
 
-    def _settle_in(self, row: Record) -> None:
-        """Go on in a row, of the ledger that was given, or of one of this process where that has no room."""
-        self._row, self._head, self._idle = row, row.head, row.idle
-        self._moves = row.remaps
-        self._core = row.ledger
-        config = self._asked = self._config
-        self._circuit = StateMachine(self.name, row, config or thresholds.read(row, BreakerConfig()), self._wall_clock)
-        self._version = -1
-        if config:  # else whatever is in force stays so
-            self._adopt(config)
-        self._refresh()
-        self._check_times(self._clock())
+    def __init__(self, circuit: Circuit) -> None:
+        self._circuit = circuit
+
+    def __repr__(self) -> str:
+        return f"<BreakerControl {self._circuit}>"
 
     @property
-    def apart(self) -> bool:
-        """True while the given ledger has no room for the breaker, so that this process guards it alone."""
-        return self._core is not self.ledger.core
-
-    def _come_home(self, now: int) -> None:
-        """Go over to the ledger that was given, once it can be had. Counts made apart are dropped, a hold is not."""
-        self.ledger.core.retry_open(now)
-        row, left, before = self.ledger.core.record(self.name, now), self._row, self.state
-        if row is left:
-            return
-        until, reason = self._head[at.UNTIL], at.get_text(self._head, at.REASON, at.REASON_CELLS)
-        self._settle_in(row)
-        left.retire()
-        if before in HELD and reason != _INITIAL and self.state not in HELD:
-            self._put_in_force(before, reason, max(until - now, 1) / 1e9 if until else None, host_only=False)
-
-    def _adopt(self, config: BreakerConfig) -> None:
-        with suppress(LedgerBusyError):  # else `tick` tries again
-            self._core.lock.run(lambda: self._adopt_locked(config), LONG_LOCK_TIMEOUT_SECONDS)
-            self._asked = None
-
-    def _adopt_locked(self, config: BreakerConfig) -> None:
-        if thresholds.adopt(self._row, config, self._clock()) and config.initial_state != State.CLOSED:
-            self._circuit.command(State(config.initial_state), self._clock(), _INITIAL, None)
-            thresholds.adopted(self._row, config)
+    def name(self) -> str:
+        """The breaker's name."""
+        return self._circuit.name
 
     @property
     def state(self) -> State:
-        """The circuit's state. Reading it changes nothing: an OPEN whose time is up stays so until a call comes."""
-        return state_of(self._head[at.WORD])
+        """The circuit's state."""
+        return self._circuit.state
 
     @property
     def config(self) -> BreakerConfig:
-        """The thresholds in force, the same for all processes."""
-        self._refresh()
+        """The thresholds in force, the same in all processes."""
         return self._circuit.config
 
-    def hold(
-        self,
-        state: State,
-        *,
-        reason: str,
-        author: str | None = None,
-        seconds: float | None = None,
-        host_only: bool = False,
+    def force_open(
+        self, *, reason: str, author: str | None = None, duration: Duration | None = None, host_only: bool = False
     ) -> StateChange:
-        """Put the circuit into FORCED_OPEN, DISABLED or METRICS_ONLY, for all processes, until `reset` or for seconds.
+        """Reject all calls, until `reset` or for a duration, after which the next calls are probes.
 
-        It holds for all hosts of a fleet, where there is one, unless `host_only`. After a FORCED_OPEN that expires come
-        probes, after the others the circuit is closed. `reason` is at most 200 characters; `author`, at most 160, is by
-        default the user of this process. Returns what was written to the log, which cuts what takes more than 256
-        bytes. Raises ConfigError, and LedgerBusyError if the ledger's lock cannot be had.
+        Args:
+            reason: Why, for the log; at most 200 characters.
+            author: Who, for the log; at most 160 characters. By default the user of this process.
+            duration: Time after which the state ends, at most 30 days; None keeps it until `reset`.
+            host_only: True leaves the other hosts of a fleet as they are.
+
+        Returns:
+            The change that was written to the log, where texts are cut to 256 bytes.
         """
-        if state not in HELD:
-            raise ConfigError("state", f"be one of {', '.join(sorted(HELD))}", str(state))
-        if seconds is not None and not 0 < seconds <= LONGEST_HOLD:
-            raise ConfigError("seconds", "be above 0 and at most 30 days", seconds)
-        return self._command(state, reason, author, seconds, host_only=host_only)
+        return self._hold(State.FORCED_OPEN, reason, author, duration, host_only=host_only)
+
+    def disable(
+        self, *, reason: str, author: str | None = None, duration: Duration | None = None, host_only: bool = False
+    ) -> StateChange:
+        """Admit all calls and count none, until `reset` or for a duration. Arguments as of `force_open`."""
+        return self._hold(State.DISABLED, reason, author, duration, host_only=host_only)
+
+    def metrics_only(
+        self, *, reason: str, author: str | None = None, duration: Duration | None = None, host_only: bool = False
+    ) -> StateChange:
+        """Admit and count all calls, and report when the circuit would open. Arguments as of `force_open`."""
+        return self._hold(State.METRICS_ONLY, reason, author, duration, host_only=host_only)
 
     def reset(self, *, reason: str, author: str | None = None, host_only: bool = False) -> StateChange:
-        """Close the circuit, as far as `hold` reaches, with an empty window. Raises LedgerBusyError as `hold` does."""
-        return self._command(State.CLOSED, reason, author, None, host_only=host_only)
-
-    def configure(self, author: str | None = None, *, host_only: bool = False, **settings: object) -> BreakerConfig:
-        """Change thresholds in all processes at once, as `BreakerConfig.parse` reads them; the window stays.
-
-        A new `interval` begins a new window, because its slices have another length. Reaches as far as `hold`. Returns
-        what is now in force. Raises ConfigError, and then nothing has changed; LedgerBusyError as `hold` does.
-        """
-        reason = _by(", ".join(f"{key} = {value}" for key, value in settings.items()), author)
-        config = self._core.lock.run(
-            lambda: self._configure_locked(settings, reason, publish=not host_only), LONG_LOCK_TIMEOUT_SECONDS
-        )
-        self._core.wake_agent()
-        self._refresh()
-        return config
-
-    def _configure_locked(self, settings: Mapping[str, object], reason: str, *, publish: bool) -> BreakerConfig:
-        config = BreakerConfig.parse(settings, thresholds.read(self._row, self._circuit.config))
-        thresholds.write(self._row, config, self._clock())
-        word = self._head[at.WORD]
-        self._head[at.PUBLISH_THRESHOLDS] = (thresholds.version(word) or 1) if publish and self._core.in_fleet else 0
-        note = StateChange(self.name, state_of(word), state_of(word), generation_of(word), reason)
-        self._row.log(note, self._wall_clock())
-        return config
-
-    def tick(self) -> None:
-        """Do what no call reports: count calls that hang, bury dead workers, end a hold that has expired.
-
-        A thread of this process does it a few times a second, unless the breaker has a clock of its own.
-        """
-        now = self._clock()
-        self._core.reap(now)  # first: where the file was cut, to read it would end this process
-        self._core.check(self._row, now)
-        self._check_times(now)
-        self._row.tick(now)
-        self._row.semaphore.verify()
-        if self.apart:
-            self._come_home(now)
-        self._tell_degraded()
-        if self._asked:
-            self._adopt(self._asked)
-        if calls := self._core.reaped(self._row):
-            self._tell([Reclaimed(self.name, calls)])
-        if not self._row.only_calls_matter():
-            self._evaluate(now)
-
-    def _command(
-        self, state: State, reason: str, author: str | None, seconds: float | None, *, host_only: bool
-    ) -> StateChange:
+        """Close the circuit with an empty window. Arguments as of `force_open`."""
         check_reason(reason)
-        return self._put_in_force(state, _by(reason, author), seconds, host_only=host_only)
+        return self._circuit.command(State.CLOSED, _signed(reason, author), None, host_only=host_only)
 
-    def _put_in_force(self, state: State, reason: str, seconds: float | None, *, host_only: bool) -> StateChange:
-        self._core.check(self._row, self._clock())
+    def configure(
+        self,
+        *,
+        reason: str | None = None,
+        author: str | None = None,
+        host_only: bool = False,
+        **settings: Unpack[BreakerSettings],
+    ) -> BreakerConfig:
+        """Change thresholds in all processes at once. The window is kept, unless its `interval` changes.
 
-        def command_locked() -> StateChange:
-            change = self._circuit.command(state, self._clock(), reason, seconds)
-            self._head[at.PUBLISH] = change.generation if self._core.in_fleet and not host_only else 0
-            self._head[at.EXEMPT] = self._head[at.FLEET] if host_only else 0
-            return change
+        Args:
+            reason: Why, for the log.
+            author: Who, for the log. By default the user of this process.
+            host_only: True leaves the other hosts of a fleet as they are.
+            settings: Settings of `BreakerConfig` by name. The others stay as they are.
 
-        change = self._core.lock.run(command_locked, LONG_LOCK_TIMEOUT_SECONDS)
-        self._tell([change])
-        self._core.wake_agent()
-        return change
-
-    def _evaluate(self, now: int) -> None:
-        """Change the state if outcomes or time demand it. Without the lock they wait for the next evaluation."""
-        WATCHDOG.start()
-        self._refresh()
+        Returns:
+            The thresholds now in force. After a ConfigError nothing has changed.
+        """
+        if reason is not None:
+            check_reason(reason)
+        changes = ", ".join(f"{key} = {_shown(value)}" for key, value in settings.items())
+        signed = _signed(changes if reason is None else f"{changes}: {reason}", author)
         circuit = self._circuit
-        reading = circuit.evaluate_window(now)
-        if circuit.verdict(reading, now) is None and not circuit.shadow_moves(reading):
-            return
-        with suppress(LedgerBusyError):
-            self._tell(self._core.lock.run(lambda: circuit.evaluate(now), LOCK_TIMEOUT_SECONDS))
+        config = circuit.core.lock.run(
+            lambda: self._configure_locked(settings, signed, publish=not host_only), LONG_LOCK_TIMEOUT_SECONDS
+        )
+        circuit.core.wake_agent()
+        circuit.refresh()
+        return config
 
-    def _refresh(self) -> None:
-        """Take over thresholds that another process has changed, or that stand where the row has gone."""
-        if self._moves != self._row.remaps:
-            self._settle_in(self._row)
-        while self._version != (version := thresholds.version(self._head[at.WORD])):
-            if not self._head[at.CONFIG]:  # the ledger had to be made anew: what was in force here is so again
-                self._adopt(self._circuit.config)
-                version = thresholds.version(self._head[at.WORD])
-            self._version = version
-            self._circuit.config = config = thresholds.read(self._row, self._circuit.config)
-            self._deadlines = Deadlines.of(config, self._head[at.SLICE])
-            self._longest = self._deadlines.until[State.OPEN]
-            self._apply(config)
+    def evaluate(self) -> None:
+        """Change the state if time demands it: an expired state, a hanging call, a worker that died.
 
-    def _check_times(self, now: int) -> None:
-        """Set back what lies further ahead than the thresholds in force allow."""
-        self._refresh()
-        if self._deadlines.hold(self._head, now):
-            return
-        with suppress(LedgerBusyError):  # else the next call, or `tick`, tries again
-            self._core.lock.run(self._restore_times_locked, LOCK_TIMEOUT_SECONDS)
-        self._refresh()
+        A background thread does it a few times a second. A test with a clock of its own calls it after advancing the
+        clock.
+        """
+        self._circuit.tick()
 
-    def _restore_times_locked(self) -> None:
-        now = self._clock()
-        self._deadlines.restore_locked(self._head, now)
-        thresholds.write(
-            self._row, self._circuit.config, now
-        )  # no tally knows the new word, nor goes on in its old slice
+    def _hold(
+        self, state: State, reason: str, author: str | None, duration: Duration | None, *, host_only: bool
+    ) -> StateChange:
+        seconds = None if duration is None else to_seconds(duration, "duration")
+        if seconds is not None and not 0 < seconds <= LONGEST_HOLD:
+            raise ConfigError("duration", "be above 0 and at most 30 days", duration)
+        check_reason(reason)
+        return self._circuit.command(state, _signed(reason, author), seconds, host_only=host_only)
 
-    def _apply(self, config: BreakerConfig) -> None:
-        """Be told of new thresholds."""
-
-    def _tell_degraded(self) -> None:
-        """Tell once that the breaker is degraded, and once that it no longer is."""
-        self.ledger.core.report()
-        before, reason = self._degraded, self._core.reason
-        self._degraded = reason  # first: a listener may call through the breaker
-        if reason and reason != before:
-            self._tell([LedgerDegraded(self.name, reason)])
-        elif before and not reason:
-            self._tell([LedgerRestored(self.name)])
-
-    def _tell(self, events: Iterable[Event]) -> None:
-        announce(self.listeners, events)
+    def _configure_locked(self, settings: BreakerSettings, reason: str, *, publish: bool) -> BreakerConfig:
+        circuit = self._circuit
+        record, head = circuit.record, circuit.head
+        config = BreakerConfig.parse(settings, thresholds.read(record, circuit.machine.config))
+        thresholds.write(record, config, circuit.clock())
+        word = head[at.WORD]
+        head[at.PUBLISH_THRESHOLDS] = (thresholds.version(word) or 1) if publish and circuit.core.in_fleet else 0
+        change = StateChange(self.name, state_of(word), state_of(word), generation_of(word), reason)
+        record.log(change, circuit.wall_clock())
+        return config
 
 
-def _forward(clock: Callable[[], int]) -> Callable[[], int]:
-    """Return a clock that stands still while the given one goes back. Nobody else may see time go back."""
-    latest = 0
-
-    def forward() -> int:
-        nonlocal latest
-        latest = max(latest, clock())
-        return latest
-
-    return forward
+#: the action that enters a state
+ACTIONS = {
+    State.FORCED_OPEN: BreakerControl.force_open,
+    State.DISABLED: BreakerControl.disable,
+    State.METRICS_ONLY: BreakerControl.metrics_only,
+}
 
 
-def _by(reason: str, author: str | None) -> str:
+def _signed(reason: str, author: str | None) -> str:
+    """Return a reason with its author, cut to the bytes that the log has for both."""
     if author is not None:
         check_author(author)
     else:
@@ -272,6 +178,10 @@ def _by(reason: str, author: str | None) -> str:
             author = getpass.getuser()
         except (KeyError, OSError, ImportError):  # a user id without a name, as containers have
             author = "unknown"
-    # The bytes are shared out: neither who did it nor why must be all that is left.
     by = f" (by {at.cut_text(author, LONGEST_AUTHOR)})"
-    return at.cut_text(reason, at.REASON_CELLS * 8 - len(by.encode())) + by  # who did it must not be what is cut off
+    # The reason is cut, and not the author: neither may take all bytes.
+    return at.cut_text(reason, at.REASON_CELLS * 8 - len(by.encode())) + by
+
+
+def _shown(value: object) -> object:
+    return f"{value.total_seconds():g}" if isinstance(value, timedelta) else value

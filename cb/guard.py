@@ -1,77 +1,103 @@
-"""A breaker around a block of code."""
+"""Context managers around blocks of code, and the protocol that breakers, bulkheads and policies satisfy."""
 
 import sys
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, ParamSpec, Protocol, TypeVar
 
-from .ledger.counters import Counters
-from .ledger.probe_scope import enter
+from .call import Call
 from .state.deferred import SUSPENDS
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
-class Guard(Protocol):
-    """What a block needs of its breaker."""
 
-    def begin(self) -> Counters: ...
-    def finish(self, tally: Counters, error: BaseException | None) -> None: ...
-    def abandon(self, tally: Counters) -> None: ...
+class _Beginner(Protocol):
+    """The part of a `Guard` that a block needs."""
+
+    def begin(self) -> Call: ...
 
 
 class CallGuard:
-    """One use of a breaker in a `with` statement, which may end in any thread, and is never mistaken for another."""
+    """Context manager that guards one block of code. It yields the block's `Call`, and may end in any thread.
 
-    __slots__ = ("_guard", "_neutral", "_tally")
+    A call that the block settles itself is not settled again.
+    """
 
-    def __init__(self, guard: Guard, neutral: Callable[[BaseException], bool] | None = None) -> None:
+    __slots__ = ("_call", "_discards", "_guard")
+
+    def __init__(self, guard: _Beginner, discards: Callable[[BaseException], bool] | None = None) -> None:
         self._guard = guard
-        #: tells which exceptions of the block are neither success nor failure, whatever the breaker's rules say
-        self._neutral = neutral
+        #: tells the exceptions that count as neither success nor failure, before the breaker's rules are consulted
+        self._discards = discards
 
-    def __enter__(self) -> Counters:
-        self._tally = tally = self._guard.begin()
-        if tally.scope:
-            enter(tally.scope)
-        return self._tally
+    def __enter__(self) -> Call:
+        self._call = call = self._guard.begin()
+        call.enclose()
+        return call
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if error is not None and self._neutral is not None and self._neutral(error):
-            self._guard.abandon(self._tally)
+        if error is None:
+            self._call.succeed()
+        elif self._discards is not None and self._discards(error):
+            self._call.discard()
         else:
-            self._guard.finish(self._tally, error)
+            self._call.fail(error)
+
+
+class Guard(Protocol):
+    """What guards calls to a dependency: a `CircuitBreaker`, a `Bulkhead` or a `Policy`."""
+
+    @property
+    def name(self) -> str:
+        """Name of the dependency."""
+
+    def begin(self) -> Call:
+        """Admit a call that the caller runs itself. Settle it exactly once. Raises RejectedError."""
+
+    def guard(self) -> CallGuard:
+        """Return a context manager that guards one block of code."""
+
+    def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Return fn(*args, **kwargs). Raises RejectedError, without calling fn."""
+
+    def __call__(self, fn: Callable[P, R]) -> Callable[P, R]:
+        """Decorate a function."""
 
 
 class ContextGuards:
-    """The blocks of one breaker that has to find out itself which of its uses ends: `with breaker`."""
+    """The running `with breaker:` blocks of one breaker, found again at their end by thread, generator or coroutine."""
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: _Beginner) -> None:
         self._guard = guard
-        # By place: the tally of the block that was entered last, and what was there before.
-        self._entered: dict[int, tuple[Counters, Any]] = {}
+        # By context: the call of the block that was entered last, and the entry of the block around it.
+        self._entered: dict[int, tuple[Call, Any]] = {}
 
-    def enter(self, caller_context: int) -> Counters:
-        tally = self._guard.begin()
-        if tally.scope:
-            enter(tally.scope)
-        # A store and no call, so that no signal comes before the block that will take it out again.
-        self._entered[caller_context] = tally, self._entered.get(caller_context)
-        return tally
+    def enter(self, context: int) -> Call:
+        """Begin a block in a context of `caller_context`."""
+        call = self._guard.begin()
+        call.enclose()
+        # A store and no call, so that no signal comes before the block that will remove it.
+        self._entered[context] = call, self._entered.get(context)
+        return call
 
-    def leave(self, caller_context: int, error: BaseException | None) -> None:
-        if caller_context not in self._entered:
-            caller_context = (
-                threading.get_ident()
-            )  # entered by a plain function for it, such as that of an AsyncExitStack
-        if caller_context not in self._entered:
+    def leave(self, context: int, error: BaseException | None) -> None:
+        """End the block that was entered last in a context. Raises RuntimeError if there is none."""
+        if context not in self._entered:
+            context = threading.get_ident()  # entered by a plain function, such as that of an AsyncExitStack
+        if context not in self._entered:
             raise RuntimeError("this block began in another thread or coroutine: use `with breaker.guard():`")
-        tally, before = self._entered.pop(caller_context)
+        call, before = self._entered.pop(context)
         if before:
-            self._entered[caller_context] = before
-        self._guard.finish(tally, error)
+            self._entered[context] = before
+        if error is None:
+            call.succeed()
+        else:
+            call.fail(error)
 
 
 def caller_context() -> int:
-    """Return what the two ends of a caller's block have in common, and no other block that may run in between."""
+    """Return a number that both ends of the caller's block share, and that no block running in between has."""
     frame = sys._getframe(2)  # noqa: SLF001 - the documented way to one's caller
     return -id(frame) if frame.f_code.co_flags & SUSPENDS else threading.get_ident()

@@ -1,7 +1,7 @@
 """Checks the health of dependencies in the background, once per host.
 
-Of all processes that share a ledger one is elected for each dependency, and checks it in a thread of its own, so that a
-check that hangs delays no other. When the process ends, another one goes on within a second.
+For each dependency, one of the processes that share a ledger is elected. It checks in a thread of its own, so that a
+hanging check delays no other. When the process ends, another one takes over within a second.
 """
 
 import random
@@ -9,86 +9,115 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Self
 
 from .background.leader import Leader
 from .background.watchdog import WATCHDOG
 from .breaker import CircuitBreaker
 from .clocks import monotonic_ns
-from .config import parse_duration
+from .config import Duration, to_seconds
 from .errors import ConfigError
 from .handles import ProcessBound
 from .ledger.time_bounds import LONGEST_RESERVATION
+from .probes import HealthProbes
 from .state.deferred import require_done, require_now
 
-# Not what `random` itself draws from: a thread of ours must not disturb a program that has seeded it.
-_chance = random.SystemRandom()
+# Not the generator of `random` itself: a thread of ours must not disturb a program that has seeded it.
+_random = random.SystemRandom()
 
-#: seconds between two looks at whether it is time for a check, or for a probe
+#: seconds between two looks at the time of the next check, or of a probe
 TICK = 0.1
-#: seconds for which calls leave the probes to a monitor that says nothing more; longer than a check takes
+#: seconds for which a monitor reserves the probes; longer than a check takes
 LEASE = LONGEST_RESERVATION
-#: share of the interval by which a check comes earlier or later, so that hosts do not come all at once
+#: random share of the interval by which a check is early or late, so that hosts do not check at once
 JITTER = 0.15
-#: intervals after which what the last check found is not believed any more
-STALE_AFTER_INTERVALS = 3
+#: intervals after which the result of a check is unknown
+VALID_INTERVALS = 3
 
-#: raises what hinders the dependency; must end by itself within a few seconds
+#: raises if the dependency is down; must end by itself within a few seconds
 Check = Callable[[], object]
 
 
 class Monitor(ProcessBound):
-    """Knows how the dependencies behind some breakers are, and lets their circuits recover by health check.
+    """Checks dependencies and lets their circuits recover by health check, so that no user's call is a probe.
 
-    Make one in every worker, before or after a fork, and keep it as long as it shall work. What it finds is in
-    `breaker.health()` of every process, and a change is a HealthChanged for the breaker's listeners.
+    Create one in every worker, before or after a fork, and keep it as long as it shall work. Results are in
+    `breaker.health()` of every process; a change is a HealthChanged for the breaker's listeners. `with Monitor() as
+    monitor:` starts it and closes it.
+
+    Args:
+        clock: Returns monotonic nanoseconds.
     """
 
     def __init__(self, *, clock: Callable[[], int] = monotonic_ns) -> None:
         self._clock = clock
         self._checkups: dict[str, _Checkup] = {}
-        self._duties: list[Leader] = []
+        self._leaders: list[Leader] = []
         self._started = False
-        weakref.finalize(self, _release, self._duties).atexit = False
+        weakref.finalize(self, _release, self._leaders).atexit = False
 
-    def add(self, breaker: CircuitBreaker, check: Check, *, interval: float | str = 5.0, probes: bool = True) -> None:
-        """Check a breaker's dependency every so often: seconds, or a duration. Raises ConfigError.
+    def __repr__(self) -> str:
+        return f"<Monitor of {', '.join(map(repr, self._checkups)) or 'nothing'}, {self._stage}>"
 
-        With `probes` the checks, and no calls, are the probes of an open circuit while the monitor runs. A check
-        counts for the circuit only then: a CLOSED circuit looks at its calls alone.
+    @property
+    def _stage(self) -> str:
+        if not self._started:
+            return "not started"
+        return "closed" if self._leaders and all(each.closed for each in self._leaders) else "started"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def add(self, breaker: CircuitBreaker, check: Check, *, interval: Duration = 5.0, probes: bool = True) -> None:
+        """Check a breaker's dependency periodically.
+
+        Args:
+            breaker: A breaker of the dependency; one is added once.
+            check: Raises if the dependency is down. Must end by itself within a few seconds.
+            interval: Time between two checks, from 0.1 s to an hour.
+            probes: True makes the checks the probes of an open circuit while the monitor runs, and no calls. A CLOSED
+                circuit counts its calls alone.
+
+        Raises:
+            ConfigError: An argument breaks a rule.
         """
         if breaker.name in self._checkups:
             raise ConfigError("breaker", "be added once", breaker.name)
         require_now(check)
-        seconds = parse_duration(interval, "interval")
+        seconds = to_seconds(interval, "interval")
         if not 0.1 <= seconds <= 3600:
-            raise ConfigError("interval", "be from 100ms to 1h", interval)
+            raise ConfigError("interval", "be from 0.1 s to an hour", interval)
         checkup = self._checkups[breaker.name] = _Checkup(breaker, check, seconds, probes=probes, clock=self._clock)
         if self._started:
-            self._duties.append(checkup.duty())
+            self._leaders.append(checkup.leader())
 
     def start(self) -> None:
-        """Begin to check, as soon as this process is elected. A forked child begins with its first call."""
+        """Start to check, in the process of the host that is elected. A forked child starts with its first call."""
         if not self._started:
             self._started = True
-            self._duties += [checkup.duty() for checkup in self._checkups.values()]
+            self._leaders += [checkup.leader() for checkup in self._checkups.values()]
             WATCHDOG.add(self)
         WATCHDOG.start()
 
-    def stop(self) -> None:
-        """Leave the checks to other processes, for good. Does not wait for a check that runs."""
-        _release(self._duties)
+    def close(self) -> None:
+        """Leave the checks to other processes, for good. Does not wait for a running check."""
+        _release(self._leaders)
 
     def tick(self) -> None:
-        """Begin with the checks that no process of the host does. The watch does it a few times a second."""
-        for number, (duty, checkup) in enumerate(zip(self._duties, self._checkups.values(), strict=False)):
-            if duty.closed or not checkup.moved(duty):
-                duty.tick()
+        """Start the checks that no process of the host does. The watchdog calls it a few times a second."""
+        for number, (leader, checkup) in enumerate(zip(self._leaders, self._checkups.values(), strict=False)):
+            if leader.closed or not checkup.moved(leader):
+                leader.tick()
             else:
-                duty.release()
-                self._duties[number] = checkup.duty()
+                leader.release()
+                self._leaders[number] = checkup.leader()
 
     def turn(self) -> None:
-        """Do what is due now, in this thread. Without `start`, and on a clock of one's own, it is all that happens."""
+        """Run the checks that are due, in this thread. For tests on a clock of their own, without `start`."""
         for checkup in self._checkups.values():
             checkup.turn()
 
@@ -100,25 +129,26 @@ class _Checkup:
         self, breaker: CircuitBreaker, check: Check, interval: float, *, probes: bool, clock: Callable[[], int]
     ) -> None:
         self._breaker = breaker
+        self._health = HealthProbes(breaker)
         self._check = check
         self._interval = interval
         self._probes = probes
         self._clock = clock
         self._wait = self._spread()
 
-    def duty(self) -> Leader:
-        """Return the checks as a duty. A process that ends does not wait for one that hangs."""
-        return Leader(self._breaker.ledger, f"health-{self._breaker.index}", self._work, shutdown_timeout=0)
+    def leader(self) -> Leader:
+        """Return the election of the process that checks. A process that ends does not wait for a hanging check."""
+        return Leader(self._health.ledger, f"health-{self._health.index}", self._work, shutdown_timeout=0)
 
-    def moved(self, duty: Leader) -> bool:
-        """Return whether the breaker has gone to another ledger than that of a duty."""
-        return duty.ledger is not self._breaker.ledger
+    def moved(self, leader: Leader) -> bool:
+        """Return True if the breaker has moved to another ledger than that of the election."""
+        return leader.ledger.core is not self._health.ledger.core
 
     def turn(self) -> None:
         if self._probes:
-            self._breaker.reserve_probes(LEASE)
+            self._health.reserve(LEASE)
             for _ in range(self._breaker.config.max_requests):
-                if not self._breaker.probe(self._examine):
+                if not self._health.run(self._examine):
                     break
         health = self._breaker.health()
         if health is None or health.ago >= self._wait:
@@ -126,7 +156,7 @@ class _Checkup:
                 self._examine()
 
     def _examine(self) -> None:
-        """Check, and note what was found. Raises what the check raises."""
+        """Check, and note the result. Raises what the check raises."""
         self._wait, begin = self._spread(), self._clock()
         try:
             require_done(self._check())
@@ -137,21 +167,21 @@ class _Checkup:
 
     def _note(self, error: Exception | None, begin: int) -> None:
         took = (self._clock() - begin) / 1e9
-        self._breaker.note_health(error, took=took, valid=STALE_AFTER_INTERVALS * self._interval)
+        self._health.note(error, took=took, valid=VALID_INTERVALS * self._interval)
 
     def _spread(self) -> float:
-        return self._interval * _chance.uniform(1 - JITTER, 1 + JITTER)  # spreads hosts
+        return self._interval * _random.uniform(1 - JITTER, 1 + JITTER)  # spreads hosts
 
     def _work(self, stop: threading.Event) -> None:
         try:
             while not stop.wait(TICK):
-                WATCHDOG.start()  # each of the two threads begins the other anew, should that end
+                WATCHDOG.start()  # each of the two threads restarts the other, should it end
                 self.turn()
         finally:
             if self._probes:
-                self._breaker.reserve_probes(0)
+                self._health.reserve(0)
 
 
-def _release(duties: list[Leader]) -> None:
-    for duty in duties:
-        duty.release()
+def _release(leaders: list[Leader]) -> None:
+    for leader in leaders:
+        leader.release()

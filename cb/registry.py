@@ -8,7 +8,8 @@ from types import FunctionType
 from typing import Any
 
 from .background.fork import detect_fork, register_fork_reset
-from .breaker import CircuitBreaker
+from .breaker import CircuitBreaker, admission_of
+from .circuit import Circuit
 from .clocks import monotonic_ns, resolve_clock, wall_ns
 from .config import BreakerConfig
 from .control import BreakerControl
@@ -124,14 +125,14 @@ class Registry(Handle):
         return found
 
     def _keep(self, breaker: CircuitBreaker) -> None:
-        if breaker.apart:
+        if _is_apart(breaker):
             if len(self._apart) >= MOST_APART:
                 self._forget_one()
             self._apart[breaker.name] = breaker
         self._breakers[breaker.name] = breaker
 
     def _forget_one(self) -> None:
-        for name in [name for name, each in self._apart.items() if not each.apart]:
+        for name in [name for name, each in self._apart.items() if not _is_apart(each)]:
             del self._apart[name]  # the ledger has had room for it since
         if len(self._apart) < MOST_APART:
             return
@@ -146,14 +147,18 @@ class Registry(Handle):
         """Return the breaker of that name that this registry has created; None if there is none."""
         return self._breakers.get(name)
 
-    def steer(self, name: str) -> BreakerControl | None:
+    def control(self, name: str) -> BreakerControl | None:
         """Return the control of a breaker of the ledger, whichever process created it; None if there is none.
 
         The thresholds in force stay in force.
         """
-        if (found := self._breakers.get(name)) or name not in self.ledger.names():
-            return found
-        return BreakerControl(name, None, self.ledger, listeners=self.listeners, clock=self._clock, wall_clock=wall_ns)
+        if found := self._breakers.get(name):
+            return found.control
+        if name not in self.ledger.names():
+            return None
+        return BreakerControl(
+            Circuit(name, None, self.ledger, listeners=self.listeners, clock=self._clock, wall_clock=wall_ns)
+        )
 
     def snapshots(self) -> Iterator[Snapshot]:
         """Yield a snapshot of every breaker of the ledger, by name, whichever process created it."""
@@ -190,8 +195,13 @@ def _elsewhere(
     return registry
 
 
+def _is_apart(breaker: CircuitBreaker) -> bool:
+    """Return True while the ledger has no room for a breaker."""
+    return admission_of(breaker).circuit.apart
+
+
 def _rules_of(breaker: CircuitBreaker) -> Mapping[str, Any]:
-    return breaker._classifier.rules  # noqa: SLF001 - the registry has created it
+    return admission_of(breaker).classifier.rules
 
 
 def _require_same_rules(breaker: CircuitBreaker, given: Mapping[str, Any]) -> None:

@@ -29,6 +29,7 @@ from typing import Any
 
 from .breaker import CircuitBreaker
 from .config import BreakerConfig, Duration, nanoseconds, to_seconds
+from .control import ACTIONS
 from .ledger.ledger import Ledger
 from .pickling import PortableError
 from .states import HELD, State
@@ -82,7 +83,7 @@ def breaker_in(
     config = replace(config or BreakerConfig(), timeout_jitter=0.0)
     breaker = CircuitBreaker(name, config, ledger=ledger, clock=clock)
     if state in HELD:
-        breaker.hold(state, reason="test", author="test")
+        ACTIONS[state](breaker.control, reason="test", author="test")
     elif state is not State.CLOSED:
         only_slow = config.failure_threshold is config.failure_rate_threshold is None
         for _ in range(max(config.failure_threshold or 0, config.minimum_requests)):

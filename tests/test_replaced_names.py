@@ -14,6 +14,7 @@ import pytest
 from freezegun import freeze_time
 
 from cb import BreakerConfig, Bulkhead, BulkheadFullError, CircuitBreaker, Ledger, LedgerBusyError, Registry, State
+from cb.breaker import admission_of
 from cb.clocks import monotonic, monotonic_ns, perf_counter, wall, wall_ns
 from cb.resilience.errors import StoreError
 from cb.resilience.host_file import HostFile
@@ -161,4 +162,4 @@ def recovered(breaker: CircuitBreaker) -> int:
 def test_clock_of_the_system_is_replaced_by_the_unpatched_one() -> None:
     breaker = CircuitBreaker("d", clock=time.monotonic_ns)
     with freeze_time("2030-01-01"):
-        assert breaker._clock is monotonic_ns  # noqa: SLF001 - the clock has no public attribute
+        assert admission_of(breaker).circuit.clock is monotonic_ns

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cb.clocks import wall
+from cb.control import ACTIONS
 from cb.errors import ConfigError, LedgerError
 from cb.ledger.paths import state_directory
 
@@ -115,7 +116,7 @@ def _control(asked: argparse.Namespace) -> int:
             if asked.command == "reset":
                 change = control.reset(**entry)
             else:
-                change = control.hold(CONTROLS[asked.command], seconds=asked.seconds, **entry)
+                change = ACTIONS[CONTROLS[asked.command]](control, duration=asked.seconds, **entry)
         except LedgerError as error:
             _print_error(error)
             errors.append(error)

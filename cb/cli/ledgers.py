@@ -100,7 +100,7 @@ def survey(paths: Iterable[Path]) -> Survey:
 
 def control_of(path: str, name: str) -> BreakerControl:
     """Return the control of a breaker. Raises LedgerError."""
-    found = Registry(ledger=Ledger.in_file(path)).steer(name)
+    found = Registry(ledger=Ledger.in_file(path)).control(name)
     if found is None:
         raise LedgerError(path, f"has no breaker {name!r} any more")
     return found

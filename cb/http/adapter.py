@@ -13,8 +13,8 @@ from urllib3.util import parse_url
 
 from cb import Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, ConfigError, Registry
 from cb.bulkhead import check
+from cb.call import Call
 from cb.http.observer import CallObserver, observe
-from cb.ledger.counters import Counters
 from cb.ledger.names import fitting_name
 from cb.pickling import PortableError
 
@@ -118,7 +118,7 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         except BulkheadFullError as error:
             raise BulkheadFullConnectionError(error.name, error.limit, request) from error
         exchange = observe(breaker, call, request.method or "", request.url or "", request.headers)
-        sent = _Sent(breaker, call, exchange)
+        sent = _Sent(call, exchange)
         if upload:
             upload.timers.append(sent)
         try:
@@ -128,9 +128,9 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         except BaseException as error:
             # Connections that others hold are not the dependency's business either.
             if (upload and upload.failed) or is_caller_error(error) or isinstance(error, PoolTimeoutError):
-                breaker.abandon(call)
+                call.discard()
             else:
-                breaker.finish(call, error)
+                call.fail(error)
             raise
         finally:
             request.body = body
@@ -151,7 +151,7 @@ class CircuitBreakerAdapter(DeadlineAdapter):
             return breaker
         return Bulkhead(breaker, limit, wait)  # not kept: there may be very many origins
 
-    def _limit(self, breaker: CircuitBreaker | Bulkhead, call: Counters) -> float | None:
+    def _limit(self, breaker: CircuitBreaker | Bulkhead, call: Call) -> float | None:
         limit = breaker.config.probe_timeout if call.probe else None
         if limit is None or self._timeout is None:
             return limit or self._timeout
@@ -161,12 +161,10 @@ class CircuitBreakerAdapter(DeadlineAdapter):
 class _Sent:
     """A call whose request is sent, until the body of its answer has been read."""
 
-    __slots__ = ("_breaker", "_call", "_exchange", "answered", "limit")
+    __slots__ = ("_call", "_exchange", "answered", "limit")
 
-    def __init__(self, breaker: CircuitBreaker | Bulkhead, call: Counters, exchange: CallObserver) -> None:
-        self._breaker = breaker
-        #: None once it has been counted: then it is another's
-        self._call: Counters | None = call
+    def __init__(self, call: Call, exchange: CallObserver) -> None:
+        self._call = call
         self._exchange = exchange
         #: that of the connection on which the body comes
         self.limit = Deadline()
@@ -175,9 +173,10 @@ class _Sent:
 
     def settle(self, error: BaseException | None) -> None:
         """Count how it ended, for the first time or again."""
-        call, self._call = self._call, None
-        if call:
-            self._breaker.finish(call, error)
+        if error is None:
+            self._call.succeed()
+        else:
+            self._call.fail(error)
 
     def end(self, error: BaseException | None) -> None:
         """Note how the body ended."""
@@ -187,14 +186,12 @@ class _Sent:
     def pause(self) -> None:
         """Let the caller take his time: neither the deadline nor the breaker has a part in it."""
         self.limit.pause()
-        if self._call:
-            self._breaker.pause(self._call, answered=self.answered)
+        self._call.pause(answered=self.answered)
 
     def resume(self) -> None:
         """Note that the caller waits for the body again."""
         self.limit.resume()
-        if self._call:
-            self._breaker.resume(self._call)
+        self._call.resume()
 
 
 def _checked(name: object) -> str:

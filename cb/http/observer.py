@@ -6,9 +6,8 @@ from typing import Self
 
 from cb.breaker import CircuitBreaker
 from cb.bulkhead import Bulkhead
+from cb.call import Call
 from cb.events import Event
-from cb.ledger.counters import DETACHED, Counters
-from cb.ledger.layout import state_of
 from cb.log import Log
 from cb.states import State
 
@@ -62,15 +61,14 @@ class HTTPObserver:
 
 
 def observe(
-    breaker: CircuitBreaker | Bulkhead, call: Counters, method: str, url: str, headers: MutableMapping[str, str]
+    breaker: CircuitBreaker | Bulkhead, call: Call, method: str, url: str, headers: MutableMapping[str, str]
 ) -> CallObserver:
     """Return the observer of a request, from the first HTTPObserver among the listeners of its breaker."""
     owner = breaker.breaker if isinstance(breaker, Bulkhead) else breaker
     for listener in owner.listeners:
         if isinstance(listener, HTTPObserver):
-            state = owner.state if call.word == DETACHED else state_of(call.word)
             try:
-                return listener.begin(owner.name, state, method, url, headers)
+                return listener.begin(owner.name, call.state, method, url, headers)
             except Exception:
                 log.exception("HTTP observer %r failed", listener)
                 break

@@ -11,15 +11,15 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry, ManagesConnection, Pool, PoolProxiedConnection
 
+from cb.call import Call
 from cb.guard import Guard
-from cb.ledger.counters import Counters
 
 _CALLS = "cb.integrations.sqlalchemy"  # in the record of a connection: the calls that use it
 
 
 @dataclass(slots=True, eq=False)
-class _Call:
-    tally: Counters
+class _Use:
+    call: Call
     connection: object
     error: BaseException | None = None
 
@@ -48,10 +48,13 @@ def guard_engine(engine: Engine, breaker: Guard) -> None:
         # By now another thread may have the record, with a connection of its own.
         end(record, [call for call in _calls(record) if call.connection is connection])
 
-    def end(record: ConnectionPoolEntry, ended: list[_Call]) -> None:
+    def end(record: ConnectionPoolEntry, ended: list[_Use]) -> None:
         for call in tuple(ended):
             _calls(record).remove(call)
-            breaker.finish(call.tally, call.error)
+            if call.error is None:
+                call.call.succeed()
+            else:
+                call.call.fail(call.error)
 
     put_before(engine)
     event.listen(engine, "engine_disposed", put_before)  # it has a new pool then
@@ -64,21 +67,21 @@ def _guarded(pool: Pool, breaker: Guard) -> Callable[[], PoolProxiedConnection]:
     connect = pool.connect
 
     def guarded() -> PoolProxiedConnection:
-        tally = breaker.begin()
+        call = breaker.begin()
         try:
             connection = connect()
         except BaseException as error:
-            breaker.finish(tally, error)
+            call.fail(error)
             raise
-        _calls(connection).append(_Call(tally, connection.dbapi_connection))
+        _calls(connection).append(_Use(call, connection.dbapi_connection))
         return connection
 
     return guarded
 
 
-def _calls(connection: ManagesConnection) -> list[_Call]:
+def _calls(connection: ManagesConnection) -> list[_Use]:
     """Return the calls that use a connection: more than one where its pool has one for each thread."""
     info = connection.record_info
     assert info is not None  # only a detached connection has none
-    calls: list[_Call] = info.setdefault(_CALLS, [])
+    calls: list[_Use] = info.setdefault(_CALLS, [])
     return calls

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from cb import State
 
-from .transitions import HELD, Arrow, by_itself, by_operator
+from .transitions import ACTIONS, Arrow, by_itself, by_operator
 
 #: Size of a state.
 _WIDTH, _HEIGHT = 216, 88
@@ -92,7 +92,7 @@ _RESET = _Line("M190 430 V170", 200, 380, ("reset, from any state",), anchor="st
 def svg() -> str:
     """Return the diagram. Raises ValueError if the code makes other changes of state than those placed here."""
     found = by_itself()
-    if found.keys() != _LINES.keys() or by_operator() != HELD | {State.CLOSED}:
+    if found.keys() != _LINES.keys() or by_operator() != {*ACTIONS, State.CLOSED}:
         raise ValueError(f"{found.keys() ^ _LINES.keys()} or an operator's action has no place in the diagram")
     parts = [
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 960 604" width="960" height="604" role="img">',

@@ -7,11 +7,15 @@ from contextlib import suppress
 from functools import cache
 from itertools import product
 
-from cb import BreakerConfig, CircuitBreaker, CircuitError, Event, Ledger, State, StateChange
+from cb import BreakerConfig, BreakerControl, CircuitBreaker, CircuitError, Event, Ledger, State, StateChange
 from cb.testing import FakeClock, breaker_in
 
-#: states that only an operator sets
-HELD = frozenset({State.FORCED_OPEN, State.DISABLED, State.METRICS_ONLY})
+#: the action that enters each state that only an operator sets
+ACTIONS = {
+    State.FORCED_OPEN: BreakerControl.force_open,
+    State.DISABLED: BreakerControl.disable,
+    State.METRICS_ONLY: BreakerControl.metrics_only,
+}
 
 #: Each threshold is reached by the next step.
 CONFIG = BreakerConfig(
@@ -56,7 +60,7 @@ def _be_interrupted(breaker: CircuitBreaker, _: FakeClock) -> None:
 
 def _wait(breaker: CircuitBreaker, clock: FakeClock) -> None:
     clock.advance(_LONG)
-    breaker.tick()
+    breaker.control.evaluate()
 
 
 STEPS: tuple[Step, ...] = (_fail, _succeed, _succeed_slowly, _be_interrupted, _wait)
@@ -75,16 +79,15 @@ def by_operator() -> set[State]:
     """Return the states that an operator can put a circuit into, from any state."""
 
     def reached(before: State) -> Iterator[State]:
-        for after in HELD:
-            yield breaker_in(before).hold(after, reason="test", author="test").after
-        yield breaker_in(before).reset(reason="test", author="test").after
+        for act in (*ACTIONS.values(), BreakerControl.reset):
+            yield act(breaker_in(before).control, reason="test", author="test").after
 
     (targets,) = {frozenset(reached(before)) for before in State}
     return set(targets)
 
 
 def _changes(steps: int) -> Iterator[StateChange]:
-    for start in (State.CLOSED, *sorted(HELD)):
+    for start in (State.CLOSED, *sorted(ACTIONS)):
         for way in product(STEPS, repeat=steps):
             breaker, clock = _breaker(start)
             events: list[Event] = []
@@ -97,6 +100,6 @@ def _changes(steps: int) -> Iterator[StateChange]:
 def _breaker(state: State) -> tuple[CircuitBreaker, FakeClock]:
     clock = FakeClock()
     breaker = CircuitBreaker("any", CONFIG, ledger=Ledger.in_memory(), clock=clock)
-    if state in HELD:
-        breaker.hold(state, reason="test", author="test", seconds=_LONG)
+    if state in ACTIONS:
+        ACTIONS[state](breaker.control, reason="test", author="test", duration=_LONG)
     return breaker, clock

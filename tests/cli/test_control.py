@@ -24,7 +24,7 @@ def test_command_changes_the_state_and_keeps_the_thresholds(shop: Path, command:
     ran = cb(command, "stock", "--author", "alice", "--reason", "the stock migrates")
     assert (ran.returncode, ran.stderr) == (0, "")
     assert ran.stdout == f"shop stock: OPEN -> {after}, the stock migrates (by alice)\n"
-    stock = Registry(ledger=Ledger.in_file(shop)).steer("stock")
+    stock = Registry(ledger=Ledger.in_file(shop)).control("stock")
     assert stock is not None
     assert (stock.state, stock.config.failure_threshold) == (after, 2)
     assert stock.config != BreakerConfig()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cb.probes import HealthProbes
 from tests.support.misbehaving import Server
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "health.md").read_text()
@@ -29,9 +30,9 @@ def test_examples_find_a_dependency_up_and_say_so(
             assert time.monotonic() < deadline
             threading.Event().wait(0.02)
     finally:
-        names["monitor"].stop()
+        names["monitor"].close()
     exec(second, names)
-    names["breaker"].note_health(OSError("no route"), took=0, valid=15)
+    HealthProbes(names["breaker"]).note(OSError("no route"), took=0, valid=15)
 
     printed = capsys.readouterr().out
     assert re.search(r"^True for 0 s, checked 0 s ago, in 0\.\d{3} s$", printed, re.MULTILINE)

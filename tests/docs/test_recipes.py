@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import requests
 
-from cb import CircuitOpenError, State
+from cb import CircuitOpenError
 from tests.support.misbehaving import Server, answer, reset, stay_silent
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,9 +80,9 @@ def test_database(follow: Callable[[str], dict[str, Any]]) -> None:
     with ThreadPoolExecutor(40) as pool:
         assert set(pool.map(lambda _: recipe["orders"](), range(200))) <= {0, None}
     breaker = recipe["registry"].get("orders")
-    breaker.hold(State.FORCED_OPEN, reason="the database moves")
+    breaker.control.force_open(reason="the database moves")
     assert recipe["orders"]() is None
-    breaker.reset(reason="moved")
+    breaker.control.reset(reason="moved")
     assert recipe["orders"]() == 0
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cb import BreakerConfig, Ledger, State
+from cb.control import ACTIONS
 from cb.ledger import layout as at
 from cb.ledger.layout import state_of
 from cb.state.window import in_flight
@@ -47,13 +48,13 @@ class Host:
         return self.workers[0].call(fn, *args)
 
     def hold(self, state: State, **how: Any) -> None:
-        self.call(operate, "hold", (state,), {"reason": "test", "author": "alice", **how})
+        self.call(operate, ACTIONS[state].__name__, {"reason": "test", "author": "alice", **how})
 
     def reset(self, **how: Any) -> None:
-        self.call(operate, "reset", (), {"reason": "test", "author": "alice", **how})
+        self.call(operate, "reset", {"reason": "test", "author": "alice", **how})
 
     def configure(self, **how: Any) -> None:
-        self.call(operate, "configure", ("alice",), how)
+        self.call(operate, "configure", {"author": "alice", **how})
 
     @property
     def state(self) -> State:

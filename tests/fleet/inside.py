@@ -59,9 +59,9 @@ def _reaches(fn: Callable[..., object], *args: float) -> bool:
     return True
 
 
-def operate(method: str, args: tuple[Any, ...], settings: dict[str, Any]) -> None:
-    """Hold, reset or configure the breaker, as an operator."""
-    getattr(Here.breaker, method)(*args, **settings)
+def operate(action: str, settings: dict[str, Any]) -> None:
+    """Act on the breaker, as an operator."""
+    getattr(Here.breaker.control, action)(**settings)
 
 
 def threshold(name: str) -> object:

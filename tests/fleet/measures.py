@@ -5,6 +5,7 @@ import time
 from statistics import quantiles
 
 from cb import CircuitOpenError, State
+from cb.control import ACTIONS
 from tests.fleet.inside import Here, fail
 
 #: Seconds until a call of the dead dependency fails.
@@ -57,7 +58,7 @@ def hold_and_see(begin: float, state: State) -> tuple[float, float]:
     """Force a state. Return the times of the command and of the state in this process."""
     _until(begin)
     now = time.monotonic()
-    Here.breaker.hold(state, reason="measured")
+    ACTIONS[state](Here.breaker.control, reason="measured")
     return now, see(now, state)[1]
 
 

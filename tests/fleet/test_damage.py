@@ -118,10 +118,10 @@ def test_breaker_with_invalid_data_is_restored_and_opens_and_closes_with_its_fle
         host.sync()
     assert not any(host.unreachable for host in hosts)
     assert all((host.breaker.snapshot().retry_after or 0) < 1 for host in hosts)
-    hosts[0].breaker.hold(State.FORCED_OPEN, reason="test")
+    hosts[0].breaker.control.force_open(reason="test")
     for host in hosts:
         host.sync()
-    hosts[1].breaker.reset(reason="test")
+    hosts[1].breaker.control.reset(reason="test")
     for host in reversed(hosts):
         host.sync()
     for host in hosts:
@@ -164,7 +164,7 @@ def test_breaker_with_a_key_of_another_type_is_decided_by_its_host_until_the_key
     assert all(any(isinstance(event, LedgerDegraded) for event in host.events) for host in hosts)
     emptied.raw.delete(*KEYS.values())
     clock.advance(1.05)
-    hosts[0].breaker.hold(State.FORCED_OPEN, reason="test")
+    hosts[0].breaker.control.force_open(reason="test")
     for host in (*hosts, *hosts):
         host.sync()
     assert [host.state for host in hosts] == [State.FORCED_OPEN] * 2

@@ -6,6 +6,7 @@ import pytest
 
 from cb import State
 from cb.ledger import layout as at
+from cb.probes import HealthProbes
 from tests.fleet.by_hand import CONFIG, Host, opened, pause
 from tests.fleet.servers import Server
 
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.quiet
 def checked(host: Host) -> bool:
     """Run a successful health check if the host has a permit, and request one otherwise."""
     pause(0.02)  # after a rejection, the next request for a permit is a moment later
-    ran = host.breaker.probe(int)
+    ran = HealthProbes(host.breaker).run(int)
     host.sync()
     return ran
 
@@ -25,7 +26,7 @@ def test_checks_of_one_host_and_calls_of_another_share_the_permits_of_a_round(va
     monitored, other = Host(valkey, config), Host(valkey, config)
     opened(monitored, other)
     pause(0.12)
-    monitored.breaker.reserve_probes(60)
+    HealthProbes(monitored.breaker).reserve(60)
 
     assert monitored.refused()
     assert not monitored.ledger.core.record("d", 0).head[at.PROBE_REQUESTED], "a call must not request a permit"

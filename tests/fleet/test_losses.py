@@ -44,7 +44,7 @@ def test_breaker_follows_its_fleet_again_when_the_server_keeps_its_rounds(emptie
     opened(*hosts)
     assert closes(emptied, hosts, clock, emptied.client.flushall)
     clock.advance(61)
-    hosts[0].breaker.hold(State.FORCED_OPEN, reason="test")
+    hosts[0].breaker.control.force_open(reason="test")
     for host in (*hosts, *hosts):
         host.sync()
     assert [host.state for host in hosts] == [State.FORCED_OPEN] * 2

@@ -25,7 +25,7 @@ def test_hold_and_reset_reach_every_worker_with_reason_and_author(valkey: Server
 
 def test_forced_open_that_expires_is_followed_by_probes_of_the_fleet(valkey: Server, tmp_path: Path) -> None:
     with hosts(tmp_path, [valkey.url] * 2) as made:
-        made[0].hold(State.FORCED_OPEN, seconds=0.5)
+        made[0].hold(State.FORCED_OPEN, duration=0.5)
         all_in(State.FORCED_OPEN, made)
         together(everyone(made), start_traffic, False)
         all_in(State.CLOSED, made, 4)
@@ -35,7 +35,7 @@ def test_forced_open_that_expires_is_followed_by_probes_of_the_fleet(valkey: Ser
 @pytest.mark.parametrize("state", [State.DISABLED, State.METRICS_ONLY])
 def test_hold_that_expires_without_a_call_closes_everywhere(valkey: Server, tmp_path: Path, state: State) -> None:
     with hosts(tmp_path, [valkey.url] * 2) as made:
-        made[0].hold(state, seconds=0.5)
+        made[0].hold(state, duration=0.5)
         all_in(state, made)
         all_in(State.CLOSED, made, 3)
 
@@ -103,7 +103,7 @@ def test_two_operators_at_once_end_with_one_state_for_all(valkey: Server, tmp_pa
 
 def test_new_thresholds_apply_to_all_hosts_and_host_only_ones_to_one(server: Server, tmp_path: Path) -> None:
     with hosts(tmp_path, [server.url] * 2, processes=2) as made:
-        made[0].configure(failure_threshold=7, timeout="3s")
+        made[0].configure(failure_threshold=7, timeout=3)
         until(lambda: together(everyone(made), threshold, "failure_threshold") == [7] * 4, 3)
         assert together(everyone(made), threshold, "timeout") == [3] * 4
         made[1].configure(failure_threshold=9, host_only=True)

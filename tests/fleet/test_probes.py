@@ -18,7 +18,7 @@ ONE = replace(CONFIG, max_requests=1, success_threshold=1)
 
 def open_for(seconds: float, made: list[Host]) -> None:
     """Force the fleet open for some seconds; probes follow."""
-    made[0].hold(State.FORCED_OPEN, seconds=seconds)
+    made[0].hold(State.FORCED_OPEN, duration=seconds)
     all_in(State.FORCED_OPEN, made)
 
 

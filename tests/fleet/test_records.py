@@ -37,7 +37,7 @@ def test_host_with_damaged_cells_of_the_fleet_joins_it_again(cell: int, value: i
     hosts[0].ledger.core.record("d", 1).head[cell] = value
     hosts[0].sync()
     clock.advance(1.05)
-    hosts[1].breaker.hold(State.FORCED_OPEN, reason="test")
+    hosts[1].breaker.control.force_open(reason="test")
     for host in (hosts[1], *hosts):
         host.sync()
     assert hosts[0].state is State.FORCED_OPEN and not hosts[0].unreachable

@@ -94,7 +94,7 @@ def test_running_probes_are_not_granted_again_after_the_server_was_restarted_emp
     with ExitStack() as probes:
         while one.breaker.snapshot().in_flight < 2:
             with suppress(CircuitOpenError):
-                probes.callback(one.breaker.finish, one.breaker.begin(), None)
+                probes.callback(one.breaker.begin().succeed)
             one.sync()
             pause(0.02)
         server.client.flushall()
@@ -112,10 +112,10 @@ def test_operators_state_survives_a_server_restarted_empty_in_any_order_of_hosts
     held, exempt = make(), make()
     held.sync()
     exempt.sync()
-    held.breaker.hold(State.FORCED_OPEN, reason="test")
+    held.breaker.control.force_open(reason="test")
     held.sync()
     exempt.sync()
-    exempt.breaker.hold(State.METRICS_ONLY, reason="test", host_only=True)
+    exempt.breaker.control.metrics_only(reason="test", host_only=True)
     server.client.flushall()
     for host in (exempt, held, exempt):
         host.sync()
@@ -127,10 +127,10 @@ def test_operators_state_sent_twice_does_not_undo_a_later_one(make: Callable[...
     one, two = make(), make()
     one.sync()
     two.sync()
-    one.breaker.hold(State.FORCED_OPEN, reason="test")
+    one.breaker.control.force_open(reason="test")
     one.sync()
     two.sync()
-    two.breaker.reset(reason="test")
+    two.breaker.control.reset(reason="test")
     two.sync()
     # The reply to the first was lost: the next agent finds the state unpublished.
     head = one.ledger.core.record("d", 1).head
@@ -143,7 +143,7 @@ def test_operators_state_sent_twice_does_not_undo_a_later_one(make: Callable[...
 def test_thresholds_that_a_server_has_lost_are_sent_again(make: Callable[..., Host], server: Server) -> None:
     one = make()
     one.sync()
-    one.breaker.configure(max_requests=9)
+    one.breaker.control.configure(max_requests=9)
     one.sync()
     server.client.flushall()
     one.sync()

@@ -124,7 +124,7 @@ def test_hosts_decide_alone_about_breakers_in_a_moving_slot_until_it_has_moved(
             host.sync("fine")
         assert clock() - begin < 1e9
         assert all(host.unreachable == ("d",) and host.connected for host in made)
-        fine[0].hold(State.FORCED_OPEN, reason="test")
+        fine[0].control.force_open(reason="test")
         for host in made:
             host.sync("fine")
         assert fine[1].state is State.FORCED_OPEN
@@ -146,7 +146,7 @@ def test_moving_slot_of_the_hosts_key_does_not_affect_breakers(tmp_path: Path) -
             host.succeed()
             host.agent.run_once()
         assert all(host.connected for host in made)
-        made[0].breaker.hold(State.FORCED_OPEN, reason="test")
+        made[0].breaker.control.force_open(reason="test")
         for host in made:
             host.sync()
         assert made[1].state is State.FORCED_OPEN
@@ -171,7 +171,7 @@ def test_hosts_decide_alone_about_breakers_on_a_dead_node(tmp_path: Path) -> Non
         assert time.monotonic() - begin < 5
         assert all(names[dead] in host.unreachable and names[there] not in host.unreachable for host in made)
         one, other = (breaker for breaker in breakers if breaker.name == names[there])
-        one.hold(State.FORCED_OPEN, reason="test")
+        one.control.force_open(reason="test")
         pause(1)  # without notifications, each breaker is reported once a second
         turns(made, clock)
         assert other.state is State.FORCED_OPEN

@@ -300,7 +300,7 @@ def test_body_that_is_dropped_half_read_counts_as_neither(asked: Asked) -> None:
 
     del response
     gc.collect()
-    asked.breaker.tick()
+    asked.breaker.control.evaluate()
 
     assert asked.outcome == ((0, 0, 1), 0)
 
@@ -349,7 +349,7 @@ def test_responses_that_are_kept_unread_are_not_taken_for_calls_that_hang(asked:
     kept[0].raw.read(5)
 
     clock.advance(600)
-    asked.breaker.tick()
+    asked.breaker.control.evaluate()
 
     assert asked.breaker.state is State.CLOSED
     assert asked.outcome == ((0, 0, 0), 12)
@@ -381,7 +381,7 @@ def test_probe_whose_body_is_kept_unread_closes_the_circuit(asked: Asked, clock:
     assert asked.breaker.state is State.HALF_OPEN
 
     clock.advance(60)
-    asked.breaker.tick()
+    asked.breaker.control.evaluate()
 
     assert asked.breaker.state is State.CLOSED
     kept.close()
@@ -400,6 +400,6 @@ def test_probe_whose_body_is_dropped_closes_the_circuit(asked: Asked, clock: Fak
 
     del response
     gc.collect()
-    asked.breaker.tick()
+    asked.breaker.control.evaluate()
 
     assert asked.breaker.state is State.CLOSED

@@ -142,7 +142,7 @@ def test_probe_whose_upload_is_made_slowly_closes_the_circuit(server: Server, se
     def pieces() -> Iterator[bytes]:
         for _ in range(3):
             clock.advance(3)
-            breaker.tick()
+            breaker.control.evaluate()
             yield b"abc"
 
     assert session.post(server.url, data=pieces()).status_code == 200

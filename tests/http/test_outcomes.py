@@ -177,7 +177,7 @@ def test_streamed_body_that_is_dropped_unread_counts_as_neither(
 ) -> None:
     server.act = answer(200, "streamed")
     session.get(server.url, timeout=5, stream=True)
-    registry.get("d").tick()
+    registry.get("d").control.evaluate()
     totals = registry.get("d").snapshot().totals
     assert (totals.neutral, totals.successes, registry.get("d").snapshot().in_flight) == (1, 0, 0)
 

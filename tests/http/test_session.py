@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import requests
 
-from cb import BreakerConfig, CircuitOpenError, ConfigError, Registry, State
+from cb import BreakerConfig, CircuitOpenError, ConfigError, Registry
 from cb.http import guarded_session
 from tests.support.misbehaving import Server, answer, drip_body, hang_up, send_much, stay_silent
 
@@ -77,7 +77,7 @@ def test_redirect_to_a_host_whose_circuit_is_open_is_refused_there(
     servers: tuple[Server, Server], session: requests.Session, registry: Registry
 ) -> None:
     here, there = servers
-    registry.get(there.url).hold(State.FORCED_OPEN, reason="test")
+    registry.get(there.url).control.force_open(reason="test")
     with pytest.raises(CircuitOpenError) as raised:
         session.get(here.url, allow_redirects=True)
     assert raised.value.name == there.url
@@ -148,7 +148,7 @@ def test_name_largest_and_failing_are_those_of_the_adapter(servers: tuple[Server
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_both_schemes_are_guarded(session: requests.Session, registry: Registry, scheme: str) -> None:
-    registry.get(f"{scheme}://127.0.0.1:1").hold(State.FORCED_OPEN, reason="test")
+    registry.get(f"{scheme}://127.0.0.1:1").control.force_open(reason="test")
     with pytest.raises(CircuitOpenError):
         session.get(f"{scheme}://127.0.0.1:1/")
 

@@ -35,7 +35,7 @@ def test_open_circuit_admits_a_probe_once_its_time_is_up(circuit_in, circuit_clo
 
 def test_registry_is_on_the_clock(circuit_registry, circuit_clock):
     breaker = circuit_registry.get("vendor")
-    breaker.hold(State.FORCED_OPEN, reason="test", seconds=60)
+    breaker.control.force_open(reason="test", duration=60)
     circuit_clock.advance(61)
     assert breaker.call(abs, -1) == 1
 

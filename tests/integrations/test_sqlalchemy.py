@@ -11,7 +11,7 @@ from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
-from cb import BreakerConfig, Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, Ledger, State
+from cb import BreakerConfig, Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, Ledger
 from cb.integrations.sqlalchemy import guard_engine
 
 CONFIG = BreakerConfig(
@@ -56,7 +56,7 @@ def test_use_of_a_connection_is_a_call_from_checkout_to_checkin(file: Engine, br
 
 def test_open_circuit_refuses_before_the_pool_is_asked(file: Engine, breaker: CircuitBreaker) -> None:
     guard_engine(file, breaker)
-    breaker.hold(State.FORCED_OPEN, reason="test")
+    breaker.control.force_open(reason="test")
     for engine in (file, file.execution_options(isolation_level="AUTOCOMMIT")):
         with pytest.raises(CircuitOpenError):
             ask(engine)

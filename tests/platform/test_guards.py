@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from cb import Bulkhead, BulkheadFullError, CircuitBreaker, Registry, State
+from cb import Bulkhead, BulkheadFullError, CircuitBreaker, Registry
 from gateway import create_app
 from servicekit import SettingsError
 from tests.platform.conftest import Platform, until
@@ -36,7 +36,7 @@ def full(app: Flask, name: str) -> Iterator[None]:
     assert len(calls) == limit
     yield
     for call in calls:
-        bulkhead.abandon(call)
+        call.discard()
 
 
 def components(client: FlaskClient, path: str = "") -> tuple[int, Any]:
@@ -48,7 +48,7 @@ def components(client: FlaskClient, path: str = "") -> tuple[int, Any]:
 def test_trade_while_the_circuit_of_the_database_is_open_is_refused_and_sends_nothing(
     app: Flask, client: FlaskClient, portfolio: Server
 ) -> None:
-    breaker(app, "database").hold(State.FORCED_OPEN, reason="test")
+    breaker(app, "database").control.force_open(reason="test")
 
     refused = trade(client)
 
@@ -57,7 +57,7 @@ def test_trade_while_the_circuit_of_the_database_is_open_is_refused_and_sends_no
     assert portfolio.requests == []
     assert components(client)[1]["reason"].startswith("circuit 'database' rejects calls")
     assert [components(client, path)[0] for path in ("", "/ready")] == [503, 503]
-    breaker(app, "database").reset(reason="test")
+    breaker(app, "database").control.reset(reason="test")
     assert components(client) == (200, {"status": "UP", "circuit": "CLOSED"})
 
 
@@ -67,7 +67,7 @@ def test_trade_whose_end_meets_an_open_circuit_of_the_database_is_pending_and_no
     verdict = filled(portfolio)
 
     def book_and_lose_the_database(connection: Any) -> None:
-        breaker(app, "database").hold(State.FORCED_OPEN, reason="test")
+        breaker(app, "database").control.force_open(reason="test")
         verdict(connection)
 
     portfolio.act = book_and_lose_the_database

@@ -172,7 +172,7 @@ def test_process_that_is_stopped_with_the_lock_of_the_ledger_hinders_no_call(tmp
         until(lambda: Path(f"/proc/{pid}/stat").read_text().split()[2] == "T", 20)
         call = bulkhead.begin()
         assert not passes(bulkhead)
-        bulkhead.finish(call, None)
+        call.succeed()
         assert passes(bulkhead)
 
 
@@ -196,11 +196,11 @@ def test_child_that_ends_the_call_of_its_parent_frees_nothing(tmp_path: Path) ->
     call = bulkhead.begin()
     pid = os.fork()
     if pid == 0:
-        bulkhead.finish(call, None)
+        call.succeed()
         os._exit(passes(bulkhead))
     assert os.waitpid(pid, 0)[1] == 0
     assert not passes(bulkhead)
-    bulkhead.finish(call, None)
+    call.succeed()
     assert passes(bulkhead)
 
 

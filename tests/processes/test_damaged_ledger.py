@@ -38,13 +38,13 @@ def test_damage_of_an_unused_ledger_fails_no_call_of_the_next_process(tmp_path: 
         for _ in range(4):
             with suppress(ZeroDivisionError, CircuitOpenError):
                 breaker.call(divmod, 1, 0)
-        breaker.tick()
+        breaker.control.evaluate()
         assert breaker.snapshot().totals.failures >= 3
         assert breaker.ledger.scope == "host"
         breaker.ledger.history()
         with pytest.raises(CircuitOpenError):
             breaker.call(int)
-        breaker.reset(reason="test")
+        breaker.control.reset(reason="test")
 
     in_a_process(serve)
     with path.open("r+b") as file:

@@ -45,7 +45,7 @@ def breaker(path: Path, clock: FakeClock) -> CircuitBreaker:
     for _ in range(2):
         breaker.call(int)
         clock.advance(0.2)
-        breaker.tick()
+        breaker.control.evaluate()
     return breaker
 
 
@@ -181,13 +181,13 @@ def test_all_processes_detach_from_a_truncated_ledger_and_log_it_once(
     told: list[Event] = []
     breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(path), clock=clock, listeners=[told.append])
     breaker.call(int)
-    breaker.tick()
+    breaker.control.evaluate()
     sibling = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(path), clock=clock)
     CUTS[cut](path)
     for _ in range(2):
         clock.advance(0.2)
-        breaker.tick()
-        sibling.tick()
+        breaker.control.evaluate()
+        sibling.control.evaluate()
     for each in (breaker, sibling):
         assert each.ledger.scope == "process"
         assert "while it was in use" in str(each.ledger.degraded)
@@ -227,18 +227,18 @@ def test_process_detaches_from_an_overwritten_ledger_without_a_failed_call(
     shutil.copy(path, f"{path}.old")
     fail(breaker)
     clock.advance(0.2)
-    breaker.tick()
+    breaker.control.evaluate()
     OVERWRITES[what](path)
     assert breaker.call(int) == 0  # before any check
     fail(breaker)
     clock.advance(0.2)
-    breaker.tick()
+    breaker.control.evaluate()
     assert breaker.ledger.scope == "process"
     assert "was written over while it was in use" in str(breaker.ledger.degraded)
     fail(breaker, 3)
     with pytest.raises(CircuitOpenError):
         breaker.call(int)
-    breaker.reset(reason="test")
+    breaker.control.reset(reason="test")
     assert (breaker.call(int), breaker.config) == (0, CONFIG)
     assert breaker.ledger.names() == ["d"]
 
@@ -251,7 +251,7 @@ def test_older_copy_restored_after_quick_successes_is_detected(
         breaker.call(int)
     restore(path)
     clock.advance(0.2)
-    breaker.tick()
+    breaker.control.evaluate()
     assert "was written over while it was in use" in str(breaker.ledger.degraded)
 
 
@@ -263,7 +263,7 @@ def test_process_detaches_from_a_truncated_ledger_that_cannot_be_extended(
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
     try:
         clock.advance(0.2)
-        breaker.tick()
+        breaker.control.evaluate()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "was cut to 0 bytes" in str(breaker.ledger.degraded)
@@ -274,7 +274,7 @@ def test_idle_service_writes_nothing(path: Path, breaker: CircuitBreaker, clock:
     before = path.read_bytes()
     for _ in range(5):
         clock.advance(0.2)
-        breaker.tick()
+        breaker.control.evaluate()
     assert path.read_bytes() == before
 
 
@@ -284,7 +284,7 @@ def test_truncated_ledger_is_created_anew_when_all_have_detached(
     os.truncate(path, 0)
     assert "is empty, and other processes have it in use" in str(Ledger.open(f"file://{path}").degraded)
     clock.advance(0.2)
-    breaker.tick()
+    breaker.control.evaluate()
     assert Ledger.open(f"file://{path}").degraded is None
 
 
@@ -319,7 +319,7 @@ def two(path: Path) -> Iterator[list[Worker]]:
 def generations(path: str, times: int) -> list[int]:
     """Change the state very often. Return the generations."""
     breaker = kept(path)
-    return [breaker.reset(reason="test").generation for _ in range(times)]
+    return [breaker.control.reset(reason="test").generation for _ in range(times)]
 
 
 def test_lock_of_transitions_that_was_removed_excludes_old_and_new_processes(path: Path, two: list[Worker]) -> None:
@@ -341,7 +341,7 @@ def test_lock_of_transitions_that_was_removed_excludes_old_and_new_processes(pat
 def test_removed_lock_of_a_shard_is_locked_again(path: Path, breaker: CircuitBreaker, clock: FakeClock) -> None:
     Path(f"{path}.locks/0").unlink()
     clock.advance(0.2)
-    breaker.tick()
+    breaker.control.evaluate()
     assert claim(f"{path}.locks/0") is None
     assert breaker.ledger.degraded is None
     breaker.call(int)
@@ -355,8 +355,8 @@ def test_shard_taken_by_another_process_after_its_lock_was_removed_is_left_to_it
     other = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(path), clock=clock)
     other.call(int)
     clock.advance(0.2)
-    other.tick()
-    breaker.tick()
+    other.control.evaluate()
+    breaker.control.evaluate()
     before = breaker.snapshot().totals.requests
     for each in (breaker, other):
         for _ in range(100):
@@ -374,7 +374,7 @@ def test_counts_of_a_process_that_had_the_shard_meanwhile_are_kept(
     other.call(int)
     other.ledger.close()  # as if it had ended
     clock.advance(0.2)
-    breaker.tick()
+    breaker.control.evaluate()
     breaker.call(int)
     assert breaker.snapshot().totals.requests == 4
     assert "was removed or replaced" in str(breaker.ledger.degraded)

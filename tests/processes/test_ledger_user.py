@@ -122,7 +122,7 @@ def test_thresholds_of_this_release_are_in_force_in_a_ledger_of_an_earlier_relea
     def serve() -> None:
         fail(breaker, 2)
         assert breaker.state is State.OPEN
-        found = Registry(ledger=Ledger.open(f"shm://{name}")).steer("d")
+        found = Registry(ledger=Ledger.open(f"shm://{name}")).control("d")
         assert found is not None
         assert found.config == CONFIG
 

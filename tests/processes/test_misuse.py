@@ -51,7 +51,7 @@ def test_listener_that_removes_itself_hides_no_event_from_the_next() -> None:
         breaker.listeners.remove(once)
 
     breaker.listeners += [once, lambda _: heard.append("always")]
-    breaker.reset(reason="test")
+    breaker.control.reset(reason="test")
     assert heard == ["once", "always"]
 
 
@@ -127,7 +127,7 @@ def test_tally_of_a_block_that_has_ended_is_no_probe() -> None:
 def test_equal_configurations_are_the_same_to_a_ledger(tmp_path: Path) -> None:
     ledger = Ledger.in_file(tmp_path / "l")
     breaker = CircuitBreaker("d", BreakerConfig(timeout=30), ledger=ledger)
-    breaker.configure(failure_threshold=3)
+    breaker.control.configure(failure_threshold=3)
     assert CircuitBreaker("d", BreakerConfig(timeout=30.0), ledger=ledger).config.failure_threshold == 3
 
 
@@ -139,5 +139,5 @@ def test_refused_calls_of_a_round_without_free_permits_do_not_wait_for_each_othe
             breaker.call(int)
     with pytest.raises(CircuitOpenError):
         breaker.ledger.core.lock.run(lambda: breaker.call(int), 0)  # it would raise LedgerBusyError, or wait
-    breaker.finish(probe, None)
+    probe.succeed()
     assert breaker.state is State.CLOSED

@@ -11,6 +11,7 @@ import pytest
 
 from cb import BreakerConfig, CircuitBreaker, Ledger, Monitor, State
 from cb.ledger.layout import SHARDS
+from cb.probes import HealthProbes
 from cb.testing import FakeClock, Worker, workers
 
 claim = pytest.importorskip("cb.ledger.locks", reason="POSIX").claim
@@ -51,7 +52,7 @@ def up() -> bool:
 
 
 def stop() -> None:
-    Here.monitor.stop()
+    Here.monitor.close()
 
 
 def checkers(path: Path) -> list[int]:
@@ -110,7 +111,7 @@ def test_monitor_that_nobody_keeps_leaves_the_checks_to_others(tmp_path: Path) -
     gc.collect()
 
     other = Ledger.in_file(path)
-    until(lambda: other.core.elect(f"health-{Here.breaker.index}"))
+    until(lambda: other.core.elect(f"health-{HealthProbes(Here.breaker).index}"))
     assert not any(thread.name == "cb-health" for thread in threading.enumerate())
 
 
@@ -154,4 +155,4 @@ def test_monitor_goes_over_to_the_ledger_with_its_breaker(tmp_path: Path) -> Non
         return True
 
     until(has_the_role_there)
-    monitor.stop()
+    monitor.close()

@@ -52,7 +52,7 @@ def test_process_stopped_while_it_looks_keeps_no_success_from_ending_a_streak(
     pid = os.fork()
     if pid == 0:
         monkeypatch.setattr(circuit, "read", lambda *_: os.kill(os.getpid(), signal.SIGSTOP))
-        breaker.tick()
+        breaker.control.evaluate()
     os.waitpid(pid, os.WUNTRACED)
     try:
         for _ in range(100):
@@ -109,7 +109,7 @@ def test_locks_that_were_removed_are_noticed(tmp_path: Path) -> None:
     breaker.call(int)
     (tmp_path / "l.locks").rename(tmp_path / "gone")
     clock.advance(1)
-    breaker.tick()
+    breaker.control.evaluate()
     assert "was removed or replaced" in str(breaker.ledger.degraded)
 
 

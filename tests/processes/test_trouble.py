@@ -51,7 +51,7 @@ def test_lock_files_that_vanish_cost_no_call(tmp_path: Path, breaker: CircuitBre
 def test_process_without_a_block_is_a_probe_and_has_its_own_block_when_one_is_free(
     breaker: CircuitBreaker, full: list[LockFile], clock: FakeClock
 ) -> None:
-    breaker.hold(State.FORCED_OPEN, reason="test", seconds=1)
+    breaker.control.force_open(reason="test", duration=1)
     clock.advance(1)
     assert breaker.call(int) == 0
     assert breaker.state is State.CLOSED
@@ -139,7 +139,7 @@ def test_signal_handler_that_calls_within_a_change_of_state_waits_for_nobody(bre
 
     breaker.ledger.core.lock.run(interrupted, timeout=1)
     assert breaker.state is State.CLOSED
-    breaker.tick()
+    breaker.control.evaluate()
     assert breaker.state is State.OPEN
 
 
@@ -152,7 +152,7 @@ def test_locks_in_a_directory_that_others_may_write_to_are_refused(tmp_path: Pat
 
 def test_permits_of_calls_that_go_on_in_the_parent_are_no_loss_to_a_forked_child(clock: FakeClock) -> None:
     breaker = CircuitBreaker("d", ONE, clock=clock)
-    breaker.hold(State.FORCED_OPEN, reason="test", seconds=1)
+    breaker.control.force_open(reason="test", duration=1)
     clock.advance(1)
     with breaker:
         pid = os.fork()
@@ -163,7 +163,7 @@ def test_permits_of_calls_that_go_on_in_the_parent_are_no_loss_to_a_forked_child
 
 
 def test_reason_that_is_no_text_is_written_as_well_as_it_can_be(breaker: CircuitBreaker) -> None:
-    breaker.hold(State.FORCED_OPEN, reason="\ud800", author="alice")
+    breaker.control.force_open(reason="\ud800", author="alice")
     assert breaker.explain() == "forced open: ? (by alice); until reset"
 
 
@@ -192,7 +192,7 @@ def test_new_interval_forgets_that_no_success_had_to_look(breaker: CircuitBreake
     breaker = CircuitBreaker("e", config, ledger=breaker.ledger, clock=FakeClock())
     for _ in range(5):
         breaker.call(int)
-    breaker.configure(interval=50)
+    breaker.control.configure(interval=50)
     for divisor in (0, 0, 1):
         with suppress(ZeroDivisionError):
             breaker.call(divmod, 1, divisor)
@@ -218,7 +218,7 @@ first = CircuitBreaker("a", listeners=[lambda event: sys.exit(1)])
 other = CircuitBreaker("b", listeners=[lambda event: event.name == "b" and seen.set()])
 for breaker in (first, other):
     try:
-        breaker.hold(State.DISABLED, reason="test", seconds=0.3)
+        breaker.control.disable(reason="test", duration=0.3)
     except SystemExit:
         pass
     seen.clear()

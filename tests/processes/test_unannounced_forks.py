@@ -24,6 +24,7 @@ from cb import (
 )
 from cb.background.leader import Leader
 from cb.background.watchdog import WATCHDOG
+from cb.breaker import admission_of
 from cb.resilience.budget import RetryBudget
 from cb.resilience.stores import MemoryStore
 from cb.testing import breaker_in
@@ -151,7 +152,9 @@ def test_locks_held_by_another_thread_hang_no_child(breaker: CircuitBreaker) -> 
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with breaker._row._lock, breaker.ledger.core._making, breaker.ledger.core._shards._mutex:  # noqa: SLF001 - as a thread between two steps
+        core = breaker.ledger.core
+        record_lock = admission_of(breaker).circuit.record._lock  # noqa: SLF001 - as a thread between two steps
+        with record_lock, core._making, core._shards._mutex:  # noqa: SLF001 - as above
             held.set()
             done.wait(10)
 
@@ -162,7 +165,7 @@ def test_locks_held_by_another_thread_hang_no_child(breaker: CircuitBreaker) -> 
     def work() -> None:
         fail(breaker)
         Bulkhead(breaker, 1).call(int)
-        breaker.tick()
+        breaker.control.evaluate()
         CircuitBreaker("new", ledger=breaker.ledger).call(int)
 
     try:

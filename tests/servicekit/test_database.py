@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Column, MetaData, String, Table, select, text
 
-from cb import BreakerConfig, Bulkhead, CircuitBreaker, CircuitOpenError, State
+from cb import BreakerConfig, Bulkhead, CircuitBreaker, CircuitOpenError
 from servicekit.database import Database, DatabaseBusyError, DatabaseUnavailableError, Money, insert_once, limit_waits
 from tests.fleet.servers import until
 from tests.support.databases import PostgreSQL
@@ -60,10 +60,10 @@ def test_refusal_of_the_breaker_or_bulkhead_of_a_database_says_that_it_is_unavai
     database.guard(bulkhead)
     with bulkhead, pytest.raises(DatabaseBusyError, match="is its limit"):
         price(database)
-    breaker.hold(State.FORCED_OPEN, reason="test")
+    breaker.control.force_open(reason="test")
     with pytest.raises(DatabaseUnavailableError, match="rejects calls"):
         price(database)
-    breaker.reset(reason="test")
+    breaker.control.reset(reason="test")
 
 
 def test_refusal_of_another_breaker_within_a_transaction_stays_what_it_is(
@@ -75,7 +75,7 @@ def test_refusal_of_another_breaker_within_a_transaction_stays_what_it_is(
 
 
 def test_database_is_made_though_its_circuit_is_open(tmp_path: Path, breaker: CircuitBreaker) -> None:
-    breaker.hold(State.FORCED_OPEN, reason="test")
+    breaker.control.force_open(reason="test")
     database = Database(f"sqlite:///{tmp_path}/d.db")
     with database.write() as connection:
         metadata.create_all(connection)

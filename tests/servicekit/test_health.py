@@ -5,6 +5,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from cb.probes import HealthProbes
 from servicekit import Simulation
 
 
@@ -66,7 +67,7 @@ def test_check_of_a_monitor_says_how_a_dependency_is_whatever_its_circuit(app: F
     stock = app.extensions["circuit_breakers"].registry.get("own-stock")
     seen = []
     for error in (None, OSError("no route")):
-        stock.note_health(error, took=0.1, valid=15)
+        HealthProbes(stock).note(error, took=0.1, valid=15)
         answer = app.test_client().get("/api/v1/health").json
         assert answer is not None
         seen.append((answer["status"], answer["components"]["own-stock"]))
@@ -76,7 +77,7 @@ def test_check_of_a_monitor_says_how_a_dependency_is_whatever_its_circuit(app: F
 
 def test_check_that_is_overdue_says_nothing(app: Flask) -> None:
     stock = app.extensions["circuit_breakers"].registry.get("own-stock")
-    stock.note_health(OSError("no route"), took=0.1, valid=0)
+    HealthProbes(stock).note(OSError("no route"), took=0.1, valid=0)
     answer = app.test_client().get("/api/v1/health").json
     assert answer is not None
     seen = answer["components"]["own-stock"]
@@ -85,7 +86,7 @@ def test_check_that_is_overdue_says_nothing(app: Flask) -> None:
 
 def test_well_dependency_with_an_open_circuit_is_down(app: Flask) -> None:
     client = app.test_client()
-    app.extensions["circuit_breakers"].registry.get("own-stock").note_health(None, took=0.1, valid=15)
+    HealthProbes(app.extensions["circuit_breakers"].registry.get("own-stock")).note(None, took=0.1, valid=15)
     app.extensions["faults"].set(Simulation(is_healthy=False))
     for _ in range(3):
         client.get("/api/v1/stock/pen")

@@ -7,6 +7,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from cb.probes import HealthProbes
 from servicekit import Simulation
 from servicekit.logs import JSONFormatter
 
@@ -73,7 +74,7 @@ def test_hostile_text_is_one_printable_line_wherever_it_comes_from(
         "/api/v1/stock/pen",
         headers={"X-Request-ID": "a\x1b[2J", "X-Operator": "a\x9bb", "traceparent": "\x1b" + TRACE},
     )
-    stock.note_health(OSError(HOSTILE), took=0.1, valid=15)
+    HealthProbes(stock).note(OSError(HOSTILE), took=0.1, valid=15)
     stock.reset(reason=HOSTILE, author="al\x1b[2Jice\n{}")
     logging.getLogger(HOSTILE).error(HOSTILE, extra={"facts": {HOSTILE: HOSTILE}})
     try:
@@ -147,7 +148,7 @@ def test_line_outside_of_a_request_has_no_request_id(app: Flask, capsys: pytest.
 def test_change_of_health_is_one_line_with_its_reason(app: Flask, capsys: pytest.CaptureFixture[str]) -> None:
     stock = app.extensions["circuit_breakers"].registry.get("own-stock")
     for error in (OSError("no route"), OSError("no route"), None):
-        stock.note_health(error, took=0.1, valid=15)
+        HealthProbes(stock).note(error, took=0.1, valid=15)
     down, up = lines(capsys)
     assert (down["message"], down["level"]) == ("health of own-stock: DOWN", "WARNING")
     assert (down["breaker"], down["health"], down["reason"]) == ("own-stock", "DOWN", "OSError: no route")

@@ -9,8 +9,9 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from cb import BreakerConfig, Bulkhead, BulkheadFullError, Ledger, Registry, State
+from cb import BreakerConfig, Bulkhead, BulkheadFullError, Ledger, Registry
 from cb.integrations.prometheus import BreakerCollector
+from cb.probes import HealthProbes
 from servicekit import Simulation
 from tests.support import shop
 
@@ -135,8 +136,8 @@ def test_text_of_the_breakers_says_what_prometheus_client_would_write(openmetric
     breakers = Registry(overrides={"rateless": BreakerConfig(failure_rate_threshold=None)})
     for name in ('a"b', "a\\b", "ä\\nb", "rateless"):
         breakers.get(name).call(int)
-    breakers.get("rateless").note_health(None, took=0.1, valid=15)
-    breakers.get("rateless").hold(State.DISABLED, reason="a change that no arrow has", author="test")
+    HealthProbes(breakers.get("rateless")).note(None, took=0.1, valid=15)
+    breakers.get("rateless").control.disable(reason="a change that no arrow has", author="test")
     collector = BreakerCollector(breakers, per_breaker_names=True)
     registry = CollectorRegistry()
     registry.register(collector)
@@ -172,7 +173,7 @@ def test_health_is_a_metric_of_those_that_are_checked(app: Flask) -> None:
         found = samples(client)
         ages.append(("circuit_breaker_health_check_age_seconds", key) in found)
         values.append(found.get(("circuit_breaker_health", key)))
-        stock.note_health(error, took=0.1, valid=valid)
+        HealthProbes(stock).note(error, took=0.1, valid=valid)
     found = samples(client)
     ages.append(("circuit_breaker_health_check_age_seconds", key) in found)
     values.append(found.get(("circuit_breaker_health", key)))

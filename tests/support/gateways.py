@@ -30,5 +30,5 @@ def alone(
     app = gateway.create_app()
     for duty in app.extensions["background"]:
         duty.close()
-    app.extensions["monitor"].stop()
+    app.extensions["monitor"].close()
     return app

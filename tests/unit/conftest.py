@@ -9,6 +9,8 @@ import pytest
 from hypothesis import settings
 
 from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Event, Ledger, StateChange
+from cb.breaker import admission_of
+from cb.ledger.semaphore import Semaphore
 from cb.testing import FakeClock
 
 SECOND = 1_000_000_000
@@ -34,15 +36,15 @@ class Dependency:
     @contextmanager
     def running(self, calls: int = 1) -> Iterator[None]:
         """Have calls run that began elsewhere: what is called meanwhile is not inside of them."""
-        tallies = [self.breaker.begin() for _ in range(calls)]
+        begun = [self.breaker.begin() for _ in range(calls)]
         try:
             yield
         except BaseException as error:
-            for tally in tallies:
-                self.breaker.finish(tally, error)
+            for call in begun:
+                call.fail(error)
             raise
-        for tally in tallies:
-            self.breaker.finish(tally, None)
+        for call in begun:
+            call.succeed()
 
     def _work(self, seconds: float, error: BaseException | None) -> str:
         self.reached += 1
@@ -50,6 +52,11 @@ class Dependency:
         if error:
             raise error
         return "answer"
+
+
+def semaphore_of(breaker: CircuitBreaker) -> Semaphore:
+    """Return the permits that the bulkheads of a breaker share."""
+    return admission_of(breaker).circuit.record.semaphore
 
 
 def due(breaker: CircuitBreaker, clock: FakeClock) -> CircuitBreaker:

@@ -23,6 +23,7 @@ from cb import (
     State,
 )
 from cb import registry as registries
+from cb.breaker import admission_of
 from cb.integrations.prometheus import BreakerCollector
 from cb.ledger import layout as at
 from cb.ledger.locks import claim
@@ -58,8 +59,8 @@ def test_breaker_without_room_in_the_ledger_guards_its_process_and_reports_it_on
     registry = Registry(ledger=full, defaults=ONE, listeners=[events.append], clock=clock)
     breaker, another = registry.get("more"), registry.get("yet more")
     for _ in range(2):
-        breaker.tick()
-        another.tick()
+        breaker.control.evaluate()
+        another.control.evaluate()
         clock.advance(5)
     assert "holds 1024 breakers, no room for 'more'" in (full.degraded or "")
     assert [event.name for event in events if isinstance(event, LedgerDegraded)] == ["more", "yet more"]
@@ -81,7 +82,7 @@ def test_breakers_of_one_name_that_the_ledger_cannot_hold_are_one_breaker(full: 
     fail(one)
     assert again.state is State.OPEN
     with pytest.raises(BulkheadFullError):
-        again.reset(reason="test")
+        again.control.reset(reason="test")
         with Bulkhead(one, 1):
             Bulkhead(again, 1).call(int)
 
@@ -117,13 +118,13 @@ def test_breaker_created_while_the_lock_is_busy_moves_to_the_ledger_later(
     with suppress(ZeroDivisionError):
         call(1, 0)
     assert breaker.state is State.OPEN
-    breaker.tick()
-    assert (ledger.names(), breaker.apart) == ([], True)
+    breaker.control.evaluate()
+    assert (ledger.names(), admission_of(breaker).circuit.apart) == ([], True)
 
     holder.close()
     clock.advance(1)
-    breaker.tick()
-    assert (ledger.names(), breaker.apart, ledger.degraded) == (["d"], False, None)
+    breaker.control.evaluate()
+    assert (ledger.names(), admission_of(breaker).circuit.apart, ledger.degraded) == (["d"], False, None)
     assert [type(event) for event in events if not hasattr(event, "before")] == [LedgerDegraded, LedgerRestored]
     assert len(caplog.records) == 2
 
@@ -153,7 +154,7 @@ def test_call_that_runs_while_its_breaker_moves_to_the_ledger_ends_normally(tmp_
     def go_over() -> str:
         (tmp_path / "l").unlink()
         clock.advance(5)
-        breaker.tick()
+        breaker.control.evaluate()
         return "answer"
 
     assert breaker(bulkhead.call)(go_over) == "answer"
@@ -168,12 +169,12 @@ def test_operators_state_of_an_unshared_breaker_moves_with_it(tmp_path: Path, cl
     (tmp_path / "l").mkdir()
     ledger = Ledger.open(f"file://{tmp_path}/l")
     held, free = (CircuitBreaker(name, ONE, ledger=ledger, clock=clock) for name in ("held", "free"))
-    held.hold(State.FORCED_OPEN, reason="the vendor migrates", author="alice", seconds=60)
+    held.control.force_open(reason="the vendor migrates", author="alice", duration=60)
     assert [each.name for each in ledger.history()] == ["held"]
     (tmp_path / "l").rmdir()
     clock.advance(20)
-    held.tick()
-    free.tick()
+    held.control.evaluate()
+    free.control.evaluate()
     assert (ledger.scope, ledger.degraded, sorted(ledger.names())) == ("host", None, ["free", "held"])
     other = CircuitBreaker("held", ONE, ledger=Ledger.in_file(tmp_path / "l"), clock=clock)
     assert other.state is State.FORCED_OPEN
@@ -212,7 +213,7 @@ breaker.call(int)
 print(breaker.apart, breaker.ledger.degraded)
 os.unlink(sys.argv[1] + "/fills")
 clock.advance(5)
-breaker.tick()
+breaker.control.evaluate()
 breaker.call(int)
 print(breaker.apart, breaker.ledger.degraded, breaker.snapshot().totals.successes)
 """

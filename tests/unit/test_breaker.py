@@ -8,6 +8,7 @@ from dataclasses import fields
 import pytest
 
 from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Event, Ledger, Registry, State, StateChange, Stats
+from cb.probes import HealthProbes
 from tests.unit.conftest import Dependency, FakeClock
 
 Make = Callable[..., Dependency]
@@ -159,7 +160,7 @@ def test_snapshot_of_a_used_breaker_tells_all(make: Make, clock: FakeClock) -> N
 def test_figures_are_those_of_the_snapshot(make: Make, clock: FakeClock) -> None:
     dependency = make(failure_threshold=3)
     breaker = dependency.breaker
-    breaker.note_health(None, took=0.1, valid=15)
+    HealthProbes(breaker).note(None, took=0.1, valid=15)
     dependency.answer(seconds=0.02)
     for _ in range(3):
         dependency.fail()

@@ -14,6 +14,7 @@ import pytest
 
 from cb import BreakerConfig, Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, ConfigError, Ledger, State
 from cb.testing import FakeClock, breaker_in
+from tests.unit.conftest import semaphore_of
 from tests.unit.test_interruptions import interrupted
 
 
@@ -29,7 +30,7 @@ def full(breaker: CircuitBreaker, limit: int = 2) -> Iterator[Bulkhead]:
     calls = [bulkhead.begin() for _ in range(limit)]
     yield bulkhead
     for call in calls:
-        bulkhead.finish(call, None)
+        call.succeed()
 
 
 def free(bulkhead: Bulkhead) -> int:
@@ -39,7 +40,7 @@ def free(bulkhead: Bulkhead) -> int:
         while True:
             calls.append(bulkhead.begin())
     for call in calls:
-        bulkhead.abandon(call)
+        call.discard()
     return len(calls)
 
 
@@ -111,7 +112,7 @@ def test_call_within_a_call_that_is_refused_is_no_failure_of_the_outer_one(break
 
 def test_open_circuit_refuses_without_a_wait_though_all_slots_are_taken(breaker: CircuitBreaker) -> None:
     with full(breaker, 1):
-        breaker.hold(State.FORCED_OPEN, reason="test")
+        breaker.control.force_open(reason="test")
         begin = time.monotonic()
         with pytest.raises(CircuitOpenError):
             Bulkhead(breaker, 1, wait=10).call(int)
@@ -122,18 +123,18 @@ def test_open_circuit_refuses_without_a_wait_though_all_slots_are_taken(breaker:
 def test_circuit_that_opens_refuses_the_call_that_waits_for_a_slot(breaker: CircuitBreaker) -> None:
     with full(breaker, 1), ThreadPoolExecutor() as pool:
         waits = pool.submit(Bulkhead(breaker, 1, wait=20).call, int)
-        breaker.hold(State.FORCED_OPEN, reason="test")
+        breaker.control.force_open(reason="test")
         with pytest.raises(CircuitOpenError):
             waits.result(5)
 
 
 def test_open_circuit_refuses_who_stands_in_line_behind_a_thread_that_does_not_go_on(breaker: CircuitBreaker) -> None:
     bulkhead = Bulkhead(breaker, 1, wait=20)
-    with ThreadPoolExecutor() as pool, breaker.slots(1).wait_in_queue():
+    with ThreadPoolExecutor() as pool, semaphore_of(breaker).wait_in_queue():
         waits = pool.submit(bulkhead.call, int)
         threading.Event().wait(0.02)
         assert not waits.done()  # though there is a slot: it is not its turn
-        breaker.hold(State.FORCED_OPEN, reason="test")
+        breaker.control.force_open(reason="test")
         with pytest.raises(CircuitOpenError):
             waits.result(5)
         with pytest.raises(CircuitOpenError):
@@ -152,7 +153,7 @@ def test_refused_probe_gives_its_permit_back(ledger: Ledger, clock: FakeClock) -
     with pytest.raises(BulkheadFullError):
         bulkhead.call(int)
     assert breaker.state is State.HALF_OPEN
-    bulkhead.finish(slow, None)
+    slow.succeed()
     assert bulkhead.call(int) == 0  # the only permit of the round
     assert breaker.state is State.CLOSED
 
@@ -222,7 +223,7 @@ def test_call_that_is_forgotten_gives_its_slot_back(breaker: CircuitBreaker) -> 
     bulkhead.begin()
     gc.collect()
     assert free(bulkhead) == 1
-    breaker.tick()
+    breaker.control.evaluate()
     assert breaker.snapshot().in_flight == 0
 
 
@@ -252,7 +253,7 @@ def test_slots_whose_files_cannot_be_opened_limit_the_calls_of_this_process(
 
 
 def test_interruption_anywhere_in_line_leaves_the_place_to_the_next(breaker: CircuitBreaker) -> None:
-    slots, number = breaker.slots(1), 1
+    slots, number = semaphore_of(breaker), 1
 
     def wait_in_line() -> None:
         with slots.wait_in_queue() as wait:

@@ -117,10 +117,10 @@ def test_contradiction_between_two_settings_is_refused_even_if_one_says_the_defa
 
 def test_operator_changes_one_threshold_though_another_one_does_not_agree_with_it() -> None:
     breaker = CircuitBreaker("d", BreakerConfig(timeout_jitter=0))
-    assert breaker.configure(timeout="1h").timeout_max == 3600
-    assert breaker.configure(max_requests=1).success_threshold == 1
+    assert breaker.control.configure(timeout=3600).timeout_max == 3600
+    assert breaker.control.configure(max_requests=1).success_threshold == 1
     with pytest.raises(ConfigError):
-        breaker.configure(timeout=60, timeout_max=30)
+        breaker.control.configure(timeout=60, timeout_max=30)
     assert breaker.config.timeout == 3600
 
 

@@ -1,6 +1,7 @@
 """Operators, live configuration, events and the log of transitions. docs/rules.md, rule 19."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def two(tmp_path: Path, clock: FakeClock, *configs: BreakerConfig) -> list[Circu
 def test_circuit_forced_open_in_one_worker_refuses_calls_in_all_until_reset(tmp_path: Path, clock: FakeClock) -> None:
     one, other = two(tmp_path, clock)
     other.call(int)
-    one.hold(State.FORCED_OPEN, reason="the vendor migrates", author="alice")
+    one.control.force_open(reason="the vendor migrates", author="alice")
     with pytest.raises(CircuitOpenError) as refused:
         other.call(int)
     assert refused.value.retry_after is None
@@ -42,13 +43,13 @@ def test_circuit_forced_open_in_one_worker_refuses_calls_in_all_until_reset(tmp_
     clock.advance(10_000)
     with pytest.raises(CircuitOpenError):
         other.call(int)
-    other.reset(reason="done", author="bob")
+    other.control.reset(reason="done", author="bob")
     assert one.call(int) == 0
 
 
 def test_circuit_forced_open_for_a_time_probes_when_it_is_over(make: Make) -> None:
     dependency = make(max_requests=1, success_threshold=1)
-    dependency.breaker.hold(State.FORCED_OPEN, reason="pause", seconds=60)
+    dependency.breaker.control.force_open(reason="pause", duration=60)
     with pytest.raises(CircuitOpenError) as refused:
         dependency.answer()
     assert refused.value.retry_after == 60
@@ -59,7 +60,7 @@ def test_circuit_forced_open_for_a_time_probes_when_it_is_over(make: Make) -> No
 
 def test_disabled_circuit_admits_every_call_and_counts_none(make: Make) -> None:
     dependency = make(failure_threshold=1)
-    dependency.breaker.hold(State.DISABLED, reason="noise")
+    dependency.breaker.control.disable(reason="noise")
     for _ in range(5):
         dependency.fail()
     dependency.answer()
@@ -69,7 +70,7 @@ def test_disabled_circuit_admits_every_call_and_counts_none(make: Make) -> None:
 
 def test_measuring_circuit_admits_every_call_and_says_when_it_would_be_open(make: Make, events: list[Event]) -> None:
     dependency = make(failure_threshold=2, failure_rate_threshold=None)
-    dependency.breaker.hold(State.METRICS_ONLY, reason="new thresholds", author="alice")
+    dependency.breaker.control.metrics_only(reason="new thresholds", author="alice")
     for _ in range(4):
         dependency.fail()
     snapshot = dependency.breaker.snapshot()
@@ -81,20 +82,12 @@ def test_measuring_circuit_admits_every_call_and_says_when_it_would_be_open(make
 
 def test_hold_that_expires_closes_the_circuit_without_a_call(make: Make) -> None:
     dependency = make()
-    dependency.breaker.hold(State.METRICS_ONLY, reason="trial", seconds=10)
+    dependency.breaker.control.metrics_only(reason="trial", duration=10)
     dependency.answer()
     dependency.clock.advance(10)
-    dependency.breaker.tick()
+    dependency.breaker.control.evaluate()
     assert dependency.breaker.state is State.CLOSED
     assert dependency.breaker.ledger.history()[-1].reason == "METRICS_ONLY has expired"
-
-
-@pytest.mark.parametrize("state", [State.OPEN, State.CLOSED, State.HALF_OPEN])
-def test_state_that_no_operator_can_hold_is_refused(make: Make, state: State) -> None:
-    breaker = make().breaker
-    with pytest.raises(ConfigError, match="state must be one of DISABLED, FORCED_OPEN, METRICS_ONLY"):
-        breaker.hold(state, reason="x")
-    assert breaker.snapshot().generation == 1
 
 
 @pytest.mark.parametrize(("reason", "seconds"), [("", None), ("  ", None), ("x", 0), ("x", -1), ("x", float("nan"))])
@@ -103,7 +96,7 @@ def test_hold_without_a_reason_or_with_a_senseless_time_is_refused(
 ) -> None:
     breaker = make().breaker
     with pytest.raises(ConfigError):
-        breaker.hold(State.DISABLED, reason=reason, seconds=seconds)
+        breaker.control.disable(reason=reason, duration=seconds)
     assert breaker.state is State.CLOSED
 
 
@@ -111,7 +104,7 @@ def test_reset_closes_an_open_circuit_with_an_empty_window(make: Make) -> None:
     dependency = make(failure_threshold=2, timeout_multiplier=2)
     dependency.fail()
     dependency.fail()
-    dependency.breaker.reset(reason="fixed")
+    dependency.breaker.control.reset(reason="fixed")
     snapshot = dependency.breaker.snapshot()
     assert (snapshot.state, snapshot.window.requests, snapshot.consecutive_failures) == (State.CLOSED, 0, 0)
 
@@ -124,7 +117,7 @@ def test_new_breaker_can_start_by_only_measuring_and_an_old_one_goes_on_as_it_is
     with pytest.raises(ZeroDivisionError):
         one.call(divmod, 1, 0)
     assert one.state is State.METRICS_ONLY
-    one.reset(reason="proven")
+    one.control.reset(reason="proven")
     assert two(tmp_path, clock, config)[0].state is State.CLOSED
 
 
@@ -133,10 +126,10 @@ def test_new_thresholds_hold_in_all_workers_at_once_and_keep_the_window(tmp_path
     for breaker in (one, other):
         with pytest.raises(ZeroDivisionError):
             breaker.call(divmod, 1, 0)
-    assert one.configure(failure_threshold=10, timeout="5s", author="alice").timeout == 5
+    assert one.control.configure(failure_threshold=10, timeout=timedelta(seconds=5), author="alice").timeout == 5
     assert other.config.failure_threshold == 10
     assert other.snapshot().window.failures == 2
-    other.configure(failure_threshold=3)
+    other.control.configure(failure_threshold=3)
     with pytest.raises(ZeroDivisionError):
         one.call(divmod, 1, 0)
     assert one.state is State.OPEN
@@ -144,7 +137,7 @@ def test_new_thresholds_hold_in_all_workers_at_once_and_keep_the_window(tmp_path
     assert (first.before, first.after, first.reason.split(" (")[0]) == (
         State.CLOSED,
         State.CLOSED,
-        "failure_threshold = 10, timeout = 5s",
+        "failure_threshold = 10, timeout = 5",
     )
 
 
@@ -152,7 +145,7 @@ def test_new_slow_threshold_reaches_a_worker_that_only_has_quick_calls(tmp_path:
     one, other = two(tmp_path, clock)
     for _ in range(3):
         other.call(int)
-    one.configure(slow_call_duration="100ms")
+    one.control.configure(slow_call_duration=0.1)
     other.call(clock.advance, 0.2)
     assert one.snapshot().window.slow == 1
 
@@ -160,7 +153,7 @@ def test_new_slow_threshold_reaches_a_worker_that_only_has_quick_calls(tmp_path:
 def test_new_interval_begins_a_new_window(make: Make) -> None:
     dependency = make()
     dependency.answer()
-    dependency.breaker.configure(interval="10s")
+    dependency.breaker.control.configure(interval=10)
     assert dependency.breaker.snapshot().window.requests == 0
     dependency.answer()
     assert dependency.breaker.snapshot().window.requests == 1
@@ -170,7 +163,7 @@ def test_wrong_threshold_changes_nothing(make: Make) -> None:
     breaker = make().breaker
     before = breaker.config
     with pytest.raises(ConfigError, match="success_threshold must be at most max_requests"):
-        breaker.configure(max_requests=1, success_threshold=2)
+        breaker.control.configure(max_requests=1, success_threshold=2)
     assert breaker.config == before
 
 
@@ -178,15 +171,15 @@ def test_worker_that_restarts_keeps_the_operators_thresholds_and_a_new_release_r
     tmp_path: Path, clock: FakeClock
 ) -> None:
     released, newer = BreakerConfig(timeout=20), BreakerConfig(timeout=10)
-    two(tmp_path, clock, released)[0].configure(timeout=99)
+    two(tmp_path, clock, released)[0].control.configure(timeout=99)
     assert two(tmp_path, clock, released)[0].config.timeout == 99
     assert two(tmp_path, clock, newer)[0].config.timeout == 10
 
 
 def test_log_of_transitions_is_the_same_in_all_workers(tmp_path: Path, clock: FakeClock) -> None:
     one, other = two(tmp_path, clock)
-    one.hold(State.FORCED_OPEN, reason="first", author="alice")
-    other.reset(reason="second", author="bob")
+    one.control.force_open(reason="first", author="alice")
+    other.control.reset(reason="second", author="bob")
     log = one.ledger.history()
     assert log == other.ledger.history()
     assert [(entry.number, entry.name, entry.before, entry.after, entry.reason) for entry in log] == [
@@ -199,7 +192,7 @@ def test_log_of_transitions_is_the_same_in_all_workers(tmp_path: Path, clock: Fa
 def test_log_of_transitions_keeps_the_latest_two_hundred(make: Make) -> None:
     breaker = make().breaker
     for number in range(250):
-        breaker.reset(reason=f"reset {number}")
+        breaker.control.reset(reason=f"reset {number}")
     log = breaker.ledger.history()
     assert [entry.number for entry in log] == list(range(51, 251))
     assert log[-1].reason.startswith("reset 249")
@@ -223,6 +216,6 @@ def test_breaker_on_a_degraded_ledger_says_so(tmp_path: Path) -> None:
     (tmp_path / "l").mkdir()
     breaker = CircuitBreaker("d", ledger=Ledger.open(f"file://{tmp_path}/l"), listeners=[events.append])
     breaker.call(int)
-    breaker.tick()
+    breaker.control.evaluate()
     assert len(events) == 1
     assert isinstance(events[0], LedgerDegraded) and "cannot be opened" in events[0].reason

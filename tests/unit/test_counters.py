@@ -85,7 +85,7 @@ def test_call_that_finds_an_unevaluated_round_closes_the_circuit_and_runs(make: 
     dependency.fail()
     dependency.clock.advance(10)
     probe = breaker.begin()
-    breaker.ledger.core.lock.run(lambda: breaker.finish(probe, None), 0)  # the lock is not available for the evaluation
+    breaker.ledger.core.lock.run(lambda: probe.succeed(), 0)  # the lock cannot be had for the evaluation
     assert breaker.state is State.HALF_OPEN
     assert dependency.answer() == "answer"
     assert breaker.state is State.CLOSED
@@ -95,14 +95,14 @@ def test_call_paused_for_its_caller_is_in_flight_but_neither_slow_nor_hung(make:
     breaker = make(failure_threshold=1, call_timeout=5, slow_call_duration=1).breaker
     call = breaker.begin()
     clock.advance(0.5)
-    breaker.pause(call)
+    call.pause()
     clock.advance(600)
-    breaker.tick()
+    breaker.control.evaluate()
     assert (breaker.state, breaker.snapshot().in_flight, breaker.snapshot().window.slow) == (State.CLOSED, 1, 0)
 
-    breaker.resume(call)
+    call.resume()
     clock.advance(0.4)
-    breaker.finish(call, None)
+    call.succeed()
 
     totals = breaker.snapshot().totals
     assert (totals.successes, totals.slow, breaker.snapshot().in_flight) == (1, 0, 0)
@@ -112,11 +112,11 @@ def test_call_paused_for_its_caller_is_in_flight_but_neither_slow_nor_hung(make:
 def test_resumed_call_can_hang(make: Make, clock: FakeClock) -> None:
     breaker = make(failure_threshold=1, call_timeout=5).breaker
     call = breaker.begin()
-    breaker.pause(call)
+    call.pause()
     clock.advance(600)
-    breaker.resume(call)
+    call.resume()
     clock.advance(5)
-    breaker.tick()
+    breaker.control.evaluate()
     assert breaker.state is State.OPEN
 
 
@@ -130,13 +130,13 @@ def test_answered_probe_closes_the_circuit_while_its_caller_reads_slowly(
     breaker = dependency.breaker
     call = breaker.begin()
     if paused:
-        breaker.pause(call)
+        call.pause()
     clock.advance(30)
-    breaker.tick()
+    breaker.control.evaluate()
     assert breaker.state is state
     if paused:
-        breaker.resume(call)
-    breaker.finish(call, None)
+        call.resume()
+    call.succeed()
     assert breaker.snapshot().totals.late == 1
 
 

@@ -110,17 +110,17 @@ def test_success_at_the_instant_another_call_times_out_ends_the_streak(make: Mak
     dependency = make(call_timeout="1s")
     with dependency.breaker:
         dependency.clock.advance(1)
-        dependency.breaker.tick()
+        dependency.breaker.control.evaluate()
         dependency.answer()
         assert dependency.breaker.snapshot().consecutive_failures == 0
 
 
 def test_circuit_reset_twice_at_one_instant_has_forgotten_the_calls_between(make: Make) -> None:
     dependency = make(**CONSECUTIVE)
-    dependency.breaker.reset(reason="one")
+    dependency.breaker.control.reset(reason="one")
     dependency.fail()
     dependency.fail()
-    dependency.breaker.reset(reason="two")
+    dependency.breaker.control.reset(reason="two")
     empty = dependency.breaker.snapshot()
     assert (empty.consecutive_failures, empty.window.failure_rate, empty.window.slow_call_rate) == (0, 0, 0)
     dependency.fail()
@@ -147,7 +147,7 @@ def test_half_open_circuit_counts_every_probe_that_hangs(make: Make, events: lis
         with dependency.breaker:
             assert dependency.breaker.state is HALF_OPEN
             dependency.clock.advance(3)
-            dependency.breaker.tick()
+            dependency.breaker.control.evaluate()
             assert dependency.breaker.state is OPEN
     assert Reclaimed("dependency", 3) in events
 
@@ -192,8 +192,8 @@ def test_changes_of_state_are_counted_by_where_they_come_from_and_go_to(make: Ma
         dependency.fail()
     dependency.clock.advance(30)
     dependency.answer()
-    dependency.breaker.hold(State.DISABLED, reason="test")
-    dependency.breaker.hold(State.METRICS_ONLY, reason="test")
+    dependency.breaker.control.disable(reason="test")
+    dependency.breaker.control.metrics_only(reason="test")
     assert dependency.breaker.snapshot().changes == {
         (CLOSED, OPEN): 1,
         (OPEN, HALF_OPEN): 3,
@@ -208,11 +208,11 @@ def test_measuring_circuit_says_once_that_it_would_close_and_again_when_it_would
     make: Make, events: list[Event]
 ) -> None:
     dependency = make(failure_threshold=1, failure_rate_threshold=None)
-    dependency.breaker.hold(State.METRICS_ONLY, reason="trial")
+    dependency.breaker.control.metrics_only(reason="trial")
     events.clear()
     dependency.fail()
     dependency.answer()
-    dependency.breaker.tick()
+    dependency.breaker.control.evaluate()
     assert "would be closed" in dependency.breaker.snapshot().why
     dependency.fail()
     assert events == [

@@ -16,6 +16,7 @@ import requests
 import cb
 from cb import BreakerConfig
 from cb.background.leader import Leader
+from cb.breaker import admission_of
 from cb.fleet import Fleet
 from cb.http import CircuitBreakerAdapter, DeadlineAdapter, HTTPClient, guarded_session
 from cb.integrations.flask import CircuitBreakers
@@ -66,7 +67,7 @@ def in_another_process(things: tuple[Any, ...], url: str) -> tuple[Any, ...]:
     bulkhead.call(int)
     session.get(url)
     client.get_json("/quotes")
-    rules = registry.get("vendor")._classifier.rules  # noqa: SLF001 - to verify that they were pickled too
+    rules = admission_of(registry.get("vendor")).classifier.rules
     again = pickle.loads(pickle.dumps(things))
     same = all(each is other for each, other in zip(again[:3], things[:3], strict=True))
     return registry.ledger.scope, registry.ledger.path, bulkhead.limit, rules["failures"] is a_failure, same

@@ -186,7 +186,7 @@ def test_interruption_between_any_two_steps_leaves_no_call_no_permit_and_no_lock
                 raise KeyboardInterrupt
         assert breaker.state is state
         more = interrupted(lambda: way(breaker), tried)  # noqa: B023 - it is called at once
-        breaker.tick()  # what was cut off is made up for
+        breaker.control.evaluate()  # what was cut off is made up for
         assert breaker.snapshot().in_flight == 0, f"point {tried}"
         assert breaker.ledger.core.lock.run(lambda: True, 0), f"point {tried}"
         another = FilePermit(0, f"{breaker.ledger.path}.locks/permit-{tried - 1}-0")  # as another process sees it

@@ -98,8 +98,8 @@ from cb import CircuitBreaker, Ledger
 ledger = Ledger.in_file(sys.argv[1])
 breaker, other = (CircuitBreaker("d", ledger=Ledger.in_file(sys.argv[1])) for _ in range(2))
 assert breaker.call(int) == 0
-assert other.snapshot().totals.successes == 1  # in the head of the record, which has memory
-breaker.tick()
+assert other.snapshot().totals.successes == 1  # in the head, which has its memory
+breaker.control.evaluate()
 assert CircuitBreaker("more", ledger=ledger).call(int) == 0
 print(ledger.degraded)
 assert ledger.names() == ["d"]
@@ -116,13 +116,13 @@ assert ledger.names() == ["d"]
 
 def test_replaced_ledger_file_is_detected(tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     breaker = CircuitBreaker("d", ONE, ledger=Ledger.in_file(tmp_path / "l"), clock=clock)
-    breaker.tick()
+    breaker.control.evaluate()
     assert breaker.ledger.degraded is None
     (tmp_path / "l").unlink()
     Ledger.in_file(tmp_path / "l")
     clock.advance(1)
-    breaker.tick()
-    breaker.tick()
+    breaker.control.evaluate()
+    breaker.control.evaluate()
     assert "was removed or replaced" in (breaker.ledger.degraded or "")
     assert len(caplog.records) == 1
 

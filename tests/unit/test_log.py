@@ -66,10 +66,10 @@ def test_log_handler_that_calls_through_a_breaker_with_failing_listener_gets_eac
     handle: Callable[[Callable[[logging.LogRecord], object]], Handler],
 ) -> None:
     breaker = CircuitBreaker("logs", ledger=Ledger.in_memory(), listeners=[fail])
-    breaker.reset(reason="not yet")
+    breaker.control.reset(reason="not yet")
 
-    handler = handle(lambda _: breaker.reset(reason="its own event makes the listener fail again"))
-    breaker.reset(reason="now")
+    handler = handle(lambda _: breaker.control.reset(reason="its own event makes the listener fail again"))
+    breaker.control.reset(reason="now")
 
     assert len(handler.records) == 1
 

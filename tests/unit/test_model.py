@@ -22,6 +22,7 @@ from hypothesis.stateful import (
 )
 
 from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger, State
+from cb.control import ACTIONS
 from tests.unit.conftest import SECOND, FakeClock
 from tests.unit.model import Call, Model
 
@@ -108,7 +109,7 @@ class TwoWorkers(RuleBasedStateMachine):
             with pytest.raises(CircuitOpenError):
                 Context().run(breaker.begin)
             return
-        tally, waiting, refused = Context().run(breaker.begin), model.running[-1], None
+        call, waiting, refused = Context().run(breaker.begin), model.running[-1], None
         for _ in range(calls):
             admitted = model.begin(elsewhere=True)
             try:
@@ -123,7 +124,10 @@ class TwoWorkers(RuleBasedStateMachine):
                 assert admitted and not fails
             if admitted:
                 model.end(model.running[-1], "failure" if fails else "success")
-        breaker.finish(tally, refused)
+        if refused:
+            call.fail(refused)
+        else:
+            call.succeed()
         model.end(waiting, "refused" if refused else "success")
 
     @precondition(lambda self: any(self.stacks))
@@ -143,7 +147,7 @@ class TwoWorkers(RuleBasedStateMachine):
     def time_passes(self, tenths: int) -> None:
         self.clock.now += tenths * CHECK_INTERVAL_NS
         self.model.now = self.clock.now
-        self.workers[0].tick()
+        self.workers[0].control.evaluate()
         self.model.evaluate()
 
     @rule(
@@ -156,9 +160,9 @@ class TwoWorkers(RuleBasedStateMachine):
         if really:  # operators are rare
             return
         if state is State.CLOSED:
-            self.workers[worker].reset(reason="test")
+            self.workers[worker].control.reset(reason="test")
         else:
-            self.workers[worker].hold(state, reason="test", seconds=seconds)
+            ACTIONS[state](self.workers[worker].control, reason="test", duration=seconds)
         self.model.enter(state)
         self.model.until = self.clock.now + int(seconds * SECOND) if seconds and state is not State.CLOSED else None
 

@@ -118,7 +118,7 @@ def test_probes_are_checks_of_the_interval_too(
 
 def test_circuit_whose_health_is_only_watched_is_tried_by_calls(make: Make, clock: FakeClock, service: Service) -> None:
     dependency, monitor = make(**SETTINGS), Monitor(clock=clock)
-    monitor.add(dependency.breaker, service.check, interval="5s", probes=False)
+    monitor.add(dependency.breaker, service.check, interval=5, probes=False)
     dependency.fail()
     turns(monitor, clock, 30)
     assert dependency.breaker.state is State.OPEN
@@ -172,7 +172,9 @@ def test_check_that_ends_the_thread_it_runs_in_is_no_health(clock: FakeClock, de
     assert dependency.breaker.health() is None
 
 
-@pytest.mark.parametrize(("interval", "rule"), [(0.05, "from 100ms"), ("2h", "to 1h"), ("soon", "a duration")])
+@pytest.mark.parametrize(
+    ("interval", "rule"), [(0.05, "from 0.1 s"), (7200, "to an hour"), ("5s", "a number of seconds or a timedelta")]
+)
 def test_wrong_interval_is_refused(make: Make, interval: float | str, rule: str) -> None:
     with pytest.raises(ConfigError, match=rule) as caught:
         Monitor().add(make().breaker, print, interval=interval)

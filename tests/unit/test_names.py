@@ -43,12 +43,12 @@ def test_valid_text_stays_unchanged(name: str) -> None:
 
 
 @pytest.mark.parametrize("author", ["", " ", "a" * 161, "a" * 100_000, 7])
-@pytest.mark.parametrize("act", ["hold", "reset", "configure"])
+@pytest.mark.parametrize("act", ["disable", "reset", "configure"])
 def test_author_beyond_bounds_is_refused_and_changes_nothing(breaker: CircuitBreaker, author: str, act: str) -> None:
     acts = {
-        "hold": lambda: breaker.hold(State.DISABLED, reason="test", author=author),
-        "reset": lambda: breaker.reset(reason="test", author=author),
-        "configure": lambda: breaker.configure(author, max_requests=4),
+        "disable": lambda: breaker.control.disable(reason="test", author=author),
+        "reset": lambda: breaker.control.reset(reason="test", author=author),
+        "configure": lambda: breaker.control.configure(author=author, max_requests=4),
     }
     with pytest.raises(ConfigError, match="author must be text of 1 to 160 characters, got") as caught:
         acts[act]()
@@ -58,15 +58,15 @@ def test_author_beyond_bounds_is_refused_and_changes_nothing(breaker: CircuitBre
 
 @pytest.mark.parametrize("reason", ["", " ", "r" * 201, "r" * 100_000, None])
 def test_reason_beyond_bounds_is_refused_and_changes_nothing(breaker: CircuitBreaker, reason: str) -> None:
-    for act in (breaker.reset, lambda **said: breaker.hold(State.DISABLED, **said)):
+    for act in (breaker.control.reset, breaker.control.disable):
         with pytest.raises(ConfigError, match="reason must be text of 1 to 200 characters, got") as caught:
             act(reason=reason)
         assert len(str(caught.value)) < 400
     assert (breaker.state, breaker.ledger.history()) == (State.CLOSED, [])
 
 
-def test_history_keeps_reason_and_author_of_any_length(breaker: CircuitBreaker) -> None:
-    change = breaker.hold(State.DISABLED, reason="\u20ac" * 200, author="\u00fc" * 160)
+def test_log_has_both_reason_and_author_however_long_they_are(breaker: CircuitBreaker) -> None:
+    change = breaker.control.disable(reason="\u20ac" * 200, author="\u00fc" * 160)
     assert change.reason.startswith("\u20ac" * 25)
     assert change.reason.endswith("\u00fc" * 25 + ")")
     assert breaker.ledger.history()[-1].reason == change.reason

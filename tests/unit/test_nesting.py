@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from cb import BreakerConfig, Bulkhead, CircuitBreaker, CircuitOpenError, Ledger, Registry, State
+from cb.probes import HealthProbes
 from cb.testing import FakeClock
-from tests.unit.conftest import ONE, due
+from tests.unit.conftest import ONE, due, semaphore_of
 
 
 def decorated(breaker: CircuitBreaker, inner: Callable[[], object]) -> None:
@@ -43,7 +44,7 @@ def entered_by_a_generator(breaker: CircuitBreaker, inner: Callable[[], object])
 def begun(breaker: CircuitBreaker, inner: Callable[[], object]) -> None:
     call = breaker.begin()
     inner()
-    breaker.finish(call, None)
+    call.succeed()
 
 
 def shared_out(breaker: CircuitBreaker, inner: Callable[[], object]) -> None:
@@ -56,7 +57,7 @@ def shared_out_in_a_block(breaker: CircuitBreaker, inner: Callable[[], object]) 
 
 
 def checked(breaker: CircuitBreaker, inner: Callable[[], object]) -> None:
-    assert breaker.probe(inner)
+    assert HealthProbes(breaker).run(inner)
 
 
 OUTER = [decorated, with_fallback, blocked, entered, entered_by_a_generator, shared_out, shared_out_in_a_block, checked]
@@ -85,7 +86,7 @@ def test_probe_that_has_ended_encloses_nothing_more(
     other = breaker.begin()
     with pytest.raises(CircuitOpenError):
         breaker.call(int)
-    breaker.finish(other, None)
+    other.succeed()
     assert breaker.state is State.CLOSED
 
 
@@ -138,7 +139,7 @@ def test_probe_of_one_circuit_encloses_no_call_of_another(breaker: CircuitBreake
         probe = other.begin()
         with pytest.raises(CircuitOpenError):
             other.call(int)
-        other.finish(probe, None)
+        probe.succeed()
 
 
 def test_breakers_of_one_name_are_one_circuit_also_through_two_ledgers_of_one_file(
@@ -155,12 +156,12 @@ def test_call_inside_goes_its_own_way_once_the_round_is_over(clock: FakeClock) -
     config = BreakerConfig(failure_threshold=1, max_requests=2, success_threshold=1, timeout=10, timeout_jitter=0)
     breaker = due(CircuitBreaker("d", config, clock=clock), clock)
     with breaker:
-        breaker.finish(breaker.begin(), None)  # inside as well
+        breaker.begin().succeed()  # inside as well
         assert breaker.state is State.HALF_OPEN
-        breaker.hold(State.FORCED_OPEN, reason="test")
+        breaker.control.force_open(reason="test")
         with pytest.raises(CircuitOpenError):
             breaker.call(int)
-        breaker.reset(reason="test")
+        breaker.control.reset(reason="test")
         breaker.call(int)
     totals = breaker.snapshot().totals
     assert (totals.successes, totals.late, totals.rejected) == (2, 1, 1)
@@ -170,13 +171,13 @@ def test_call_begun_by_hand_encloses_no_other(breaker: CircuitBreaker) -> None:
     probe = breaker.begin()
     with pytest.raises(CircuitOpenError):
         breaker.call(int)
-    breaker.finish(probe, None)
+    probe.succeed()
     assert breaker.state is State.CLOSED
 
 
 def test_bulkhead_inside_a_probe_needs_no_slot_that_others_have(breaker: CircuitBreaker) -> None:
     bulkhead = Bulkhead(breaker, 1)
-    others = breaker.slots(1).take(1)
+    others = semaphore_of(breaker).take(1)
     assert others and breaker.call(bulkhead.call, int) == 0
     assert breaker.state is State.CLOSED
     assert breaker.snapshot().totals.full == 0
@@ -187,7 +188,7 @@ def test_call_inside_a_probe_that_hangs_is_no_second_failure(clock: FakeClock) -
     breaker = due(CircuitBreaker("d", config, clock=clock), clock)
     with breaker, breaker:
         clock.advance(3)
-        breaker.tick()
+        breaker.control.evaluate()
         assert "1 of 3 probes sent, 0 succeeded and 1 failed" in breaker.explain()
     assert breaker.state is State.HALF_OPEN
     breaker.call(int)

@@ -12,6 +12,7 @@ import pytest
 
 from cb import CircuitBreaker, CircuitOpenError, State
 from cb.ledger.record import MAX_EXTRA_PERMITS
+from cb.probes import HealthProbes
 from cb.testing import FakeClock
 from tests.unit.conftest import ONE, due
 
@@ -58,7 +59,7 @@ def test_thread_that_outlives_its_probe_has_no_part_in_the_next_round(
     other = breaker.begin()
     with ThreadPoolExecutor() as pool, pytest.raises(CircuitOpenError):
         pool.submit(context.run, breaker.call, int).result()
-    breaker.finish(other, None)
+    other.succeed()
 
 
 def test_block_that_ends_in_another_thread_leaves_nothing_in_the_first(
@@ -74,7 +75,7 @@ def test_block_that_ends_in_another_thread_leaves_nothing_in_the_first(
     other = breaker.begin()
     with pytest.raises(CircuitOpenError):
         breaker.call(int)
-    breaker.finish(other, None)
+    other.succeed()
 
 
 def in_a_thread(work: Callable[[], object]) -> object:
@@ -125,14 +126,14 @@ def test_call_begun_by_hand_gives_its_permit_to_the_call_within_it(breaker: Circ
         try:
             breaker.call(int)
         except CircuitOpenError as error:
-            breaker.finish(call, error)
+            call.fail(error)
     assert breaker.state is State.CLOSED
 
 
 def test_health_check_that_calls_in_a_thread_of_its_own_closes_the_circuit(breaker: CircuitBreaker) -> None:
     for _ in range(2):
-        breaker.reserve_probes(5)
-        breaker.probe(lambda: in_a_thread(lambda: breaker.call(int)))
+        HealthProbes(breaker).reserve(5)
+        HealthProbes(breaker).run(lambda: in_a_thread(lambda: breaker.call(int)))
     assert breaker.state is State.CLOSED
 
 
@@ -151,8 +152,8 @@ def ended_by_a_refusal(breaker: CircuitBreaker, clock: FakeClock) -> None:
             calls.append(breaker.begin())
     clock.advance(0.1)
     for each in calls[1:]:
-        breaker.abandon(each)
-    breaker.finish(calls[0], refused.value)
+        each.discard()
+    calls[0].fail(refused.value)
 
 
 def test_refusal_that_the_caller_of_a_probe_is_handling_does_not_excuse_its_failure(
@@ -162,7 +163,7 @@ def test_refusal_that_the_caller_of_a_probe_is_handling_does_not_excuse_its_fail
     try:
         breaker.call(int)
     except CircuitOpenError:
-        breaker.abandon(other)
+        other.discard()
         clock.advance(1)
         with pytest.raises(ZeroDivisionError) as failed:
             breaker.call(divmod, 1, 0)
@@ -188,9 +189,9 @@ def test_round_has_its_own_number_of_permits_again_after_one_that_had_more(
     with pytest.raises(CircuitOpenError):
         breaker.begin()
     for probe in probes:
-        breaker.finish(probe, OSError())
+        probe.fail(OSError())
     clock.advance(10)
     probe = breaker.begin()
     with pytest.raises(CircuitOpenError):
         breaker.begin()
-    breaker.finish(probe, None)
+    probe.succeed()

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from cb import CircuitOpenError, Event, HealthChanged, Rejected, State, StateChange
+from cb.control import ACTIONS
+from cb.probes import HealthProbes
 from tests.unit.conftest import Changes, Dependency, FakeClock
 
 Make = Callable[..., Dependency]
@@ -26,7 +28,7 @@ def dependency(make: Make) -> Dependency:
     made = make(**SETTINGS)
     made.fail()
     made.clock.advance(10)
-    made.breaker.reserve_probes(LEASE)
+    HealthProbes(made.breaker).reserve(LEASE)
     return made
 
 
@@ -47,7 +49,7 @@ def test_call_is_no_probe_while_a_monitor_has_them(dependency: Dependency) -> No
 
 
 def test_call_is_no_probe_of_a_round_that_a_health_check_has_begun(dependency: Dependency) -> None:
-    assert dependency.breaker.probe(well)
+    assert HealthProbes(dependency.breaker).run(well)
     assert dependency.breaker.state is State.HALF_OPEN
     assert refused(dependency)
 
@@ -59,14 +61,14 @@ def test_call_is_a_probe_once_the_monitor_has_been_silent_for_too_long(dependenc
 
 
 def test_call_goes_on_with_the_round_of_a_monitor_that_is_gone(dependency: Dependency) -> None:
-    dependency.breaker.probe(well)
-    dependency.breaker.reserve_probes(0)
+    HealthProbes(dependency.breaker).run(well)
+    HealthProbes(dependency.breaker).reserve(0)
     dependency.answer()
     assert dependency.breaker.state is State.CLOSED
 
 
 def test_enough_checks_that_succeed_close_the_circuit(dependency: Dependency, changes: Changes) -> None:
-    assert dependency.breaker.probe(well) and dependency.breaker.probe(well)
+    assert HealthProbes(dependency.breaker).run(well) and HealthProbes(dependency.breaker).run(well)
     assert dependency.breaker.state is State.CLOSED
     assert changes[-1].reason == "2 probes succeeded"
     assert dependency.reached == 1, "the call that failed"
@@ -77,24 +79,24 @@ def test_checks_that_fail_open_it_again_and_the_round_counts(make: Make) -> None
     dependency.fail()
     dependency.clock.advance(10)
     for _ in range(2):
-        assert dependency.breaker.probe(ill)
+        assert HealthProbes(dependency.breaker).run(ill)
     assert dependency.breaker.state is State.OPEN
     assert dependency.breaker.snapshot().retry_after == 20
-    assert not dependency.breaker.probe(well), "it is not time"
+    assert not HealthProbes(dependency.breaker).run(well), "it is not time"
 
 
 def test_check_that_raises_what_would_be_an_answer_of_a_call_fails(make: Make) -> None:
     dependency = make(**SETTINGS | {"max_requests": 2}, rules={"failures": (ConnectionError,)})
     dependency.fail()
     dependency.clock.advance(10)
-    dependency.breaker.probe(ill)
+    HealthProbes(dependency.breaker).run(ill)
     assert dependency.breaker.state is State.OPEN
 
 
 def test_check_that_takes_too_long_fails(dependency: Dependency, clock: FakeClock) -> None:
-    dependency.breaker.probe(lambda: clock.advance(2))
+    HealthProbes(dependency.breaker).run(lambda: clock.advance(2))
     assert dependency.breaker.snapshot().totals.slow == 1
-    assert dependency.breaker.probe(lambda: clock.advance(2))
+    assert HealthProbes(dependency.breaker).run(lambda: clock.advance(2))
     assert dependency.breaker.state is State.OPEN
 
 
@@ -105,7 +107,7 @@ def test_check_is_heeded_when_it_says_when_to_come_back(dependency: Dependency) 
     def busy() -> None:
         raise error
 
-    while dependency.breaker.probe(busy):
+    while HealthProbes(dependency.breaker).run(busy):
         pass
     assert dependency.breaker.snapshot().retry_after == 60
 
@@ -116,25 +118,25 @@ def test_check_that_is_interrupted_gives_its_permit_back(dependency: Dependency)
 
     for _ in range(5):
         with pytest.raises(KeyboardInterrupt):
-            dependency.breaker.probe(interrupted)
-    assert dependency.breaker.probe(well) and dependency.breaker.probe(well)
+            HealthProbes(dependency.breaker).run(interrupted)
+    assert HealthProbes(dependency.breaker).run(well) and HealthProbes(dependency.breaker).run(well)
     assert dependency.breaker.state is State.CLOSED
 
 
 def test_checks_and_calls_together_have_no_more_permits_than_a_round_has(dependency: Dependency) -> None:
-    dependency.breaker.reserve_probes(0)
+    HealthProbes(dependency.breaker).reserve(0)
     with dependency.running(2):
-        assert dependency.breaker.probe(well)
+        assert HealthProbes(dependency.breaker).run(well)
         dependency.clock.advance(0.1)
-        assert not dependency.breaker.probe(well)
+        assert not HealthProbes(dependency.breaker).run(well)
         assert refused(dependency)
 
 
 def test_check_that_is_refused_is_no_refused_call(dependency: Dependency, events: list[Event]) -> None:
-    dependency.breaker.reserve_probes(0)
+    HealthProbes(dependency.breaker).reserve(0)
     with dependency.running(3):
         dependency.clock.advance(0.1)
-        assert not dependency.breaker.probe(well)
+        assert not HealthProbes(dependency.breaker).run(well)
     assert dependency.breaker.snapshot().totals.rejected == 0
     assert not [event for event in events if isinstance(event, Rejected)]
 
@@ -143,23 +145,23 @@ def test_check_that_is_refused_is_no_refused_call(dependency: Dependency, events
 def test_circuit_that_waits_for_no_probe_takes_no_check(make: Make, state: State) -> None:
     dependency = make(**SETTINGS)
     if state is not State.CLOSED:
-        dependency.breaker.hold(state, reason="test")
+        ACTIONS[state](dependency.breaker.control, reason="test")
     before = dependency.breaker.snapshot()
-    assert not dependency.breaker.probe(ill)
+    assert not HealthProbes(dependency.breaker).run(ill)
     assert dependency.breaker.snapshot() == before
 
 
 def test_held_circuit_whose_time_is_over_takes_no_check_and_counts_none(make: Make) -> None:
     dependency = make(**SETTINGS)
-    dependency.breaker.hold(State.DISABLED, reason="test", seconds=5)
+    dependency.breaker.control.disable(reason="test", duration=5)
     dependency.clock.advance(5)
-    assert not dependency.breaker.probe(ill)
+    assert not HealthProbes(dependency.breaker).run(ill)
     assert dependency.breaker.snapshot().totals.neutral == 0
 
 
 def test_circuit_that_is_closed_admits_calls_though_a_monitor_has_the_probes(make: Make) -> None:
     dependency = make(**SETTINGS)
-    dependency.breaker.reserve_probes(LEASE)
+    HealthProbes(dependency.breaker).reserve(LEASE)
     for _ in range(3):
         dependency.answer()
     assert dependency.reached == 3
@@ -168,13 +170,13 @@ def test_circuit_that_is_closed_admits_calls_though_a_monitor_has_the_probes(mak
 def test_explanation_says_that_health_checks_find_out(make: Make) -> None:
     dependency = make(**SETTINGS)
     dependency.fail()
-    dependency.breaker.reserve_probes(LEASE)
+    HealthProbes(dependency.breaker).reserve(LEASE)
     assert dependency.breaker.explain() == "open: 1 consecutive failures; next health check in 10 s"
     dependency.clock.advance(10)
     assert dependency.breaker.explain() == "open: 1 consecutive failures; the next call is a probe"
-    dependency.breaker.reserve_probes(LEASE)
+    HealthProbes(dependency.breaker).reserve(LEASE)
     assert dependency.breaker.explain() == "open: 1 consecutive failures; health checks are the probes"
-    dependency.breaker.probe(well)
+    HealthProbes(dependency.breaker).run(well)
     assert dependency.breaker.explain().startswith("half-open: 1 of 3 health checks sent, 1 succeeded")
 
 
@@ -182,9 +184,9 @@ def test_health_is_known_with_its_age_and_forgotten_when_checks_stop(make: Make)
     dependency = make()
     breaker = dependency.breaker
     assert breaker.health() is None
-    breaker.note_health(None, took=0.25, valid=15)
+    HealthProbes(breaker).note(None, took=0.25, valid=15)
     dependency.clock.advance(5)
-    breaker.note_health(None, took=0.5, valid=15)
+    HealthProbes(breaker).note(None, took=0.5, valid=15)
     dependency.clock.advance(2)
     health = breaker.health()
     assert health
@@ -199,7 +201,7 @@ def test_health_is_known_with_its_age_and_forgotten_when_checks_stop(make: Make)
 def test_change_of_health_is_told_once_with_its_reason(make: Make, events: list[Event]) -> None:
     breaker = make("bank").breaker
     for error in (None, None, OSError("no route"), OSError("no host"), None):
-        breaker.note_health(error, took=0, valid=15)
+        HealthProbes(breaker).note(error, took=0, valid=15)
     assert events == [
         HealthChanged("bank", True, ""),
         HealthChanged("bank", False, "OSError: no route"),
@@ -209,12 +211,12 @@ def test_change_of_health_is_told_once_with_its_reason(make: Make, events: list[
 
 
 def test_reason_of_any_length_is_told_in_a_line(make: Make, events: list[Event]) -> None:
-    make("bank").breaker.note_health(OSError("x" * 1_000_000), took=0, valid=15)
+    HealthProbes(make("bank").breaker).note(OSError("x" * 1_000_000), took=0, valid=15)
     (event,) = events
     assert isinstance(event, HealthChanged) and len(event.reason) == 300
 
 
 def test_health_that_changes_changes_no_state(dependency: Dependency, events: list[Event]) -> None:
-    dependency.breaker.note_health(None, took=0, valid=15)
+    HealthProbes(dependency.breaker).note(None, took=0, valid=15)
     assert dependency.breaker.state is State.OPEN
     assert not [event for event in events[2:] if isinstance(event, StateChange | Rejected)]

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from cb import BreakerConfig, Ledger, Rejected, State
+from cb.control import ACTIONS
 from cb.ledger import layout as at
 from cb.ledger.time_bounds import LONGEST_RESERVATION, SOON
+from cb.probes import HealthProbes
 from cb.states import CODES
 from cb.testing import FakeClock, breaker_in
 from tests.unit.conftest import SECOND, Dependency, refusal
@@ -45,7 +47,7 @@ def test_half_open_circuit_without_a_free_permit_says_soon(settings: dict[str, A
     breaker.listeners.append(lambda event: told.append(event.retry_after) if isinstance(event, Rejected) else None)
     probe = breaker.begin()
     assert [refusal(breaker), breaker.snapshot().retry_after, *told] == [wait] * 3
-    breaker.finish(probe, None)
+    probe.succeed()
     assert breaker.state is State.CLOSED
 
 
@@ -56,7 +58,7 @@ def test_wait_for_a_permit_is_never_longer_than_the_rest_of_the_round() -> None:
     clock.advance(19.75)
     assert refusal(breaker) == breaker.snapshot().retry_after == 0.25
     for probe in probes:
-        breaker.finish(probe, None)
+        probe.succeed()
     assert breaker.state is State.CLOSED
 
 
@@ -82,11 +84,11 @@ def test_circuit_that_leaves_its_probes_to_health_checks_says_soon_and_never_now
     dependency = make(failure_threshold=1, timeout="5s")
     breaker = dependency.breaker
     dependency.fail()
-    breaker.reserve_probes(LONGEST_RESERVATION)
+    HealthProbes(breaker).reserve(LONGEST_RESERVATION)
     assert refusal(breaker) == 5
     dependency.clock.advance(6)
     assert breaker.snapshot().retry_after == refusal(breaker) == SOON
-    breaker.probe(lambda: None)
+    HealthProbes(breaker).run(lambda: None)
     assert breaker.state is State.HALF_OPEN
     assert breaker.snapshot().retry_after == refusal(breaker) == SOON
     dependency.clock.advance(3.5)
@@ -106,12 +108,12 @@ def test_circuit_whose_lock_another_process_holds_says_soon(tmp_path: Path) -> N
 
 def test_held_circuit_says_when_its_hold_ends_or_nothing(make: Make) -> None:
     breaker = make().breaker
-    breaker.hold(State.FORCED_OPEN, reason="test", seconds=60)
+    breaker.control.force_open(reason="test", duration=60)
     assert refusal(breaker) == breaker.snapshot().retry_after == 60
-    breaker.hold(State.FORCED_OPEN, reason="test")
+    breaker.control.force_open(reason="test")
     assert refusal(breaker) is breaker.snapshot().retry_after is None
     for state in (State.DISABLED, State.METRICS_ONLY):
-        breaker.hold(state, reason="test", seconds=60)
+        ACTIONS[state](breaker.control, reason="test", duration=60)
         assert breaker.snapshot().retry_after is None
 
 

@@ -17,11 +17,11 @@ def test_call_that_runs_beyond_the_slow_threshold_counts_as_slow_before_it_ends(
     dependency = make(slow_call_duration="2s", minimum_requests=2, slow_call_rate_threshold=1.0)
     with dependency.breaker, dependency.breaker:
         dependency.clock.advance(1.9)
-        dependency.breaker.tick()
+        dependency.breaker.control.evaluate()
         assert dependency.breaker.snapshot().window.requests == 0
         dependency.clock.advance(0.1)
         assert dependency.breaker.snapshot().window.slow == 2
-        dependency.breaker.tick()
+        dependency.breaker.control.evaluate()
         assert dependency.breaker.state is State.OPEN
     assert dependency.breaker.snapshot().totals.late == 2
 
@@ -30,7 +30,7 @@ def test_call_that_runs_beyond_the_call_timeout_counts_as_failed_before_it_ends(
     dependency = make(**RATE, call_timeout="1s", slow_call_rate_threshold=None)
     with dependency.breaker, dependency.breaker:
         dependency.clock.advance(1)
-        dependency.breaker.tick()
+        dependency.breaker.control.evaluate()
         assert dependency.breaker.state is State.OPEN
         assert "2 of 2 calls failed" in dependency.breaker.snapshot().why
 
@@ -52,7 +52,7 @@ def test_calls_that_hang_make_a_streak_until_another_call_succeeds(make: Make) -
     )
     with dependency.breaker, dependency.breaker:
         dependency.clock.advance(2)
-        dependency.breaker.tick()
+        dependency.breaker.control.evaluate()
         assert dependency.breaker.snapshot().consecutive_failures == 2
         dependency.answer()
         assert dependency.breaker.snapshot().consecutive_failures == 0
@@ -86,7 +86,7 @@ def test_running_calls_of_a_closed_ledger_become_failures_when_somebody_takes_ov
             "d", config, ledger=Ledger.in_file(tmp_path / "l"), listeners=[events.append], clock=clock
         )
         clock.advance(1)
-        other.tick()
+        other.control.evaluate()
         assert other.state is State.OPEN
         assert events[0] == Reclaimed("d", 2)
         running.pop_all()
@@ -135,7 +135,7 @@ def test_raising_predicate_of_a_probe_gives_its_permit_back_and_surfaces(make: M
         raise LookupError("predicate")
 
     dependency = make(rules={"ignored": broken}, failure_threshold=1, timeout="1s", max_requests=1, success_threshold=1)
-    dependency.breaker.hold(State.FORCED_OPEN, reason="test", seconds=1)
+    dependency.breaker.control.force_open(reason="test", duration=1)
     dependency.clock.advance(1)
     with pytest.raises(LookupError, match="predicate"):
         dependency.breaker.call(divmod, 1, 0)

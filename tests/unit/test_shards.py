@@ -104,10 +104,10 @@ def test_idle_shards_are_given_up_and_their_counts_stay(process: Process, clock:
     with ExitStack() as running:
         for _ in range(100):
             running.enter_context(breaker.guard())
-        breaker.tick()
+        breaker.control.evaluate()
         assert owners(breaker) == 17
     for _ in range(5):
-        breaker.tick()
+        breaker.control.evaluate()
         clock.advance(1)
     assert owners(breaker) == 1
     assert breaker.snapshot().totals.successes == 100
@@ -127,7 +127,7 @@ def test_shard_with_a_running_call_is_kept_and_counts_its_end(process: Process, 
             for number in range(30):
                 (late if number == 17 else running).enter_context(breaker.guard())
         for _ in range(5):
-            breaker.tick()
+            breaker.control.evaluate()
             clock.advance(1)
         assert owners(breaker) == 2
         with other:
@@ -145,13 +145,13 @@ def test_shard_of_two_breakers_is_kept_until_it_is_idle_in_both(process: Process
             second.enter_context(two.guard())
         first.close()
         for _ in range(5):
-            one.tick()
-            two.tick()
+            one.control.evaluate()
+            two.control.evaluate()
             clock.advance(1)
         assert owners(one) == 2
         second.close()
         for _ in range(5):
-            two.tick()
+            two.control.evaluate()
             clock.advance(1)
         assert owners(one) == 1
 
@@ -180,12 +180,12 @@ def test_processes_without_a_shard_keep_to_the_permits_of_a_round_and_close_the_
     one, other = process(), process()
     fail(one, 3)
     clock.advance(10)
-    probes = [(breaker, breaker.begin()) for breaker in (one, other)]
+    probes = [breaker.begin() for breaker in (one, other)]
     for breaker in (one, other):
         with pytest.raises(CircuitOpenError):
             breaker.call(pytest.fail, "a third probe")
-    for breaker, probe in probes:
-        breaker.finish(probe, None)
+    for probe in probes:
+        probe.succeed()
     assert one.state is other.state is State.CLOSED
     totals = one.snapshot().totals
     assert (totals.successes, totals.failures, totals.rejected, totals.late) == (2, 3, 2, 0)
@@ -233,7 +233,7 @@ def test_process_without_a_shard_reports_it_once_and_the_end_of_it_once(
     breaker = process(listener=events.append)
     for _ in range(3):
         breaker.call(int)
-        breaker.tick()
+        breaker.control.evaluate()
         clock.advance(2)
     assert [type(event) for event in events] == [LedgerDegraded]
     assert "all 63 shards are taken" in (breaker.ledger.degraded or "")
@@ -242,7 +242,7 @@ def test_process_without_a_shard_reports_it_once_and_the_end_of_it_once(
     while taken:
         taken.pop().close()
     clock.advance(2)
-    breaker.tick()
+    breaker.control.evaluate()
     assert breaker.ledger.degraded is None
     assert [type(event) for event in events] == [LedgerDegraded, LedgerRestored]
     assert [record.getMessage() for record in caplog.records[1:]] == ["breakers are shared between processes again"]
@@ -257,7 +257,7 @@ def test_metric_of_any_process_shows_that_another_one_has_no_shard(tmp_path: Pat
     assert "circuit_breaker_ledger_degraded 0.0" in BreakerCollector(registry).text()
     breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(tmp_path / "l"))
     breaker.call(int)
-    breaker.tick()
+    breaker.control.evaluate()
     assert "circuit_breaker_ledger_degraded 1.0" in BreakerCollector(registry).text()
 
 
@@ -273,7 +273,7 @@ def test_process_without_shard_and_host_counters_counts_for_itself_and_reports_i
     assert breaker.state is State.CLOSED
     fail(breaker)
     assert breaker.state is other.state is State.OPEN
-    breaker.tick()
+    breaker.control.evaluate()
     assert "not counted for others" in (breaker.ledger.degraded or "")
     assert breaker.snapshot().totals.failures == 0
     clock.advance(10)
@@ -283,7 +283,7 @@ def test_process_without_shard_and_host_counters_counts_for_itself_and_reports_i
     breaker.call(int)
     assert holder is not None
     holder.close()
-    breaker.tick()
+    breaker.control.evaluate()
     assert "not counted for others" not in (breaker.ledger.degraded or "")
     totals = other.snapshot().totals
     # Its counts are added, but outcomes of earlier generations decide nothing.
@@ -303,12 +303,12 @@ def test_process_without_descriptors_counts_in_the_host_counters(process: Proces
             os.open(os.devnull, os.O_RDONLY)
         fail(breaker, 3)
         assert breaker.state is State.OPEN
-        breaker.tick()
+        breaker.control.evaluate()
         assert "Too many open files" in (breaker.ledger.degraded or "")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     clock.advance(10)
-    breaker.tick()
+    breaker.control.evaluate()
     assert breaker.ledger.degraded is None
     assert breaker.snapshot().totals.failures == 3
 

@@ -42,7 +42,7 @@ def test_half_open_breaker_has_all_its_permits() -> None:
     with pytest.raises(CircuitOpenError):
         breaker.call(int)
     for probe in probes:
-        breaker.finish(probe, None)
+        probe.succeed()
     assert breaker.state is State.CLOSED
 
 

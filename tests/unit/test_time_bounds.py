@@ -8,6 +8,7 @@ import pytest
 from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger, State
 from cb.ledger import layout as at
 from cb.ledger.time_bounds import FLEET_LEASE, LONGEST_HOLD, LONGEST_RESERVATION
+from cb.probes import HealthProbes
 from cb.testing import FakeClock, breaker_in
 from tests.unit.conftest import SECOND, Dependency, refusal
 
@@ -69,7 +70,7 @@ def test_half_open_circuit_of_another_clock_goes_on_and_its_round_ends(
 
 
 def test_hold_of_another_clock_lasts_as_long_as_was_said(before: CircuitBreaker) -> None:
-    before.hold(State.FORCED_OPEN, reason="test", seconds=60)
+    before.control.force_open(reason="test", duration=60)
     breaker, clock = reopened(before)
     assert refusal(breaker) == 60
     clock.advance(60)
@@ -95,8 +96,8 @@ def test_closed_circuit_of_another_clock_has_a_window_that_slides_and_opens_by_w
 
 
 def test_health_of_another_clock_is_unknown_and_its_reservation_ends(before: CircuitBreaker) -> None:
-    before.note_health(None, took=0.1, valid=15)
-    before.reserve_probes(LONGEST_RESERVATION)
+    HealthProbes(before).note(None, took=0.1, valid=15)
+    HealthProbes(before).reserve(LONGEST_RESERVATION)
     fail(before, 2)
     breaker, clock = reopened(before)
     health = breaker.health()
@@ -148,7 +149,7 @@ def test_cell_that_lies_years_ahead_does_not_keep_an_open_circuit_from_its_probe
     head = breaker.ledger.core.record("test", 0).head
     head[at.NO_PERMIT] = head[at.WORD]
     head[cell] = clock.now * 1_000_000
-    breaker.tick()
+    breaker.control.evaluate()
     clock.advance(LONGEST_RESERVATION)
     assert breaker.call(int) == 0
 
@@ -172,7 +173,7 @@ def test_fleet_that_seems_to_lead_for_years_does_not_lead(make: Make) -> None:
 def test_shorter_open_time_holds_for_a_circuit_that_is_open_already(make: Make) -> None:
     dependency = make(failure_threshold=1, timeout="1h")
     dependency.fail()
-    dependency.breaker.configure(timeout=5, timeout_max=20)
+    dependency.breaker.control.configure(timeout=5, timeout_max=20)
     assert dependency.breaker.snapshot().retry_after == refusal(dependency.breaker) == 20
     dependency.clock.advance(20)
     dependency.answer()

@@ -9,7 +9,7 @@ from typing import Any
 from flask import Blueprint, request
 
 from cb.config import parse_duration
-from cb.control import BreakerControl
+from cb.control import ACTIONS, BreakerControl
 from cb.errors import ConfigError
 from cb.events import StateChange
 from cb.states import State
@@ -83,7 +83,7 @@ _EVENTS = {
 
 def _find(name: str) -> BreakerControl | None:
     """Return the control of a breaker that any process has made; None if none has."""
-    return circuit_breakers().registry.steer(name)
+    return circuit_breakers().registry.control(name)
 
 
 def _find_by_path(name: str) -> BreakerControl | None:
@@ -103,7 +103,7 @@ def _merged(name: str) -> str:
 
 
 def _hold(state: State, control: BreakerControl, *, expires_in: float | None, **options: Any) -> StateChange:
-    return control.hold(state, seconds=expires_in, **options)
+    return ACTIONS[state](control, duration=expires_in, **options)
 
 
 def _add_routes(action: str, act: Callable[..., StateChange], members: dict[str, Member]) -> None:

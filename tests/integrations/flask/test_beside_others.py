@@ -17,7 +17,7 @@ from flask.views import MethodView
 from flask_wtf import CSRFProtect
 from flask_wtf.csrf import generate_csrf
 
-from cb import Bulkhead, BulkheadFullError, CircuitError, CircuitOpenError, LedgerBusyError, State
+from cb import Bulkhead, BulkheadFullError, CircuitError, CircuitOpenError, LedgerBusyError
 from cb.http import CircuitOpenConnectionError
 from cb.integrations.flask import CircuitBreakers
 from cb.resilience import RateLimitedError
@@ -84,7 +84,7 @@ def test_refusal_of_what_runs_before_the_view_is_answered_too(kind: str) -> None
     app = an_app()
     breakers = CircuitBreakers(app, ledger="memory://")
     raising(kind, app, RuntimeError())
-    breakers.registry.get("login").hold(State.FORCED_OPEN, reason="test")
+    breakers.registry.get("login").control.force_open(reason="test")
     app.before_request(breakers.registry.get("login")(lambda: None))
     assert app.test_client().get("/price").status_code == 503
 

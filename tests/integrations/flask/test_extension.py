@@ -111,7 +111,7 @@ def test_one_extension_gives_each_app_breakers_of_its_own() -> None:
     breakers.init_app(first)
     breakers.init_app(second)
     with first.app_context():
-        breakers.registry.get("vendor").hold(State.FORCED_OPEN, reason="test")
+        breakers.registry.get("vendor").control.force_open(reason="test")
     with second.app_context():
         assert breakers.registry.get("vendor").state is State.CLOSED
         assert CircuitBreakers(an_app("third", TESTING=True)).registry is not breakers.registry

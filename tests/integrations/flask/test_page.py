@@ -10,7 +10,6 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 import cb.integrations.flask.page
-from cb import State
 from cb.integrations.flask import Panel
 from servicekit import Simulation
 from tests.support import shop
@@ -110,14 +109,14 @@ def test_data_says_what_the_status_says_and_more_and_is_kept_by_nobody(app: Flas
 def test_data_has_the_latest_50_events_oldest_first(app: Flask, client: FlaskClient) -> None:
     breaker = app.extensions["circuit_breakers"].registry.get("own-stock")
     for _ in range(30):
-        breaker.hold(State.FORCED_OPEN, reason="busy")
-        breaker.reset(reason="quiet")
+        breaker.control.force_open(reason="busy")
+        breaker.control.reset(reason="quiet")
     assert [event["number"] for event in polled(client)["events"]] == list(range(11, 61))
 
 
 def test_markup_in_names_and_reasons_stays_text(app: Flask, client: FlaskClient) -> None:
     name, reason = "<img src=x onerror=alert(1)>", "</script><script>alert(2)</script>"
-    app.extensions["circuit_breakers"].registry.get(name).hold(State.FORCED_OPEN, reason=reason)
+    app.extensions["circuit_breakers"].registry.get(name).control.force_open(reason=reason)
     answer = client.get(DATA)
     assert answer.content_type == "application/json"
     seen = json.loads(answer.data)
@@ -146,8 +145,8 @@ def test_data_of_ten_breakers_comes_within_ten_milliseconds(app: Flask, client: 
         breaker = registry.get(f"b{number}")
         breaker.call(abs, -1)
         for _ in range(12):
-            breaker.hold(State.FORCED_OPEN, reason="busy")
-            breaker.reset(reason="quiet")
+            breaker.control.force_open(reason="busy")
+            breaker.control.reset(reason="quiet")
     assert len(polled(client)["breakers"]) == 10
     took = []
     for _ in range(30):

@@ -59,7 +59,7 @@ def test_units_are_those_of_the_conventions(registry: Registry, telemetry: Telem
     instrument(registry, **telemetry.providers)
     bulkhead = Bulkhead(registry.get("stock"), 1)
     bulkhead.call(len, ())
-    bulkhead.breaker.hold(State.DISABLED, reason="test")
+    bulkhead.breaker.control.disable(reason="test")
     data = telemetry.reader.get_metrics_data()
     assert data
     units = {m.name: m.unit for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics}

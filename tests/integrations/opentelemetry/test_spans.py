@@ -12,7 +12,7 @@ from opentelemetry.context import (
 )
 from opentelemetry.trace import SpanKind, StatusCode, get_current_span
 
-from cb import CircuitOpenError, Registry, State
+from cb import CircuitOpenError, Registry
 from cb.bulkhead import Bulkhead
 from cb.http import CircuitBreakerAdapter, ClientErrorResponse, HTTPClient, InvalidResponse, ServiceUnavailable
 from cb.integrations.opentelemetry import instrument
@@ -104,7 +104,7 @@ def test_call_that_fails_is_a_span_with_the_kind_of_its_error(
 
 
 def test_probe_is_a_span_in_half_open(client: HTTPClient, registry: Registry, telemetry: Telemetry) -> None:
-    registry.get("stock").hold(State.DISABLED, reason="test")
+    registry.get("stock").control.disable(reason="test")
     client.get_json("/a")
     assert attributes(telemetry.spans[0])["circuit_breaker.state"] == "DISABLED"
 
@@ -113,7 +113,7 @@ def test_refused_call_is_an_event_of_the_span_around_it_and_no_span(
     client: HTTPClient, registry: Registry, telemetry: Telemetry, server: Server
 ) -> None:
     breaker = registry.get("stock")
-    breaker.hold(State.FORCED_OPEN, reason="test", seconds=60)
+    breaker.control.force_open(reason="test", duration=60)
     with telemetry.tracer_provider.get_tracer("t").start_as_current_span("outer"):
         with pytest.raises(CircuitOpenError):
             client.get_json("/a")

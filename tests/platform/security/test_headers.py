@@ -41,7 +41,7 @@ def app(request: pytest.FixtureRequest, config: Path, tmp_path: Path, monkeypatc
     for duty in app.extensions.get("background", ()):
         duty.close()
     if "monitor" in app.extensions:
-        app.extensions["monitor"].stop()
+        app.extensions["monitor"].close()
     return app
 
 

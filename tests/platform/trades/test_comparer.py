@@ -16,7 +16,6 @@ from werkzeug.serving import make_server
 
 import portfolio
 from cb import BreakerConfig, CircuitBreaker
-from cb import State as Circuit
 from cb.http import HTTPClient
 from gateway.services.notification import databases_differ
 from gateway.services.portfolio import PortfolioClient
@@ -355,10 +354,10 @@ def test_portfolio_that_is_away_delays_the_comparison_which_goes_on_where_it_was
     for _ in range(4):
         both.filled()
     assert both.comparer.run_once()
-    both.breaker.hold(Circuit.FORCED_OPEN, reason="for the test")
+    both.breaker.control.force_open(reason="for the test")
     assert not both.comparer.run_once()
     assert both.results.latest() is None
 
-    both.breaker.reset(reason="it is back")
+    both.breaker.control.reset(reason="it is back")
 
     assert both.compare().trades == 4

@@ -139,10 +139,10 @@ def alarm(platform: Platform, store: TradeStore, clock: Clock) -> Alerter:
 
 def test_operators_hear_of_a_circuit_that_opens_and_closes(platform: Platform, alarm: Alerter, clock: Clock) -> None:
     alarm.run_once()
-    platform.breaker.hold(Circuit.FORCED_OPEN, reason="maintenance")
+    platform.breaker.control.force_open(reason="maintenance")
     clock.pass_(1)
     alarm.run_once()
-    platform.breaker.reset(reason="done")
+    platform.breaker.control.reset(reason="done")
     clock.pass_(1)
     alarm.run_once()
     alarm.run_once()
@@ -153,7 +153,7 @@ def test_operators_hear_of_a_circuit_that_opens_and_closes(platform: Platform, a
 
 
 def test_alarm_is_raised_whatever_the_words_of_an_operator_are(platform: Platform, alarm: Alerter) -> None:
-    platform.breaker.hold(Circuit.FORCED_OPEN, reason="NUL \0 and 😀" + "x" * 180)
+    platform.breaker.control.force_open(reason="NUL \0 and 😀" + "x" * 180)
 
     alarm.run_once()
 
@@ -163,7 +163,7 @@ def test_alarm_is_raised_whatever_the_words_of_an_operator_are(platform: Platfor
 def test_process_that_takes_over_alarms_nobody_again(
     platform: Platform, alarm: Alerter, store: TradeStore, clock: Clock
 ) -> None:
-    platform.breaker.hold(Circuit.FORCED_OPEN, reason="maintenance")
+    platform.breaker.control.force_open(reason="maintenance")
     applying(store)
     clock.pass_(11)
     alarm.run_once()
@@ -186,7 +186,7 @@ def test_user_hears_once_of_a_trade_that_takes_long(
 
 def test_alarm_is_raised_while_the_clock_is_set_back(platform: Platform, alarm: Alerter, clock: Clock) -> None:
     alarm.run_once()
-    platform.breaker.hold(Circuit.FORCED_OPEN, reason="maintenance")
+    platform.breaker.control.force_open(reason="maintenance")
     clock.pass_(-3600)
 
     alarm.run_once()
@@ -198,7 +198,7 @@ def test_alarm_that_could_not_be_raised_is_raised_later(
     platform: Platform, alarm: Alerter, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     platform.notification_sick.failing = True
-    platform.breaker.hold(Circuit.FORCED_OPEN, reason="maintenance")
+    platform.breaker.control.force_open(reason="maintenance")
     for _ in range(2):
         clock.pass_(1)
         alarm.run_once()

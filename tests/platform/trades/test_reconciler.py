@@ -7,7 +7,6 @@ import pytest
 from sqlalchemy import text
 
 from cb import CircuitBreaker
-from cb import State as Circuit
 from gateway.trading.reconciler import Reconciler
 from gateway.trading.store import TradeStore
 from gateway.trading.trade import Move, Trade, TradeState
@@ -159,7 +158,7 @@ def test_open_circuit_ends_the_turn_and_spares_the_portfolio(
     for _ in range(5):
         applying(store)
     clock.pass_(5)
-    breaker.hold(Circuit.FORCED_OPEN, reason="for the test")
+    breaker.control.force_open(reason="for the test")
 
     assert reconciler.run_once() is False
 
@@ -185,13 +184,13 @@ def test_portfolio_that_is_away_for_long_is_logged_once(
     for _ in range(3):
         applying(store)
     clock.pass_(5)
-    breaker.hold(Circuit.FORCED_OPEN, reason="for the test")
+    breaker.control.force_open(reason="for the test")
 
     assert len(look(9)) == 1
-    breaker.reset(reason="it is back")
+    breaker.control.reset(reason="it is back")
     portfolio.act = says(portfolio, 201, status="FILLED")
     assert look(1) == []
-    breaker.hold(Circuit.FORCED_OPEN, reason="again")
+    breaker.control.force_open(reason="again")
     assert len(look(9)) == 1, "that it is away again is news"
 
 

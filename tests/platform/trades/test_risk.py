@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from cb import CircuitBreaker, CircuitOpenError, State
+from cb import CircuitBreaker, CircuitOpenError
 from gateway.services.risk import RiskLimits, RiskService
 from gateway.trading.errors import DependencyError, RiskLimitError
 from gateway.trading.exposure import Exposure
@@ -88,6 +88,6 @@ def test_no_check_no_trade() -> None:
 
     with pytest.raises(DependencyError):
         RiskService(breaker, fail, LIMITS).check(order(), MARKET)
-    breaker.hold(State.FORCED_OPEN, reason="for the test")
+    breaker.control.force_open(reason="for the test")
     with pytest.raises(CircuitOpenError):
         RiskService(breaker, fail, LIMITS).check(order(), MARKET)

@@ -9,7 +9,6 @@ from sqlalchemy import Connection, event
 from sqlalchemy.exc import OperationalError
 
 from cb import CircuitBreaker, CircuitOpenError
-from cb import State as Circuit
 from cb.http import HTTPClient
 from gateway.services.market_data import MarketDataClient
 from gateway.services.portfolio import PortfolioClient
@@ -81,14 +80,14 @@ class Gateway:
             if self.commits == number:
                 if kept:
                     connection.connection.commit()
-                self.guard.hold(Circuit.FORCED_OPEN, reason="it is gone")
+                self.guard.control.force_open(reason="it is gone")
                 raise OperationalError("COMMIT", None, Exception("connection lost"))
 
         event.listen(self.database._engine, "commit", lose)  # noqa: SLF001 - only there a commit can be lost
 
     def heal(self) -> None:
         for breaker in (self.guard, self.circuit):
-            breaker.reset(reason="it is back")
+            breaker.control.reset(reason="it is back")
 
     def later(self) -> TradeState:
         """Reconcile; return the end of the only trade."""
@@ -131,7 +130,7 @@ def test_order_whose_first_commit_was_lost_is_never_booked(gateway: Gateway, *, 
 
 @pytest.mark.parametrize(("kept", "end"), [(True, TradeState.REFUSED), (False, TradeState.FILLED)])
 def test_refusal_that_could_not_be_stored_is_not_told(gateway: Gateway, *, kept: bool, end: TradeState) -> None:
-    gateway.circuit.hold(Circuit.FORCED_OPEN, reason="for the test")
+    gateway.circuit.control.force_open(reason="for the test")
     gateway.lose_connection(CLOSE, kept=kept)
 
     placed = gateway.trading.place(order())
@@ -142,7 +141,7 @@ def test_refusal_that_could_not_be_stored_is_not_told(gateway: Gateway, *, kept:
 
 
 def test_refusal_that_is_stored_is_told(gateway: Gateway) -> None:
-    gateway.circuit.hold(Circuit.FORCED_OPEN, reason="for the test")
+    gateway.circuit.control.force_open(reason="for the test")
 
     with pytest.raises(CircuitOpenError):
         gateway.trading.place(order())

@@ -45,7 +45,7 @@ def app(package: str, tokens: Mapping[str, str] = _TOKENS) -> Iterator[Flask]:
             for duty in made.extensions.get("background", ()):
                 duty.close()
             if "monitor" in made.extensions:
-                made.extensions["monitor"].stop()
+                made.extensions["monitor"].close()
             yield made
         finally:
             os.environ.clear()
