@@ -3,9 +3,11 @@
 import argparse
 import math
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import fields
 
 from cb import __version__
-from cb.config import parse_duration
+from cb.config import BreakerConfig, parse_duration
 from cb.errors import ConfigError
 from cb.ledger.names import check_author, check_reason
 from cb.states import State
@@ -22,7 +24,9 @@ _HELP = {
     "disable": "admit all calls without evaluating them (DISABLED)",
     "metrics-only": "admit and evaluate all calls, and only report when the circuit would open (METRICS_ONLY)",
     "reset": "close the circuit, with an empty window",
+    "configure": "change thresholds in all processes; the window stays",
 }
+_SETTINGS = frozenset(field.name for field in fields(BreakerConfig))
 
 _EPILOG = """\
 The ledgers are the *.v3.ledger files in $CB_STATE_DIR. If that is not set, they are the files in $RUNTIME_DIRECTORY or
@@ -68,6 +72,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         if command != "reset":
             about = "end the state after this time, such as 15m; by default it lasts until reset"
             control.add_argument("--for", type=_seconds, dest="seconds", metavar="TIME", help=about)
+    configure = commands.add_parser("configure", parents=[ledgers, output, _control_options()], help=_HELP["configure"])
+    about = "a setting of BreakerConfig, such as timeout=60s, failure_threshold=20 or failure_rate_threshold=none"
+    configure.add_argument("settings", metavar="SETTING=VALUE", nargs="+", type=_setting, help=about)
     completion = commands.add_parser("completion", help="print a shell script that completes commands and names")
     completion.add_argument("shell", choices=("bash", "zsh"))
     names = commands.add_parser("__names", parents=[ledgers])
@@ -114,6 +121,20 @@ def _seconds(text: str) -> float:
     if not 0 < seconds <= 30 * 86_400:
         raise argparse.ArgumentTypeError("must be above 0 and at most 30 days")
     return seconds
+
+
+def _setting(text: str) -> tuple[str, object]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise argparse.ArgumentTypeError("must be SETTING=VALUE")
+    if name not in _SETTINGS:
+        raise argparse.ArgumentTypeError(f"{name} is not one of {', '.join(sorted(_SETTINGS))}")
+    if value == "none":
+        return name, None
+    for number in (int, float):
+        with suppress(ValueError):
+            return name, number(value)
+    return name, value
 
 
 def _count(text: str) -> int:

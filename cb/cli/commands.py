@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from cb.clocks import wall
@@ -104,10 +105,7 @@ def _control(asked: argparse.Namespace) -> int:
     known, errors, changes = found.only(asked.name), [], []
     if not known.ledgers:
         return _unknown(asked.name, found)
-    if ambiguous := [each.path for each in known.ledgers if each.name == each.path and not asked.ledger]:
-        _print_error(
-            f"ledgers with the same name: choose one with --ledger or CB_STATE_DIR from {', '.join(ambiguous)}"
-        )
+    if _ambiguous(asked, known):
         return 2
     entry = {"reason": asked.reason, "author": asked.author, "host_only": asked.host_only}
     for each in known.ledgers:
@@ -130,6 +128,44 @@ def _control(asked: argparse.Namespace) -> int:
     return 3 if result.errors else 0
 
 
+def _configure(asked: argparse.Namespace) -> int:
+    found = _survey(asked)
+    known = found.only(asked.name)
+    if not known.ledgers:
+        return _unknown(asked.name, found)
+    if _ambiguous(asked, known):
+        return 2
+    changes, errors, invalid = [], [], False
+    for each in known.ledgers:
+        try:
+            config = control_of(each.path, asked.name).configure(
+                author=asked.author, host_only=asked.host_only, **dict(asked.settings)
+            )
+        except ConfigError as error:  # the setting may be valid together with those of another ledger
+            _print_error(f"{each.name} {asked.name}: {error}")
+            invalid = True
+        except LedgerError as error:
+            _print_error(error)
+            errors.append(error)
+        else:
+            changes.append({"ledger": each.name, "name": asked.name, "config": asdict(config)})
+            if not asked.json:
+                values = ", ".join(f"{name} = {getattr(config, name)}" for name, _ in asked.settings)
+                print(plain(f"{each.name} {asked.name}: {values}"))
+    result = Survey(known.ledgers, [*found.errors, *errors])
+    if asked.json:
+        _print({"changes": changes, "errors": _errors(result)})
+    return 2 if invalid else 3 if result.errors else 0
+
+
+def _ambiguous(asked: argparse.Namespace, known: Survey) -> bool:
+    """Print an error and return True if several ledgers have the same name, and none was selected."""
+    paths = [each.path for each in known.ledgers if each.name == each.path and not asked.ledger]
+    if paths:
+        _print_error(f"ledgers with the same name: choose one with --ledger or CB_STATE_DIR from {', '.join(paths)}")
+    return bool(paths)
+
+
 def _completion(asked: argparse.Namespace) -> int:
     print(script(asked.shell), end="")
     return 0
@@ -147,6 +183,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "watch": _watch,
     "explain": _explain,
     "events": _events,
+    "configure": _configure,
     "completion": _completion,
     "__names": _names,
 }

@@ -2,7 +2,7 @@
 
 from .arguments import CONTROLS
 
-_NAMED = ("explain", "events", *CONTROLS)
+_NAMED = ("explain", "events", *CONTROLS, "configure")
 _COMMANDS = " ".join(("status", "watch", *_NAMED, "completion"))
 
 # Names are read line by line: `compgen -W` would expand special characters in them.

@@ -1,4 +1,4 @@
-"""`cb force-open`, `disable`, `metrics-only` and `reset` on the breakers of running services."""
+"""`cb force-open`, `disable`, `metrics-only`, `reset` and `configure` on the breakers of running services."""
 
 import os
 from pathlib import Path
@@ -52,6 +52,31 @@ def test_breaker_in_several_ledgers_is_controlled_in_all_unless_one_is_named(
         other.communicate()
 
 
+def test_configure_changes_thresholds_keeps_the_others_and_logs_the_change(shop: Path) -> None:
+    ran = cb(
+        "configure", "stock", "timeout=90s", "failure_threshold=7", "failure_rate_threshold=none", "--author", "al"
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout == "shop stock: timeout = 90.0, failure_threshold = 7, failure_rate_threshold = None\n"
+    breaker = document("explain", "stock")["ledgers"][0]["breakers"]["stock"]
+    config = breaker["config"]
+    assert (config["timeout"], config["failure_threshold"], config["failure_rate_threshold"]) == (90, 7, None)
+    assert (config["timeout_max"], breaker["state"]) == (3600, "OPEN")
+    (event,) = document("events", "stock", "--limit", "1")["events"]
+    assert event["from"] == event["to"] == "OPEN" and event["reason"].endswith(" (by al)")
+    (change,) = document("configure", "stock", "max_requests=9")["changes"]
+    assert (change["ledger"], change["name"], change["config"]["max_requests"]) == ("shop", "stock", 9)
+
+
+@pytest.mark.parametrize("settings", [["timeout=soon"], ["failure_threshold=0"], ["failure_threshold=2.5"]])
+def test_configure_with_an_invalid_setting_changes_nothing(shop: Path, settings: list[str]) -> None:
+    before = document("explain", "bank")["ledgers"][0]["breakers"]["bank"]["config"]
+    ran = cb("configure", "bank", "timeout=9", *settings)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith(f"cb: shop bank: {settings[0].partition('=')[0]} must be ")
+    assert document("explain", "bank")["ledgers"][0]["breakers"]["bank"]["config"] == before
+
+
 @pytest.mark.parametrize("command", ["force-open", "reset", "explain", "events"])
 def test_unknown_name_is_an_error_that_lists_the_known_names(shop: Path, command: str) -> None:
     ran = cb(command, "stok")
@@ -71,6 +96,12 @@ def test_unknown_name_is_an_error_that_lists_the_known_names(shop: Path, command
         ["force-open", "bank", "--for", "0"],
         ["force-open", "bank", "--reason", " "],
         ["reset", "bank", "--for", "1m"],
+        ["configure", "bank"],
+        ["configure", "bank", "timeout"],
+        ["configure", "bank", "timeout="],
+        ["configure", "bank", "=5"],
+        ["configure", "bank", "timeot=5"],
+        ["configure", "bank", "author=5"],
         ["events", "--limit", "0"],
         ["status", "--ledger", "memory://"],
         ["status", "--ledger", "redis://localhost"],

@@ -28,7 +28,9 @@ def shell(platform: Platform, tmp_path: Path, block: str) -> list[str]:
 
 
 def test_commands_do_what_the_text_says(platform: Platform, tmp_path: Path) -> None:
-    status, explained, opened, shadowed, events, document, closed, reset = shell(platform, tmp_path, BY_HAND)
+    status, explained, opened, shadowed, events, document, closed, reset, configured = shell(
+        platform, tmp_path, BY_HAND
+    )
     assert {line.split()[0] for line in status.splitlines()} == {"LEDGER", "gateway", "portfolio"}
     assert explained.startswith("gateway market-data: closed: ")
     assert opened.startswith("gateway market-data: CLOSED -> FORCED_OPEN, the exchange migrates (by ")
@@ -38,6 +40,7 @@ def test_commands_do_what_the_text_says(platform: Platform, tmp_path: Path) -> N
     assert (states["market-data"]["state"], states["portfolio"]["state"]) == ("FORCED_OPEN", "METRICS_ONLY")
     assert closed.startswith("gateway market-data: FORCED_OPEN -> CLOSED, done early (by ")
     assert reset.startswith("gateway portfolio: METRICS_ONLY -> CLOSED, by hand (by ")
+    assert configured == "gateway portfolio: timeout = 60.0, failure_threshold = 20\n"
     assert platform.trade().status_code == 201
 
 
