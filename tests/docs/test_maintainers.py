@@ -13,6 +13,8 @@ PAGES = ("ARCHITECTURE.md", "CONTRIBUTING.md", "README.md", *(f"docs/{page.name}
 MAKEFILE = (ROOT / "Makefile").read_text()
 VERBS = {verb for verbs in re.findall(r"^([a-z][a-z -]*):", MAKEFILE, re.MULTILINE) for verb in verbs.split()}
 
+ANSWERS = re.findall(r"^\| .+\? \| `(\S+)` \| `(\w+)` \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+
 
 @pytest.mark.parametrize("page", PAGES)
 def test_verbs_that_a_page_names_are_in_the_makefile(page: str) -> None:
@@ -29,6 +31,15 @@ def test_files_that_a_page_names_are_there(page: str) -> None:
         if not (ROOT / name).exists() and not (folder / Path(name).name).exists():
             missing.append(name)
     assert not missing
+
+
+@pytest.mark.parametrize(("file", "name"), ANSWERS, ids=[name for _, name in ANSWERS])
+def test_answer_for_newcomers_is_a_file_with_the_name(file: str, name: str) -> None:
+    assert re.search(rf"^ *(?:def|class) {name}\b", (ROOT / file).read_text(), re.MULTILINE)
+
+
+def test_newcomers_find_answers_to_25_questions() -> None:
+    assert len(set(ANSWERS)) == 25
 
 
 def test_each_decision_is_in_the_list() -> None:
