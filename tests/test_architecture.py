@@ -106,6 +106,15 @@ def test_library_has_no_word_of_the_platform() -> None:
     assert not found, "\n".join(found)
 
 
+@pytest.mark.parametrize("service", ["gateway", "portfolio", "marketdata", "config"])
+def test_service_imports_the_library_through_its_public_modules(service: str) -> None:
+    nodes = [node for path in files_of(service) for node in ast.walk(TREES[path])]
+    names = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    names |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    public = re.compile(r"cb(\.(http|fleet|resilience|testing|integrations\.\w+))?")
+    assert not [name for name in names if name.split(".")[0] == "cb" and not public.fullmatch(name)]
+
+
 def test_files_stay_short_enough_to_hold_in_the_head() -> None:
     long = {str(path): lines for path in FILES if (lines := len(path.read_text().splitlines())) > 450}
     assert not long

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,28 @@ def empty(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_core_of_the_wheel_works_alone_and_loads_only_the_standard_library(empty: Path, tmp_path: Path) -> None:
     rejected, loaded = run([empty / "python", "-c", PROGRAM, tmp_path / "ledger"]).splitlines()
     assert (rejected, loaded) == ("stock", "cb")
+
+
+#: serves the status of a breaker of a Flask app, then prints the packages of this project that were loaded
+FLASK_PROGRAM = """
+import sys
+from flask import Flask
+from cb.integrations.flask import CircuitBreakers
+
+app = Flask("stock")
+CircuitBreakers(app).registry.get("vendor")
+with app.test_client() as client:
+    print(*client.get("/api/v1/circuit-breaker/status").json["breakers"])
+print(*sorted({name.partition(".")[0] for name in sys.modules} & {"cb", "servicekit", "gateway", "marshmallow"}))
+"""
+
+
+def test_flask_extension_of_the_wheel_needs_only_flask(built: Built, tmp_path: Path) -> None:
+    programs = install(built.wheel, tmp_path / "venv")
+    site = sysconfig.get_path("purelib", vars={"base": str(tmp_path / "venv"), "platbase": str(tmp_path / "venv")})
+    (Path(site) / "installed_here.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    names, loaded = run([programs / "python", "-c", FLASK_PROGRAM], CB_STATE_DIR=str(tmp_path)).splitlines()
+    assert (names, loaded) == ("vendor", "cb")
 
 
 def test_command_of_the_wheel_works_alone(empty: Path, tmp_path: Path) -> None:

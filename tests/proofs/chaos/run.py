@@ -19,7 +19,7 @@ from tests.proofs.chaos.facts import Facts, look
 from tests.proofs.chaos.invariants import INVARIANTS
 from tests.proofs.chaos.proxy import Proxy
 from tests.proofs.chaos.report import Report
-from tests.proofs.chaos.services import Dependencies, free_ports
+from tests.proofs.chaos.services import Services, free_ports
 from tests.support.databases import PostgreSQL
 
 #: share of the audit's calls that fail, to the end
@@ -48,7 +48,7 @@ class Run:
         report = self._report
         with _databases(report.database, self._directory) as self._databases:
             between = free_ports(1)[0]
-            self._services = Dependencies(self._directory, self._databases, between, report.bug)
+            self._services = Services(self._directory, self._databases, between, report.bug)
             self._clients = Clients(self._services.ports["gateway"], report.seed)
             with Proxy(between, self._services.ports["portfolio"], report.seed) as self._proxy:
                 try:

@@ -32,7 +32,7 @@ SETTINGS = {
 }
 
 
-class Dependencies:
+class Services:
     """Gateway, portfolio and market data.
 
     `databases` are URLs by service. The gateway reaches the portfolio through the port `between`, if there is one.
