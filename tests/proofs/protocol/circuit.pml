@@ -7,40 +7,40 @@
  *   here              in the code
  *   word              head[WORD]: generation * 4 + state
  *   until             head[UNTIL], 0: never, 1: some time. Whether it has come is chosen at each look: PASSED, NOT_YET
- *   lock              Ledger.lock, a FileLock: freed by the kernel when its holder dies
- *   claimed[]         the lock file of a block: filelock.claim
- *   Worker            a process with one block and one tally
- *   take_block        Ledger.block: claim, then row.inherit
- *   call              CircuitBreaker._admit, Circuit.admit, Tally.admit, the call, CircuitBreaker._settle
- *   settle            _settle, Tally.record, Tally._extend_streak, Tally.probed
- *   permit, note_admitted, take   Circuit.admit, Tally.admit, Tally.take
- *   inherit           row.inherit
- *   read_round        window.read of a HALF_OPEN row, a page in the order of its cells
- *   read_streak       window.read of a CLOSED row
- *   evaluate          Circuit.evaluate and Circuit.verdict. Steering._evaluate looks without the lock first,
+ *   lock              LedgerCore.lock, a FileLock: freed by the kernel when its holder dies
+ *   claimed[]         the lock file of a shard: locks.claim
+ *   Worker            a process with one shard and one stripe
+ *   take_shard        LedgerCore.shard: claim, then shards.adopt
+ *   call              CircuitBreaker._admit, StateMachine.admit, Counters.admit, the call, CircuitBreaker._settle
+ *   settle            _settle, Counters.record, Counters._extend_streak, Counters.end_probe
+ *   permit, note_admitted, take   StateMachine.admit, Counters.admit, Counters.take_permit
+ *   adopt             shards.adopt
+ *   read_round        window.read of a HALF_OPEN record, a page in the order of its cells
+ *   read_streak       window.read of a CLOSED record
+ *   evaluate          StateMachine.evaluate and StateMachine.verdict. BreakerControl._evaluate looks without the lock first,
  *                     only to see whether the lock is worth having: here it is taken or not at will
- *   enter             Circuit._enter
- *   Operator          Steering.reset
+ *   enter             StateMachine._enter
+ *   Operator          BreakerControl.reset
  *   Fate              SIGKILL, or a stop that never ends (SIGSTOP, a frozen container)
- *   Heir              the process that calls when all others are idle, dead or stopped
+ *   Successor         the process that calls when all others are idle, dead or stopped
  *
  * What is claimed:
  *   P1  in a round, permits given less permits returned are never above MAX (out)
  *   P2  the circuit is never wedged: whatever the others left behind, the successful calls of one process close it,
- *       unless a stopped process holds the lock (Heir)
- *   P3  a tally has one writer at a time (writer[])
+ *       unless a stopped process holds the lock (Successor)
+ *   P3  a stripe has one writer at a time (writer[])
  *   P4  votes that a verdict counts, the streak included, come from calls of its own generation (votes_*)
  *   P5  the state changes under the lock, by one process at a time, one generation at a time (entering)
  *   P6  a permit has at most one vote at each verdict (good + bad + back <= out)
- *   P7  no permit is lost, even before the round's deadline (Heir: good + bad >= out - votes_back)
+ *   P7  no permit is lost, even before the round's deadline (Successor: good + bad >= out - votes_back)
  * and, where asked for with -D, because the code does not hold them:
  *   START=HELD        P2 from a hold that expires
  *   TOTALS            P8 for probes: each is counted in the totals; with ONE_COUNT once only
- *   NO_PHANTOM        an heir counts no probe that was killed before it had its permit
+ *   NO_PHANTOM        a successor counts no probe that was killed before it had its permit
  * OPERATOR adds a reset that may be killed half-way.
  *
  * Bounds: MAX max_requests, NEED success_threshold, FAILURES failure_threshold, CALLS per worker, WORKERS with a
- * block of their own, HEIRS that wait for the block of a dead one and make HEIR_CALLS, KILLS, STOPS, LAST generation.
+ * shard of their own, SUCCESSORS that wait for the shard of a dead one and make SUCCESSOR_CALLS, KILLS, STOPS, LAST generation.
  */
 
 #ifndef MAX
@@ -58,11 +58,11 @@
 #ifndef WORKERS
 #define WORKERS 2
 #endif
-#ifndef HEIRS
-#define HEIRS 0
+#ifndef SUCCESSORS
+#define SUCCESSORS 0
 #endif
-#ifndef HEIR_CALLS
-#define HEIR_CALLS 1	/* 0: it only inherits, as Ledger.bury does */
+#ifndef SUCCESSOR_CALLS
+#define SUCCESSOR_CALLS 1	/* 0: it only adopts, as LedgerCore.reap does */
 #endif
 #ifndef KILLS
 #define KILLS 1
@@ -86,10 +86,10 @@
 #define GENERATION(w) ((w) >> 2)
 #define STATE(w) ((w) & 3)
 
-#define OPERATOR_ID (WORKERS + HEIRS)
-#define HEIR_ID (WORKERS + HEIRS + 1)
-#define PROCESSES (WORKERS + HEIRS + 2)
-#define TALLIES (WORKERS + 1)
+#define OPERATOR_ID (WORKERS + SUCCESSORS)
+#define SUCCESSOR_ID (WORKERS + SUCCESSORS + 1)
+#define PROCESSES (WORKERS + SUCCESSORS + 2)
+#define STRIPES (WORKERS + 1)
 #define NOBODY 255
 
 /* How a process fares. */
@@ -109,7 +109,7 @@
 #define FAILURE 1
 #define NEUTRAL 2
 
-typedef Tally {
+typedef Stripe {
 	bit started;
 	byte admitted;
 	byte streak_of;
@@ -125,21 +125,21 @@ typedef Tally {
 byte word = (1 << 2) | START;
 bit until = (START != CLOSED);
 byte streak = 1;
-Tally tally[TALLIES];
+Stripe stripe[STRIPES];
 
 /* The kernel. */
 byte lock = NOBODY;
-byte claimed[TALLIES];
+byte claimed[STRIPES];
 byte mode[PROCESSES];
 
 /* What the proof remembers; the code has none of it. */
-byte writer[TALLIES];
+byte writer[STRIPES];
 byte entering = NOBODY;
 byte out;
 byte votes_good, votes_bad, votes_back, votes_streak;
-bit running[TALLIES];	/* the call in this tally may have begun */
+bit running[STRIPES];	/* the call in this stripe may have begun */
 #ifdef TOTALS
-byte begun[TALLIES], counted[TALLIES];	/* of probes */
+byte begun[STRIPES], counted[STRIPES];	/* of probes */
 #define COUNT d_step { assert(writer[b] == me); counted[b] = counted[b] + (STATE(my) == HALF_OPEN) }
 #define BEGIN(probe) running[b] = 1; begun[b] = begun[b] + probe
 #else
@@ -149,10 +149,10 @@ byte begun[TALLIES], counted[TALLIES];	/* of probes */
 
 #define FORGET good = 0; bad = 0; back = 0; overdue = 0; given = 0
 
-/* The heir's tally is empty until all others are quiet. */
-#define READABLE (WORKERS + (me == HEIR_ID))
+/* The successor's stripe is empty until all others are quiet. */
+#define READABLE (WORKERS + (me == SUCCESSOR_ID))
 
-#define STORE(cell, value) d_step { assert(writer[b] == me); tally[b].cell = value }
+#define STORE(cell, value) d_step { assert(writer[b] == me); stripe[b].cell = value }
 
 inline acquire(got)
 {
@@ -171,25 +171,25 @@ inline read_round(generation)
 {
 	d_step { FORGET; i = 0 }
 	do
-	:: atomic { i < READABLE -> seen = tally[i].started }
+	:: atomic { i < READABLE -> seen = stripe[i].started }
 #ifdef OLD_PERMIT
 		if
-		:: seen && GENERATION(tally[i].admitted) == generation && PASSED -> bad++; overdue++
-		:: seen && GENERATION(tally[i].admitted) == generation && NOT_YET
-		:: !seen || GENERATION(tally[i].admitted) != generation
+		:: seen && GENERATION(stripe[i].admitted) == generation && PASSED -> bad++; overdue++
+		:: seen && GENERATION(stripe[i].admitted) == generation && NOT_YET
+		:: !seen || GENERATION(stripe[i].admitted) != generation
 		fi;
 #endif
 		if
 #ifdef NO_ROUND_TAG
-		:: atomic { tally[i].round != 0 -> taken = tally[i].taken }
+		:: atomic { stripe[i].round != 0 -> taken = stripe[i].taken }
 #else
-		:: atomic { tally[i].round == generation -> taken = tally[i].taken }
+		:: atomic { stripe[i].round == generation -> taken = stripe[i].taken }
 #endif
-			d_step { settled = tally[i].good; good = good + settled }
-			d_step { settled = settled + tally[i].bad; bad = bad + tally[i].bad }
+			d_step { settled = stripe[i].good; good = good + settled }
+			d_step { settled = settled + stripe[i].bad; bad = bad + stripe[i].bad }
 			atomic {
-				settled = settled + tally[i].back;
-				back = back + tally[i].back;
+				settled = settled + stripe[i].back;
+				back = back + stripe[i].back;
 				given = given + taken;
 #ifndef OLD_PERMIT
 				if
@@ -220,11 +220,11 @@ inline read_streak()
 #ifdef OLD_STREAK
 	:: i < READABLE ->
 #else
-	:: i < READABLE && GENERATION(tally[i].admitted) != GENERATION(word) -> i++
-	:: i < READABLE && GENERATION(tally[i].admitted) == GENERATION(word) ->
+	:: i < READABLE && GENERATION(stripe[i].admitted) != GENERATION(word) -> i++
+	:: i < READABLE && GENERATION(stripe[i].admitted) == GENERATION(word) ->
 #endif
 		if
-		:: tally[i].streak_of == streak -> d_step { bad = bad + tally[i].streak_failures; i++ }
+		:: stripe[i].streak_of == streak -> d_step { bad = bad + stripe[i].streak_failures; i++ }
 		:: else -> i++
 		fi
 	:: i >= READABLE -> break
@@ -312,8 +312,8 @@ inline evaluate()
 	look();
 	if
 	:: verdict == STAY
-	:: verdict != STAY && GENERATION(word) >= LAST && me != HEIR_ID -> calls = 0; moved = 1
-	:: verdict != STAY && (GENERATION(word) < LAST || me == HEIR_ID) ->
+	:: verdict != STAY && GENERATION(word) >= LAST && me != SUCCESSOR_ID -> calls = 0; moved = 1
+	:: verdict != STAY && (GENERATION(word) < LAST || me == SUCCESSOR_ID) ->
 		assert(GENERATION(word) == g);
 		enter(verdict);
 		moved = 1
@@ -321,7 +321,7 @@ inline evaluate()
 	d_step { verdict = STAY; g = 0 }
 }
 
-/* Steering._evaluate: `look` without the lock decides nothing. */
+/* BreakerControl._evaluate: `look` without the lock decides nothing. */
 inline evaluate_alone()
 {
 #ifdef NO_REEVALUATE
@@ -355,7 +355,7 @@ inline probed(total, votes)
 	d_step {
 		assert(writer[b] == me);
 		if
-		:: tally[b].round == GENERATION(my) -> tally[b].total = tally[b].total + 1
+		:: stripe[b].round == GENERATION(my) -> stripe[b].total = stripe[b].total + 1
 		:: else
 		fi;
 		if
@@ -369,12 +369,12 @@ inline extend_streak()
 {
 	s = streak;
 	if
-	:: tally[b].streak_of != s -> STORE(streak_failures, 0); STORE(streak_of, s)
+	:: stripe[b].streak_of != s -> STORE(streak_failures, 0); STORE(streak_of, s)
 	:: else
 	fi;
 	d_step {
 		assert(writer[b] == me);
-		tally[b].streak_failures = tally[b].streak_failures + 1;
+		stripe[b].streak_failures = stripe[b].streak_failures + 1;
 		if
 		:: GENERATION(my) == GENERATION(word) -> votes_streak = votes_streak + 1
 		:: else
@@ -385,7 +385,7 @@ inline extend_streak()
 
 inline end_call()
 {
-	d_step { assert(writer[b] == me); tally[b].started = 0; running[b] = 0 }
+	d_step { assert(writer[b] == me); stripe[b].started = 0; running[b] = 0 }
 }
 
 /* The call that `my` admitted ends; `good_enough` says whether a success is in time. */
@@ -422,7 +422,7 @@ inline settle(outcome, good_enough)
 	end_call()
 }
 
-/* Circuit.admit reads once more. */
+/* StateMachine.admit reads once more. */
 inline permit()
 {
 	d_step { admitted = 0; g = GENERATION(word) }
@@ -433,7 +433,7 @@ inline permit()
 inline take()
 {
 	if
-	:: tally[b].round != GENERATION(my) ->
+	:: stripe[b].round != GENERATION(my) ->
 #ifndef STALE_TAKEN
 		STORE(taken, 0);
 #endif
@@ -445,7 +445,7 @@ inline take()
 	fi;
 	d_step {
 		assert(writer[b] == me);
-		tally[b].taken = tally[b].taken + 1;
+		stripe[b].taken = stripe[b].taken + 1;
 		BEGIN(1);
 		if
 		:: GENERATION(my) == GENERATION(word) -> out = out + 1; assert(out - votes_back <= MAX)
@@ -458,14 +458,14 @@ inline note_admitted()
 {
 #ifndef OLD_STREAK
 	if
-	:: STATE(my) != HALF_OPEN && GENERATION(tally[b].admitted) != GENERATION(my) -> STORE(streak_of, 0)
+	:: STATE(my) != HALF_OPEN && GENERATION(stripe[b].admitted) != GENERATION(my) -> STORE(streak_of, 0)
 	:: else
 	fi;
 #endif
 	STORE(started, 1);
 	if
 	:: STATE(my) == HALF_OPEN -> STORE(admitted, my); take()
-	:: else -> d_step { assert(writer[b] == me); tally[b].admitted = my; BEGIN(0) }
+	:: else -> d_step { assert(writer[b] == me); stripe[b].admitted = my; BEGIN(0) }
 	fi
 }
 
@@ -493,9 +493,9 @@ inline admit()
 			:: ok ->
 				evaluate();
 				if
-				:: STATE(word) == OPEN && !moved && (PASSED || !until) && (GENERATION(word) < LAST || me == HEIR_ID) ->
+				:: STATE(word) == OPEN && !moved && (PASSED || !until) && (GENERATION(word) < LAST || me == SUCCESSOR_ID) ->
 					enter(HALF_OPEN)
-				:: STATE(word) != OPEN || moved || NOT_YET || (GENERATION(word) >= LAST && me != HEIR_ID)
+				:: STATE(word) != OPEN || moved || NOT_YET || (GENERATION(word) >= LAST && me != SUCCESSOR_ID)
 				fi;
 #ifdef PERMIT_OUTSIDE_LOCK
 				release();
@@ -528,9 +528,9 @@ inline vote_for_the_dead()
 	:: taken > settled ->
 		d_step {
 			assert(writer[b] == me);
-			tally[b].bad = tally[b].bad + taken - settled;
+			stripe[b].bad = stripe[b].bad + taken - settled;
 			if
-			:: tally[b].round == GENERATION(word) -> votes_bad = votes_bad + taken - settled
+			:: stripe[b].round == GENERATION(word) -> votes_bad = votes_bad + taken - settled
 			:: else
 			fi
 		}
@@ -541,13 +541,13 @@ inline vote_for_the_dead()
 #endif
 }
 
-inline inherit()
+inline adopt()
 {
 	d_step {
-		my = tally[b].admitted;
-		seen = tally[b].started;
-		taken = tally[b].taken;
-		settled = tally[b].good + tally[b].bad + tally[b].back;
+		my = stripe[b].admitted;
+		seen = stripe[b].started;
+		taken = stripe[b].taken;
+		settled = stripe[b].good + stripe[b].bad + stripe[b].back;
 #ifdef OLD_PERMIT
 		taken = settled + (seen && STATE(my) == HALF_OPEN);
 #endif
@@ -581,9 +581,9 @@ inline inherit()
 	d_step { my = 0; late = 0; seen = 0; taken = 0; settled = 0 }
 }
 
-inline take_block()
+inline take_shard()
 {
-#ifdef INHERIT_WITHOUT_CLAIM
+#ifdef ADOPT_WITHOUT_CLAIM
 	d_step {
 #else
 	atomic {
@@ -592,13 +592,13 @@ inline take_block()
 		assert(writer[b] == NOBODY || mode[writer[b]] == DEAD);
 		writer[b] = me
 	}
-	inherit()
+	adopt()
 }
 
 #define LOCALS \
 	byte w, my, g, s, good, bad, back, overdue, given, taken, settled, i, verdict = STAY; \
 	bit seen, ok, moved, late, admitted
-#if WORKERS + HEIRS == 2
+#if WORKERS + SUCCESSORS == 2
 #define ALL_QUIET (mode[0] && mode[1] && mode[2])
 #else
 #define ALL_QUIET (mode[0] && mode[1] && mode[2] && mode[3])
@@ -612,12 +612,12 @@ proctype Worker(byte me; byte b; byte calls)
 	{
 		if
 		:: b != NOBODY
-		:: else ->	/* a successor, that finds the block of a dead worker */
+		:: else ->	/* a successor, that finds the shard of a dead worker */
 			if
 			:: atomic { mode[0] == DEAD && claimed[0] == NOBODY -> b = 0 }
 			:: atomic { mode[1] == DEAD && claimed[1] == NOBODY -> b = 1 }
 			fi;
-			take_block()
+			take_shard()
 		fi;
 		do
 		:: calls > 0 ->
@@ -649,7 +649,7 @@ proctype Worker(byte me; byte b; byte calls)
 	}
 }
 
-/* Steering.reset, once, at any time. */
+/* BreakerControl.reset, once, at any time. */
 proctype Operator()
 {
 	byte w, me = OPERATOR_ID;
@@ -671,10 +671,10 @@ proctype Operator()
 	}
 }
 
-inline free_block(block)
+inline free_shard(shard)
 {
 	if
-	:: claimed[block] == i -> claimed[block] = NOBODY
+	:: claimed[shard] == i -> claimed[shard] = NOBODY
 	:: else
 	fi
 }
@@ -698,8 +698,8 @@ proctype Fate()
 				fi;
 #endif
 				d_step {
-					free_block(0);
-					free_block(1)
+					free_shard(0);
+					free_shard(1)
 				}
 			:: else
 			fi;
@@ -717,10 +717,10 @@ proctype Fate()
 	od
 }
 
-proctype Heir()
+proctype Successor()
 {
 	LOCALS;
-	byte me = HEIR_ID, b, calls = 1, tries, time = EARLY;
+	byte me = SUCCESSOR_ID, b, calls = 1, tries, time = EARLY;
 
 	end: atomic {
 		ALL_QUIET ->
@@ -730,7 +730,7 @@ proctype Heir()
 			do
 			:: b < WORKERS ->
 				if
-				:: claimed[b] == NOBODY -> take_block()
+				:: claimed[b] == NOBODY -> take_shard()
 				:: else
 				fi;
 				b++
@@ -789,7 +789,7 @@ init
 
 	atomic {
 		do
-		:: i < TALLIES ->
+		:: i < STRIPES ->
 			claimed[i] = NOBODY;
 			writer[i] = NOBODY;
 			i++
@@ -800,8 +800,8 @@ init
 		:: i < WORKERS -> claimed[i] = i; writer[i] = i; run Worker(i, i, CALLS); i++
 		:: else -> break
 		od;
-#if HEIRS == 1
-		run Worker(WORKERS, NOBODY, HEIR_CALLS);
+#if SUCCESSORS == 1
+		run Worker(WORKERS, NOBODY, SUCCESSOR_CALLS);
 #endif
 #ifdef OPERATOR
 		run Operator();
@@ -809,7 +809,7 @@ init
 		mode[OPERATOR_ID] = IDLE;
 #endif
 		run Fate();
-		run Heir();
+		run Successor();
 		i = 0
 	}
 }

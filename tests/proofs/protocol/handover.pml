@@ -1,35 +1,35 @@
 /*
- * Blocks: claimed by a process, inherited when it dies, buried by another process, given back, claimed by a successor.
+ * Shards: claimed by a process, adopted when it dies, reaped by another process, given back, claimed by a successor.
  *
  * Every store and every load of a cell that another process may write meanwhile is one step.
- * One row, one tally a block.
+ * One record, one stripe a shard.
  *
  *   here              in the code
- *   owners[]          header[H_OWNERS + block], here the process plus 1
- *   claimed[]         the lock file of a block, freed by the kernel when its holder dies: filelock.claim
+ *   owners[]          header[H_SHARD_OWNERS + shard], here the process plus 1
+ *   claimed[]         the lock file of a shard, freed by the kernel when its holder dies: locks.claim
  *   started[]         cells[STARTED]
- *   counted[]         cells[HISTOGRAM ...], and all else that Tally.record counts
- *   Worker            a process: Ledger.block, then calls; Ledger.bury by its watch between them
- *   bury              Ledger.bury: the owners are read at once, then block by block
- *   inherit           row.inherit
- *   give_back         Blocks.leave, between two calls: the owner first, then the lock
- *   Peek              Ledger.workers: MappedFile.alive claims a block for a moment
+ *   counted[]         cells[SUCCESSES ...], and all else that Counters.record counts
+ *   Worker            a process: LedgerCore.shard, then calls; LedgerCore.reap by its watch between them
+ *   reap              LedgerCore.reap: the owners are read at once, then shard by shard
+ *   adopt             shards.adopt
+ *   give_back         Shards.leave, between two calls: the owner first, then the lock
+ *   Peek              Shards.workers: MappedFile.alive claims a shard for a moment
  *   Fate              SIGKILL
  *   Last              what the next look of a live process's watch finds when all others are idle or dead
  *
  * What is claimed:
- *   P3  a tally has one writer at a time, also while it is handed on (writer[])
+ *   P3  a stripe has one writer at a time, also while it is handed on (writer[])
  *   P8  no call is lost: once all is quiet and a live process has looked, each call that began has been counted, and no
  *       call of a dead process seems to run
- *   P9  a live process that has a block is its owner in the header, and no dead one is
+ *   P9  a live process that has a shard is its owner in the header, and no dead one is
  * and, where asked for with -D, because the code does not hold it:
  *   P6_ONE_COUNT      no call is counted twice
  *
- * Bounds: BLOCKS, WORKERS, CALLS each, BURIALS each, RETURNS each, KILLS, PEEKS.
+ * Bounds: SHARDS, WORKERS, CALLS each, REAPS each, RETURNS each, KILLS, PEEKS.
  */
 
-#ifndef BLOCKS
-#define BLOCKS 2
+#ifndef SHARDS
+#define SHARDS 2
 #endif
 #ifndef WORKERS
 #define WORKERS 3
@@ -37,8 +37,8 @@
 #ifndef CALLS
 #define CALLS 1
 #endif
-#ifndef BURIALS
-#define BURIALS 1
+#ifndef REAPS
+#define REAPS 1
 #endif
 #ifndef RETURNS
 #define RETURNS 0
@@ -58,20 +58,20 @@
 #define IDLE 1
 #define DEAD 2
 
-byte owners[BLOCKS];
-bit started[BLOCKS];
-byte counted[BLOCKS];
+byte owners[SHARDS];
+bit started[SHARDS];
+byte counted[SHARDS];
 
-byte claimed[BLOCKS];
+byte claimed[SHARDS];
 byte mode[LAST_ID];
 
 /* What the proof remembers. */
-byte writer[BLOCKS];
-byte begun[BLOCKS];
+byte writer[SHARDS];
+byte begun[SHARDS];
 
 inline claim(index)
 {
-#ifdef INHERIT_WITHOUT_CLAIM
+#ifdef ADOPT_WITHOUT_CLAIM
 	d_step {
 		ok = 1;
 		claimed[index] = me;
@@ -90,7 +90,7 @@ inline claim(index)
 	}
 }
 
-inline inherit(index)
+inline adopt(index)
 {
 	if
 	:: started[index] ->
@@ -105,11 +105,11 @@ inline give_up(index)
 	d_step { assert(writer[index] == me); claimed[index] = NOBODY; writer[index] = NOBODY }
 }
 
-inline bury()
+inline reap()
 {
 	d_step { j = 0; snapshot[0] = owners[0]; snapshot[1] = owners[1] }
 	do
-	:: j < BLOCKS ->
+	:: j < SHARDS ->
 		if
 		:: snapshot[j] && j != b ->
 			claim(j);
@@ -117,10 +117,10 @@ inline bury()
 			:: ok ->
 #ifdef OWNER_BEFORE_INHERIT
 				owners[j] = 0;
-				inherit(j);
+				adopt(j);
 				give_up(j)
 #else
-				inherit(j);
+				adopt(j);
 #ifdef OWNER_AFTER_GIVE_UP
 				give_up(j);
 				owners[j] = 0
@@ -142,7 +142,7 @@ inline bury()
 inline acquire()
 {
 	do
-	:: j < BLOCKS && b == NONE ->
+	:: j < SHARDS && b == NONE ->
 		claim(j);
 		if
 		:: ok -> b = j
@@ -153,10 +153,10 @@ inline acquire()
 	od;
 	j = 0;
 	if
-	:: b == NONE	/* no block: its calls are counted in the commons, under a lock */
+	:: b == NONE	/* no shard: its calls are counted in the commons, under a lock */
 	:: b != NONE ->
 #ifndef SUCCESSOR_DOES_NOT_INHERIT
-		inherit(b);
+		adopt(b);
 #endif
 		owners[b] = me + 1
 	fi
@@ -175,12 +175,12 @@ inline give_back()
 
 proctype Worker(byte me)
 {
-	byte b = NONE, j, calls = CALLS, burials = BURIALS, returns = RETURNS;
-	byte snapshot[BLOCKS];
+	byte b = NONE, j, calls = CALLS, reaps = REAPS, returns = RETURNS;
+	byte snapshot[SHARDS];
 	bit ok;
 
 	{
-		bury();
+		reap();
 		acquire();
 		do
 		:: b != NONE && calls > 0 ->
@@ -200,7 +200,7 @@ proctype Worker(byte me)
 			d_step { assert(writer[b] == me); started[b] = 0 }
 #endif
 		:: b != NONE && returns > 0 -> returns--; give_back(); b = NONE; acquire()
-		:: b != NONE && burials > 0 -> burials--; bury()
+		:: b != NONE && reaps > 0 -> reaps--; reap()
 		:: break
 		od
 	} unless { mode[me] != RUNS };
@@ -245,7 +245,7 @@ proctype Fate()
 			:: mode[i] == RUNS ->
 				kills--;
 				mode[i] = DEAD;
-				for (k : 0 .. BLOCKS - 1) {
+				for (k : 0 .. SHARDS - 1) {
 					if
 					:: claimed[k] == i -> claimed[k] = NOBODY
 					:: else
@@ -262,13 +262,13 @@ proctype Fate()
 proctype Last()
 {
 	byte me = LAST_ID, b = NONE, j, k;
-	byte snapshot[BLOCKS];
+	byte snapshot[SHARDS];
 	bit ok;
 
 	end: atomic {
 		mode[0] && mode[1] && mode[WORKERS - 1] && mode[PEEK_ID] ->
-		bury();
-		for (k : 0 .. BLOCKS - 1) {
+		reap();
+		for (k : 0 .. SHARDS - 1) {
 			assert(counted[k] >= begun[k]);
 #ifdef P6_ONE_COUNT
 			assert(counted[k] <= begun[k]);
@@ -286,7 +286,7 @@ init
 	byte i;
 
 	atomic {
-		for (i : 0 .. BLOCKS - 1) {
+		for (i : 0 .. SHARDS - 1) {
 			claimed[i] = NOBODY;
 			writer[i] = NOBODY
 		}
