@@ -85,7 +85,7 @@ def test_call_that_finds_an_unevaluated_round_closes_the_circuit_and_runs(make: 
     dependency.fail()
     dependency.clock.advance(10)
     probe = breaker.begin()
-    breaker.ledger.core.lock.run(probe.succeed, 0)  # the lock cannot be had for the evaluation
+    breaker.ledger.core.lock.run(probe.succeed, 0)  # the lock is not available for the evaluation
     assert breaker.state is State.HALF_OPEN
     assert dependency.answer() == "answer"
     assert breaker.state is State.CLOSED

@@ -17,8 +17,8 @@
  *   adopt             shards.adopt
  *   read_round        window.read of a HALF_OPEN record, a page in the order of its cells
  *   read_streak       window.read of a CLOSED record
- *   evaluate          StateMachine.evaluate and StateMachine.verdict. BreakerControl._evaluate looks without the lock first,
- *                     only to see whether the lock is worth having: here it is taken or not at will
+ *   evaluate          StateMachine.evaluate and StateMachine.verdict. The breaker evaluates without the lock first, to
+ *                     decide if the lock is needed: here it is taken or not at will
  *   enter             StateMachine._enter
  *   Operator          BreakerControl.reset
  *   Fate              SIGKILL, or a stop that never ends (SIGSTOP, a frozen container)
@@ -40,7 +40,8 @@
  * OPERATOR adds a reset that may be killed half-way.
  *
  * Bounds: MAX max_requests, NEED success_threshold, FAILURES failure_threshold, CALLS per worker, WORKERS with a
- * shard of their own, SUCCESSORS that wait for the shard of a dead one and make SUCCESSOR_CALLS, KILLS, STOPS, LAST generation.
+ * shard of their own, SUCCESSORS that wait for the shard of a dead one and make SUCCESSOR_CALLS, KILLS, STOPS, LAST
+ * generation.
  */
 
 #ifndef MAX
@@ -523,7 +524,7 @@ inline admit()
 /* A permit that is out becomes a failure. */
 inline vote_for_the_dead()
 {
-#ifndef NO_BURIAL
+#ifndef NO_REAPING
 	if
 	:: taken > settled ->
 		d_step {

@@ -115,7 +115,7 @@ inline reap()
 			claim(j);
 			if
 			:: ok ->
-#ifdef OWNER_BEFORE_INHERIT
+#ifdef OWNER_BEFORE_ADOPTION
 				owners[j] = 0;
 				adopt(j);
 				give_up(j)
@@ -155,7 +155,7 @@ inline acquire()
 	if
 	:: b == NONE	/* no shard: its calls are counted in the commons, under a lock */
 	:: b != NONE ->
-#ifndef SUCCESSOR_DOES_NOT_INHERIT
+#ifndef SUCCESSOR_DOES_NOT_ADOPT
 		adopt(b);
 #endif
 		owners[b] = me + 1
