@@ -34,6 +34,7 @@ from .guard import CallGuard, Guard
 from .health import Health
 from .ledger.ledger import Ledger
 from .monitor import Monitor
+from .policy import Policy
 from .registry import Registry
 from .snapshot import Histogram, LastFailure, Snapshot, Stats, Totals
 from .state.window import Counts
@@ -68,6 +69,7 @@ __all__ = [
     "Listener",
     "Monitor",
     "Outcome",
+    "Policy",
     "RateLimitedError",
     "Reclaimed",
     "Registry",

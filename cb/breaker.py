@@ -161,7 +161,11 @@ class CircuitBreaker(Handle):
             return partial(self, fallback=fallback)
         require_now(fn)
         guarded = wraps(fn)(self._guard(fn))
-        return guarded if fallback is reraise else falling_back(guarded, fallback, self._admission.missed)
+        return guarded if fallback is reraise else falling_back(guarded, fallback, self.is_failure)
+
+    def is_failure(self, error: Exception) -> bool:
+        """Return True if a call that ends with this exception has failed, or was rejected by this breaker."""
+        return self._admission.missed(error)
 
     def _guard(self, fn: Callable[P, R]) -> Callable[P, R]:
         # A closure and not a method: all that a quick call needs is in its cells.

@@ -1,0 +1,226 @@
+"""Policy: fallback, cache, retry, rate limit, bulkhead and breaker around a call, in the one right order."""
+
+from collections.abc import Callable
+from functools import partial, wraps
+from types import TracebackType
+from typing import Any, Final, ParamSpec, Protocol, TypeVar
+
+from .breaker import CircuitBreaker
+from .bulkhead import Bulkhead
+from .call import Call
+from .config import BreakerConfig
+from .errors import ConfigError, RejectedError
+from .fallback import instead
+from .guard import CallGuard, ContextGuards, caller_context
+from .handles import ProcessBound
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_NO_FALLBACK: Final = object()
+
+
+class Retry(Protocol):
+    """Calls a function until it succeeds or no attempt is left, such as `cb.resilience.retry.retrying`."""
+
+    def __call__(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any: ...
+
+
+class RateLimit(Protocol):
+    """Counts calls, such as `cb.resilience.rate_limit.RateLimit`."""
+
+    def acquire(self) -> None:
+        """Count a call. Raises RejectedError if it is one too many."""
+
+
+class Cached(Protocol):
+    """A value of a cache."""
+
+    @property
+    def value(self) -> Any:
+        """The value."""
+
+
+class Cache(Protocol):
+    """Returns values of earlier calls, such as `cb.resilience.StaleCache`."""
+
+    def call(self, key: str, fetch: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Cached:
+        """Return fetch(*args, **kwargs), or the value that an earlier call with this key has returned."""
+
+
+class _Rejection:
+    """A rejected attempt on its way past the retries."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: RejectedError) -> None:
+        self.error = error
+
+
+class Policy(ProcessBound):
+    """Composes the protections of a call. The order of the arguments does not matter; the order of the parts is fixed.
+
+    From the outside to the call: fallback, cache, retry, rate limit, bulkhead, breaker. Every attempt of a retry is
+    limited, admitted and counted by itself. A rejection is never retried, whatever the retry says: it goes to the cache
+    and the fallback at once. docs/policy.md gives the reason for each place.
+
+    A policy can stand wherever a breaker can, with the same entry points. `begin`, `guard` and `with` guard one attempt
+    by rate limit, bulkhead and breaker; retry, cache and fallback need a function to call, so a policy that has one of
+    them raises TypeError there. `around` applies them to an attempt that its caller admits by `attempt()`.
+
+    Args:
+        breaker: The breaker of the dependency.
+        retry: Calls a function again, such as `retrying(ConnectionError)` of `cb.resilience.retry`.
+        rate_limit: An object with `acquire()`, such as `RateLimit` of `cb.resilience.rate_limit`.
+        bulkhead: Number of calls that may run at once, or a `Bulkhead` of the same breaker.
+        cache: An object with `call(key, fetch, *args)`, such as `StaleCache` of `cb.resilience`.
+        cache_key: Function of the arguments of a call that returns its key; by default their `repr`.
+        fallback: A value, or a function of the error, for calls that were rejected or failed. Exceptions that the
+            breaker does not count as failures are raised.
+
+    Raises:
+        ConfigError: A part lacks its method, the bulkhead has another breaker, or `cache_key` is given without `cache`.
+    """
+
+    def __init__(
+        self,
+        breaker: CircuitBreaker,
+        *,
+        retry: Retry | None = None,
+        rate_limit: RateLimit | None = None,
+        bulkhead: int | Bulkhead | None = None,
+        cache: Cache | None = None,
+        cache_key: Callable[..., str] | None = None,
+        fallback: Any = _NO_FALLBACK,
+    ) -> None:
+        if not isinstance(breaker, CircuitBreaker):
+            raise ConfigError("breaker", "be a CircuitBreaker", breaker)
+        if retry is not None and not callable(retry):
+            raise ConfigError("retry", "be callable, as `retrying(...)` is", retry)
+        if rate_limit is not None and not hasattr(rate_limit, "acquire"):
+            raise ConfigError("rate_limit", "have a method `acquire`", rate_limit)
+        if cache is not None and not hasattr(cache, "call"):
+            raise ConfigError("cache", "have a method `call`", cache)
+        if isinstance(bulkhead, Bulkhead) and bulkhead.breaker is not breaker:
+            raise ConfigError("bulkhead", f"be of the breaker {breaker.name!r}", bulkhead)
+        if cache_key is not None and cache is None:
+            raise ConfigError("cache_key", "be given together with cache", cache_key)
+        #: the breaker of the dependency
+        self.breaker = breaker
+        #: the bulkhead; None without one
+        self.bulkhead = Bulkhead(breaker, bulkhead) if isinstance(bulkhead, int) else bulkhead
+        self._inner: CircuitBreaker | Bulkhead = self.bulkhead or breaker
+        self._retry = retry
+        self._rate_limit = rate_limit
+        self._cache = cache
+        self._cache_key = cache_key or _repr_of
+        self._fallback = fallback
+        self._contexts = ContextGuards(self)
+
+    def __repr__(self) -> str:
+        parts = {
+            "fallback": self._fallback is not _NO_FALLBACK,
+            "cache": self._cache is not None,
+            "retry": self._retry is not None,
+            "rate limit": self._rate_limit is not None,
+        }
+        return f"<Policy of {', '.join([*(part for part, there in parts.items() if there), repr(self._inner)])}>"
+
+    @property
+    def name(self) -> str:
+        """The name of the breaker."""
+        return self.breaker.name
+
+    @property
+    def config(self) -> BreakerConfig:
+        """The thresholds of the breaker."""
+        return self.breaker.config
+
+    def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Return fn(*args, **kwargs), a cached value, or the fallback.
+
+        Raises:
+            RejectedError: The call was rejected, and there is neither a cached value nor a fallback.
+        """
+        return self.around(partial(self._attempt, self._inner(fn)), *args, **kwargs)  # type: ignore[no-any-return]  # the parts are untyped
+
+    def __call__(self, fn: Callable[P, R]) -> Callable[P, R]:
+        """Decorate a function. Raises TypeError for a coroutine function or a generator function."""
+        attempt = partial(self._attempt, self._inner(fn))
+
+        @wraps(fn)
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+            return self.around(attempt, *args, **kwargs)  # type: ignore[no-any-return]  # the parts are untyped
+
+        return guarded
+
+    def around(self, attempt: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Return attempt(*args, **kwargs) under fallback, cache and retry alone.
+
+        For clients that run their attempts themselves: each attempt must be admitted by `attempt`.
+        """
+        if self._fallback is _NO_FALLBACK:
+            return self._cached(attempt, *args, **kwargs)
+        try:
+            return self._cached(attempt, *args, **kwargs)
+        except Exception as error:
+            if not isinstance(error, RejectedError) and not self.breaker.is_failure(error):
+                raise
+            return instead(self._fallback, error)
+
+    def attempt(self) -> Call:
+        """Admit one attempt by rate limit, bulkhead and breaker. Settle it exactly once. Raises RejectedError."""
+        if self._rate_limit is not None:
+            self._rate_limit.acquire()
+        return self._inner.begin()
+
+    def begin(self) -> Call:
+        """Admit a call that the caller runs itself. Settle it exactly once. Raises RejectedError."""
+        outer = {"retry": self._retry, "cache": self._cache}
+        names = [name for name, part in outer.items() if part is not None]
+        if names or self._fallback is not _NO_FALLBACK:
+            raise TypeError(
+                f"a policy with {' and '.join(names) or 'a fallback'} needs a function: use `call` or decorate it"
+            )
+        return self.attempt()
+
+    def guard(self) -> CallGuard:
+        """Return a context manager that guards one block of code, as `begin` does."""
+        return CallGuard(self)
+
+    def __enter__(self) -> Call:
+        return self._contexts.enter(caller_context())
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._contexts.leave(caller_context(), error)
+
+    def _attempt(self, guarded: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        if self._rate_limit is not None:
+            self._rate_limit.acquire()
+        return guarded(*args, **kwargs)
+
+    def _cached(self, attempt: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        if self._cache is None:
+            return self._retried(attempt, *args, **kwargs)
+        key = self._cache_key(*args, **kwargs)
+        return self._cache.call(key, self._retried, attempt, *args, **kwargs).value
+
+    def _retried(self, attempt: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        if self._retry is None:
+            return attempt(*args, **kwargs)
+        result = self._retry(_past_retries, attempt, *args, **kwargs)
+        if isinstance(result, _Rejection):
+            raise result.error
+        return result
+
+
+def _past_retries(attempt: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Return a rejection instead of raising it: the retry then has nothing to retry."""
+    try:
+        return attempt(*args, **kwargs)
+    except RejectedError as error:
+        return _Rejection(error)
+
+
+def _repr_of(*args: Any, **kwargs: Any) -> str:
+    return repr((args, sorted(kwargs.items())))
