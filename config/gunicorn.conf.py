@@ -15,7 +15,7 @@ from gunicorn.glogging import Logger
 # Nothing here may import prometheus_client before PROMETHEUS_MULTIPROC_DIR is set: it reads the variable at import.
 from servicekit import SettingsError, load_settings
 from servicekit import gunicorn_hooks as hooks
-from servicekit.faults import forget
+from servicekit.faults import remove_simulations
 from servicekit.gunicorn_worker import worker_class as guarded
 from servicekit.logs import CONFIG
 
@@ -59,4 +59,4 @@ hooks.share_metrics(_settings.state_dir, _settings.name)
 
 def on_starting(_server: Any) -> None:
     """Remove the simulated faults of an earlier run."""
-    forget(_settings)
+    remove_simulations(_settings)

@@ -9,9 +9,8 @@ from flask import Flask
 
 from cb.integrations.flask import Panel
 from servicekit import create_service, load_settings
-from servicekit.database import Database, DatabaseUnavailableError
+from servicekit.database import Database, opening_database
 from servicekit.migrations import migrate
-from servicekit.open_database import opening_database
 
 from .http import history, problems, views
 from .http.schemas import GatewaySettings
@@ -53,7 +52,7 @@ def create_app() -> Flask:
     settings = load_settings("gateway", SETTINGS())
     app = create_service("trading-gateway", settings, __doc__ or "")
     own = settings.service
-    with opening_database(settings, DatabaseUnavailableError):
+    with opening_database(settings):
         database = migrate(Database(own["database"], connections=settings.threads + 4), sys.modules[__name__])
     store, outbox, audit_log = TradeStore(database), Outbox(database), AuditLog(database)
     notifications, comparisons = Notifications(database), ComparisonLog(database)

@@ -8,10 +8,9 @@ import sys
 from flask import Flask
 
 from cb import Bulkhead
-from servicekit import Faults, create_service, limits, load_settings
-from servicekit.database import Database, DatabaseUnavailableError
+from servicekit import Faults, create_service, load_settings
+from servicekit.database import Database, opening_database
 from servicekit.migrations import migrate
-from servicekit.open_database import opening_database
 
 from . import history, problems, views
 from .schemas import PortfolioSettings
@@ -26,13 +25,13 @@ def create_app() -> Flask:
     settings = load_settings("portfolio", SETTINGS())
     app = create_service("portfolio-service", settings, __doc__ or "")
     own = settings.service
-    with opening_database(settings, DatabaseUnavailableError):
+    with opening_database(settings):
         database = migrate(Database(own["database"], connections=settings.threads + 2), sys.modules[__name__])
         store = AccountStore(database)
         portfolios = PortfolioService(store, own["opening_cash"])
         portfolios.open("user123")
     breaker = app.extensions["circuit_breakers"].registry.get("database")
-    database.guard(Bulkhead(breaker, limits(settings, "database")["database"], own["limit_wait"]))
+    database.guard(Bulkhead(breaker, settings.bulkhead_limits("database")["database"], own["limit_wait"]))
     app.extensions["portfolios"] = portfolios
     faults = app.extensions["faults"] = Faults(app, "portfolio")
     app.extensions["health"].add("simulation", faults.check, ready=True)

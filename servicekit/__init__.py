@@ -1,4 +1,4 @@
-"""What every service has: settings, health, metrics, a contract, JSON in and problems out. Needs the extra `web`."""
+"""The service kit of the platform: settings, health, metrics, OpenAPI, JSON validation, logs and fault injection."""
 
 from cb.integrations.flask import Problem, request_id
 from cb.log import Log
@@ -6,7 +6,6 @@ from cb.pickling import PortableError
 
 from . import fields
 from .body import read_json
-from .bulkhead_limits import limits
 from .correlation import forwarded_headers
 from .faults import Faults, SimulatedError, Simulation
 from .health import Health
@@ -34,7 +33,6 @@ __all__ = [
     "create_service",
     "fields",
     "forwarded_headers",
-    "limits",
     "load_settings",
     "operation",
     "read_json",

@@ -1,4 +1,4 @@
-"""The keys of users: a request that shows one is that user's. `python -m servicekit.api_keys USER` makes one."""
+"""API keys of users. `python -m servicekit.api_keys USER` creates one."""
 
 import secrets
 import sys
@@ -8,29 +8,29 @@ from flask import current_app, g
 from cb.integrations.flask.access import bearer_token, unauthorized
 
 from .ids import ID, ID_RULE
-from .rate_limit import count
+from .rate_limit import count_request
 from .settings import Settings
 from .tokens import hash_key
 
 
 def has_keys() -> bool:
-    """Return whether users have keys."""
+    """Return True if users need keys."""
     return bool(_settings().api_keys)
 
 
 def require_user() -> str:
-    """Return whose key the running request shows. Raises Problem."""
-    # Found by its hash: how long that takes may tell something of a hash, and nobody finds the key from it.
+    """Return the user whose key the current request has. Raises Problem (401)."""
+    # Looked up by its hash: timing can reveal something about a hash, but nothing about the key.
     user = _settings().api_keys.get(hash_key(bearer_token() or ""))
     if user is None:
         raise unauthorized("this needs the key of a user")
-    count(f"user {user}")
+    count_request(f"user {user}")
     g.user = user
     return user
 
 
 def is_own(user_id: str) -> bool:
-    """Return whether the running request may be about a user: it is that user's, or users have no keys."""
+    """Return True if the current request may access a user's data: it has that user's key, or users need none."""
     return not has_keys() or g.get("user") == user_id
 
 
@@ -40,7 +40,7 @@ def _settings() -> Settings:
 
 
 def main(arguments: list[str]) -> int:
-    """Print a new key for a user, and what the settings must hold of it."""
+    """Print a new key for a user, and its entry in the settings."""
     if len(arguments) != 1 or not ID.fullmatch(arguments[0]):
         sys.stderr.write(f"usage: python -m servicekit.api_keys USER   (a user's id {ID_RULE})\n")
         return 2

@@ -15,12 +15,12 @@ STATES = [state.value for state in State]
 
 
 def count(**options: Any) -> fields.Integer:
-    """Return the field of a number of things."""
+    """Return the field of a count."""
     return fields.Integer(required=True, metadata={"minimum": 0, **options})
 
 
 def moment(**options: Any) -> fields.String:
-    """Return the field of a moment in ISO 8601."""
+    """Return the field of a time in ISO 8601."""
     return fields.String(required=True, metadata={"format": "date-time"}, **options)
 
 
@@ -30,7 +30,7 @@ def state() -> fields.String:
 
 
 def number(*, required: bool = True, **options: Any) -> fields.Float:
-    """Return the field of a number that is not negative."""
+    """Return the field of a non-negative number."""
     return fields.Float(required=required, metadata={"minimum": 0}, **options)
 
 

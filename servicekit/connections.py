@@ -1,4 +1,4 @@
-"""Connections whose requests are parsed from memory: nothing that a thread does with one waits for its client."""
+"""Connections whose requests are parsed from memory, so that no thread waits for a client."""
 
 import errno
 import socket
@@ -21,15 +21,15 @@ from cb.ledger.semaphore import Permit, Semaphore
 
 from .http_framing import Framing
 
-#: bytes of a request that are waited for: a body in chunks may take twice what it holds
+#: largest request in bytes: a chunked body may take twice its length
 _LIMIT = 2 * MAX_BODY
 _RESET = struct.pack("ii", 1, 0)
-#: of threads that wait for clients to take their answers, and how many there are
-_patient, _limit = Semaphore(Permit), 1
+#: permits of threads that wait for clients to take their responses, and their number
+_waiting, _limit = Semaphore(Permit), 1
 
 
 class Connection(TConn):  # type: ignore[misc]  # it has no types
-    """One connection. `linger` is called with it when it shall be closed once the client has closed its end."""
+    """One connection. `linger` is called with it to close it once the client has closed its end."""
 
     def __init__(
         self,
@@ -49,36 +49,36 @@ class Connection(TConn):  # type: ignore[misc]  # it has no types
         self.framing = Framing(_LIMIT, MAX_BODY, cfg, client)
 
     def init(self) -> None:
-        """Prepare to answer, in a thread."""
+        """Set the timeout for the response, in the thread that writes it."""
         self.sock.settimeout(self._write_timeout)
 
     def next_request(self) -> bytes:
-        """Begin to collect a request, and return what has come of it with the one before."""
+        """Start to collect a request, and return its bytes that arrived with the previous one."""
         left = self.parser.unreader.take_buffered() if self.parser else b""
         self.framing = Framing(_LIMIT, MAX_BODY, self.cfg, self.client)
         self.sock.setblocking(False)
         return left
 
     def parse(self) -> None:
-        """Take the parser over what has arrived; the socket is not read again for this request."""
+        """Create a parser over the buffered bytes; the socket is not read again for this request."""
         self.parser = self.framing.parser()
 
     def refuse(self, status: int, detail: str) -> None:
-        """Answer, without the app, what is wrong with a request."""
-        self.send(refusal(status, detail))
+        """Send an error response without the app."""
+        self.send(error_response(status, detail))
 
     def send(self, data: bytes) -> None:
-        """Send what the kernel takes at once, as it does with a few bytes to a client that is there."""
+        """Send without waiting: the kernel accepts a few bytes at once while the client is connected."""
         with suppress(OSError):
             self.sock.send(data)
 
     def unsent(self) -> int:
-        """Return how many bytes of answers the client has not taken."""
+        """Return the number of bytes that the client has not acknowledged."""
         return unsent(self.sock)
 
     def forget(self) -> None:
-        """Let what the client has not taken be lost to it when the connection is closed."""
-        forget(self.sock)
+        """Discard the unacknowledged bytes when the connection is closed."""
+        reset_on_close(self.sock)
 
     def close(self, graceful: bool = False) -> None:
         if graceful:
@@ -95,9 +95,9 @@ class Connection(TConn):  # type: ignore[misc]  # it has no types
 
 class _Socket(socket.socket):
     def sendall(self, data: Any, flags: int = 0) -> None:
-        """Send all of it; for gunicorn, a client who does not take it has gone.
+        """Send all data. Raises BrokenPipeError, which gunicorn handles, if the client does not take it in time.
 
-        What the kernel does not take at once is waited for within the socket's timeout, by few threads at a time.
+        If the kernel does not accept all of it at once, the thread waits within the socket's timeout; few may.
         """
         left, timeout = memoryview(data).cast("B"), self.gettimeout()
         self.settimeout(0)
@@ -111,39 +111,39 @@ class _Socket(socket.socket):
             self.settimeout(timeout)
 
     def _wait(self, left: memoryview, flags: int) -> None:
-        slot = _patient.take(_limit)
-        if slot is None:
+        permit = _waiting.take(_limit)
+        if permit is None:
             self._give_up()
         try:
             super().sendall(left, flags)
         except TimeoutError:
             self._give_up()
         finally:
-            _patient.give_back(slot)
+            _waiting.give_back(permit)
 
     def _give_up(self) -> NoReturn:
-        forget(self)
-        raise BrokenPipeError(errno.EPIPE, "the client does not take its answer")
+        reset_on_close(self)
+        raise BrokenPipeError(errno.EPIPE, "the client does not take its response")
 
 
-def forget(sock: socket.socket) -> None:
-    """Have a socket reset when it is closed: the kernel would go on trying to send what it has."""
+def reset_on_close(sock: socket.socket) -> None:
+    """Reset a socket when it is closed; otherwise the kernel would continue to send its buffer."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
 
 def unsent(sock: socket.socket) -> int:
-    """Return how many bytes the kernel has that a client has not taken."""
+    """Return the number of bytes in the kernel's send buffer of a socket."""
     return int.from_bytes(ioctl(sock, TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
-def let_wait(threads: int) -> None:
-    """Say how many threads of this process may wait at once for clients to take their answers."""
-    global _patient, _limit  # of the process, which has one pool
-    _patient, _limit = Semaphore(Permit), threads
+def limit_waiting_threads(threads: int) -> None:
+    """Limit the threads of this process that wait for clients to take their responses."""
+    global _waiting, _limit  # of the process, which has one pool
+    _waiting, _limit = Semaphore(Permit), threads
 
 
-def refusal(status: int, detail: str) -> bytes:
-    """Return an answer, as it goes over the wire, to a request that does not reach the app."""
+def error_response(status: int, detail: str) -> bytes:
+    """Return the bytes of an error response to a request that does not reach the app."""
     phrase, request_id = HTTPStatus(status).phrase, choose_request_id(None)
     if status == 500:
         problem = Problem(status, "internal-error", "this is our fault")

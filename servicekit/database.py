@@ -42,6 +42,9 @@ from cb.integrations.sqlalchemy import guard_engine
 from cb.ledger.semaphore import Permit, Semaphore
 from cb.pickling import PortableError
 
+from .settings import Settings
+from .settings_file import SettingsError
+
 # Not what `random` itself draws from: a thread of ours must not disturb a program that has seeded it.
 _chance = random.SystemRandom()
 
@@ -195,6 +198,22 @@ def _wait_for(writers: Semaphore) -> Permit:
             if wait(min(_LOOK, left)) and (slot := writers.take(1)):
                 return slot
     raise DatabaseUnavailableError("other writers of this process wait too long")
+
+
+@contextmanager
+def opening_database(settings: Settings) -> Iterator[None]:
+    """Report an error of opening a database as an error of the setting that names it. Raises SettingsError."""
+
+    def violation(rule: str) -> SettingsError:
+        key = f"services.{settings.name}.database"
+        return SettingsError(settings.file, key, rule, settings.service["database"])
+
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise violation(f"be of a kind whose driver is installed: pip install '{error.name}[binary]'") from error
+    except (OSError, DatabaseUnavailableError) as error:
+        raise violation(f"be a database that can be opened ({error})") from error
 
 
 def insert_once(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""What workers that have ended had counted, in one file: else each would leave two more for every scrape to read."""
+"""The counts of ended workers, merged into one file: otherwise each would leave two more files for every scrape."""
 
 import json
 import os
@@ -19,10 +19,10 @@ log = Log(__name__)
 _read: Any = mmap_dict._read_all_values  # noqa: SLF001 - it reads them from a path only, and has no types
 _NAME = "ended.json"
 _AWAITED = "ended.awaited"
-#: what is added up; gauges say what is so, and go when their worker does
+#: kinds that are summed; gauges are removed with their worker
 KINDS = ("counter", "histogram")
 
-#: files that have been found damaged
+#: damaged files that have been logged
 _told: set[str] = set()
 
 Sums = dict[str, defaultdict[str, float]]
@@ -30,16 +30,16 @@ Sums = dict[str, defaultdict[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What is in the file."""
+    """The content of the file."""
 
-    #: by kind and key
+    #: sums by kind and key
     sums: Sums
-    #: files that are in the sums, and may not have been removed yet
+    #: files that are included in the sums and may not be removed yet
     folded: frozenset[str] = frozenset()
 
 
-def await_ended(directory: Path) -> None:
-    """Have the ended folded: whoever reads this directory knows of it. prometheus_client alone does not."""
+def request_merging(directory: Path) -> None:
+    """Request merging for a directory: its reader supports it. prometheus_client alone does not."""
     try:
         directory.mkdir(mode=0o700, exist_ok=True)  # it may have been removed, and this worker is a successor
         (directory / _AWAITED).touch()
@@ -47,16 +47,16 @@ def await_ended(directory: Path) -> None:
         log.warning("workers do not share their metrics: %s", error)
 
 
-def is_awaited(directory: Path) -> bool:
-    """Return whether the ended of this directory are to be folded."""
+def is_merging_requested(directory: Path) -> bool:
+    """Return True if merging is requested for a directory."""
     return (directory / _AWAITED).exists()
 
 
-def fold(directory: Path, pid: int) -> None:
-    """Add what a worker has counted to the rest of the ended, and remove its files. For their master alone.
+def merge_worker(directory: Path, pid: int) -> None:
+    """Add the counts of a worker to those of the ended workers, and remove its files. Only their master may call it.
 
-    Whoever lists the files, then reads this one, and then those files that are not in it, finds everything once: if a
-    file that it has listed is gone, it has to begin again. Killed in here, a master leaves it so too.
+    A reader that lists the files, reads this one, and then those that it does not include, finds every count once. If
+    a listed file is missing, the reader starts again. This holds even if the master is killed in this function.
     """
     ended = read(directory)
     for name in ended.folded:  # which could not be removed before
@@ -75,7 +75,7 @@ def fold(directory: Path, pid: int) -> None:
 
 
 def read(directory: Path) -> Ended:
-    """Return what the ended have counted, nothing if somebody has damaged the file."""
+    """Return the counts of the ended workers; none if the file is damaged, which is logged once."""
     file = directory / _NAME
     try:
         found = json.loads(_content(file))
@@ -89,25 +89,25 @@ def read(directory: Path) -> Ended:
         told = str(file) in _told
         _told.add(str(file))
         if not told:
-            log.warning("what ended workers had counted cannot be read: %s", error)
+            log.warning("the counts of ended workers cannot be read: %s", error)
     return Ended({kind: defaultdict(float) for kind in KINDS})
 
 
 def values(file: Path) -> Iterator[tuple[str, float]]:
     """Yield the key and the value of each series. Raises FileNotFoundError."""
     content = _content(file)
-    if content:  # else a worker may be making it just now, or have been killed when it did
+    if content:  # empty while a worker creates it, or if it was killed then
         for key, value, *_ in _read(content):
             yield key, value
 
 
 def kind_of(file: Path) -> str:
-    """Return the kind of the values in a worker's file."""
+    """Return the kind of metrics in a worker's file."""
     return file.name.partition("_")[0]
 
 
 def _content(file: Path) -> bytes:
-    # Of no link and no pipe: a master that is root looks into the directory of another user.
+    # Neither links nor pipes: a master that is root reads the directory of another user.
     fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(fd, "rb") as opened:
         return opened.read()

@@ -1,4 +1,4 @@
-"""Faults on demand: a service that fails and dawdles as it is told, in all workers at once."""
+"""Fault injection: failures and delays of a service, set by operators for all workers at once."""
 
 import json
 import random
@@ -22,23 +22,23 @@ from .response_schemas import ResponseSchema
 from .settings import Settings
 
 
-class SimulatedError(PortableError):  # no error of ours
-    """A failure that somebody asked for."""
+class SimulatedError(PortableError):
+    """An injected failure."""
 
 
 class SimulatedTimeoutError(SimulatedError):
-    """A simulated response time that exceeds the caller's timeout."""
+    """An injected response time that exceeds the caller's timeout."""
 
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """How a service misbehaves."""
+    """The faults that are injected into a service."""
 
-    #: share of the calls that fail, 0 to 1
+    #: share of the calls that fail, from 0 to 1
     failure_rate: float = 0.0
-    #: if not, every call fails
+    #: if False, every call fails
     is_healthy: bool = True
-    #: added to every call
+    #: milliseconds added to every call
     response_time_ms: int = 0
 
 
@@ -50,7 +50,7 @@ _TIME = {"description": "Milliseconds added to every call."}
 
 
 class SimulationSchema(Schema):
-    # What is left out is reset: the state is replaced, never merged.
+    # Omitted members are reset: the simulation is replaced, never merged.
     failure_rate = Rate(load_default=0.0, metadata=_RATE)
     is_healthy = Flag(load_default=True, metadata=_HEALTHY)
     response_time_ms = Whole(0, 60_000, load_default=0, metadata=_TIME)
@@ -69,9 +69,9 @@ class SimulatedSchema(ResponseSchema):
 
 
 class Faults:
-    """The simulation of one service, set at `{url_prefix}/simulate/failure`.
+    """The simulation of one service, read and set at `{url_prefix}/simulate/failure`.
 
-    It lives in a file, which each call reads: so all workers know of a change at once.
+    It is stored in a file that each call reads, so that a change applies to all workers at once.
     """
 
     def __init__(
@@ -81,12 +81,12 @@ class Faults:
         self._file = _directory(settings) / f"{name}.json"
         self._file.parent.mkdir(mode=0o700, exist_ok=True)
         self._sleep = sleep
-        self._lock = threading.Lock()  # where a file that is open cannot be replaced, all readers are of this process
+        self._lock = threading.Lock()  # Windows cannot replace an open file; there is one process there
         bp = Blueprint(f"simulate-{name}", __name__, url_prefix=f"{url_prefix}/simulate")
         self._serve(bp, name)
         app.register_blueprint(bp)
         app.extensions["simulators"][name] = self
-        #: of the route that steers it
+        #: path of its route
         self.path = f"{url_prefix}/simulate/failure"
         app.register_error_handler(SimulatedError, _answer)
 
@@ -117,17 +117,17 @@ class Faults:
             return self.set(body)
 
     def read(self) -> Simulation:
-        """Return what is simulated now."""
+        """Return the current simulation."""
         try:
             with self._lock:
                 text = self._file.read_text()
-        except (FileNotFoundError, PermissionError):  # or it is of the user who has started the workers of another
+        except (FileNotFoundError, PermissionError):  # or it belongs to root, who started the workers as another user
             return Simulation()
         return Simulation(**json.loads(text))
 
     def set(self, simulation: Simulation) -> Simulation:
-        """Replace what is simulated, in all workers."""
-        # By chance and not by process: containers that share the directory have the same ids.
+        """Replace the simulation, in all workers."""
+        # Random, not the process id: containers that share the directory have the same ids.
         draft = self._file.with_suffix(f".{secrets.token_hex(8)}")
         with self._lock:
             draft.write_text(json.dumps(asdict(simulation)))
@@ -153,7 +153,7 @@ class Faults:
             raise SimulatedError(f"simulated: {simulation.failure_rate:.0%} of the calls fail")
 
     def check(self) -> dict[str, Any]:
-        """Return the health that is simulated."""
+        """Return the simulated health."""
         simulation = self.read()
         well = simulation == Simulation()
         return {
@@ -173,7 +173,7 @@ def init_app(app: Flask) -> None:
     app.extensions["circuit_breakers"].panels.append(Panel("simulators", _SCRIPT, data))
 
 
-def forget(settings: Settings) -> None:
+def remove_simulations(settings: Settings) -> None:
     """Remove the simulations of an earlier run of a service."""
     for file in _directory(settings).glob("*.json"):
         file.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Fields of JSON documents that take no value for another: no rounding, no text for numbers, no 1 for true."""
+"""Strict fields of JSON documents: no rounding, no text for numbers, no 1 for true."""
 
 import re
 from decimal import Decimal
@@ -22,14 +22,14 @@ T = TypeVar("T")
 
 
 class StrictField(Field[T]):
-    """A field that is one question to its value."""
+    """A field whose validation is one method."""
 
     def check(self, value: Any) -> T:
-        """Return what the value stands for. Raises ValidationError."""
+        """Validate and convert a value. Raises ValidationError."""
         raise NotImplementedError
 
     def json_schema(self, *, answered: bool) -> dict[str, Any]:
-        """Return what this field takes, or, if it is one of an answer, what it says."""
+        """Return the JSON Schema of the values that the field accepts, or, in a response, of those that it produces."""
         raise NotImplementedError
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> T:
@@ -37,7 +37,10 @@ class StrictField(Field[T]):
 
 
 class Money(StrictField[Decimal]):
-    """An exact amount with so many digits before the point and 4 after it: a number or text in, text out."""
+    """An exact amount with `digits` before the point and up to 4 after it.
+
+    Requests may have a number or text, responses have text.
+    """
 
     def __init__(self, *, min_exclusive: int | Decimal | None = 0, digits: int = 10, **options: Any) -> None:
         super().__init__(**options)
@@ -68,7 +71,7 @@ class Money(StrictField[Decimal]):
 
 
 def money_text(amount: Decimal) -> str:
-    """Return an amount with two decimals, or as many more as it has."""
+    """Return an amount with at least two decimals."""
     text = f"{amount:.4f}"
     return text[:-2] + text[-2:].rstrip("0")
 
@@ -80,7 +83,7 @@ def _amount(value: object, digits: int) -> Decimal | None:
     elif isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return None
     amount = Decimal(str(value) if isinstance(value, float) else value)
-    # The size first: 1e99999999 is short to write and long to work with.
+    # The size first: arithmetic with 1e99999999 would take very long.
     if not amount.is_finite() or (amount and not -5 < amount.adjusted() < digits):
         return None
     exact = amount.quantize(_SMALLEST)
@@ -93,14 +96,14 @@ def _between(low: int, value: Any, high: int) -> bool:
 
 
 class Whole(StrictField[int]):
-    """A whole number from `low` to `high`. 10.0 is one, "10" and true are not."""
+    """A whole number from `low` to `high`. 10.0 is accepted, "10" and true are not."""
 
     def __init__(self, low: int, high: int, **options: Any) -> None:
         super().__init__(**options)
         self._low, self._high = low, high
 
     def check(self, value: Any) -> int:
-        # Compared before it is converted: int(1e99999999) has as many digits.
+        # Compared before it is converted: int(1e99999999) has that many digits.
         if not _between(self._low, value, self._high) or value != int(value):
             raise ValidationError(f"must be a whole number from {self._low} to {self._high}")
         return int(value)
@@ -110,7 +113,7 @@ class Whole(StrictField[int]):
 
 
 class Digits(Whole):
-    """A whole number written out, as in a query."""
+    """A whole number as text, in a query."""
 
     def check(self, value: Any) -> int:
         return super().check(int(value) if _DIGITS.fullmatch(value) else None)
@@ -136,7 +139,7 @@ class Rate(StrictField[float]):
 
 
 class Flag(StrictField[bool]):
-    """True or false, nothing that resembles them."""
+    """True or false, and nothing that is merely truthy."""
 
     def check(self, value: Any) -> bool:
         if not isinstance(value, bool):
@@ -148,7 +151,7 @@ class Flag(StrictField[bool]):
 
 
 class Duration(StrictField[float]):
-    """Seconds, written as a number of them or as 30s, 500ms, 2m, 1h. `zero` is one too where that makes sense."""
+    """A duration in seconds, from a number of seconds or text such as 30s, 500ms, 2m, 1h. `zero` permits 0."""
 
     def __init__(self, *, zero: bool = False, **options: Any) -> None:
         super().__init__(**options)
@@ -173,14 +176,14 @@ class Duration(StrictField[float]):
 
 
 def _below(limit: str) -> str:
-    """Return a pattern for the whole numbers below one that is written out, which has two digits or more."""
+    """Return a pattern for the whole numbers below `limit`, which has two or more digits."""
     lower = [(limit[:at], int(digit), len(limit) - at - 1) for at, digit in enumerate(limit) if int(digit) > (not at)]
     same = [f"{begin}[{int(not begin)}-{digit - 1}][0-9]{{{rest}}}" for begin, digit, rest in lower]
     return f"([0-9]{{1,{len(limit) - 1}}}|{'|'.join(same)})"
 
 
 class DatabaseURL(StrictField[str]):
-    """Where a service keeps its data: a file that all its workers share, or a server."""
+    """The URL of a database: an SQLite file that all workers share, or a PostgreSQL server."""
 
     def check(self, value: Any) -> str:
         if not isinstance(value, str) or not _DATABASE.fullmatch(value) or value.endswith(":memory:"):
@@ -189,7 +192,7 @@ class DatabaseURL(StrictField[str]):
 
 
 class Text(StrictField[str]):
-    """Text that a pattern fits as a whole. The pattern means the same in Python and in ECMA-262."""
+    """Text that matches a pattern as a whole. The pattern uses the syntax that Python and ECMA-262 share."""
 
     pattern: ClassVar[re.Pattern[str]]
     rule: ClassVar[str]
@@ -210,6 +213,6 @@ class Identifier(Text):
 
 
 class Symbol(Text):
-    """What is traded, such as AAPL."""
+    """A symbol of an exchange, such as AAPL."""
 
     pattern, rule = SYMBOL, SYMBOL_RULE

@@ -30,10 +30,10 @@ def child_exit(server: Any, worker: Any) -> None:
     if not directory:
         return
     try:
-        from .ended_workers import fold, is_awaited
+        from .ended_workers import is_merging_requested, merge_worker
 
-        if is_awaited(Path(directory)):
-            fold(Path(directory), worker.pid)
+        if is_merging_requested(Path(directory)):
+            merge_worker(Path(directory), worker.pid)
     except Exception:  # a master that ends because of a worker's file takes all others with it
         with suppress(Exception):  # of a log handler
             server.log.exception("the metrics of worker %d stay in files of its own", worker.pid)

@@ -1,10 +1,9 @@
-"""A worker for gunicorn whose threads wait for no client.
+"""A gunicorn worker whose threads do not wait for clients.
 
-Those of gthread read requests themselves: as many clients as there are threads, each sending a byte now and then, stop
-a worker for ever. Here the thread that accepts connections reads all of them, none longer than `read_timeout`, and a
-thread of the pool begins once a request is whole. What it answers fits into the kernel's buffer, or is taken by the
-client within `write_timeout`, for which at most a quarter of the threads ever wait; and nobody stands still until a
-client has closed its end.
+The threads of gthread read requests themselves: as many slow clients as there are threads block a worker. Here the
+thread that accepts connections reads all of them, each for at most `read_timeout`, and a thread of the pool starts once
+a request is complete. A response fits into the kernel's buffer or is taken by the client within `write_timeout`; at
+most a quarter of the threads wait for that. No thread waits for a client to close its end.
 """
 
 import errno
@@ -25,40 +24,40 @@ from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped
 from cb.clocks import monotonic
 from cb.log import Log
 
-from .connections import Connection, let_wait, refusal
+from .connections import Connection, error_response, limit_waiting_threads
 
 log = Log(__name__)
 
-#: the versions whose workers this one is made from; another may have other insides
+#: versions whose internals this worker is tested with
 _TESTED = re.compile(r"27\.0\.[0-9]+")
 _PIECE = 64 * 1024
-#: bytes of an answer that the kernel takes, whatever the client does
+#: bytes of a response that the kernel accepts at once
 _SEND_BUFFER = 512 * 1024
-#: of these, bytes that a client may not have taken when its next request gets a thread: the answer must find room
+#: largest unacknowledged part of it when the next request gets a thread: the next response needs room
 _UNTAKEN = 64 * 1024
-#: seconds for a client to close its end, or what it has not read yet may be lost to it
+#: seconds for a client to close its end; after that unread bytes may be lost
 _LINGER = 2.0
 _FILES = 4096  # four times worker_connections
 _OTHER_FILES = 200  # databases, ledgers, connections to other services
-#: for which a worker has no room just now
+#: errors of a lack of resources
 _NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 def worker_class(read_timeout: float, write_timeout: float) -> type | str:
-    """Return what gunicorn is to make workers of; its own, and a warning, where its version is not one we know."""
+    """Return the worker class for gunicorn: for untested versions its own, with a warning."""
     if not _TESTED.fullmatch(gunicorn.__version__):
-        log.warning("gunicorn %s is not guarded: slow clients can hold all threads", gunicorn.__version__)
+        log.warning("gunicorn %s is not guarded: slow clients can block all threads", gunicorn.__version__)
         return "gthread"
     return type("GuardWorker", (GuardWorker,), {"read_timeout": read_timeout, "write_timeout": write_timeout})
 
 
 class GuardWorker(ThreadWorker):  # type: ignore[misc]  # it has no types
-    """Reads requests before threads get them. All that is written here runs in the thread of its poller."""
+    """Reads requests before threads get them. All methods here run in the thread of the poller."""
 
-    #: seconds for a client to send a whole request
+    #: seconds for a client to send a request
     read_timeout = 5.0
-    #: seconds for it to take an answer
+    #: seconds for a client to take a response
     write_timeout = 10.0
     worker_connections: int
 
@@ -75,7 +74,7 @@ class GuardWorker(ThreadWorker):  # type: ignore[misc]  # it has no types
         super().check_config(cfg, log)
 
     def init_process(self) -> None:
-        util.write_error = _write_error  # gunicorn has no hook for what it answers by itself
+        util.write_error = _write_error  # gunicorn has no hook for its own error responses
         for listener in self.sockets:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # its connections inherit it
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -85,7 +84,7 @@ class GuardWorker(ThreadWorker):  # type: ignore[misc]  # it has no types
             self.worker_connections = max(files - _OTHER_FILES, 1)
             self.max_keepalived = max(self.worker_connections - self.cfg.threads, 1)
             log.warning("%d files may be open: no more than %d connections", files, self.worker_connections)
-        let_wait(max(self.cfg.threads // 4, 1))
+        limit_waiting_threads(max(self.cfg.threads // 4, 1))
         super().init_process()
 
     def accept(self, listener: Any) -> None:
@@ -102,13 +101,13 @@ class GuardWorker(ThreadWorker):  # type: ignore[misc]  # it has no types
         self.enqueue_req(Connection(self.cfg, accepted, client, server, write_timeout=limit, linger=self._linger))
 
     def enqueue_req(self, conn: Connection) -> None:
-        """Have a thread handle the next request of a connection, as soon as that is here."""
+        """Handle the next request of a connection in a thread once it is complete."""
         left = conn.next_request()
         if not (left and self._take(conn, left)) and not self._read(conn):
             self._reading.add(conn, self.read_timeout, self._read)
 
     def murder_pending(self) -> None:
-        """End connections whose time is up."""
+        """Close connections whose timeout has passed."""
         for conn in self._reading.expired():
             if begun := bool(conn.framing.data):
                 conn.refuse(408, f"the request did not arrive within {self.read_timeout:g} s")
@@ -125,7 +124,7 @@ class GuardWorker(ThreadWorker):  # type: ignore[misc]  # it has no types
                 self.poller.register(conn.sock, EVENT_READ, partial(self.on_client_socket_readable, conn))
 
     def finish_request(self, conn: Connection, fs: Any) -> None:
-        """Keep a connection only if its client takes the answer within `write_timeout`."""
+        """Keep a connection only if its client takes the response within `write_timeout`."""
         kept = self.alive and not fs.cancelled() and not fs.exception() and fs.result()
         if kept and conn.unsent() and not conn.parser.unreader.buf.getvalue():
             conn.sock.setblocking(False)
@@ -138,12 +137,12 @@ class GuardWorker(ThreadWorker):  # type: ignore[misc]  # it has no types
         return True
 
     def _linger(self, conn: Connection) -> None:
-        """Close a connection once the client has closed its end, or has had time to: it may still be reading."""
+        """Close a connection once the client has closed its end, or after a timeout: it may still be reading."""
         self.nr_conns += 1
         self._lingering.add(conn, _LINGER, self._drain)
 
     def _read(self, conn: Connection) -> bool:
-        """Return whether there is no more to read of a request, be it that the connection has ended."""
+        """Read from a connection. Return True if the request is complete or the connection has ended."""
         try:
             received = conn.sock.recv(_PIECE)
         except BlockingIOError:
@@ -174,7 +173,7 @@ class GuardWorker(ThreadWorker):  # type: ignore[misc]  # it has no types
         return True
 
     def _drain(self, conn: Connection) -> bool:
-        """Return whether a client has closed its end, after which the connection is gone."""
+        """Discard received bytes. Return True if the client has closed its end; the connection is closed then."""
         try:
             if conn.sock.recv(_PIECE):
                 return False
@@ -190,29 +189,29 @@ class GuardWorker(ThreadWorker):  # type: ignore[misc]  # it has no types
         conn.close(graceful)
 
     def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
-        # Where a request has not been read to its end, what comes is no other request.
+        # After a request that was not read to its end, the next bytes are no new request.
         try:
             return not conn.framing.cut and super()._keepalive_after(conn, keepalive)
-        except ParseException:  # of a body that nobody has read: it has been answered already
+        except ParseException:  # of an unread body: its request has been answered already
             return False
 
 
 def _write_error(sock: socket.socket, status: int, _reason: str, message: str) -> None:
-    sock.sendall(refusal(status, message))
+    sock.sendall(error_response(status, message))
 
 
 class _Waiting:
-    """Connections on the poller, each for so many seconds and the same for all, the oldest first."""
+    """Connections on the poller with one common timeout, the oldest first."""
 
     def __init__(self, worker: GuardWorker) -> None:
         self._worker = worker
         self._deadlines: dict[Connection, float] = {}
 
     def add(self, conn: Connection, seconds: float, ready: Callable[[Connection], bool]) -> None:
-        """Call `ready` whenever something has come, until it returns that it is enough."""
+        """Call `ready` for each readable event until it returns True."""
 
         def look(_: object) -> None:
-            # The descriptor may be closed by what is ready: not to be watched any more by then.
+            # `ready` may close the descriptor, which must not be registered then.
             self._worker.poller.unregister(conn.sock)
             if ready(conn):
                 del self._deadlines[conn]
@@ -223,7 +222,7 @@ class _Waiting:
         self._worker.poller.register(conn.sock, EVENT_READ, look)
 
     def expired(self) -> list[Connection]:
-        """Remove the connections whose time is up, and return them."""
+        """Remove and return the connections whose timeout has passed."""
         now = monotonic()
         late = list(takewhile(lambda conn: self._deadlines[conn] <= now, self._deadlines))
         for conn in late:

@@ -1,4 +1,4 @@
-"""Whether a service is well: `/api/v1/health`, and `live` and `ready` below it."""
+"""Health of a service: `/api/v1/health`, with `live` and `ready` below it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ log = Log(__name__)
 
 bp = Blueprint("health", __name__, url_prefix="/api/v1/health")
 
-#: returns {"status": "UP" | "DEGRADED" | "DOWN"} and what else is worth knowing
+#: returns {"status": "UP" | "DEGRADED" | "DOWN"} and further members
 Check = Callable[[], dict[str, Any]]
 
 
@@ -57,17 +57,23 @@ _DOWN = ResponseSpec("The service cannot do its work.", HealthSchema())
 
 
 class Health:
-    """The parts of a service that can be unwell."""
+    """The health checks of a service."""
 
     def __init__(self) -> None:
         self._components: dict[str, _Component] = {}
 
     def add(self, name: str, check: Check, *, ready: bool = False) -> None:
-        """Add a check. The service is DOWN without what it must have to be `ready`, else only DEGRADED."""
+        """Add a check. If one that is required for readiness is DOWN, so is the service; otherwise it is DEGRADED.
+
+        Args:
+            name: Name of the component.
+            check: Returns its status.
+            ready: True if the service cannot work without the component.
+        """
         self._components[name] = _Component(check, ready)
 
     def report(self, *, only_own: bool = False) -> tuple[str, dict[str, dict[str, Any]]]:
-        """Return the status of the service, and that of each component by name."""
+        """Return the status of the service and of its components, or only of those required for readiness."""
         components = {name: each for name, each in self._components.items() if each.own or not only_own}
         found = {name: _run(name, each.check) for name, each in components.items()}
         if any(found[name]["status"] == "DOWN" for name, each in components.items() if each.own):
@@ -80,7 +86,7 @@ class Health:
 
 
 def init_app(app: Flask) -> None:
-    """Give an app its health."""
+    """Add the routes to an app."""
     app.extensions["health"] = Health()
     app.register_blueprint(bp)
 

@@ -1,6 +1,6 @@
-"""The end of a request, found while the request arrives: a thread begins once there is nothing more to wait for.
+"""Detection of the end of a request while it arrives: a thread starts once the request is complete.
 
-The head is read by gunicorn's own parser, so that both find the same end of a body, however the bytes are cut.
+The head is read by gunicorn's own parser, so that both find the same end of a body, however the bytes are split.
 """
 
 import re
@@ -15,7 +15,7 @@ MAX_HEAD = 32 * 1024
 _MAX_LINE = 8 * 1024  # of a chunk's size and its extensions
 _END = b"\r\n\r\n"
 _BARE = re.compile(rb"(?<!\r)\n")
-#: chunks of a body; a parser may look through all that is left for each of them
+#: chunks of a body; a parser may search the whole remainder for each of them
 MAX_CHUNKS = 2000
 _SIZE = re.compile(rb"([0-9a-fA-F]+)[ \t]*(?:;.*)?", re.DOTALL)
 
@@ -23,7 +23,7 @@ _SIZE = re.compile(rb"([0-9a-fA-F]+)[ \t]*(?:;.*)?", re.DOTALL)
 class Parser(RequestParser):  # type: ignore[misc]  # it has no types
     """Gunicorn's parser for one request, whose head is read before the body has arrived.
 
-    An error of the head is kept for the thread that asks for the request, where gunicorn answers it.
+    An error in the head is raised in the thread that handles the request, where gunicorn answers it.
     """
 
     def __init__(self, cfg: Any, peer: Any) -> None:
@@ -32,7 +32,7 @@ class Parser(RequestParser):  # type: ignore[misc]  # it has no types
         self._error: Exception | None = None
 
     def read_head(self, head: bytes) -> Any:
-        """Return the request that begins with this head, None if it is refused."""
+        """Return the request that starts with this head, None if it is invalid."""
         self.unreader.unread(head)
         try:
             self._message = super().__next__()
@@ -48,31 +48,36 @@ class Parser(RequestParser):  # type: ignore[misc]  # it has no types
 
 
 class Framing:
-    """Collects a request until nothing more is to come that could matter.
+    """Collects the bytes of a request until it is complete.
 
-    It judges nothing: what the parser will refuse is whole at once, and nothing after it is taken for another request.
-    `limit` is the number of bytes of a request that are waited for at most, and `body` those of a body whose length is
-    told. `cfg` is gunicorn's configuration and `peer` the client's address, both for the parser.
+    It does not validate: a request that the parser will refuse is complete at once, and later bytes are not taken for
+    another request.
+
+    Args:
+        limit: Largest number of bytes to collect.
+        body: Largest `Content-Length`.
+        cfg: gunicorn's configuration, for the parser.
+        peer: Address of the client, for the parser.
     """
 
     def __init__(self, limit: int, body: int, cfg: Any = None, peer: Any = None) -> None:
         self.data = bytearray()
-        #: whether more of the request may come than is here
+        #: True if the request is incomplete
         self.cut = False
-        #: whether the client waits to be told to go on
+        #: True if the client waits for 100 Continue
         self.expects = False
         self._parser = Parser(cfg or Config(), peer)
         self._limit, self._body = limit, body
         self._searched = 0
         self._headed = False
         self._head = 0  # where the headers end
-        self._parsed = 0  # bytes that the parser has
+        self._parsed = 0  # bytes that the parser has received
         self._chunked = False
         self._chunks = 0
-        self._next = 0  # where the next chunk's size, or the end of the request, is to be found
+        self._next = 0  # position of the next chunk's size, or of the end of the request
 
     def feed(self, received: bytes) -> bool:
-        """Add what has arrived, nothing at the end. Return whether the request is whole, or `cut` short."""
+        """Add received bytes, none at the end of the connection. Return True if the request is complete or `cut`."""
         self.data += received
         self.cut = not received
         if not self._headed and not self._end_of_head():
@@ -83,7 +88,7 @@ class Framing:
         return self.cut
 
     def excess(self) -> tuple[int, str] | None:
-        """Return status and detail for what is too much to be given to a parser, None if nothing is."""
+        """Return status and detail if the request exceeds a limit of the parser, otherwise None."""
         if self._chunks > MAX_CHUNKS:
             return 413, f"the body must come in at most {MAX_CHUNKS} chunks"
         if (self._head if self._headed else len(self.data)) <= MAX_HEAD:
@@ -92,7 +97,7 @@ class Framing:
         return status, f"the request line and the headers must have at most {MAX_HEAD} bytes"
 
     def parser(self) -> Parser:
-        """Return the parser with all that has arrived; the bytes are not kept here."""
+        """Return the parser with all received bytes; they are not kept here."""
         self._parser.unreader.unread(bytes(self.data[self._parsed :]))
         self.data = bytearray()  # the connection may be kept for long
         return self._parser
@@ -117,8 +122,8 @@ class Framing:
             length = message.body.reader.length
             self._next += length
             self.cut |= length > self._body
-        # The answer to it is sent here, before the body: gunicorn would send one when all has arrived.
-        told, message._expected_100_continue = message._expected_100_continue, False  # noqa: SLF001  # no other door
+        # 100 Continue is sent here, before the body: gunicorn would send it after the body has arrived.
+        told, message._expected_100_continue = message._expected_100_continue, False  # noqa: SLF001  # there is no public way
         self.expects = told and (self._chunked or self._next > self._parsed)
         return True
 

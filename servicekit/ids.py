@@ -1,6 +1,6 @@
-"""Names that come from outside, allow-listed before anything is done with them.
+"""Patterns of ids and symbols from outside, validated before any use.
 
-`..` as a user id would rewrite the path of a call to another service, even quoted.
+`..` as a user id would change the path of a call to another service, even if it is quoted.
 """
 
 import re

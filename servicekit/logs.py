@@ -1,4 +1,4 @@
-"""Log lines as JSON, one object each, on standard error, without passwords."""
+"""Logging as JSON: one object per line on standard error, with passwords redacted."""
 
 import json
 import logging
@@ -17,7 +17,7 @@ from .redaction import Redaction, known_secrets
 from .settings_file import SettingsError
 
 _access = Log("servicekit.access")
-# What is polled would bury the rest.
+#: prefixes of polled paths, logged at DEBUG
 QUIET = ("/metrics", "/dashboard", "/api/v1/health", "/api/v1/circuit-breaker/status")
 #: characters of a message, and of a traceback
 _LONGEST = 10_000
@@ -38,7 +38,7 @@ def _text(value: object) -> str:
 
 
 class JSONFormatter(logging.Formatter):
-    """Makes a line of a record, whatever it holds; `extra={"facts": {...}}` adds members."""
+    """Formats a record as one line of JSON; `extra={"facts": {...}}` adds members."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,14 +57,14 @@ class JSONFormatter(logging.Formatter):
             line |= trace_ids()
         line.update(getattr(record, "facts", {}))
         if record.exc_info and isinstance(record.exc_info[1], SettingsError):
-            line["error"] = str(record.exc_info[1])  # whoever wrote the setting has no use for our stack
+            line["error"] = str(record.exc_info[1])  # a wrong setting needs no stack trace
         elif record.exc_info:
             line["exception"] = self.formatException(record.exc_info)[-_LONGEST:]
         return self.redaction(json.dumps(line, default=_text))
 
 
 class StandardError(logging.StreamHandler[TextIO]):
-    """Writes to what is standard error at that moment."""
+    """Writes to `sys.stderr` as it is when the record is emitted."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -72,11 +72,11 @@ class StandardError(logging.StreamHandler[TextIO]):
         self.setFormatter(self.json)
 
     @property
-    def stream(self) -> TextIO:  # type: ignore[override]  # the attribute of the parent is read only here
+    def stream(self) -> TextIO:  # type: ignore[override]  # read-only here, an attribute in the parent
         return sys.stderr
 
 
-#: for logging.config.dictConfig, and for gunicorn, whose own lines are JSON by it too
+#: configuration for logging.config.dictConfig and for gunicorn, whose own lines are JSON then too
 CONFIG: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -87,7 +87,7 @@ CONFIG: dict[str, Any] = {
 
 
 def init_app(app: Flask) -> None:
-    """Send all log lines of this process to standard error, among them one per request of the app."""
+    """Log to standard error in this process, with one line for each request of the app."""
     root = logging.getLogger()
     if not any(isinstance(handler, StandardError) for handler in root.handlers):
         root.addHandler(StandardError())
@@ -96,7 +96,7 @@ def init_app(app: Flask) -> None:
         for handler in root.handlers:
             if isinstance(handler, StandardError):
                 handler.json.redaction.hide(known_secrets(settings))
-    # It warns of every request that waits for a thread.
+    # It warns about every request that waits for a thread.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     app.before_request(_start)
     app.after_request(_end)

@@ -12,36 +12,36 @@ from prometheus_flask_exporter import PrometheusMetrics
 
 from cb.integrations.prometheus import BreakerCollector
 
-from .ended_workers import await_ended
+from .ended_workers import request_merging
 from .value_file import use_value_files
 from .worker_files import WorkerFiles
 
 
 class Metrics(PrometheusMetrics):  # type: ignore[misc]  # it ships no types
-    """The exporter, with one answer whichever worker gives it.
+    """The exporter, with the same response from each worker.
 
-    Under gunicorn the values of all workers lie in $PROMETHEUS_MULTIPROC_DIR. The exporter has nothing else then; ours
-    has the breakers too, and what a service adds.
+    Under gunicorn the values of all workers are in $PROMETHEUS_MULTIPROC_DIR, and the exporter alone would show nothing
+    else. This class adds the breakers and the collectors of a service.
     """
 
     def __init__(self, app: Flask, breakers: BreakerCollector) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # workers have no common time of creation
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             use_value_files()
-        # By rule: by path, every unknown path would be a series of its own.
+        # By rule: by path, each unknown path would be a time series of its own.
         super().__init__(app, group_by="url_rule", registry=CollectorRegistry())
-        #: what writes its text itself, which is quicker
+        #: collectors that write their text themselves, which is faster
         self._writers: list[Any] = [breakers]
-        #: what else says at each scrape what is so, whichever worker is asked
+        #: further collectors, with the same values in each worker
         self.collectors: list[Collector] = [self.registry]
         if directory := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-            await_ended(Path(directory))
+            request_merging(Path(directory))
             files = WorkerFiles(directory)
             self._writers.append(files)
             self.collectors = [files.rest]
 
     def register_endpoint(self, path: str, app: Flask | None = None) -> None:
-        """Add the route, under `flask run --debug` too: the exporter has none there."""
+        """Add the route, also under `flask run --debug`, where the exporter adds none."""
 
         @self.do_not_track()  # type: ignore[untyped-decorator]  # it has no types
         def prometheus_metrics() -> Any:
@@ -54,7 +54,7 @@ class Metrics(PrometheusMetrics):  # type: ignore[misc]  # it ships no types
     def info(
         self, name: str, description: str, labelnames: Any = None, labelvalues: Any = None, **labels: Any
     ) -> Gauge:
-        """Make a gauge that leaves no series behind when a worker dies."""
+        """Create a gauge whose series is removed when its worker ends."""
         gauge = Gauge(
             name, description, labelnames or tuple(labels), registry=self.registry, multiprocess_mode="livemax"
         )
@@ -62,13 +62,13 @@ class Metrics(PrometheusMetrics):  # type: ignore[misc]  # it ships no types
         return gauge
 
     def generate_metrics(self, accept_header: str | None = None, names: list[str] | None = None) -> tuple[str, str]:
-        """Return all metrics, or those of some names, and their content type."""
+        """Return all metrics, or those with the given names, and their content type."""
         scrape: Any = CollectorRegistry(support_collectors_without_names=True)
         for collector in self.collectors:
             scrape.register(collector)
         try:
             encode, content_type = choose_encoder(accept_header or "")
-        except (TypeError, ValueError):  # a version that is none
+        except (TypeError, ValueError):  # an invalid version
             encode, content_type = choose_encoder("")
         if names:
             for writer in self._writers:

@@ -1,7 +1,7 @@
-"""How many requests one client may send: `server.rate_limit`, for all workers of a service together.
+"""The rate limit of each client: `server.rate_limit`, for all workers of a service together.
 
-A client is an address, or a network where it has one (IPv6), that is not this host: what runs here is the platform
-itself, and whoever tests it. Behind proxies the address is the one that they tell.
+A client is an IPv4 address or a /64 network of IPv6. Requests from this host are not limited: they come from the
+platform itself. Behind trusted proxies the address is the one that they forward.
 """
 
 import ipaddress
@@ -15,12 +15,12 @@ from cb.integrations.flask.trusted_addresses import parse_address
 
 from .settings import Settings
 
-# Whoever asks these must know it when it matters most.
+# Monitoring must work under overload too.
 _FREE = ("/metrics", "/api/v1/health")
 
 
 def init_app(app: Flask) -> None:
-    """Limit the requests of each client."""
+    """Limit the rate of requests of each client."""
     settings: Settings = app.extensions["settings"]
     if settings.proxies:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]  # Flask's documented way to wrap an app
@@ -35,8 +35,8 @@ def init_app(app: Flask) -> None:
     app.before_request(_count)
 
 
-def count(caller: str) -> None:
-    """Count a request of a caller. Raises Problem if it is one too many."""
+def count_request(caller: str) -> None:
+    """Count a request of a caller. Raises Problem (429) above the limit."""
     limit = current_app.extensions.get("flow")
     if limit is None:
         return
@@ -60,11 +60,11 @@ def _count() -> None:
         return
     caller = _client(request.remote_addr or "")
     if caller is not None:
-        count(caller)
+        count_request(caller)
 
 
 def _client(address: str) -> str | None:
-    """Return who is counted together: None for this host, and one for all whose address cannot be told."""
+    """Return the caller of an address: None for this host, "unknown" for invalid addresses."""
     found = parse_address(address)
     if found is None:
         return "unknown"

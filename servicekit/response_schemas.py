@@ -1,4 +1,4 @@
-"""Schemas of what a service answers."""
+"""Schemas of responses."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ from marshmallow import EXCLUDE, Schema
 
 
 class ResponseSchema(Schema):
-    """What is dumped, never loaded. Later versions may have more members: readers pass over what they do not know."""
+    """A schema of a response. Readers ignore unknown members, since later versions may have more."""
 
     class Meta:
         unknown = EXCLUDE
 
 
 class PassthroughSchema(ResponseSchema):
-    """What is JSON already: the schema says what is in it, and leaves it as it is."""
+    """A response that is already JSON; the schema documents it without transforming it."""
 
     def dump(self, obj: Any, *, many: bool | None = None) -> Any:  # noqa: ARG002  # many are JSON too
         return obj

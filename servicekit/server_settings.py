@@ -1,4 +1,4 @@
-"""The section `server` of the settings: where a service listens, under which names, and what clients may cost it."""
+"""The section `server` of the settings: address, host names, workers, timeouts, and limits of clients."""
 
 import ipaddress
 import re
@@ -24,7 +24,7 @@ class _Address(StrictField[str]):
 
 
 class _HostName(StrictField[str]):
-    """A name or an address, as browsers know a service."""
+    """A host name or an address, as in URLs of the service."""
 
     def check(self, value: Any) -> str:
         if not isinstance(value, str) or not (_NAME.fullmatch(value) or _is_address(value)):
@@ -33,7 +33,7 @@ class _HostName(StrictField[str]):
 
 
 class _Rate(StrictField[str]):
-    """So many requests in a while."""
+    """A rate of requests."""
 
     def check(self, value: Any) -> str:
         if not isinstance(value, str) or not _RATE.fullmatch(value):
@@ -53,12 +53,12 @@ class ServerSchema(Schema):
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether nothing but this machine reaches an address."""
+    """Return True if only this machine can reach an address."""
     return host == "localhost" or ipaddress.ip_address(host).is_loopback
 
 
 def url_host(host: str) -> str:
-    """Return how a service that listens on an address is reached from this machine, as URLs have it."""
+    """Return the host for URLs by which this machine reaches a service that listens on an address."""
     here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # it binds nothing
     return f"[{here}]" if ":" in here else here
 

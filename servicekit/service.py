@@ -1,31 +1,42 @@
-"""A Flask app with all that every service of a platform has."""
+"""The Flask app of a service, with the parts that all services share."""
 
 import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from flask import Flask
 
-from cb.integrations.flask import CircuitBreakers
+from cb.integrations.flask import CircuitBreakers, Problem
 from cb.integrations.flask.event_log import log_event
+from cb.integrations.flask.request_id import choose_request_id
 from cb.integrations.flask.request_input import MAX_BODY
 from cb.integrations.flask.security_headers import add_security_headers
 from cb.ledger.ledger import Ledger
 from cb.log import Log
 
 from . import correlation, faults, health, logs, problems, rate_limit, trusted_hosts
-from .http_methods import KnownMethods
 from .openapi import pages as openapi
 from .settings import Settings
 
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
 log = Log(__name__)
+
+_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 
 
 def create_service(name: str, settings: Settings, about: str = "") -> Flask:
-    """Return an app with breakers and what is around them: health, status, live page, operators, metrics, problems.
+    """Create an app with breakers, health, status, live page, operators' routes, metrics, OpenAPI and error responses.
 
-    `name` is what the service calls itself in its answers, such as `trading-gateway`, and `about` says in its contract
-    what it is. Its parts are in `app.extensions`: `settings`, `circuit_breakers`, `dashboard`, `health`, `metrics`,
-    `openapi`, and `fleet` where the settings name a server for one. With $OTEL_EXPORTER_OTLP_ENDPOINT it makes spans
-    and metrics for OpenTelemetry's providers.
+    Its parts are in `app.extensions`: `settings`, `circuit_breakers`, `simulators`, `health`, `metrics`, `openapi`,
+    and `fleet` if the settings name a server for one. With $OTEL_EXPORTER_OTLP_ENDPOINT it creates spans and metrics
+    for the global providers of OpenTelemetry.
+
+    Args:
+        name: Name of the service in responses, such as `trading-gateway`.
+        settings: From `load_settings`.
+        about: Description of the service in its OpenAPI document.
     """
     # Not above: prometheus_client decides at import, by the environment that gunicorn's configuration sets.
     from cb.integrations.prometheus import BreakerCollector
@@ -35,9 +46,9 @@ def create_service(name: str, settings: Settings, about: str = "") -> Flask:
     app = Flask(__name__, static_folder=None, template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY + 1
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
-    app.url_map.merge_slashes = False  # a redirected order is an order sent twice
+    app.url_map.merge_slashes = False  # a redirected POST is sent twice
     app.extensions["settings"] = settings
-    # The log first: opening the ledger may say something.
+    # Logging first: opening the ledger may log.
     for part in (correlation, logs, problems, trusted_hosts, rate_limit, health):
         part.init_app(app)
     app.after_request(add_security_headers)
@@ -73,7 +84,25 @@ def create_service(name: str, settings: Settings, about: str = "") -> Flask:
 def _trace(app: Flask) -> None:
     try:
         from .tracing import instrument_app
-    except ModuleNotFoundError as error:  # the endpoint may be meant for a neighbour in the same environment
+    except ModuleNotFoundError as error:  # the endpoint may be meant for another program in this environment
         log.warning("no traces: %s", error)
     else:
         instrument_app(app, quiet=logs.QUIET)
+
+
+class KnownMethods:
+    """WSGI middleware that refuses unknown HTTP methods, before each costs a time series of its own."""
+
+    def __init__(self, app: "WSGIApplication") -> None:
+        self._app = app
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] in _METHODS:
+            return self._app(environ, start_response)
+        allowed = ", ".join(sorted(_METHODS))
+        request_id = choose_request_id(environ.get("HTTP_X_REQUEST_ID"))
+        headers = {"Allow": allowed, "X-Request-ID": request_id}
+        problem = Problem(
+            405, "method-not-allowed", f"the method is not possible here, only {allowed}", headers=headers
+        )
+        return add_security_headers(problem.response(request_id))(environ, start_response)

@@ -1,4 +1,4 @@
-"""The settings of a service, checked once."""
+"""The settings of a service, validated at its start."""
 
 import os
 import re
@@ -15,68 +15,93 @@ from cb.errors import ConfigError
 from cb.ledger.paths import SHARED, state_directory
 
 from .fields import Duration, Flag, Whole
-from .names import BREAKERS, FRONT, SERVICES
 from .server_settings import ServerSchema, is_loopback
 from .settings_file import Key, SettingsError, Source
-from .tokens import check_private, read_keys, read_token
+from .tokens import check_private, read_api_keys, read_token
 from .validation_errors import violations
+
+#: the services of the platform
+SERVICES = ("gateway", "portfolio", "market-data")
+#: the service that users call
+FRONT = "gateway"
+#: breakers of the platform; `database` is each service's own, the others are the gateway's
+BREAKERS = ("market-data", "portfolio", "risk", "notification", "audit", "database")
+#: threads of a service that no dependency may occupy, so that health and status are answered
+SPARE_THREADS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a service needs to know."""
+    """The settings of a service."""
 
     #: the service's section in the file
     name: str
-    #: which it was read from
+    #: path of the file
     file: str
     #: the section `circuit_breaker`
     breaker_defaults: BreakerConfig
-    #: the section `breakers`, by dependency, each with the defaults for what it does not say
+    #: the section `breakers`, by dependency, completed by the defaults
     breaker_overrides: dict[str, BreakerConfig]
-    #: for Ledger.open
+    #: URL for Ledger.open
     state_url: str
-    #: for Fleet: the server that all hosts share; None where each host is alone
+    #: URL of the server that all hosts share, for Fleet; None without a fleet
     fleet_url: str | None
-    #: seconds between two exchanges with it
+    #: seconds between two synchronizations with it
     sync_interval: float
-    #: private directory for what lives no longer than the host: ledgers, simulations, metrics
+    #: private directory for data of this boot: ledgers, simulations, metrics
     state_dir: Path
-    #: whether metrics have the names with the breaker's name as suffix too
+    #: True for additional metrics with the breaker's name as suffix
     per_breaker_names: bool
-    #: what operators must show to steer breakers and to simulate failures; None where whoever is on this host may
+    #: token of the operators; None if requests from this host need none
     admin_token: str | None = field(default=None, repr=False)
-    #: what the services show each other; None where whoever is on this host may do what they do
+    #: token that the services share; None if requests from this host need none
     service_token: str | None = field(default=None, repr=False)
-    #: users by the hashes of their keys; empty where whoever reaches the gateway may act for any user
+    #: users by the hashes of their keys; empty if users need none
     api_keys: dict[str, str] = field(default_factory=dict, repr=False)
-    #: address that it listens on
+    #: address to listen on
     host: str
-    #: names that it answers to, beside `host` and those of the loopback
+    #: accepted names in `Host`, in addition to `host` and the names of the loopback
     hosts: tuple[str, ...]
-    #: port that it listens on
+    #: port to listen on
     port: int
-    #: processes
+    #: number of processes
     workers: int
-    #: requests at once in each of them
+    #: threads per process
     threads: int
-    #: seconds that a client has to send a request
+    #: seconds for a client to send a request
     read_timeout: float
-    #: seconds that a client has to take an answer
+    #: seconds for a client to take a response
     write_timeout: float
-    #: how many proxies before it are to be believed what they say of a client
+    #: number of trusted proxies
     proxies: int
-    #: requests of one client, such as "200/second"; None: as many as it likes
+    #: requests of one client, such as "200/second"; None without a limit
     rate_limit: str | None
-    #: the service's section, as its schema loads it
+    #: the service's own section, as its schema loads it
     service: dict[str, Any]
+
+    def bulkhead_limits(self, *names: str) -> dict[str, int]:
+        """Return the limit of each bulkhead: the setting NAME_limit, or an equal share of the remaining threads.
+
+        The threads of all workers are shared. Raises SettingsError if the limits together leave too few.
+        """
+        threads = self.workers * self.threads
+        keys = {name: f"{name.replace('-', '_')}_limit" for name in names}
+        chosen = {name: limit for name, key in keys.items() if (limit := self.service[key]) is not None}
+        others = len(names) - len(chosen)
+        if chosen and sum(chosen.values()) + others > threads - SPARE_THREADS:
+            key = keys[max(chosen, key=lambda name: chosen[name])]
+            product = f"{threads} threads (server.workers x server.threads)"
+            rule = f"leave {SPARE_THREADS} of {product} beside all limits together"
+            raise SettingsError(self.file, f"services.{self.name}.{key}", rule, self.service[key])
+        share = (threads - SPARE_THREADS - sum(chosen.values())) // max(others, 1)
+        return {name: chosen.get(name, max(share, 1)) for name in names}
 
 
 def load_settings(name: str, schema: Schema | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
-    """Return the settings of a service, named as in the file or, without hyphens, as its package. Raises SettingsError.
+    """Load the settings of a service, named as in the file or, without hyphens, as its package. Raises SettingsError.
 
-    The file is $CB_CONFIG, else config/config.yaml. A variable such as CB_CIRCUIT_BREAKER__TIMEOUT or
-    CB_SERVICES__MARKET_DATA__PORT changes one key. Without a schema the service's own section is taken as it is.
+    The file is $CB_CONFIG, by default config/config.yaml. A variable such as CB_CIRCUIT_BREAKER__TIMEOUT or
+    CB_SERVICES__MARKET_DATA__PORT overrides one key. Without a schema the service's own section is not validated.
     """
     source = Source.read(environ.get("CB_CONFIG") or "config/config.yaml", environ)
     if source.secret:
@@ -88,14 +113,14 @@ def load_settings(name: str, schema: Schema | None = None, environ: Mapping[str,
     tokens = [read_token(each, environ) for each in _TOKENS]
     if not is_loopback(server["host"]) and None in tokens:
         raise source.error(("server", "host"), f"be of this host only without {' and '.join(_TOKENS)}", server["host"])
-    keys = read_keys(source)
+    keys = read_api_keys(source)
     if keys and tokens[0] is None:
         raise source.error(("api_keys",), f"stand beside {_TOKENS[0]}: operators may do what users may not", "none")
     known = (*source.section("services"), *SERVICES)
     name = next((each for each in known if name in (each, each.replace("-", ""))), name)
     if name == FRONT and not keys and not is_loopback(server["host"]):
         raise source.error(("api_keys",), "name the users where others than this host reach the gateway", {})
-    if name in SERVICES:  # a service of others has neighbours that we do not know
+    if name in SERVICES:  # other services may have neighbours of any name
         source.check_names("services", SERVICES)
         source.check_names("breakers", BREAKERS)
     own = ("services", name)
@@ -143,7 +168,7 @@ class _State(Schema):
 
 
 def _fleet_url(source: Source, url: str) -> str:
-    """Return the URL of a server that hosts share, if it is one. Raises SettingsError."""
+    """Return the URL of the server that hosts share. Raises SettingsError."""
     try:
         from cb.fleet import check
     except ModuleNotFoundError as error:
@@ -194,11 +219,11 @@ def _breaker(source: Source, path: Key, defaults: BreakerConfig) -> BreakerConfi
 
 
 def _private_directory(environ: Mapping[str, str]) -> Path:
-    """Return the directory for state, made if there is none. Raises SettingsError unless it is ours alone to write."""
+    """Return the directory for state, created if missing. Raises SettingsError if other users may write to it."""
     path = state_directory(environ)
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # The link too: in a directory that all may write, somebody else may have put one here first.
+        # The link too: in a directory that all users may write to, another user may have placed one here.
         owners, mode = {path.lstat().st_uid, path.stat().st_uid}, path.stat().st_mode
     except OSError as error:
         raise SettingsError("environment variable CB_STATE_DIR", "", "be a directory", str(error)) from error

@@ -1,4 +1,4 @@
-"""Where settings come from: a YAML file, and environment variables that change single keys of it."""
+"""The source of settings: a YAML file, and environment variables that override single keys."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -22,28 +22,35 @@ SECTIONS = {
     "services": True,
 }
 _PREFIX = "CB_"
-#: keys whose values are not to be shown, should somebody write a secret where none belongs
+#: keys whose values are never shown, in case one holds a secret by mistake
 _SECRET = re.compile("password|passwd|pwd|secret|token")
 
 Key = tuple[str, ...]
 
 
 class SettingsError(PortableError):
-    """A setting that breaks a rule: the service must not start."""
+    """A setting that breaks a rule: the service does not start.
+
+    Args:
+        file: The file, or the environment variable, of the setting.
+        key: Dotted path of the setting; empty for the file as a whole.
+        rule: The rule, worded to follow "must".
+        value: The value that breaks it.
+    """
 
     def __init__(self, file: str, key: str, rule: str, value: object) -> None:
         super().__init__(file, key, rule, value)
-        #: the file, or the environment variable, that says it
+        #: the file, or the environment variable, of the setting
         self.file = file
         #: dotted path of the setting; empty for the file as a whole
         self.key = key
-        #: what the value must satisfy, as in "must <rule>"
+        #: the rule, worded to follow "must"
         self.rule = rule
-        #: what breaks it
+        #: the value that breaks it
         self.value = value
 
     def __str__(self) -> str:
-        # Passwords stay out of logs: those of a rule are in what others say of an error.
+        # Passwords stay out of logs; a rule may quote the message of another error.
         rule, shown = without_passwords(self.rule), without_passwords(repr(self.value))
         if isinstance(self.value, str):
             shown = repr("***" if _SECRET.search(self.key) else without_passwords(self.value))
@@ -51,11 +58,11 @@ class SettingsError(PortableError):
 
 
 class Source:
-    """The sections of a file as they stand after the environment's changes, and who said what."""
+    """The sections of a settings file with the overrides of the environment, and the origin of each setting."""
 
     def __init__(self, file: str, tree: dict[str, Any]) -> None:
         self.file = file
-        #: whether the file itself, and not the environment, says a password
+        #: True if the file itself, not the environment, holds a password
         self.secret = False
         self._tree = tree
         self._origins: dict[Key, str] = {}
@@ -65,7 +72,7 @@ class Source:
 
     @classmethod
     def read(cls, file: str, environ: Mapping[str, str]) -> Self:
-        """Return what a file and the environment say. Raises SettingsError."""
+        """Read a file and the environment. Raises SettingsError."""
         try:
             text = Path(file).read_text(encoding="utf-8")
             tree = yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader that is stricter still
@@ -83,7 +90,7 @@ class Source:
         return source
 
     def section(self, *path: str) -> dict[str, Any]:
-        """Return a section, empty where there is none. Raises SettingsError."""
+        """Return a section, empty if it is missing. Raises SettingsError."""
         section: Any = self._tree
         for depth, name in enumerate(path, 1):
             section = section.get(name)
@@ -103,15 +110,15 @@ class Source:
                 raise self.error((section, name), f"be one of {', '.join(known)}", settings)
 
     def changed(self, path: Key) -> bool:
-        """Return whether the environment says a setting, whatever the file says."""
+        """Return True if the environment overrides a setting."""
         return path in self._origins
 
     def error(self, path: Key, rule: str, value: object) -> SettingsError:
-        """Return the error of a setting, as said by its file or environment variable."""
+        """Return an error that names the origin of a setting."""
         return SettingsError(self._origins.get(path, self.file), ".".join(path), rule, value)
 
     def _change(self, variable: str, text: str) -> None:
-        """Set the key that a variable names: CB_BREAKERS__MARKET_DATA__TIMEOUT is breakers.market-data.timeout."""
+        """Override the key of a variable: CB_BREAKERS__MARKET_DATA__TIMEOUT is breakers.market-data.timeout."""
         origin = f"environment variable {variable}"
         path = tuple(variable.removeprefix(_PREFIX).lower().split("__"))
         if not all(path) or path[0] not in SECTIONS or len(path) != 2 + SECTIONS[path[0]]:
@@ -128,7 +135,7 @@ class Source:
             value = text
         section = self._tree
         for name in path[:-1]:
-            self.section(*path[:-1])  # refuses what is no section
+            self.section(*path[:-1])  # raises if it is not a section
             section[name] = section.get(name) or {}
             section = section[name]
         section[path[-1]] = value
@@ -142,7 +149,7 @@ def _holds_password(value: Any) -> bool:
 
 
 def _problem(error: Exception) -> str:
-    """Return what is wrong, and where, without the file's text: that may be a password."""
+    """Return the problem and its position, without text of the file, which may be a password."""
     mark = getattr(error, "problem_mark", None)
     if mark is None:
         return " ".join(str(error).split())
@@ -151,14 +158,14 @@ def _problem(error: Exception) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML that refuses two equal keys, and leaves as text what is no value of its kind, for the rule of its key."""
+    """A YAML loader that refuses duplicate keys, and keeps invalid scalars as text for validation."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
             value = super().construct_object(node, deep)
         except (ArithmeticError, AttributeError, LookupError, ValueError):  # such as the date 2020-13-45
             return node.value
-        # Python refuses to print what is much longer, and no setting is.
+        # Python refuses to print much longer integers, and no setting is that large.
         return node.value if isinstance(value, int) and value.bit_length() > 64 else value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

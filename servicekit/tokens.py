@@ -1,7 +1,7 @@
-"""What operators, services and users show: tokens from the environment or private files, and hashes of users' keys.
+"""Tokens of operators and services, from the environment or private files, and hashes of users' API keys.
 
-The settings hold what SHA-256 makes of a key: who reads them can do nothing with that. A key is random and long, so
-nothing slower is needed.
+The settings hold SHA-256 hashes, which cannot be used as keys. A key is random and long, so that a slow hash is not
+needed.
 """
 
 import hashlib
@@ -36,11 +36,11 @@ def check_private(file: str, reason: str) -> None:
 
 
 def hash_key(key: str) -> str:
-    """Return what the settings hold of a key."""
+    """Return the hash of a key, as the settings have it."""
     return _PREFIX + hashlib.sha256(key.encode()).hexdigest()
 
 
-def read_keys(source: Source) -> dict[str, str]:
+def read_api_keys(source: Source) -> dict[str, str]:
     """Return the users of the section `api_keys`, by the hashes of their keys. Raises SettingsError."""
     found: dict[str, str] = {}
     for user, listed in source.section("api_keys").items():
@@ -48,7 +48,7 @@ def read_keys(source: Source) -> dict[str, str]:
             raise source.error(("api_keys", user), f"be the id of a user, which {ID_RULE}", user)
         for each in listed if isinstance(listed, list) and listed else [listed]:
             if not isinstance(each, str) or not _HASH.fullmatch(each):
-                raise source.error(("api_keys", user), _HASH_RULE, "something else")  # it may be a key: not to be shown
+                raise source.error(("api_keys", user), _HASH_RULE, "something else")  # it may be a key
             if found.setdefault(each, user) != user:
                 raise source.error(("api_keys", user), f"not be that of {found[each]} too", "the same hash")
     return found

@@ -11,12 +11,12 @@ _VALUE = re.compile(rf"({_QUERY})([^&]+)", re.IGNORECASE)
 
 
 def holds_password(text: str) -> bool:
-    """Tell whether a text is or holds a URL with a password."""
+    """Return True if a text contains a URL with a password."""
     return _HOLDS.search(text) is not None
 
 
 def passwords(url: str) -> Iterator[str]:
-    """Yield the passwords of a URL, each as it stands there and as it is meant."""
+    """Yield the passwords of a URL, as written there and decoded."""
     if found := _USERINFO.search(url):
         yield from {found[1], unquote(found[1])}
     for _, value in _VALUE.findall(url):
@@ -24,5 +24,5 @@ def passwords(url: str) -> Iterator[str]:
 
 
 def without_passwords(text: str) -> str:
-    """Return a text of URLs without what may be a password: rather too little of it than too much."""
+    """Remove possible passwords from a text with URLs. In doubt, more is removed."""
     return _VALUE.sub(r"\1***", re.sub("://.*@", "://***@", text))

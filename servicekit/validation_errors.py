@@ -1,10 +1,10 @@
-"""What a schema found wrong, as paths and rules."""
+"""Validation errors of marshmallow as paths and rules."""
 
 from collections.abc import Iterator, Mapping
 
 Path = tuple[str | int, ...]
 
-# marshmallow's own sentences, in the form that all our rules have.
+# Messages of marshmallow, reworded in the form of our rules.
 _RULES = {
     "Missing data for required field.": "must be present",
     "Unknown field.": "must not be present: no such field is known",
@@ -20,7 +20,7 @@ _RULES = {
 
 
 def violations(messages: Mapping[object, object] | list[object], path: Path = ()) -> Iterator[tuple[Path, str]]:
-    """Yield where each violation is and what must hold there, from the messages of a marshmallow ValidationError."""
+    """Yield the path and the rule of each violation, from the messages of a ValidationError."""
     if isinstance(messages, list):
         for message in messages:
             yield path, _rule(str(message))

@@ -1,7 +1,7 @@
-"""The values of a process's metrics in a file, in the format of prometheus_client, whose own files can kill it.
+"""Files of metric values in the format of prometheus_client, whose own files can kill the process.
 
-Those are sparse and mapped: when the file system is full, a store to a page that has no memory yet ends the process
-with SIGBUS, and so every worker that takes its place.
+Those are sparse and mapped: on a full file system, a store to an unallocated page ends the process with SIGBUS, and so
+every worker that replaces it.
 """
 
 import mmap
@@ -19,12 +19,12 @@ _INT, _PAIR = struct.Struct("i"), struct.Struct("dd")
 #: bytes before the first entry
 _HEAD = 8
 _PAGE = mmap.PAGESIZE
-#: seconds until a process that had no room asks again
+#: seconds until a failed allocation is tried again
 _AGAIN = 1.0
 
 
-class _Complaint:
-    """Obstacles, logged once by the watch: prometheus_client holds its lock where they occur."""
+class _ErrorLog:
+    """Errors, logged once by the watchdog: prometheus_client holds its lock where they occur."""
 
     def __init__(self) -> None:
         self._text = ""
@@ -32,24 +32,24 @@ class _Complaint:
         WATCHDOG.add(self)
 
     def note(self, text: str) -> None:
-        """Have something logged, unless something has been already."""
+        """Request logging of an error, unless one was logged already."""
         self._text = self._text or text
 
     def tick(self) -> None:
-        """Log what has been noted."""
+        """Log the noted error."""
         if self._text and not self._told:
             self._told = True
-            log.warning("metrics of this process are not all seen by the others: %s", self._text)
+            log.warning("not all metrics of this process are shared: %s", self._text)
 
 
-COMPLAINT = _Complaint()
+ERROR_LOG = _ErrorLog()
 
 
 class ValueFile:
-    """Takes the place of `MmapedDict`, for one kind of metrics of one process. The caller holds a lock.
+    """A replacement of `MmapedDict`, for one kind of metrics of one process. The caller holds a lock.
 
-    Memory is allocated before it is mapped, a page first and then twice as much each time. A value for which there is
-    none is kept by its metric alone, and written once there is room; so is each in a directory that cannot be used.
+    Memory is allocated before it is mapped, first a page and then twice as much each time. A value without memory is
+    kept by its metric alone, and written once there is room; so is each value in an unusable directory.
     """
 
     def __init__(self, filename: str) -> None:
@@ -60,7 +60,7 @@ class ValueFile:
         self._again = 0.0
 
     def read_value(self, key: str) -> tuple[float, float]:
-        """Return a value and its time, zeros for one that is new."""
+        """Return a value and its time, zeros for a new one."""
         position = self._positions.get(key) or self._add(key)
         value, timestamp = _PAIR.unpack_from(self._map, position) if self._map and position else (0.0, 0.0)
         return value, timestamp
@@ -72,18 +72,18 @@ class ValueFile:
             self._map[position : position + _PAIR.size] = _PAIR.pack(value, timestamp)
 
     def close(self) -> None:
-        """Forget the file. In a forked child it is the parent's."""
+        """Unmap the file. In a forked child it belongs to the parent."""
         self._map = None
         self._positions = {}
 
     def _add(self, key: str) -> int | None:
-        """Make an entry. Return the position of its value, None if there is no room."""
+        """Add an entry. Return the position of its value, None if there is no room."""
         now = monotonic()
         if now < self._again:
             return None
         try:
             self._map = self._map or self._open()
-            if key in self._positions:  # a process with the same id had the file before
+            if key in self._positions:  # a process with the same id used the file before
                 return self._positions[key]
             encoded = key.encode()
             padded = encoded + b" " * (8 - (len(encoded) + _INT.size) % 8)
@@ -93,10 +93,10 @@ class ValueFile:
                 self._map = self._grown(end)
         except (OSError, ValueError) as error:
             self._again = now + _AGAIN
-            COMPLAINT.note(f"{self._path}: {error}")
+            ERROR_LOG.note(f"{self._path}: {error}")
             return None
         self._map[self._used : end] = entry
-        self._map[: _INT.size] = _INT.pack(end)  # last: an entry that counts is complete
+        self._map[: _INT.size] = _INT.pack(end)  # last: an entry within the used part is complete
         self._used = end
         position = self._positions[key] = end - _PAIR.size
         return position
@@ -104,7 +104,7 @@ class ValueFile:
     def _open(self) -> mmap.mmap:
         opened = _mapped(self._path, _PAGE)
         self._used, self._positions = _HEAD, {}
-        with suppress(struct.error, UnicodeDecodeError):  # one that is damaged is begun anew
+        with suppress(struct.error, UnicodeDecodeError):  # a damaged file is started anew
             used = min(_INT.unpack_from(opened)[0], len(opened))
             positions, at = {}, _HEAD
             while at < used:
@@ -122,13 +122,13 @@ class ValueFile:
         while capacity < size:
             capacity *= 2
         grown = _mapped(self._path, capacity)
-        grown[: self._used] = old[: self._used]  # the same, unless somebody has removed the file
+        grown[: self._used] = old[: self._used]  # the same bytes, unless the file was removed
         return grown
 
 
 def _mapped(path: str, size: int) -> mmap.mmap:
-    """Return a file, made if there is none, that has memory for so many bytes at least."""
-    # By its path each time: a daemon may have closed a descriptor, and its number may be another file's by now.
+    """Map a file, created if missing, with allocated memory for at least `size` bytes."""
+    # By its path each time: a daemon may have closed a descriptor, and its number may belong to another file now.
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         size = max(size, -(-os.fstat(fd).st_size // _PAGE) * _PAGE)
@@ -142,7 +142,7 @@ def _mapped(path: str, size: int) -> mmap.mmap:
 
 
 def use_value_files() -> None:
-    """Have prometheus_client keep the values of all workers in such files, those of metrics made later on."""
-    from prometheus_client import values  # not above: it decides at its import whether there are several workers
+    """Let prometheus_client use these files for metrics that are created from now on."""
+    from prometheus_client import values  # not above: it decides at import whether there are several workers
 
     values.MmapedDict = ValueFile  # type: ignore[attr-defined, assignment]  # its one user asks for no more

@@ -1,7 +1,7 @@
-"""The metrics that the workers of a service keep in files of prometheus_client, added up.
+"""Sums of the metrics that the workers of a service keep in files of prometheus_client.
 
-Its own collector makes a sample of each value of each worker, and adds the samples; this one adds the values, and then
-looks at each series once, however many workers have it.
+prometheus_client creates a sample of each value of each worker and adds the samples; here the values are added, so that
+each series is processed once, independent of the number of workers.
 """
 
 import json
@@ -24,25 +24,25 @@ from .ended_workers import KINDS, Sums, kind_of, read, values
 
 log = Log(__name__)
 
-#: by labels, and by the bound of each bar
+#: by labels and bucket bound
 _Bars = defaultdict[Labels, dict[float | None, float]]
 
 
 class WorkerFiles:
-    """The counters and histograms in a directory, as a collector of prometheus_client or as text."""
+    """Counters and histograms in a directory, as a collector of prometheus_client or as text."""
 
     def __init__(self, directory: str) -> None:
         self._directory = Path(directory)
         self._damaged = _Damaged()
-        #: a collector of what else there is
+        #: a collector of the other kinds
         self.rest = _Rest(self._directory, self._damaged)
 
     def collect(self) -> Iterator[Metric]:
-        """Yield all families with the values of this moment."""
+        """Yield all families with their current values."""
         return (family.metric() for family in self._families())
 
     def text(self, *, openmetrics: bool = False) -> str:
-        """Return them as text, without the `# EOF` that ends a whole answer of OpenMetrics."""
+        """Return all families as text, without the `# EOF` that ends an OpenMetrics response."""
         return text(self._families(), openmetrics=openmetrics)
 
     def _families(self) -> Iterator[Family]:
@@ -57,9 +57,7 @@ class WorkerFiles:
                 else:
                     bars[series.family][series.labels][series.bound] = value
             for name, family in found.items():
-                complete = [
-                    each for each in bars[name].items() if inf in each[1]
-                ]  # a worker may be making one just now
+                complete = [each for each in bars[name].items() if inf in each[1]]  # a worker may be creating one
                 family.histograms = [(labels, _histogram(values)) for labels, values in complete]
                 yield family
 
@@ -73,7 +71,7 @@ class WorkerFiles:
                         sums = ended.sums[kind_of(file)]
                         for key, value in self._damaged.sound(file):
                             sums[key] += value
-            except FileNotFoundError:  # a worker has ended meanwhile, and is with the ended now
+            except FileNotFoundError:  # a worker has ended meanwhile, and is merged now
                 continue
             return ended.sums
 
@@ -81,12 +79,12 @@ class WorkerFiles:
 def _files(directory: Path) -> list[Path]:
     try:
         return sorted(file for file in directory.iterdir() if file.suffix == ".db")
-    except OSError:  # it has been removed, or is not for this user: the log of the worker says so
+    except OSError:  # removed, or not readable by this user: the worker has logged it
         return []
 
 
 class _Damaged:
-    """Leaves out files that somebody has cut off, written to or locked away: each logged once, and no scrape fails."""
+    """Skips damaged or unreadable files: each is logged once, and no scrape fails."""
 
     def __init__(self) -> None:
         self._told: set[str] = set()
@@ -128,9 +126,9 @@ class _Rest:
 class _Series:
     family: str
     help: str
-    #: without that of the bar
+    #: without `le`
     labels: Labels
-    #: of the bar, in seconds; None for the sum of a histogram, and for a counter
+    #: bucket bound in seconds; None for the sum of a histogram, and for a counter
     bound: float | None
 
 

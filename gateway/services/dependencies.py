@@ -8,7 +8,7 @@ from flask import Flask
 from cb import Bulkhead, CircuitBreaker, Monitor
 from cb.http import HTTPClient
 from gateway.trading.errors import DependencyError
-from servicekit import Faults, Settings, limits, load_settings
+from servicekit import Faults, Settings, load_settings
 from servicekit.access import service_headers
 from servicekit.server_settings import url_host
 
@@ -23,7 +23,7 @@ class Dependencies:
         self._app = app
         self._settings = settings
         self._own = settings.service
-        self._limits = limits(settings, "market-data", "portfolio", "database")
+        self._limits = settings.bulkhead_limits("market-data", "portfolio", "database")
         self.monitor = Monitor()
 
     def breaker(self, name: str) -> CircuitBreaker:

@@ -9,7 +9,7 @@ import schemathesis
 
 from gateway.http.schemas import IdempotencyKey
 from servicekit.ids import ID
-from servicekit.names import BREAKERS
+from servicekit.settings import BREAKERS
 
 
 @schemathesis.hook

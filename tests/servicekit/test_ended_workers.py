@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
-from servicekit.ended_workers import fold, read
+from servicekit.ended_workers import merge_worker, read
 from servicekit.worker_files import WorkerFiles
 
 KEY = mmap_key("orders", "orders_total", ["kind"], ["buy"], "Orders")
@@ -33,26 +33,26 @@ def test_workers_that_have_ended_leave_one_file_with_all_they_counted(tmp_path: 
     for pid in range(1, 6):
         work(tmp_path, pid, 0.5)
     for pid in range(1, 5):
-        fold(tmp_path, pid)
+        merge_worker(tmp_path, pid)
         assert counted(tmp_path) == 2.5
     assert names(tmp_path) == {"counter_5.db", "ended.json"}
-    fold(tmp_path, 77)  # which has counted nothing
+    merge_worker(tmp_path, 77)  # which has counted nothing
     assert counted(tmp_path) == 2.5
 
 
 def test_worker_with_the_pid_of_an_ended_one_is_counted_too(tmp_path: Path) -> None:
     work(tmp_path, 1, 2)
-    fold(tmp_path, 1)
+    merge_worker(tmp_path, 1)
     work(tmp_path, 1, 3)
     assert counted(tmp_path) == 5
-    fold(tmp_path, 1)
+    merge_worker(tmp_path, 1)
     assert counted(tmp_path) == 5
 
 
 def test_master_that_was_killed_while_it_folded_leaves_every_count_once(tmp_path: Path) -> None:
     work(tmp_path, 1, 2)
     kept = (tmp_path / "counter_1.db").read_bytes()
-    fold(tmp_path, 1)
+    merge_worker(tmp_path, 1)
     (tmp_path / "counter_1.db").write_bytes(kept)  # not removed yet
     (tmp_path / "ended.json").write_text(json.dumps({**read(tmp_path).sums, "folded": ["counter_1.db"]}))
     assert counted(tmp_path) == 2
@@ -62,7 +62,7 @@ def test_file_that_a_worker_is_just_making_is_empty_and_counts_nothing(tmp_path:
     work(tmp_path, 1, 2)
     (tmp_path / "counter_2.db").touch()
     assert counted(tmp_path) == 2
-    fold(tmp_path, 2)
+    merge_worker(tmp_path, 2)
     assert counted(tmp_path) == 2
 
 
@@ -81,7 +81,7 @@ def test_who_looks_while_workers_end_sees_every_count_once(tmp_path: Path) -> No
     for looker in lookers:
         looker.start()
     for pid in range(2, 202):
-        fold(tmp_path, pid)
+        merge_worker(tmp_path, pid)
     done.set()
     for looker in lookers:
         looker.join()
@@ -97,9 +97,9 @@ def test_file_that_could_not_be_removed_is_removed_by_the_next_fold_and_counted_
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(PermissionError()))
         with pytest.raises(PermissionError):
-            fold(tmp_path, 1)
+            merge_worker(tmp_path, 1)
     assert counted(tmp_path) == 5
-    fold(tmp_path, 2)
+    merge_worker(tmp_path, 2)
     assert counted(tmp_path) == 5
     assert names(tmp_path) == {"ended.json"}
 
@@ -114,7 +114,7 @@ def test_damaged_file_of_the_ended_is_told_of_once_and_begun_anew(
     (tmp_path / "ended.json").write_bytes(content)
     assert [counted(tmp_path) for _ in range(2)] == [2, 2]
     assert len(caplog.records) == 1
-    fold(tmp_path, 1)
+    merge_worker(tmp_path, 1)
     assert counted(tmp_path) == 2
     assert names(tmp_path) == {"ended.json"}
 
@@ -124,6 +124,6 @@ def test_link_that_somebody_has_laid_is_not_followed(tmp_path: Path) -> None:
     victim.write_text("precious")
     work(tmp_path, 1, 2)
     (tmp_path / "ended.json").symlink_to(victim)
-    fold(tmp_path, 1)
+    merge_worker(tmp_path, 1)
     assert victim.read_text() == "precious"
     assert counted(tmp_path) == 2
