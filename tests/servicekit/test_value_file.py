@@ -125,7 +125,7 @@ FULL = """
 import os, sys, threading
 d = sys.argv[1]
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = d
-from servicekit.value_file import COMPLAINT, use_value_files
+from servicekit.value_file import ERROR_LOG, use_value_files
 use_value_files()
 from prometheus_client import Counter, Gauge, Histogram, Summary
 
@@ -154,7 +154,7 @@ if not pid:
     counter.labels("/child").inc()
     os._exit(0)
 print(os.waitpid(pid, 0)[1])
-COMPLAINT.tick()
+ERROR_LOG.tick()
 os.remove(d + "/hog")
 import time
 time.sleep(1.1)
