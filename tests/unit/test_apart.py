@@ -200,6 +200,7 @@ def test_breaker_created_without_memory_is_shared_once_there_is_some(tmp_path: P
     code = """
 import os, sys
 from cb import CircuitBreaker, Ledger
+from cb.breaker import admission_of
 from cb.testing import FakeClock
 clock, ledger = FakeClock(), Ledger.in_file(sys.argv[1] + "/l")
 with open(sys.argv[1] + "/fills", "wb", buffering=0) as file:
@@ -210,12 +211,12 @@ with open(sys.argv[1] + "/fills", "wb", buffering=0) as file:
         pass
 breaker = CircuitBreaker("d", ledger=ledger, clock=clock)
 breaker.call(int)
-print(breaker.apart, breaker.ledger.degraded)
+print(admission_of(breaker).circuit.apart, breaker.ledger.degraded)
 os.unlink(sys.argv[1] + "/fills")
 clock.advance(5)
 breaker.control.evaluate()
 breaker.call(int)
-print(breaker.apart, breaker.ledger.degraded, breaker.snapshot().totals.successes)
+print(admission_of(breaker).circuit.apart, breaker.ledger.degraded, breaker.snapshot().totals.successes)
 """
     mount = 'mount -t tmpfs -o size=128k tmpfs "$1" && exec "$2" -c "$3" "$1"'
     command = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh", str(tmp_path), sys.executable, code]

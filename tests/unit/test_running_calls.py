@@ -81,7 +81,7 @@ def test_running_calls_of_a_closed_ledger_become_failures_when_somebody_takes_ov
     with ExitStack() as running:
         running.enter_context(breaker)
         running.enter_context(breaker)
-        dead.reset_after_fork()  # what a death does to its locks
+        dead.core.reset_after_fork()  # what a death does to its locks
         other = CircuitBreaker(
             "d", config, ledger=Ledger.in_file(tmp_path / "l"), listeners=[events.append], clock=clock
         )
