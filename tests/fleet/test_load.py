@@ -7,7 +7,8 @@ import pytest
 from cb import State
 from tests.fleet.hosts import all_in, everyone, hosts, together
 from tests.fleet.inside import end_traffic, fail, start_traffic, succeed
-from tests.fleet.servers import Server, always, until
+from tests.fleet.servers import Server, always
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.quiet
 
@@ -28,7 +29,7 @@ def test_commands_do_not_grow_with_the_number_of_calls(valkey: Server, tmp_path:
 def test_commands_stop_when_the_calls_do(valkey: Server, tmp_path: Path) -> None:
     with hosts(tmp_path, [valkey.url] * 2) as made:
         together(everyone(made), succeed, 10)
-        until(lambda: all(host.traffic == 10 for host in made), 3)
+        until(lambda: all(host.traffic == 10 for host in made), seconds=3)
         before = valkey.runs("evalsha")
         assert always(lambda: all(host.state is State.CLOSED for host in made), 0.8)
         # One heartbeat a second from each host remains.
@@ -39,7 +40,7 @@ def test_every_key_in_the_server_expires(valkey: Server, tmp_path: Path) -> None
     with hosts(tmp_path, [valkey.url] * 2) as made:
         together(everyone(made), start_traffic, True)
         made[0].configure(failure_threshold=50)
-        until(lambda: int(valkey.stored("rounds") or 0) > 0, 5)
+        until(lambda: int(valkey.stored("rounds") or 0) > 0, seconds=5)
         together(everyone(made), end_traffic)
         made[0].hold(State.DISABLED)
         all_in(State.DISABLED, made)

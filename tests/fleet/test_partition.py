@@ -10,7 +10,8 @@ from cb import State
 from tests.fleet.hosts import Host, all_in, hosts, together
 from tests.fleet.inside import end_traffic, fail, heal, reasons, start_traffic, succeed
 from tests.fleet.proxy import Mode, Proxy
-from tests.fleet.servers import Server, always, until
+from tests.fleet.servers import Server, always
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.quiet
 
@@ -28,14 +29,14 @@ def test_separated_host_opens_and_recovers_alone_and_its_return_changes_no_other
 ) -> None:
     with partitioned(valkey, tmp_path) as (proxy, (alone, *others)):
         together([host.workers[0] for host in others], start_traffic, False, 0.005)
-        until(lambda: valkey.stored("traffic") == "2", 3)
+        until(lambda: valkey.stored("traffic") == "2", seconds=3)
         proxy.set(mode)
         alone.call(start_traffic, True)
         all_in(State.OPEN, [alone])
         assert all(host.state is State.CLOSED for host in others)
         proxy.set("pass")
         last_sync = alone.last_sync
-        until(lambda: alone.last_sync > last_sync, 5)
+        until(lambda: alone.last_sync > last_sync, seconds=5)
         assert always(lambda: all(host.state is State.CLOSED for host in others), 0.3)
         alone.call(heal)
         all_in(State.CLOSED, [alone], 4)
@@ -82,7 +83,7 @@ def test_failures_before_a_reset_do_not_count_when_a_host_returns(valkey: Server
         others[1].call(fail, 1)
         proxy.set("pass")
         known = others[0].known
-        until(lambda: alone.known == known, 5)
+        until(lambda: alone.known == known, seconds=5)
         assert always(lambda: all(host.state is State.CLOSED for host in (alone, *others)), 0.3)
 
 
@@ -92,6 +93,6 @@ def test_calls_of_a_returned_host_count_again(valkey: Server, tmp_path: Path) ->
         assert always(lambda: alone.state is State.CLOSED, 0.3)
         proxy.set("pass")
         last_sync = alone.last_sync
-        until(lambda: alone.last_sync > last_sync, 5)
+        until(lambda: alone.last_sync > last_sync, seconds=5)
         assert together([host.workers[0] for host in (alone, others[0])], fail, 9) == [9, 9]
         all_in(State.OPEN, [alone, *others])

@@ -9,7 +9,8 @@ import pytest
 from cb import State
 from tests.fleet.hosts import CONFIG, Host, all_in, everyone, hosts, together
 from tests.fleet.inside import end_traffic, explain, hang, heal, start_traffic, succeed, wait
-from tests.fleet.servers import Server, until
+from tests.fleet.servers import Server
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.quiet
 
@@ -26,7 +27,7 @@ def test_round_never_has_more_probes_on_all_hosts_than_allowed(server: Server, t
     with hosts(tmp_path, [server.url] * 3, processes=2, config=replace(CONFIG, timeout=0.1)) as made:
         workers = everyone(made)
         together(workers, start_traffic, True, 0.002, 0.02)
-        until(lambda: int(server.stored("rounds") or 0) >= 5, 10)
+        until(lambda: int(server.stored("rounds") or 0) >= 5, seconds=10)
         seen = together(workers, end_traffic)
         probes = sum((each.probes for each in seen), Counter[int]())
         assert len(probes) >= 5
@@ -51,7 +52,7 @@ def test_host_killed_while_it_holds_the_only_permit_fails_the_round(valkey: Serv
         lost, *others = made
         open_for(0.3, made)
         lost.workers[1].send(hang)
-        until(lambda: lost.holds_a_permit, 5)
+        until(lambda: lost.holds_a_permit, seconds=5)
         lost.kill()
         together(everyone(others), start_traffic, False, 0.005)
         all_in(State.OPEN, others, 6)
@@ -66,7 +67,7 @@ def test_worker_killed_while_it_holds_the_only_permit_fails_the_round(valkey: Se
         (agent,) = made[0].agents
         (prober,) = [worker for worker in made[0].workers if worker is not agent]
         prober.send(hang)
-        until(lambda: made[0].holds_a_permit, 5)
+        until(lambda: made[0].holds_a_permit, seconds=5)
         prober.kill()
         all_in(State.OPEN, made, 2)
 
@@ -76,7 +77,7 @@ def test_round_without_a_verdict_opens_the_fleet_again(valkey: Server, tmp_path:
     with hosts(tmp_path, [valkey.url] * 2, processes=2, config=config) as made:
         open_for(0.3, made)
         made[0].workers[1].send(hang)
-        until(lambda: made[0].holds_a_permit, 5)
+        until(lambda: made[0].holds_a_permit, seconds=5)
         all_in(State.OPEN, made, 3)
         assert "no verdict in 0.5 s" in made[1].call(explain)
 
@@ -85,7 +86,7 @@ def test_open_time_grows_with_the_failed_rounds_of_the_whole_fleet(valkey: Serve
     config = replace(CONFIG, timeout=0.1, timeout_multiplier=3, timeout_max=60, minimum_requests=4)
     with hosts(tmp_path, [valkey.url] * 2, config=config) as made:
         together(everyone(made), start_traffic, True, 0.002)
-        until(lambda: int(valkey.stored("rounds") or 0) == 3, 10)
+        until(lambda: int(valkey.stored("rounds") or 0) == 3, seconds=10)
         together(everyone(made), end_traffic)
         all_in(State.OPEN, made)
         assert all(2 < host.call(wait) < 2.8 for host in made)

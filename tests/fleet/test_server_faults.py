@@ -8,7 +8,8 @@ import pytest
 from cb import State
 from tests.fleet.hosts import CONFIG, Host, all_in, everyone, hosts, together
 from tests.fleet.inside import end_traffic, fail, heal, start_traffic, succeed
-from tests.fleet.servers import Server, always, until
+from tests.fleet.servers import Server, always
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.quiet
 
@@ -28,7 +29,7 @@ def test_hosts_start_without_a_server_and_join_when_it_starts(valkey: Server, tm
     with hosts(tmp_path, [valkey.url] * 2, joined=False) as made:
         assert [host.call(fail, 11) for host in made] == [10, 10]
         valkey.start()
-        until(lambda: all(host.known for host in made), 5)
+        until(lambda: all(host.known for host in made), seconds=5)
         made[0].reset()
         all_in(State.CLOSED, made, 5)
 
@@ -54,7 +55,7 @@ def test_suspended_server_delays_no_call_and_each_host_decides_alone(valkey: Ser
         assert well.state is State.CLOSED
         valkey.resume()
         last_sync = [host.last_sync for host in made]
-        until(lambda: all(host.last_sync > before for host, before in zip(made, last_sync, strict=True)), 4)
+        until(lambda: all(host.last_sync > before for host, before in zip(made, last_sync, strict=True)), seconds=4)
         assert ended(made) < QUICK
 
 
@@ -70,7 +71,7 @@ def test_hosts_probe_an_open_circuit_alone_after_the_lease_of_a_suspended_server
         all_in(State.CLOSED, made, 4)
         assert not any(host.fleet_controlled for host in made)
         valkey.resume()
-        until(lambda: valkey.stored("state") == "CLOSED", 5)
+        until(lambda: valkey.stored("state") == "CLOSED", seconds=5)
         all_in(State.CLOSED, made)
         assert ended(made) < QUICK
 
@@ -79,7 +80,7 @@ def test_killed_server_delays_no_call_and_the_fleet_works_after_its_return(valke
     with hosts(tmp_path, [valkey.url] * 2, processes=2) as made:
         together(everyone(made), start_traffic, False)
         valkey.restart_empty()
-        until(lambda: int(valkey.stored("traffic") or 0) == 2, 5)
+        until(lambda: int(valkey.stored("traffic") or 0) == 2, seconds=5)
         made[0].hold(State.FORCED_OPEN)
         all_in(State.FORCED_OPEN, made)
         assert ended(made) < QUICK
@@ -110,7 +111,7 @@ def test_open_circuit_stays_open_when_the_server_is_restarted_empty_and_recovers
         together(everyone(made), fail, 9)
         all_in(State.OPEN, made)
         valkey.restart_empty()
-        until(lambda: valkey.stored("state") == "OPEN", 3)
+        until(lambda: valkey.stored("state") == "OPEN", seconds=3)
         assert always(lambda: all(host.state is State.OPEN and host.fleet_controlled for host in made), 0.3)
         together(everyone(made), start_traffic, False)
         all_in(State.CLOSED, made, 6)
@@ -122,7 +123,7 @@ def test_held_circuit_stays_held_when_the_server_is_restarted_empty(valkey: Serv
         made[0].hold(State.FORCED_OPEN)
         all_in(State.FORCED_OPEN, made)
         valkey.restart_empty()
-        until(lambda: valkey.stored("state") == "FORCED_OPEN", 3)
+        until(lambda: valkey.stored("state") == "FORCED_OPEN", seconds=3)
         made[1].reset()
         all_in(State.CLOSED, made)
 
@@ -130,7 +131,7 @@ def test_held_circuit_stays_held_when_the_server_is_restarted_empty(valkey: Serv
 def test_eviction_of_a_key_loses_counts_only(valkey: Server, tmp_path: Path) -> None:
     with hosts(tmp_path, [valkey.url] * 2, config=replace(CONFIG, interval=1)) as made:
         together(everyone(made), succeed, 3)
-        until(lambda: int(valkey.stored("traffic") or 0) == 2, 3)
+        until(lambda: int(valkey.stored("traffic") or 0) == 2, seconds=3)
         valkey.client.delete("cb:{f/d}:hosts")
         # The next report finds reports that have left the window.
         assert always(lambda: all(host.state is State.CLOSED for host in made), 1.2)

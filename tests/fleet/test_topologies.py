@@ -11,7 +11,8 @@ from cb import CircuitBreaker, State
 from tests.fleet.by_hand import CONFIG, Clock, Host, pause
 from tests.fleet.hosts import all_in, everyone, hosts, together
 from tests.fleet.inside import fail
-from tests.fleet.servers import BINARIES, Server, free_port, until
+from tests.fleet.servers import BINARIES, Server, free_port
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.quiet
 
@@ -27,14 +28,14 @@ def sentinel(directory: Path) -> Iterator[tuple[Server, Server, str]]:
         master = stack.enter_context(Server(VALKEY, directory / "master", *QUICK))
         of = ("--replicaof", "127.0.0.1", str(master.port))
         replica = stack.enter_context(Server(VALKEY, directory / "replica", *QUICK, *of))
-        until(lambda: replica.client.info("replication")["master_link_status"] == "up", 10)
+        until(lambda: replica.client.info("replication")["master_link_status"] == "up", seconds=10)
         settings = directory / "sentinel.conf"
         settings.write_text(
             f"sentinel monitor m 127.0.0.1 {master.port} 1\n"
             "sentinel down-after-milliseconds m 300\nsentinel failover-timeout m 2000\n"
         )
         watcher = stack.enter_context(Server(VALKEY, directory / "sentinel", "--sentinel", config=settings))
-        until(lambda: watcher.client.sentinel_slaves("m"), 15)
+        until(lambda: watcher.client.sentinel_slaves("m"), seconds=15)
         # The second sentinel does not exist: one is enough.
         yield master, replica, f"redis+sentinel://127.0.0.1:{watcher.port},127.0.0.1:{free_port()}/m"
 
@@ -53,7 +54,7 @@ def cluster(directory: Path) -> Iterator[list[Server]]:
             node.client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
             node.client.execute_command("CLUSTER ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
             node.client.execute_command("CLUSTER MEET", "127.0.0.1", nodes[0].port, bus)
-        until(lambda: all(node.client.cluster("INFO")["cluster_state"] == "ok" for node in nodes), 15)
+        until(lambda: all(node.client.cluster("INFO")["cluster_state"] == "ok" for node in nodes), seconds=15)
         for node in nodes:
             node.url = f"redis+cluster://127.0.0.1:{node.port}"
         yield nodes
@@ -66,7 +67,7 @@ def test_fleet_behind_a_sentinel_opens_together_and_continues_with_the_replica(t
         made[0].hold(State.DISABLED)
         all_in(State.DISABLED, made)
         master.kill()
-        until(lambda: replica.client.info("replication")["role"] == "master", 15)
+        until(lambda: replica.client.info("replication")["role"] == "master", seconds=15)
         made[1].reset()
         all_in(State.CLOSED, made, 10)
 

@@ -12,7 +12,8 @@ import pytest
 
 from cb import CircuitError, ConfigError, Ledger
 from cb.fleet import Fleet, FleetError
-from tests.fleet.servers import free_port, until
+from tests.fleet.servers import free_port
+from tests.support.waiting import until
 
 
 @pytest.mark.parametrize(
@@ -94,6 +95,6 @@ def test_server_that_does_not_answer_is_named_without_its_password(
     caplog.set_level(logging.WARNING)
     fleet = Fleet(form.format(f"127.0.0.1:{free_port()}"), Ledger.in_file(tmp_path / "l"), name="f")
     fleet.tick()
-    until(lambda: "does not answer" in caplog.text, 3)
+    until(lambda: "does not answer" in caplog.text, seconds=3)
     fleet.close()
     assert "hunter2" not in caplog.text and "127.0.0.1" in caplog.text

@@ -20,7 +20,8 @@ import requests
 
 from cb.integrations import gunicorn_hooks as hooks
 from tests.fleet.servers import free_port
-from tests.support.shop_service import ROOT, wait_until
+from tests.support.shop_service import ROOT
+from tests.support.waiting import until
 
 APP = """
 import os
@@ -85,7 +86,7 @@ class Gunicorn:
                 return False
             return True
 
-        wait_until(answered)
+        until(answered)
         return int(pids[0])
 
     def metrics(self) -> str:
@@ -182,7 +183,7 @@ def test_masters_with_equal_process_ids_keep_apart(started: Start, tmp_path: Pat
     seen = requests.get(f"{one.url}/api/v1/circuit-breaker/status", timeout=5).json()
     assert seen["workers"] == 2
     other.stop()
-    wait_until(lambda: len([*(tmp_path / "state").glob("metrics-gunicorn-*")]) == 1)
+    until(lambda: len([*(tmp_path / "state").glob("metrics-gunicorn-*")]) == 1)
     assert "asked_total 5.0" in one.metrics()
 
 
@@ -191,10 +192,10 @@ def test_master_that_takes_over_after_a_reload_has_metrics_of_its_own(started: S
     old = started("True", "--pid", "pid", run=(sys.executable, str(Path(sys.executable).with_name("gunicorn"))))
     before = old.ask()
     old.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: old.ask() != before)
+    until(lambda: old.ask() != before)
 
     old.process.send_signal(signal.SIGUSR2)
-    wait_until(lambda: len([*old.state.glob("metrics-gunicorn-*")]) == 2)
+    until(lambda: len([*old.state.glob("metrics-gunicorn-*")]) == 2)
     new = int(wait_for_text(old.log.parent / "pid.2"))
     old.stop()
     try:
@@ -203,11 +204,11 @@ def test_master_that_takes_over_after_a_reload_has_metrics_of_its_own(started: S
         assert len([*old.state.glob("metrics-gunicorn-*")]) == 1
     finally:
         os.kill(new, signal.SIGTERM)
-    wait_until(lambda: not [*old.state.glob("metrics-gunicorn-*")])
+    until(lambda: not [*old.state.glob("metrics-gunicorn-*")])
 
 
 def wait_for_text(file: Path) -> str:
-    wait_until(lambda: file.exists() and file.read_text())
+    until(lambda: file.exists() and file.read_text())
     return file.read_text()
 
 

@@ -10,9 +10,9 @@ from sqlalchemy.exc import DBAPIError
 
 from cb import Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, State
 from cb.integrations.sqlalchemy import guard_engine
-from tests.fleet.servers import until
 from tests.integrations.test_sqlalchemy import ask, breaker, counted
 from tests.support.databases import PostgreSQL
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.quiet
 
@@ -80,12 +80,12 @@ def test_server_that_is_killed_under_load_opens_the_circuit_and_its_return_close
     guard_engine(server, breaker)
     load = Load(server)
     try:
-        until(lambda: breaker.snapshot().totals.successes > 50, 10)
+        until(lambda: breaker.snapshot().totals.successes > 50, seconds=10)
         postgresql.kill()
-        until(lambda: len(load.refused) > 50, 10)
+        until(lambda: len(load.refused) > 50, seconds=10)
         assert sorted(load.refused)[len(load.refused) // 2] < 0.01
         postgresql.start()
-        until(lambda: breaker.state is State.CLOSED, 10)
+        until(lambda: breaker.state is State.CLOSED, seconds=10)
     finally:
         load.end()
     assert breaker.snapshot().in_flight == 0
@@ -97,12 +97,12 @@ def test_server_that_is_frozen_under_load_opens_the_circuit_while_its_statements
     guard_engine(server, Bulkhead(breaker, 6, wait=5))
     load = Load(server)
     try:
-        until(lambda: breaker.snapshot().totals.successes > 50, 10)
+        until(lambda: breaker.snapshot().totals.successes > 50, seconds=10)
         postgresql.stop()
-        until(lambda: len(load.refused) > 20, 10)  # two threads have no slot, and the others hang
+        until(lambda: len(load.refused) > 20, seconds=10)  # two threads have no slot, and the others hang
         assert sorted(load.refused)[len(load.refused) // 2] < 0.01
         postgresql.resume()
-        until(lambda: breaker.state is State.CLOSED, 10)
+        until(lambda: breaker.state is State.CLOSED, seconds=10)
     finally:
         load.end()
     assert breaker.snapshot().in_flight == 0

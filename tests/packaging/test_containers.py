@@ -14,10 +14,11 @@ import requests
 import yaml
 
 from servicekit.tokens import hash_key
-from tests.fleet.servers import BINARIES, Server, free_port, until
+from tests.fleet.servers import BINARIES, Server, free_port
 from tests.packaging import confined
 from tests.packaging.conftest import ROOT
 from tests.support.databases import PostgreSQL
+from tests.support.waiting import until
 
 CONTAINERFILE = (ROOT / "Containerfile").read_text()
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -104,7 +105,7 @@ class Host:
         self._processes[name] = process
 
     def until_healthy(self, name: str) -> None:
-        until(lambda: self._healthy(name), 30)
+        until(lambda: self._healthy(name), seconds=30)
 
     def _container(self, name: str) -> Path:
         """Make what a container has beside its image: an empty tmpfs, and the secrets as the documentation has them."""

@@ -15,9 +15,10 @@ import pytest
 import requests
 import yaml
 
-from tests.fleet.servers import free_port, until
+from tests.fleet.servers import free_port
 from tests.packaging import confined
 from tests.packaging.conftest import ROOT
+from tests.support.waiting import until
 
 needs_analyze = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="needs systemd-analyze (apt-get install systemd)"
@@ -127,7 +128,7 @@ def test_services_started_as_the_unit_says_trade_keep_all_to_themselves_and_end_
     for package in PACKAGES:
         host.start(package)
     for name in host.ports:
-        until(lambda: host.healthy(name), 30)  # noqa: B023 - called before the next round
+        until(lambda: host.healthy(name), seconds=30)  # noqa: B023 - called before the next round
     order = {"userId": "user123", "symbol": "AAPL", "quantity": 1, "orderType": "BUY", "price": "150.00"}
     answer = requests.post(f"http://127.0.0.1:{host.ports['gateway']}/api/v1/trades", json=order, timeout=10)
     assert answer.status_code == 201, answer.text

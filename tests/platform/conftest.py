@@ -6,9 +6,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +18,11 @@ from flask.testing import FlaskClient
 
 from tests.support.gateways import alone
 from tests.support.misbehaving import Server, answer
+from tests.support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 QUOTE = answer(200, '{"symbol": "AAPL", "price": "150.10", "time": "2026-01-01T00:00:00Z", "currency": "USD"}')
 PACKAGES = {"gateway": "gateway", "portfolio": "portfolio", "market-data": "marketdata"}
-
-
-def until(check: Callable[[], bool], what: str, seconds: float = 30) -> None:
-    """Return as soon as a check holds. Fails when it does not for too long."""
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        threading.Event().wait(0.02)
 
 
 class Platform:

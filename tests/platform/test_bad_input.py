@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.platform.conftest import PACKAGES, Platform, until
+from tests.platform.conftest import PACKAGES, Platform
+from tests.support.waiting import until
 
 ORDER = {"userId": "user123", "symbol": "AAPL", "quantity": 1, "orderType": "BUY", "price": 150.00}
 POSITION = {"tradeId": "bad-1", "symbol": "AAPL", "quantity": 1, "orderType": "BUY", "price": 150.00}

@@ -9,7 +9,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.platform.conftest import Platform, until
+from tests.platform.conftest import Platform
+from tests.support.waiting import until
 
 
 @contextmanager

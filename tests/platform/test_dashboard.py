@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.platform.conftest import Platform, until
+from tests.platform.conftest import Platform
 from tests.support.browser import chromium, needs_chromium, watched
+from tests.support.waiting import until
 
 pytestmark = needs_chromium
 #: milliseconds from what happens to when the page shows it

@@ -6,14 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from scripts.browser import installed
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="start-demo.bat is the way there; it shares the launcher")
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,12 +101,6 @@ def read_until(process: "subprocess.Popen[str]", wanted: str) -> str:
     return printed
 
 
-def poll_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-
-
 @pytest.mark.parametrize("server", ["gunicorn", "waitress"])  # waitress is what Windows gets
 def test_walkthrough_without_terminal_or_input_plays_four_phases_and_leaves_nothing(
     platform: Platform, server: str, tmp_path: Path
@@ -150,7 +144,7 @@ def test_started_platform_stays_until_interrupted_and_leaves_nothing(platform: P
 )
 def test_interruption_while_starting_leaves_nothing(platform: Platform, signals: tuple[signal.Signals, ...]) -> None:
     process = platform.start(sys.executable, "-m", "scripts", "start")
-    poll_until(platform.processes)
+    until(platform.processes)
 
     for number in signals:
         os.killpg(process.pid, number)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.platform.conftest import Platform, until
+from tests.platform.conftest import Platform
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.quiet
 

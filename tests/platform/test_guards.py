@@ -14,9 +14,10 @@ from flask.testing import FlaskClient
 from cb import Bulkhead, BulkheadFullError, CircuitBreaker, Registry
 from gateway import create_app
 from servicekit import SettingsError
-from tests.platform.conftest import Platform, until
+from tests.platform.conftest import Platform
 from tests.platform.test_gateway import filled, states, trade
 from tests.support.misbehaving import Server
+from tests.support.waiting import until
 
 
 def breaker(app: Flask, name: str) -> CircuitBreaker:

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import requests
 
-from tests.platform.conftest import ROOT, Platform, until
+from tests.platform.conftest import ROOT, Platform
 from tests.platform.test_circuits import open_circuit
 from tests.support.misbehaving import Server, answer, stay_silent
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.quiet
 

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from tests.platform.conftest import Platform, until
+from tests.platform.conftest import Platform
+from tests.support.waiting import until
 
 
 def test_trade_is_filled_and_can_be_found_again(platform: Platform) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.platform.conftest import Platform, until
+from tests.platform.conftest import Platform
+from tests.support.waiting import until
 
 ORDER = {"symbol": "AAPL", "quantity": 1, "orderType": "BUY", "price": "150.00"}
 

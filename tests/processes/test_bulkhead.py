@@ -5,7 +5,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from fcntl import LOCK_EX, flock
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 from cb import BreakerConfig, Bulkhead, BulkheadFullError, CircuitBreaker, Ledger
 from cb.testing import workers
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.quiet
 
@@ -96,15 +96,6 @@ def fill(directory: Path) -> int:
 KEPT: list[object] = []
 
 
-def until(condition: Callable[[], bool], seconds: float) -> float:
-    """Return after how many seconds a condition held."""
-    begin = time.monotonic()
-    while not condition():
-        assert time.monotonic() - begin < seconds
-        threading.Event().wait(0.002)
-    return time.monotonic() - begin
-
-
 def passes(bulkhead: Bulkhead) -> bool:
     try:
         return bulkhead.call(int) == 0
@@ -144,7 +135,7 @@ def test_killed_process_that_had_all_slots_frees_them_within_a_second(tmp_path: 
         assert worker.call(fill, tmp_path) == LIMIT
         assert not passes(bulkhead)
         worker.kill()
-        assert until(lambda: passes(bulkhead), 1) < 1
+        until(lambda: passes(bulkhead), seconds=1)
 
 
 def test_stopped_process_keeps_the_slots_of_its_calls_and_no_other(tmp_path: Path) -> None:
@@ -169,7 +160,7 @@ def test_process_that_is_stopped_with_the_lock_of_the_ledger_hinders_no_call(tmp
     with workers(1) as (worker,):
         worker.send(stop_with_the_lock, tmp_path)
         pid = worker.process.pid
-        until(lambda: Path(f"/proc/{pid}/stat").read_text().split()[2] == "T", 20)
+        until(lambda: Path(f"/proc/{pid}/stat").read_text().split()[2] == "T", seconds=20)
         call = bulkhead.begin()
         assert not passes(bulkhead)
         call.succeed()

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import requests
 
+from tests.support.waiting import until
+
 pytestmark = pytest.mark.quiet
 
 
@@ -26,15 +28,13 @@ def _free_port() -> int:
 
 def _until(found: Callable[[], Any], seconds: float) -> Any:
     """Call `found` until it returns something, and return that."""
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            if result := found():
-                return result
-        except requests.ConnectionError:
-            pass
-        assert time.monotonic() < end, f"not within {seconds} s"
-        threading.Event().wait(0.02)
+
+    def found_once_connected() -> Any:
+        with suppress(requests.ConnectionError):
+            return found()
+        return None
+
+    return until(found_once_connected, seconds=seconds)
 
 
 class Server:

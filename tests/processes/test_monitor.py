@@ -3,8 +3,6 @@
 import gc
 import os
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from cb import BreakerConfig, CircuitBreaker, Ledger, Monitor, State
 from cb.ledger.layout import SHARDS
 from cb.probes import HealthProbes
 from cb.testing import FakeClock, Worker, workers
+from tests.support.waiting import until
 
 claim = pytest.importorskip("cb.ledger.locks", reason="POSIX").claim
 pytestmark = [
@@ -58,13 +57,6 @@ def stop() -> None:
 def checkers(path: Path) -> list[int]:
     file = path.with_suffix(".checks")
     return [int(line) for line in file.read_text().split()] if file.exists() else []
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.02)
 
 
 def test_one_process_checks_and_all_know(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from tests.fleet.hosts import CONFIG, Host, all_in, everyone, hosts, together
 from tests.fleet.inside import end_traffic, start_traffic
 from tests.fleet.measures import burst, drain, fail_and_see, hold_and_see, probe_and_see, see, undisturbed
 from tests.fleet.proxy import Proxy
-from tests.fleet.servers import BINARIES, Server, until
+from tests.fleet.servers import BINARIES, Server
+from tests.support.waiting import until
 
 #: Seconds between two synchronizations of a host.
 SYNC = 0.1
@@ -117,7 +118,7 @@ class Proof:
             processes = everyone(made)
             for _ in range(self.openings):
                 each(processes, [fail_and_see] * len(processes), soon(), State.OPEN)
-                until(lambda: all(host.fleet_controlled for host in made), 3)
+                until(lambda: all(host.fleet_controlled for host in made), seconds=3)
                 doing: list[Callable[..., Any]] = [probe_and_see] + [see] * (len(processes) - 1)
                 seen = each(processes, doing, soon(), State.CLOSED)
                 times += [(when - seen[0][0]) * 1000 for _, when in seen]
@@ -129,7 +130,7 @@ class Proof:
     def close(made: list[Host]) -> None:
         made[-1].reset()
         all_in(State.CLOSED, made)
-        until(lambda: len({host.known for host in made}) == 1, 3)
+        until(lambda: len({host.known for host in made}) == 1, seconds=3)
 
     def probes(self, server: Server, directory: Path) -> dict[str, Any]:
         """Count the probes of all hosts while a dependency stays dead."""
@@ -137,7 +138,7 @@ class Proof:
             processes = everyone(made)
             together(processes, start_traffic, True, 0.002, 0.02)
             end = time.monotonic() + self.probing
-            until(lambda: time.monotonic() > end, self.probing + 5)
+            until(lambda: time.monotonic() > end, seconds=self.probing + 5)
             seen = together(processes, end_traffic)
         rounds = sum((one.probes for one in seen), Counter[int]())
         most = max(rounds.values(), default=0)
@@ -150,11 +151,11 @@ class Proof:
         """Time calls of hosts with and without a fleet, in turns, during each fault of the server."""
         figures = {}
         with Proxy(server.port) as proxy, hosts(directory, [None, None, proxy.url, server.url], joined=False) as made:
-            until(lambda: all(host.known for host in made[2:]), 5)
+            until(lambda: all(host.known for host in made[2:]), seconds=5)
             for name, fault in faults(server, proxy).items():
                 with fault:
                     figures[name] = self.compare(name, made)
-                until(lambda: all(time.monotonic_ns() - host.last_sync < 1e9 for host in made[2:]), 10)
+                until(lambda: all(time.monotonic_ns() - host.last_sync < 1e9 for host in made[2:]), seconds=10)
         return figures
 
     def compare(self, name: str, made: list[Host]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from benchmarks import report
 from benchmarks.chart import draw
 from benchmarks.peers import LIBRARIES, LOCAL, WITH_REDIS, Library, Setting
 from cb.testing import workers
-from tests.fleet.servers import BINARIES, Server, until
+from tests.fleet.servers import BINARIES, Server
+from tests.support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = json.loads((ROOT / report.KEPT).read_text())
@@ -46,7 +47,8 @@ def follows(library: Library, setting: Setting) -> None:
     assert dependency.calls == FAILURES
 
     dependency.well = True
-    until(lambda: all(answers(call, library) for _ in range(5)), 5)  # with Redis, other processes follow a moment later
+    # With Redis, other processes follow a moment later.
+    until(lambda: all(answers(call, library) for _ in range(5)), seconds=5)
 
 
 def answers(call: Callable[[], object], library: Library) -> bool:

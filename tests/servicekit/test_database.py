@@ -14,8 +14,8 @@ from sqlalchemy import Column, MetaData, String, Table, select, text
 
 from cb import BreakerConfig, Bulkhead, CircuitBreaker, CircuitOpenError
 from servicekit.database import Database, DatabaseBusyError, DatabaseUnavailableError, Money, insert_once, limit_waits
-from tests.fleet.servers import until
 from tests.support.databases import PostgreSQL
+from tests.support.waiting import until
 from tests.unit.test_interruptions import interrupted
 
 metadata = MetaData()
@@ -104,7 +104,7 @@ def test_server_that_is_killed_makes_it_unavailable_until_it_is_back(
 
     assert reasons == {"OperationalError", "circuit"}
     postgresql.start()
-    until(lambda: well(database), 10)
+    until(lambda: well(database), seconds=10)
     database.close()
 
 

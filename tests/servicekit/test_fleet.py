@@ -12,7 +12,8 @@ import pytest
 import requests
 
 from tests.fleet.servers import BINARIES, Server
-from tests.support.shop_service import Service, wait_until
+from tests.support.shop_service import Service
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.quiet
 
@@ -35,7 +36,7 @@ def shops(config: Path, server: Server, tmp_path: Path) -> Iterator[list[Service
             stack.callback(made[-1].stop)
         for shop in made:
             shop.wait_until_up()
-            wait_until(lambda: status(shop)["scope"] == "fleet")  # noqa: B023 - it is called at once
+            until(lambda: status(shop)["scope"] == "fleet")  # noqa: B023 - it is called at once
         yield made
 
 
@@ -49,14 +50,14 @@ def stock(shop: Service) -> Any:
 
 def test_status_says_that_hosts_share_breakers_and_what_opens_here_opens_there(shops: list[Service]) -> None:
     first, second = shops
-    wait_until(lambda: all(status(shop)["fleet"]["hosts"] == 2 for shop in shops))
+    until(lambda: all(status(shop)["fleet"]["hosts"] == 2 for shop in shops))
     assert status(first)["fleet"]["connected"] is True
     assert status(first)["fleet"]["last_exchange_seconds"] < 2
 
     requests.post(first.url + "/api/v1/simulate/failure", json={"is_healthy": False}, timeout=5)
     for _ in range(3):
         requests.get(first.url + "/api/v1/stock/pen", timeout=5)
-    wait_until(lambda: stock(second)["state"] == "OPEN")
+    until(lambda: stock(second)["state"] == "OPEN")
 
     assert stock(second)["source"] == "fleet"
     assert "fleet: 3 consecutive failures, on 1 hosts" in stock(second)["why"]
@@ -74,13 +75,13 @@ def test_another_worker_speaks_for_the_host_when_the_agents_is_killed(shops: lis
 
     (agent,) = agents()
     os.kill(agent, signal.SIGKILL)
-    wait_until(lambda: agents() not in ([], [agent]), 2)
-    wait_until(lambda: status(shops[0])["fleet"]["last_exchange_seconds"] < 0.5, 2)
+    until(lambda: agents() not in ([], [agent]), seconds=2)
+    until(lambda: status(shops[0])["fleet"]["last_exchange_seconds"] < 0.5, seconds=2)
 
 
 def test_service_goes_on_as_a_host_alone_while_the_server_is_away(shops: list[Service], server: Server) -> None:
     server.kill()
-    wait_until(lambda: all(status(shop)["scope"] == "host" for shop in shops))
+    until(lambda: all(status(shop)["scope"] == "host" for shop in shops))
     assert status(shops[0])["fleet"]["connected"] is False
     assert requests.get(shops[0].url + "/api/v1/stock/pen", timeout=5).status_code == 200
     assert requests.get(shops[0].url + "/api/v1/health/ready", timeout=5).status_code == 200
@@ -88,11 +89,11 @@ def test_service_goes_on_as_a_host_alone_while_the_server_is_away(shops: list[Se
 
 def test_change_of_state_is_one_line_on_each_host(shops: list[Service]) -> None:
     first, second = shops
-    wait_until(lambda: all(status(shop)["fleet"]["hosts"] == 2 for shop in shops))
+    until(lambda: all(status(shop)["fleet"]["hosts"] == 2 for shop in shops))
     requests.post(first.url + "/api/v1/simulate/failure", json={"is_healthy": False}, timeout=5)
     for _ in range(3):
         requests.get(first.url + "/api/v1/stock/pen", headers={"X-Request-ID": "mine"}, timeout=5)
-    wait_until(lambda: stock(second)["state"] == "OPEN" and stock(first)["source"] == "fleet")
+    until(lambda: stock(second)["state"] == "OPEN" and stock(first)["source"] == "fleet")
     for shop in shops:
         shop.stop()
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.shop_service import Service, wait_until
+from tests.support.shop_service import Service
+from tests.support.waiting import until
 
 SIMULATE = "/api/v1/simulate/failure"
 
@@ -60,7 +61,7 @@ def test_counters_go_on_and_gauges_go_when_a_worker_is_killed(gunicorn: Service,
         except requests.ConnectionError:
             return False  # it was the dying worker that had taken the connection
 
-    wait_until(replaced)
+    until(replaced)
     after = gunicorn.from_each_worker("/metrics")
     assert {breaker_samples(answer) for answer in after.values()} == {before}
     owners = {file.stem.rpartition("_")[2] for file in (tmp_path / "state").glob("metrics-shop-*/gauge_*")}
@@ -78,7 +79,7 @@ def test_metrics_go_on_after_a_reload_and_are_gone_after_the_end(gunicorn: Servi
         new.update(gunicorn.from_each_worker("/metrics"))
         return not old & set(new)
 
-    wait_until(reloaded)
+    until(reloaded)
     assert all('flask_http_request_total{method="POST",status="200"} 1.0' in each.text for each in new.values())
     (directory,) = (tmp_path / "state").glob("metrics-shop-*")
     assert directory.stat().st_mode & 0o777 == 0o700

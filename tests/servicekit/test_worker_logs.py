@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.support.shop_service import Service, wait_until
+from tests.support.shop_service import Service
+from tests.support.waiting import until
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TOKEN = "a-token-of-the-operators"
@@ -64,7 +65,7 @@ def test_change_of_state_is_one_line_of_all_workers_with_the_ids_of_who_caused_i
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(call, range(60)))
     simulate(shop, healthy=True)
-    wait_until(lambda: call(99) == 200)
+    until(lambda: call(99) == 200)
     assert steer(shop, "force-open").ok
     assert steer(shop, "reset").ok
     shop.stop()

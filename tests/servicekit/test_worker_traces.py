@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.support.shop_service import Service, wait_until
+from tests.support.shop_service import Service
+from tests.support.waiting import until
 
 GUNICORN = "gunicorn", "-c", "config/gunicorn.conf.py", "shop:create_app()"
 TRACED = f"import exporting, sys; sys.argv = {[*GUNICORN]!r}; from gunicorn.app.wsgiapp import run; run()"
@@ -80,8 +81,8 @@ def test_workers_make_spans_that_the_log_names_and_one_tells_the_metrics_of_all(
     workers, made = buy(traced, 20), 20
     while len(workers) < 2:
         workers, made = workers | buy(traced, 1), made + 1
-    wait_until(lambda: sum(traced.successes().values()) == made)
-    wait_until(lambda: len(traced.told("span")) == made)
+    until(lambda: sum(traced.successes().values()) == made)
+    until(lambda: len(traced.told("span")) == made)
     assert {pid for pid, _ in traced.told("span")} == workers
     assert len(traced.successes()) == 1
     spans = [span for _, span in traced.told("span") if span["context"]["trace_id"] == f"0x{TRACE}"]
@@ -92,11 +93,11 @@ def test_workers_make_spans_that_the_log_names_and_one_tells_the_metrics_of_all(
 
     (reporter,) = traced.successes()
     exports = len(traced.told("metrics"))
-    wait_until(lambda: len(traced.told("metrics")) > exports + 2)  # so the other one has seen what was told, too
+    until(lambda: len(traced.told("metrics")) > exports + 2)  # so the other one has seen what was told, too
     os.kill(reporter, signal.SIGKILL)
-    wait_until(lambda: others_serve(traced, str(reporter)))
-    wait_until(lambda: len(traced.successes()) == 2)  # another one goes on
+    until(lambda: others_serve(traced, str(reporter)))
+    until(lambda: len(traced.successes()) == 2)  # another one goes on
     buy(traced, 5)
-    wait_until(lambda: sum(traced.successes().values()) >= made + 5)
+    until(lambda: sum(traced.successes().values()) >= made + 5)
     traced.stop()
     assert sum(traced.successes().values()) == made + 5

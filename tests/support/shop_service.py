@@ -4,8 +4,7 @@ import os
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.support import shop
+from tests.support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
@@ -81,7 +81,7 @@ class Service:
                 assert self.process.poll() is None, self.log.read_text()
                 return False
 
-        wait_until(up)
+        until(up)
 
     def stop(self) -> None:
         self.process.terminate()
@@ -100,14 +100,8 @@ class Service:
             answers[answer.headers["X-Worker"]] = answer
             return len(answers) == workers
 
-        wait_until(asked)
+        until(asked)
         return answers
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
 
 
 @pytest.fixture

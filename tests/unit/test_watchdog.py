@@ -4,14 +4,13 @@ import ctypes
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 
 import pytest
 
 from cb import BreakerConfig, CircuitBreaker, Ledger, State
 from cb.background.watchdog import WATCHDOG
 from cb.testing import FakeClock
+from tests.support.waiting import until
 
 
 class Zap(BaseException):
@@ -24,12 +23,6 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     monkeypatch.setattr(threading, "excepthook", lambda args: found.append(args.exc_type.__name__))
     return found
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "timeout"
 
 
 def watchers() -> list[threading.Thread]:

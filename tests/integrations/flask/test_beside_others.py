@@ -23,7 +23,8 @@ from cb.integrations.flask import CircuitBreakers
 from cb.resilience import RateLimitedError
 from servicekit import Problem
 from tests.support.bakery import OPEN, REASON, an_app
-from tests.support.shop_service import ROOT, wait_until
+from tests.support.shop_service import ROOT
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("state")
 
@@ -247,7 +248,7 @@ def test_metrics_are_there_under_the_reloader_of_flask(tmp_path: Path) -> None:
             start_new_session=True,
         )
     try:
-        wait_until(lambda: "Debugger PIN" in log.read_text())
+        until(lambda: "Debugger PIN" in log.read_text())
         url = log.read_text().partition("Running on ")[2].split()[0]
         answer = requests.get(f"{url}/metrics", timeout=5)
         assert answer.status_code == 200

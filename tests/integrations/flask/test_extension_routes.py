@@ -14,7 +14,8 @@ from cb import ConfigError, State
 from cb.integrations.flask import CircuitBreakers
 from servicekit import SettingsError
 from tests.support.bakery import OPEN, REASON, STATUS, an_app, guarded
-from tests.support.shop_service import ROOT, wait_until
+from tests.support.shop_service import ROOT
+from tests.support.waiting import until
 
 TOKEN = "t" * 32
 pytestmark = pytest.mark.usefixtures("state")
@@ -107,7 +108,7 @@ def test_this_host_steers_a_real_server_that_listens_on_both_kinds_of_addresses(
     command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "-b", "[::]:0", "both:app"]
     with log.open("wb") as stream, subprocess.Popen(command, cwd=tmp_path, env=environ, stderr=stream) as process:
         try:
-            wait_until(lambda: "Listening at" in log.read_text())
+            until(lambda: "Listening at" in log.read_text())
             port = log.read_text().partition("Listening at: http://[::]:")[2].split()[0]
             for host in ("127.0.0.1", "[::1]"):
                 assert requests.post(f"http://{host}:{port}{OPEN}", json=REASON, timeout=10).status_code == 200

@@ -20,7 +20,8 @@ from cb import Ledger, Registry, State
 from cb.integrations.flask import CircuitBreakers
 from tests.support.bakery import REASON, an_app
 from tests.support.browser import chromium, needs_chromium, watched
-from tests.support.shop_service import ROOT, wait_until
+from tests.support.shop_service import ROOT
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("state")
 
@@ -99,7 +100,7 @@ def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     quiet = {"cwd": directory, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(gunicorn, env=environ, **quiet) as app, subprocess.Popen(nginx, **quiet) as proxy:
         try:
-            wait_until(lambda: all(map(is_up, (front, behind, unmerged))))
+            until(lambda: all(map(is_up, (front, behind, unmerged))))
             below = [f"http://127.0.0.1:{front}/app", f"http://127.0.0.1:{unmerged}/app"]
             yield [f"http://127.0.0.1:{behind}", f"http://127.0.0.1:{front}", *below]
         finally:

@@ -12,7 +12,8 @@ import requests
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.support.browser import chromium, needs_chromium, watched
-from tests.support.shop_service import Service, wait_until
+from tests.support.shop_service import Service
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.quiet, needs_chromium]
 
@@ -96,7 +97,7 @@ def test_circuit_that_opens_and_recovers_is_followed_step_by_step(page: Page, sh
     expect(page.locator("#simulators")).to_contain_text("fails always")
 
     simulate(shop, healthy=True)
-    wait_until(lambda: ask(shop) == 200)
+    until(lambda: ask(shop) == 200)
     expect(state(page)).to_have_text("closed", timeout=SOON)
     expect(page).to_have_title("corner-shop")
     expect(page.locator("#events tr")).to_have_count(3)

@@ -16,7 +16,8 @@ import pytest
 import requests
 import yaml
 
-from tests.platform.conftest import PACKAGES, ROOT, Platform, until
+from tests.platform.conftest import PACKAGES, ROOT, Platform
+from tests.support.waiting import until
 
 CONFIG = ROOT / "config"
 BOARDS = sorted((CONFIG / "grafana").glob("*.json"))

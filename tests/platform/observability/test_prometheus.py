@@ -2,8 +2,9 @@
 
 import pytest
 
-from tests.platform.conftest import Platform, until
+from tests.platform.conftest import Platform
 from tests.platform.observability.conftest import BOARDS, Prometheus, alerts, panels
+from tests.support.waiting import until
 
 
 def test_services_are_scraped_without_error(prometheus: Prometheus, platform: Platform) -> None:

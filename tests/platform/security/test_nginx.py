@@ -12,7 +12,8 @@ import requests
 
 from tests.platform.security.clients import connect, dripping, idle
 from tests.support.misbehaving import Server
-from tests.support.shop_service import ROOT, Service, wait_until
+from tests.support.shop_service import ROOT, Service
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx (apt-get install nginx-light)")
 
@@ -45,7 +46,7 @@ class Nginx:
         assert checked.returncode == 0, checked.stderr
         assert "warn" not in checked.stderr
         self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        wait_until(self._up)
+        until(self._up)
 
     def _up(self) -> bool:
         try:

@@ -15,7 +15,8 @@ import pytest
 from servicekit.gunicorn_worker import worker_class
 from tests.platform.security.clients import DRIPS, HEAD, POST, connect, dripping, exchange, idle, receive
 from tests.platform.security.conftest import LIMITS, answers_within
-from tests.support.shop_service import GUNICORN, Service, wait_until
+from tests.support.shop_service import GUNICORN, Service
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.quiet
 
@@ -32,7 +33,7 @@ def test_without_the_guard_four_of_them_stop_the_service(config: Path, tmp_path:
     try:
         service.wait_until_up()
         with dripping(service.url, kind, 4):
-            wait_until(lambda: not answers_within(service, 0.5, 1))
+            until(lambda: not answers_within(service, 0.5, 1))
             assert not answers_within(service, 2, 1)
     finally:
         service.stop()
@@ -95,9 +96,9 @@ def test_worker_with_few_files_takes_as_few_connections_and_lives(config: Path, 
         workers = {each.pid for each in psutil.Process(service.process.pid).children()}
         with idle(service.url, 400):
             (worker,) = workers
-            wait_until(lambda: len(psutil.Process(worker).net_connections()) > 100)
+            until(lambda: len(psutil.Process(worker).net_connections()) > 100)
             assert {each.pid for each in psutil.Process(service.process.pid).children()} == workers
-        wait_until(lambda: answers_within(service, 5, times=1))
+        until(lambda: answers_within(service, 5, times=1))
         assert "no more than 100 connections" in service.log.read_text()
     finally:
         service.stop()

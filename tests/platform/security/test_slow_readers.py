@@ -8,7 +8,8 @@ import pytest
 
 from tests.platform.security.clients import HEAD, LIVE, connect, receive
 from tests.platform.security.conftest import answers_within
-from tests.support.shop_service import Service, wait_until
+from tests.support.shop_service import Service
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.quiet
 
@@ -21,7 +22,7 @@ def test_clients_that_do_not_take_their_answers_are_left(shop: Service) -> None:
         stay[-1].settimeout(0.5)
         with suppress(TimeoutError):
             stay[-1].sendall(page * 20_000)
-    wait_until(lambda: len(watch.poll(0)) == len(stay), 10)
+    until(lambda: len(watch.poll(0)) == len(stay), seconds=10)
     assert answers_within(shop, 0.5)
     for connection in stay:
         connection.close()
@@ -55,7 +56,7 @@ def test_answers_that_nobody_takes_are_forgotten_long_before_a_kept_connection_i
     with connect(shop.url, receive=1024) as connection:
         watch.register(connection, 0)
         connection.sendall(page)
-        wait_until(lambda: bool(watch.poll(0)), 5)  # reset after write_timeout, not after the 75 s of a kept one
+        until(lambda: bool(watch.poll(0)), seconds=5)  # reset after write_timeout, not after the 75 s of a kept one
 
 
 def test_client_that_takes_its_time_for_an_answer_keeps_its_connection(shop: Service) -> None:

@@ -14,7 +14,7 @@ from gateway.trading.store import KeyTakenError, TradeStore
 from gateway.trading.tables import exposure
 from gateway.trading.trade import Move, Order, Side, TradeState
 from servicekit.database import Database, DatabaseUnavailableError
-from tests.proofs.chaos.services import until
+from tests.support.waiting import until
 
 ORDER = Order("u", "AAPL", 1, Side.BUY, Decimal(150))
 LEASE = timedelta(seconds=10)

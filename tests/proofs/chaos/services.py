@@ -5,14 +5,13 @@ import random
 import socket
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import requests
+
+from tests.support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGES = {"gateway": "gateway", "portfolio": "portfolio", "market-data": "marketdata"}
@@ -146,15 +145,6 @@ class Services:
 
     def _log(self, name: str) -> Path:
         return self.directory / f"{name}.log"
-
-
-def until(check: Callable[[], bool], what: str, seconds: float = 30) -> float:
-    """Return as soon as a check holds: the seconds that it took. Fails when it does not for too long."""
-    begun = time.monotonic()
-    while not check():
-        assert time.monotonic() - begun < seconds, f"{what}: not within {seconds} s"
-        threading.Event().wait(0.05)
-    return time.monotonic() - begun
 
 
 def free_ports(count: int) -> list[int]:
