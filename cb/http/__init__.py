@@ -5,6 +5,7 @@ from .adapter import (
     CircuitBreakerAdapter,
     CircuitOpenConnectionError,
     FailureStatusError,
+    RateLimitedConnectionError,
     origin,
 )
 from .body import BodyTooLargeError
@@ -30,6 +31,7 @@ __all__ = [
     "InvalidResponse",
     "Json",
     "PoolTimeoutError",
+    "RateLimitedConnectionError",
     "ServiceUnavailable",
     "guarded_session",
     "origin",

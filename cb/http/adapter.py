@@ -1,4 +1,4 @@
-"""An adapter that puts breakers before the requests of any `requests.Session`."""
+"""A transport adapter that puts breakers before the requests of any `requests.Session`."""
 
 from collections.abc import Callable, Collection
 from functools import lru_cache
@@ -11,10 +11,11 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidURL
 from urllib3.util import parse_url
 
-from cb import Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, ConfigError, Registry
+from cb import Bulkhead, BulkheadFullError, CircuitOpenError, ConfigError, RateLimitedError, Registry
 from cb.bulkhead import check
 from cb.call import Call
-from cb.http.observer import CallObserver, observe
+from cb.config import Duration
+from cb.guard import Guard
 from cb.ledger.names import fitting_name
 from cb.pickling import PortableError
 
@@ -22,24 +23,29 @@ from .body import observe_body
 from .caller_errors import Upload, is_caller_error
 from .connections import Deadline, deadline_of, within
 from .deadline import DeadlineAdapter, PoolTimeoutError
+from .observer import CallObserver, observe, probe_timeout_of
 from .pickling import PortableRequestError
 from .responses import FAILURE_STATUSES, retry_after
+from .timeouts import MAX_BODY_BYTES, TIMEOUT, seconds
 
-#: seconds that an exchange may take, its body included, and bytes that a body may have
-TIMEOUT, MAX_BODY_BYTES = 30.0, 10 << 20
-#: connections kept per host: at least the threads of a worker
-POOL = 64
+#: connections kept per host, at least as many as a worker has threads
+POOL_SIZE = 64
 _PORTS = {"http": 80, "https": 443}
 
 
 class FailureStatusError(PortableError):
-    """A response that counts as failure."""
+    """A response whose status counts as a failure.
+
+    Args:
+        status: HTTP status.
+        retry_after: Seconds that the dependency asks to wait.
+    """
 
     def __init__(self, status: int, retry_after: float | None = None) -> None:
         super().__init__(status, retry_after)
-        #: of HTTP
+        #: HTTP status
         self.status = status
-        #: seconds that the dependency asks to be left alone
+        #: seconds that the dependency asks to wait
         self.retry_after = retry_after
 
     def __str__(self) -> str:
@@ -47,86 +53,130 @@ class FailureStatusError(PortableError):
 
 
 class CircuitOpenConnectionError(CircuitOpenError, PortableRequestError, requests.exceptions.ConnectionError):
-    """A request that a `CircuitBreakerAdapter` refused, for those who catch what requests raises."""
+    """A request that an open circuit rejected, also for code that catches the errors of requests.
+
+    Args:
+        name: Name of the breaker.
+        retry_after: Seconds until a call may be admitted; None while an operator holds the circuit open.
+        request: The request.
+    """
 
     def __init__(self, name: str, retry_after: float | None, request: requests.PreparedRequest | None = None) -> None:
         PortableRequestError.__init__(self, name, retry_after, request=request)
 
 
 class BulkheadFullConnectionError(BulkheadFullError, PortableRequestError, requests.exceptions.ConnectionError):
-    """A request for which a `CircuitBreakerAdapter` had no slot, for those who catch what requests raises."""
+    """A request that a full bulkhead rejected, also for code that catches the errors of requests.
+
+    Args:
+        name: Name of the breaker behind the bulkhead.
+        limit: Number of calls that may run at once.
+        request: The request.
+    """
 
     def __init__(self, name: str, limit: int, request: requests.PreparedRequest | None = None) -> None:
         PortableRequestError.__init__(self, name, limit, request=request)
 
 
-class CircuitBreakerAdapter(DeadlineAdapter):
-    """Puts breakers before the requests of a session: `session.mount("https://", CircuitBreakerAdapter(registry))`.
+class RateLimitedConnectionError(RateLimitedError, PortableRequestError, requests.exceptions.ConnectionError):
+    """A request that the rate limit of a policy rejected, also for code that catches the errors of requests.
 
-    Each scheme, host and port has its own breaker, or `name` says which: a name, or a function of the request. A
-    response with one of the `failure_statuses` counts as failure and is returned all the same. Any other counts when
-    its body has been read to its end, or closed before: a body that breaks off, or drips, or is longer than
-    `max_body_bytes`, is a failure. `timeout` is seconds for the whole exchange, body included; a probe has at most its
-    breaker's `probe_timeout`. A request that cannot be sent as it is counts as nothing. `limit` gives each breaker a
-    bulkhead: so many exchanges at once, bodies included, and one more waits up to `wait` seconds.
+    Args:
+        name: Name of the rate limit.
+        retry_after: Seconds until there may be room for another call.
+        request: The request.
     """
 
-    #: what is pickled, as in HTTPAdapter
+    def __init__(self, name: str, retry_after: float | None, request: requests.PreparedRequest | None = None) -> None:
+        PortableRequestError.__init__(self, name, retry_after, request=request)
+
+
+class CircuitBreakerAdapter(DeadlineAdapter):
+    """A transport adapter that guards requests: `session.mount("https://", CircuitBreakerAdapter(registry))`.
+
+    With a registry, each scheme, host and port has a breaker of its own, or `name` selects one. A response with one of
+    the `failure_statuses` counts as a failure, and is returned. Any other response counts when its body has been read
+    to its end, or closed: a body that is cut off, too slow or too long is a failure. A request that cannot be sent
+    counts as neither. A probe takes at most its breaker's `probe_timeout`.
+
+    Args:
+        guard: Registry of the breakers; or a breaker, a bulkhead, or a policy without retry, cache and fallback, for
+            all requests.
+        name: Name of the breaker in the registry, or a function of the request that returns it.
+        timeout: Time limit for a request and its response, body included, in seconds or as a timedelta; None for no
+            limit.
+        max_body_bytes: Largest body of a response.
+        failure_statuses: Statuses that count as failures.
+        limit: Number of requests that may run at once through each breaker, bodies included; None for no bulkhead.
+        wait: Time to wait for a place in the bulkhead.
+        pool_maxsize: Number of connections to keep per host.
+        options: Options of `DeadlineAdapter`.
+
+    Raises:
+        ConfigError: A parameter is invalid, or `name` or `limit` is given for a guard that is no registry.
+    """
+
+    #: attributes to pickle, as in HTTPAdapter
     __attrs__ = (
         *HTTPAdapter.__attrs__,
-        "_timeout",
+        "_bulkhead",
         "_failure_statuses",
+        "_guard",
         "_max_body_bytes",
         "_name",
-        "_places",
-        "_registry",
+        "_timeout",
     )
 
     def __init__(
         self,
-        registry: Registry,
+        guard: Registry | Guard,
         name: str | Callable[[requests.PreparedRequest], str] | None = None,
         *,
-        timeout: float | None = TIMEOUT,
+        timeout: Duration | None = TIMEOUT,
         max_body_bytes: int = MAX_BODY_BYTES,
         failure_statuses: Collection[int] = FAILURE_STATUSES,
         limit: int | None = None,
-        wait: float = 0.0,
-        pool_maxsize: int = POOL,
+        wait: Duration = 0.0,
+        pool_maxsize: int = POOL_SIZE,
         **options: Any,
     ) -> None:
-        self._registry = registry
+        if not isinstance(guard, Registry) and (name is not None or limit is not None):
+            raise ConfigError("name and limit", "be given with a registry alone", (name, limit))
+        self._guard = guard
         self._name = name if name is None or callable(name) else _checked(name)
-        self._timeout = timeout
+        self._timeout = None if timeout is None else seconds("timeout", timeout)
         self._max_body_bytes = max_body_bytes
         self._failure_statuses = frozenset(failure_statuses)
-        if limit is not None:
-            check(limit, wait)
-        self._places = limit, wait
+        self._bulkhead = None if limit is None else (limit, check(limit, wait))
         super().__init__(pool_maxsize=pool_maxsize, **options)
 
+    def __repr__(self) -> str:
+        name = "each origin" if self._name is None else repr(self._name)
+        guarded = f"{name} in {self._guard!r}" if isinstance(self._guard, Registry) else repr(self._guard)
+        return f"<CircuitBreakerAdapter of {guarded}>"
+
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a request. Raises CircuitOpen- and BulkheadFullConnectionError, and what HTTPAdapter raises."""
-        at = origin(request)  # what has none cannot be sent, and has no breaker
-        name = at if self._name is None else self._name(request) if callable(self._name) else self._name
-        breaker = self._guard(name)
+        """Send a request.
+
+        Raises:
+            CircuitOpenConnectionError: The circuit rejected the request; nothing was sent.
+            BulkheadFullConnectionError: The bulkhead is full; nothing was sent.
+            RateLimitedConnectionError: The rate limit of a policy is exceeded; nothing was sent.
+            requests.RequestException: The errors of HTTPAdapter.
+        """
+        guard = self._guard_of(request)
         body, upload = request.body, Upload.of(request.body)
-        try:
-            call = breaker.begin()
-        except CircuitOpenError as error:
-            raise CircuitOpenConnectionError(error.name, error.retry_after, request) from error
-        except BulkheadFullError as error:
-            raise BulkheadFullConnectionError(error.name, error.limit, request) from error
-        exchange = observe(breaker, call, request.method or "", request.url or "", request.headers)
-        sent = _Sent(call, exchange)
+        call = _begin(guard, request)
+        observer = observe(guard, call, request.method or "", request.url or "", request.headers)
+        sent = _SentRequest(call, observer)
         if upload:
             upload.timers.append(sent)
         try:
             request.body = upload or body  # type: ignore[assignment]  # of types-requests: it may be any iterable
-            with exchange, within(self._limit(breaker, call)):
+            with observer, within(self._limit(guard, call)):
                 response = super().send(request, *args, **kwargs)
         except BaseException as error:
-            # Connections that others hold are not the dependency's business either.
+            # Connections held by other calls are not a failure of the dependency either.
             if (upload and upload.failed) or is_caller_error(error) or isinstance(error, PoolTimeoutError):
                 call.discard()
             else:
@@ -134,63 +184,73 @@ class CircuitBreakerAdapter(DeadlineAdapter):
             raise
         finally:
             request.body = body
-        exchange.response_received(response.status_code)
-        sent.limit = deadline_of(response)
+        observer.response_received(response.status_code)
+        sent.deadline = deadline_of(response)
         sent.answered = True
         if response.status_code in self._failure_statuses:
-            sent.settle(FailureStatusError(response.status_code, retry_after(response.headers)))
-        # A recorder or a test double may bring the content as well, and then nobody reads the body.
-        read = getattr(response, "_content", False) is not False
-        observe_body(None if read else response.raw, self._max_body_bytes, sent)
+            call.fail(FailureStatusError(response.status_code, retry_after(response.headers)))
+        # A recorder or a test double may supply the content too: the body is then never read.
+        is_read = getattr(response, "_content", False) is not False
+        observe_body(None if is_read else response.raw, self._max_body_bytes, sent)
         return response
 
-    def _guard(self, name: str) -> CircuitBreaker | Bulkhead:
-        breaker = self._registry.get(fitting_name(_checked(name)))  # a request is not refused for what it is called
-        limit, wait = self._places
-        if limit is None:
-            return breaker
-        return Bulkhead(breaker, limit, wait)  # not kept: there may be very many origins
+    def _guard_of(self, request: requests.PreparedRequest) -> Guard:
+        url_origin = origin(request)  # without an origin, the request cannot be sent, and gets no breaker
+        if not isinstance(self._guard, Registry):
+            return self._guard
+        name = url_origin if self._name is None else self._name(request) if callable(self._name) else self._name
+        breaker = self._guard.get(fitting_name(_checked(name)))  # shortened: no request fails because of its name
+        # Not kept: there may be very many origins.
+        return breaker if self._bulkhead is None else Bulkhead(breaker, *self._bulkhead)
 
-    def _limit(self, breaker: CircuitBreaker | Bulkhead, call: Call) -> float | None:
-        limit = breaker.config.probe_timeout if call.probe else None
+    def _limit(self, guard: Guard, call: Call) -> float | None:
+        limit = probe_timeout_of(guard) if call.probe else None
         if limit is None or self._timeout is None:
             return limit or self._timeout
         return min(limit, self._timeout)
 
 
-class _Sent:
-    """A call whose request is sent, until the body of its answer has been read."""
+def _begin(guard: Guard, request: requests.PreparedRequest) -> Call:
+    """Admit a request, and give a rejection the types of requests."""
+    try:
+        return guard.begin()
+    except CircuitOpenError as error:
+        raise CircuitOpenConnectionError(error.name, error.retry_after, request) from error
+    except BulkheadFullError as error:
+        raise BulkheadFullConnectionError(error.name, error.limit, request) from error
+    except RateLimitedError as error:
+        raise RateLimitedConnectionError(error.name, error.retry_after, request) from error
 
-    __slots__ = ("_call", "_exchange", "answered", "limit")
 
-    def __init__(self, call: Call, exchange: CallObserver) -> None:
+class _SentRequest:
+    """A request that has been sent, until the body of its response has been read."""
+
+    __slots__ = ("_call", "_observer", "answered", "deadline")
+
+    def __init__(self, call: Call, observer: CallObserver) -> None:
         self._call = call
-        self._exchange = exchange
-        #: that of the connection on which the body comes
-        self.limit = Deadline()
-        #: whether there are a status and headers
+        self._observer = observer
+        #: deadline of the connection of the body
+        self.deadline = Deadline()
+        #: True after status and headers have been received
         self.answered = False
 
-    def settle(self, error: BaseException | None) -> None:
-        """Count how it ended, for the first time or again."""
+    def end(self, error: BaseException | None) -> None:
+        """Count the outcome, unless the status has decided it, and end the observation."""
         if error is None:
             self._call.succeed()
         else:
             self._call.fail(error)
-
-    def end(self, error: BaseException | None) -> None:
-        """Note how the body ended."""
-        self.settle(error)
-        self._exchange.ended(error)
+        self._observer.ended(error)
 
     def pause(self) -> None:
-        """Let the caller take his time: neither the deadline nor the breaker has a part in it."""
-        self.limit.pause()
+        """Stop deadline and call: the time of the caller does not count."""
+        self.deadline.pause()
         self._call.pause(answered=self.answered)
 
     def resume(self) -> None:
-        """Note that the caller waits for the body again."""
-        self.limit.resume()
+        """Continue: the caller waits for the dependency again."""
+        self.deadline.resume()
         self._call.resume()
 
 
@@ -203,12 +263,12 @@ def _checked(name: object) -> str:
 def origin(request: requests.PreparedRequest) -> str:
     """Return scheme, host and port of a request, as in `https://example.com:443`, shortened if it is very long.
 
-    Raises InvalidURL, as requests does, for a URL without a host to send it to.
+    Raises InvalidURL, as requests does, for a URL without a host.
     """
     try:
         parts = urlsplit(request.url or "")
         return _origin(parts.scheme, parts.netloc)
-    except ValueError as error:  # a URL, a host or a label of it that cannot be read
+    except ValueError as error:  # from parsing the URL, or from an invalid host
         raise InvalidURL(error, request=request) from error
 
 
@@ -218,14 +278,13 @@ def _origin(scheme: str, netloc: str) -> str:
     host = parts.hostname
     if not host:
         raise ValueError("No host specified.")
-    scheme = scheme or "http"  # so does requests
+    scheme = scheme or "http"  # as requests does
     if scheme in _PORTS:
-        host.encode("idna")  # as it would be looked up. Raises UnicodeError
+        host.encode("idna")  # as the lookup does. Raises UnicodeError
     if ":" in host:
         host = f"[{host if '%' in host else IPv6Address(host)}]"
     else:
         host = (parse_url(f"//{host}").host or host).removesuffix(".")
-    scheme = scheme or "http"  # so does requests
     port = _PORTS.get(scheme) if parts.port is None else parts.port
-    name = f"{scheme}://{host}" if port is None else f"{scheme}://{host}:{port}"  # a socket of UNIX has none
+    name = f"{scheme}://{host}" if port is None else f"{scheme}://{host}:{port}"  # a UNIX socket has no port
     return fitting_name(name)  # a host may be longer than the name of a breaker

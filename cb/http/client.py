@@ -1,26 +1,28 @@
-"""A client that speaks JSON with one service, through its breaker."""
+"""A client that exchanges JSON with one service, through its breaker."""
 
 import json
 import re
 from collections.abc import Callable, Mapping
 from http.cookiejar import DefaultCookiePolicy
 from types import MappingProxyType
-from typing import Any, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 from urllib.parse import urlsplit
 
 import requests
 from urllib3.exceptions import HTTPError, NewConnectionError
 
-from cb import Bulkhead, CircuitBreaker, CircuitError, ConfigError
+from cb import CircuitError, ConfigError
+from cb.call import Call
+from cb.config import Duration
 from cb.fallback import V, instead, reraise
-from cb.guard import CallGuard
-from cb.http.observer import UNOBSERVED, CallObserver, observe
+from cb.guard import Guard
 from cb.state.deferred import require_done, require_now
 
-from .adapter import POOL
+from .adapter import POOL_SIZE
 from .caller_errors import is_caller_error
 from .connections import within
 from .deadline import DeadlineAdapter, PoolTimeoutError
+from .observer import UNOBSERVED, CallObserver, observe, probe_timeout_of
 from .responses import (
     MAX_RESPONSE_BYTES,
     ClientError,
@@ -32,55 +34,85 @@ from .responses import (
     parse_response,
     retry_after,
 )
-from .session import confined, seconds
+from .session import confined
+from .timeouts import seconds
 
 T = TypeVar("T")
 F = TypeVar("F")
-#: makes what the caller gets instead of an answer
+#: a function that returns the result of a call in place of an error
 Fallback = Callable[[ClientError | CircuitError], F]
 Headers = Mapping[str, str]
 
 _NONE: Headers = MappingProxyType({})
 _BASE = re.compile(r"https?://[^/?#\s]+(/[^?#\s]*)?", re.ASCII | re.IGNORECASE)
-# A segment that is `..` would make requests call another path, quoted or not.
+# requests would resolve a segment `..`, quoted or not, and call another path.
 _PATH = re.compile(r"(/(?!\.\.?(/|\Z))[A-Za-z0-9._~-]+)+", re.ASCII)
 _NAME = re.compile(r"[!#$%&'*+.^_`|~A-Za-z0-9-]+", re.ASCII)
 _VALUE = re.compile(r"(?!\s)[\t\x20-\x7e\x80-\xff]*")
 
 
 class HTTPClient:
-    """Speaks JSON with one service. `headers` is asked at each call, for what the caller's request passes on.
+    """A client that exchanges JSON with one service. It may be shared by threads, and keeps no cookies.
 
-    `timeout` is seconds for the whole exchange: connecting, headers and body together; a probe of the breaker has at
-    most its `probe_timeout`. A session of the caller's own keeps to it only with a `DeadlineAdapter`. A bulkhead in the
-    breaker's place limits the exchanges at once.
+    Each call takes these options:
 
-    Each call may have a `check`: a function of the JSON object that returns what the caller gets, such as a schema's
-    `load`. Whatever it raises makes the answer an InvalidResponse, which the breaker counts as failure. Instead of a
-    CircuitError, ServiceUnavailable or InvalidResponse the caller gets the `fallback`, a value or a function of the
-    error, if there is one. A 4xx is not checked, and always raises ClientErrorResponse. The `headers` of a call go
-    before those of the client; its `timeout` holds where it is shorter than the client's. A call that cannot be sent
-    as it is raises ValueError, and counts as nothing.
+    - `check`, a function of the JSON object that returns the result, such as a schema's `load`. Any exception of it
+      raises InvalidResponse, which the breaker counts as a failure.
+    - `fallback`, a value or a function of the error, in place of a CircuitError, ServiceUnavailable or
+      InvalidResponse. A 4xx is a valid response: it is not checked, and always raises ClientErrorResponse.
+    - `headers`, which override those of the client.
+    - `timeout`, where it is shorter than the client's.
+
+    A call that cannot be sent as it is raises ValueError, and counts as neither success nor failure.
+
+    Args:
+        base_url: URL of the service: http or https, a host, and optionally a port and a path.
+        timeout: Time limit for a request and its response, in seconds or as a timedelta. A probe takes at most its
+            breaker's `probe_timeout`.
+        breaker: Breaker or bulkhead before the calls.
+        session: Session to use, which stays open; it keeps to `timeout` only with a `DeadlineAdapter`. By default the
+            client has a session of its own.
+        headers: Function that returns the headers of a call, for headers that are passed on from an incoming request.
+
+    Raises:
+        ConfigError: The URL or the timeout is invalid.
     """
 
     def __init__(
         self,
         base_url: str,
-        timeout: float,
-        breaker: CircuitBreaker | Bulkhead,
+        timeout: Duration,
+        breaker: Guard,
         session: requests.Session | None = None,
         *,
         headers: Callable[[], Headers] = dict,
     ) -> None:
-        self._base_url = _checked(base_url).rstrip("/")
+        self._base_url = _checked_base_url(base_url).rstrip("/")
         self._timeout = seconds("timeout", timeout)
-        self._breaker = breaker
+        self._guard = breaker
+        self._owns_session = session is None
         self._session = session or _session()
         self._headers = headers
 
+    def __repr__(self) -> str:
+        parts = urlsplit(self._base_url)
+        shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        return f"<HTTPClient {shown!r}, timeout {self._timeout:g} s, {self._guard!r}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections of the client's own session. A later call opens them again."""
+        if self._owns_session:
+            self._session.close()
+
     @overload
     def get_json(
-        self, path: str, *, headers: Headers = ..., timeout: float | None = ..., fallback: Fallback[F] | V = ...
+        self, path: str, *, headers: Headers = ..., timeout: Duration | None = ..., fallback: Fallback[F] | V = ...
     ) -> Json | F | V: ...
     @overload
     def get_json(
@@ -89,16 +121,27 @@ class HTTPClient:
         *,
         check: Callable[[Json], T],
         headers: Headers = ...,
-        timeout: float | None = ...,
+        timeout: Duration | None = ...,
         fallback: Fallback[F] | V = ...,
     ) -> T | F | V: ...
     def get_json(self, path: str, **options: Any) -> Any:
-        """Return the JSON object at a path, its fractions as Decimal. Raises ClientError, CircuitError."""
+        """Return the JSON object at a path; numbers with a fraction are Decimal.
+
+        Raises:
+            ClientError: The call failed, or the response is a 4xx.
+            CircuitError: The call was rejected.
+        """
         return self._call("GET", path, None, **options)
 
     @overload
     def post_json(
-        self, path: str, body: Mapping[str, object], *, headers: Headers = ..., fallback: Fallback[F] | V = ...
+        self,
+        path: str,
+        body: Mapping[str, object],
+        *,
+        headers: Headers = ...,
+        timeout: Duration | None = ...,
+        fallback: Fallback[F] | V = ...,
     ) -> Json | F | V: ...
     @overload
     def post_json(
@@ -108,21 +151,33 @@ class HTTPClient:
         *,
         check: Callable[[Json], T],
         headers: Headers = ...,
-        timeout: float | None = ...,
+        timeout: Duration | None = ...,
         fallback: Fallback[F] | V = ...,
     ) -> T | F | V: ...
     def post_json(self, path: str, body: Mapping[str, object], **options: Any) -> Any:
-        """Send a JSON object, return the one that is answered. Raises ClientError, CircuitError."""
+        """Send a JSON object, and return the one of the response.
+
+        Raises:
+            ClientError: The call failed, or the response is a 4xx.
+            CircuitError: The call was rejected.
+        """
         return self._call("POST", path, json.dumps(body, allow_nan=False).encode(), **options)
 
-    def get_json_unguarded(self, path: str, timeout: float) -> Json:
-        """Return the JSON object at a path, outside of the breaker and on a new connection, as health checks ask.
+    def get_json_unguarded(self, path: str, timeout: Duration) -> Json:
+        """Return the JSON object at a path, past the breaker and on a new connection, for health checks.
 
-        `timeout` is seconds for all of it. Raises ClientError.
+        Args:
+            path: Path below the base URL.
+            timeout: Time limit for the request and its response.
+
+        Raises:
+            ClientError: The call failed, or the response is a 4xx.
         """
-        sent = _sendable({"Accept": "application/json", "Connection": "close", **self._headers()})
+        headers = _checked_headers({"Accept": "application/json", "Connection": "close", **self._headers()})
         with _session() as session:
-            status, content = self._exchange(session, "GET", _plain(path), None, sent, timeout=timeout)
+            status, content = self._exchange(
+                session, "GET", _checked_path(path), None, headers, timeout=seconds("timeout", timeout)
+            )
         if 400 <= status < 500:
             raise client_error_response(status, content)
         return parse_response(status, content, dict)
@@ -135,33 +190,54 @@ class HTTPClient:
         *,
         check: Callable[[Json], Any] = dict,
         headers: Headers = _NONE,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
         fallback: Any = reraise,
     ) -> Any:
         require_now(check)
-        path = _plain(path)
+        path = _checked_path(path)
         longest = self._timeout if timeout is None else min(self._timeout, seconds("timeout", timeout))
-        sent = _sendable({"Accept": "application/json", **self._headers(), **headers})
+        sent = _checked_headers({"Accept": "application/json", **self._headers(), **headers})
         if body is not None:
             sent["Content-Type"] = "application/json"
+
         try:
-            with (
-                CallGuard(self._breaker, _is_caller_error) as admitted,
-                observe(self._breaker, admitted, method, self._base_url + path, sent) as exchange,
-            ):
-                limit = self._breaker.config.probe_timeout if admitted.probe else None
-                timeout = longest if limit is None else min(longest, limit)
-                status, content = self._exchange(
-                    self._session, method, path, body, sent, timeout=timeout, exchange=exchange
-                )
-                answer = None if 400 <= status < 500 else parse_response(status, content, check)
-                require_done(answer)
-                exchange.ended()
+            return self._attempt(method, path, body, check=check, headers=sent, timeout=longest)
         except (CircuitError, ServiceUnavailable, InvalidResponse) as error:
             return instead(fallback, error)
-        if 400 <= status < 500:
+
+    def _attempt(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        *,
+        check: Callable[[Json], Any],
+        headers: dict[str, str],
+        timeout: float,
+    ) -> Any:
+        guard = self._guard
+        call = guard.begin()
+        call.enclose()
+        try:
+            with observe(guard, call, method, self._base_url + path, headers) as observer:
+                limit = _limit(guard, call, timeout)
+                status, content = self._exchange(
+                    self._session, method, path, body, headers, timeout=limit, observer=observer
+                )
+                is_client_error = 400 <= status < 500
+                result = None if is_client_error else parse_response(status, content, check)
+                require_done(result)
+                observer.ended()
+        except BaseException as error:
+            if _is_caller_error(error):
+                call.discard()
+            else:
+                call.fail(error)
+            raise
+        call.succeed()
+        if is_client_error:
             raise client_error_response(status, content)
-        return answer
+        return result
 
     def _exchange(
         self,
@@ -172,9 +248,9 @@ class HTTPClient:
         headers: dict[str, str],
         *,
         timeout: float,
-        exchange: CallObserver = UNOBSERVED,
+        observer: CallObserver = UNOBSERVED,
     ) -> tuple[int, bytes]:
-        """Return status and body: one that never ends is the dependency's failure, too. Raises ServiceUnavailable."""
+        """Return status and body. Raises ServiceUnavailable, also for a body that does not end in time."""
         try:
             with (
                 within(timeout),
@@ -188,20 +264,25 @@ class HTTPClient:
                     stream=True,
                 ) as response,
             ):
-                exchange.response_received(response.status_code)
+                observer.response_received(response.status_code)
                 content = response.raw.read(MAX_RESPONSE_BYTES + 1, decode_content=True)
-        # A ValueError is a redirect that a session of the caller's own cannot read.
+        # A session of the caller's own raises ValueError for a redirect that it cannot parse.
         except (requests.RequestException, HTTPError, ValueError) as error:
-            exchange.ended(error)
+            observer.ended(error)
             if is_caller_error(error) and not isinstance(error, ValueError):
                 raise
-            raise ServiceUnavailable(type(error).__name__, sent=_sent(error)) from error
+            raise ServiceUnavailable(type(error).__name__, sent=_may_be_sent(error)) from error
         if is_failure(response.status_code):
             raise ServiceUnavailable(f"status {response.status_code}", retry_after=retry_after(response.headers))
         return response.status_code, content
 
 
-def _checked(base_url: str) -> str:
+def _limit(guard: Guard, call: Call, timeout: float) -> float:
+    limit = probe_timeout_of(guard) if call.probe else None
+    return timeout if limit is None else min(timeout, limit)
+
+
+def _checked_base_url(base_url: str) -> str:
     try:
         valid = _BASE.fullmatch(base_url) and urlsplit(base_url).port != 0
     except ValueError:
@@ -211,21 +292,21 @@ def _checked(base_url: str) -> str:
     return base_url
 
 
-def _plain(path: str) -> str:
+def _checked_path(path: str) -> str:
     if not _PATH.fullmatch(path):
         raise ValueError(f"not a plain absolute path: {path!r}")
     return path
 
 
 def _session() -> requests.Session:
-    session = confined(DeadlineAdapter(pool_connections=1, pool_maxsize=POOL))
-    # All callers share it: what the service tells one of them, it must not hear from the next.
+    session = confined(DeadlineAdapter(pool_connections=1, pool_maxsize=POOL_SIZE))
+    # Callers share the session: a cookie set for one must not be sent for the next.
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
     return session
 
 
-def _sendable(headers: dict[str, str]) -> dict[str, str]:
-    """Return headers that requests takes. Raises ValueError, without the value, which may be a secret."""
+def _checked_headers(headers: dict[str, str]) -> dict[str, str]:
+    """Return headers that requests can send. The ValueError for others leaves out the value, which may be secret."""
     for name, value in headers.items():
         if not (isinstance(value, str) and _NAME.fullmatch(name) and _VALUE.fullmatch(value)):
             raise ValueError(f"not a header that can be sent: {name!r}")
@@ -234,11 +315,11 @@ def _sendable(headers: dict[str, str]) -> dict[str, str]:
 
 def _is_caller_error(error: BaseException) -> bool:
     if isinstance(error, ClientError):
-        return isinstance(error.__cause__, PoolTimeoutError)  # connections that others hold
+        return isinstance(error.__cause__, PoolTimeoutError)  # the connections are held by other calls
     return is_caller_error(error)
 
 
-def _sent(error: Exception) -> bool:
-    """Return whether something may have reached the service: a connection that was never made carried nothing."""
+def _may_be_sent(error: Exception) -> bool:
+    """Return False if the connection was never established, so that nothing was sent."""
     reason = getattr(error.args[0], "reason", None) if error.args else None
     return not isinstance(error, requests.ConnectTimeout) and not isinstance(reason, NewConnectionError)

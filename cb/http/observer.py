@@ -5,9 +5,9 @@ from types import TracebackType
 from typing import Self
 
 from cb.breaker import CircuitBreaker
-from cb.bulkhead import Bulkhead
 from cb.call import Call
 from cb.events import Event
+from cb.guard import Guard
 from cb.log import Log
 from cb.states import State
 
@@ -60,16 +60,26 @@ class HTTPObserver:
         raise NotImplementedError
 
 
-def observe(
-    breaker: CircuitBreaker | Bulkhead, call: Call, method: str, url: str, headers: MutableMapping[str, str]
-) -> CallObserver:
-    """Return the observer of a request, from the first HTTPObserver among the listeners of its breaker."""
-    owner = breaker.breaker if isinstance(breaker, Bulkhead) else breaker
-    for listener in owner.listeners:
+def observe(guard: Guard, call: Call, method: str, url: str, headers: MutableMapping[str, str]) -> CallObserver:
+    """Return the observer of a request, from the first HTTPObserver among the listeners of the guard's breaker."""
+    breaker = _breaker_of(guard)
+    for listener in breaker.listeners if breaker else ():
         if isinstance(listener, HTTPObserver):
             try:
-                return listener.begin(owner.name, call.state, method, url, headers)
+                return listener.begin(guard.name, call.state, method, url, headers)
             except Exception:
                 log.exception("HTTP observer %r failed", listener)
                 break
     return UNOBSERVED
+
+
+def probe_timeout_of(guard: Guard) -> float | None:
+    """Return the seconds that a probe of the guard's breaker may take, None without a limit."""
+    breaker = _breaker_of(guard)
+    return breaker.config.probe_timeout if breaker else None
+
+
+def _breaker_of(guard: Guard) -> CircuitBreaker | None:
+    """Return the breaker of a bulkhead or a policy, the breaker itself, or None for a guard of the user's own."""
+    found = getattr(guard, "breaker", guard)
+    return found if isinstance(found, CircuitBreaker) else None

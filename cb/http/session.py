@@ -6,17 +6,17 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 
-from cb import ConfigError, Registry
-from cb.config import Duration, to_seconds
+from cb import Registry
+from cb.config import Duration
+from cb.guard import Guard
 
-from .adapter import MAX_BODY_BYTES, TIMEOUT, CircuitBreakerAdapter
+from .adapter import CircuitBreakerAdapter
 from .responses import FAILURE_STATUSES
-
-_DAY = 86_400.0
+from .timeouts import MAX_BODY_BYTES, TIMEOUT, seconds
 
 
 def guarded_session(
-    registry: Registry,
+    guard: Registry | Guard,
     name: str | Callable[[requests.PreparedRequest], str] | None = None,
     *,
     timeout: Duration = TIMEOUT,
@@ -30,8 +30,10 @@ def guarded_session(
     retried. Close the session after use, as any session: it is a context manager.
 
     Args:
-        registry: Registry of the breakers.
-        name: Name of the breaker, or a function of the request that returns it; one for each origin by default.
+        guard: Registry of the breakers; or a breaker, a bulkhead, or a policy without retry, cache and fallback, for
+            all requests.
+        name: Name of the breaker in the registry, or a function of the request that returns it; by default each origin
+            has one.
         timeout: Time limit for a request and its response, body included, in seconds or as a timedelta. It holds
             whatever `timeout` a call has.
         max_body_bytes: Largest body of a response.
@@ -40,34 +42,25 @@ def guarded_session(
     Raises:
         ConfigError: A parameter is invalid.
     """
-    timeout = seconds("timeout", timeout)
+    limit = seconds("timeout", timeout)
     return confined(
         CircuitBreakerAdapter(
-            registry, name, timeout=timeout, max_body_bytes=max_body_bytes, failure_statuses=failure_statuses
+            guard, name, timeout=limit, max_body_bytes=max_body_bytes, failure_statuses=failure_statuses
         )
     )
 
 
 def confined(adapter: HTTPAdapter) -> requests.Session:
     """Return a session whose requests all pass through an adapter."""
-    session = _Confined()
+    session = _GuardedSession()
     session.trust_env = False  # a proxy of the environment would get even the calls to 127.0.0.1
     for scheme in ("http://", "https://"):
         session.mount(scheme, adapter)
     return session
 
 
-def seconds(field: str, value: Duration) -> float:
-    """Return a timeout in seconds. Raises ConfigError for a value that is not above 0 and at most a day."""
-    rule = "be a number of seconds above 0, at most a day"
-    found = to_seconds(value, field, rule)
-    if not 0 < found <= _DAY:
-        raise ConfigError(field, rule, value)
-    return found
-
-
-class _Confined(requests.Session):
-    """Follows no redirect by default: it may lead to another service behind the same firewall."""
+class _GuardedSession(requests.Session):
+    """A session that follows no redirect by default: it may lead to another service behind the same firewall."""
 
     def get(self, url: Any, *args: Any, **options: Any) -> requests.Response:
         return self.request("GET", url, *args, **options)

@@ -1,7 +1,7 @@
 """A breaker before the connections of an SQLAlchemy engine.
 
-A call lasts from the moment a connection is wanted until it is given back: a statement that hangs is in flight, and
-with a bulkhead no more connections are in use at once than it lets through. docs/databases.md has what counts as what.
+A call lasts from the request for a connection until its return to the pool: a statement that hangs is a call in flight,
+and a bulkhead limits the connections in use. docs/databases.md lists what counts as a failure.
 """
 
 from collections.abc import Callable
@@ -14,74 +14,88 @@ from sqlalchemy.pool import ConnectionPoolEntry, ManagesConnection, Pool, PoolPr
 from cb.call import Call
 from cb.guard import Guard
 
-_CALLS = "cb.integrations.sqlalchemy"  # in the record of a connection: the calls that use it
+__all__ = ["guard_engine"]
+
+_KEY = "cb.integrations.sqlalchemy"  # in the info of a connection record: the uses of the connection
 
 
 @dataclass(slots=True, eq=False)
 class _Use:
+    """One use of a connection."""
+
     call: Call
     connection: object
     error: BaseException | None = None
 
+    def settle(self) -> None:
+        """Count the outcome."""
+        if self.error is None:
+            self.call.succeed()
+        else:
+            self.call.fail(self.error)
 
-def guard_engine(engine: Engine, breaker: Guard) -> None:
-    """Have a breaker or a bulkhead asked whenever a connection of an engine is wanted.
 
-    What it refuses raises CircuitOpenError or BulkheadFullError from where SQLAlchemy would connect, such as
-    `engine.connect()`; nobody then waits for the pool, or for a server. A connection that cannot be had or is lost is a
-    failure; any error that the server answers is an answer. Engines that `execution_options` has made of this one are
-    guarded with it. For engines that are not asynchronous; call it once, before the engine is used.
+def guard_engine(engine: Engine, guard: Guard) -> None:
+    """Admit each request for a connection of an engine through a breaker, a bulkhead or a policy.
+
+    A rejection raises CircuitOpenError or BulkheadFullError from where SQLAlchemy would connect, such as
+    `engine.connect()`, without a wait for the pool or the server. A connection that cannot be established, or is lost,
+    is a failure; any other error of the server is a success, because the server works. Engines that
+    `execution_options` has derived from this one are guarded with it.
+
+    Call it once, before the engine is used.
+
+    Args:
+        engine: The engine. Asynchronous engines are not supported.
+        guard: Breaker, bulkhead, or policy without retry, cache and fallback.
     """
 
-    def put_before(engine: Engine) -> None:
-        # No event comes before a thread waits for the pool, nor when it has waited in vain.
-        engine.pool.connect = _guarded(engine.pool, breaker)  # type: ignore[method-assign]  # said above
+    def wrap_pool(engine: Engine) -> None:
+        # No event occurs before a thread waits for the pool, nor when that wait times out.
+        engine.pool.connect = _guarded(engine.pool, guard)  # type: ignore[method-assign]  # for the reason above
 
-    def lost(_: DBAPIConnection, record: ConnectionPoolEntry, error: BaseException | None) -> None:
-        for call in _calls(record):
-            call.error = error
+    def on_invalidate(_: DBAPIConnection, record: ConnectionPoolEntry, error: BaseException | None) -> None:
+        for use in _uses(record):
+            use.error = error
 
-    def given_back(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
-        end(record, _calls(record))
+    def on_checkin(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+        end(record, _uses(record))
 
-    def detached(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
-        # By now another thread may have the record, with a connection of its own.
-        end(record, [call for call in _calls(record) if call.connection is connection])
+    def on_detach(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+        # By now another thread may use the record, with a connection of its own.
+        end(record, [use for use in _uses(record) if use.connection is connection])
 
     def end(record: ConnectionPoolEntry, ended: list[_Use]) -> None:
-        for call in tuple(ended):
-            _calls(record).remove(call)
-            if call.error is None:
-                call.call.succeed()
-            else:
-                call.call.fail(call.error)
+        for use in tuple(ended):
+            _uses(record).remove(use)
+            use.settle()
 
-    put_before(engine)
-    event.listen(engine, "engine_disposed", put_before)  # it has a new pool then
-    event.listen(engine, "invalidate", lost)
-    event.listen(engine, "checkin", given_back)
-    event.listen(engine, "detach", detached)
+    wrap_pool(engine)
+    event.listen(engine, "engine_disposed", wrap_pool)  # which creates a new pool
+    event.listen(engine, "invalidate", on_invalidate)
+    event.listen(engine, "checkin", on_checkin)
+    event.listen(engine, "detach", on_detach)
 
 
-def _guarded(pool: Pool, breaker: Guard) -> Callable[[], PoolProxiedConnection]:
+def _guarded(pool: Pool, guard: Guard) -> Callable[[], PoolProxiedConnection]:
     connect = pool.connect
 
     def guarded() -> PoolProxiedConnection:
-        call = breaker.begin()
+        call = guard.begin()
         try:
             connection = connect()
         except BaseException as error:
             call.fail(error)
             raise
-        _calls(connection).append(_Use(call, connection.dbapi_connection))
+        _uses(connection).append(_Use(call, connection.dbapi_connection))
         return connection
 
     return guarded
 
 
-def _calls(connection: ManagesConnection) -> list[_Use]:
-    """Return the calls that use a connection: more than one where its pool has one for each thread."""
+def _uses(connection: ManagesConnection) -> list[_Use]:
+    """Return the uses of a connection: more than one in a pool with one connection per thread."""
     info = connection.record_info
     assert info is not None  # only a detached connection has none
-    calls: list[_Use] = info.setdefault(_CALLS, [])
-    return calls
+    uses: list[_Use] = info.setdefault(_KEY, [])
+    return uses

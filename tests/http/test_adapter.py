@@ -196,7 +196,7 @@ def test_adapter_is_combined_with_another_in_either_order(
     class After(Counting, CircuitBreakerAdapter):
         pass
 
-    for adapter in (Before(registry, "d", pool_maxsize=3), After(registry=registry, name="d", pool_maxsize=3)):
+    for adapter in (Before(registry, "d", pool_maxsize=3), After(guard=registry, name="d", pool_maxsize=3)):
         session.mount("http://", adapter)
         assert session.get(server.url).status_code == 200
         assert adapter.sent == [f"{server.url}/"]

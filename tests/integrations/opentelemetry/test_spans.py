@@ -173,7 +173,7 @@ def test_layers_below_are_told_that_the_request_has_its_span(
 
     with requests.Session() as session:
         session.mount("http://", Lower(Registry(), "below"))
-        HTTPClient(server.url, 2, client._breaker, session).get_json("/a")  # noqa: SLF001 - whose listeners are told
+        HTTPClient(server.url, 2, client._guard, session).get_json("/a")  # noqa: SLF001 - whose listeners are told
     assert seen == [True, telemetry.spans[0].context]
     assert not get_value(_SUPPRESS_HTTP_INSTRUMENTATION_KEY)
 
@@ -187,7 +187,7 @@ def test_exporter_that_fails_hurts_no_call(
 
         start_as_current_span = start_span
 
-    (spans,) = client._breaker.listeners  # noqa: SLF001 - the one that was put there
+    (spans,) = client._guard.listeners  # noqa: SLF001 - the one that was put there
     spans._tracer = Broken()  # noqa: SLF001 - no public way to a tracer that fails
     assert client.get_json("/a") == {}
     assert "observer" in caplog.text
