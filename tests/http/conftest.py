@@ -1,4 +1,4 @@
-"""What tests of the HTTP client share."""
+"""Fixtures for the tests of the HTTP client."""
 
 import ssl
 import subprocess
@@ -31,7 +31,7 @@ def counted(breaker: CircuitBreaker) -> tuple[int, int, int]:
 
 @pytest.fixture(scope="session")
 def pem(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return a file with a key and the certificate of 127.0.0.1 that it has signed itself."""
+    """Return a file with a key and a self-signed certificate for 127.0.0.1."""
     path = tmp_path_factory.mktemp("tls") / "own.pem"
     kind = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-x509", "-days", "2")
     name = ("-subj", "/CN=us", "-addext", "subjectAltName=IP:127.0.0.1")
@@ -42,7 +42,7 @@ def pem(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 class Secure(Server):
-    """The same over TLS. It asks for a certificate of its clients."""
+    """The server over TLS. It requests a client certificate."""
 
     def __init__(self, pem: str, newest: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED) -> None:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -50,9 +50,9 @@ class Secure(Server):
         self._context.load_cert_chain(pem)
         self._context.load_verify_locations(pem)
         self._context.verify_mode = ssl.CERT_OPTIONAL
-        #: the certificates that clients have shown, {} for one who has shown none
+        #: the certificates of clients, {} for a client without one
         self.shown: list[Any] = []
-        #: the versions of TLS that they have spoken
+        #: the TLS versions of the connections
         self.versions: list[str | None] = []
         super().__init__()
         self.url = self.url.replace("http:", "https:")

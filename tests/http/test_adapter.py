@@ -1,4 +1,4 @@
-"""An adapter with breakers in a session of requests, against a server that misbehaves as told."""
+"""The adapter in a session of requests, against a misbehaving server."""
 
 import logging
 import pickle
@@ -39,7 +39,7 @@ def test_adapter_returns_a_failing_response_and_counts_it(
     assert totals(registry, server.url) == (0, 1)
 
 
-def test_adapter_of_an_open_circuit_raises_for_both_worlds(
+def test_rejection_by_an_adapter_is_an_error_of_cb_and_of_requests(
     server: Server, registry: Registry, session: requests.Session
 ) -> None:
     session.mount("http://", CircuitBreakerAdapter(registry))
@@ -56,7 +56,9 @@ def test_adapter_of_an_open_circuit_raises_for_both_worlds(
     assert len(server.requests) == 2
 
 
-def test_adapter_counts_a_body_that_breaks_off(server: Server, registry: Registry, session: requests.Session) -> None:
+def test_body_that_is_cut_off_is_a_failure_of_the_adapter(
+    server: Server, registry: Registry, session: requests.Session
+) -> None:
     session.mount("http://", CircuitBreakerAdapter(registry, "half"))
     server.act = send_half
 
@@ -103,7 +105,7 @@ def test_origin_is_scheme_host_and_port(url: str, name: str) -> None:
     assert origin(requests.Request("GET", url).prepare()) == name
 
 
-def test_refusal_of_the_adapter_survives_the_way_between_processes() -> None:
+def test_rejection_by_an_adapter_can_be_pickled() -> None:
     request = requests.Request("GET", "http://127.0.0.1/").prepare()
 
     sent = pickle.loads(pickle.dumps(CircuitOpenConnectionError("d", 1.5, request)))
@@ -114,15 +116,15 @@ def test_refusal_of_the_adapter_survives_the_way_between_processes() -> None:
 @pytest.mark.parametrize("retries", [-1, 11, 1.5, True, "3", Retry(3)])
 def test_retries_that_do_more_than_connect_are_refused(registry: Registry, retries: Any) -> None:
     with pytest.raises(ConfigError, match="max_retries must be a whole number"):
-        CircuitBreakerAdapter(registry, max_retries=retries)  # a Retry-After of a day would be slept for
+        CircuitBreakerAdapter(registry, max_retries=retries)  # urllib3 would sleep for a Retry-After of a day
 
 
-def test_adapter_that_is_asked_to_tries_again_to_connect_and_counts_one_failure(
+def test_repeated_connection_attempts_count_as_one_failure(
     registry: Registry, session: requests.Session, caplog: pytest.LogCaptureFixture
 ) -> None:
     session.mount("http://", CircuitBreakerAdapter(registry, "d", max_retries=2))
     with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        nobody.bind(("127.0.0.1", 0))  # bound, but not listening
         with caplog.at_level(logging.WARNING, "urllib3"), pytest.raises(requests.ConnectionError):
             session.get(f"http://127.0.0.1:{nobody.getsockname()[1]}/")
 
@@ -131,7 +133,7 @@ def test_adapter_that_is_asked_to_tries_again_to_connect_and_counts_one_failure(
 
 
 @pytest.mark.parametrize("act", [send_half, reset, answer(503, "{}", "Retry-After: 0")])
-def test_adapter_that_tries_again_to_connect_sends_nothing_again(
+def test_adapter_with_connection_retries_sends_no_request_twice(
     server: Server, registry: Registry, session: requests.Session, act: Act
 ) -> None:
     session.mount("http://", CircuitBreakerAdapter(registry, "d", max_retries=2))
@@ -176,7 +178,7 @@ def test_origins_beyond_what_the_ledger_holds_are_guarded_each_for_itself(
 
 
 class Counting(HTTPAdapter):
-    """An adapter of somebody else's, whose first argument is its own."""
+    """An adapter of another package, with a first argument of its own."""
 
     def __init__(self, sent: list[str] | None = None, **options: Any) -> None:
         super().__init__(**options)

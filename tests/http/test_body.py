@@ -1,4 +1,4 @@
-"""A body counts the same, and has the same limits, whichever way its `raw` is read."""
+"""The body of a response: outcome and limits for every way to read `raw`."""
 
 import csv
 import gc
@@ -26,7 +26,7 @@ Read = Callable[[requests.Response], Any]
 
 
 def send(body: bytes, *headers: str, claimed: int | None = None, chunked: bool = False) -> Act:
-    """Return what sends a body, or breaks it off if more is `claimed`."""
+    """Return an act that sends a body, and cuts it off if more is `claimed`."""
     framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {claimed or len(body)}"
     head = "\r\n".join(["HTTP/1.1 200 OK", framing, *headers]).encode() + b"\r\n\r\n"
     data = b"%x\r\n%s\r\n" % (len(body), body) + (b"" if claimed else b"0\r\n\r\n") if chunked else body
@@ -102,7 +102,7 @@ def clock() -> FakeClock:
 
 
 class Asked:
-    """A session with an adapter of its own, and the breaker behind it."""
+    """A session with an adapter, and its breaker."""
 
     def __init__(self, server: Server, session: requests.Session) -> None:
         self._server, self._session = server, session
@@ -119,7 +119,7 @@ class Asked:
 
     @property
     def outcome(self) -> tuple[tuple[int, int, int], int]:
-        """Successes, failures and neutral, and calls in flight."""
+        """Return successes, failures, neutral outcomes and calls in flight."""
         return counted(self.breaker), self.breaker.snapshot().in_flight
 
 
@@ -141,7 +141,7 @@ def test_body_that_is_read_to_its_end_is_a_success_at_once(asked: Asked, reader:
 
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("reader", READERS)
-def test_body_that_breaks_off_is_a_failure(asked: Asked, reader: str, *, chunked: bool) -> None:
+def test_body_that_is_cut_off_is_a_failure(asked: Asked, reader: str, *, chunked: bool) -> None:
     response = asked.get(send(LINES, claimed=2 * len(LINES), chunked=chunked))
 
     with pytest.raises((urllib3.exceptions.HTTPError, requests.RequestException)):
@@ -162,7 +162,7 @@ def test_body_beyond_the_limit_is_a_failure(asked: Asked, reader: str, act: Act)
 
 
 @pytest.mark.parametrize("reader", ["read1", "readinto", "readline", "data", "BufferedReader"])
-def test_body_that_drips_is_a_failure_at_the_deadline(asked: Asked, reader: str) -> None:
+def test_slow_body_is_a_failure_at_the_deadline(asked: Asked, reader: str) -> None:
     asked.use(timeout=0.2)
 
     with pytest.raises(urllib3.exceptions.ReadTimeoutError):
@@ -194,7 +194,7 @@ ZIPPED: dict[str, Read] = {
 
 
 @pytest.mark.parametrize("reader", ZIPPED)
-def test_compressed_body_is_unpacked_as_requests_does(asked: Asked, reader: str) -> None:
+def test_compressed_body_is_decompressed_as_in_requests(asked: Asked, reader: str) -> None:
     response = asked.get(send(gzip.compress(LINES), "Content-Encoding: gzip"))
 
     assert ZIPPED[reader](response) == LINES
@@ -203,7 +203,7 @@ def test_compressed_body_is_unpacked_as_requests_does(asked: Asked, reader: str)
 
 
 @pytest.mark.parametrize("reader", [name for name in ZIPPED if name != "GzipFile"])
-def test_body_that_grows_beyond_the_limit_is_a_failure(asked: Asked, reader: str) -> None:
+def test_body_that_is_too_large_after_decompression_is_a_failure(asked: Asked, reader: str) -> None:
     asked.use(max_body_bytes=len(LINES) - 1)
 
     with pytest.raises(BodyTooLargeError):
@@ -212,14 +212,14 @@ def test_body_that_grows_beyond_the_limit_is_a_failure(asked: Asked, reader: str
     assert asked.outcome == ((0, 1, 0), 0)
 
 
-def test_body_that_cannot_be_unpacked_is_a_failure(asked: Asked) -> None:
+def test_body_that_cannot_be_decompressed_is_a_failure(asked: Asked) -> None:
     with pytest.raises(urllib3.exceptions.DecodeError):
         asked.get(send(b"no gzip", "Content-Encoding: gzip")).raw.read1(5, decode_content=True)
 
     assert asked.outcome == ((0, 1, 0), 0)
 
 
-def test_rows_of_a_broken_csv_are_not_taken_for_all_of_it(asked: Asked) -> None:
+def test_csv_reader_raises_for_a_body_that_is_cut_off(asked: Asked) -> None:
     with pytest.raises(urllib3.exceptions.ProtocolError), asked.get(send(LINES, claimed=99_999)) as response:
         list(csv.reader(io.TextIOWrapper(io.BufferedReader(response.raw))))
 
@@ -246,7 +246,7 @@ def test_body_that_is_drained_counts_as_it_ends(
     assert asked.outcome == (outcome, 0)
 
 
-def test_body_without_end_is_drained_as_far_as_it_may_be_read(asked: Asked) -> None:
+def test_endless_body_is_drained_up_to_the_limit(asked: Asked) -> None:
     asked.use(max_body_bytes=100)
 
     asked.get(send(LINES)).raw.drain_conn()
@@ -262,7 +262,7 @@ def test_body_without_end_is_drained_as_far_as_it_may_be_read(asked: Asked) -> N
         lambda raw: (raw.read(1, decode_content=True), raw.read(1, decode_content=False)),
     ],
 )
-def test_mistake_of_who_reads_is_no_outcome(asked: Asked, mistake: Callable[[Any], object]) -> None:
+def test_caller_error_during_a_read_is_no_outcome(asked: Asked, mistake: Callable[[Any], object]) -> None:
     response = asked.get(send(gzip.compress(LINES), "Content-Encoding: gzip"))
 
     with pytest.raises((TypeError, RuntimeError, urllib3.exceptions.ResponseNotChunked)):
@@ -284,7 +284,7 @@ def test_mistake_of_who_reads_is_no_outcome(asked: Asked, mistake: Callable[[Any
         lambda response: next(response.iter_content(5)),
     ],
 )
-def test_body_that_its_reader_leaves_is_a_success(asked: Asked, leave: Read) -> None:
+def test_body_that_is_closed_half_read_is_a_success(asked: Asked, leave: Read) -> None:
     response = asked.get(send(LINES))
     response.raw.read(5)
 
@@ -294,7 +294,7 @@ def test_body_that_its_reader_leaves_is_a_success(asked: Asked, leave: Read) -> 
     assert asked.outcome == ((1, 0, 0), 0)
 
 
-def test_body_that_is_dropped_half_read_counts_as_neither(asked: Asked) -> None:
+def test_body_that_is_collected_half_read_counts_as_neither(asked: Asked) -> None:
     response = asked.get(send(LINES))
     response.raw.read(5)
 
@@ -318,7 +318,7 @@ def test_response_without_a_body_is_a_success_before_it_is_read(
     assert response.raw.read() == response.content == b""
 
 
-def test_raw_is_what_it_is_without_us(asked: Asked) -> None:
+def test_raw_behaves_as_without_an_adapter(asked: Asked) -> None:
     response = asked.get(send(b'{"a": 1}', "X-Of: theirs"))
     raw = response.raw
 
@@ -358,7 +358,7 @@ def test_responses_that_are_kept_unread_are_not_taken_for_calls_that_hang(asked:
     assert (totals.successes, totals.slow) == (11, 0)
 
 
-def test_time_that_the_reader_takes_between_two_reads_is_not_the_dependencys(asked: Asked) -> None:
+def test_time_of_the_caller_between_two_reads_does_not_count(asked: Asked) -> None:
     asked.use(timeout=0.3)
     response = asked.get(send(LINES * 1000, chunked=True))
 
@@ -388,7 +388,7 @@ def test_probe_whose_body_is_kept_unread_closes_the_circuit(asked: Asked, clock:
 
 
 @pytest.mark.parametrize("read", [0, 5])
-def test_probe_whose_body_is_dropped_closes_the_circuit(asked: Asked, clock: FakeClock, read: int) -> None:
+def test_probe_whose_body_is_collected_unread_closes_the_circuit(asked: Asked, clock: FakeClock, read: int) -> None:
     asked.use(
         clock, BreakerConfig(failure_threshold=1, timeout=10, max_requests=1, success_threshold=1, timeout_jitter=0)
     )

@@ -1,4 +1,4 @@
-"""Bulkheads before HTTP: the client and the adapter, against a real server."""
+"""Bulkheads of the client and the adapter, against a real server."""
 
 import threading
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def test_client_with_a_bulkhead_sends_nothing_when_it_is_full(server: Server, re
 
 
 @pytest.mark.parametrize("end", [lambda response: response.content, lambda response: response.close()])
-def test_adapter_holds_a_slot_until_the_body_is_read_or_closed(
+def test_adapter_holds_a_permit_until_the_body_is_read_or_closed(
     server: Server, registry: Registry, session: requests.Session, end: Callable[[requests.Response], object]
 ) -> None:
     session.mount("http://", CircuitBreakerAdapter(registry, limit=1))
@@ -44,7 +44,7 @@ def test_adapter_holds_a_slot_until_the_body_is_read_or_closed(
     assert registry.get(server.url).snapshot().totals.successes == 2
 
 
-def test_adapter_has_slots_for_each_origin(server: Server, registry: Registry, session: requests.Session) -> None:
+def test_each_origin_has_a_bulkhead_of_its_own(server: Server, registry: Registry, session: requests.Session) -> None:
     session.mount("http://", CircuitBreakerAdapter(registry, limit=1))
     other = Server()
     try:
@@ -54,7 +54,7 @@ def test_adapter_has_slots_for_each_origin(server: Server, registry: Registry, s
         other.close()
 
 
-def test_adapter_waits_for_a_slot(server: Server, registry: Registry, session: requests.Session) -> None:
+def test_adapter_waits_for_a_permit(server: Server, registry: Registry, session: requests.Session) -> None:
     session.mount("http://", CircuitBreakerAdapter(registry, limit=1, wait=10))
     response = session.get(server.url, timeout=5, stream=True)
     timer = threading.Timer(0.05, response.close)
@@ -65,6 +65,6 @@ def test_adapter_waits_for_a_slot(server: Server, registry: Registry, session: r
     timer.join()
 
 
-def test_adapter_refuses_a_limit_that_is_none_when_it_is_made(registry: Registry) -> None:
+def test_invalid_limit_is_a_config_error(registry: Registry) -> None:
     with pytest.raises(ConfigError, match="limit"):
         CircuitBreakerAdapter(registry, limit=0)

@@ -1,4 +1,4 @@
-"""Mistakes of the caller in an exchange: they count as nothing, and an open circuit hears nothing of them."""
+"""Errors of the caller in an HTTP request: they count as neither success nor failure."""
 
 import io
 import threading
@@ -35,7 +35,7 @@ def raising(error: Exception) -> Iterator[bytes]:
 
 
 class Broken(io.BytesIO):
-    """A file on a disk that fails."""
+    """A file that raises when it is read."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(b"abcdef")
@@ -46,7 +46,7 @@ class Broken(io.BytesIO):
 
 
 class Pieces:
-    """Can be iterated, and is no generator."""
+    """An iterable that is not a generator."""
 
     def __iter__(self) -> Iterator[bytes]:
         return raising(OSError("my disk"))
@@ -64,11 +64,11 @@ OWN = {
 
 
 @pytest.mark.parametrize("body", OWN.values(), ids=OWN)
-def test_upload_that_cannot_be_read_counts_as_nothing(
+def test_upload_that_cannot_be_read_counts_as_neither(
     server: Server, registry: Registry, mounted: requests.Session, body: Callable[[], Any]
 ) -> None:
     for _ in range(3):
-        with pytest.raises(Exception):  # noqa: B017 - the caller's own, or what requests makes of it
+        with pytest.raises(Exception):  # noqa: B017 - the caller's exception, or requests' wrapper of it
             mounted.post(server.url, data=body())
     assert counted(registry.get("d")) == (0, 0, 3)
     assert mounted.get(server.url).status_code == 200
@@ -85,7 +85,7 @@ def test_upload_that_cannot_be_read_counts_as_nothing(
         lambda: {"a": "b"},
     ],
 )
-def test_upload_that_can_be_read_is_sent_and_stays_the_requests_own(
+def test_upload_is_sent_and_restored_on_the_request(
     server: Server, registry: Registry, mounted: requests.Session, body: Callable[[], Any]
 ) -> None:
     request = requests.Request("POST", server.url, data=body()).prepare()
@@ -97,7 +97,7 @@ def test_upload_that_can_be_read_is_sent_and_stays_the_requests_own(
 
 
 class SlowFile:
-    """A file on a disk that takes its time."""
+    """A file that is slow to read."""
 
     def __init__(self) -> None:
         self._left = [b"abc", b"def"]
@@ -120,7 +120,7 @@ def slow_pieces() -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("body", [SlowFile, slow_pieces])
-def test_time_in_which_the_caller_makes_an_upload_is_not_the_dependencys(
+def test_time_of_the_caller_during_an_upload_does_not_count(
     server: Server, session: requests.Session, body: Callable[[], Any]
 ) -> None:
     registry = Registry(defaults=BreakerConfig(slow_call_duration=0.4))
@@ -150,7 +150,7 @@ def test_probe_whose_upload_is_made_slowly_closes_the_circuit(server: Server, se
     assert breaker.state is State.CLOSED
 
 
-def test_connections_that_others_hold_are_no_failure_of_the_service(server: Server, breaker: CircuitBreaker) -> None:
+def test_pool_timeout_counts_as_neither(server: Server, breaker: CircuitBreaker) -> None:
     session = requests.Session()
     session.mount("http://", DeadlineAdapter(pool_maxsize=1, pool_block=True))
     client = HTTPClient(server.url, 0.2, breaker, session)
@@ -163,7 +163,7 @@ def test_connections_that_others_hold_are_no_failure_of_the_service(server: Serv
     assert client.get_json("/a") == {}
 
 
-def test_dependency_that_breaks_an_upload_off_has_failed(
+def test_upload_that_the_server_aborts_is_a_failure(
     server: Server, registry: Registry, mounted: requests.Session
 ) -> None:
     server.act = reset
@@ -172,16 +172,14 @@ def test_dependency_that_breaks_an_upload_off_has_failed(
     assert counted(registry.get("d")) == (0, 1, 0)
 
 
-def test_answer_that_is_no_http_is_no_mistake_of_the_caller(
-    server: Server, registry: Registry, mounted: requests.Session
-) -> None:
+def test_response_that_is_not_http_is_a_failure(server: Server, registry: Registry, mounted: requests.Session) -> None:
     server.act = send_no_http
     with pytest.raises(requests.ConnectionError):
         mounted.get(server.url)
     assert counted(registry.get("d")) == (0, 1, 0)
 
 
-def test_file_of_certificates_that_cannot_be_used_counts_as_nothing(
+def test_unusable_certificate_file_counts_as_neither(
     registry: Registry, mounted: requests.Session, tmp_path: Path, server: Server
 ) -> None:
     bad = tmp_path / "bad.pem"
@@ -200,7 +198,7 @@ def test_file_of_certificates_that_cannot_be_used_counts_as_nothing(
     assert counted(registry.get("d")) == (0, 0, 5)
 
 
-def test_failure_is_one_while_the_caller_handles_an_exception_of_a_file(
+def test_failure_counts_while_the_caller_handles_a_file_error(
     server: Server, registry: Registry, mounted: requests.Session
 ) -> None:
     server.act = reset
@@ -223,7 +221,7 @@ def test_failure_is_one_while_the_caller_handles_an_exception_of_a_file(
         ({}, {"timeout": (1, 2, 3)}),
     ],
 )
-def test_argument_that_cannot_be_sent_counts_as_nothing(
+def test_argument_that_cannot_be_sent_counts_as_neither(
     server: Server, registry: Registry, mounted: requests.Session, headers: dict[str, Any], options: dict[str, Any]
 ) -> None:
     request = requests.Request("GET", server.url).prepare()
@@ -233,7 +231,7 @@ def test_argument_that_cannot_be_sent_counts_as_nothing(
     assert counted(registry.get("d")) == (0, 0, 1)
 
 
-def test_auth_of_the_callers_own_session_counts_as_nothing(server: Server, breaker: CircuitBreaker) -> None:
+def test_auth_that_raises_counts_as_neither(server: Server, breaker: CircuitBreaker) -> None:
     def auth(_: Any) -> Any:
         raise KeyError("no token")
 
@@ -248,7 +246,7 @@ def test_auth_of_the_callers_own_session_counts_as_nothing(server: Server, break
     assert server.requests == []
 
 
-def test_hook_of_the_callers_own_session_counts_as_nothing(server: Server, breaker: CircuitBreaker) -> None:
+def test_hook_that_raises_counts_as_neither(server: Server, breaker: CircuitBreaker) -> None:
     def hook(*_: Any, **__: Any) -> None:
         raise LookupError("mine")
 
@@ -261,22 +259,24 @@ def test_hook_of_the_callers_own_session_counts_as_nothing(server: Server, break
     assert breaker.snapshot().in_flight == 0
 
 
-def test_bundle_of_certificates_that_is_missing_is_no_failure_of_the_service(breaker: CircuitBreaker) -> None:
+def test_missing_certificate_bundle_counts_as_neither(breaker: CircuitBreaker) -> None:
     session = requests.Session()
-    session.trust_env = False  # else a bundle of the environment goes before
+    session.trust_env = False  # a bundle of the environment would override it
     session.verify = "/none.pem"
     with pytest.raises(OSError, match="TLS CA certificate bundle"):
         HTTPClient("https://127.0.0.1:9", 2, breaker, session).get_json("/quotes")
     assert counted(breaker) == (0, 0, 1)
 
 
-def test_service_that_cannot_be_reached_is_still_a_failure(breaker: CircuitBreaker) -> None:
+def test_unreachable_service_is_a_failure(breaker: CircuitBreaker) -> None:
     with pytest.raises(ServiceUnavailable):
         HTTPClient("http://127.0.0.1:9", 2, breaker).get_json("/quotes")
     assert counted(breaker) == (0, 1, 0)
 
 
-def test_check_that_answers_later_is_refused(server: Server, client: HTTPClient, breaker: CircuitBreaker) -> None:
+def test_check_that_is_a_coroutine_function_is_a_type_error(
+    server: Server, client: HTTPClient, breaker: CircuitBreaker
+) -> None:
     async def check(answer: Any) -> Any:
         return answer
 
@@ -292,7 +292,7 @@ def answered(check: Callable[[Any], Any], answer: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", [None, b"orders", 7, [], ("a",), "", object()])
-def test_name_that_no_breaker_can_have_is_refused_and_makes_none(
+def test_invalid_breaker_name_is_a_config_error_and_creates_no_breaker(
     server: Server, registry: Registry, session: requests.Session, name: Any
 ) -> None:
     session.mount("http://", CircuitBreakerAdapter(registry, lambda _: name, limit=2))
@@ -303,12 +303,12 @@ def test_name_that_no_breaker_can_have_is_refused_and_makes_none(
 
 
 @pytest.mark.parametrize("name", [b"orders", 7, [], "", False])
-def test_name_that_is_none_is_refused_before_the_first_request(registry: Registry, name: Any) -> None:
+def test_empty_name_is_a_config_error_before_the_first_request(registry: Registry, name: Any) -> None:
     with pytest.raises(ConfigError, match="name must be"):
         CircuitBreakerAdapter(registry, name)
 
 
-def test_name_function_that_raises_is_the_callers_own(
+def test_exception_of_a_name_function_reaches_the_caller(
     server: Server, registry: Registry, session: requests.Session
 ) -> None:
     session.mount("http://", CircuitBreakerAdapter(registry, lambda request: request.headers["X-Tenant"]))

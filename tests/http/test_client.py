@@ -1,4 +1,4 @@
-"""A client with a breaker, against a server on a real socket that misbehaves as told."""
+"""The JSON client, against a misbehaving server on a real socket."""
 
 import json
 import socket
@@ -36,7 +36,7 @@ def totals(breaker: CircuitBreaker) -> tuple[int, int]:
     return counted.successes, counted.failures
 
 
-def test_answer_is_returned_with_exact_fractions_and_counts_as_success(
+def test_json_response_has_exact_decimals_and_is_a_success(
     server: Server, client: HTTPClient, breaker: CircuitBreaker
 ) -> None:
     server.act = answer(200, '{"price": 150.10}')
@@ -45,13 +45,13 @@ def test_answer_is_returned_with_exact_fractions_and_counts_as_success(
     assert totals(breaker) == (1, 0)
 
 
-def test_chunked_answer_is_returned_whole(server: Server, client: HTTPClient) -> None:
+def test_chunked_response_is_returned_whole(server: Server, client: HTTPClient) -> None:
     server.act = send_chunks
 
     assert client.get_json("/chunks") == {"a": 1}
 
 
-def test_post_sends_the_body_and_the_headers_of_the_moment(server: Server, breaker: CircuitBreaker) -> None:
+def test_post_sends_body_and_current_headers(server: Server, breaker: CircuitBreaker) -> None:
     ids = iter(["first", "second"])
     client = HTTPClient(server.url + "/", 0.3, breaker, headers=lambda: {"X-Request-ID": next(ids)})
 
@@ -63,7 +63,7 @@ def test_post_sends_the_body_and_the_headers_of_the_moment(server: Server, break
     assert json.loads(server.requests[0].partition("\r\n\r\n")[2]) == {"quantity": 10}
 
 
-def test_connection_is_kept_after_answers_good_and_bad(server: Server, client: HTTPClient) -> None:
+def test_connection_is_reused_after_valid_and_invalid_responses(server: Server, client: HTTPClient) -> None:
     acts = (answer(200, "{}"), send_chunks, answer(404, "{}"), answer(503, "{}"), answer(200, "no"), answer(200, "{}"))
     for act in acts:
         server.act = act
@@ -76,7 +76,7 @@ def test_connection_is_kept_after_answers_good_and_bad(server: Server, client: H
 
 
 @pytest.mark.parametrize(("status", "body", "known"), [(404, '{"code": "x"}', {"code": "x"}), (409, "<html>", {})])
-def test_other_4xx_is_refused_and_counts_as_success(
+def test_other_4xx_raises_and_counts_as_success(
     server: Server, client: HTTPClient, breaker: CircuitBreaker, *, status: int, body: str, known: dict[str, str]
 ) -> None:
     server.act = answer(status, body)
@@ -89,7 +89,7 @@ def test_other_4xx_is_refused_and_counts_as_success(
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-def test_failing_status_is_unavailable_and_counts_as_failure(
+def test_failure_status_is_unavailable_and_counts_as_failure(
     server: Server, client: HTTPClient, breaker: CircuitBreaker, status: int
 ) -> None:
     server.act = answer(status, '{"detail": "sorry"}')
@@ -106,7 +106,7 @@ def test_failing_status_is_unavailable_and_counts_as_failure(
     [stay_silent, hang_up, send_half, send_half_chunked, send_no_http, send_bad_gzip],
     ids=lambda act: act.__name__,
 )
-def test_service_that_breaks_off_is_unavailable_and_may_have_been_reached(
+def test_response_that_is_cut_off_is_unavailable_and_may_have_been_sent(
     server: Server, client: HTTPClient, breaker: CircuitBreaker, act: Act
 ) -> None:
     server.act = act
@@ -119,7 +119,7 @@ def test_service_that_breaks_off_is_unavailable_and_may_have_been_reached(
     assert len(server.requests) == 1, "a POST must not be repeated"
 
 
-def test_refused_connection_is_unavailable_and_surely_not_sent(breaker: CircuitBreaker) -> None:
+def test_refused_connection_is_unavailable_and_not_sent(breaker: CircuitBreaker) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     client = HTTPClient(f"http://127.0.0.1:{port}", 0.3, breaker)
@@ -146,7 +146,7 @@ def test_refused_connection_is_unavailable_and_surely_not_sent(breaker: CircuitB
     ],
     ids=["empty", "text", "array", "null", "nan", "cut", "nested", "digits", "huge"],
 )
-def test_answer_that_is_no_object_is_bad_and_counts_as_failure(
+def test_response_that_is_no_object_is_invalid_and_counts_as_failure(
     server: Server, client: HTTPClient, breaker: CircuitBreaker, body: str
 ) -> None:
     server.act = answer(200, body)
@@ -157,7 +157,7 @@ def test_answer_that_is_no_object_is_bad_and_counts_as_failure(
     assert totals(breaker) == (0, 1)
 
 
-def test_redirect_is_not_followed_but_bad(server: Server, client: HTTPClient, breaker: CircuitBreaker) -> None:
+def test_redirect_is_an_invalid_response(server: Server, client: HTTPClient, breaker: CircuitBreaker) -> None:
     server.act = answer(302, "", f"Location: {server.url}/elsewhere")
 
     with pytest.raises(InvalidResponse):
@@ -167,7 +167,7 @@ def test_redirect_is_not_followed_but_bad(server: Server, client: HTTPClient, br
     assert totals(breaker) == (0, 1)
 
 
-def test_open_circuit_refuses_and_sends_nothing(server: Server, client: HTTPClient, breaker: CircuitBreaker) -> None:
+def test_open_circuit_rejects_and_sends_nothing(server: Server, client: HTTPClient, breaker: CircuitBreaker) -> None:
     server.act = answer(503, "{}")
     for _ in range(3):
         with pytest.raises(ServiceUnavailable):
@@ -201,7 +201,7 @@ def test_path_that_could_lead_elsewhere_is_not_called(server: Server, client: HT
     assert not server.requests
 
 
-def test_proxy_of_the_environment_is_not_asked(
+def test_proxy_of_the_environment_is_not_used(
     server: Server, breaker: CircuitBreaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
@@ -218,7 +218,7 @@ def test_foreign_service_of_the_readme_is_called_by_its_public_address(breaker: 
     assert breaker.state is State.CLOSED
 
 
-def test_probe_of_a_silent_service_ends_sooner_than_other_calls(server: Server) -> None:
+def test_probe_of_a_silent_service_ends_at_the_probe_timeout(server: Server) -> None:
     clock = FakeClock()
     config = BreakerConfig(max_requests=1, success_threshold=1, probe_timeout=0.2)
     client = HTTPClient(server.url, 30, breaker_in(State.OPEN, config, clock=clock))

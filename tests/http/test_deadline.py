@@ -1,4 +1,4 @@
-"""The deadline holds on whatever connection there is, and says so where it cannot."""
+"""The deadline on every kind of connection."""
 
 import ctypes
 import logging
@@ -60,11 +60,11 @@ def test_deadline_holds_where_the_system_checks_certificates(
 ) -> None:
     server = serve()
     with ExitStack() as stack:
-        if hasattr(requests.adapters, "_preloaded_ssl_context"):  # replaced, too, and not put back
+        if hasattr(requests.adapters, "_preloaded_ssl_context"):  # also replaced, and not restored
             monkeypatch.setattr(requests.adapters, "_preloaded_ssl_context", None)
         truststore.inject_into_ssl()
         stack.callback(truststore.extract_from_ssl)
-        with guarded_session(Registry(), timeout=30) as patient:  # the system reads all that it trusts
+        with guarded_session(Registry(), timeout=30) as patient:  # the system loads its trust store
             assert patient.get(server.url, verify=session.verify).status_code == 200
         server.act = act
 
@@ -90,7 +90,7 @@ def test_wait_for_a_connection_of_a_blocking_pool_is_within_the_deadline_and_no_
 
 
 class Unanswering:
-    """An address whose packets are dropped: one that listens, with a backlog that is full."""
+    """An address that drops packets: it listens, with a full backlog."""
 
     def __init__(self, port: int, stack: ExitStack) -> None:
         self.address = "127.0.0.66"
@@ -106,7 +106,7 @@ class Unanswering:
 
 @pytest.fixture
 def resolve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Return what gives `two.test` its addresses."""
+    """Return a resolver for `two.test`."""
     found = socket.getaddrinfo
 
     def resolve(*addresses: str) -> None:
@@ -121,7 +121,7 @@ def resolve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 @pytest.mark.parametrize("dead", [1, 3])
-def test_addresses_that_do_not_answer_leave_time_for_the_one_that_does(
+def test_addresses_that_do_not_respond_leave_time_for_one_that_does(
     server: Server, registry: Registry, session: requests.Session, resolve: Callable[..., None], dead: int
 ) -> None:
     port = int(server.url.rpartition(":")[2])
@@ -142,7 +142,7 @@ class SlowHandshake(Secure):
         super()._serve(connection)
 
 
-def test_address_that_connects_has_the_time_of_those_after_it(
+def test_address_that_connects_has_the_remaining_time(
     pem: str, session: requests.Session, resolve: Callable[..., None]
 ) -> None:
     server = SlowHandshake(pem)
@@ -226,7 +226,7 @@ def test_deadline_holds_through_a_proxy(
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_deadline_holds_for_a_proxy_that_drips(
+def test_deadline_holds_for_a_slow_proxy(
     server: Server, serve: Callable[[], Secure], registry: Registry, session: requests.Session, scheme: str
 ) -> None:
     session.proxies = {scheme: server.url}
@@ -241,16 +241,14 @@ def interim_answers(connection: socket.socket) -> None:
         threading.Event().wait(0.05)
 
 
-def test_answers_that_only_ask_to_go_on_end_at_the_deadline(
-    server: Server, registry: Registry, session: requests.Session
-) -> None:
+def test_interim_responses_end_at_the_deadline(server: Server, registry: Registry, session: requests.Session) -> None:
     server.act = interim_answers
 
     assert_late(registry, lambda: session.post(server.url, data=b"x", headers={"Expect": "100-continue"}))
 
 
 class Pipe(HTTPConnection):
-    """A connection that has a way of its own to the server, as those to sockets of UNIX have."""
+    """A connection that connects in a way of its own, as over a UNIX socket."""
 
     def connect(self) -> None:
         self.sock = socket.create_connection((self.host, self.port or 80), self.timeout)
@@ -271,7 +269,7 @@ class PipeAdapter(CircuitBreakerAdapter):
     _get_connection = get_connection_with_tls_context  # as requests 2.32.0 and 2.32.1 have it
 
 
-def test_deadline_holds_on_connections_of_a_class_of_their_own(
+def test_deadline_holds_on_connections_of_a_subclass(
     server: Server, registry: Registry, session: requests.Session
 ) -> None:
     session.mount("http://", PipeAdapter(registry, "d", timeout=DEADLINE))
@@ -281,12 +279,12 @@ def test_deadline_holds_on_connections_of_a_class_of_their_own(
     assert_late(registry, lambda: session.get(server.url, timeout=5))
 
 
-def test_deadline_that_cannot_hold_is_said_once(
+def test_deadline_that_cannot_hold_is_logged_once(
     server: Server, registry: Registry, session: requests.Session, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Untouched(PipeAdapter):
         def cert_verify(self, conn: Any, *_: Any) -> None:
-            """Do nothing, as some do to be let alone."""
+            """Do nothing, as some adapters do to skip verification."""
 
     session.mount("http://", Untouched(registry, "d", timeout=DEADLINE))
     with caplog.at_level(logging.WARNING, "cb"):
@@ -326,9 +324,9 @@ def test_deadline_holds_on_sockets_of_gevent(serve: Callable[[], Secure], pem: s
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_child_of_a_server_that_runs_no_hooks_connects_anew(server: Server, session: requests.Session) -> None:
+def test_child_of_a_fork_without_hooks_opens_new_connections(server: Server, session: requests.Session) -> None:
     session.get(server.url)
-    pid = ctypes.PyDLL(None).fork()  # as uWSGI does: Python hears nothing of it
+    pid = ctypes.PyDLL(None).fork()  # as in uWSGI: Python runs no fork hooks
     if pid == 0:
         status = 1
         try:

@@ -1,4 +1,4 @@
-"""The Python in docs/http.md works as it stands, and prints what the comments beside its prints say."""
+"""The examples of docs/http.md run unchanged and print the values in their comments."""
 
 import re
 import socket
@@ -14,7 +14,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```$", Path("docs/http.md").read_text(),
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """Yield what the examples call: a price, from wherever it is asked for."""
+    """Yield the server of the examples, which returns a price for every path."""
     server = Server()
 
     def act(connection: socket.socket) -> None:
@@ -34,6 +34,8 @@ def test_documentation_has_an_example_of_each_subject() -> None:
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
-def test_example_prints_what_its_comments_say(server: Server, block: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_example_prints_the_values_in_its_comments(
+    server: Server, block: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     exec(compile(block.replace("http://127.0.0.1:8082", server.url), "docs/http.md", "exec"), {})
     assert capsys.readouterr().out.splitlines() == re.findall(r"^ *print\(.*\)  # (.*)$", block, re.MULTILINE)

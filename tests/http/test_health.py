@@ -1,4 +1,4 @@
-"""Asking a service for its health: past its breaker."""
+"""Calls past the breaker, for health checks."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from cb.testing import breaker_in
 from tests.support.misbehaving import Act, Server, answer, hang_up, stay_silent
 
 
-def test_question_for_the_health_passes_an_open_circuit_by_and_counts_for_nothing(server: Server) -> None:
+def test_unguarded_call_bypasses_an_open_circuit_and_is_not_counted(server: Server) -> None:
     server.act = answer(200, '{"status": "UP"}')
     breaker = breaker_in(State.OPEN)
     before = breaker.snapshot()
@@ -32,14 +32,14 @@ def test_question_for_the_health_passes_an_open_circuit_by_and_counts_for_nothin
         (answer(200, "[]"), InvalidResponse),
     ],
 )
-def test_question_for_the_health_raises_what_a_call_would(server: Server, act: Act, error: type[ClientError]) -> None:
+def test_unguarded_call_raises_the_errors_of_a_call(server: Server, act: Act, error: type[ClientError]) -> None:
     server.act = act
     client = HTTPClient(server.url, 5, breaker_in(State.CLOSED))
     with pytest.raises(error):
         client.get_json_unguarded("/health/ready", 0.2)
 
 
-def test_question_for_the_health_needs_a_plain_path(server: Server) -> None:
+def test_unguarded_call_needs_a_plain_path(server: Server) -> None:
     client = HTTPClient(server.url, 5, breaker_in(State.CLOSED))
     with pytest.raises(ValueError, match="not a plain absolute path"):
         client.get_json_unguarded("/health/../admin", 1)

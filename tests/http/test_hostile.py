@@ -1,4 +1,4 @@
-"""Answers made to hurt: each is a failure in words, cheap, and of no use to the next caller."""
+"""Malicious responses: each is a failure, costs little, and does not affect the next call."""
 
 import gzip
 import tracemalloc
@@ -30,7 +30,7 @@ def zipped(status: int, body: bytes, *headers: bytes) -> Act:
         ("[]", "not a JSON object"),
     ],
 )
-def test_answer_that_others_might_read_otherwise_is_bad(
+def test_ambiguous_json_is_an_invalid_response(
     server: Server, client: HTTPClient, breaker: CircuitBreaker, *, body: str, reason: str
 ) -> None:
     server.act = answer(200, body)
@@ -43,14 +43,14 @@ def test_answer_that_others_might_read_otherwise_is_bad(
 @pytest.mark.parametrize(
     "data", ['{"a": 1}'.encode("utf-16-le"), b'{"a": "\xed\xa0\x80"}'], ids=["utf-16", "surrogate"]
 )
-def test_answer_must_be_utf_8(server: Server, client: HTTPClient, data: bytes) -> None:
+def test_response_that_is_not_utf_8_is_invalid(server: Server, client: HTTPClient, data: bytes) -> None:
     server.act = send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
     with pytest.raises(InvalidResponse, match="not JSON"):
         client.get_json("/a")
 
 
 @pytest.mark.parametrize("status", [300, 302, 304])
-def test_json_of_a_status_other_than_2xx_is_no_answer(server: Server, client: HTTPClient, status: int) -> None:
+def test_json_with_a_status_other_than_2xx_is_invalid(server: Server, client: HTTPClient, status: int) -> None:
     server.act = answer(status, "{}" if status != 304 else "")
     with pytest.raises(InvalidResponse) as raised:
         client.get_json("/a")
@@ -58,7 +58,7 @@ def test_json_of_a_status_other_than_2xx_is_no_answer(server: Server, client: HT
 
 
 @pytest.mark.parametrize("location", [b"\xff\xfe", b"http://[", b"//"])
-def test_redirect_to_where_nobody_can_go_is_bad(
+def test_redirect_to_an_invalid_url_is_an_invalid_response(
     server: Server, client: HTTPClient, breaker: CircuitBreaker, location: bytes
 ) -> None:
     server.act = send(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + location + b"\r\n\r\n")
@@ -67,9 +67,7 @@ def test_redirect_to_where_nobody_can_go_is_bad(
     assert counted(breaker) == (0, 1, 0)
 
 
-def test_redirect_that_a_session_of_the_callers_own_cannot_read_is_a_failure(
-    server: Server, breaker: CircuitBreaker
-) -> None:
+def test_redirect_that_a_given_session_cannot_parse_is_a_failure(server: Server, breaker: CircuitBreaker) -> None:
     server.act = answer(302, "", "Location: http://[")
     with requests.Session() as session:
         session.trust_env = False
@@ -79,7 +77,7 @@ def test_redirect_that_a_session_of_the_callers_own_cannot_read_is_a_failure(
 
 
 @pytest.mark.parametrize("status", [200, 302, 404, 503])
-def test_body_that_grows_when_it_is_unpacked_costs_little(server: Server, client: HTTPClient, status: int) -> None:
+def test_decompression_bomb_costs_little_memory(server: Server, client: HTTPClient, status: int) -> None:
     server.act = zipped(status, gzip.compress(bytes(100_000_000)), b"Location: /elsewhere")
     tracemalloc.start()
     try:

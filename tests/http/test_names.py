@@ -1,4 +1,4 @@
-"""The names that breakers of an adapter have by themselves, and URLs that can have none."""
+"""Default breaker names of an adapter, and URLs without one."""
 
 import io
 from typing import Any
@@ -14,7 +14,7 @@ from cb.http import CircuitBreakerAdapter, origin
 
 
 def request_to(url: Any) -> requests.PreparedRequest:
-    """Return a request as a program makes it that does not have requests look at the URL."""
+    """Return a request whose URL requests has not validated."""
     request = requests.PreparedRequest()
     request.method, request.url, request.headers, request.body = (
         "GET",
@@ -35,7 +35,7 @@ def request_to(url: Any) -> requests.PreparedRequest:
     ],
 )
 @pytest.mark.parametrize("name", [None, "d", lambda request: request.url])
-def test_url_without_a_host_is_refused_as_by_requests_and_makes_no_breaker(url: Any, name: Any) -> None:
+def test_url_without_a_host_is_an_invalid_url_and_creates_no_breaker(url: Any, name: Any) -> None:
     registry = Registry()
     with pytest.raises(InvalidURL):
         CircuitBreakerAdapter(registry, name).send(request_to(url))
@@ -65,13 +65,13 @@ def test_url_without_a_host_is_refused_as_by_requests_and_makes_no_breaker(url: 
         (f"http+unix://%2Frun%2F{'x' * 70}/info", f"http+unix://%2Frun%2F{'x' * 70}"),
     ],
 )
-def test_name_is_of_the_origin_however_it_is_written(url: str, name: str) -> None:
+def test_equivalent_urls_have_the_same_breaker_name(url: str, name: str) -> None:
     assert origin(request_to(url)) == name
     assert "secret" not in name
 
 
 class Lying:
-    """A double that says that it is what it stands for, as mocks with a `spec` do."""
+    """A test double that reports another class, as mocks with a `spec` do."""
 
     __class__ = HTTPResponse  # type: ignore[assignment]  # the subject
 
@@ -88,10 +88,10 @@ class Lying:
     ],
 )
 @pytest.mark.parametrize("status", [200, 503])
-def test_answer_of_a_test_double_is_complete(monkeypatch: pytest.MonkeyPatch, raw: Any, status: int) -> None:
+def test_response_of_a_test_double_counts_at_once(monkeypatch: pytest.MonkeyPatch, raw: Any, status: int) -> None:
     def double(*_: Any, **__: Any) -> requests.Response:
         response = requests.Response()
-        response.status_code, response.raw, response._content = status, raw, b"{}"  # noqa: SLF001 - as doubles are made
+        response.status_code, response.raw, response._content = status, raw, b"{}"  # noqa: SLF001 - as test doubles do
         return response
 
     monkeypatch.setattr(HTTPAdapter, "send", double)

@@ -1,4 +1,4 @@
-"""Every row of the table in docs/http.md, done to the adapter and to the client by a server on a real socket."""
+"""Every row of the table in docs/http.md, for the adapter and the client, on real sockets."""
 
 import os
 import re
@@ -67,7 +67,7 @@ def session(registry: Registry) -> Iterator[requests.Session]:
 
 
 def nobody() -> str:
-    """Return the URL of a port at which nobody listens."""
+    """Return the URL of a port without a listener."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -84,7 +84,7 @@ def resident() -> int:
 def tried(call: Callable[[], object], otherwise: str) -> str:
     try:
         call()
-    except Exception as error:  # noqa: BLE001 - its name is what the table has
+    except Exception as error:  # noqa: BLE001 - the table has the name of any exception
         return type(error).__name__
     return otherwise
 
@@ -95,29 +95,29 @@ def counted(breaker: CircuitBreaker, before: tuple[int, int]) -> str:
     return names[totals.successes - before[0], totals.failures - before[1]]
 
 
-def test_table_has_every_way_to_misbehave() -> None:
+def test_table_has_every_failure_of_a_dependency() -> None:
     assert set(ROWS) == set(ACTS)
 
 
 @pytest.mark.parametrize("what", ACTS)
-def test_adapter_counts_and_gives_what_the_table_says(
+def test_adapter_counts_and_returns_as_in_the_table(
     what: str, server: Server, registry: Registry, session: requests.Session
 ) -> None:
     breaker = registry.get("d")
     for act in ACTS[what] or [reset]:
         server.act = act
-        threading.Event().wait(0.02)  # what the server has closed is closed for both
+        threading.Event().wait(0.02)  # both ends must see a closed connection
         url = server.url if ACTS[what] else nobody()
         totals = breaker.snapshot().totals
         begin = time.monotonic()
-        got = tried(lambda: session.get(url, timeout=5, allow_redirects=False), "response")  # noqa: B023  # called at once
+        got = tried(lambda: session.get(url, timeout=5, allow_redirects=False), "response")  # noqa: B023 - called at once
         assert time.monotonic() - begin < DEADLINE + 0.25
         assert (counted(breaker, (totals.successes, totals.failures)), got) == ROWS[what][0]
     assert breaker.snapshot().in_flight == 0
 
 
 @pytest.mark.parametrize("what", ACTS)
-def test_client_counts_and_raises_what_the_table_says(what: str, server: Server) -> None:
+def test_client_counts_and_raises_as_in_the_table(what: str, server: Server) -> None:
     breaker = CircuitBreaker("d", NEVER_OPENS)
     client = HTTPClient(server.url if ACTS[what] else nobody(), DEADLINE, breaker)
     for act in ACTS[what] or [reset]:
@@ -131,7 +131,7 @@ def test_client_counts_and_raises_what_the_table_says(what: str, server: Server)
 
 
 @pytest.mark.parametrize("act", [stay_silent, drip_headers, drip_body])
-def test_32_threads_are_held_no_longer_than_their_deadline(
+def test_32_threads_are_blocked_no_longer_than_their_deadline(
     act: Act, server: Server, session: requests.Session, registry: Registry
 ) -> None:
     server.act = act
@@ -145,10 +145,10 @@ def test_32_threads_are_held_no_longer_than_their_deadline(
         waits = sorted(pool.map(lambda _: held(), range(32)))
     assert registry.get("d").snapshot().totals.failures == 32
     assert waits[16] < DEADLINE + 0.05
-    assert waits[-1] < DEADLINE + 0.5  # the machine's two cores have 64 threads to wake
+    assert waits[-1] < DEADLINE + 0.5  # two cores have to wake 64 threads
 
 
-def test_answers_without_end_cost_no_memory_and_no_descriptor(server: Server, session: requests.Session) -> None:
+def test_endless_responses_cost_no_memory_and_no_descriptor(server: Server, session: requests.Session) -> None:
     server.act = send_much
     tried(lambda: session.get(server.url, timeout=5), "response")
     files, memory = open_files(), resident()
@@ -172,7 +172,7 @@ def test_streamed_body_counts_when_it_is_read_and_when_it_is_closed(
     assert (breaker.snapshot().in_flight, breaker.snapshot().totals.successes) == (0, 2)
 
 
-def test_streamed_body_that_is_dropped_unread_counts_as_neither(
+def test_streamed_body_that_is_collected_unread_counts_as_neither(
     server: Server, session: requests.Session, registry: Registry
 ) -> None:
     server.act = answer(200, "streamed")
@@ -182,7 +182,7 @@ def test_streamed_body_that_is_dropped_unread_counts_as_neither(
     assert (totals.neutral, totals.successes, registry.get("d").snapshot().in_flight) == (1, 0, 0)
 
 
-def test_url_that_cannot_be_asked_counts_as_neither(session: requests.Session, registry: Registry) -> None:
+def test_url_that_cannot_be_requested_counts_as_neither(session: requests.Session, registry: Registry) -> None:
     request = requests.Request("GET", "http://127.0.0.1/").prepare()
     request.url = "http://[/"
     with pytest.raises(ValueError):
@@ -190,7 +190,7 @@ def test_url_that_cannot_be_asked_counts_as_neither(session: requests.Session, r
     assert registry.get("d").snapshot().totals.requests == 0
 
 
-def test_answer_of_two_lengths_is_a_failure(server: Server, session: requests.Session, registry: Registry) -> None:
+def test_response_with_two_lengths_is_a_failure(server: Server, session: requests.Session, registry: Registry) -> None:
     server.act = answer(200, "{}", "Content-Length: 7")
     with pytest.raises(requests.exceptions.InvalidHeader):
         session.get(server.url, timeout=5)
@@ -228,7 +228,7 @@ def send_one_large_chunk(connection: socket.socket) -> None:
         (send_one_large_chunk, lambda response: response.raw.read()),
     ],
 )
-def test_body_without_end_is_cut_off_however_it_is_read(
+def test_endless_body_is_limited_however_it_is_read(
     server: Server, session: requests.Session, registry: Registry, act: Act, read: Callable[[requests.Response], bytes]
 ) -> None:
     session.mount("http://", CircuitBreakerAdapter(registry, "d", timeout=20, max_body_bytes=1 << 20))

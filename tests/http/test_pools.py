@@ -1,4 +1,4 @@
-"""The connections that an adapter keeps: one pool for each origin, found again without a search."""
+"""Connection pools of an adapter: one for each origin."""
 
 import os
 import socket
@@ -46,13 +46,13 @@ def test_requests_to_one_origin_share_a_connection_whatever_their_path(servers: 
 def test_more_origins_than_pools_are_all_served_again_and_again(servers: list[Server]) -> None:
     with session(pool_connections=2) as ours:
         answers = [ours.get(server.url).status_code for _ in range(3) for server in servers]
-        kept = len(ours.get_adapter("http://").poolmanager.pools)  # type: ignore[attr-defined]  # of requests' own
+        kept = len(ours.get_adapter("http://").poolmanager.pools)  # type: ignore[attr-defined]  # an attribute of requests
 
     assert answers == [200] * 12
     assert kept <= 2
 
 
-def test_session_that_was_closed_connects_anew(servers: list[Server]) -> None:
+def test_closed_session_connects_again(servers: list[Server]) -> None:
     ours = session()
     ours.get(servers[0].url)
     ours.close()
@@ -69,20 +69,18 @@ def test_request_through_a_proxy_goes_to_the_proxy(servers: list[Server]) -> Non
     assert (len(servers[0].requests), len(servers[1].requests)) == (1, 1)
 
 
-def test_pool_that_had_to_make_room_is_made_anew(servers: list[Server], tmp_path: Path) -> None:
+def test_evicted_pool_is_created_again(servers: list[Server], tmp_path: Path) -> None:
     certificate = tmp_path / "unused.pem"
     certificate.touch()
     with session(pool_connections=2) as ours:
         for server in servers[:2]:
             ours.get(server.url)
-        ours.get(servers[2].url, cert=str(certificate))  # looked up elsewhere, in the same number of pools
+        ours.get(servers[2].url, cert=str(certificate))  # another lookup, the same number of pools
 
         assert [ours.get(server.url).status_code for server in servers[:2]] == [200, 200]
 
 
-def test_address_of_a_family_that_the_host_lacks_is_passed_over(
-    servers: list[Server], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_address_of_an_unavailable_family_is_skipped(servers: list[Server], monkeypatch: pytest.MonkeyPatch) -> None:
     found = socket.getaddrinfo
 
     def with_another(*args: Any, **options: Any) -> list[Any]:
@@ -94,7 +92,7 @@ def test_address_of_a_family_that_the_host_lacks_is_passed_over(
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_forked_child_connects_anew_and_leaves_the_parent_its_connection(servers: list[Server]) -> None:
+def test_forked_child_opens_new_connections_and_leaves_the_parents_open(servers: list[Server]) -> None:
     with session() as ours:
         ours.get(servers[0].url)
         pid = os.fork()

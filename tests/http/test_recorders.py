@@ -1,4 +1,4 @@
-"""Recorders, test doubles and gevent in the way of our connections: what they replace is what connects."""
+"""Recorders, test doubles and gevent, which replace connections."""
 
 import socket
 import subprocess
@@ -18,7 +18,7 @@ from cb import CircuitBreaker, Registry
 from cb.http import CircuitBreakerAdapter, HTTPClient, guarded_session
 from tests.support.misbehaving import Server, answer, drip_body
 
-# Recorders drop connections of ours without closing them.
+# Recorders drop connections without closing them.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 
 
@@ -28,9 +28,7 @@ def guarded(session: requests.Session) -> requests.Session:
     return session
 
 
-def test_recorder_plays_back_what_it_has_recorded_and_lets_nothing_out(
-    server: Server, guarded: requests.Session, tmp_path: Path
-) -> None:
+def test_recorder_replays_without_network_access(server: Server, guarded: requests.Session, tmp_path: Path) -> None:
     server.act = answer(200, '{"from": "the server"}')
     assert guarded.get(server.url).status_code == 200  # its connection stays in the pool
     recorder = vcr.VCR(cassette_library_dir=str(tmp_path))
@@ -50,7 +48,7 @@ def test_recorder_plays_back_what_it_has_recorded_and_lets_nothing_out(
     assert len(server.requests) == sent + 1
 
 
-def test_client_in_a_recorder_lets_nothing_out(server: Server, breaker: CircuitBreaker, tmp_path: Path) -> None:
+def test_client_in_a_recorder_makes_no_network_access(server: Server, breaker: CircuitBreaker, tmp_path: Path) -> None:
     client = HTTPClient(server.url, 2, breaker)
     client.get_json("/a")
     with (
@@ -61,7 +59,7 @@ def test_client_in_a_recorder_lets_nothing_out(server: Server, breaker: CircuitB
     assert len(server.requests) == 1
 
 
-def test_interceptor_that_replaces_the_class_of_connections_is_asked(
+def test_interceptor_that_replaces_the_connection_class_is_used(
     server: Server, guarded: requests.Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Interceptor(HTTPConnection):
@@ -76,7 +74,7 @@ def test_interceptor_that_replaces_the_class_of_connections_is_asked(
     assert len(server.requests) == 1
 
 
-def test_guard_that_replaces_the_class_of_sockets_lets_nothing_out(
+def test_blocker_that_replaces_the_socket_class_is_respected(
     server: Server, guarded: requests.Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Blocked(socket.socket):
@@ -90,7 +88,7 @@ def test_guard_that_replaces_the_class_of_sockets_lets_nothing_out(
     assert server.requests == []
 
 
-def test_deadline_ends_an_exchange_while_the_clock_is_frozen(server: Server, session: requests.Session) -> None:
+def test_deadline_holds_while_the_clock_is_frozen(server: Server, session: requests.Session) -> None:
     session.mount("http://", CircuitBreakerAdapter(Registry(), "d", timeout=0.3))
     server.act = drip_body
     with freeze_time("2030-01-01"), pytest.raises(requests.RequestException):
@@ -136,7 +134,7 @@ print(hung.state, registry.get("d").snapshot().totals.successes)
 """
 
 
-def test_greenlets_call_side_by_side_where_gevent_comes_after_our_import(tmp_path: Path) -> None:
+def test_greenlets_call_concurrently_when_gevent_patches_after_the_import(tmp_path: Path) -> None:
     command = [sys.executable, "-c", GEVENT, str(tmp_path / "l")]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ran.stdout.splitlines() == ["side by side", "OPEN 10"], ran.stderr

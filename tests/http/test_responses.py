@@ -1,4 +1,4 @@
-"""What the caller of a client gets: the answer as its check makes it, a fallback, or an error in words."""
+"""Results of a client's calls: the result of the check, a fallback, or an error."""
 
 import pickle
 from decimal import Decimal
@@ -27,7 +27,7 @@ def symbol(found: Json) -> str:
     return str(found["symbol"])
 
 
-def test_check_makes_what_the_caller_gets(server: Server, client: HTTPClient, breaker: CircuitBreaker) -> None:
+def test_result_of_the_check_is_returned(server: Server, client: HTTPClient, breaker: CircuitBreaker) -> None:
     server.act = PRICE
     assert client.get_json("/a", check=symbol) == "AAPL"
     assert client.post_json("/a", {}, check=Quote().load) == {"symbol": "AAPL", "price": Decimal("150.1")}
@@ -44,7 +44,7 @@ def test_check_makes_what_the_caller_gets(server: Server, client: HTTPClient, br
     ],
     ids=["ValueError", "KeyError", "ValidationError", "InvalidOperation"],
 )
-def test_whatever_a_check_raises_makes_a_bad_answer_and_a_failure(
+def test_exception_of_a_check_is_an_invalid_response_and_a_failure(
     server: Server, client: HTTPClient, breaker: CircuitBreaker, *, body: str, check: Any, reason: str
 ) -> None:
     server.act = answer(201, body)
@@ -55,7 +55,7 @@ def test_whatever_a_check_raises_makes_a_bad_answer_and_a_failure(
     assert counted(breaker) == (0, 1, 0)
 
 
-def test_bad_answer_that_a_check_raises_itself_stays_as_it_is(server: Server, client: HTTPClient) -> None:
+def test_invalid_response_raised_by_a_check_is_unchanged(server: Server, client: HTTPClient) -> None:
     def check(found: Json) -> None:
         raise own
 
@@ -66,7 +66,7 @@ def test_bad_answer_that_a_check_raises_itself_stays_as_it_is(server: Server, cl
     assert raised.value is own
 
 
-def test_answers_that_fail_their_check_open_the_circuit(
+def test_responses_that_fail_their_check_open_the_circuit(
     server: Server, client: HTTPClient, breaker: CircuitBreaker
 ) -> None:
     server.act = answer(200, "{}")
@@ -76,7 +76,9 @@ def test_answers_that_fail_their_check_open_the_circuit(
     assert breaker.state is State.OPEN
 
 
-def test_refusal_is_not_checked_and_not_replaced(server: Server, client: HTTPClient, breaker: CircuitBreaker) -> None:
+def test_client_error_response_is_neither_checked_nor_replaced(
+    server: Server, client: HTTPClient, breaker: CircuitBreaker
+) -> None:
     server.act = answer(404, '{"code": "unknown"}')
     with pytest.raises(ClientErrorResponse) as raised:
         client.get_json("/a", check=lambda _: pytest.fail("a refusal was checked"), fallback="instead")
@@ -87,7 +89,7 @@ def test_refusal_is_not_checked_and_not_replaced(server: Server, client: HTTPCli
 @pytest.mark.parametrize(
     ("act", "kind"), [(hang_up, ServiceUnavailable), (answer(503, "{}"), ServiceUnavailable), (PRICE, InvalidResponse)]
 )
-def test_failure_is_answered_by_the_fallback_and_counts(
+def test_failure_returns_the_fallback_and_counts(
     server: Server, client: HTTPClient, breaker: CircuitBreaker, *, act: Act, kind: type[Exception]
 ) -> None:
     def never(found: Json) -> str:
@@ -100,16 +102,14 @@ def test_failure_is_answered_by_the_fallback_and_counts(
     assert counted(breaker) == (0, 2, 0)
 
 
-def test_refusal_of_the_circuit_is_answered_by_the_fallback(server: Server) -> None:
+def test_rejection_returns_the_fallback(server: Server) -> None:
     client = HTTPClient(server.url, 2, breaker_in(State.OPEN))
     assert client.post_json("/a", {}, fallback=lambda error: {"refused": type(error)}) == {"refused": CircuitOpenError}
     assert client.get_json("/a", fallback={}) == {}
     assert not server.requests
 
 
-def test_headers_of_a_call_go_before_those_of_the_client_and_of_json_before_both(
-    server: Server, breaker: CircuitBreaker
-) -> None:
+def test_headers_of_a_call_override_those_of_the_client(server: Server, breaker: CircuitBreaker) -> None:
     client = HTTPClient(server.url, 2, breaker, headers=lambda: {"X-Request-ID": "1", "traceparent": "2"})
     client.post_json("/a", {}, headers={"x-request-id": "3", "Idempotency-Key": "4", "content-type": "text/plain"})
     sent = server.requests[0].partition("\r\n\r\n")[0].splitlines()
@@ -122,7 +122,7 @@ def test_headers_of_a_call_go_before_those_of_the_client_and_of_json_before_both
     [{"X-A": "a\r\nX-B: b"}, {"X-A": "a\n"}, {"X-A": " a"}, {"X-A": "€"}, {"X-A": "\xa0a"}, {"X-A": 1}, {"X A": "a"}],
     ids=repr,
 )
-def test_header_that_cannot_be_sent_is_the_callers_error_and_no_failure(
+def test_header_that_cannot_be_sent_is_a_value_error_and_not_counted(
     server: Server, breaker: CircuitBreaker, headers: Any
 ) -> None:
     client = HTTPClient(server.url, 2, breaker)
@@ -138,7 +138,7 @@ def test_latin_and_empty_headers_are_sent(server: Server, client: HTTPClient) ->
     assert "X-A: \r\nX-B: a\tb c\r\n" in server.requests[0]
 
 
-def test_body_with_a_number_that_json_does_not_know_is_not_sent(server: Server, client: HTTPClient) -> None:
+def test_body_with_nan_is_not_sent(server: Server, client: HTTPClient) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         client.post_json("/a", {"price": float("nan")})
     assert not server.requests
@@ -157,13 +157,13 @@ def test_body_with_a_number_that_json_does_not_know_is_not_sent(server: Server, 
         "http://a b",
     ],
 )
-def test_url_that_cannot_be_called_is_told_when_the_client_is_made(breaker: CircuitBreaker, url: str) -> None:
+def test_invalid_base_url_is_a_config_error(breaker: CircuitBreaker, url: str) -> None:
     with pytest.raises(ConfigError, match=r"^base_url must be http:// or https://"):
         HTTPClient(url, 2, breaker)
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), None, "5", True])
-def test_timeout_is_a_number_of_seconds(server: Server, breaker: CircuitBreaker, timeout: Any) -> None:
+def test_invalid_timeout_is_a_config_error(server: Server, breaker: CircuitBreaker, timeout: Any) -> None:
     with pytest.raises(ConfigError, match=r"^timeout must be a number of seconds above 0"):
         HTTPClient(server.url, timeout, breaker)
 
@@ -171,6 +171,6 @@ def test_timeout_is_a_number_of_seconds(server: Server, breaker: CircuitBreaker,
 @pytest.mark.parametrize(
     "error", [ClientErrorResponse(404, {"code": "x"}), InvalidResponse("no", 201), ServiceUnavailable("x", sent=False)]
 )
-def test_errors_pass_from_one_process_to_another(error: ClientError) -> None:
+def test_errors_can_be_pickled(error: ClientError) -> None:
     copy = pickle.loads(pickle.dumps(error))
     assert (str(copy), vars(copy)) == (str(error), vars(error))

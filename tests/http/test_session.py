@@ -1,4 +1,4 @@
-"""A guarded session goes where it is told and nowhere else, with a breaker before each request."""
+"""The guarded session: no unrequested redirects, no environment, a breaker before each request."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -61,7 +61,7 @@ def test_redirect_of_a_prepared_request_is_not_followed(
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_redirect_that_is_asked_for_is_followed_through_the_breaker_of_each_host(
+def test_requested_redirect_passes_the_breaker_of_each_host(
     servers: tuple[Server, Server], session: requests.Session, registry: Registry, method: str
 ) -> None:
     here, there = servers
@@ -73,7 +73,7 @@ def test_redirect_that_is_asked_for_is_followed_through_the_breaker_of_each_host
     assert successes(registry) == {here.url: 1, there.url: 1}
 
 
-def test_redirect_to_a_host_whose_circuit_is_open_is_refused_there(
+def test_redirect_to_a_host_with_an_open_circuit_is_rejected(
     servers: tuple[Server, Server], session: requests.Session, registry: Registry
 ) -> None:
     here, there = servers
@@ -84,7 +84,7 @@ def test_redirect_to_a_host_whose_circuit_is_open_is_refused_there(
     assert (len(here.requests), there.requests) == (1, [])
 
 
-def test_redirect_with_a_location_that_cannot_be_read_is_returned(
+def test_redirect_with_an_invalid_location_is_returned(
     servers: tuple[Server, Server], session: requests.Session
 ) -> None:
     here, _ = servers
@@ -92,7 +92,7 @@ def test_redirect_with_a_location_that_cannot_be_read_is_returned(
     assert session.get(here.url).headers["Location"] == "http://["
 
 
-def test_body_of_a_redirect_is_read_by_nobody_but_the_caller(
+def test_body_of_a_redirect_is_left_to_the_caller(
     servers: tuple[Server, Server], session: requests.Session, registry: Registry
 ) -> None:
     here, _ = servers
@@ -105,7 +105,7 @@ def test_body_of_a_redirect_is_read_by_nobody_but_the_caller(
 
 
 @pytest.mark.parametrize("act", [stay_silent, drip_body])
-def test_exchange_without_a_timeout_of_its_own_ends_at_the_deadline(
+def test_request_without_a_timeout_ends_at_the_deadline(
     servers: tuple[Server, Server], session: requests.Session, registry: Registry, act: Any
 ) -> None:
     here, _ = servers
@@ -115,7 +115,7 @@ def test_exchange_without_a_timeout_of_its_own_ends_at_the_deadline(
     assert 0.25 < registry.get(here.url).snapshot().latency.sum < 2
 
 
-def test_nothing_is_tried_again(servers: tuple[Server, Server], session: requests.Session) -> None:
+def test_failed_request_is_not_retried(servers: tuple[Server, Server], session: requests.Session) -> None:
     here, _ = servers
     here.act = hang_up
     with pytest.raises(requests.ConnectionError):
@@ -123,7 +123,7 @@ def test_nothing_is_tried_again(servers: tuple[Server, Server], session: request
     assert len(here.requests) == 1
 
 
-def test_environment_gives_it_no_proxy_and_no_password(
+def test_environment_supplies_no_proxy_and_no_password(
     servers: tuple[Server, Server], session: requests.Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     here, _ = servers
@@ -135,7 +135,7 @@ def test_environment_gives_it_no_proxy_and_no_password(
     assert "Authorization" not in here.requests[0]
 
 
-def test_name_largest_and_failing_are_those_of_the_adapter(servers: tuple[Server, Server], registry: Registry) -> None:
+def test_options_are_passed_to_the_adapter(servers: tuple[Server, Server], registry: Registry) -> None:
     here, _ = servers
     with guarded_session(registry, "both", max_body_bytes=10, failure_statuses={404}, timeout=5) as session:
         here.act = answer(404, "{}")
@@ -154,7 +154,7 @@ def test_both_schemes_are_guarded(session: requests.Session, registry: Registry,
 
 
 @pytest.mark.parametrize("timeout", [None, 0, -1, float("inf"), "5"])
-def test_timeout_that_is_no_number_of_seconds_is_refused(registry: Registry, timeout: Any) -> None:
+def test_session_with_an_invalid_timeout_is_a_config_error(registry: Registry, timeout: Any) -> None:
     make: Callable[..., requests.Session] = guarded_session
     with pytest.raises(ConfigError, match=r"^timeout must be a number of seconds above 0"):
         make(registry, timeout=timeout)

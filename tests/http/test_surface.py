@@ -70,7 +70,7 @@ def test_name_and_limit_need_a_registry(options: dict[str, Any]) -> None:
         CircuitBreakerAdapter(CircuitBreaker("d"), **options)
 
 
-def test_guard_of_the_users_own_needs_no_more_than_to_begin_a_call(server: Server) -> None:
+def test_guard_of_another_class_is_accepted(server: Server) -> None:
     breaker = CircuitBreaker("d")
 
     class Own:

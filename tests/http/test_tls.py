@@ -1,4 +1,4 @@
-"""TLS: what one request of a session trusts, and who it says it is, is no matter of any other."""
+"""TLS: verification and client certificates of one request do not affect others."""
 
 import ssl
 import threading
@@ -28,13 +28,13 @@ def session() -> Iterator[requests.Session]:
 Serve = Callable[..., Secure]
 
 
-def test_certificate_that_nobody_has_signed_is_refused(serve: Serve, session: requests.Session) -> None:
+def test_untrusted_certificate_is_rejected(serve: Serve, session: requests.Session) -> None:
     with pytest.raises(requests.exceptions.SSLError):
         session.get(serve().url)
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-def test_request_without_verification_leaves_that_of_others_alone(serve: Serve, session: requests.Session) -> None:
+def test_request_without_verification_does_not_affect_others(serve: Serve, session: requests.Session) -> None:
     server = serve()
 
     assert session.get(server.url, verify=False).status_code == 200
@@ -52,9 +52,7 @@ def test_authority_of_one_request_is_not_trusted_by_others(serve: Serve, session
             session.get(other.url)
 
 
-def test_client_certificate_is_shown_to_the_host_it_is_meant_for_only(
-    serve: Serve, session: requests.Session, pem: str
-) -> None:
+def test_client_certificate_is_sent_only_to_its_host(serve: Serve, session: requests.Session, pem: str) -> None:
     friend, stranger = serve(), serve()
 
     session.get(friend.url, verify=pem, cert=pem)
@@ -65,7 +63,7 @@ def test_client_certificate_is_shown_to_the_host_it_is_meant_for_only(
 
 
 @pytest.mark.parametrize("act", [drip_headers, drip_body])
-def test_answer_that_drips_over_tls_ends_at_the_deadline(
+def test_slow_response_over_tls_ends_at_the_deadline(
     serve: Serve, session: requests.Session, pem: str, act: Callable[[socket], None]
 ) -> None:
     server = serve()
@@ -94,7 +92,7 @@ def test_body_that_is_read_slowly_over_tls_ends_at_the_deadline(session: request
 
 
 def adapter(**pool: Any) -> CircuitBreakerAdapter:
-    """Return one whose pools have options, as the manuals of requests have it."""
+    """Return an adapter whose pools have options, as in the documentation of requests."""
 
     class Mine(CircuitBreakerAdapter):
         def init_poolmanager(self, *args: Any, **options: Any) -> None:
@@ -105,7 +103,7 @@ def adapter(**pool: Any) -> CircuitBreakerAdapter:
 
 def own_manager(**pool: Any) -> CircuitBreakerAdapter:
     class Mine(CircuitBreakerAdapter):
-        def init_poolmanager(self, connections: int, maxsize: int, block: bool = False) -> None:  # type: ignore[override]  # as people write it
+        def init_poolmanager(self, connections: int, maxsize: int, block: bool = False) -> None:  # type: ignore[override]  # as in the documentation of requests
             self.poolmanager = PoolManager(num_pools=connections, maxsize=maxsize, block=block, **pool)
 
     return Mine(Registry(), timeout=5)
@@ -123,7 +121,7 @@ TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 
 @pytest.mark.parametrize("make", [adapter, own_manager])
 @pytest.mark.parametrize("option", ["ssl_maximum_version", "ssl_context"])
-def test_version_that_an_adapter_asks_for_is_spoken(
+def test_tls_version_of_an_adapter_is_used(
     serve: Serve, session: requests.Session, pem: str, make: Callable[..., CircuitBreakerAdapter], option: str
 ) -> None:
     value = TLS12 if option == "ssl_maximum_version" else context_of(pem, maximum_version=TLS12)
@@ -144,7 +142,7 @@ def test_version_that_an_adapter_asks_for_is_spoken(
         {"server_hostname": "elsewhere.test"},
     ],
 )
-def test_server_that_is_not_what_an_adapter_asks_for_is_refused(
+def test_server_that_does_not_meet_the_options_of_an_adapter_is_rejected(
     serve: Serve, session: requests.Session, pem: str, make: Callable[..., CircuitBreakerAdapter], options: Any
 ) -> None:
     session.mount("https://", make(**options))
@@ -156,10 +154,10 @@ def test_server_that_is_not_what_an_adapter_asks_for_is_refused(
 def test_context_of_an_adapter_decides_what_is_trusted(serve: Serve, session: requests.Session, pem: str) -> None:
     session.mount("https://", adapter(ssl_context=context_of(pem)))
 
-    assert session.get(serve().url).status_code == 200  # with `verify` as it is
+    assert session.get(serve().url).status_code == 200  # with the default of `verify`
 
 
-def test_certificate_in_the_context_of_an_adapter_is_shown(serve: Serve, session: requests.Session, pem: str) -> None:
+def test_certificate_in_the_context_of_an_adapter_is_sent(serve: Serve, session: requests.Session, pem: str) -> None:
     context = context_of(pem)
     context.load_cert_chain(pem)
     session.mount("https://", adapter(ssl_context=context))
@@ -170,9 +168,7 @@ def test_certificate_in_the_context_of_an_adapter_is_shown(serve: Serve, session
     assert server.shown != [{}]
 
 
-def test_pool_that_a_subclass_makes_itself_is_used_and_keeps_the_deadline(
-    serve: Serve, session: requests.Session, pem: str
-) -> None:
+def test_pool_of_a_subclass_is_used_and_keeps_the_deadline(serve: Serve, session: requests.Session, pem: str) -> None:
     pools = []
 
     class Mine(CircuitBreakerAdapter):
@@ -193,11 +189,11 @@ def test_pool_that_a_subclass_makes_itself_is_used_and_keeps_the_deadline(
     assert [pool.num_requests for pool in pools] == [1]
 
 
-def test_hosts_share_no_context_into_which_one_could_write(session: requests.Session, pem: str) -> None:
-    for port in (1, 2):  # requests had one for all of them in 2.32.0 to 2.32.4
+def test_hosts_share_no_ssl_context(session: requests.Session, pem: str) -> None:
+    for port in (1, 2):  # requests shared one context in 2.32.0 to 2.32.4
         with pytest.raises(requests.ConnectionError):
             session.get(f"https://127.0.0.1:{port}/", cert=pem)
-    manager = session.get_adapter("https://").poolmanager  # type: ignore[attr-defined]  # of requests' own
-    pools = [manager.pools[key] for key in manager.pools.keys()]  # noqa: SIM118 - no mapping
+    manager = session.get_adapter("https://").poolmanager  # type: ignore[attr-defined]  # an attribute of requests
+    pools = [manager.pools[key] for key in manager.pools.keys()]  # noqa: SIM118 - not a mapping
 
     assert [pool.conn_kw.get("ssl_context") for pool in pools] == [None, None]

@@ -1,4 +1,4 @@
-"""A guarded engine: what counts as what, on SQLite files. docs/databases.md has the table."""
+"""Outcomes of a guarded engine on SQLite files: the table of docs/databases.md."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ def breaker(tmp_path: Path) -> CircuitBreaker:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Iterator[Engine]:
-    """Yield an engine on a file, with one connection."""
+    """Yield an engine on a file, with a pool of one connection."""
     engine = create_engine(
         f"sqlite:///{tmp_path}/d.db", pool_size=1, max_overflow=0, pool_timeout=0.01, connect_args={"timeout": 0.01}
     )
@@ -54,7 +54,7 @@ def test_use_of_a_connection_is_a_call_from_checkout_to_checkin(file: Engine, br
     assert counted(breaker) == (1, 0)
 
 
-def test_open_circuit_refuses_before_the_pool_is_asked(file: Engine, breaker: CircuitBreaker) -> None:
+def test_open_circuit_rejects_before_the_pool_is_used(file: Engine, breaker: CircuitBreaker) -> None:
     guard_engine(file, breaker)
     breaker.control.force_open(reason="test")
     for engine in (file, file.execution_options(isolation_level="AUTOCOMMIT")):
@@ -63,7 +63,7 @@ def test_open_circuit_refuses_before_the_pool_is_asked(file: Engine, breaker: Ci
     assert file.pool.status().startswith("Pool size: 1  Connections in pool: 1 ")
 
 
-def test_pool_that_has_no_connection_left_is_a_failure(file: Engine, breaker: CircuitBreaker) -> None:
+def test_exhausted_pool_is_a_failure(file: Engine, breaker: CircuitBreaker) -> None:
     guard_engine(file, breaker)
     with file.connect(), pytest.raises(NoConnection):
         ask(file)
@@ -72,9 +72,7 @@ def test_pool_that_has_no_connection_left_is_a_failure(file: Engine, breaker: Ci
     assert failed and failed.type == "TimeoutError"
 
 
-def test_connection_that_cannot_be_made_is_a_failure_until_the_circuit_opens(
-    tmp_path: Path, breaker: CircuitBreaker
-) -> None:
+def test_connection_error_is_a_failure_until_the_circuit_opens(tmp_path: Path, breaker: CircuitBreaker) -> None:
     engine = create_engine(f"sqlite:///{tmp_path}/missing/d.db")
     guard_engine(engine, breaker)
     for _ in range(3):
@@ -85,7 +83,7 @@ def test_connection_that_cannot_be_made_is_a_failure_until_the_circuit_opens(
     assert counted(breaker) == (0, 3)
 
 
-def test_error_that_the_database_answers_is_an_answer(file: Engine, breaker: CircuitBreaker) -> None:
+def test_error_of_the_database_is_a_success(file: Engine, breaker: CircuitBreaker) -> None:
     guard_engine(file, breaker)
     statements = {
         "INSERT INTO t VALUES (1), (1)": IntegrityError,
@@ -100,9 +98,7 @@ def test_error_that_the_database_answers_is_an_answer(file: Engine, breaker: Cir
     assert counted(breaker) == (4, 0)
 
 
-def test_writer_that_waits_in_vain_for_another_is_no_failure(
-    file: Engine, breaker: CircuitBreaker, tmp_path: Path
-) -> None:
+def test_locked_database_is_a_success(file: Engine, breaker: CircuitBreaker, tmp_path: Path) -> None:
     guard_engine(file, breaker)
     other = create_engine(f"sqlite:///{tmp_path}/d.db")
     with other.begin() as writer:
@@ -113,7 +109,7 @@ def test_writer_that_waits_in_vain_for_another_is_no_failure(
     assert counted(breaker) == (1, 0)
 
 
-def test_bulkhead_holds_a_slot_from_checkout_to_checkin(tmp_path: Path, breaker: CircuitBreaker) -> None:
+def test_bulkhead_holds_a_permit_from_checkout_to_checkin(tmp_path: Path, breaker: CircuitBreaker) -> None:
     engine = create_engine(f"sqlite:///{tmp_path}/d.db")
     guard_engine(engine, Bulkhead(breaker, 2))
     with engine.connect(), engine.connect() as second:
@@ -126,11 +122,9 @@ def test_bulkhead_holds_a_slot_from_checkout_to_checkin(tmp_path: Path, breaker:
     assert counted(breaker) == (3, 0)
 
 
-def test_connection_that_is_forgotten_or_detached_or_thrown_away_gives_its_slot_back(
-    file: Engine, breaker: CircuitBreaker
-) -> None:
+def test_collected_detached_or_invalidated_connection_frees_its_permit(file: Engine, breaker: CircuitBreaker) -> None:
     guard_engine(file, Bulkhead(breaker, 1))
-    file.raw_connection()  # and forgotten at once
+    file.raw_connection()  # and collected at once
     ask(file)
     alone = file.connect()
     alone.detach()
@@ -152,7 +146,7 @@ def test_engine_is_guarded_after_dispose_and_in_a_forked_child(file: Engine, bre
             file.dispose(close=False)
             try:
                 ask(file)
-            except BulkheadFullError:  # the parent has the slot
+            except BulkheadFullError:  # the parent holds the permit
                 os._exit(0)
             os._exit(1)
         assert os.waitpid(pid, 0)[1] == 0
@@ -161,7 +155,7 @@ def test_engine_is_guarded_after_dispose_and_in_a_forked_child(file: Engine, bre
     assert counted(breaker) == (2, 0)
 
 
-def test_threads_share_one_connection_without_a_failure_when_they_wait_for_the_bulkhead(
+def test_threads_that_wait_for_the_bulkhead_share_one_connection_without_a_failure(
     file: Engine, breaker: CircuitBreaker
 ) -> None:
     guard_engine(file, Bulkhead(breaker, 1, wait=20))

@@ -1,4 +1,4 @@
-"""A guarded engine on a real PostgreSQL that is killed or frozen. docs/databases.md has the table."""
+"""Outcomes of a guarded engine on a PostgreSQL server that is killed or frozen."""
 
 import threading
 import time
@@ -21,14 +21,14 @@ __all__ = ["breaker"]  # a fixture
 
 @pytest.fixture
 def server(postgresql: PostgreSQL) -> Iterator[Engine]:
-    """Yield an engine on a server, with as many connections as a test has threads."""
+    """Yield an engine on a server, with one connection for each thread of a test."""
     engine = create_engine(postgresql.url, pool_size=8, pool_timeout=5, connect_args={"connect_timeout": 2})
     yield engine
     postgresql.resume()
     engine.dispose()
 
 
-def test_loss_of_the_server_in_a_statement_is_a_failure(server: Engine, breaker: CircuitBreaker) -> None:
+def test_server_lost_during_a_statement_is_a_failure(server: Engine, breaker: CircuitBreaker) -> None:
     guard_engine(server, breaker)
     with server.connect() as connection:
         number = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
@@ -39,7 +39,7 @@ def test_loss_of_the_server_in_a_statement_is_a_failure(server: Engine, breaker:
     assert counted(breaker) == (1, 1)
 
 
-def test_errors_that_the_server_answers_are_answers(server: Engine, breaker: CircuitBreaker) -> None:
+def test_errors_of_the_server_are_successes(server: Engine, breaker: CircuitBreaker) -> None:
     guard_engine(server, breaker)
     for statement in ("SELECT nothing", "SELECT 1 / 0", "SET statement_timeout = 1; SELECT pg_sleep(5)"):
         with pytest.raises(DBAPIError), server.begin() as connection:
@@ -48,7 +48,7 @@ def test_errors_that_the_server_answers_are_answers(server: Engine, breaker: Cir
 
 
 class Load:
-    """Threads that ask a database again and again, and note how long they were held when they were refused."""
+    """Threads that query a database repeatedly, and record how long each rejection took."""
 
     def __init__(self, engine: Engine) -> None:
         self.refused: list[float] = []
@@ -74,7 +74,7 @@ class Load:
             thread.join()
 
 
-def test_server_that_is_killed_under_load_opens_the_circuit_and_its_return_closes_it(
+def test_killed_server_opens_the_circuit_and_its_return_closes_it(
     server: Engine, postgresql: PostgreSQL, breaker: CircuitBreaker
 ) -> None:
     guard_engine(server, breaker)
@@ -91,7 +91,7 @@ def test_server_that_is_killed_under_load_opens_the_circuit_and_its_return_close
     assert breaker.snapshot().in_flight == 0
 
 
-def test_server_that_is_frozen_under_load_opens_the_circuit_while_its_statements_hang(
+def test_frozen_server_opens_the_circuit_while_statements_hang(
     server: Engine, postgresql: PostgreSQL, breaker: CircuitBreaker
 ) -> None:
     guard_engine(server, Bulkhead(breaker, 6, wait=5))
@@ -99,7 +99,7 @@ def test_server_that_is_frozen_under_load_opens_the_circuit_while_its_statements
     try:
         until(lambda: breaker.snapshot().totals.successes > 50, seconds=10)
         postgresql.stop()
-        until(lambda: len(load.refused) > 20, seconds=10)  # two threads have no slot, and the others hang
+        until(lambda: len(load.refused) > 20, seconds=10)  # two threads have no permit, and the others hang
         assert sorted(load.refused)[len(load.refused) // 2] < 0.01
         postgresql.resume()
         until(lambda: breaker.state is State.CLOSED, seconds=10)

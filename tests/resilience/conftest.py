@@ -1,4 +1,4 @@
-"""The server that tests of stores share."""
+"""Servers for the tests of stores."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,20 +10,20 @@ from tests.fleet.servers import BINARIES, Server
 
 @pytest.fixture(params=BINARIES)
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
-    """Run one server of each kind that exists here."""
+    """Run a server of each installed kind."""
     with Server(BINARIES[request.param], tmp_path / "server") as made:
         yield made
 
 
 @pytest.fixture(scope="module", params=BINARIES)
 def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Run one server of each kind for many tests that need no new one."""
+    """Run a server of each installed kind for all tests of a module."""
     with Server(BINARIES[request.param], tmp_path_factory.mktemp("server")) as made:
         yield made
 
 
 @pytest.fixture
 def emptied(shared: Server) -> Server:
-    """Return it without keys."""
+    """Return the shared server without keys."""
     shared.client.flushall()
     return shared

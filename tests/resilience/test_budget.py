@@ -1,4 +1,4 @@
-"""The budget that keeps retries from adding to an outage."""
+"""The retry budget."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from cb.testing import FakeClock
 
 
 def failing(budget: RetryBudget, calls: int, attempts: int = 3) -> int:
-    """Make calls that fail in all their attempts. Return how many retries there were."""
+    """Make calls whose attempts all fail, and return the number of retries."""
     made = []
 
     def fail() -> None:
@@ -29,11 +29,11 @@ def test_retries_in_an_outage_are_a_tenth_of_the_calls() -> None:
     assert failing(RetryBudget(min_per_second=0, clock=FakeClock()), 1000) == 100
 
 
-def test_retries_without_a_budget_are_all_that_are_allowed() -> None:
+def test_budget_with_ratio_1_allows_one_retry_per_call() -> None:
     assert failing(RetryBudget(1, burst=10_000, min_per_second=0, clock=FakeClock()), 100, attempts=2) == 100
 
 
-def test_budget_starts_with_one_second_and_fills_with_time_for_who_calls_seldom() -> None:
+def test_budget_starts_with_one_second_and_refills_with_time() -> None:
     clock = FakeClock()
     budget = RetryBudget(0, min_per_second=2, clock=clock)
     assert failing(budget, 10) == 2
@@ -41,7 +41,7 @@ def test_budget_starts_with_one_second_and_fills_with_time_for_who_calls_seldom(
     assert failing(budget, 10) == 3
 
 
-def test_calm_saves_up_no_more_than_a_burst() -> None:
+def test_budget_saves_up_no_more_than_a_burst() -> None:
     clock = FakeClock()
     budget = RetryBudget(0.1, min_per_second=1, burst=4, clock=clock)
     for _ in range(1000):
@@ -51,7 +51,7 @@ def test_calm_saves_up_no_more_than_a_burst() -> None:
     assert failing(RetryBudget(0, min_per_second=0, clock=clock), 10) == 0
 
 
-def test_clock_that_steps_back_takes_and_gives_nothing() -> None:
+def test_clock_that_steps_back_changes_no_budget() -> None:
     clock = FakeClock()
     budget = RetryBudget(0, min_per_second=1, clock=clock)
     assert budget.try_acquire()
@@ -61,7 +61,7 @@ def test_clock_that_steps_back_takes_and_gives_nothing() -> None:
     assert budget.try_acquire()
 
 
-def test_retry_that_no_attempt_is_left_for_takes_nothing_from_the_budget() -> None:
+def test_last_attempt_takes_nothing_from_the_budget() -> None:
     budget = RetryBudget(0, min_per_second=5, clock=FakeClock())
     assert failing(budget, 1, attempts=3) == 2
     assert budget.available == 3
@@ -72,7 +72,7 @@ def test_policies_that_share_a_budget_share_its_retries() -> None:
     assert failing(budget, 1) + failing(budget, 5) == 3
 
 
-def test_budget_of_many_threads_gives_no_retry_twice() -> None:
+def test_concurrent_threads_get_each_retry_once() -> None:
     budget = RetryBudget(0, min_per_second=1000, burst=1000, clock=FakeClock())
     given = []
     threads = [
@@ -102,7 +102,7 @@ def test_budget_that_is_in_use_at_a_fork_works_in_the_child() -> None:
     assert inside.wait(10)
     pid = os.fork()
     if not pid:
-        signal.alarm(10)  # rather than to hang
+        signal.alarm(10)  # fail instead of hanging
         os._exit(not budget.try_acquire())
     forked.set()
     thread.join()

@@ -1,4 +1,4 @@
-"""Garbage in what counts a rate: no caller gets an exception for it, and it is said once."""
+"""Invalid data in the storage of a rate limit: it fails no call, and is logged once."""
 
 import sqlite3
 import time
@@ -14,7 +14,7 @@ from tests.fleet.servers import Server
 
 
 def write(path: Path, query: str, *values: Any) -> None:
-    """Write into a database as another program."""
+    """Write into a database, as another program would."""
     connection = sqlite3.connect(path)
     with connection:
         connection.execute(query, values)
@@ -42,7 +42,7 @@ def admitted(limit: RateLimit, calls: int, caller: str = "") -> int:
         pytest.param("ends", time.time() + 31_536_000, id="ends-in-a-year"),
     ],
 )
-def test_garbage_in_a_rate_file_is_counted_anew_and_refuses_nobody_for_long(
+def test_invalid_row_of_a_rate_file_is_counted_from_0_again(
     column: str, value: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     limit = RateLimit("3/hour", f"file://{tmp_path / 'r'}", name="d")
@@ -55,7 +55,7 @@ def test_garbage_in_a_rate_file_is_counted_anew_and_refuses_nobody_for_long(
     assert caplog.text.count("is counted anew") <= 1
 
 
-def test_garbage_in_the_window_before_counts_for_nothing(tmp_path: Path) -> None:
+def test_invalid_previous_window_is_ignored(tmp_path: Path) -> None:
     limit = RateLimit("3/hour", f"file://{tmp_path / 'r'}", name="d")
     admitted(limit, 1)
     now = time.time()
@@ -86,7 +86,7 @@ STREAK_ACTIVE: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("how", STREAK_ACTIVE)
-def test_file_that_is_damaged_leaves_each_process_to_keep_to_the_rate(
+def test_damaged_rate_file_leaves_each_process_its_own_limit(
     how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "r"
@@ -100,7 +100,7 @@ def test_file_that_is_damaged_leaves_each_process_to_keep_to_the_rate(
 
 
 class Raising(MemoryStorage):
-    """A storage of somebody else, which raises what it likes."""
+    """A storage that raises any exception."""
 
     error: Exception = TypeError("'<' not supported between instances of 'str' and 'int'")
 
@@ -112,7 +112,7 @@ class Raising(MemoryStorage):
 
 
 @pytest.mark.parametrize("error", [TypeError("x"), ValueError(), KeyError("k"), ZeroDivisionError(), RecursionError()])
-def test_storage_that_raises_anything_leaves_each_process_to_keep_to_the_rate(
+def test_storage_that_raises_anything_leaves_each_process_its_own_limit(
     error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     storage = Raising()
@@ -123,7 +123,7 @@ def test_storage_that_raises_anything_leaves_each_process_to_keep_to_the_rate(
 
 
 @pytest.mark.parametrize("kind", ["text", "hash", "entries of text"])
-def test_garbage_in_a_rate_on_redis_leaves_each_process_to_keep_to_the_rate(kind: str, emptied: Server) -> None:
+def test_invalid_rate_in_redis_leaves_each_process_its_own_limit(kind: str, emptied: Server) -> None:
     limit = RateLimit("3/hour", emptied.url, name="d")
     assert admitted(limit, 1) == 1
     (key,) = emptied.client.keys("*")
@@ -138,7 +138,7 @@ def test_garbage_in_a_rate_on_redis_leaves_each_process_to_keep_to_the_rate(kind
 
 
 @pytest.mark.parametrize("reset", [float("inf"), float("nan"), -5.0, 1e300])
-def test_wait_that_a_storage_tells_is_no_longer_than_the_window(reset: float) -> None:
+def test_retry_after_is_no_longer_than_the_window(reset: float) -> None:
     class Odd(MemoryStorage):
         def get_moving_window(self, *_: Any) -> tuple[float, int]:
             return reset, 3

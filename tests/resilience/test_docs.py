@@ -1,4 +1,4 @@
-"""The examples of docs/resilience.md, run as they stand, and what the package needs for them."""
+"""The examples of docs/resilience.md run unchanged, and the package needs no extra to be imported."""
 
 import re
 import subprocess
@@ -20,12 +20,12 @@ PRINTED = [
 @pytest.mark.parametrize(
     ("block", "printed"), [*zip(BLOCKS, PRINTED, strict=True)], ids=["order", "stale", "retry", "rate"]
 )
-def test_example_prints_what_the_text_says(block: str, printed: str, tmp_path: Path) -> None:
+def test_example_prints_the_expected_lines(block: str, printed: str, tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-c", block.replace("/var/run/trading", str(tmp_path))]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (ran.stdout, ran.stderr) == (printed, "")
 
 
-def test_package_needs_what_it_composes_only_where_that_is_used() -> None:
+def test_package_is_imported_without_its_extras() -> None:
     program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import cb.resilience as r; r.open_store('memory://')"
     assert subprocess.run([sys.executable, "-I", "-S", "-c", program], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""The file that all workers of a host share: private, safe with fork and SIGKILL, and never anybody's outage."""
+"""The SQLite file that all workers of a host share: private, and safe with fork and SIGKILL."""
 
 import os
 import signal
@@ -36,10 +36,10 @@ def count(connection: sqlite3.Connection) -> int:
 
 
 def in_child(work: Callable[[], object]) -> int:
-    """Return the exit code of a forked child that does some work."""
+    """Return the exit code of a forked child that runs a function."""
     pid = os.fork()
     if not pid:
-        signal.alarm(10)  # rather than to hang
+        signal.alarm(10)  # fail instead of hanging
         code = 1
         try:
             work()
@@ -49,7 +49,7 @@ def in_child(work: Callable[[], object]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def test_files_are_for_their_user_alone(tmp_path: Path) -> None:
+def test_files_are_private_to_their_user(tmp_path: Path) -> None:
     store = open_store(f"file://{tmp_path / 'c'}")
     store.put("k", b"v", 0)
     assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {
@@ -59,13 +59,13 @@ def test_files_are_for_their_user_alone(tmp_path: Path) -> None:
     }
 
 
-def test_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
+def test_file_readable_by_others_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "c").touch(0o644)
     with pytest.raises(StoreError, match="is not a private file"):
         open_store(f"file://{tmp_path / 'c'}").get("k")
 
 
-def test_link_is_not_followed(tmp_path: Path) -> None:
+def test_symbolic_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "victim").touch(0o600)
     (tmp_path / "c").symlink_to(tmp_path / "victim")
     with pytest.raises(StoreError, match="is not a private file"):
@@ -89,7 +89,7 @@ def tear(path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [corrupt, tear, Path.mkdir])
-def test_file_that_cannot_be_used_costs_the_cache_and_is_told_of_once(
+def test_unusable_file_disables_the_cache_and_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, spoil: Callable[[Path], object]
 ) -> None:
     spoil(tmp_path / "c")
@@ -102,12 +102,12 @@ def test_file_that_cannot_be_used_costs_the_cache_and_is_told_of_once(
     assert str(tmp_path / "c") in caplog.text
 
 
-def test_directory_that_is_missing_costs_the_cache(tmp_path: Path) -> None:
+def test_missing_directory_disables_the_cache(tmp_path: Path) -> None:
     cache: StaleCache[int] = StaleCache("c", open_store(f"file://{tmp_path / 'none' / 'c'}"), max_stale_age=60)
     assert cache.call("k", int).value == 0
 
 
-def test_value_from_the_future_is_not_there_and_hinders_none(tmp_path: Path) -> None:
+def test_value_from_the_future_is_missing_and_replaceable(tmp_path: Path) -> None:
     clock = FakeClock(10_000)
     store = FileStore(tmp_path / "c", 2, clock)
     for key in ("k", "other"):
@@ -122,7 +122,7 @@ def test_value_from_the_future_is_not_there_and_hinders_none(tmp_path: Path) -> 
     assert store.get("other") is None
 
 
-def test_value_outlives_the_process_that_kept_it(tmp_path: Path) -> None:
+def test_value_outlives_the_process_that_stored_it(tmp_path: Path) -> None:
     url = f"file://{tmp_path / 'c'}"
     assert in_child(lambda: open_store(url).put("k", b"v", 0)) == 0
     found = open_store(url).get("k")
@@ -145,7 +145,7 @@ def test_store_used_before_fork_works_in_child_and_parent(tmp_path: Path) -> Non
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_forks_while_threads_write_hang_no_child_and_lose_nothing(tmp_path: Path) -> None:
+def test_forks_while_threads_write_block_no_child_and_lose_nothing(tmp_path: Path) -> None:
     file = HostFile(tmp_path / "c", (COUNTER,), lock_timeout=5)
     done, counted = threading.Event(), [0, 0, 0]
 
@@ -198,7 +198,7 @@ def test_processes_that_open_a_new_file_at_once_all_write_to_it(tmp_path: Path) 
     assert HostFile(tmp_path / "c", (COUNTER,), 1).read("SELECT n FROM counter") == (800,)
 
 
-def test_process_stopped_within_a_transaction_delays_writers_for_a_moment_and_readers_not_at_all(
+def test_process_stopped_in_a_transaction_delays_writers_only_until_the_lock_timeout(
     tmp_path: Path,
 ) -> None:
     file = HostFile(tmp_path / "c", (COUNTER,), lock_timeout=0.02)
@@ -227,7 +227,7 @@ def _writes(file: HostFile) -> bool:
         return False
 
 
-def test_threads_of_a_process_share_one_connection_and_end_without_a_trace(tmp_path: Path) -> None:
+def test_threads_share_one_connection_and_leave_no_descriptor(tmp_path: Path) -> None:
     file = HostFile(tmp_path / "c", (COUNTER,), lock_timeout=5)
     threads = [threading.Thread(target=lambda: [file.write(count) for _ in range(50)]) for _ in range(8)]
     for thread in threads:
@@ -237,7 +237,7 @@ def test_threads_of_a_process_share_one_connection_and_end_without_a_trace(tmp_p
     assert file.write(count) == 401
 
 
-def test_work_that_fails_changes_nothing(tmp_path: Path) -> None:
+def test_failed_transaction_is_rolled_back(tmp_path: Path) -> None:
     file = HostFile(tmp_path / "c", (COUNTER,), lock_timeout=1)
     file.write(count)
 
@@ -250,7 +250,7 @@ def test_work_that_fails_changes_nothing(tmp_path: Path) -> None:
     assert file.write(count) == 2
 
 
-def test_code_that_interrupts_a_transaction_of_its_thread_is_told(tmp_path: Path) -> None:
+def test_use_of_a_file_inside_its_own_transaction_is_a_store_error(tmp_path: Path) -> None:
     file = HostFile(tmp_path / "c", (COUNTER,), lock_timeout=1)
     with pytest.raises(StoreError, match="the code that was interrupted"):
         file.write(lambda _: file.write(count))
@@ -286,7 +286,7 @@ for number in range(500):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_file_system_that_is_full_ends_no_process_and_fails_no_call(tmp_path: Path, when: str) -> None:
+def test_full_file_system_fails_no_call(tmp_path: Path, when: str) -> None:
     mount = 'mount -t tmpfs -o size=400k tmpfs "$1" && exec "$2" -c "$3" "$1" "$4"'
     command = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh", str(tmp_path), sys.executable, FULL]
     ran = subprocess.run([*command, when], capture_output=True, text=True, check=False)
@@ -294,14 +294,14 @@ def test_file_system_that_is_full_ends_no_process_and_fails_no_call(tmp_path: Pa
     assert "store unavailable" in ran.stderr
 
 
-def test_greenlet_that_waits_for_another_process_keeps_no_other_greenlet_from_the_file(
+def test_greenlet_that_waits_for_a_lock_blocks_no_other_greenlet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, main = HostFile(tmp_path / "f", (COUNTER,), lock_timeout=5), greenlet.getcurrent()
     file.write(count)
     busy = sqlite3.connect(tmp_path / "f", isolation_level=None)
     busy.execute("BEGIN IMMEDIATE")
-    # As gevent has it, where it comes after our import.
+    # As with gevent, patched after the import of this package.
     monkeypatch.setattr("cb.resilience.host_file.time", SimpleNamespace(sleep=lambda _: main.switch()))
 
     waiting = greenlet.greenlet(partial(file.write, count))

@@ -1,4 +1,4 @@
-"""Code that interrupts a transaction or a fork, as signal handlers do: it takes no lock with it."""
+"""Signal handlers that interrupt a transaction or a fork leave no lock behind."""
 
 import os
 import sqlite3
@@ -29,14 +29,14 @@ def fork() -> int:
 
 
 def elsewhere(work: Callable[[], object]) -> bool:
-    """Return whether another thread can do some work."""
+    """Return True if another thread can run a function."""
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     thread.join(5)
     return not thread.is_alive()
 
 
-def test_interruption_anywhere_in_a_transaction_leaves_the_file_to_others(tmp_path: Path) -> None:
+def test_interrupted_transaction_releases_the_file(tmp_path: Path) -> None:
     it, other = (HostFile(tmp_path / "c", (TABLE,), 0.05) for _ in range(2))
 
     def insert(connection: sqlite3.Connection) -> None:
@@ -47,24 +47,24 @@ def test_interruption_anywhere_in_a_transaction_leaves_the_file_to_others(tmp_pa
         other.write(insert)
         assert elsewhere(lambda: it.write(insert)), f"point {number}"
         if number % 2:
-            it.close()  # the next begins with a new connection
+            it.close()  # the next transaction uses a new connection
         number += 1
     assert number > 10
 
 
 @pytest.fixture
 def raised(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Return what hooks around forks have raised, which goes no further."""
+    """Return the exceptions of fork hooks, which Python does not propagate."""
     found: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda info: found.append(info.exc_type))
     return found
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_interruption_anywhere_around_a_fork_leaves_the_files_to_other_threads(
+def test_interrupted_fork_releases_the_files(
     tmp_path: Path, raised: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What the tests before have left would be begun anew in each child too, one traced instruction after another.
+    # Objects of earlier tests would be reset in each child too, and every instruction of that traced.
     monkeypatch.setattr(fork_module, "_ALL", weakref.WeakSet())
     files = [HostFile(tmp_path / str(number), (TABLE,), 0.05) for number in range(3)]
     number = 1
@@ -77,9 +77,7 @@ def test_interruption_anywhere_around_a_fork_leaves_the_files_to_other_threads(
     assert set(raised) <= {Interruption}
 
 
-def test_interruption_of_who_waits_for_a_transaction_to_fork_leaves_the_limit_to_others(
-    tmp_path: Path, raised: list[object]
-) -> None:
+def test_interrupted_wait_before_a_fork_releases_the_limit(tmp_path: Path, raised: list[object]) -> None:
     limit = RateLimit("2/hour", f"file://{tmp_path / 'c'}", name="k")
     limit.acquire()
 
@@ -101,7 +99,7 @@ def test_interruption_of_who_waits_for_a_transaction_to_fork_leaves_the_limit_to
 def test_connection_that_crossed_a_fork_is_not_used_in_the_child(tmp_path: Path, raised: list[object]) -> None:
     file = HostFile(tmp_path / "c", (TABLE,), 0.05)
     file.read("SELECT 1")
-    file.reset_after_fork()  # as in a child whose hook before the fork was skipped: the connection is the parent's
+    file.reset_after_fork()  # as in a child whose pre-fork hook was skipped: the connection is the parent's
 
     with pytest.raises(module.StoreError, match="was open when this process was forked"):
         file.read("SELECT 1")

@@ -1,4 +1,4 @@
-"""Rate limits: their scope, the rejected call, and a storage that is away. docs/rules.md, rule 25."""
+"""Rate limits: scope, rejections, and an unavailable storage. docs/rules.md, rule 25."""
 
 import os
 import threading
@@ -43,7 +43,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield f"file://{tmp_path / 'rate'}" if request.param == "file" else "memory://"
 
 
-def test_calls_beyond_the_rate_are_refused_with_the_time_to_wait(url: str) -> None:
+def test_calls_beyond_the_rate_are_rejected_with_retry_after(url: str) -> None:
     limit = RateLimit("3/hour", url, name="d")
     calls: list[int] = []
     for number in range(3):
@@ -56,12 +56,12 @@ def test_calls_beyond_the_rate_are_refused_with_the_time_to_wait(url: str) -> No
     assert str(refused.value).startswith("rate limit 'd' rejects calls for ")
 
 
-def test_limits_of_other_keys_are_others(url: str) -> None:
+def test_limits_with_different_names_are_independent(url: str) -> None:
     storage = url if url == "memory://" else RateLimit("1/hour", url, name="x") and url
     assert [admitted(RateLimit("2/hour", storage, name=key), 5) for key in ("a", "b")] == [2, 2]
 
 
-def test_function_can_be_limited() -> None:
+def test_decorated_function_is_limited() -> None:
     @RateLimit("1/hour", name="d")
     def fetch(n: int) -> int:
         """Fetch."""
@@ -72,7 +72,7 @@ def test_function_can_be_limited() -> None:
         fetch(8)
 
 
-def test_breaker_inside_hears_nothing_of_a_call_too_many() -> None:
+def test_call_beyond_the_rate_does_not_reach_the_breaker() -> None:
     breaker, limit = CircuitBreaker("d"), RateLimit("1/hour", name="d")
     limit.call(breaker.call, int)
     with pytest.raises(RateLimitedError):
@@ -81,7 +81,7 @@ def test_breaker_inside_hears_nothing_of_a_call_too_many() -> None:
     assert (totals.requests, totals.rejected) == (1, 0)
 
 
-def test_storage_of_the_users_own_is_taken() -> None:
+def test_storage_of_limits_is_accepted() -> None:
     storage = MemoryStorage()
     assert (
         admitted(RateLimit("2/hour", storage, name="d"), 5) + admitted(RateLimit("2/hour", storage, name="d"), 5) == 2
@@ -102,14 +102,14 @@ def test_storage_of_the_users_own_is_taken() -> None:
         ("1/hour", "redis://me:secret@host?no_such_option=1", "storage"),
     ],
 )
-def test_setting_that_makes_no_sense_is_refused_and_no_password_told(rate: str, storage: str, field: str) -> None:
+def test_invalid_rate_limit_is_a_config_error_without_a_password(rate: str, storage: str, field: str) -> None:
     with pytest.raises(ConfigError) as refused:
         RateLimit(rate, storage, name="d")
     assert refused.value.field == field and "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("how", ["kill", "stop"])
-def test_server_that_is_away_leaves_each_process_its_own_limit_and_costs_one_short_wait(
+def test_unavailable_server_leaves_each_process_its_own_limit_after_one_short_wait(
     server: Server, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     limit = RateLimit("5/hour", server.url, name="d")
@@ -125,13 +125,13 @@ def test_server_that_is_away_leaves_each_process_its_own_limit_and_costs_one_sho
     assert [record.name for record in caplog.records] == ["cb.resilience.store_breaker"]
 
 
-def test_file_that_cannot_be_used_leaves_each_process_its_own_limit(tmp_path: Path) -> None:
+def test_unusable_file_leaves_each_process_its_own_limit(tmp_path: Path) -> None:
     (tmp_path / "rate").mkdir()
     assert admitted(RateLimit("5/hour", f"file://{tmp_path / 'rate'}", name="d"), 50) == 5
 
 
 class Clock:
-    """Seconds since the epoch, at the begin of an hour."""
+    """A wall clock that starts at a full hour."""
 
     def __init__(self) -> None:
         self.now = 480_000 * HOUR
@@ -150,7 +150,7 @@ def storage(tmp_path: Path, clock: Clock) -> FileStorage:
     return FileStorage(f"file://{tmp_path / 'rate'}", clock=clock)
 
 
-def test_file_has_all_that_limits_asks_of_a_storage(storage: FileStorage, clock: Clock) -> None:
+def test_file_storage_implements_the_interface_of_limits(storage: FileStorage, clock: Clock) -> None:
     assert isinstance(storage, Storage) and storage.check()
     assert [storage.incr("k", 60), storage.incr("k", 60, 5), storage.get("k")] == [1, 6, 6]
     assert storage.get_expiry("k") == clock.now + 60
@@ -162,7 +162,7 @@ def test_file_has_all_that_limits_asks_of_a_storage(storage: FileStorage, clock:
     assert storage.reset() == 2
 
 
-def test_window_in_a_file_ends_when_its_time_is_over(storage: FileStorage, clock: Clock) -> None:
+def test_window_in_a_file_expires(storage: FileStorage, clock: Clock) -> None:
     limiter, rate = FixedWindowRateLimiter(storage), parse("2/minute")
     assert [limiter.hit(rate, "d") for _ in range(3)] == [True, True, False]
     clock.now += 59
@@ -172,10 +172,10 @@ def test_window_in_a_file_ends_when_its_time_is_over(storage: FileStorage, clock
     assert storage.get(rate.key_for("d")) == 1
 
 
-def test_sliding_window_in_a_file_forgets_the_last_one_bit_by_bit(storage: FileStorage, clock: Clock) -> None:
+def test_sliding_window_in_a_file_weighs_the_previous_window(storage: FileStorage, clock: Clock) -> None:
     limiter, rate = SlidingWindowCounterRateLimiter(storage), parse("10/hour")
     assert sum(limiter.hit(rate, "d") for _ in range(20)) == 10
-    clock.now += HOUR + HOUR // 2  # half of the last window is still in this one
+    clock.now += HOUR + HOUR // 2  # half of the previous window still counts
     assert sum(limiter.hit(rate, "d") for _ in range(20)) == 5
     clock.now += 2 * HOUR
     assert sum(limiter.hit(rate, "d") for _ in range(20)) == 10
@@ -183,14 +183,14 @@ def test_sliding_window_in_a_file_forgets_the_last_one_bit_by_bit(storage: FileS
     assert limiter.hit(rate, "d")
 
 
-def test_refusal_by_a_sliding_window_counts_nothing(storage: FileStorage) -> None:
+def test_call_rejected_by_a_sliding_window_is_not_counted(storage: FileStorage) -> None:
     limiter, rate = SlidingWindowCounterRateLimiter(storage), parse("10/hour")
     assert limiter.hit(rate, "d", cost=8)
     assert not limiter.hit(rate, "d", cost=3)
     assert limiter.hit(rate, "d", cost=2)
 
 
-def test_windows_that_have_ended_leave_no_row(storage: FileStorage, clock: Clock) -> None:
+def test_expired_windows_leave_no_row(storage: FileStorage, clock: Clock) -> None:
     for number in range(50):
         storage.incr(f"k{number}", 1)
         clock.now += 2
@@ -225,7 +225,7 @@ def test_processes_and_their_threads_together_keep_to_the_rate(kind: str, tmp_pa
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes: run on Linux or macOS")
 @pytest.mark.parametrize("kind", ["memory", "file"])
-def test_limit_used_before_fork_is_the_hosts_or_the_childs_own(kind: str, tmp_path: Path) -> None:
+def test_limit_used_before_a_fork_works_in_the_child(kind: str, tmp_path: Path) -> None:
     limit = RateLimit("3/day", f"file://{tmp_path / 'rate'}" if kind == "file" else "memory://", name="d")
     limit.acquire()
     pid = os.fork()
@@ -235,7 +235,7 @@ def test_limit_used_before_fork_is_the_hosts_or_the_childs_own(kind: str, tmp_pa
     assert (in_child, admitted(limit, 9)) == ((2, 0) if kind == "file" else (3, 2))
 
 
-def test_thread_that_cannot_be_started_refuses_no_call_and_is_told_of_once(
+def test_thread_that_cannot_be_started_rejects_no_call_and_is_logged_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(_: threading.Thread) -> None:
@@ -243,7 +243,7 @@ def test_thread_that_cannot_be_started_refuses_no_call_and_is_told_of_once(
 
     limit = RateLimit("2/hour", name="k")
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse)  # the storage of a process counts with the help of one
+        patch.setattr(threading.Thread, "start", refuse)  # the storage in memory needs a thread
         for _ in range(5):
             limit.acquire()
     assert len(caplog.records) == 1

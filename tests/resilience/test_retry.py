@@ -1,4 +1,4 @@
-"""Retries: of what, how often, and after how long."""
+"""Retries: conditions, number and waits."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from cb.testing import breaker_in
 
 
 class Flaky:
-    """Fails by these errors, one after the other, then succeeds."""
+    """A function that raises these errors in turn, then succeeds."""
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
@@ -30,7 +30,7 @@ class AskedToWait(Exception):
 
 
 class Full(CircuitError):
-    """As any other part would refuse a call."""
+    """A rejection by another part."""
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_call_that_succeeds_is_made_once(slept: list[float]) -> None:
     assert (fn.calls, slept) == (1, [])
 
 
-def test_failed_call_is_made_again_until_it_succeeds(slept: list[float]) -> None:
+def test_failed_call_is_retried_until_it_succeeds(slept: list[float]) -> None:
     fn = Flaky(OSError(), OSError())
     assert retrying(OSError, sleep=slept.append)(fn) == "done"
     assert (fn.calls, len(slept)) == (3, 2)
@@ -65,7 +65,7 @@ def test_error_of_the_last_attempt_is_raised_as_it_is(slept: list[float]) -> Non
 @pytest.mark.parametrize(
     "errors", [(OSError,), OSError, lambda error: isinstance(error, OSError)], ids=["classes", "class", "function"]
 )
-def test_other_errors_are_answers(errors: Any, slept: list[float]) -> None:
+def test_other_errors_are_not_retried(errors: Any, slept: list[float]) -> None:
     fn = Flaky(OSError(), KeyError("answer"))
     with pytest.raises(KeyError):
         retrying(errors, sleep=slept.append)(fn)
@@ -75,7 +75,7 @@ def test_other_errors_are_answers(errors: Any, slept: list[float]) -> None:
 @pytest.mark.parametrize(
     "refusal", [CircuitOpenError("other", 0.01), RateLimitedError("d", 0.01), Full()], ids=["open", "rate", "full"]
 )
-def test_refusal_of_any_part_is_never_retried(refusal: Exception, slept: list[float]) -> None:
+def test_rejection_by_any_part_is_never_retried(refusal: Exception, slept: list[float]) -> None:
     fn = Flaky(refusal)
     with pytest.raises(type(refusal)):
         retrying(Exception, sleep=slept.append)(fn)
@@ -102,7 +102,7 @@ def test_breaker_inside_sees_each_attempt_and_ends_the_retries_when_it_opens(sle
     assert (fn.calls, breaker.snapshot().totals.failures, len(slept)) == (2, 2, 2)
 
 
-def test_open_breaker_is_asked_once(slept: list[float]) -> None:
+def test_open_breaker_is_called_once(slept: list[float]) -> None:
     breaker = breaker_in(State.OPEN)
     rejected = breaker.snapshot().totals.rejected
     with pytest.raises(CircuitOpenError):
@@ -110,13 +110,13 @@ def test_open_breaker_is_asked_once(slept: list[float]) -> None:
     assert breaker.snapshot().totals.rejected == rejected + 1
 
 
-def test_wait_max_doubles_up_to_its_limit(slept: list[float]) -> None:
+def test_wait_doubles_up_to_wait_max(slept: list[float]) -> None:
     fn = Flaky(*(OSError() for _ in range(5)))
     retrying(OSError, attempts=6, wait_initial=0.5, wait_max=3, sleep=slept.append, uniform=longest)(fn)
     assert slept == [0.5, 1, 2, 3, 3]
 
 
-def test_wait_initial_that_is_longer_than_the_default_of_the_longest_is_the_longest(slept: list[float]) -> None:
+def test_wait_initial_above_the_default_of_wait_max_replaces_it(slept: list[float]) -> None:
     fn = Flaky(AskedToWait(6), OSError(), OSError())
     retrying((AskedToWait, OSError), attempts=4, wait_initial=6, sleep=slept.append, uniform=longest)(fn)
     assert slept == [12, 6, 6]
@@ -128,13 +128,13 @@ def test_wait_is_random_from_zero(slept: list[float]) -> None:
     assert 0 <= min(slept) < 0.3 and 0.7 < max(slept) <= 1
 
 
-def test_dependency_is_left_alone_as_long_as_it_asks(slept: list[float]) -> None:
+def test_retry_after_of_an_error_is_added_to_the_wait(slept: list[float]) -> None:
     fn = Flaky(AskedToWait(2), AskedToWait(0.5))
     retrying(AskedToWait, wait_initial=0.25, sleep=slept.append, uniform=longest)(fn)
     assert slept == [2.25, 1.0]
 
 
-def test_error_that_asks_for_too_long_is_raised_at_once(slept: list[float]) -> None:
+def test_error_with_a_retry_after_beyond_wait_max_is_raised_at_once(slept: list[float]) -> None:
     fn = Flaky(AskedToWait(5.5))
     with pytest.raises(AskedToWait):
         retrying(AskedToWait, wait_max=5, sleep=slept.append)(fn)
@@ -142,7 +142,7 @@ def test_error_that_asks_for_too_long_is_raised_at_once(slept: list[float]) -> N
 
 
 @pytest.mark.parametrize("unreadable", [None, "soon", -1, float("nan"), True, []])
-def test_wait_that_cannot_be_read_is_none(unreadable: object, slept: list[float]) -> None:
+def test_unreadable_retry_after_is_ignored(unreadable: object, slept: list[float]) -> None:
     retrying(AskedToWait, wait_initial=0.25, sleep=slept.append, uniform=longest)(Flaky(AskedToWait(unreadable)))
     assert slept == [0.25]
 
@@ -153,14 +153,14 @@ class Unreadable(ConnectionError):
         raise RuntimeError("unreadable")
 
 
-def test_error_whose_wait_cannot_be_read_is_raised_as_it_is(slept: list[float]) -> None:
+def test_error_with_an_unreadable_retry_after_is_raised_unchanged(slept: list[float]) -> None:
     with pytest.raises(Unreadable):
         retrying(Unreadable, attempts=2, sleep=slept.append)(Flaky(*[Unreadable()] * 2))
     with pytest.raises(AskedToWait):
         retrying(AskedToWait, sleep=slept.append)(Flaky(*[AskedToWait(10**400)] * 3))
 
 
-def test_function_is_decorated_as_tenacity_does(slept: list[float]) -> None:
+def test_wraps_of_tenacity_decorates_a_function(slept: list[float]) -> None:
     fn = Flaky(OSError())
 
     @retrying(OSError, sleep=slept.append).wraps
@@ -176,13 +176,13 @@ def test_function_is_decorated_as_tenacity_does(slept: list[float]) -> None:
         (lambda: retrying(OSError, attempts=0), "attempts"),
         (lambda: retrying(OSError, wait_initial=6, wait_max=5), "wait_initial"),
         (lambda: retrying(OSError, wait_initial=float("inf")), "wait_initial"),
-        (lambda: retrying("OSError"), "errors"),  # type: ignore[arg-type]  # the mistake that is told
+        (lambda: retrying("OSError"), "errors"),  # type: ignore[arg-type]  # the error under test
         (lambda: RetryBudget(1.5), "ratio"),
         (lambda: RetryBudget(min_per_second=-1), "min_per_second"),
         (lambda: RetryBudget(burst=0), "burst"),
     ],
 )
-def test_setting_that_makes_no_sense_is_refused(make: Callable[[], object], field: str) -> None:
+def test_invalid_parameter_is_a_config_error(make: Callable[[], object], field: str) -> None:
     with pytest.raises(ConfigError) as refused:
         make()
     assert refused.value.field == field

@@ -1,4 +1,4 @@
-"""The stale cache: when it fetches, when it answers with what it kept, and what it refuses."""
+"""The stale cache: fresh values, stale values, and invalid parameters."""
 
 import json
 from pathlib import Path
@@ -39,9 +39,7 @@ def test_arguments_reach_the_function_that_fetches(store: Store, clock: FakeCloc
 
 
 @pytest.mark.parametrize("error", [CircuitOpenError("d", 1.0), ConnectionResetError(), TimeoutError()])
-def test_failed_fetch_is_answered_with_the_value_of_earlier_marked_stale(
-    store: Store, clock: FakeClock, error: Exception
-) -> None:
+def test_failed_call_returns_the_last_value_marked_stale(store: Store, clock: FakeClock, error: Exception) -> None:
     it = cache(store, clock)
     it.call("k", lambda: {"a": [1]})
     clock.advance(5)
@@ -49,14 +47,14 @@ def test_failed_fetch_is_answered_with_the_value_of_earlier_marked_stale(
 
 
 @pytest.mark.parametrize("error", [KeyError("no such thing"), FileNotFoundError(), ValueError()])
-def test_error_that_is_an_answer_reaches_the_caller(store: Store, clock: FakeClock, error: Exception) -> None:
+def test_other_error_reaches_the_caller(store: Store, clock: FakeClock, error: Exception) -> None:
     it = cache(store, clock)
     it.call("k", lambda: 1)
     with pytest.raises(type(error)):
         it.call("k", fail, error)
 
 
-def test_user_says_which_errors_a_kept_value_may_stand_in_for(store: Store, clock: FakeClock) -> None:
+def test_predicate_selects_the_errors_that_a_value_replaces(store: Store, clock: FakeClock) -> None:
     it = cache(store, clock, errors=lambda error: "away" in str(error))
     it.call("k", lambda: 1)
     assert it.call("k", fail, ValueError("away")).stale
@@ -64,7 +62,7 @@ def test_user_says_which_errors_a_kept_value_may_stand_in_for(store: Store, cloc
         it.call("k", fail, ValueError("unknown"))
 
 
-def test_interruption_is_never_answered(store: Store, clock: FakeClock) -> None:
+def test_interruption_is_never_replaced(store: Store, clock: FakeClock) -> None:
     def interrupt() -> int:
         raise KeyboardInterrupt
 
@@ -74,14 +72,14 @@ def test_interruption_is_never_answered(store: Store, clock: FakeClock) -> None:
         it.call("k", interrupt)
 
 
-def test_key_that_was_never_fetched_fails_as_its_fetch_does(store: Store, clock: FakeClock) -> None:
+def test_key_without_a_value_raises_the_error_of_the_call(store: Store, clock: FakeClock) -> None:
     it = cache(store, clock)
     it.call("k", lambda: 1)
     with pytest.raises(TimeoutError):
         it.call("other", fail, TimeoutError())
 
 
-def test_value_is_usable_to_its_last_moment_and_then_no_more(store: Store, clock: FakeClock) -> None:
+def test_value_is_usable_until_max_stale_age_inclusive(store: Store, clock: FakeClock) -> None:
     it = cache(store, clock)
     it.call("k", lambda: 1)
     clock.advance(60)
@@ -91,7 +89,7 @@ def test_value_is_usable_to_its_last_moment_and_then_no_more(store: Store, clock
         it.call("k", fail, TimeoutError())
 
 
-def test_fresh_value_saves_the_fetch_and_is_not_stale(store: Store, clock: FakeClock) -> None:
+def test_value_younger_than_max_age_saves_the_call(store: Store, clock: FakeClock) -> None:
     it = cache(store, clock, max_age=10)
     it.call("k", lambda: 1)
     clock.advance(10)
@@ -100,18 +98,18 @@ def test_fresh_value_saves_the_fetch_and_is_not_stale(store: Store, clock: FakeC
     assert it.call("k", lambda: 2) == CachedValue(2, None, stale=False)
 
 
-def test_by_default_every_read_fetches(store: Store, clock: FakeClock) -> None:
+def test_default_max_age_calls_each_time(store: Store, clock: FakeClock) -> None:
     it = cache(store, clock)
     assert [it.call("k", lambda n=n: n).value for n in range(3)] == [0, 1, 2]
 
 
-def test_age_counts_from_the_question_not_from_the_answer(store: Store, clock: FakeClock) -> None:
+def test_age_counts_from_the_request(store: Store, clock: FakeClock) -> None:
     it = cache(store, clock)
     it.call("k", lambda: clock.advance(7))
     assert it.call("k", fail, TimeoutError()).age == 7
 
 
-def test_slow_answer_does_not_replace_that_to_a_later_question(store: Store, clock: FakeClock) -> None:
+def test_slow_response_does_not_replace_that_of_a_later_request(store: Store, clock: FakeClock) -> None:
     it = cache(store, clock)
 
     def slow() -> str:
@@ -131,14 +129,14 @@ def test_caches_of_one_store_do_not_mix(store: Store, clock: FakeClock) -> None:
         other.call("k", fail, TimeoutError())
 
 
-def test_value_that_is_too_large_is_answered_and_not_kept(store: Store, clock: FakeClock) -> None:
+def test_value_that_is_too_large_is_returned_and_not_stored(store: Store, clock: FakeClock) -> None:
     it = cache(store, clock, max_bytes=10)
-    assert it.call("k", lambda: "x" * 8).value == "x" * 8  # and two quotes
+    assert it.call("k", lambda: "x" * 8).value == "x" * 8  # and two quotation marks
     assert it.call("k", lambda: "y" * 9).value == "y" * 9
     assert it.call("k", fail, TimeoutError()).value == "x" * 8
 
 
-def test_key_that_is_too_large_is_answered_and_not_kept(store: Store, clock: FakeClock) -> None:
+def test_value_of_a_key_that_is_too_large_is_returned_and_not_stored(store: Store, clock: FakeClock) -> None:
     it = cache(store, clock, max_bytes=10)
     assert it.call("k" * 11, lambda: 1).value == 1
     with pytest.raises(TimeoutError):
@@ -146,7 +144,7 @@ def test_key_that_is_too_large_is_answered_and_not_kept(store: Store, clock: Fak
 
 
 @pytest.mark.parametrize("url", ["memory://", "file://{}"])
-def test_key_that_is_no_unicode_is_as_good_as_any(url: str, tmp_path: Path, clock: FakeClock) -> None:
+def test_key_with_a_lone_surrogate_is_accepted(url: str, tmp_path: Path, clock: FakeClock) -> None:
     it = cache(open_store(url.format(tmp_path / "c")), clock)
     for number, key in enumerate(["\ud800", "%ED%A0%80", "\\ud800", ""]):
         it.call(key, lambda number=number: number)
@@ -160,11 +158,11 @@ def test_name_of_a_cache_may_begin_like_a_key_of_another(store: Store, clock: Fa
         StaleCache[int]("a", store, max_stale_age=60, clock=clock).call("b/c", fail, TimeoutError())
 
 
-def test_dump_that_returns_no_bytes_costs_the_cache(store: Store, clock: FakeClock) -> None:
+def test_dump_that_returns_no_bytes_disables_the_cache(store: Store, clock: FakeClock) -> None:
     assert cache(store, clock, dump=bool).call("k", lambda: 1).value == 1
 
 
-def test_value_that_cannot_be_dumped_is_answered_and_told(
+def test_value_that_cannot_be_serialized_is_returned_and_logged(
     store: Store, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     it, thing = cache(store, clock), object()
@@ -172,7 +170,7 @@ def test_value_that_cannot_be_dumped_is_answered_and_told(
     assert "the value of 'k' cannot be stored" in caplog.text
 
 
-def test_value_that_another_release_kept_in_another_form_is_not_there(
+def test_value_that_cannot_be_loaded_is_a_missing_value(
     store: Store, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache(store, clock).call("k", lambda: {"old": 1})
@@ -192,33 +190,33 @@ def test_value_that_another_release_kept_in_another_form_is_not_there(
         ({"max_stale_age": 5, "errors": ["TimeoutError"]}, "errors"),
     ],
 )
-def test_setting_that_makes_no_sense_is_refused(store: Store, settings: dict[str, Any], field: str) -> None:
+def test_invalid_parameter_is_a_config_error(store: Store, settings: dict[str, Any], field: str) -> None:
     with pytest.raises(ConfigError) as refused:
         StaleCache("c", store, **settings)
     assert refused.value.field == field
 
 
 @pytest.mark.parametrize("url", ["", "memory", "file://", "file://relative", "http://x", "redis:", "redis+cluster://x"])
-def test_url_of_no_store_is_refused(url: str) -> None:
+def test_unknown_store_url_is_a_config_error(url: str) -> None:
     with pytest.raises(ConfigError, match="url must be memory://"):
         open_store(url)
 
 
-def test_url_that_redis_cannot_take_is_refused_without_its_password() -> None:
+def test_invalid_redis_url_is_a_config_error_without_its_password() -> None:
     with pytest.raises(ConfigError) as refused:
         open_store("redis://me:secret@host:port/0")
     assert "secret" not in str(refused.value) and refused.value.__cause__ is None
 
 
 @pytest.mark.parametrize("query", ["no_such_option=1", "password=hidden@secret&db=x"])
-def test_url_with_an_option_that_redis_does_not_have_is_refused(query: str) -> None:
+def test_unknown_option_of_a_redis_url_is_a_config_error(query: str) -> None:
     with pytest.raises(ConfigError) as refused:
         open_store(f"redis://host/0?{query}")
     assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("entries", [0, -1, 1.5])
-def test_store_without_room_is_refused(entries: Any) -> None:
+def test_store_without_room_is_a_config_error(entries: Any) -> None:
     with pytest.raises(ConfigError, match="entries must be a whole number"):
         open_store("memory://", max_entries=entries)
 

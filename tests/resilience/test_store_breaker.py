@@ -1,4 +1,4 @@
-"""What a store that is away does to the callers of a stale cache."""
+"""A stale cache whose store fails."""
 
 import re
 import threading
@@ -26,7 +26,7 @@ def fail() -> int:
 
 
 class Broken:
-    """A store that fails when it is told to, and counts how often it is asked."""
+    """A store that fails on demand, and counts its calls."""
 
     def __init__(self) -> None:
         self.broken = True
@@ -48,7 +48,7 @@ class Broken:
         self._ask(self.store.put, key, value, age)
 
 
-def test_store_that_fails_costs_no_answer_and_rests_for_a_second(
+def test_failing_store_fails_no_call_and_is_not_called_for_a_second(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = Broken()
@@ -63,7 +63,7 @@ def test_store_that_fails_costs_no_answer_and_rests_for_a_second(
     assert [record.message for record in caplog.records] == ["stale cache 'c': store unavailable: place: is away"]
 
 
-def test_store_that_is_back_is_used_again_and_its_next_outage_told(
+def test_recovered_store_is_used_again_and_its_next_outage_logged(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = Broken()
@@ -76,7 +76,7 @@ def test_store_that_is_back_is_used_again_and_its_next_outage_told(
     assert changes == [["unavailable"], ["available"], ["unavailable"]]
 
 
-def test_one_caller_alone_looks_whether_a_store_is_back(clock: FakeClock) -> None:
+def test_one_call_alone_probes_a_failing_store(clock: FakeClock) -> None:
     store = Broken()
     it = cache(store, clock)
     it.call("k", int)
@@ -93,9 +93,7 @@ def test_one_caller_alone_looks_whether_a_store_is_back(clock: FakeClock) -> Non
     assert store.asked == 2
 
 
-def test_answer_to_a_question_of_before_an_outage_does_not_end_it(
-    clock: FakeClock, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_call_begun_before_an_outage_does_not_end_it(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     store = Broken()
     it = cache(store, clock)
 

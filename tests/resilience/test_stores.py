@@ -1,4 +1,4 @@
-"""What every store of last good answers does, and what is true of the one in Redis alone."""
+"""Stores of the stale cache: their common behaviour, and that of Redis."""
 
 import time
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ SECOND = 1_000_000_000
 
 @pytest.fixture(params=["memory", "file", *BINARIES])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """Return each kind of store in turn, with room for three entries."""
+    """Return a store of each kind, with room for three entries."""
     if request.param in BINARIES:
         with Server(BINARIES[request.param], tmp_path / "server") as server:
             yield open_store(server.url, max_entries=3)
@@ -31,7 +31,7 @@ def value_of(store: Store, key: str) -> bytes | None:
     return found and found[0]
 
 
-def test_value_comes_back_byte_for_byte_with_its_age(store: Store) -> None:
+def test_value_is_returned_unchanged_with_its_age(store: Store) -> None:
     store.put("k", bytes(range(256)), 5 * SECOND)
     found = store.get("k")
     assert found and found[0] == bytes(range(256))
@@ -44,24 +44,24 @@ def test_key_may_be_any_text(store: Store) -> None:
         assert value_of(store, key) == b"v"
 
 
-def test_key_that_was_never_kept_is_not_there(store: Store) -> None:
+def test_unknown_key_is_none(store: Store) -> None:
     store.put("k", b"v", 0)
     assert store.get("other") is None
 
 
-def test_later_value_takes_the_place_of_an_earlier_one(store: Store) -> None:
+def test_later_value_replaces_an_earlier_one(store: Store) -> None:
     store.put("k", b"old", 5 * SECOND)
     store.put("k", b"new", 4 * SECOND)
     assert value_of(store, "k") == b"new"
 
 
-def test_value_of_an_earlier_question_changes_nothing(store: Store) -> None:
+def test_value_of_an_earlier_request_replaces_nothing(store: Store) -> None:
     store.put("k", b"new", 4 * SECOND)
     store.put("k", b"old", 5 * SECOND)
     assert value_of(store, "k") == b"new"
 
 
-def test_oldest_go_when_there_are_too_many(store: Store) -> None:
+def test_oldest_entries_are_removed_beyond_max_entries(store: Store) -> None:
     for age, key in ((9, "a"), (8, "b"), (7, "c"), (6, "d")):
         store.put(key, b"v", age * SECOND)
     store.put("b", b"v", 5 * SECOND)
@@ -75,14 +75,14 @@ def test_stores_in_memory_share_nothing() -> None:
     assert other.get("k") is None
 
 
-def test_hosts_that_name_the_same_server_share_what_they_keep(server: Server) -> None:
+def test_hosts_with_the_same_server_share_values(server: Server) -> None:
     one, other = open_store(server.url), open_store(server.url)
     one.put("k", b"v", 0)
     assert value_of(other, "k") == b"v"
     assert open_store(server.url, name="other").get("k") is None
 
 
-def test_value_from_a_server_whose_clock_was_set_back_is_not_there_and_hinders_none(server: Server) -> None:
+def test_value_from_the_future_of_a_server_is_missing_and_replaceable(server: Server) -> None:
     store = open_store(server.url, max_entries=2)
     future = time.time_ns() // 1000 + 3_600_000_000
     for key in ("k", "other"):
@@ -94,16 +94,16 @@ def test_value_from_a_server_whose_clock_was_set_back_is_not_there_and_hinders_n
     assert server.client.hkeys("cb:stale:{stale}:values") == ["k"]
 
 
-def test_cache_that_nobody_writes_to_leaves_nothing_on_the_server(server: Server) -> None:
+def test_unused_cache_expires_on_the_server(server: Server) -> None:
     open_store(server.url).put("k", b"v", 0)
     assert {86_300 < server.client.ttl(key) <= 86_400 for key in server.client.keys("*")} == {True}
 
 
-def test_server_that_was_emptied_is_filled_again(server: Server) -> None:
+def test_emptied_server_is_filled_again(server: Server) -> None:
     store = open_store(server.url)
     store.put("k", b"v", 0)
     server.restart_empty()
-    with suppress(StoreError):  # by the connection of before
+    with suppress(StoreError):  # on the earlier connection
         store.get("k")
     assert store.get("k") is None
     store.put("k", b"v", 0)
@@ -111,7 +111,7 @@ def test_server_that_was_emptied_is_filled_again(server: Server) -> None:
 
 
 @pytest.mark.parametrize("how", ["kill", "stop"])
-def test_server_that_is_away_costs_one_short_wait_a_second(server: Server, how: str) -> None:
+def test_unavailable_server_costs_one_short_wait_per_second(server: Server, how: str) -> None:
     cache: StaleCache[int] = StaleCache("c", open_store(server.url), max_stale_age=60)
     cache.call("k", int)
     getattr(server, how)()
@@ -148,7 +148,7 @@ def _get(key: str) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["file", "valkey"])
-def test_process_finds_what_another_has_kept(kind: str, tmp_path: Path) -> None:
+def test_process_reads_the_value_of_another(kind: str, tmp_path: Path) -> None:
     with Server(BINARIES["valkey"], tmp_path / "server") as server, workers(2) as (one, other):
         for worker in (one, other):
             worker.call(_open, server.url if kind == "valkey" else f"file://{tmp_path / 'c'}")
@@ -159,7 +159,7 @@ def test_process_finds_what_another_has_kept(kind: str, tmp_path: Path) -> None:
             assert (value, SECOND <= age < 3 * SECOND) == (b"new", True)
 
 
-def test_memory_keeps_the_newest() -> None:
+def test_memory_store_keeps_the_newest_entries() -> None:
     store = MemoryStore(max_entries=2)
     for number in range(100):
         store.put(str(number), b"v", 0)

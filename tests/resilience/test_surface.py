@@ -114,7 +114,7 @@ def test_rate_limit_leaves_a_storage_of_the_caller_open() -> None:
     assert not storage.closed
 
 
-def test_budget_without_a_retry_raises_how_long_one_takes() -> None:
+def test_exhausted_budget_raises_the_time_until_the_next_retry() -> None:
     clock = FakeClock()
     budget = RetryBudget(0.1, min_per_second=0.5, name="vendor", clock=clock)
     clock.advance(1)
@@ -126,7 +126,7 @@ def test_budget_without_a_retry_raises_how_long_one_takes() -> None:
     assert (arrived.name, arrived.retry_after, str(arrived)) == ("vendor", 2.0, str(caught.value))
 
 
-def test_budget_that_only_calls_refill_names_no_time() -> None:
+def test_exhausted_budget_without_a_rate_has_no_retry_after() -> None:
     with pytest.raises(RetryBudgetExhaustedError) as caught:
         RetryBudget(min_per_second=0).acquire()
     assert caught.value.retry_after is None
@@ -150,7 +150,7 @@ def test_retries_take_timedelta_for_their_waits() -> None:
     assert waits == [0.5, 0.75]
 
 
-def test_repr_names_what_a_person_looks_for(tmp_path: Path) -> None:
+def test_repr_shows_name_and_location(tmp_path: Path) -> None:
     path = str(tmp_path / "c")
     assert repr(open_store("redis://me:secret@127.0.0.1:1/0")) == "<RedisStore 'redis://127.0.0.1:1/0'>"
     assert repr(open_store(f"file://{path}")) == f"<FileStore {path!r}>"
@@ -160,6 +160,6 @@ def test_repr_names_what_a_person_looks_for(tmp_path: Path) -> None:
     assert repr(RetryBudget(name="vendor", clock=FakeClock())) == "<RetryBudget 'vendor' 1 of 10 retries available>"
 
 
-def test_store_error_arrives_whole_in_another_process() -> None:
+def test_store_error_can_be_pickled() -> None:
     error = pickle.loads(pickle.dumps(StoreError("/file", "is full")))
     assert (error.location, error.reason, str(error)) == ("/file", "is full", "/file: is full")

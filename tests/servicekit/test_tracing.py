@@ -10,7 +10,7 @@ from opentelemetry.trace import SpanKind, StatusCode, get_current_span
 from servicekit import Simulation, create_service, load_settings
 from servicekit.tracing import instrument_app
 from tests.support.shop import create_app
-from tests.support.shop_service import config  # noqa: F401 - a fixture of the shop, asked for by name
+from tests.support.shop_service import config  # noqa: F401 - a fixture of the shop, requested by name
 from tests.support.telemetry import Telemetry
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -24,7 +24,7 @@ def telemetry() -> Telemetry:
 
 @pytest.fixture
 def plain(telemetry: Telemetry) -> Flask:
-    """Return an app that has nothing to do with `servicekit`."""
+    """Return an app that does not use the service kit."""
     app = Flask("plain")
     instrument_app(app, quiet=("/metrics",), **telemetry.providers)
 
@@ -37,7 +37,7 @@ def plain(telemetry: Telemetry) -> Flask:
     return app
 
 
-def test_request_is_a_span_of_the_trace_that_it_came_with(plain: Flask, telemetry: Telemetry) -> None:
+def test_request_is_a_span_in_the_trace_of_its_headers(plain: Flask, telemetry: Telemetry) -> None:
     answer = plain.test_client().get("/item/pen?token=secret", headers=HEADERS)
     (span,) = telemetry.spans
     assert span.context and span.parent and answer.json
@@ -67,15 +67,15 @@ def test_request_that_fails_is_a_span_with_its_error(plain: Flask, telemetry: Te
     assert (nothing.name, nothing.status.status_code) == ("GET", StatusCode.UNSET)
 
 
-def test_what_is_quiet_has_no_span(plain: Flask, telemetry: Telemetry) -> None:
+def test_quiet_path_has_no_span(plain: Flask, telemetry: Telemetry) -> None:
     plain.test_client().get("/metrics")
     assert telemetry.spans == ()
 
 
 @pytest.mark.parametrize("how", ["span", "mark"])
-def test_app_that_others_instrument_gets_no_second_span(plain: Flask, telemetry: Telemetry, how: str) -> None:
-    if how == "mark":  # as Flask's instrumentation leaves it
-        plain._is_instrumented_by_opentelemetry = True  # type: ignore[attr-defined]  # noqa: SLF001 - it is theirs
+def test_app_with_another_instrumentation_gets_no_second_span(plain: Flask, telemetry: Telemetry, how: str) -> None:
+    if how == "mark":  # as Flask's instrumentation does
+        plain._is_instrumented_by_opentelemetry = True  # type: ignore[attr-defined]  # noqa: SLF001 - an attribute of that instrumentation
         plain.test_client().get("/item/pen")
         assert telemetry.spans == ()
         return
@@ -103,7 +103,7 @@ def test_lines_and_span_of_a_request_have_the_same_ids(
     assert [event.name for event in fourth.events] == ["circuit_breaker.rejected"]
 
 
-def test_service_traces_where_its_environment_names_an_endpoint(
+def test_service_with_an_otlp_endpoint_is_instrumented(
     config: Any,  # noqa: F811 - the fixture
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -115,7 +115,7 @@ def test_service_traces_where_its_environment_names_an_endpoint(
     assert len(app.extensions["circuit_breakers"].registry.listeners) == 2
 
 
-def test_service_without_the_extra_says_so_and_goes_on(
+def test_service_without_the_extra_logs_a_warning_and_starts(
     config: Any,  # noqa: F811 - the fixture
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -130,7 +130,7 @@ def test_service_without_the_extra_says_so_and_goes_on(
     assert "no traces: " in caplog.text
 
 
-def test_teardown_that_raises_leaves_no_span_behind(plain: Flask, telemetry: Telemetry) -> None:
+def test_teardown_that_raises_ends_the_span(plain: Flask, telemetry: Telemetry) -> None:
     @plain.teardown_request
     def fail(_: BaseException | None) -> None:
         raise RuntimeError
@@ -143,7 +143,7 @@ def test_teardown_that_raises_leaves_no_span_behind(plain: Flask, telemetry: Tel
 
 
 @pytest.mark.parametrize("when", ["on_start", "on_end"])
-def test_processor_of_spans_that_raises_breaks_no_request(
+def test_span_processor_that_raises_fails_no_request(
     plain: Flask, telemetry: Telemetry, when: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(SpanProcessor):

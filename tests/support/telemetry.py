@@ -38,13 +38,13 @@ class Telemetry:
         return self.exporter.get_finished_spans()
 
     def points(self, name: str) -> dict[frozenset[tuple[str, Any]], Any]:
-        """Return the points of a metric, as they are now, by their attributes."""
+        """Return the current points of a metric by their attributes."""
         data = self.reader.get_metrics_data()
         metrics = [m for r in (data.resource_metrics if data else []) for s in r.scope_metrics for m in s.metrics]
         return {frozenset(p.attributes.items()): p for m in metrics if m.name == name for p in m.data.data_points}
 
     def values(self, name: str, *left_out: str) -> dict[tuple[Any, ...], float]:
-        """Return the values of a sum by those of its attributes, in the order of their names."""
+        """Return the values of a sum by the values of its attributes, sorted by name."""
         return {
             tuple(value for key, value in sorted(key) if key not in left_out): point.value
             for key, point in self.points(name).items()

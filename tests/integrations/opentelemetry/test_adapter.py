@@ -3,7 +3,7 @@ from contextlib import suppress
 import pytest
 import requests
 from opentelemetry.context import (
-    _SUPPRESS_HTTP_INSTRUMENTATION_KEY,  # what the instrumentations of others set, too
+    _SUPPRESS_HTTP_INSTRUMENTATION_KEY,  # set by other instrumentations, too
     attach,
     detach,
     set_value,
@@ -23,9 +23,7 @@ def guarded(registry: Registry, telemetry: Telemetry, session: requests.Session)
     return session
 
 
-def test_adapter_makes_a_span_that_ends_with_the_body(
-    guarded: requests.Session, telemetry: Telemetry, server: Server
-) -> None:
+def test_span_of_an_adapter_ends_with_the_body(guarded: requests.Session, telemetry: Telemetry, server: Server) -> None:
     server.act = answer(200, '{"a": 1}')
     response = guarded.get(server.url + "/a?token=secret#part", stream=True, timeout=5)
     assert telemetry.spans == ()
@@ -37,7 +35,7 @@ def test_adapter_makes_a_span_that_ends_with_the_body(
     assert sent(server, "traceparent") == [traceparent(telemetry.spans[1])]
 
 
-def test_body_that_breaks_off_is_the_error_of_the_adapters_span(
+def test_body_that_is_cut_off_is_the_error_of_the_span(
     guarded: requests.Session, telemetry: Telemetry, server: Server
 ) -> None:
     server.act = send_half
@@ -47,7 +45,7 @@ def test_body_that_breaks_off_is_the_error_of_the_adapters_span(
     assert attributes(span)["error.type"] == "ProtocolError"
 
 
-def test_failing_status_and_lost_connection_are_errors_of_the_adapters_spans(
+def test_failure_status_and_lost_connection_are_errors_of_spans(
     guarded: requests.Session, telemetry: Telemetry, server: Server
 ) -> None:
     server.act = answer(503, "{}")
@@ -71,15 +69,13 @@ def test_no_span_and_no_event_holds_a_credential(
     assert "hidden" not in "".join(span.to_json() for span in telemetry.spans)
 
 
-def test_unknown_method_makes_no_name_of_its_own(
-    guarded: requests.Session, telemetry: Telemetry, server: Server
-) -> None:
+def test_unknown_method_has_a_common_span_name(guarded: requests.Session, telemetry: Telemetry, server: Server) -> None:
     guarded.request("BREW", server.url, timeout=5)
     (span,) = telemetry.spans
     assert (span.name, attributes(span)["http.request.method"]) == ("HTTP", "_OTHER")
 
 
-def test_request_that_others_make_a_span_of_gets_none_of_ours_but_the_breakers_name(
+def test_span_of_another_instrumentation_gets_the_breakers_attributes(
     guarded: requests.Session, telemetry: Telemetry, server: Server
 ) -> None:
     with telemetry.tracer_provider.get_tracer("theirs").start_as_current_span("GET"):

@@ -1,4 +1,4 @@
-"""The Python in docs/tracing.md works as it stands, and prints what the comments beside its prints say."""
+"""The examples of docs/tracing.md run unchanged and print the values in their comments."""
 
 import re
 from pathlib import Path
@@ -12,14 +12,16 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
-def test_example_prints_what_its_comments_say(server: Server, block: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_example_prints_the_values_in_its_comments(
+    server: Server, block: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     server.act = answer(200, '{"symbol": "AAPL"}')
     exec(compile(block.replace("http://127.0.0.1:8082", server.url), "docs/tracing.md", "exec"), {})
     assert capsys.readouterr().out.splitlines() == re.findall(r"^ *print\(.*\)  # (.*)$", block, re.MULTILINE)
 
 
 def test_documentation_names_every_instrument() -> None:
-    from cb.integrations.opentelemetry.instruments import _COUNTERS, _LEVELS  # the one list of them
+    from cb.integrations.opentelemetry.instruments import _COUNTERS, _LEVELS  # the list of all instruments
 
     told = set(re.findall(r"^\| `(circuit_breaker\.[\w.]+)` \| `(.+?)` \|", TEXT, re.MULTILINE))
     assert told == {(name, unit) for name, unit, *_ in (*_COUNTERS, *_LEVELS)}

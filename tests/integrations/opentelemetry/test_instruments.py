@@ -14,7 +14,7 @@ def fail() -> None:
     raise OSError
 
 
-def test_metrics_say_what_the_ledger_says(registry: Registry, telemetry: Telemetry) -> None:
+def test_metrics_equal_the_ledger(registry: Registry, telemetry: Telemetry) -> None:
     instrument(registry, **telemetry.providers)
     stock = registry.get("stock")
     for _ in range(3):
@@ -43,7 +43,7 @@ def test_metrics_say_what_the_ledger_says(registry: Registry, telemetry: Telemet
     assert telemetry.values("circuit_breaker.bulkhead.limit") == {}
 
 
-def test_running_calls_and_full_bulkheads_are_told(registry: Registry, telemetry: Telemetry) -> None:
+def test_running_calls_and_full_bulkheads_are_reported(registry: Registry, telemetry: Telemetry) -> None:
     instrument(registry, **telemetry.providers)
     bulkhead = Bulkhead(registry.get("stock"), 1)
     with bulkhead:
@@ -74,7 +74,7 @@ def test_units_are_those_of_the_conventions(registry: Registry, telemetry: Telem
     }
 
 
-def test_calls_from_before_are_not_told_as_new(tmp_path: Path, telemetry: Telemetry) -> None:
+def test_earlier_calls_are_not_reported_again(tmp_path: Path, telemetry: Telemetry) -> None:
     ledger = Ledger.in_file(tmp_path / "l")
     Registry(ledger=ledger).get("stock").call(len, ())
     registry = Registry(ledger=ledger)
@@ -83,19 +83,19 @@ def test_calls_from_before_are_not_told_as_new(tmp_path: Path, telemetry: Teleme
     assert telemetry.values("circuit_breaker.requests")["stock", "success"] == 1
 
 
-def test_breakers_of_other_processes_are_told_too(tmp_path: Path, telemetry: Telemetry) -> None:
+def test_breakers_of_other_processes_are_reported(tmp_path: Path, telemetry: Telemetry) -> None:
     instrument(Registry(ledger=Ledger.in_file(tmp_path / "l")), **telemetry.providers)
     Registry(ledger=Ledger.in_file(tmp_path / "l")).get("elsewhere").call(len, ())
     assert telemetry.values("circuit_breaker.requests")["elsewhere", "success"] == 1
 
 
-def test_one_process_reports_and_the_next_goes_on_where_it_ended(tmp_path: Path, telemetry: Telemetry) -> None:
+def test_one_process_reports_and_the_next_continues(tmp_path: Path, telemetry: Telemetry) -> None:
     registry = Registry(ledger=Ledger.in_file(tmp_path / "l"))
     stock = registry.get("stock")
     instrument(registry, **telemetry.providers)  # before the fork, as with --preload
     ours, theirs = socket.socketpair()
     child = os.fork()
-    if child == 0:  # the first to collect: it is elected, and reports what happened since the fork
+    if child == 0:  # the first to collect becomes the leader, and reports the changes since the fork
         ours.close()
         stock.call(len, ())
         theirs.send(bytes([int(telemetry.values("circuit_breaker.requests")["stock", "success"])]))
@@ -111,7 +111,7 @@ def test_one_process_reports_and_the_next_goes_on_where_it_ended(tmp_path: Path,
     assert telemetry.values("circuit_breaker.requests")["stock", "success"] == 1
 
 
-def test_collections_at_once_report_all(registry: Registry, telemetry: Telemetry) -> None:
+def test_concurrent_collections_report_everything(registry: Registry, telemetry: Telemetry) -> None:
     instrument(registry, **telemetry.providers)
     registry.get("stock").call(len, ())
     found: list[float] = []

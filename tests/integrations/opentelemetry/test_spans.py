@@ -4,7 +4,7 @@ import pytest
 import requests
 from opentelemetry import trace
 from opentelemetry.context import (
-    _SUPPRESS_HTTP_INSTRUMENTATION_KEY,  # what the instrumentations of others set, too
+    _SUPPRESS_HTTP_INSTRUMENTATION_KEY,  # set by other instrumentations, too
     _SUPPRESS_INSTRUMENTATION_KEY,
     attach,
     detach,
@@ -29,7 +29,7 @@ def client(registry: Registry, telemetry: Telemetry, server: Server) -> HTTPClie
     return HTTPClient(server.url, 2, registry.get("stock"))
 
 
-def test_call_of_a_client_is_one_span_that_its_upstream_is_told(
+def test_call_of_a_client_is_one_span_and_sends_its_traceparent(
     client: HTTPClient, telemetry: Telemetry, server: Server
 ) -> None:
     client.get_json("/a/b")
@@ -48,7 +48,7 @@ def test_call_of_a_client_is_one_span_that_its_upstream_is_told(
     assert sent(server, "traceparent") == [traceparent(span)]
 
 
-def test_call_within_a_span_is_its_child_and_leaves_it_current(client: HTTPClient, telemetry: Telemetry) -> None:
+def test_call_within_a_span_is_its_child(client: HTTPClient, telemetry: Telemetry) -> None:
     with telemetry.tracer_provider.get_tracer("t").start_as_current_span("outer") as outer:
         client.get_json("/a")
         assert get_current_span() is outer
@@ -56,7 +56,7 @@ def test_call_within_a_span_is_its_child_and_leaves_it_current(client: HTTPClien
     assert call.parent == outer.get_span_context()
 
 
-def test_call_outside_of_spans_stays_in_the_trace_that_its_headers_name(
+def test_call_without_a_current_span_stays_in_the_trace_of_its_headers(
     registry: Registry, telemetry: Telemetry, server: Server
 ) -> None:
     instrument(registry, **telemetry.providers)
@@ -69,7 +69,7 @@ def test_call_outside_of_spans_stays_in_the_trace_that_its_headers_name(
     assert headers["traceparent"] == PARENT
 
 
-def test_call_within_a_span_takes_no_state_of_another_trace_along(
+def test_call_within_a_span_drops_the_tracestate_of_another_trace(
     registry: Registry, telemetry: Telemetry, server: Server
 ) -> None:
     instrument(registry, **telemetry.providers)
@@ -91,7 +91,7 @@ def test_call_within_a_span_takes_no_state_of_another_trace_along(
     ],
     ids=["refused", "failing", "bad", "lost", "half"],
 )
-def test_call_that_fails_is_a_span_with_the_kind_of_its_error(
+def test_failed_call_is_a_span_with_its_error_type(
     client: HTTPClient, telemetry: Telemetry, server: Server, case: tuple[Any, type[Exception], tuple[str, int]]
 ) -> None:
     server.act, error, told = case
@@ -100,16 +100,16 @@ def test_call_that_fails_is_a_span_with_the_kind_of_its_error(
     (span,) = telemetry.spans
     assert span.status.status_code is StatusCode.ERROR
     assert (attributes(span)["error.type"], attributes(span).get("http.response.status_code")) == told
-    assert span.events == ()  # an exception may quote what is secret
+    assert span.events == ()  # an exception may quote a secret
 
 
-def test_probe_is_a_span_in_half_open(client: HTTPClient, registry: Registry, telemetry: Telemetry) -> None:
+def test_span_of_a_probe_has_the_state_half_open(client: HTTPClient, registry: Registry, telemetry: Telemetry) -> None:
     registry.get("stock").control.disable(reason="test")
     client.get_json("/a")
     assert attributes(telemetry.spans[0])["circuit_breaker.state"] == "DISABLED"
 
 
-def test_refused_call_is_an_event_of_the_span_around_it_and_no_span(
+def test_rejected_call_is_an_event_of_the_current_span(
     client: HTTPClient, registry: Registry, telemetry: Telemetry, server: Server
 ) -> None:
     breaker = registry.get("stock")
@@ -128,7 +128,7 @@ def test_refused_call_is_an_event_of_the_span_around_it_and_no_span(
     assert server.requests == []
 
 
-def test_change_of_state_is_an_event_of_the_span_in_which_it_happened(
+def test_change_of_state_is_an_event_of_the_current_span(
     client: HTTPClient, telemetry: Telemetry, server: Server
 ) -> None:
     server.act = answer(500, "{}")
@@ -146,20 +146,20 @@ def test_change_of_state_is_an_event_of_the_span_in_which_it_happened(
     }
 
 
-def test_bulkhead_makes_the_same_spans_as_its_breaker(registry: Registry, telemetry: Telemetry, server: Server) -> None:
+def test_call_through_a_bulkhead_is_a_span(registry: Registry, telemetry: Telemetry, server: Server) -> None:
     instrument(registry, **telemetry.providers)
     HTTPClient(server.url, 2, Bulkhead(registry.get("stock"), 3)).get_json("/a")
     assert attributes(telemetry.spans[0])["circuit_breaker.name"] == "stock"
 
 
-def test_where_instrumentation_is_suppressed_nothing_is_made(client: HTTPClient, telemetry: Telemetry) -> None:
+def test_suppressed_instrumentation_records_nothing(client: HTTPClient, telemetry: Telemetry) -> None:
     token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
     client.get_json("/a")
     detach(token)
     assert telemetry.spans == ()
 
 
-def test_layers_below_are_told_that_the_request_has_its_span(
+def test_instrumentation_of_lower_layers_is_suppressed(
     client: HTTPClient, telemetry: Telemetry, server: Server
 ) -> None:
     from opentelemetry.context import get_value
@@ -173,12 +173,12 @@ def test_layers_below_are_told_that_the_request_has_its_span(
 
     with requests.Session() as session:
         session.mount("http://", Lower(Registry(), "below"))
-        HTTPClient(server.url, 2, client._guard, session).get_json("/a")  # noqa: SLF001 - whose listeners are told
+        HTTPClient(server.url, 2, client._guard, session).get_json("/a")  # noqa: SLF001 - the guard with the listeners
     assert seen == [True, telemetry.spans[0].context]
     assert not get_value(_SUPPRESS_HTTP_INSTRUMENTATION_KEY)
 
 
-def test_exporter_that_fails_hurts_no_call(
+def test_failing_exporter_fails_no_call(
     client: HTTPClient, telemetry: Telemetry, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(trace.Tracer):
@@ -187,7 +187,7 @@ def test_exporter_that_fails_hurts_no_call(
 
         start_as_current_span = start_span
 
-    (spans,) = client._guard.listeners  # noqa: SLF001 - the one that was put there
+    (spans,) = client._guard.listeners  # noqa: SLF001 - the guard with the listeners
     spans._tracer = Broken()  # noqa: SLF001 - no public way to a tracer that fails
     assert client.get_json("/a") == {}
     assert "observer" in caplog.text
@@ -216,7 +216,7 @@ def test_registry_is_instrumented_once(registry: Registry, telemetry: Telemetry,
     assert len(telemetry.spans) == 1
 
 
-def test_without_an_sdk_the_calls_own_trace_goes_on(registry: Registry, server: Server) -> None:
+def test_call_without_an_sdk_passes_its_trace_on(registry: Registry, server: Server) -> None:
     instrument(registry, tracer_provider=trace.NoOpTracerProvider())
     HTTPClient(server.url, 2, registry.get("stock"), headers=lambda: {"traceparent": PARENT}).get_json("/a")
     assert sent(server, "traceparent") == [PARENT]
