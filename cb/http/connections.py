@@ -259,7 +259,7 @@ class DeadlinePool(HTTPConnectionPool):
 
 
 def add_base(instance: Any, mixin: Any, required: type) -> None:
-    """Add a base to the class of an instance of `required`, whatever created it: its class becomes a subclass."""
+    """Add a base to the class of an instance of `required`: its class becomes a subclass."""
     if isinstance(instance, required) and not isinstance(instance, mixin):
         cls: Any = type(instance)
         object.__setattr__(instance, "__class__", _subclass(mixin, cls))  # recorders override __setattr__

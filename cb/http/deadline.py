@@ -62,7 +62,7 @@ class DeadlineAdapter(HTTPAdapter):
             manager.pools = type(manager.pools)(manager.pools._maxsize)  # noqa: SLF001 - as its manager created it
 
     def cert_verify(self, conn: Any, *args: Any, **options: Any) -> None:
-        """Prepare a pool for a request, whatever created the pool."""
+        """Prepare a pool for a request. A subclass may have created the pool itself."""
         add_base(conn, DeadlinePool, HTTPConnectionPool)
         super().cert_verify(conn, *args, **options)  # type: ignore[no-untyped-call]  # of types-requests
         # In requests 2.32.0 to 2.32.4 one context serves all hosts, before any other; truststore replaces it.

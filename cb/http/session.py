@@ -34,8 +34,8 @@ def guarded_session(
             all requests.
         name: Name of the breaker in the registry, or a function of the request that returns it; by default each origin
             has one.
-        timeout: Time limit for a request and its response, body included, in seconds or as a timedelta. It holds
-            whatever `timeout` a call has.
+        timeout: Time limit for a request and its response, body included, in seconds or as a timedelta. The
+            `timeout` of a call does not extend it.
         max_body_bytes: Largest body of a response.
         failure_statuses: Statuses that count as failures; responses with them are returned.
 

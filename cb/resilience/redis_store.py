@@ -46,7 +46,7 @@ class RedisStore(ProcessBound, Store):
                 retry=Retry(NoBackoff(), 0),
             )
             pool = client.connection_pool
-            pool.connection_kwargs["decode_responses"] = False  # a value is bytes, whatever the URL says
+            pool.connection_kwargs["decode_responses"] = False  # a value is bytes, even if the URL says otherwise
             pool.connection_class(**pool.connection_kwargs)  # not connected: finds an invalid option now, not at a call
         except (ValueError, TypeError):
             raise ConfigError("url", "be one that redis-py takes", self._location) from None  # it may quote a password

@@ -30,7 +30,7 @@ def retrying(
     """Return a `tenacity.Retrying`: call it with a function, decorate with its `wraps`, or iterate over it.
 
     Retries belong outside the breaker, which then counts each attempt: `retrying(errors)(breaker.call, fetch)`. A
-    `CircuitError` (an open circuit, a full bulkhead, a rate limit) is never retried, whatever `errors` includes: a
+    `CircuitError` (an open circuit, a full bulkhead, a rate limit) is never retried, even if `errors` includes it: a
     rejection asks for fewer calls. The error of the last attempt is raised unchanged; so is an error for which the
     budget has no retry left.
 

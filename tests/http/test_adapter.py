@@ -123,10 +123,10 @@ def test_repeated_connection_attempts_count_as_one_failure(
     registry: Registry, session: requests.Session, caplog: pytest.LogCaptureFixture
 ) -> None:
     session.mount("http://", CircuitBreakerAdapter(registry, "d", max_retries=2))
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))  # bound, but not listening
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound, but not listening
         with caplog.at_level(logging.WARNING, "urllib3"), pytest.raises(requests.ConnectionError):
-            session.get(f"http://127.0.0.1:{nobody.getsockname()[1]}/")
+            session.get(f"http://127.0.0.1:{unused.getsockname()[1]}/")
 
     assert len([record for record in caplog.records if record.msg.startswith("Retrying")]) == 2
     assert totals(registry, "d") == (0, 1)

@@ -66,7 +66,7 @@ def session(registry: Registry) -> Iterator[requests.Session]:
         yield session
 
 
-def nobody() -> str:
+def unused_url() -> str:
     """Return the URL of a port without a listener."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -107,7 +107,7 @@ def test_adapter_counts_and_returns_as_in_the_table(
     for act in ACTS[what] or [reset]:
         server.act = act
         threading.Event().wait(0.02)  # both ends must see a closed connection
-        url = server.url if ACTS[what] else nobody()
+        url = server.url if ACTS[what] else unused_url()
         totals = breaker.snapshot().totals
         begin = time.monotonic()
         got = tried(lambda: session.get(url, timeout=5, allow_redirects=False), "response")  # noqa: B023 - called at once
@@ -119,7 +119,7 @@ def test_adapter_counts_and_returns_as_in_the_table(
 @pytest.mark.parametrize("what", ACTS)
 def test_client_counts_and_raises_as_in_the_table(what: str, server: Server) -> None:
     breaker = CircuitBreaker("d", NEVER_OPENS)
-    client = HTTPClient(server.url if ACTS[what] else nobody(), DEADLINE, breaker)
+    client = HTTPClient(server.url if ACTS[what] else unused_url(), DEADLINE, breaker)
     for act in ACTS[what] or [reset]:
         server.act = act
         threading.Event().wait(0.02)

@@ -74,7 +74,7 @@ STREAK_ACTIVE: dict[str, Callable[[Path], object]] = {
     "no database": lambda path: path.write_bytes(b"garbage" * 1000),
     "cut off": lambda path: path.write_bytes(path.read_bytes()[:5000]),
     "zeroed inside": lambda path: path.write_bytes(path.read_bytes()[:200] + bytes(20_000)),
-    "tables of somebody else": lambda path: (
+    "tables of another package": lambda path: (
         write(path, "DROP TABLE windows"),
         write(path, "CREATE TABLE windows (x TEXT)"),
     ),
