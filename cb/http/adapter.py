@@ -38,14 +38,14 @@ class FailureStatusError(PortableError):
 
     Args:
         status: HTTP status.
-        retry_after: Seconds that the dependency asks to wait.
+        retry_after: Wait requested by the dependency, in seconds.
     """
 
     def __init__(self, status: int, retry_after: float | None = None) -> None:
         super().__init__(status, retry_after)
         #: HTTP status
         self.status = status
-        #: seconds that the dependency asks to wait
+        #: wait requested by the dependency, in seconds
         self.retry_after = retry_after
 
     def __str__(self) -> str:

@@ -39,7 +39,7 @@ class ServiceUnavailable(ClientError):
     Args:
         reason: The reason, in words.
         sent: False only if the request certainly did not reach the service.
-        retry_after: Seconds that the service asks to wait; the breaker honours it.
+        retry_after: Wait requested by the service, in seconds; the breaker honours it.
     """
 
     def __init__(self, reason: str, sent: bool = True, retry_after: float | None = None) -> None:
@@ -48,7 +48,7 @@ class ServiceUnavailable(ClientError):
         self.reason = reason
         #: False only if the request certainly did not reach the service
         self.sent = sent
-        #: seconds that the service asks to wait; the breaker honours it
+        #: wait requested by the service, in seconds; the breaker honours it
         self.retry_after = retry_after
 
     def __str__(self) -> str:
