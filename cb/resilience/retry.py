@@ -31,8 +31,8 @@ def retrying(
 
     Retries belong outside the breaker, which then counts each attempt: `retrying(errors)(breaker.call, fetch)`. A
     `CircuitError` (an open circuit, a full bulkhead, a rate limit) is never retried, even if `errors` includes it: a
-    rejection is there to reduce the load. The error of the last attempt is raised unchanged; so is an error for which the
-    budget has no retry left.
+    rejection is there to reduce the load. The error of the last attempt is raised unchanged; so is an error for which
+    the budget has no retry left.
 
     The wait before attempt n + 1 is random, from 0 to `wait_initial` times 2^(n-1) seconds, at most `wait_max` (full
     jitter: aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter). The `retry_after` of an error, in
