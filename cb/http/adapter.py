@@ -11,11 +11,9 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidURL
 from urllib3.util import parse_url
 
-from cb import Bulkhead, BulkheadFullError, CircuitOpenError, ConfigError, RateLimitedError, Registry
+from cb import Bulkhead, BulkheadFullError, Call, CircuitOpenError, ConfigError, Guard, RateLimitedError, Registry
 from cb.bulkhead import check
-from cb.call import Call
 from cb.config import Duration
-from cb.guard import Guard
 from cb.ledger.names import fitting_name
 from cb.pickling import PortableError
 

@@ -11,11 +11,9 @@ from urllib.parse import urlsplit
 import requests
 from urllib3.exceptions import HTTPError, NewConnectionError
 
-from cb import CircuitError, ConfigError
-from cb.call import Call
+from cb import Call, CircuitError, ConfigError, Guard
 from cb.config import Duration
 from cb.fallback import V, instead, reraise
-from cb.guard import Guard
 from cb.state.deferred import require_done, require_now
 
 from .adapter import POOL_SIZE

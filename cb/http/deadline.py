@@ -12,8 +12,8 @@ from urllib3 import HTTPConnectionPool
 from urllib3.exceptions import EmptyPoolError
 from urllib3.util import Retry
 
+from cb import ConfigError
 from cb.background.fork import detect_fork, register_fork_reset
-from cb.errors import ConfigError
 from cb.log import Log
 
 from .connections import DeadlineConnection, DeadlinePool, add_base, has_deadline

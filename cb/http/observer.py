@@ -4,12 +4,8 @@ from collections.abc import MutableMapping
 from types import TracebackType
 from typing import Self
 
-from cb.breaker import CircuitBreaker
-from cb.call import Call
-from cb.events import Event
-from cb.guard import Guard
+from cb import Call, CircuitBreaker, Event, Guard, State
 from cb.log import Log
-from cb.states import State
 
 log = Log(__name__)
 

@@ -6,9 +6,8 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 
-from cb import Registry
+from cb import Guard, Registry
 from cb.config import Duration
-from cb.guard import Guard
 
 from .adapter import CircuitBreakerAdapter
 from .responses import FAILURE_STATUSES

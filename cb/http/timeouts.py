@@ -1,7 +1,7 @@
 """Limits of HTTP requests."""
 
+from cb import ConfigError
 from cb.config import Duration, to_seconds
-from cb.errors import ConfigError
 
 #: default seconds for a request and its response, body included
 TIMEOUT = 30.0

@@ -11,8 +11,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry, ManagesConnection, Pool, PoolProxiedConnection
 
-from cb.call import Call
-from cb.guard import Guard
+from cb import Call, Guard
 
 __all__ = ["guard_engine"]
 

@@ -3,9 +3,9 @@
 import threading
 from collections.abc import Callable
 
+from cb import ConfigError, RetryBudgetExhaustedError
 from cb.background.fork import detect_fork, register_fork_reset
 from cb.clocks import monotonic_ns
-from cb.errors import ConfigError, RetryBudgetExhaustedError
 from cb.handles import ProcessBound
 
 #: tenths do not add up to one: without this grain, ten calls would not be enough for a retry

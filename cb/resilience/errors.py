@@ -7,7 +7,7 @@ cb.CircuitError
  +- StoreError   a store cannot be used now; callers of a cache or a rate limit never see it
 """
 
-from cb.errors import CircuitError, RateLimitedError, RetryBudgetExhaustedError
+from cb import CircuitError, RateLimitedError, RetryBudgetExhaustedError
 
 __all__ = ["RateLimitedError", "RetryBudgetExhaustedError", "StoreError"]
 

@@ -15,9 +15,9 @@ from limits.strategies import (
     SlidingWindowCounterRateLimiter,
 )
 
+from cb import ConfigError, RateLimitedError
 from cb.background.fork import detect_fork, register_fork_reset
 from cb.clocks import wall
-from cb.errors import ConfigError, RateLimitedError
 from cb.handles import ProcessBound
 from cb.log import Log
 

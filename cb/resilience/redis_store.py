@@ -9,7 +9,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from cb.errors import ConfigError
+from cb import ConfigError
 from cb.handles import ProcessBound
 
 from .errors import StoreError

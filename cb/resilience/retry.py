@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 from tenacity import RetryCallState, Retrying
 
+from cb import CircuitError, ConfigError
 from cb.clocks import sleep
 from cb.config import Duration, to_seconds
-from cb.errors import CircuitError, ConfigError
 from cb.state.deferred import require_done
 from cb.state.outcome import Kinds, leaves, predicate
 from cb.state.retry_after import of_error

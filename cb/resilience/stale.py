@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 from urllib.parse import quote
 
+from cb import CircuitError, ConfigError
 from cb.clocks import monotonic_ns
 from cb.config import Duration, nanoseconds, to_seconds
-from cb.errors import CircuitError, ConfigError
 from cb.handles import ProcessBound
 from cb.log import Log
 from cb.state.deferred import UnseenOutcomeError, require_done

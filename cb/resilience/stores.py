@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, Self
 
+from cb import ConfigError
 from cb.background.fork import detect_fork, register_fork_reset
 from cb.clocks import monotonic_ns, wall_ns
-from cb.errors import ConfigError
 from cb.handles import ProcessBound
 
 from .host_file import HostFile

@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
+from cb import Ledger, Snapshot, State
 from cb.background.fork import register_fork_reset
 from cb.clocks import monotonic_ns
-from cb.ledger.ledger import Ledger
-from cb.snapshot import Snapshot, read_snapshot
-from cb.states import State
+from cb.snapshot import read_snapshot
 
 from .spans import BEFORE, NAME, STATE
 

@@ -22,12 +22,10 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from cb import CircuitOpenError, Event, Rejected, State, StateChange
 from cb.clocks import perf_counter
-from cb.errors import CircuitOpenError
-from cb.events import Event, Rejected, StateChange
 from cb.http.observer import UNOBSERVED, CallObserver, HTTPObserver
 from cb.log import Log
-from cb.states import State
 
 log = Log(__name__)
 
