@@ -75,7 +75,7 @@ def test_hostile_text_is_one_printable_line_wherever_it_comes_from(
         headers={"X-Request-ID": "a\x1b[2J", "X-Operator": "a\x9bb", "traceparent": "\x1b" + TRACE},
     )
     HealthProbes(stock).note(OSError(HOSTILE), took=0.1, valid=15)
-    stock.reset(reason=HOSTILE, author="al\x1b[2Jice\n{}")
+    stock.control.reset(reason=HOSTILE, author="al\x1b[2Jice\n{}")
     logging.getLogger(HOSTILE).error(HOSTILE, extra={"facts": {HOSTILE: HOSTILE}})
     try:
         raise ValueError(HOSTILE)

@@ -150,7 +150,7 @@ def test_token_of_a_request_is_in_no_line(app: Flask, capsys: pytest.CaptureFixt
 
 def test_reason_by_an_operator_loses_its_secret(app: Flask, capsys: pytest.CaptureFixture[str]) -> None:
     stock = app.extensions["circuit_breakers"].registry.get("own-stock")
-    stock.reset(reason="moved to postgresql://u:hidden@db/x", author="alice")
+    stock.control.reset(reason="moved to postgresql://u:hidden@db/x", author="alice")
     (line,) = lines(capsys)
     assert line["reason"] == "moved to postgresql://***@db/x (by alice)"
 

@@ -3,16 +3,14 @@
 import re
 from collections.abc import Callable
 from decimal import Decimal
-from functools import partial
 from typing import Any
 
 from flask import Blueprint, request
 
 from cb.config import parse_duration
-from cb.control import ACTIONS, BreakerControl
+from cb.control import BreakerControl
 from cb.errors import ConfigError
 from cb.events import StateChange
-from cb.states import State
 
 from .access import require_operator
 from .extension_state import circuit_breakers
@@ -102,10 +100,6 @@ def _merged(name: str) -> str:
     return re.sub("/+", "/", name).strip("/")
 
 
-def _hold(state: State, control: BreakerControl, *, expires_in: float | None, **options: Any) -> StateChange:
-    return ACTIONS[state](control, duration=expires_in, **options)
-
-
 def _add_routes(action: str, act: Callable[..., StateChange], members: dict[str, Member]) -> None:
     """Add the routes of an action, for a breaker named in the path and for one named in the query."""
 
@@ -116,6 +110,8 @@ def _add_routes(action: str, act: Callable[..., StateChange], members: dict[str,
         control = find(name)
         if control is None:
             raise Problem(404, "unknown-breaker", f"there is no breaker {name[:128]!r}")
+        if "expires_in" in options:
+            options["duration"] = options.pop("expires_in")
         return act(control, author=f"{author}, request {request_id()}", **options).as_dict()
 
     def by_path(name: str) -> dict[str, Any]:
@@ -131,9 +127,9 @@ def _add_routes(action: str, act: Callable[..., StateChange], members: dict[str,
     bp.add_url_rule(f"/{action}", f"{verb}NamedBreaker", by_query, methods=["POST"])
 
 
-_add_routes("force-open", partial(_hold, State.FORCED_OPEN), _TIMED_COMMAND)
-_add_routes("disable", partial(_hold, State.DISABLED), _TIMED_COMMAND)
-_add_routes("metrics-only", partial(_hold, State.METRICS_ONLY), _TIMED_COMMAND)
+_add_routes("force-open", BreakerControl.force_open, _TIMED_COMMAND)
+_add_routes("disable", BreakerControl.disable, _TIMED_COMMAND)
+_add_routes("metrics-only", BreakerControl.metrics_only, _TIMED_COMMAND)
 for _action in ("close", "reset"):
     _add_routes(_action, BreakerControl.reset, _COMMAND)
 

@@ -96,7 +96,7 @@ def test_status_says_why_breakers_are_not_shared_until_they_are(config: Path, tm
     blocker.rmdir()
     registry = app.extensions["circuit_breakers"].registry
     registry.ledger.core.retry_open(1 << 62)
-    registry.get("own-stock").tick()
+    registry.get("own-stock").control.evaluate()
     seen = client.get(STATUS).json
     assert seen is not None
     assert (seen["scope"], seen["breakers"]["own-stock"]["source"]) == ("host", "host")
