@@ -1,9 +1,10 @@
 """What type checkers make of calls: `make lint` reads this file, nothing runs it."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, assert_type
 
-from cb import CircuitBreaker
+from cb import Bulkhead, Call, CircuitBreaker, Guard
 from cb.http import HTTPClient, Json
 
 
@@ -53,3 +54,21 @@ def of_the_decorator(breaker: CircuitBreaker) -> None:
     found: list[int] = empty("AAPL")
     plain(found)  # type: ignore[arg-type]  # arguments are checked as ever
     breaker("text")  # type: ignore[call-overload]  # it is no function
+
+
+def of_guards(breaker: CircuitBreaker, bulkhead: Bulkhead) -> None:
+    guards: list[Guard] = [breaker, bulkhead]
+    for guard in guards:
+        assert_type(guard.begin(), Call)
+        assert_type(guard.call(check, {}), Quote)
+        with guard.guard() as call:
+            assert_type(call, Call)
+    with breaker as outer, bulkhead as inner:
+        assert_type((outer, inner), tuple[Call, Call])
+
+
+def of_operators(breaker: CircuitBreaker) -> None:
+    breaker.control.force_open(reason="migration", duration=timedelta(minutes=5))
+    breaker.control.configure(timeout=10, failure_threshold=None, reason="trial")
+    breaker.control.configure(timeout="10s")  # type: ignore[arg-type]  # text is for settings files
+    breaker.control.configure(retries=3)  # type: ignore[call-arg]  # it is no setting

@@ -100,6 +100,27 @@ def test_hold_without_a_reason_or_with_a_senseless_time_is_refused(
     assert breaker.state is State.CLOSED
 
 
+@pytest.mark.parametrize("duration", [timedelta(minutes=1), 60, 60.0])
+def test_duration_is_seconds_or_a_timedelta(make: Make, duration: float | timedelta) -> None:
+    breaker = make().breaker
+    breaker.control.force_open(reason="test", duration=duration)
+    assert breaker.snapshot().retry_after == 60
+
+
+def test_duration_as_text_or_beyond_30_days_is_refused(make: Make) -> None:
+    breaker = make().breaker
+    for duration in ("60s", timedelta(days=31)):
+        with pytest.raises(ConfigError, match="duration must be"):
+            breaker.control.force_open(reason="test", duration=duration)
+    assert breaker.state is State.CLOSED
+
+
+def test_new_thresholds_are_in_the_log_with_their_reason_and_author(make: Make) -> None:
+    breaker = make().breaker
+    breaker.control.configure(failure_threshold=None, timeout=timedelta(seconds=5), reason="trial", author="alice")
+    assert breaker.ledger.history()[-1].reason == "failure_threshold = None, timeout = 5: trial (by alice)"
+
+
 def test_reset_closes_an_open_circuit_with_an_empty_window(make: Make) -> None:
     dependency = make(failure_threshold=2, timeout_multiplier=2)
     dependency.fail()

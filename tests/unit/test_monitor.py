@@ -184,3 +184,12 @@ def test_wrong_interval_is_refused(make: Make, interval: float | str, rule: str)
 def test_breaker_is_added_once(monitor: Monitor, dependency: Dependency) -> None:
     with pytest.raises(ConfigError, match="be added once"):
         monitor.add(dependency.breaker, print)
+
+
+def test_monitor_is_started_and_closed_by_its_block(dependency: Dependency) -> None:
+    monitor = Monitor()
+    assert repr(monitor) == "<Monitor of nothing, not started>"
+    monitor.add(dependency.breaker, int)
+    with monitor as started:
+        assert repr(started) == "<Monitor of 'dependency', started>"
+    assert repr(monitor) == "<Monitor of 'dependency', closed>"
