@@ -110,7 +110,7 @@ def test_readme_runs_the_tests(reader: Platform) -> None:
     assert re.search(r"\d+ passed", run(reader, "env", f"CB_VENV={ENVIRONMENT}", "bash", "-euc", TEST))
 
 
-def test_commands_do_what_the_text_says(reader: Platform) -> None:
+def test_commands_of_the_page_work(reader: Platform) -> None:
     steps, trade, once, *looks, slow, failing, down, recovered, metrics, again = COMMANDS
 
     assert "4 of 4 phases passed" in shell(reader, steps)

@@ -1,7 +1,7 @@
-"""What containers and systemd leave a service: a file system to read, and a user without rights.
+"""Processes confined as in a container or by systemd: a read-only file system and an unprivileged user.
 
-The interpreter, what is installed for it and the platform's files are where a deployed host has them, in /opt/trading.
-It is made of a namespace of mounts, which root may have on a machine of its own and in few containers.
+The interpreter, its packages and the platform's files are in /opt/trading, as on a deployed host. A mount namespace
+provides this; creating one needs root, and is not possible in most containers.
 """
 
 import os
@@ -52,7 +52,7 @@ exec setpriv --reuid {USER} --regid {USER} --clear-groups --bounding-set=-all --
 
 @cache
 def possible() -> bool:
-    """Return whether this user may make such a namespace, and has the programs for it."""
+    """Return True if this user can create such a namespace and has the programs for it."""
     if not shutil.which("unshare") or not shutil.which("setpriv"):
         return False
     tried = ["unshare", "--mount", "mount", "--make-rprivate", "/"]
@@ -70,10 +70,10 @@ def start(
     fresh: Sequence[str] = (),
     umask: str = "022",
 ) -> "subprocess.Popen[bytes]":
-    """Start a program with nothing in its environment but what it is given. Its process is the one that is returned.
+    """Start a program with only the given environment, and return its process.
 
-    `places`, below /run or /var/lib, are directories of the same names in `bound`; all else but those that are `fresh`,
-    empty ones, can be read only.
+    `places`, below /run or /var/lib, are bound to the directories of the same names in `bound`. The directories in
+    `fresh` are empty and writable. Everything else is read-only.
     """
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     own = {

@@ -1,4 +1,4 @@
-"""What users get: built once, from what git has, for all workers that run tests."""
+"""The distributions, built once per test run from the files in git."""
 
 import os
 import subprocess
@@ -27,14 +27,14 @@ def run(command: Sequence[str | Path], cwd: Path = Path("/"), **environ: str) ->
 
 
 def tracked(*places: str) -> list[str]:
-    """Return the files that git has, below some places or everywhere."""
+    """Return the files in git, all or those below some paths."""
     listed = subprocess.run(["git", "ls-files", "-z", *places], cwd=ROOT, capture_output=True, text=True, check=True)
     return [name for name in listed.stdout.split("\0")[:-1] if (ROOT / name).is_file()]
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """The sdist, the wheel that was made of it, and the one that was made of the checkout."""
+    """The sdist, the wheel built from it, and the wheel built from the checkout."""
 
     sdist: Path
     wheel: Path
@@ -42,7 +42,7 @@ class Built:
 
 
 def build(home: Path) -> None:
-    """Build from a copy, so that nothing which lies about in the checkout gets in."""
+    """Build from a copy, so that untracked files of the checkout are left out."""
     source = home / "source"
     for name in tracked():
         (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 
 def install(wheel: Path, venv: Path) -> Path:
-    """Install the wheel, and nothing else, into an environment of its own. Return its programs' directory."""
+    """Install only the wheel into a new environment. Return the directory of its programs."""
     run([sys.executable, "-m", "venv", "--without-pip", venv])
     programs = venv / ("Scripts" if os.name == "nt" else "bin")
     pip = [sys.executable, "-m", "pip", "--python", programs / "python", "install", "--quiet", "--no-index"]

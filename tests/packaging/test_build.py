@@ -1,4 +1,4 @@
-"""What `scripts/build.sh` says where it cannot set up."""
+"""Errors of `scripts/build.sh`."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="start-demo.bat has a
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_too_old_python_is_told_which_one_is_needed(tmp_path: Path) -> None:
+def test_old_python_is_refused_with_the_required_version(tmp_path: Path) -> None:
     old = tmp_path / "python"
     old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.9.2" && exit\nexit 1\n')
     old.chmod(0o755)

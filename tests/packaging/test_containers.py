@@ -1,4 +1,4 @@
-"""Containerfile and compose.yaml, as far as a machine without an engine can tell: what they name, and that it works."""
+"""Containerfile and compose.yaml, as far as they can be tested without a container engine."""
 
 import os
 import re
@@ -29,7 +29,7 @@ PLACES = ("/run/trading", "/run/secrets")
 COPIED = re.findall(r"^COPY (\w\S*) \S+$", CONTAINERFILE, re.MULTILINE)
 
 
-def test_image_gets_what_is_there_and_nothing_else() -> None:
+def test_image_copies_exactly_the_files_of_the_build_context() -> None:
     kept = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     assert sorted(COPIED) == sorted(kept)
     assert not [name for name in COPIED if not (ROOT / name).exists()]
@@ -37,7 +37,7 @@ def test_image_gets_what_is_there_and_nothing_else() -> None:
     assert CONTAINERFILE.index("USER ") < CONTAINERFILE.index("CMD")
 
 
-def test_user_is_the_same_number_in_the_image_in_the_containers_and_for_the_secrets() -> None:
+def test_user_id_is_the_same_in_the_image_in_the_containers_and_for_the_secrets() -> None:
     ids = f"{confined.USER}:{confined.USER}"
     assert f"\nUSER {ids}\n" in CONTAINERFILE
     assert re.findall(r"--[ug]id (\d+)", CONTAINERFILE) == ids.split(":")
@@ -57,9 +57,10 @@ def test_containers_have_no_more_rights_than_they_need() -> None:
 
 
 class Host:
-    """What the containers are on: one machine, where each has directories of its own and another port.
+    """The containers, simulated on one machine: each has directories and a port of its own.
 
-    Where this user may, a service can read the image and write its tmpfs, and is nobody; elsewhere it is just started.
+    If this user can create mount namespaces, a service runs unprivileged with a read-only image and a tmpfs; otherwise
+    it is an ordinary process.
     """
 
     def __init__(self, home: Path, valkey: str, postgresql: PostgreSQL) -> None:
@@ -108,7 +109,7 @@ class Host:
         until(lambda: self._healthy(name), seconds=30)
 
     def _container(self, name: str) -> Path:
-        """Make what a container has beside its image: an empty tmpfs, and the secrets as the documentation has them."""
+        """Create the mounts of a container: an empty tmpfs, and the secrets as documented."""
         container = self._home / name
         for place in PLACES:
             (container / place[1:]).mkdir(parents=True)
@@ -124,7 +125,7 @@ class Host:
         return container
 
     def files(self) -> set[Path]:
-        """Return what is in the image."""
+        """Return the files of the image."""
         return {*self._image.rglob("*")}
 
     def close(self) -> None:
@@ -162,7 +163,7 @@ def host(tmp_path: Path, postgresql: PostgreSQL) -> Iterator[Host]:
         postgresql.drop(name)
 
 
-def test_services_become_healthy_and_trade_with_the_environment_and_the_files_of_the_containers(host: Host) -> None:
+def test_services_in_simulated_containers_become_healthy_and_trade(host: Host) -> None:
     image = host.files()
     for name in SERVICES:
         assert set(COMPOSE["services"][name]["depends_on"]) <= {*COMPOSE["services"]}

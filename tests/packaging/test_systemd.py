@@ -1,4 +1,4 @@
-"""The systemd unit of docs/deployment.md: as systemd reads it, and started as systemd would, as far as a test can."""
+"""The systemd unit of docs/deployment.md, checked by systemd-analyze and started with its settings."""
 
 import os
 import re
@@ -40,25 +40,25 @@ def analyze(directory: Path, unit: str, *command: str) -> subprocess.CompletedPr
 
 
 @needs_analyze
-def test_systemd_understands_each_line_of_the_unit(tmp_path: Path) -> None:
+def test_unit_is_verified_by_systemd_analyze(tmp_path: Path) -> None:
     found = analyze(tmp_path, UNIT, "verify", "--man=no")
     assert (found.returncode, found.stderr) == (0, "")
     assert "ProtectNobody" in analyze(tmp_path, UNIT + "[Service]\nProtectNobody=yes\n", "verify", "--man=no").stderr
 
 
 @needs_analyze
-def test_unit_leaves_a_service_little_to_do_beside_its_work(tmp_path: Path) -> None:
+def test_exposure_of_the_unit_is_low(tmp_path: Path) -> None:
     found = analyze(tmp_path, UNIT, "security", "--offline=true", "--no-pager", "--threshold=25")
     assert found.returncode == 0, found.stdout  # an exposure of 2.5 of 10 at the most
 
 
-def test_unit_runs_the_packages_that_there_are() -> None:
+def test_unit_names_the_three_packages() -> None:
     assert sorted(PACKAGES) == ["gateway", "marketdata", "portfolio"]
     assert all((ROOT / package / "__main__.py").is_file() for package in PACKAGES)
 
 
 class Host:
-    """A host on which the unit's services run: its user, directories, environment, mask and limits are the unit's."""
+    """A host that runs the services with the unit's user, directories, environment, mask and limits."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -124,7 +124,7 @@ def host(tmp_path: Path) -> Iterator[Host]:
 
 
 @needs_namespace
-def test_services_started_as_the_unit_says_trade_keep_all_to_themselves_and_end_in_time(host: Host) -> None:
+def test_services_with_the_settings_of_the_unit_trade_write_private_files_and_end_in_time(host: Host) -> None:
     for package in PACKAGES:
         host.start(package)
     for name in host.ports:

@@ -1,4 +1,4 @@
-"""The versions that the extras allow work: the lowest and the newest of each dependency."""
+"""The lowest and the newest allowed version of each dependency."""
 
 import importlib.metadata
 import json
@@ -13,17 +13,17 @@ from tests.packaging.versions import ROOT, TRIED, allowed, edge, environment
 pytestmark = pytest.mark.quiet
 
 
-def test_each_extra_is_tried() -> None:
+def test_each_extra_has_tests() -> None:
     assert set(TRIED) == set(allowed()) - {"dev", "audit"}
 
 
-def test_versions_in_use_are_ones_that_the_extras_allow() -> None:
+def test_installed_versions_are_allowed_by_the_extras() -> None:
     needed = [each for extra in TRIED for each in allowed()[extra] if not each.marker or each.marker.evaluate()]
     assert not [str(each) for each in needed if importlib.metadata.version(each.name) not in each.specifier]
 
 
 @pytest.mark.parametrize("name", ["lowest", pytest.param("newest", marks=pytest.mark.nightly)])
-def test_extras_work_at_both_edges_of_the_versions_that_they_allow(name: str, tmp_path: Path) -> None:
+def test_extras_work_with_the_lowest_and_the_newest_allowed_versions(name: str, tmp_path: Path) -> None:
     python = environment(name, tmp_path / "venv")
     wanted = [Requirement(each) for each in edge(name)]
     program = "import importlib.metadata as m, json, sys; print(json.dumps([m.version(n) for n in sys.argv[1:]]))"

@@ -1,7 +1,7 @@
-"""The edges of what the extras allow, each in an environment of its own: `python -m tests.packaging.versions newest`.
+"""Environments with the lowest or newest allowed dependencies: `python -m tests.packaging.versions newest`.
 
-The lock files pin versions between them. An edge has the direct dependencies of all extras in their lowest or newest
-version, and what these need; pytest and what else the tests use come from the environment that runs this.
+The lock files pin versions between these. The direct dependencies of all extras have their lowest or newest version;
+pytest and other packages for the tests come from the environment that runs this.
 """
 
 import configparser
@@ -36,7 +36,7 @@ SDK = "opentelemetry-sdk"
 
 
 def allowed() -> dict[str, list[Requirement]]:
-    """Return what each extra needs, as setup.cfg has it."""
+    """Return the requirements of each extra in setup.cfg."""
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     extras = setup["options.extras_require"]
@@ -60,7 +60,7 @@ def _lowest(requirement: Requirement) -> Requirement:
 
 
 def environment(name: str, home: Path) -> Path:
-    """Make the environment of an edge. Return its interpreter."""
+    """Create the environment of an edge. Return its interpreter."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
     python = home / ("Scripts" if sys.platform == "win32" else "bin") / "python"
     uv = Path(sysconfig.get_path("scripts")) / "uv"
@@ -71,7 +71,7 @@ def environment(name: str, home: Path) -> Path:
 
 
 def main() -> None:
-    """Try the tests of all extras on one edge."""
+    """Run the tests of all extras on one edge."""
     with tempfile.TemporaryDirectory() as home:
         python = environment(sys.argv[1], Path(home))
         tests = [test for extra in TRIED for test in TRIED[extra]]

@@ -1,4 +1,4 @@
-"""The three services as users run them: gunicorn with two workers each, on ports and databases of their own."""
+"""The three services under gunicorn with two workers each, with ports and databases of their own."""
 
 import json
 import os
@@ -26,7 +26,7 @@ PACKAGES = {"gateway": "gateway", "portfolio": "portfolio", "market-data": "mark
 
 
 class Platform:
-    """The services, how to speak with them, and what they leave behind."""
+    """The running services, requests to them, and their files."""
 
     def __init__(self, directory: Path, **environ: str) -> None:
         self.directory = directory
@@ -58,7 +58,7 @@ class Platform:
             self.until_ready(name)
 
     def launch(self, name: str) -> None:
-        """Start a service, and do not wait for it."""
+        """Start a service without waiting until it is ready."""
         with self.log(name).open("ab") as log:
             command = [sys.executable, "-m", PACKAGES[name]]
             self._processes[name] = subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=log, stderr=log)
@@ -73,11 +73,11 @@ class Platform:
             process.wait(timeout=30)
 
     def signal(self, service: str, number: int) -> None:
-        """Send a signal to the master of a service."""
+        """Send a signal to the gunicorn master of a service."""
         self._processes[service].send_signal(number)
 
     def wait(self, service: str) -> int:
-        """Return the exit code of a service that ends."""
+        """Wait for the end of a service and return its exit code."""
         return self._processes[service].wait(timeout=30)
 
     def _ready(self, name: str) -> bool:
@@ -96,7 +96,7 @@ class Platform:
         return self.request("POST", service, path, data=json.dumps(body), headers=headers)
 
     def request(self, method: str, service: str, path: str, **options: Any) -> requests.Response:
-        """Send a request on a connection of its own: any worker may get it."""
+        """Send a request on a new connection: any worker may serve it."""
         with requests.Session() as session:
             session.trust_env = False
             return session.request(method, f"http://127.0.0.1:{self.ports[service]}{path}", timeout=20, **options)
@@ -113,7 +113,7 @@ class Platform:
         return {name: breaker["state"] for name, breaker in breakers.items()}
 
     def heal(self) -> None:
-        """End all simulations, and trade until all circuits are closed."""
+        """Reset all simulated faults, and trade until all circuits are closed."""
         self.simulate("market-data")
         self.simulate("portfolio")
         for name in ("risk", "notification", "audit"):
@@ -128,7 +128,7 @@ class Platform:
         return False
 
     def all_alarmed(self) -> bool:
-        """Return whether operators have been told of the last circuit that opened or closed."""
+        """Return True if operators were notified of the last circuit that opened or closed."""
         events = self.get("gateway", "/api/v1/circuit-breaker/events").json()["events"]
         last = next((each for each in reversed(events) if each["to"] in ("OPEN", "CLOSED")), None)
         if last is None:
@@ -170,7 +170,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 @pytest.fixture
 def platform(running: Platform) -> Iterator[Platform]:
-    """All circuits closed; and no request of a test may be an error of ours."""
+    """Return the platform with all circuits closed. A test fails if one of its requests was a 500."""
     running.heal()
     before = {name: running.log(name).stat().st_size for name in PACKAGES}
     yield running

@@ -1,4 +1,4 @@
-"""The portfolio's books: what an order does to an account, and that it does it once."""
+"""The effect of a trade on an account, once per trade id."""
 
 import stat
 import subprocess
@@ -42,7 +42,7 @@ def order(trade_id: str, quantity: int, side: Side = Side.BUY, price: str = "100
 
 
 def in_parallel(count: int, act: Callable[[int], object]) -> list[object]:
-    """Return the results, or the errors, of `act(0)`, `act(1)`, ... started at the same moment."""
+    """Return the results or errors of `act(0)`, `act(1)`, ... started at the same moment."""
     results: list[object] = [None] * count
     barrier = threading.Barrier(count)
 
@@ -92,9 +92,7 @@ def test_sale_of_all_shares_returns_the_cash_and_leaves_no_position(portfolios: 
     assert (owned.cash, owned.positions) == (Decimal(1030), {})
 
 
-def test_order_that_costs_more_than_the_cash_is_rejected_for_ever(
-    portfolios: PortfolioService, database: Database
-) -> None:
+def test_order_beyond_the_cash_is_rejected_finally(portfolios: PortfolioService, database: Database) -> None:
     rejected = portfolios.apply(order("t1", 11))
 
     assert (rejected.outcome, rejected.code) == (Settlement.REJECTED, "insufficient-funds")
@@ -122,7 +120,7 @@ def test_sale_beyond_what_an_account_may_hold_is_rejected(portfolios: PortfolioS
     assert portfolios.find("ann").cash < CASH_LIMIT
 
 
-def test_same_trade_again_gives_the_same_answer_and_changes_nothing(
+def test_retried_trade_returns_the_same_verdict_and_changes_nothing(
     portfolios: PortfolioService, database: Database
 ) -> None:
     first = portfolios.apply(order("t1", 3))
@@ -148,7 +146,7 @@ def test_trade_id_of_another_order_is_refused_and_changes_nothing(portfolios: Po
         portfolios.find("bob")
 
 
-def test_same_trade_sent_by_eight_at_once_is_booked_once(portfolios: PortfolioService, database: Database) -> None:
+def test_concurrent_requests_with_one_trade_id_book_it_once(portfolios: PortfolioService, database: Database) -> None:
     verdicts = in_parallel(8, lambda _: portfolios.apply(order("t1", 1)))
 
     assert verdicts == [portfolios.apply(order("t1", 1))] * 8
@@ -156,7 +154,7 @@ def test_same_trade_sent_by_eight_at_once_is_booked_once(portfolios: PortfolioSe
     assert len(entries(database)) == 4
 
 
-def test_orders_of_one_account_at_once_never_spend_more_than_it_has(portfolios: PortfolioService) -> None:
+def test_concurrent_orders_of_an_account_never_overdraw_it(portfolios: PortfolioService) -> None:
     verdicts = in_parallel(16, lambda number: portfolios.apply(order(f"t{number}", 1)))
 
     outcomes = [getattr(verdict, "outcome", verdict) for verdict in verdicts]
@@ -177,7 +175,7 @@ def test_account_opened_again_keeps_its_cash(portfolios: PortfolioService) -> No
     assert portfolios.find("ann").cash == 900
 
 
-def test_reader_waits_for_no_writer(file: Path) -> None:
+def test_reader_does_not_wait_for_a_writer(file: Path) -> None:
     store = AccountStore(migrate(Database(f"sqlite:///{file}"), portfolio))
     with store.session() as session:
         session.open_account("ann", Decimal(1))
@@ -185,7 +183,7 @@ def test_reader_waits_for_no_writer(file: Path) -> None:
         assert store.portfolio("ann") is None, "not committed yet, and not waited for"
 
 
-def test_database_file_is_of_its_owner_alone(file: Path) -> None:
+def test_database_file_is_private(file: Path) -> None:
     portfolios = PortfolioService(AccountStore(migrate(Database(f"sqlite:///{file}"), portfolio)), Decimal(1000))
     portfolios.open("ann")
 
@@ -193,7 +191,7 @@ def test_database_file_is_of_its_owner_alone(file: Path) -> None:
     assert set(modes.values()) == {0o600}
 
 
-def test_database_that_is_none_is_down_and_says_so(tmp_path: Path) -> None:
+def test_invalid_database_file_is_reported_as_down(tmp_path: Path) -> None:
     file = tmp_path / "portfolio.db"
     file.write_text("this is not a database, but it is long enough to be looked at" * 20)
 

@@ -1,4 +1,4 @@
-"""Bad input, on every POST route of all services: refused by field and rule, no error of ours, nothing changed."""
+"""Invalid input on every POST route: refused by field and rule, never a 500, nothing changed."""
 
 import http.client
 import json
@@ -117,7 +117,7 @@ def problem(answer: Any, status: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", UNREADABLE)
 @pytest.mark.parametrize("route", ROUTES, ids=str)
-def test_body_that_is_no_json_object_is_refused_with_the_rule(running: Platform, route: Route, name: str) -> None:
+def test_body_other_than_a_json_object_is_refused_with_the_rule(running: Platform, route: Route, name: str) -> None:
     text, kind, status, rule = UNREADABLE[name]
     headers = {"Content-Type": kind} if kind else {}
 
@@ -128,7 +128,7 @@ def test_body_that_is_no_json_object_is_refused_with_the_rule(running: Platform,
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=str)
-def test_field_that_nobody_knows_is_refused_by_name(running: Platform, route: Route) -> None:
+def test_unknown_field_is_refused_by_name(running: Platform, route: Route) -> None:
     answer = running.post(route.service, route.path, {**route.body, "status": "FILLED"})
 
     (error,) = problem(answer, 422)["errors"]
@@ -138,7 +138,7 @@ def test_field_that_nobody_knows_is_refused_by_name(running: Platform, route: Ro
 @pytest.mark.parametrize(
     ("route", "name"), [(route, name) for route in ROUTES for name in route.body if name not in OPTIONAL], ids=str
 )
-def test_field_that_is_missing_is_asked_for_by_name(running: Platform, route: Route, name: str) -> None:
+def test_missing_field_is_reported_by_name(running: Platform, route: Route, name: str) -> None:
     body = {key: value for key, value in route.body.items() if key != name}
 
     answer = running.post(route.service, route.path, body)
@@ -163,7 +163,7 @@ def test_field_with_a_wrong_value_is_refused_by_name_and_rule(running: Platform,
     [(TRADES, "quantity"), (TRADES, "price"), (POSITIONS, "price"), (SIMULATIONS[0], "failure_rate")],
     ids=str,
 )
-def test_number_beyond_all_bounds_is_refused_at_once(running: Platform, route: Route, name: str, number: str) -> None:
+def test_huge_number_is_refused_at_once(running: Platform, route: Route, name: str, number: str) -> None:
     text = json.dumps({**route.body, name: "number"}).replace('"number"', number)
 
     answer = running.request("POST", route.service, route.path, data=text, headers={"Content-Type": "application/json"})
@@ -173,7 +173,7 @@ def test_number_beyond_all_bounds_is_refused_at_once(running: Platform, route: R
 
 
 @pytest.mark.parametrize("number", ["NaN", "-Infinity"])
-def test_number_that_is_none_is_refused_by_the_name_of_its_field(running: Platform, number: str) -> None:
+def test_nan_and_infinity_are_refused_by_the_name_of_the_field(running: Platform, number: str) -> None:
     text = json.dumps({**ORDER, "price": "number"}).replace('"number"', number)
 
     answer = running.request("POST", "gateway", TRADES.path, data=text, headers={"Content-Type": "application/json"})
@@ -182,7 +182,7 @@ def test_number_that_is_none_is_refused_by_the_name_of_its_field(running: Platfo
     assert error["pointer"] == "/price" and error["detail"].startswith("must be ")
 
 
-def test_symbol_that_nobody_quotes_is_unknown_by_name(running: Platform) -> None:
+def test_unquoted_symbol_is_unknown_by_name(running: Platform) -> None:
     body = problem(running.trade(symbol="NOPE"), 404)
 
     assert body["code"] == "unknown-symbol"
@@ -201,7 +201,7 @@ def test_symbol_that_nobody_quotes_is_unknown_by_name(running: Platform) -> None
         ("GET", "market-data", "/api/v1/prices/{}"),
     ],
 )
-def test_id_in_a_path_that_could_lead_elsewhere_is_refused(
+def test_malicious_id_in_a_path_is_refused(
     running: Platform, *, method: str, service: str, path: str, user: str
 ) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", running.ports[service], timeout=10)
@@ -220,7 +220,7 @@ def test_id_in_a_path_that_could_lead_elsewhere_is_refused(
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=str)
-def test_other_method_is_refused_and_told_what_is_possible(running: Platform, route: Route) -> None:
+def test_other_method_is_405_with_allow(running: Platform, route: Route) -> None:
     answer = running.request("DELETE", route.service, route.path)
 
     problem(answer, 405)
@@ -228,7 +228,7 @@ def test_other_method_is_refused_and_told_what_is_possible(running: Platform, ro
 
 
 @pytest.mark.parametrize("path", ["/api/v1/trades/nothing", "/api/v1/portfolio/nobody", "/nothing"])
-def test_what_does_not_exist_is_not_found(running: Platform, path: str) -> None:
+def test_unknown_resource_is_404(running: Platform, path: str) -> None:
     problem(running.get("gateway", path), 404)
 
 

@@ -1,4 +1,4 @@
-"""The gateway's circuits, with two workers: what one knows, both know, and what is open costs nothing."""
+"""The gateway's circuits, shared by two workers."""
 
 import signal
 import time
@@ -15,7 +15,7 @@ from tests.support.waiting import until
 
 @contextmanager
 def only(platform: Platform, service: str, chosen: psutil.Process) -> Iterator[None]:
-    """Have one worker answer all requests: the others stand still."""
+    """Let one worker serve all requests by stopping the others."""
     others = [worker for worker in platform.workers(service) if worker.pid != chosen.pid]
     for worker in others:
         worker.send_signal(signal.SIGSTOP)
@@ -97,7 +97,7 @@ def test_trade_against_an_open_market_data_circuit_fails_fast_and_leaves_no_trad
     assert platform.rows("gateway", "SELECT count(*) FROM trades") == trades
 
 
-def test_open_circuit_recovers_once_the_service_is_well(platform: Platform) -> None:
+def test_open_circuit_closes_when_the_service_recovers(platform: Platform) -> None:
     platform.simulate("market-data", is_healthy=False)
     open_circuit(platform)
 
@@ -129,7 +129,7 @@ def test_open_risk_circuit_refuses_trades(platform: Platform) -> None:
     assert "Retry-After" in answer.headers and "Retry-After" in failed.headers
 
 
-def test_open_portfolio_circuit_refuses_trades_which_then_never_were(platform: Platform) -> None:
+def test_open_portfolio_circuit_refuses_trades_and_books_none(platform: Platform) -> None:
     platform.simulate("portfolio", is_healthy=False)
     platform.trade()
     while platform.trade().status_code == 202:
@@ -142,7 +142,7 @@ def test_open_portfolio_circuit_refuses_trades_which_then_never_were(platform: P
 
 
 @pytest.mark.parametrize("service", ["notification", "audit"])
-def test_service_that_only_listens_fails_and_trades_go_on(platform: Platform, service: str) -> None:
+def test_failing_reader_of_the_outbox_does_not_stop_trades(platform: Platform, service: str) -> None:
     platform.simulate("gateway", f"/api/v1/{service}", is_healthy=False)
 
     trades = [platform.trade(userId="heard") for _ in range(12)]
@@ -155,7 +155,7 @@ def test_service_that_only_listens_fails_and_trades_go_on(platform: Platform, se
 
 
 def told(platform: Platform, service: str, user_id: str) -> set[str]:
-    """Return the trades of a user that a service has heard of to their end."""
+    """Return the user's trades whose final state a service has received."""
     if service == "notification":
         return {each["tradeId"] for each in listed(platform, f"/api/v1/notifications/{user_id}", "notifications")}
     entries = listed(platform, "/api/v1/audit/trades?limit=200", "entries")
@@ -172,7 +172,7 @@ def listed(platform: Platform, path: str, name: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_reads_give_the_last_good_answer_marked_stale_while_a_service_is_away(platform: Platform) -> None:
+def test_reads_return_the_last_good_response_marked_stale_while_a_service_is_down(platform: Platform) -> None:
     worker = platform.workers("gateway")[0]
     with only(platform, "gateway", worker):
         fresh = [
@@ -194,7 +194,7 @@ def test_reads_give_the_last_good_answer_marked_stale_while_a_service_is_away(pl
         assert platform.get("gateway", "/api/v1/market-data/MSFT").status_code == 503, "never read before"
 
 
-def test_answer_that_one_worker_fetched_is_served_stale_by_the_other(platform: Platform) -> None:
+def test_response_fetched_by_one_worker_is_served_stale_by_the_other(platform: Platform) -> None:
     first, second = platform.workers("gateway")
     reads = ("market-data/GOOGL", "portfolio/user123")
     with only(platform, "gateway", first):
@@ -211,7 +211,7 @@ def test_answer_that_one_worker_fetched_is_served_stale_by_the_other(platform: P
     assert [answer | marked for answer in stale] == [answer | marked for answer in fresh]
 
 
-def test_health_tells_of_open_circuits_and_the_gateway_stays_ready(platform: Platform) -> None:
+def test_health_shows_open_circuits_and_the_gateway_stays_ready(platform: Platform) -> None:
     platform.simulate("market-data", is_healthy=False)
     open_circuit(platform)
 

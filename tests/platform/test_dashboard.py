@@ -1,4 +1,4 @@
-"""The gateway's live page in a browser, while market data fails and recovers."""
+"""The gateway's live page in a browser while market data fails and recovers."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The databases of gateway and portfolio, as their settings name them, and what they must hold."""
+"""The database settings of gateway and portfolio, and the range of their columns."""
 
 import importlib.util
 import sys
@@ -24,7 +24,7 @@ Refusal = Callable[[str], SettingsError]
 
 @pytest.fixture(params=SERVICES, ids=lambda service: str(service[0]))
 def refusal(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refusal:
-    """Return the error with which a service does not start on a database."""
+    """Return the error of starting a service on a database."""
     name: str = request.param[0]
     create_app: Callable[[], Flask] = request.param[1]
 
@@ -59,7 +59,7 @@ def test_database_url_that_workers_cannot_share_is_refused_without_its_password(
     assert refusal(url).rule.startswith("be sqlite:///FILE or postgresql+psycopg://")
 
 
-def test_database_file_that_is_none_is_refused_at_the_start(refusal: Refusal, tmp_path: Path) -> None:
+def test_invalid_database_file_is_refused_at_the_start(refusal: Refusal, tmp_path: Path) -> None:
     (tmp_path / "not.db").write_text("this is not a database, but it is long enough to be looked at" * 20)
 
     for url in (f"sqlite:///{tmp_path}/not.db", f"sqlite:///{tmp_path}/not.db/below.db", f"sqlite:///{tmp_path}"):
@@ -90,5 +90,5 @@ def test_holdings_as_large_as_the_portfolio_allows_are_read_by_the_gateway() -> 
     assert holdings["positions"] == answer["positions"]
 
 
-def test_shares_are_kept_in_columns_that_hold_more_than_two_thousand_million() -> None:
+def test_columns_of_shares_have_64_bits() -> None:
     assert all(isinstance(table.c.quantity.type, BigInteger) for table in (positions, trades))

@@ -1,4 +1,4 @@
-"""The platform as users start it: the scripts, run for real, on ports and in a directory of their own."""
+"""The launcher scripts, run with ports and a directory of their own."""
 
 import os
 import pty
@@ -42,7 +42,7 @@ class Platform:
             self.variables[f"CB_SERVICES__{name}__DATABASE"] = f"sqlite:///{run}/{name}.db"
 
     def start(self, *command: str, terminal: int | None = None) -> "subprocess.Popen[str]":
-        """Start a command in a session of its own, without input unless it is given a terminal."""
+        """Start a command in a session of its own, without input or on a terminal."""
         return subprocess.Popen(
             command,
             cwd=self.home,
@@ -55,13 +55,13 @@ class Platform:
         )
 
     def launch(self, *arguments: str) -> tuple[int, str]:
-        """Run the launcher; return its exit code and all it printed."""
+        """Run the launcher; return its exit code and output."""
         process = self.start(sys.executable, "-m", "scripts", *arguments)
         printed, _ = process.communicate(timeout=SECONDS)
         return process.returncode, printed
 
     def processes(self) -> list[psutil.Process]:
-        """Return what was started as a service of this platform."""
+        """Return the processes of this platform's services."""
         found = []
         for process in psutil.process_iter():
             try:
@@ -91,7 +91,7 @@ def platform(tmp_path: Path) -> Iterator[Platform]:
 
 
 def read_until(process: "subprocess.Popen[str]", wanted: str) -> str:
-    """Return what a process prints up to a text; all of it if the text never comes."""
+    """Return the output of a process up to a text, or all of it if the text does not occur."""
     assert process.stdout
     printed = ""
     for line in process.stdout:
@@ -154,7 +154,7 @@ def test_interruption_while_starting_leaves_nothing(platform: Platform, signals:
     platform.assert_nothing_left()
 
 
-def test_terminal_offers_the_walkthrough_and_takes_no_for_an_answer(platform: Platform) -> None:
+def test_terminal_offers_the_walkthrough_and_accepts_no(platform: Platform) -> None:
     ours, theirs = pty.openpty()
     process = platform.start(sys.executable, "-m", "scripts", "up", terminal=theirs)
     os.close(theirs)
@@ -171,7 +171,7 @@ def test_terminal_offers_the_walkthrough_and_takes_no_for_an_answer(platform: Pl
     platform.assert_nothing_left()
 
 
-def test_taken_port_is_named_with_its_holder_and_nothing_starts(platform: Platform) -> None:
+def test_port_in_use_is_reported_with_its_process_and_nothing_starts(platform: Platform) -> None:
     with socket.create_server(("127.0.0.1", platform.ports["PORTFOLIO"])):
         code, printed = platform.launch("start")
 
@@ -181,7 +181,7 @@ def test_taken_port_is_named_with_its_holder_and_nothing_starts(platform: Platfo
     platform.assert_nothing_left()
 
 
-def test_service_that_ends_at_its_start_shows_its_log_and_nothing_stays(platform: Platform) -> None:
+def test_failed_start_shows_the_log_and_leaves_nothing(platform: Platform) -> None:
     platform.run.mkdir()
     (platform.run / "PORTFOLIO.db").write_text("not a database at all\n" * 100)
 

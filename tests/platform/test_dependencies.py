@@ -1,4 +1,4 @@
-"""What the gateway's breakers count of what market data and portfolio answer."""
+"""Responses of market data and portfolio that the breakers count as failures."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -45,7 +45,7 @@ def counted(breaker: CircuitBreaker) -> tuple[int, int]:
     ],
     ids=["nothing", "negative", "bomb", "two-prices", "other-symbol"],
 )
-def test_quotes_that_make_no_sense_open_the_circuit(
+def test_invalid_quotes_open_the_circuit(
     server: Server, client: HTTPClient, breaker: CircuitBreaker, body: str
 ) -> None:
     server.act = answer(200, body)
@@ -67,9 +67,7 @@ def test_quote_and_unknown_symbol_are_successes(server: Server, client: HTTPClie
 @pytest.mark.parametrize(
     "body", ["{}", '{"userId": "bob", "cash": "1", "positions": []}'], ids=["nothing", "other-user"]
 )
-def test_holdings_that_make_no_sense_are_a_failure(
-    server: Server, client: HTTPClient, breaker: CircuitBreaker, body: str
-) -> None:
+def test_invalid_holdings_are_a_failure(server: Server, client: HTTPClient, breaker: CircuitBreaker, body: str) -> None:
     server.act = answer(200, body)
     with pytest.raises(DependencyError):
         PortfolioClient(client).find("ann")
@@ -88,7 +86,7 @@ def test_holdings_that_make_no_sense_are_a_failure(
     ],
     ids=["nothing", "other-trade", "odd-status", "redirect", "rejection-of-another", "not-found"],
 )
-def test_answer_that_is_no_verdict_leaves_it_open_whether_the_trade_was_booked(
+def test_invalid_verdict_leaves_the_outcome_unknown(
     server: Server, client: HTTPClient, breaker: CircuitBreaker, *, act: Act, outcome: tuple[int, int]
 ) -> None:
     server.act = act

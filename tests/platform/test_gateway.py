@@ -1,4 +1,4 @@
-"""What the gateway tells a client, and keeps, when market data and portfolio misbehave on the wire."""
+"""Responses and stored trades of the gateway when market data and portfolio misbehave."""
 
 import json
 import socket
@@ -35,7 +35,7 @@ def sent_trade_id(portfolio: Server) -> str:
 
 
 def verdict(portfolio: Server, status: int, members: dict[str, object]) -> Act:
-    """Answer with these members and the trade id that was sent."""
+    """Respond with these members and the trade id of the request."""
 
     def act(connection: socket.socket) -> None:
         answer(status, json.dumps({"tradeId": sent_trade_id(portfolio), **members}))(connection)
@@ -70,7 +70,7 @@ def test_request_id_is_passed_on_to_both_services(client: FlaskClient, market_da
         assert "X-Request-ID: request-1" in server.requests[0]
 
 
-def test_rejection_is_told_with_its_reason_and_kept(client: FlaskClient, portfolio: Server) -> None:
+def test_rejection_is_returned_with_its_reason_and_stored(client: FlaskClient, portfolio: Server) -> None:
     members: dict[str, object] = {
         "status": 409,
         "tradeStatus": "REJECTED",
@@ -110,7 +110,7 @@ UNKNOWN = {
 
 
 @pytest.mark.parametrize("name", UNKNOWN)
-def test_trade_whose_outcome_nobody_told_is_pending(
+def test_trade_without_a_valid_response_is_pending(
     client: FlaskClient, portfolio: Server, file: Path, name: str
 ) -> None:
     portfolio.act = UNKNOWN[name]
@@ -147,7 +147,7 @@ def test_trade_that_never_reached_the_portfolio_is_refused(client: FlaskClient, 
     ],
     ids=["hang-up", "500", "nothing", "nan", "bomb", "negative", "other-symbol", "400"],
 )
-def test_trade_without_a_good_price_is_refused_and_nothing_is_kept(
+def test_trade_without_a_valid_price_is_refused_and_not_stored(
     client: FlaskClient, market_data: Server, portfolio: Server, file: Path, act: Act
 ) -> None:
     market_data.act = act
@@ -172,7 +172,7 @@ def test_trade_that_cannot_be_stored_is_refused_before_anything_is_sent(
     assert client.get("/api/v1/health/ready").status_code == 503
 
 
-def test_trade_whose_end_cannot_be_stored_is_pending(client: FlaskClient, portfolio: Server, file: Path) -> None:
+def test_trade_whose_outcome_cannot_be_stored_is_pending(client: FlaskClient, portfolio: Server, file: Path) -> None:
     def fill_and_break(connection: socket.socket) -> None:
         with sqlite3.connect(file) as database:
             database.execute("CREATE TRIGGER broken BEFORE UPDATE ON trades BEGIN SELECT RAISE(FAIL, 'broken'); END")
@@ -186,7 +186,7 @@ def test_trade_whose_end_cannot_be_stored_is_pending(client: FlaskClient, portfo
     assert (told.status_code, told.json["status"]) == (202, "PENDING")
 
 
-def test_stale_answers_are_told_from_fresh_ones_and_unknown_ones(client: FlaskClient, market_data: Server) -> None:
+def test_stale_fresh_and_unknown_responses_differ(client: FlaskClient, market_data: Server) -> None:
     fresh = client.get("/api/v1/market-data/AAPL").json
     market_data.act = answer(503, "{}")
     stale = client.get("/api/v1/market-data/AAPL").json

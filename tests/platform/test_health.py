@@ -1,4 +1,4 @@
-"""The gateway's health monitor: what it asks, what it makes of it, and which worker does it."""
+"""The gateway's health checks, run by one worker for all."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ def component(platform: Platform, name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("service", ["market-data", "portfolio"])
-def test_service_that_is_told_to_fail_says_so_to_those_who_ask_for_its_health(platform: Platform, service: str) -> None:
+def test_simulated_failure_is_shown_by_the_health_of_the_service(platform: Platform, service: str) -> None:
     seen = []
     for simulation in ({"failure_rate": 0.7}, {"response_time_ms": 1}, {"is_healthy": False}, {}):
         platform.simulate(service, **simulation)
@@ -40,7 +40,7 @@ def test_service_that_is_told_to_fail_says_so_to_those_who_ask_for_its_health(pl
 
 
 @pytest.mark.parametrize("service", ["market-data", "portfolio"])
-def test_gateway_shows_how_its_dependencies_are_though_nobody_calls_them(platform: Platform, service: str) -> None:
+def test_health_of_dependencies_is_known_without_calls(platform: Platform, service: str) -> None:
     until(lambda: component(platform, service).get("health") == "UP", "it is up")
     seen = component(platform, service)
     assert (seen["status"], seen["circuit"], seen["checked_seconds_ago"] < 5) == ("UP", "CLOSED", True)
@@ -66,7 +66,7 @@ def test_simulated_parts_of_the_gateway_are_not_checked(platform: Platform) -> N
     assert component(platform, "risk") == {"status": "UP", "circuit": "CLOSED"}
 
 
-def test_circuit_closes_though_nobody_trades(platform: Platform) -> None:
+def test_circuit_closes_without_trades(platform: Platform) -> None:
     platform.simulate("market-data", is_healthy=False)
     open_circuit(platform)
 
@@ -93,7 +93,7 @@ def test_circuit_stays_open_while_only_some_calls_would_fail(platform: Platform)
 
 
 class Gateway:
-    """A gateway with four workers, whose dependencies do what a test tells them."""
+    """A gateway with four workers and scripted dependencies."""
 
     def __init__(self, directory: Path) -> None:
         self.state = directory / "state"
@@ -125,7 +125,7 @@ class Gateway:
         return found
 
     def checkers(self) -> list[int]:
-        """Return the processes that check, one for each dependency that is checked."""
+        """Return the processes that run health checks, one per dependency."""
         held = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
         inodes = {str(lock.stat().st_ino) for lock in self.state.glob("*.locks/health-*")}
         return [int(line[4]) for line in held if line[5].rpartition(":")[2] in inodes]
@@ -148,7 +148,7 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
         made.close()
 
 
-def test_four_workers_ask_a_dependency_as_often_as_one_would_and_all_know(gateway: Gateway) -> None:
+def test_four_workers_check_a_dependency_once_per_interval_and_share_the_result(gateway: Gateway) -> None:
     before, begin = len(gateway.services.portfolio.requests), time.monotonic()
     until(lambda: len(gateway.services.portfolio.requests) == before + 6, "six checks")
     assert time.monotonic() - begin > 5 * INTERVAL * 0.8
@@ -158,7 +158,7 @@ def test_four_workers_ask_a_dependency_as_often_as_one_would_and_all_know(gatewa
     assert {gateway.component("portfolio")["health"] for _ in range(20)} == {"UP"}
 
 
-def test_another_worker_checks_when_the_one_that_did_is_killed(gateway: Gateway) -> None:
+def test_another_worker_takes_over_the_checks_of_a_killed_one(gateway: Gateway) -> None:
     killed = gateway.checkers()
     for process in set(killed):
         os.kill(process, signal.SIGKILL)
@@ -169,7 +169,7 @@ def test_another_worker_checks_when_the_one_that_did_is_killed(gateway: Gateway)
     assert not set(gateway.checkers()) & set(killed)
 
 
-def test_check_that_hangs_delays_neither_the_other_nor_the_end(gateway: Gateway) -> None:
+def test_hung_check_delays_neither_other_checks_nor_the_shutdown(gateway: Gateway) -> None:
     gateway.services.portfolio.act = stay_silent
     before = len(gateway.services.market_data.requests)
     until(lambda: gateway.component("portfolio").get("health") == "DOWN", "the portfolio is down")

@@ -43,12 +43,12 @@ def test_quote_is_money_in_text_with_its_time(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize(("symbol", "status"), [("ZZZZ", 404), ("aapl", 422), ("..", 422), ("A" * 13, 422)])
-def test_symbol_that_is_not_traded_or_cannot_be_one_is_refused(client: FlaskClient, symbol: str, status: int) -> None:
+def test_unknown_or_invalid_symbol_is_refused(client: FlaskClient, symbol: str, status: int) -> None:
     answer = client.get(f"{PRICES}/{symbol}")
     assert (answer.status_code, answer.mimetype) == (status, "application/problem+json")
 
 
-def test_batch_gives_the_known_prices_of_one_moment_and_names_the_unknown(client: FlaskClient) -> None:
+def test_batch_returns_prices_of_one_moment_and_lists_unknown_symbols(client: FlaskClient) -> None:
     answer = client.post(f"{PRICES}/batch", json={"symbols": ["MSFT", "ZZZZ", "AAPL", "MSFT"]})
     assert answer.json is not None
     assert [quote["symbol"] for quote in answer.json["prices"]] == ["MSFT", "AAPL"]
@@ -68,7 +68,7 @@ def test_batch_gives_the_known_prices_of_one_moment_and_names_the_unknown(client
         ({"symbols": ["AAPL"], "date": 1}, "/date"),
     ],
 )
-def test_wrong_batch_is_refused_by_field_and_rule(client: FlaskClient, body: object, pointer: str) -> None:
+def test_invalid_batch_is_refused_by_field_and_rule(client: FlaskClient, body: object, pointer: str) -> None:
     answer = client.post(f"{PRICES}/batch", json=body)
     assert answer.json is not None
     assert answer.status_code == 422

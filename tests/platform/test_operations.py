@@ -1,4 +1,4 @@
-"""docs/operations.md is right: its commands do what it says, on the services as users run them."""
+"""The commands and requests of docs/operations.md, run on the services."""
 
 import json
 import os
@@ -15,7 +15,7 @@ BY_HAND, OVER_HTTP, *_ = re.findall(r"^```bash\n(.*?)^```$", TEXT, re.MULTILINE 
 
 
 def shell(platform: Platform, tmp_path: Path, block: str) -> list[str]:
-    """Run the commands of a block one by one. Return what each printed, and fail where one of them did."""
+    """Run the commands of a block one by one. Return the output of each; fails if a command fails."""
     (tmp_path / "cb").write_text(f'#!/bin/sh\ncd {ROOT} && exec {sys.executable} -m cb "$@"\n')
     (tmp_path / "cb").chmod(0o755)
     block = block.replace("run/state", str(platform.directory / "state"))
@@ -27,7 +27,7 @@ def shell(platform: Platform, tmp_path: Path, block: str) -> list[str]:
     return ran.stdout.split("---\n")[1:]
 
 
-def test_commands_do_what_the_text_says(platform: Platform, tmp_path: Path) -> None:
+def test_commands_of_the_page_work(platform: Platform, tmp_path: Path) -> None:
     status, explained, opened, shadowed, events, document, closed, reset, configured = shell(
         platform, tmp_path, BY_HAND
     )
@@ -44,7 +44,7 @@ def test_commands_do_what_the_text_says(platform: Platform, tmp_path: Path) -> N
     assert platform.trade().status_code == 201
 
 
-def test_requests_do_what_the_text_says(platform: Platform, tmp_path: Path) -> None:
+def test_requests_of_the_page_work(platform: Platform, tmp_path: Path) -> None:
     opened, reset, events = (json.loads(each) for each in shell(platform, tmp_path, OVER_HTTP))
     assert (opened["to"], reset["from"], reset["to"]) == ("FORCED_OPEN", "FORCED_OPEN", "CLOSED")
     assert [each["reason"] for each in events["events"]] == [opened["reason"], reset["reason"]]
@@ -52,7 +52,7 @@ def test_requests_do_what_the_text_says(platform: Platform, tmp_path: Path) -> N
     assert platform.trade().status_code == 201
 
 
-def test_text_names_every_command_and_exit_code(tmp_path: Path) -> None:
+def test_page_lists_every_command_and_exit_code(tmp_path: Path) -> None:
     ran = subprocess.run([sys.executable, "-m", "cb", "--help"], cwd=ROOT, capture_output=True, text=True, check=False)
     codes = re.findall(r"^  (\d)  ", ran.stdout, re.MULTILINE)
     assert re.findall(r"^\| (\d) \|", TEXT, re.MULTILINE) == codes == ["0", "1", "2", "3"]

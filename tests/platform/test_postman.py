@@ -1,4 +1,4 @@
-"""The collection for Postman, played against the services as users run them, and the curls of its guide."""
+"""The Postman collection and the curl commands of its guide, run on the services."""
 
 import json
 import re
@@ -36,7 +36,7 @@ REQUESTS = list(requests_of(COLLECTION))
 
 
 @needs_newman
-def test_collection_plays_all_phases_and_leaves_a_report(platform: Platform) -> None:
+def test_collection_passes_and_writes_a_report(platform: Platform) -> None:
     report = ROOT / "run/newman.xml"
     report.parent.mkdir(exist_ok=True)
     places = [f"{name}=http://127.0.0.1:{platform.ports[service]}" for name, service in PLACES.items()]
@@ -75,14 +75,14 @@ def test_guide_has_every_request_in_the_order_of_the_collection() -> None:
     ]
 
 
-def test_environment_and_token_are_those_that_the_guide_names() -> None:
+def test_variables_of_the_environment_are_in_the_guide() -> None:
     assert {each["key"] for each in ENVIRONMENT["values"]} == {*PLACES, "adminToken"}
     for each in ENVIRONMENT["values"]:
         assert f"`{each['key']}`" in GUIDE
         assert each["value"] in {"", "http://localhost:8080", "http://localhost:8081", "http://localhost:8082"}
 
 
-def test_curls_of_the_guide_are_answered_as_it_says(platform: Platform) -> None:
+def test_curl_commands_of_the_guide_return_the_listed_statuses(platform: Platform) -> None:
     ports = {"8080": "gateway", "8081": "portfolio", "8082": "market-data"}
     told = re.findall(r"^```bash\n(.*?)^```\n\n`([\d ]+)`", GUIDE, re.MULTILINE | re.DOTALL)
     assert len(told) == GUIDE.count("```bash")

@@ -1,4 +1,4 @@
-"""The gateway's reads while a dependency is away: how old an answer may be, and where it is kept."""
+"""Stale reads of the gateway: maximum age and storage."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ PATH = "/api/v1/market-data/AAPL"
 
 
 def read() -> Any:
-    """Return what a gateway that has just been started answers."""
+    """Return the response of a newly started gateway."""
     return create_app().test_client().get(PATH)
 
 
@@ -28,7 +28,7 @@ def test_stale_answers_outlive_a_restart_of_the_gateway(app: Flask, market_data:
     assert (read().json["stale"], read().json["price"]) == (True, "150.10")
 
 
-def test_answer_that_is_too_old_is_no_answer(
+def test_response_older_than_the_maximum_is_not_served(
     monkeypatch: pytest.MonkeyPatch, app: Flask, market_data: misbehaving.Server
 ) -> None:
     read()
@@ -38,7 +38,7 @@ def test_answer_that_is_too_old_is_no_answer(
     assert (read().status_code, read().json["dependency"]) == (503, "market-data")
 
 
-def test_fresh_answer_saves_a_request_and_is_not_stale(
+def test_fresh_response_saves_a_request_and_is_not_stale(
     monkeypatch: pytest.MonkeyPatch, app: Flask, market_data: misbehaving.Server
 ) -> None:
     monkeypatch.setenv("CB_SERVICES__GATEWAY__STALE_FRESH_FOR", "1m")
@@ -50,9 +50,7 @@ def test_fresh_answer_saves_a_request_and_is_not_stale(
     assert len(market_data.requests) == 1
 
 
-def test_fresh_time_beyond_the_usable_one_stops_the_gateway_at_its_start(
-    monkeypatch: pytest.MonkeyPatch, app: Flask
-) -> None:
+def test_fresh_time_above_the_usable_time_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch, app: Flask) -> None:
     monkeypatch.setenv("CB_SERVICES__GATEWAY__STALE_FRESH_FOR", "2h")
 
     with pytest.raises(SettingsError) as refused:
@@ -61,13 +59,13 @@ def test_fresh_time_beyond_the_usable_one_stops_the_gateway_at_its_start(
     assert "stale_fresh_for must be at most stale_usable_for" in str(refused.value)
 
 
-def test_fresh_time_beyond_the_default_of_the_usable_one_is_the_usable_one() -> None:
+def test_fresh_time_above_the_default_usable_time_extends_it() -> None:
     assert GatewaySettings().load({"stale_fresh_for": "2h"})["stale_usable_for"] == 7200
     assert GatewaySettings().load({})["stale_usable_for"] == 3600
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:{}/0", "redis+cluster://127.0.0.1:{}"])
-def test_plain_server_of_the_fleet_has_the_answers_and_any_other_leaves_them_in_the_file(
+def test_responses_are_stored_on_a_plain_redis_server_and_otherwise_in_the_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, app: Flask, market_data: misbehaving.Server, url: str
 ) -> None:
     with Server(BINARIES["valkey"], tmp_path / "server") as server:

@@ -1,4 +1,4 @@
-"""What clients can rely on when they place orders, and ask what became of them."""
+"""The guarantees to clients that place orders and read trades."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +28,7 @@ def pages(platform: Platform, path: str, name: str) -> Iterator[list[dict[str, A
         assert bool(path) == bool(answer.json()["next"])
 
 
-def test_order_sent_again_with_its_key_is_the_same_trade(platform: Platform) -> None:
+def test_order_retried_with_its_key_is_the_same_trade(platform: Platform) -> None:
     first = place(platform, "replayer", "k-1")
     again = place(platform, "replayer", '"k-1"', price=150)
 
@@ -56,7 +56,7 @@ def test_key_with_another_order_is_refused(platform: Platform) -> None:
     assert (answer.status_code, answer.json()["code"]) == (422, "idempotency-key-reused")
 
 
-def test_same_order_sent_many_times_at_once_is_one_trade(platform: Platform) -> None:
+def test_concurrent_retries_of_an_order_are_one_trade(platform: Platform) -> None:
     with ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(lambda _: place(platform, "hasty", "k-1"), range(12)))
 
@@ -67,7 +67,7 @@ def test_same_order_sent_many_times_at_once_is_one_trade(platform: Platform) -> 
     assert place(platform, "hasty", "k-1").status_code == 201
 
 
-def test_order_that_was_refused_before_it_was_sent_runs_again_under_its_key(platform: Platform) -> None:
+def test_order_refused_before_it_was_sent_is_retried_with_its_key(platform: Platform) -> None:
     platform.simulate("portfolio", is_healthy=False)
     until(lambda: platform.trade().status_code == 503, "the portfolio's circuit opens")
     refused = place(platform, "patient", "k-1")
@@ -81,7 +81,7 @@ def test_order_that_was_refused_before_it_was_sent_runs_again_under_its_key(plat
     assert platform.rows("gateway", "SELECT state FROM trades WHERE user_id = 'patient'") == [("FILLED",)]
 
 
-def test_trade_whose_outcome_is_unknown_is_settled_once_the_portfolio_is_back(platform: Platform) -> None:
+def test_trade_with_an_unknown_outcome_is_settled_when_the_portfolio_recovers(platform: Platform) -> None:
     platform.simulate("portfolio", is_healthy=False)
     pending = place(platform, "waiting", "k-1")
     assert (pending.status_code, pending.json()["status"]) == (202, "PENDING")
@@ -95,7 +95,7 @@ def test_trade_whose_outcome_is_unknown_is_settled_once_the_portfolio_is_back(pl
 
 
 @pytest.mark.parametrize("key", ["", "a b", "x" * 256, '"open', "ü"])
-def test_key_that_is_none_is_refused(platform: Platform, key: str) -> None:
+def test_invalid_key_is_refused(platform: Platform, key: str) -> None:
     answer = platform.request(
         "POST",
         "gateway",
@@ -108,7 +108,7 @@ def test_key_that_is_none_is_refused(platform: Platform, key: str) -> None:
     assert answer.json()["errors"][0]["name"] == "Idempotency-Key"
 
 
-def test_refusal_by_a_limit_says_which_and_by_how_much(platform: Platform) -> None:
+def test_refusal_by_a_limit_has_the_limit_and_the_value(platform: Platform) -> None:
     answer = place(platform, "bold", None, quantity=100_000)
 
     problem = answer.json()
@@ -152,7 +152,7 @@ def test_audit_verifies_and_its_head_is_a_metric(platform: Platform) -> None:
     assert int(shown) == int(seen["head"][:13], 16)
 
 
-def test_opened_circuit_is_told_to_the_operators(platform: Platform) -> None:
+def test_operators_are_notified_of_an_opened_circuit(platform: Platform) -> None:
     platform.simulate("market-data", is_healthy=False)
     until(lambda: not platform.trade().ok and platform.circuits()["market-data"] == "OPEN", "the circuit opens")
 
@@ -189,7 +189,7 @@ def test_opened_circuit_is_told_to_the_operators(platform: Platform) -> None:
         "notifications/a%20b",
     ],
 )
-def test_odd_question_is_refused_with_the_rule(platform: Platform, path: str) -> None:
+def test_invalid_query_is_refused_with_the_rule(platform: Platform, path: str) -> None:
     answer = platform.get("gateway", f"/api/v1/{path}")
 
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid-parameter"), answer.text

@@ -1,4 +1,4 @@
-"""A trade that is given up: never booked afterwards, and never given up once it is booked."""
+"""Voided trades are never booked, and booked trades are never voided."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,14 +28,14 @@ def order(quantity: int = 1) -> Booking:
     return Booking("t1", "ann", "AAPL", quantity, Side.BUY, Decimal(100))
 
 
-def test_void_trade_is_not_booked_by_a_request_that_comes_late(portfolios: PortfolioService) -> None:
+def test_voided_trade_is_not_booked_by_a_late_request(portfolios: PortfolioService) -> None:
     assert portfolios.void(order()).outcome is Settlement.VOID
 
     assert portfolios.apply(order()).outcome is Settlement.VOID
     assert (portfolios.find("ann").cash, portfolios.find("ann").positions) == (1000, {})
 
 
-def test_booked_trade_cannot_be_made_void(portfolios: PortfolioService) -> None:
+def test_booked_trade_cannot_be_voided(portfolios: PortfolioService) -> None:
     portfolios.apply(order())
 
     assert portfolios.void(order()) == Verdict(Settlement.FILLED)
@@ -56,7 +56,7 @@ def test_void_of_another_order_with_the_same_id_is_refused(portfolios: Portfolio
         portfolios.void(order(2))
 
 
-def test_booking_and_giving_up_at_the_same_time_agree(portfolios: PortfolioService) -> None:
+def test_concurrent_booking_and_voiding_agree(portfolios: PortfolioService) -> None:
     acts: list[Callable[[Booking], Verdict]] = [portfolios.apply, portfolios.void] * 6
 
     with ThreadPoolExecutor(12) as pool:
@@ -67,7 +67,7 @@ def test_booking_and_giving_up_at_the_same_time_agree(portfolios: PortfolioServi
     assert booked is (outcomes == {Settlement.FILLED})
 
 
-def test_void_is_told_as_such_on_the_wire(platform: Platform) -> None:
+def test_void_is_returned_over_http(platform: Platform) -> None:
     path = "/api/v1/portfolio/voider"
 
     void = platform.post("portfolio", f"{path}/voids", TRADE)

@@ -1,4 +1,4 @@
-"""The services as users run them, after some trouble, and what Prometheus is told of them."""
+"""The running services after some failures, and a Prometheus server that scrapes them."""
 
 import json
 import os
@@ -27,7 +27,7 @@ PORTS = {"gateway": 8080, "portfolio": 8081, "market-data": 8082}
 
 
 def program(name: str) -> str:
-    """Return the path of a program of Prometheus; without it the test is skipped."""
+    """Return the path of a program of Prometheus. Skips the test if it is not installed."""
     found = shutil.which(name)
     if not found:
         pytest.skip(f"{name} is not installed (Debian: apt-get install prometheus)")
@@ -41,7 +41,7 @@ def alerts() -> dict[str, dict[str, Any]]:
 
 
 def panels(board: Path) -> dict[str, list[str]]:
-    """Return the queries of each panel of a dashboard, with all that its variables may be."""
+    """Return the queries of each panel of a dashboard, with its variables replaced by wildcards."""
     found: dict[str, list[str]] = {}
     for panel in json.loads(board.read_text())["panels"]:
         for target in panel.get("targets", []):
@@ -51,7 +51,7 @@ def panels(board: Path) -> dict[str, list[str]]:
 
 
 def invent(platform: Platform) -> None:
-    """Ask every service for what there is not."""
+    """Request unknown resources of every service."""
     for name in PACKAGES:
         number = random.randrange(10**9)
         platform.get(name, f"/{number}")
@@ -63,7 +63,7 @@ def invent(platform: Platform) -> None:
 
 @dataclass
 class Prometheus:
-    """A real server, and what it answers."""
+    """A running Prometheus server."""
 
     url: str
 
@@ -75,7 +75,7 @@ class Prometheus:
         return answer["data"]
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """Return the series that an expression gives now."""
+        """Return the current series of an expression."""
         found: list[dict[str, Any]] = self.ask("query", query=expression)["result"]
         return found
 
@@ -91,7 +91,7 @@ class Prometheus:
 
 @pytest.fixture(scope="session")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Platform:
-    """Return the services before their start: their ports are known."""
+    """Return the services before their start, with known ports."""
     platform = Platform(tmp_path_factory.mktemp("observed"), CB_SERVICES__GATEWAY__COMPARE_INTERVAL="5s")
     platform.directory.chmod(0o700)
     return platform
@@ -99,7 +99,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Platform:
 
 @pytest.fixture(scope="session")
 def platform(stopped: Platform) -> Iterator[Platform]:
-    """Yield the services: some trades went well, then market data went away, and its circuit has opened."""
+    """Yield the services after some trades, a failure of market data, and the opening of its circuit."""
     try:
         stopped.start()
         stopped.heal()
@@ -116,9 +116,9 @@ def platform(stopped: Platform) -> Iterator[Platform]:
 
 @pytest.fixture(scope="session")
 def server(stopped: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """Yield a Prometheus with the configuration as it is, but quicker: once a second, and CircuitOpen waits as long.
+    """Yield a Prometheus with the shipped configuration but intervals of a second, for CircuitOpen too.
 
-    It begins to look for its targets some seconds after its start: meanwhile these can start.
+    It starts scraping some seconds after its start; the services can start meanwhile.
     """
     directory = tmp_path_factory.mktemp("prometheus")
     text = (CONFIG / "prometheus.yml").read_text().replace("15s", "1s")
@@ -146,6 +146,6 @@ def server(stopped: Platform, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="session")
 def prometheus(server: Prometheus, platform: Platform) -> Prometheus:
-    """Return a Prometheus that has seen all services."""
+    """Return a Prometheus that has scraped all services."""
     until(server.up, "Prometheus has seen all services")
     return server

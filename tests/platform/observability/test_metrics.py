@@ -1,4 +1,4 @@
-"""What the services tell is what the alerts and the dashboard ask for."""
+"""The metrics of the services against the queries of alerts and dashboard."""
 
 import re
 import subprocess
@@ -18,7 +18,7 @@ Told = dict[str, dict[str, set[str]]]
 
 
 def told(platform: Platform) -> Told:
-    """Return the metrics of all services, with the values of their labels."""
+    """Return the metrics of all services and the values of their labels."""
     found: Told = {"up": {}}
     for name in PACKAGES:
         for family in text_string_to_metric_families(platform.get(name, "/metrics").text):
@@ -30,7 +30,7 @@ def told(platform: Platform) -> Told:
 
 
 def selectors(query: str) -> list[tuple[str, str]]:
-    """Return the metrics that a query reads, each with what stands in its braces."""
+    """Return the metrics of a query, each with its label matchers."""
     bare = re.sub(r"\b(by|on)\s*\([^)]*\)|\[\w+\]", " ", query)
     found = re.findall(
         r"(?<![\w\"])([a-zA-Z_]\w*)\b(?!\s*\()(?:\{([^}]*)\})?", re.sub(r"(?<=[~=])\"[^\"]*\"", _mark, bare)
@@ -43,7 +43,7 @@ def _mark(match: re.Match[str]) -> str:
 
 
 def unknown(query: str, known: Told) -> list[str]:
-    """Return what a query names that no service tells."""
+    """Return the metrics and labels of a query that no service exports."""
     missing, labels = [], set(TARGET)
     for metric, braces in selectors(query):
         if metric not in known:
@@ -65,7 +65,7 @@ QUERIES = {name: [rule["expr"]] for name, rule in alerts().items()}
 QUERIES |= {f"{board.stem} {title}": queries for board in BOARDS for title, queries in panels(board).items()}
 
 
-def test_alerts_and_dashboard_ask_for_nothing_that_is_not_told(platform: Platform) -> None:
+def test_alerts_and_dashboard_query_only_exported_metrics(platform: Platform) -> None:
     known = told(platform)
     missing = {name: [what for query in queries for what in unknown(query, known)] for name, queries in QUERIES.items()}
     assert not {name: found for name, found in missing.items() if found}
@@ -83,19 +83,19 @@ def test_alerts_and_dashboard_ask_for_nothing_that_is_not_told(platform: Platfor
         ("histogram_quantile(0.5, sum by (le) (rate(flask_http_request_duration_seconds_bucket[1m])))", []),
     ],
 )
-def test_query_with_a_mistake_is_found(platform: Platform, query: str, missing: list[str]) -> None:
+def test_query_of_an_unknown_metric_or_label_is_detected(platform: Platform, query: str, missing: list[str]) -> None:
     assert unknown(query, told(platform)) == missing
 
 
 @pytest.mark.parametrize("service", PACKAGES)
-def test_metrics_of_a_service_pass_the_tool_of_prometheus(platform: Platform, service: str) -> None:
+def test_metrics_of_a_service_pass_promtool(platform: Platform, service: str) -> None:
     text = platform.get(service, "/metrics").text
     command = [program("promtool"), "check", "metrics"]
     ran = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=60)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
 
 
-def test_number_of_series_of_the_services_does_not_grow_with_what_clients_invent(platform: Platform) -> None:
+def test_invalid_requests_of_clients_create_no_series(platform: Platform) -> None:
     def series() -> set[str]:
         texts = [platform.get(name, "/metrics").text for name in PACKAGES]
         return {line.rpartition(" ")[0] for text in texts for line in text.splitlines() if not line.startswith("#")}

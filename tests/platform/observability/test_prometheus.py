@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes the services, and answers what the dashboard and the alerts ask."""
+"""A real Prometheus scrapes the services and evaluates dashboard and alerts."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def test_services_are_scraped_without_error(prometheus: Prometheus, platform: Pl
 
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda path: path.stem)
-def test_every_panel_of_the_dashboard_shows_something(prometheus: Prometheus, board: object) -> None:
+def test_every_panel_of_the_dashboard_has_data(prometheus: Prometheus, board: object) -> None:
     queries = {query for queries in panels(board).values() for query in queries}
     empty: set[str] = set()
 
@@ -29,7 +29,7 @@ def test_every_panel_of_the_dashboard_shows_something(prometheus: Prometheus, bo
         assert not empty
 
 
-def test_open_circuit_is_seen_counted_and_told(prometheus: Prometheus, platform: Platform) -> None:
+def test_open_circuit_is_exported_counted_and_alerted(prometheus: Prometheus, platform: Platform) -> None:
     until(lambda: prometheus.rules()["CircuitOpen"]["state"] == "firing", "CircuitOpen fires")
     (alert,) = prometheus.rules()["CircuitOpen"]["alerts"]
     assert {"job": "gateway", "name": "market-data", "severity": "page"}.items() <= alert["labels"].items()
@@ -38,7 +38,7 @@ def test_open_circuit_is_seen_counted_and_told(prometheus: Prometheus, platform:
     assert "`cb explain market-data`" in alert["annotations"]["description"]
 
 
-def test_every_alert_is_evaluated_and_those_without_a_cause_are_silent(prometheus: Prometheus) -> None:
+def test_every_alert_is_evaluated_and_does_not_fire_without_a_cause(prometheus: Prometheus) -> None:
     until(lambda: all(rule["health"] == "ok" for rule in prometheus.rules().values()), "all rules are evaluated")
     rules = prometheus.rules()
     assert rules.keys() == alerts().keys()

@@ -1,4 +1,4 @@
-"""The files for Prometheus are what its own tool accepts, and each alert fires when it should and not before."""
+"""The files for Prometheus, checked by promtool; each alert has cases in which it fires and does not."""
 
 import json
 import re
@@ -18,7 +18,7 @@ SHIPPED = yaml.safe_load((CONFIG / "config.yaml").read_text())
 
 
 @pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("promtool ")])
-def test_files_pass_the_tool_of_prometheus(command: str) -> None:
+def test_configuration_files_pass_promtool(command: str) -> None:
     asked = [program("promtool"), *command.split()[1:]]
     ran = subprocess.run(asked, cwd=CONFIG.parent, capture_output=True, text=True, check=False, timeout=120)
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -26,13 +26,13 @@ def test_files_pass_the_tool_of_prometheus(command: str) -> None:
 
 
 def evaluations(alert: str) -> list[list[dict[str, Any]]]:
-    """Return what each evaluation of an alert's cases expects."""
+    """Return the expected samples of each evaluation of an alert's cases."""
     cases = [case for case in CASES if case["name"].startswith(f"{alert},")]
     return [each["exp_samples"] for case in cases for each in case["promql_expr_test"]]
 
 
 @pytest.mark.parametrize("alert", alerts())
-def test_alert_has_a_case_in_which_it_fires_and_one_in_which_it_just_does_not(alert: str) -> None:
+def test_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not(alert: str) -> None:
     expected = evaluations(alert)
     assert [] in expected
     fires = [sample["labels"] for samples in expected for sample in samples]
@@ -40,7 +40,7 @@ def test_alert_has_a_case_in_which_it_fires_and_one_in_which_it_just_does_not(al
 
 
 @pytest.mark.parametrize("alert", alerts())
-def test_alert_says_how_urgent_it_is_and_what_to_do(alert: str) -> None:
+def test_alert_has_a_severity_and_an_action(alert: str) -> None:
     rule = alerts()[alert]
     assert rule["labels"]["severity"] in {"page", "ticket"}
     assert rule["annotations"].keys() == {"summary", "description", "runbook"}
@@ -58,7 +58,7 @@ def test_every_alert_has_its_section_in_the_runbook_and_every_section_its_alert(
         assert told == {"means", "look", "do", "over"}, name
 
 
-def test_commands_that_alerts_recommend_exist() -> None:
+def test_commands_recommended_by_alerts_exist() -> None:
     from cb.cli.arguments import CONTROLS
 
     said = " ".join(rule["annotations"]["description"] for rule in alerts().values())
@@ -94,7 +94,7 @@ def test_dashboard_can_be_imported_and_its_panels_have_places_of_their_own(board
         assert all(source in (None, {"type": "prometheus", "uid": "${datasource}"}) for source in sources)
 
 
-def test_text_lists_every_alert_with_its_severity_and_all_checks_of_the_tool() -> None:
+def test_page_lists_every_alert_with_its_severity_and_all_promtool_checks() -> None:
     table = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| .+ \| (page|ticket) \|$", TEXT, re.MULTILINE)
     told = {name: severity for names, severity in table for name in re.findall(r"\w+", names)}
     assert told == {name: rule["labels"]["severity"] for name, rule in alerts().items()}

@@ -1,4 +1,4 @@
-"""Clients that behave badly, on raw sockets."""
+"""Misbehaving clients on raw sockets."""
 
 import re
 import socket
@@ -23,7 +23,7 @@ DRIPS = {
 
 
 def connect(url: str, **options: int) -> socket.socket:
-    """Return a connection to a service; `receive` is the size of its buffer."""
+    """Return a connection to a service; `receive` is the size of its receive buffer."""
     connection = socket.socket()
     if options:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, options["receive"])
@@ -37,7 +37,7 @@ def connect(url: str, **options: int) -> socket.socket:
 
 
 def receive(connection: socket.socket) -> bytes:
-    """Return one answer, which says how long it is; a body that comes later is waited for."""
+    """Return one response, complete by its Content-Length."""
     data = b""
     while not (match := re.match(rb".*?content-length: (\d+)\r\n.*?\r\n\r\n", data, re.IGNORECASE | re.DOTALL)):
         data += connection.recv(1) or b"\r\ncontent-length: 0\r\n\r\n"
@@ -47,7 +47,7 @@ def receive(connection: socket.socket) -> bytes:
 
 
 def exchange(url: str, request: bytes) -> bytes:
-    """Send bytes, and return all that comes until the service closes the connection."""
+    """Send bytes, and return everything received until the service closes the connection."""
     with connect(url) as connection:
         connection.sendall(request)
         return b"".join(iter(lambda: connection.recv(65536), b""))
@@ -55,7 +55,7 @@ def exchange(url: str, request: bytes) -> bytes:
 
 @contextmanager
 def dripping(url: str, kind: str, number: int) -> Iterator[list[socket.socket]]:
-    """Have clients that send their requests a piece at a time, and come back as soon as they are thrown out."""
+    """Run clients that send their requests slowly and reconnect when they are disconnected."""
     begin, piece = DRIPS[kind]
     over = threading.Event()
 
@@ -79,6 +79,6 @@ def dripping(url: str, kind: str, number: int) -> Iterator[list[socket.socket]]:
 
 @contextmanager
 def idle(url: str, number: int) -> Iterator[list[socket.socket]]:
-    """Have connections on which nothing is sent."""
+    """Open connections without sending anything."""
     with ExitStack() as stack:
         yield [stack.enter_context(connect(url)) for _ in range(number)]

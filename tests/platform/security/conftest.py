@@ -1,4 +1,4 @@
-"""A shop whose one worker has four threads, and how it is asked while others misbehave."""
+"""A service with one worker and four threads, and requests to it while other clients misbehave."""
 
 import time
 from collections.abc import Iterator

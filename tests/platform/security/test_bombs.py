@@ -1,4 +1,4 @@
-"""Bodies that are small on the wire and large in memory, against a real worker: what they cost it."""
+"""Bodies that are small on the wire and large in memory: their cost for a real worker."""
 
 import os
 from collections.abc import Iterator
@@ -97,7 +97,7 @@ def test_body_beyond_the_limit_is_refused_unread_however_it_comes(shop: Service,
     assert resident(shop) - before < MOST
 
 
-def test_gigabyte_that_is_only_announced_costs_nothing(shop: Service) -> None:
+def test_announced_body_of_a_gigabyte_costs_no_memory(shop: Service) -> None:
     before = resident(shop)
     for _ in range(50):
         headers = {**TYPE, "Content-Length": str(2**30)}
@@ -108,7 +108,7 @@ def test_gigabyte_that_is_only_announced_costs_nothing(shop: Service) -> None:
     assert resident(shop) - before < MOST
 
 
-def test_many_large_bodies_at_once_cost_what_they_hold(shop: Service) -> None:
+def test_concurrent_large_bodies_cost_no_more_than_their_size(shop: Service) -> None:
     before = resident(shop)
     stay = [connect(shop.url) for _ in range(100)]
     for connection in stay:

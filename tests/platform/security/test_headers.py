@@ -1,4 +1,4 @@
-"""What every answer of every service tells browsers, whatever it answers."""
+"""Security headers of every response of every service."""
 
 import re
 from pathlib import Path
@@ -31,7 +31,7 @@ FOREIGN = {"Origin": "https://evil.example", "Access-Control-Request-Method": "P
 
 @pytest.fixture(params=[gateway, portfolio, marketdata, shop], ids=lambda each: each.__name__)
 def app(request: pytest.FixtureRequest, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Flask:
-    """Return each of the services."""
+    """Return each service's app."""
     if request.param is not shop:
         monkeypatch.setenv("CB_CONFIG", str(ROOT / "config/config.yaml"))
         for name in ("gateway", "portfolio"):
@@ -77,7 +77,7 @@ def test_every_route_and_method_has_the_headers(app: Flask) -> None:
                 check(client.open(path, method=method, headers=headers), f"{method} {path}")
 
 
-def test_what_is_no_route_has_them_too(app: Flask) -> None:
+def test_unknown_routes_have_the_headers(app: Flask) -> None:
     client: FlaskClient = app.test_client()
     for path in ("/", "/nothing", "//", "/api/v1/../x", "/dashboard/nothing.js", "/dashboard/page.js", "/favicon.ico"):
         check(client.get(path, headers=FOREIGN), path)
@@ -95,13 +95,13 @@ def test_service_has_no_debugger_and_no_session(app: Flask) -> None:
     assert "Set-Cookie" not in app.test_client().get("/dashboard").headers
 
 
-def test_fault_of_ours_has_them_and_tells_nothing(config: Path) -> None:
+def test_internal_error_has_the_headers_and_no_details(config: Path) -> None:
     answer = shop.create_app().test_client().get("/api/v1/bug", headers=FOREIGN)
     check(answer, "bug")
     assert answer.status_code == 500
     assert not re.search(r"Traceback|RuntimeError|secret|\.py", answer.text)
 
 
-def test_they_are_on_the_wire(gunicorn: Service) -> None:
+def test_headers_are_sent_by_a_real_server(gunicorn: Service) -> None:
     for path in ("/metrics", "/dashboard", "/api/v1/nothing", "/api/v1/bug", "/api/v1/stock/pen"):
         check(requests.get(gunicorn.url + path, headers=FOREIGN, timeout=5), path)

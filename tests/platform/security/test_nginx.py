@@ -1,4 +1,4 @@
-"""The nginx that docs/deployment.md puts in front, where there is one."""
+"""nginx with the configuration of docs/deployment.md, if it is installed."""
 
 import re
 import shutil
@@ -29,7 +29,7 @@ http {{
 
 
 class Nginx:
-    """config/nginx.conf, on another port and before another service."""
+    """config/nginx.conf with another port and another upstream."""
 
     def __init__(self, directory: Path, behind: str) -> None:
         with socket.socket() as probe:
@@ -68,7 +68,7 @@ def nginx(tmp_path: Path, server: Server) -> Iterator[Nginx]:
 
 
 @pytest.mark.parametrize("kind", ["headers", "body", "chunks"])
-def test_clients_that_drip_never_reach_the_service(nginx: Nginx, server: Server, kind: str) -> None:
+def test_slow_clients_never_reach_the_service(nginx: Nginx, server: Server, kind: str) -> None:
     with dripping(nginx.url, kind, 20), idle(nginx.url, 20):
         assert requests.get(f"{nginx.url}/api/v1/trades/1", headers=NAME, timeout=5).ok
     assert (server.connections, len(server.requests)) == (1, 1)
@@ -96,7 +96,7 @@ def test_clients_that_drip_never_reach_the_service(nginx: Nginx, server: Server,
         *("/api/v1/simulate//..//trades", "//api/v1/trades", "/api/v1/trade%73"),
     ],
 )
-def test_what_is_not_for_clients_is_not_there(nginx: Nginx, server: Server, path: str) -> None:
+def test_internal_paths_are_404(nginx: Nginx, server: Server, path: str) -> None:
     with requests.Session() as session:
         request = requests.Request("POST", nginx.url, headers=NAME, data="{}").prepare()
         request.url = nginx.url + path  # as it stands, without the dots being taken out
@@ -108,14 +108,14 @@ def test_what_is_not_for_clients_is_not_there(nginx: Nginx, server: Server, path
     assert server.requests == []
 
 
-def test_query_may_hold_what_a_path_may_not(nginx: Nginx, server: Server) -> None:
+def test_query_may_contain_characters_refused_in_a_path(nginx: Nginx, server: Server) -> None:
     path = "/api/v1/trades?after=a%2Fb//../c"
     assert requests.get(nginx.url + path, headers=NAME, timeout=5).ok
     (request,) = server.requests
     assert request.startswith(f"GET {path} HTTP/1.1\r\n")
 
 
-def test_service_hears_who_asks_from_nginx_and_not_from_the_client(nginx: Nginx, server: Server) -> None:
+def test_client_address_comes_from_nginx_and_not_from_the_client(nginx: Nginx, server: Server) -> None:
     told = {"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Host": "evil", "Forwarded": "for=6.6.6.6", "X-Operator": "root"}
     requests.get(f"{nginx.url}/api/v1/trades", headers={**NAME, **told}, timeout=5)
     (request,) = server.requests
@@ -124,7 +124,7 @@ def test_service_hears_who_asks_from_nginx_and_not_from_the_client(nginx: Nginx,
     assert not re.search(r"6\.6\.6\.6|evil|root", request)
 
 
-def test_other_names_and_large_bodies_get_nothing_from_the_service(nginx: Nginx, server: Server) -> None:
+def test_other_host_names_and_large_bodies_do_not_reach_the_service(nginx: Nginx, server: Server) -> None:
     with pytest.raises(requests.ConnectionError):
         requests.get(f"{nginx.url}/api/v1/trades", timeout=5)
     answer = requests.post(f"{nginx.url}/api/v1/trades", data=b" " * 70_000, headers=NAME, timeout=5)
@@ -132,7 +132,7 @@ def test_other_names_and_large_bodies_get_nothing_from_the_service(nginx: Nginx,
     assert server.requests == []
 
 
-def test_flood_of_one_client_is_a_429(nginx: Nginx) -> None:
+def test_flood_of_a_client_is_429(nginx: Nginx) -> None:
     path = f"GET /api/v1/trades HTTP/1.1\r\nHost: {NAME['Host']}\r\n\r\n".encode()
     with connect(nginx.url) as connection:
         connection.settimeout(1)
@@ -142,7 +142,7 @@ def test_flood_of_one_client_is_a_429(nginx: Nginx) -> None:
             seen += connection.recv(65536)
 
 
-def test_services_are_answered_through_it(config: Path, tmp_path: Path) -> None:
+def test_gateway_responds_through_nginx(config: Path, tmp_path: Path) -> None:
     service = Service(tmp_path / "log", CB_SERVER__HOSTS="[trading.example]")
     nginx = Nginx(tmp_path, service.url)
     try:

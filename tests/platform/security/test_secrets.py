@@ -1,4 +1,4 @@
-"""Passwords and tokens: out of others' reach, and out of what is told."""
+"""Passwords and tokens: unreadable for other users, and absent from messages."""
 
 import stat
 from pathlib import Path
@@ -29,7 +29,7 @@ def loaded(config: Path, text: str, mode: int) -> None:
 
 @pytest.mark.parametrize("text", HOLDING)
 @pytest.mark.parametrize("mode", [0o644, 0o604, 0o602, 0o666])
-def test_file_with_a_password_that_others_can_read_is_refused(config: Path, text: str, mode: int) -> None:
+def test_readable_file_with_a_password_is_refused(config: Path, text: str, mode: int) -> None:
     with pytest.raises(SettingsError) as caught:
         loaded(config, text, mode)
     assert str(caught.value).startswith(
@@ -40,7 +40,7 @@ def test_file_with_a_password_that_others_can_read_is_refused(config: Path, text
 
 @pytest.mark.parametrize("text", HOLDING)
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o400])
-def test_file_with_a_password_that_others_cannot_read_is_taken(config: Path, text: str, mode: int) -> None:
+def test_private_file_with_a_password_is_accepted(config: Path, text: str, mode: int) -> None:
     loaded(config, text, mode)
 
 
@@ -59,7 +59,7 @@ def test_file_without_a_password_may_be_read_by_all(config: Path, monkeypatch: p
         ("CB_ADMIN__TOKEN", "hunter2-hunter2-hunter2"),
     ],
 )
-def test_refused_variable_is_told_without_its_password(
+def test_error_of_a_refused_variable_has_no_password(
     config: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     monkeypatch.setenv(variable, value)
@@ -70,7 +70,7 @@ def test_refused_variable_is_told_without_its_password(
     assert "***" in str(caught.value)
 
 
-def test_refusal_by_others_is_told_without_its_password() -> None:
+def test_error_of_a_driver_has_no_password() -> None:
     error = SettingsError(
         "f", "k", "be a database (cannot open x://u:hunter2@h, nor y://h?password=hunter2)", "sqlite://"
     )
@@ -87,7 +87,7 @@ def test_refusal_by_others_is_told_without_its_password() -> None:
         ("state:\n  url: &hunter2'x y\n", 2),
     ],
 )
-def test_file_that_is_no_yaml_is_told_by_line_and_column_without_its_text(config: Path, text: str, line: int) -> None:
+def test_yaml_error_has_line_and_column_without_the_text(config: Path, text: str, line: int) -> None:
     config.write_text(text)
     with pytest.raises(SettingsError) as caught:
         load_settings("shop")
@@ -96,7 +96,7 @@ def test_file_that_is_no_yaml_is_told_by_line_and_column_without_its_text(config
     assert "hunter2" not in str(caught.value)
 
 
-def test_token_of_a_file_is_taken_if_others_cannot_read_it(config: Path, tmp_path: Path) -> None:
+def test_token_file_must_be_private(config: Path, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("correct-horse-battery\n")
     environ = {"CB_CONFIG": str(config), "CB_STATE_DIR": str(tmp_path / "s"), "CB_ADMIN_TOKEN_FILE": str(file)}
@@ -114,16 +114,14 @@ def test_token_of_a_file_is_taken_if_others_cannot_read_it(config: Path, tmp_pat
 
 
 def modes(directory: Path) -> dict[str, str]:
-    """Return the modes of all below a directory, and its own."""
+    """Return the modes of a directory and everything below it."""
     found = [directory, *directory.rglob("*")]
     return {str(path.relative_to(directory)): stat.filemode(path.lstat().st_mode)[1:] for path in found}
 
 
 @pytest.mark.parametrize("package", ["gateway", "portfolio", "marketdata"])
 @pytest.mark.parametrize("server", ["gunicorn", "waitress"])
-def test_whatever_a_service_writes_is_for_its_user_alone(
-    config: Path, tmp_path: Path, package: str, server: str
-) -> None:
+def test_files_of_a_service_are_private(config: Path, tmp_path: Path, package: str, server: str) -> None:
     config.write_text((ROOT / "config/config.yaml").read_text())
     names = {"gateway": "GATEWAY", "portfolio": "PORTFOLIO", "marketdata": "MARKET_DATA"}
     own = {

@@ -1,4 +1,4 @@
-"""Clients that are slow on purpose, against real workers with four threads."""
+"""Slow clients against real workers with four threads."""
 
 import json
 import socket
@@ -22,13 +22,13 @@ pytestmark = pytest.mark.quiet
 
 
 @pytest.mark.parametrize("kind", DRIPS)
-def test_clients_that_drip_hold_no_thread(shop: Service, kind: str) -> None:
+def test_slow_clients_hold_no_thread(shop: Service, kind: str) -> None:
     with dripping(shop.url, kind, 40):
         assert answers_within(shop, 0.5)
 
 
 @pytest.mark.parametrize("kind", ["headers", "body"])
-def test_without_the_guard_four_of_them_stop_the_service(config: Path, tmp_path: Path, kind: str) -> None:
+def test_four_slow_clients_stop_a_service_without_the_guard(config: Path, tmp_path: Path, kind: str) -> None:
     service = Service(tmp_path / "log", (*GUNICORN, "-k", "gthread"), **LIMITS)
     try:
         service.wait_until_up()
@@ -39,7 +39,7 @@ def test_without_the_guard_four_of_them_stop_the_service(config: Path, tmp_path:
         service.stop()
 
 
-def test_connections_on_which_nothing_comes_hold_no_thread_and_are_closed(shop: Service) -> None:
+def test_idle_connections_hold_no_thread_and_are_closed(shop: Service) -> None:
     with idle(shop.url, 200) as connections:
         assert answers_within(shop, 0.5)
         begin = time.monotonic()
@@ -56,7 +56,7 @@ def test_kept_connections_hold_no_thread(shop: Service) -> None:
         assert answers_within(shop, 0.5)
 
 
-def test_request_that_does_not_arrive_in_time_is_a_408(shop: Service) -> None:
+def test_request_that_does_not_arrive_in_time_is_408(shop: Service) -> None:
     begin = time.monotonic()
     answer = exchange(shop.url, POST + b"Content-Length: 9\r\n\r\n{")
     assert 0.9 < time.monotonic() - begin < 4
@@ -68,7 +68,7 @@ def test_request_that_does_not_arrive_in_time_is_a_408(shop: Service) -> None:
     assert problem["detail"] == "the request did not arrive within 1 s"
 
 
-def test_time_for_a_request_begins_anew_with_each(shop: Service) -> None:
+def test_read_timeout_restarts_with_each_request(shop: Service) -> None:
     with connect(shop.url) as connection:
         for _ in range(4):
             connection.sendall(HEAD)
@@ -77,7 +77,7 @@ def test_time_for_a_request_begins_anew_with_each(shop: Service) -> None:
             assert receive(connection).startswith(b"HTTP/1.1 200 OK")
 
 
-def test_client_that_does_not_close_its_end_holds_nobody_up(shop: Service) -> None:
+def test_half_closed_connection_delays_no_other(shop: Service) -> None:
     stay = [connect(shop.url) for _ in range(20)]
     for connection in stay:
         connection.sendall(HEAD + b"Connection: close\r\n\r\n")
@@ -86,7 +86,7 @@ def test_client_that_does_not_close_its_end_holds_nobody_up(shop: Service) -> No
         connection.close()
 
 
-def test_worker_with_few_files_takes_as_few_connections_and_lives(config: Path, tmp_path: Path) -> None:
+def test_worker_with_few_descriptors_limits_its_connections(config: Path, tmp_path: Path) -> None:
     command = f"ulimit -n 300 && exec {sys.executable} {' '.join(GUNICORN)!s}".replace(
         "shop:create_app()", "'shop:create_app()'"
     )
@@ -124,7 +124,7 @@ def test_request_in_single_bytes_is_answered(shop: Service, before: bytes) -> No
         assert receive(connection).startswith(b"HTTP/1.1 201 ")
 
 
-def test_client_that_waits_to_be_told_to_go_on_is(shop: Service) -> None:
+def test_client_that_expects_100_continue_receives_it(shop: Service) -> None:
     order = b'{"quantity": 1, "price": "1.50"}'
     with connect(shop.url) as connection:
         connection.sendall(POST + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(order))
@@ -147,9 +147,7 @@ def test_client_that_waits_to_be_told_to_go_on_is(shop: Service) -> None:
         (HEAD + b"X-Y: %s" % (b"x" * 50_000), 431, "request-header-fields-too-large"),
     ],
 )
-def test_request_that_never_reaches_the_app_gets_a_problem_too(
-    shop: Service, request_: bytes, status: int, code: str
-) -> None:
+def test_request_refused_before_the_app_gets_a_problem(shop: Service, request_: bytes, status: int, code: str) -> None:
     head, _, body = exchange(shop.url, request_).partition(b"\r\n\r\n")
     lines = head.decode().split("\r\n")
     headers = dict(line.split(": ", 1) for line in lines[1:])
@@ -161,7 +159,7 @@ def test_request_that_never_reaches_the_app_gets_a_problem_too(
     assert (problem["status"], problem["code"], problem["request_id"]) == (status, code, headers["X-Request-ID"])
 
 
-def test_gunicorn_that_the_guard_does_not_know_is_left_as_it_is_with_a_warning(
+def test_unknown_gunicorn_version_runs_without_the_guard_and_with_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert worker_class(5, 10) != "gthread"

@@ -1,4 +1,4 @@
-"""Clients that do not take their answers, against real workers with four threads."""
+"""Clients that do not read their responses, against real workers with four threads."""
 
 import select
 import threading
@@ -14,7 +14,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.quiet
 
 
-def test_clients_that_do_not_take_their_answers_are_left(shop: Service) -> None:
+def test_clients_that_do_not_read_are_disconnected(shop: Service) -> None:
     page, watch, stay = HEAD.replace(LIVE.encode(), b"/dashboard/page.css") + b"\r\n", select.poll(), []
     for _ in range(8):
         stay.append(connect(shop.url, receive=1024))
@@ -28,7 +28,7 @@ def test_clients_that_do_not_take_their_answers_are_left(shop: Service) -> None:
         connection.close()
 
 
-def test_clients_that_ask_on_and_take_nothing_hold_no_thread(shop: Service) -> None:
+def test_pipelining_clients_that_do_not_read_hold_no_thread(shop: Service) -> None:
     page = (
         HEAD.replace(LIVE.encode(), b"/docs/swagger-ui.css") + b"\r\n"
     )  # one is less than the kernel takes, eight are more
@@ -51,7 +51,7 @@ def test_clients_that_ask_on_and_take_nothing_hold_no_thread(shop: Service) -> N
             thread.join()
 
 
-def test_answers_that_nobody_takes_are_forgotten_long_before_a_kept_connection_is(shop: Service) -> None:
+def test_unread_responses_time_out_before_a_kept_connection(shop: Service) -> None:
     page, watch = HEAD.replace(LIVE.encode(), b"/docs/swagger-ui.css") + b"\r\n", select.poll()
     with connect(shop.url, receive=1024) as connection:
         watch.register(connection, 0)
@@ -59,7 +59,7 @@ def test_answers_that_nobody_takes_are_forgotten_long_before_a_kept_connection_i
         until(lambda: bool(watch.poll(0)), seconds=5)  # reset after write_timeout, not after the 75 s of a kept one
 
 
-def test_client_that_takes_its_time_for_an_answer_keeps_its_connection(shop: Service) -> None:
+def test_slow_reader_within_the_timeout_keeps_its_connection(shop: Service) -> None:
     page = HEAD.replace(LIVE.encode(), b"/docs/swagger-ui.css") + b"\r\n"
     with connect(shop.url, receive=1024) as connection:
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""The gateway's parts on a database of their own, at a time that the test says."""
+"""Fixtures: the gateway's objects on a database of their own with a manual clock."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ _numbers = count()
 
 @dataclass
 class Clock:
-    """A clock that stands still until it is told."""
+    """A clock that the test advances."""
 
     now: datetime = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
@@ -51,7 +51,7 @@ def clock() -> Clock:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """Yield the gateway's database, empty, on each of the two kinds."""
+    """Yield the gateway's empty database, on SQLite and on PostgreSQL."""
     if request.param == "sqlite":
         database = Database(
             f"sqlite:///{shutil.copy(request.getfixturevalue('migrated_file'), tmp_path / 'gateway.db')}"
@@ -70,7 +70,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 @pytest.fixture(scope="session")
 def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a file with a database that was migrated, to be copied."""
+    """Return a migrated SQLite file to copy."""
     file = tmp_path_factory.mktemp("migrated") / "gateway.db"
     migrate(Database(f"sqlite:///{file}"), gateway)
     return file
@@ -78,7 +78,7 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def migrated_template(postgresql_server: PostgreSQL) -> str:
-    """Return the name of a database that was migrated: copying it is quicker."""
+    """Return the name of a migrated PostgreSQL database to use as a template."""
     postgresql_server.start()
     migrate(Database(postgresql_server.create("gateway-template")), gateway)
     return "gateway-template"
@@ -108,7 +108,7 @@ def reconciler(store: TradeStore, clock: Clock, portfolio: Server, breaker: Circ
 
 
 def spoil(database: Database, statement: str) -> None:
-    """Run a statement on the audit log, whose triggers are gone, as only the owner of a database can."""
+    """Drop the triggers of the audit log and run a statement, as the owner of the database can."""
     with database.write() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("ALTER TABLE audit_entries DISABLE TRIGGER audit_only_grows"))
@@ -123,7 +123,7 @@ def order(quantity: int = 10, side: Side = Side.BUY, *, user_id: str = "ann", pr
 
 
 def welcome(exposure: Exposure) -> None:
-    """Admit whatever it is."""
+    """Admit every order."""
 
 
 def received(store: TradeStore, an_order: Order | None = None, key: str | None = None) -> Trade:
@@ -145,7 +145,7 @@ def filled(store: TradeStore, an_order: Order | None = None) -> Trade:
 
 
 def says(portfolio: Server, http: int, **members: object) -> Act:
-    """Answer with these members and the trade id that was asked for."""
+    """Respond with these members and the trade id of the request."""
 
     def act(connection: socket.socket) -> None:
         asked = json.loads(portfolio.requests[-1].partition("\r\n\r\n")[2])

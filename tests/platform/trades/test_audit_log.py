@@ -1,4 +1,4 @@
-"""The audit log: each entry once, in order, and not to be changed unnoticed."""
+"""The audit log: entries once and in order; changes are detected."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -46,7 +46,7 @@ def log(database: Database) -> AuditLog:
     return AuditLog(database)
 
 
-def test_empty_log_is_whole(log: AuditLog) -> None:
+def test_empty_log_is_valid(log: AuditLog) -> None:
     assert log.head() == Head(0, GENESIS)
     assert log.verify().broken_at is None
 
@@ -64,7 +64,7 @@ def test_entries_are_numbered_and_each_has_the_hash_of_the_one_before(
     assert log.verify().broken_at is None
 
 
-def test_entry_that_is_told_twice_is_recorded_once(log: AuditLog, entries: list[OutboxEntry]) -> None:
+def test_entry_delivered_twice_is_recorded_once(log: AuditLog, entries: list[OutboxEntry]) -> None:
     log.append(entries[:5])
     log.append(entries[2:])
     log.append(entries)
@@ -73,7 +73,7 @@ def test_entry_that_is_told_twice_is_recorded_once(log: AuditLog, entries: list[
     assert log.verify().broken_at is None
 
 
-def test_entries_told_by_many_at_the_same_time_make_one_chain(log: AuditLog, entries: list[OutboxEntry]) -> None:
+def test_concurrent_deliveries_make_one_chain(log: AuditLog, entries: list[OutboxEntry]) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: log.append(entries[number % 3 :: 2]), range(24)))
 
@@ -144,7 +144,7 @@ def test_sqlite_replaces_no_entry_and_appends_nothing_but_the_next(
     assert log.page(0, 100) == before
 
 
-def test_log_that_was_emptied_is_broken_before_anything_was_noted(
+def test_emptied_log_is_broken_before_the_first_verification(
     log: AuditLog, entries: list[OutboxEntry], database: Database
 ) -> None:
     tell(log, database, entries)
@@ -156,7 +156,7 @@ def test_log_that_was_emptied_is_broken_before_anything_was_noted(
     assert (seen.broken_at, seen.fault) == (1, "entries 1 to 9 are missing")
 
 
-def test_log_without_its_last_entries_is_broken_before_anything_was_noted(
+def test_truncated_log_is_broken_before_the_first_verification(
     log: AuditLog, entries: list[OutboxEntry], database: Database
 ) -> None:
     tell(log, database, entries)
@@ -178,7 +178,7 @@ def test_log_with_entries_that_have_no_number_is_broken_and_listed_without_them(
 
 
 def tell(log: AuditLog, database: Database, entries: list[OutboxEntry]) -> None:
-    """Append entries, and mark them as the dispatcher does."""
+    """Append entries and mark them, as the outbox relay does."""
     log.append(entries)
     Outbox(database).mark(Reader.AUDIT, entries)
 
@@ -197,7 +197,7 @@ def tell(log: AuditLog, database: Database, entries: list[OutboxEntry]) -> None:
         *(GOOD.replace(*change) for change in CHANGES),
     ],
 )
-def test_damaged_text_of_an_entry_is_told_from_facts(damaged: str) -> None:
+def test_damaged_facts_are_detected(damaged: str) -> None:
     assert read_facts(GOOD)[1] is None
 
     facts, damage = read_facts(damaged)
@@ -217,7 +217,7 @@ def test_damaged_text_of_an_entry_is_told_from_facts(damaged: str) -> None:
         ("UPDATE audit_entries SET n = 100 WHERE n = 9", (100, "entry 9 is missing")),
     ],
 )
-def test_log_that_was_changed_behind_its_back_does_not_verify(
+def test_changed_log_does_not_verify(
     log: AuditLog, entries: list[OutboxEntry], database: Database, change: str, broken: tuple[int, str]
 ) -> None:
     log.append(entries)
@@ -228,7 +228,7 @@ def test_log_that_was_changed_behind_its_back_does_not_verify(
     assert (seen.broken_at, seen.fault) == broken
 
 
-def test_missing_end_is_seen_by_who_knows_the_head(log: AuditLog, entries: list[OutboxEntry]) -> None:
+def test_missing_end_differs_from_a_known_head(log: AuditLog, entries: list[OutboxEntry]) -> None:
     log.append(entries[:6])
     known = log.head()
     log.append(entries)

@@ -1,4 +1,4 @@
-"""The audit log is verified all the time, and what was found is a metric of every worker."""
+"""The continuous verification of the audit log, and its metrics in every worker."""
 
 import hashlib
 import logging
@@ -35,7 +35,7 @@ def four_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def forge(database: Database, column: str, n: int) -> None:
-    """Write bytes that are no text in a column for text, as only the owner of a database can."""
+    """Write bytes that are not text into a text column, as the owner of the database can."""
     if on_server(database):
         spoil(database, "CREATE CAST (bytea AS text) WITHOUT FUNCTION")
         value = r"decode('ff41', 'hex')\:\:text"
@@ -62,7 +62,7 @@ def grow(log: AuditLog, store: TradeStore, database: Database) -> None:
 
 
 def restore(database: Database, entries: list[AuditEntry]) -> None:
-    """Have the entries be these, whatever they were."""
+    """Replace all entries."""
     spoil(database, "DELETE FROM audit_entries")
     with database.write() as connection:
         connection.execute(
@@ -76,7 +76,7 @@ def restore(database: Database, entries: list[AuditEntry]) -> None:
 
 
 def rewrite(database: Database, entries: list[AuditEntry]) -> None:
-    """Write another log that is as long, and whose chain holds."""
+    """Replace the log by another one of the same length with a valid chain."""
     previous, forged = audit_log.GENESIS, []
     for each in entries:
         hash_ = hashlib.sha256(f"{previous}\n{{}}".encode()).hexdigest()
@@ -86,7 +86,7 @@ def rewrite(database: Database, entries: list[AuditEntry]) -> None:
 
 
 def metrics(database: Database, store: TradeStore, clock: Clock) -> tuple[float | None, float | None]:
-    """Return what another worker says: whether the chain is broken, and for how long nobody has looked."""
+    """Return the metrics of another worker: if the chain is broken, and the age of the verification."""
     registry = CollectorRegistry(support_collectors_without_names=True)
     registry.register(
         TradeStatsCollector(
@@ -98,17 +98,13 @@ def metrics(database: Database, store: TradeStore, clock: Clock) -> tuple[float 
     )
 
 
-def test_log_that_was_never_verified_has_no_metric(
-    log: AuditLog, database: Database, store: TradeStore, clock: Clock
-) -> None:
+def test_unverified_log_has_no_metric(log: AuditLog, database: Database, store: TradeStore, clock: Clock) -> None:
     assert log.last_verification() is None
     assert AuditVerifier(log, clock).run_once()
     assert metrics(database, store, clock) == (None, None), "one page is not all"
 
 
-def test_whole_log_is_verified_page_by_page_and_found_whole(
-    log: AuditLog, database: Database, store: TradeStore, clock: Clock
-) -> None:
+def test_valid_log_is_verified_page_by_page(log: AuditLog, database: Database, store: TradeStore, clock: Clock) -> None:
     works = AuditVerifier(log, clock)
     assert [works.run_once() for _ in range(3)] == [True, True, False]
     clock.pass_(7)
@@ -118,7 +114,7 @@ def test_whole_log_is_verified_page_by_page_and_found_whole(
     assert verified.result.head.n == 9
 
 
-def test_change_in_a_later_page_is_found_told_once_and_forgotten_when_it_is_undone(
+def test_change_in_a_later_page_is_logged_once_and_cleared_when_undone(
     log: AuditLog, database: Database, store: TradeStore, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     works = AuditVerifier(log, clock)
@@ -145,7 +141,7 @@ def test_change_in_a_later_page_is_found_told_once_and_forgotten_when_it_is_undo
         ("previous", 6, "it does not follow the previous entry"),
     ],
 )
-def test_forged_entry_that_is_no_text_hides_nothing(
+def test_entry_that_is_not_text_does_not_hide_others(
     log: AuditLog, database: Database, store: TradeStore, clock: Clock, forged: tuple[str, int, str]
 ) -> None:
     column, n, fault = forged
@@ -156,7 +152,7 @@ def test_forged_entry_that_is_no_text_hides_nothing(
     assert (seen.broken_at, seen.fault) == (n, fault)
 
 
-def test_log_that_grows_faster_than_it_is_verified_is_verified_as_far_as_it_went(
+def test_growing_log_is_verified_up_to_its_end_at_the_start(
     log: AuditLog, database: Database, store: TradeStore, clock: Clock
 ) -> None:
     works = AuditVerifier(log, clock)
@@ -168,7 +164,7 @@ def test_log_that_grows_faster_than_it_is_verified_is_verified_as_far_as_it_went
     assert metrics(database, store, clock) == (0, 0)
 
 
-def test_log_that_was_written_anew_while_it_grows_is_broken_until_it_is_what_it_was(
+def test_rewritten_growing_log_is_broken_until_it_is_restored(
     log: AuditLog, database: Database, store: TradeStore, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     works = AuditVerifier(log, clock)
@@ -188,7 +184,7 @@ def test_log_that_was_written_anew_while_it_grows_is_broken_until_it_is_what_it_
     assert metrics(database, store, clock) == (0, 0)
 
 
-def test_log_that_was_cut_off_is_broken_until_it_is_what_it_was(
+def test_truncated_log_is_broken_until_it_is_restored(
     log: AuditLog, database: Database, store: TradeStore, clock: Clock
 ) -> None:
     works = AuditVerifier(log, clock)
@@ -206,7 +202,7 @@ def test_log_that_was_cut_off_is_broken_until_it_is_what_it_was(
     assert metrics(database, store, clock) == (0, 0)
 
 
-def test_log_that_is_cut_off_while_it_is_verified_is_broken(
+def test_log_truncated_during_a_verification_is_broken(
     log: AuditLog, database: Database, store: TradeStore, clock: Clock
 ) -> None:
     works = AuditVerifier(log, clock)
@@ -216,12 +212,12 @@ def test_log_that_is_cut_off_while_it_is_verified_is_broken(
     assert metrics(database, store, clock) == (1, 0)
 
 
-def test_log_without_entries_is_whole(database: Database, store: TradeStore, clock: Clock) -> None:
+def test_verification_of_an_empty_log_is_valid(database: Database, store: TradeStore, clock: Clock) -> None:
     assert not AuditVerifier(AuditLog(database), clock).run_once()
     assert metrics(database, store, clock) == (0, 0)
 
 
-def test_database_that_is_away_says_nothing_of_the_log(
+def test_unavailable_database_leaves_the_result_unchanged(
     tmp_path: object, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     nowhere = AuditLog(Database(f"sqlite:///{tmp_path}"))

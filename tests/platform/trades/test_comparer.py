@@ -1,4 +1,4 @@
-"""Gateway and portfolio are compared trade by trade: differences are reported, and nothing is repaired."""
+"""The comparison of gateway and portfolio: differences are reported, not repaired."""
 
 import json
 import logging
@@ -62,7 +62,7 @@ def url(books: Flask) -> Iterator[str]:
 
 @dataclass
 class Both:
-    """The two services, and what compares them."""
+    """The two services and the comparer."""
 
     store: TradeStore
     books: Flask
@@ -73,14 +73,14 @@ class Both:
     told: list[Comparison] = field(default_factory=list)
 
     def book(self, trade: Trade, **changes: object) -> None:
-        """Have the portfolio book a trade."""
+        """Book a trade at the portfolio."""
         known = trade.order
         facts = {"quantity": known.quantity, "price": known.price, **changes}
         booked = Booking(trade.trade_id, known.user_id, known.symbol, side=PortfolioSide(known.side), **facts)
         self.books.extensions["portfolios"].apply(booked)
 
     def change(self, statement: str) -> None:
-        """Change what the portfolio has stored."""
+        """Change rows of the portfolio's database."""
         database: Database = self.books.extensions["portfolios"]._store._database  # noqa: SLF001 - nobody else can
         with database.write() as connection:
             connection.execute(text(statement))
@@ -120,7 +120,7 @@ def two_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.trading.comparer.PAGE", PAGE)
 
 
-def test_services_that_agree_have_no_differences(both: Both, clock: Clock) -> None:
+def test_equal_databases_have_no_differences(both: Both, clock: Clock) -> None:
     for _ in range(5):
         both.filled()
     rejected = applying(both.store, order(10_000_000))
@@ -137,14 +137,14 @@ def test_services_that_agree_have_no_differences(both: Both, clock: Clock) -> No
     assert both.told == []
 
 
-def test_fill_that_the_portfolio_has_lost_differs(both: Both) -> None:
+def test_fill_lost_by_the_portfolio_differs(both: Both) -> None:
     both.filled()
     lost = moved(both.store, applying(both.store), TradeState.FILLED)
 
     assert both.compare().examples == (Difference(lost.trade_id, "FILLED", "unknown"),)
 
 
-def test_fill_that_the_gateway_has_lost_differs(both: Both, database: Database) -> None:
+def test_fill_lost_by_the_gateway_differs(both: Both, database: Database) -> None:
     lost = both.filled()
     with database.write() as connection:
         for table in ("journal", "trades"):
@@ -157,7 +157,7 @@ def test_fill_that_the_gateway_has_lost_differs(both: Both, database: Database) 
     ("state", "code"),
     [(TradeState.CANCELLED, "never-sent"), (TradeState.REFUSED, "not-sent"), (TradeState.REJECTED, "no-money")],
 )
-def test_trade_that_only_the_portfolio_has_filled_differs(both: Both, state: TradeState, code: str) -> None:
+def test_trade_filled_only_at_the_portfolio_differs(both: Both, state: TradeState, code: str) -> None:
     trade = received(both.store)
     if state is not TradeState.CANCELLED:
         trade = moved(both.store, trade, TradeState.APPLYING)
@@ -178,7 +178,7 @@ def test_fill_of_another_order_differs(both: Both) -> None:
 @pytest.mark.parametrize(
     ("state", "code"), [(TradeState.CANCELLED, "voided"), (TradeState.REJECTED, "insufficient-funds")]
 )
-def test_verdict_that_the_portfolio_has_lost_differs(both: Both, state: TradeState, code: str) -> None:
+def test_verdict_lost_by_the_portfolio_differs(both: Both, state: TradeState, code: str) -> None:
     trade = moved(both.store, applying(both.store), state, code)
 
     assert both.compare().examples == (Difference(trade.trade_id, state.value, "unknown"),)
@@ -192,9 +192,7 @@ def test_verdict_that_the_portfolio_has_lost_differs(both: Both, state: TradeSta
         (1_000_000, TradeState.CANCELLED, "voided", "REJECTED"),
     ],
 )
-def test_verdict_of_which_the_services_have_different_memories_differs(
-    both: Both, quantity: int, state: TradeState, code: str, status: str
-) -> None:
+def test_different_verdicts_differ(both: Both, quantity: int, state: TradeState, code: str, status: str) -> None:
     trade = received(both.store, order(quantity))
     if code != "never-sent":
         trade = moved(both.store, trade, TradeState.APPLYING)
@@ -204,9 +202,7 @@ def test_verdict_of_which_the_services_have_different_memories_differs(
     assert both.compare().examples == (Difference(trade.trade_id, state.value, status),)
 
 
-def test_order_that_the_portfolio_has_turned_down_and_the_gateway_has_lost_differs(
-    both: Both, database: Database
-) -> None:
+def test_rejection_lost_by_the_gateway_differs(both: Both, database: Database) -> None:
     lost = applying(both.store, order(1_000_000))
     both.book(lost)
     with database.write() as connection:
@@ -217,7 +213,9 @@ def test_order_that_the_portfolio_has_turned_down_and_the_gateway_has_lost_diffe
 
 
 @pytest.mark.parametrize("damage", ["state = 'BOGUS'", "side = 'HOLD'"])
-def test_damaged_row_of_the_gateway_differs_and_hides_no_other(both: Both, database: Database, damage: str) -> None:
+def test_damaged_row_of_the_gateway_differs_and_does_not_hide_others(
+    both: Both, database: Database, damage: str
+) -> None:
     damaged, *_ = [both.filled() for _ in range(3)]
     lost = moved(both.store, applying(both.store), TradeState.FILLED)
     with database.write() as connection:
@@ -233,7 +231,7 @@ def test_damaged_row_of_the_gateway_differs_and_hides_no_other(both: Both, datab
     "damage",
     ["outcome = 'BOGUS'", "quantity = 'many'", "symbol = CAST(x'ff' AS TEXT)"],
 )
-def test_damaged_row_of_the_portfolio_differs_and_hides_no_other(both: Both, damage: str) -> None:
+def test_damaged_row_of_the_portfolio_differs_and_does_not_hide_others(both: Both, damage: str) -> None:
     damaged, *_ = [both.filled() for _ in range(3)]
     lost = moved(both.store, applying(both.store), TradeState.FILLED)
     both.change(f"UPDATE trades SET {damage} WHERE trade_id = '{damaged.trade_id}'")
@@ -245,7 +243,7 @@ def test_damaged_row_of_the_portfolio_differs_and_hides_no_other(both: Both, dam
 
 
 @pytest.mark.parametrize("trade_id", ["", "a \u00e9"])
-def test_trade_whose_id_no_order_may_have_differs_and_the_walk_goes_on(both: Both, trade_id: str) -> None:
+def test_trade_with_an_invalid_id_differs_and_the_pass_continues(both: Both, trade_id: str) -> None:
     for _ in range(4):
         both.filled()
     both.change(
@@ -265,7 +263,7 @@ def test_trade_whose_id_no_order_may_have_differs_and_the_walk_goes_on(both: Bot
         [{"tradeId": "t-1", "status": "GONE"}],
     ],
 )
-def test_answer_that_is_none_to_the_question_is_no_difference(
+def test_invalid_response_of_the_portfolio_is_not_a_difference(
     both: Both, database: Database, portfolio: Server, trades: object
 ) -> None:
     both.filled()
@@ -279,7 +277,7 @@ def test_answer_that_is_none_to_the_question_is_no_difference(
     assert both.results.latest() is None
 
 
-def test_trades_that_are_answered_again_and_again_do_not_keep_the_walk_for_ever(
+def test_repeated_trades_in_responses_do_not_repeat_the_pass_for_ever(
     both: Both, database: Database, portfolio: Server
 ) -> None:
     same = [{"tradeId": f"t-{number}", "status": "DAMAGED"} for number in range(PAGE)]
@@ -292,7 +290,7 @@ def test_trades_that_are_answered_again_and_again_do_not_keep_the_walk_for_ever(
 
 
 @pytest.mark.parametrize("examples", ["{", '[{"a": 1}]'])
-def test_kept_result_that_makes_no_sense_is_none_and_is_replaced(both: Both, database: Database, examples: str) -> None:
+def test_damaged_result_is_ignored_and_replaced(both: Both, database: Database, examples: str) -> None:
     both.filled()
     both.compare()
     with database.write() as connection:
@@ -308,7 +306,7 @@ def test_fill_that_is_pending_at_the_gateway_is_left_to_the_reconciler(both: Bot
     assert both.compare().differences == 0
 
 
-def test_refused_order_that_is_tried_again_while_it_is_compared_does_not_differ(
+def test_refused_order_retried_during_the_comparison_does_not_differ(
     both: Both,
 ) -> None:
     trade = moved(both.store, applying(both.store, key="k1"), TradeState.REFUSED, "not-sent")
@@ -324,7 +322,7 @@ def test_refused_order_that_is_tried_again_while_it_is_compared_does_not_differ(
     assert both.compare().differences == 0
 
 
-def test_more_differences_than_are_kept_are_counted(both: Both) -> None:
+def test_differences_beyond_the_stored_examples_are_counted(both: Both) -> None:
     for _ in range(EXAMPLES + 3):
         moved(both.store, applying(both.store, order(1)), TradeState.FILLED)
 
@@ -333,7 +331,7 @@ def test_more_differences_than_are_kept_are_counted(both: Both) -> None:
     assert (result.differences, len(result.examples)) == (EXAMPLES + 3, EXAMPLES)
 
 
-def test_differences_are_logged_once_told_each_time_and_not_repaired(
+def test_differences_are_logged_once_alerted_each_time_and_not_repaired(
     both: Both, caplog: pytest.LogCaptureFixture
 ) -> None:
     lost = moved(both.store, applying(both.store), TradeState.FILLED)
@@ -350,7 +348,7 @@ def test_differences_are_logged_once_told_each_time_and_not_repaired(
     assert both.store.find(lost.trade_id) == lost
 
 
-def test_portfolio_that_is_away_delays_the_comparison_which_goes_on_where_it_was(both: Both) -> None:
+def test_comparison_continues_at_the_same_page_after_an_outage_of_the_portfolio(both: Both) -> None:
     for _ in range(4):
         both.filled()
     assert both.comparer.run_once()

@@ -1,4 +1,4 @@
-"""Words of others, which may be anything: what is to be kept is kept."""
+"""Texts of the portfolio that a database cannot store."""
 
 import json
 
@@ -21,7 +21,7 @@ from tests.support.misbehaving import Server
     ("said", "kept"),
     [("x" * 301, "x" * 300), ("NUL \x00.", "NUL \ufffd."), ("half \ud800", "half \ufffd"), ("😀" * 300, "😀" * 300)],
 )
-def test_verdict_is_kept_whatever_its_words_are(
+def test_verdict_with_an_unstorable_text_is_stored(
     store: TradeStore,
     database: Database,
     clock: Clock,

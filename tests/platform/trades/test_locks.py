@@ -1,4 +1,4 @@
-"""Transactions of one order that come at the same time, where two can wait for each other."""
+"""Concurrent transactions of one order that could deadlock."""
 
 import sqlite3
 import time
@@ -21,7 +21,7 @@ LEASE = timedelta(seconds=10)
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)  # SQLite has one writer at a time
-def test_order_that_comes_again_while_its_trade_is_being_closed_does_not_stand_in_the_way(database: Database) -> None:
+def test_retry_during_the_final_move_does_not_deadlock(database: Database) -> None:
     store = TradeStore(database)
     received = store.receive(ORDER, LEASE, lambda _: None, "k")
     trade = store.move(received, Move(TradeState.APPLYING))
@@ -38,9 +38,7 @@ def test_order_that_comes_again_while_its_trade_is_being_closed_does_not_stand_i
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_transaction_of_a_process_that_is_stopped_does_not_lock_others_out(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_transaction_of_a_stopped_process_is_ended(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("servicekit.database._PATIENCE_MS", 100)
     monkeypatch.setattr("servicekit.database._SILENCE_MS", 1_000)
     TradeStore(database).receive(ORDER, LEASE, lambda _: None)
@@ -60,7 +58,7 @@ def received(database: Database) -> bool:
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_many_writers_behind_a_process_that_is_stopped_wait_no_longer_than_one(
+def test_many_writers_behind_a_stopped_process_wait_no_longer_than_one(
     database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("servicekit.database._PATIENCE_MS", 300)

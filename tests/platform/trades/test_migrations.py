@@ -1,4 +1,4 @@
-"""Databases are brought to the form of the code, however old they are and however many workers start."""
+"""Migrations of old databases, with many workers that start at once."""
 
 import sqlite3
 import subprocess
@@ -48,7 +48,7 @@ INSERT INTO audit_log VALUES ('t1:3', 't1', 3, 'ann', 'FILLED', NULL, 2000000);
 @pytest.mark.parametrize(
     ("service", "tables"), [(gateway, gateway.trading.tables.metadata), (portfolio, portfolio.tables.metadata)]
 )
-def test_scripts_make_the_tables_of_the_code(database_url: str, service: ModuleType, tables: MetaData) -> None:
+def test_migrations_create_the_tables_of_the_code(database_url: str, service: ModuleType, tables: MetaData) -> None:
     database = migrate(Database(database_url), service)
 
     with database.read() as connection:
@@ -58,7 +58,7 @@ def test_scripts_make_the_tables_of_the_code(database_url: str, service: ModuleT
     assert differences == []
 
 
-def test_many_workers_that_start_at_once_migrate_once(database_url: str) -> None:
+def test_concurrent_starts_migrate_once(database_url: str) -> None:
     program = (
         "import sys, gateway; from servicekit.database import Database; from servicekit.migrations import migrate;"
         "print('ready', flush=True); sys.stdin.readline(); migrate(Database(sys.argv[1]), gateway)"

@@ -26,7 +26,7 @@ TIMEOUT = 8.0
 
 
 class Timer:
-    """A monotonic clock in seconds that stands still until it is told."""
+    """A monotonic clock in seconds that the test advances."""
 
     now = 0.0
 
@@ -35,7 +35,7 @@ class Timer:
 
 
 class Desk:
-    """Orders are placed here; market data and risk take as many seconds of the timer as they are told."""
+    """Places orders; market data and risk take a given number of seconds of the timer."""
 
     def __init__(self, store: TradeStore, market_data: Server, portfolio: Server, *, timeout: float = TIMEOUT) -> None:
         self.timer = Timer()
@@ -79,7 +79,7 @@ def takes(desk: Desk, seconds: float, then: Act) -> Act:
     return act
 
 
-def test_order_that_is_checked_too_late_is_refused_and_not_stored(desk: Desk, store: TradeStore) -> None:
+def test_order_checked_after_the_deadline_is_refused_and_not_stored(desk: Desk, store: TradeStore) -> None:
     desk.risk_takes = TIMEOUT
 
     with pytest.raises(OrderTimeoutError):
@@ -89,7 +89,7 @@ def test_order_that_is_checked_too_late_is_refused_and_not_stored(desk: Desk, st
     assert desk.portfolio.requests == []
 
 
-def test_quote_that_takes_all_the_time_leaves_risk_unasked(desk: Desk, market_data: Server) -> None:
+def test_risk_is_not_called_after_the_deadline(desk: Desk, market_data: Server) -> None:
     market_data.act = takes(desk, TIMEOUT, QUOTE)
 
     with pytest.raises(OrderTimeoutError):
@@ -98,7 +98,7 @@ def test_quote_that_takes_all_the_time_leaves_risk_unasked(desk: Desk, market_da
     assert desk.risk_was_given == []
 
 
-def test_risk_is_given_what_the_quote_has_left(desk: Desk, market_data: Server) -> None:
+def test_risk_gets_the_time_left_by_the_quote(desk: Desk, market_data: Server) -> None:
     market_data.act = takes(desk, 6, QUOTE)
 
     desk.trading.place(order())
@@ -106,7 +106,7 @@ def test_risk_is_given_what_the_quote_has_left(desk: Desk, market_data: Server) 
     assert desk.risk_was_given == [TIMEOUT - 6]
 
 
-def test_order_that_is_stored_too_late_is_refused_and_surely_not_sent(
+def test_order_stored_after_the_deadline_is_refused_and_not_sent(
     desk: Desk, store: TradeStore, database: Database
 ) -> None:
     def commit(connection: Connection) -> None:  # storing the order took all the time
@@ -123,7 +123,7 @@ def test_order_that_is_stored_too_late_is_refused_and_surely_not_sent(
     assert trade.state is TradeState.REFUSED
 
 
-def test_order_that_was_refused_for_its_time_may_be_tried_again_with_its_key(desk: Desk, store: TradeStore) -> None:
+def test_order_refused_at_the_deadline_is_retried_with_its_key(desk: Desk, store: TradeStore) -> None:
     desk.risk_takes = TIMEOUT
     with pytest.raises(OrderTimeoutError):
         desk.trading.place(order(), "k1")
@@ -132,7 +132,7 @@ def test_order_that_was_refused_for_its_time_may_be_tried_again_with_its_key(des
     assert desk.trading.place(order(), "k1").trade.state is TradeState.FILLED
 
 
-def test_portfolio_that_is_silent_for_the_rest_of_the_time_leaves_the_order_pending(
+def test_order_is_pending_if_the_portfolio_does_not_respond_before_the_deadline(
     store: TradeStore, market_data: Server, portfolio: Server
 ) -> None:
     portfolio.act = stay_silent
@@ -146,7 +146,7 @@ def test_portfolio_that_is_silent_for_the_rest_of_the_time_leaves_the_order_pend
     assert time.monotonic() - begun < 2
 
 
-def test_order_does_not_wait_longer_for_another_writer_than_its_time(
+def test_order_waits_for_a_lock_at_most_until_its_deadline(
     database: Database, clock: Clock, market_data: Server, portfolio: Server
 ) -> None:
     store = TradeStore(database, clock)

@@ -1,4 +1,4 @@
-"""Audit and notification hear of every move, in order, at least once, and hold nobody up."""
+"""Delivery to audit and notification: every move, in order, at least once, without delaying trades."""
 
 from datetime import timedelta
 
@@ -21,7 +21,7 @@ from tests.platform.trades.conftest import Clock, applying, filled, moved, order
 
 
 class Sick:
-    """A service that is told to fail."""
+    """A service with a switchable failure."""
 
     def __init__(self) -> None:
         self.failing = False
@@ -33,7 +33,7 @@ class Sick:
 
 
 class Platform:
-    """All that is told of trades."""
+    """The outbox and its readers."""
 
     def __init__(self, database: Database) -> None:
         self.journal, self.log, self.inbox = Outbox(database), AuditLog(database), Notifications(database)
@@ -59,7 +59,7 @@ def platform(database: Database) -> Platform:
     return Platform(database)
 
 
-def test_audit_hears_of_every_move_and_users_of_the_ends(platform: Platform, store: TradeStore) -> None:
+def test_audit_gets_every_move_and_users_the_final_states(platform: Platform, store: TradeStore) -> None:
     filled(store)
     moved(store, applying(store, order(2)), TradeState.REJECTED, "no-cash")
     moved(store, applying(store, order(3)), TradeState.REFUSED, "not-sent")
@@ -80,7 +80,7 @@ def test_audit_hears_of_every_move_and_users_of_the_ends(platform: Platform, sto
 
 @pytest.mark.parametrize("error", [SimulatedError("as told"), KeyError("a mistake of ours")])
 @pytest.mark.parametrize("who", ["audit_sick", "notification_sick"])
-def test_reader_that_fails_is_told_later_and_the_other_at_once(
+def test_failing_reader_gets_entries_later_and_the_other_at_once(
     platform: Platform, store: TradeStore, who: str, error: Exception
 ) -> None:
     sick: Sick = getattr(platform, who)
@@ -96,7 +96,7 @@ def test_reader_that_fails_is_told_later_and_the_other_at_once(
     assert [len(platform.recorded()), len(platform.told())] == [3, 1]
 
 
-def test_open_circuit_of_a_reader_is_waited_for(platform: Platform, store: TradeStore) -> None:
+def test_entries_wait_for_an_open_circuit_of_a_reader(platform: Platform, store: TradeStore) -> None:
     filled(store)
     platform.audit_sick.failing = True
     for _ in range(3):
@@ -109,9 +109,7 @@ def test_open_circuit_of_a_reader_is_waited_for(platform: Platform, store: Trade
     assert platform.journal.backlog(Reader.AUDIT).size == 3
 
 
-def test_entries_that_were_recorded_and_not_marked_are_not_recorded_again(
-    platform: Platform, store: TradeStore
-) -> None:
+def test_recorded_but_unmarked_entries_are_not_recorded_again(platform: Platform, store: TradeStore) -> None:
     filled(store)
     platform.log.append(platform.journal.unsent(Reader.AUDIT, 100))  # and then its process was killed
 
@@ -121,7 +119,7 @@ def test_entries_that_were_recorded_and_not_marked_are_not_recorded_again(
     assert platform.journal.backlog(Reader.AUDIT).size == 0
 
 
-def test_long_backlog_is_told_in_batches(platform: Platform, store: TradeStore) -> None:
+def test_long_backlog_is_delivered_in_batches(platform: Platform, store: TradeStore) -> None:
     for _ in range(BATCH // 3 + 1):
         filled(store)
 
@@ -137,7 +135,9 @@ def alarm(platform: Platform, store: TradeStore, clock: Clock) -> Alerter:
     return Alerter(store, platform.ledger, platform.notification, pending_after=timedelta(seconds=10), clock=clock)
 
 
-def test_operators_hear_of_a_circuit_that_opens_and_closes(platform: Platform, alarm: Alerter, clock: Clock) -> None:
+def test_operators_are_alerted_when_a_circuit_opens_and_closes(
+    platform: Platform, alarm: Alerter, clock: Clock
+) -> None:
     alarm.run_once()
     platform.breaker.control.force_open(reason="maintenance")
     clock.pass_(1)
@@ -152,7 +152,7 @@ def test_operators_hear_of_a_circuit_that_opens_and_closes(platform: Platform, a
     assert closed.startswith("circuit audit went from FORCED_OPEN to CLOSED")
 
 
-def test_alarm_is_raised_whatever_the_words_of_an_operator_are(platform: Platform, alarm: Alerter) -> None:
+def test_alert_with_an_unstorable_reason_is_sent(platform: Platform, alarm: Alerter) -> None:
     platform.breaker.control.force_open(reason="NUL \0 and 😀" + "x" * 180)
 
     alarm.run_once()
@@ -160,9 +160,7 @@ def test_alarm_is_raised_whatever_the_words_of_an_operator_are(platform: Platfor
     assert "NUL  and 😀" in platform.told(None)[0]
 
 
-def test_process_that_takes_over_alarms_nobody_again(
-    platform: Platform, alarm: Alerter, store: TradeStore, clock: Clock
-) -> None:
+def test_new_leader_sends_no_alert_again(platform: Platform, alarm: Alerter, store: TradeStore, clock: Clock) -> None:
     platform.breaker.control.force_open(reason="maintenance")
     applying(store)
     clock.pass_(11)
@@ -173,7 +171,7 @@ def test_process_that_takes_over_alarms_nobody_again(
     assert [len(platform.told(None)), len(platform.told())] == [1, 1]
 
 
-def test_user_hears_once_of_a_trade_that_takes_long(
+def test_user_is_alerted_once_of_a_trade_that_stays_pending(
     platform: Platform, alarm: Alerter, store: TradeStore, clock: Clock
 ) -> None:
     applying(store)
@@ -184,7 +182,7 @@ def test_user_hears_once_of_a_trade_that_takes_long(
     assert platform.told() == ["BUY 10 AAPL at 150.00 is not settled yet; its outcome is being determined"]
 
 
-def test_alarm_is_raised_while_the_clock_is_set_back(platform: Platform, alarm: Alerter, clock: Clock) -> None:
+def test_alert_is_sent_after_the_clock_was_set_back(platform: Platform, alarm: Alerter, clock: Clock) -> None:
     alarm.run_once()
     platform.breaker.control.force_open(reason="maintenance")
     clock.pass_(-3600)
@@ -194,7 +192,7 @@ def test_alarm_is_raised_while_the_clock_is_set_back(platform: Platform, alarm: 
     assert len(platform.told(None)) == 1
 
 
-def test_alarm_that_could_not_be_raised_is_raised_later(
+def test_failed_alert_is_sent_later(
     platform: Platform, alarm: Alerter, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     platform.notification_sick.failing = True

@@ -1,4 +1,4 @@
-"""What becomes of trades whose owner is gone: never lost, and never cancelled without the portfolio's word."""
+"""Trades with an expired lease: never lost, and never cancelled without the portfolio's verdict."""
 
 import json
 import socket
@@ -29,7 +29,7 @@ def after(store: TradeStore, trade: Trade) -> tuple[TradeState, str | None]:
     return found.state, found.code
 
 
-def test_nothing_is_done_while_all_trades_have_an_owner(store: TradeStore, reconciler: Reconciler) -> None:
+def test_leased_trades_are_left_alone(store: TradeStore, reconciler: Reconciler) -> None:
     filled(store)
     trade = applying(store)
 
@@ -38,7 +38,7 @@ def test_nothing_is_done_while_all_trades_have_an_owner(store: TradeStore, recon
     assert after(store, trade) == (TradeState.APPLYING, None)
 
 
-def test_trade_that_was_never_sent_is_cancelled_without_asking(
+def test_unsent_trade_is_cancelled_without_a_request(
     store: TradeStore, clock: Clock, reconciler: Reconciler, portfolio: Server
 ) -> None:
     trade = received(store)
@@ -50,7 +50,7 @@ def test_trade_that_was_never_sent_is_cancelled_without_asking(
     assert asked(portfolio) == []
 
 
-def test_trade_whose_row_is_damaged_keeps_the_reconciler_from_no_other(
+def test_damaged_trade_does_not_block_others(
     database: Database, store: TradeStore, clock: Clock, reconciler: Reconciler
 ) -> None:
     damaged = received(store)
@@ -75,7 +75,7 @@ def test_trade_whose_row_is_damaged_keeps_the_reconciler_from_no_other(
         (409, {"tradeStatus": "VOID", "code": "voided", "detail": "given up"}, (TradeState.CANCELLED, "voided")),
     ],
 )
-def test_trade_without_an_outcome_is_sent_again_under_its_id(
+def test_pending_trade_is_resent_with_its_id(
     store: TradeStore,
     clock: Clock,
     reconciler: Reconciler,
@@ -104,7 +104,7 @@ def test_trade_without_an_outcome_is_sent_again_under_its_id(
         ({"status": "REJECTED", "code": "no-cash", "detail": "none"}, (TradeState.REJECTED, "no-cash")),
     ],
 )
-def test_trade_that_is_too_old_ends_as_the_portfolio_says(
+def test_old_trade_gets_the_verdict_of_the_void(
     store: TradeStore,
     clock: Clock,
     reconciler: Reconciler,
@@ -135,7 +135,7 @@ def test_trade_that_is_too_old_ends_as_the_portfolio_says(
     ],
 )
 @pytest.mark.parametrize("age", [5, 1000])
-def test_trade_of_which_the_portfolio_does_not_tell_stays_open(
+def test_trade_without_a_valid_response_stays_pending(
     store: TradeStore, clock: Clock, reconciler: Reconciler, portfolio: Server, *, act: Act, age: float
 ) -> None:
     portfolio.act = act
@@ -152,7 +152,7 @@ def test_trade_of_which_the_portfolio_does_not_tell_stays_open(
     assert after(store, trade) == (TradeState.FILLED, None)
 
 
-def test_open_circuit_ends_the_turn_and_spares_the_portfolio(
+def test_open_circuit_ends_the_run_without_a_request(
     store: TradeStore, clock: Clock, reconciler: Reconciler, portfolio: Server, breaker: CircuitBreaker
 ) -> None:
     for _ in range(5):
@@ -165,7 +165,7 @@ def test_open_circuit_ends_the_turn_and_spares_the_portfolio(
     assert asked(portfolio) == []
 
 
-def test_portfolio_that_is_away_for_long_is_logged_once(
+def test_long_outage_of_the_portfolio_is_logged_once(
     store: TradeStore,
     clock: Clock,
     reconciler: Reconciler,
@@ -194,7 +194,7 @@ def test_portfolio_that_is_away_for_long_is_logged_once(
     assert len(look(9)) == 1, "that it is away again is news"
 
 
-def test_trade_that_was_settled_meanwhile_keeps_its_end(
+def test_trade_settled_meanwhile_keeps_its_state(
     store: TradeStore, clock: Clock, reconciler: Reconciler, portfolio: Server
 ) -> None:
     trade = applying(store)

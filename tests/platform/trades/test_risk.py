@@ -1,4 +1,4 @@
-"""Which orders are within their limits, and what a refusal says."""
+"""The limits of orders, and the details of a refusal."""
 
 from decimal import Decimal
 
@@ -41,7 +41,7 @@ def test_price_outside_of_the_band_is_refused(risk: RiskService, price: str) -> 
     )
 
 
-def test_order_that_is_worth_more_than_one_may_be_is_refused(risk: RiskService) -> None:
+def test_order_above_the_value_limit_is_refused(risk: RiskService) -> None:
     risk.check(order(66), MARKET)
 
     with pytest.raises(
@@ -52,7 +52,7 @@ def test_order_that_is_worth_more_than_one_may_be_is_refused(risk: RiskService) 
     assert (caught.value.code, caught.value.limit, caught.value.value) == ("order-value-limit", "10000.00", "10050.00")
 
 
-def test_position_beyond_its_limit_is_refused_to_buyers_only(risk: RiskService) -> None:
+def test_position_above_its_limit_is_refused_for_buys_only(risk: RiskService) -> None:
     beyond = Exposure(position=Decimal(101), volume=Decimal(0))
     risk.admit(order(), Exposure(Decimal(100), Decimal(20_000)))
     risk.admit(order(side=Side.SELL), beyond)
@@ -64,14 +64,14 @@ def test_position_beyond_its_limit_is_refused_to_buyers_only(risk: RiskService) 
 
 
 @pytest.mark.parametrize("side", Side)
-def test_volume_of_a_day_beyond_its_limit_is_refused(risk: RiskService, side: Side) -> None:
+def test_daily_volume_above_its_limit_is_refused(risk: RiskService, side: Side) -> None:
     with pytest.raises(RiskLimitError, match=r"must be at most 20000\.00, got 20000\.0001") as caught:
         risk.admit(order(side=side), Exposure(Decimal(1), Decimal("20000.0001")))
 
     assert caught.value.code == "daily-volume-limit"
 
 
-def test_refusal_is_no_failure_of_the_service(risk: RiskService) -> None:
+def test_violated_limit_is_not_a_failure_of_the_service(risk: RiskService) -> None:
     breaker = CircuitBreaker("risk")
     risk = RiskService(breaker, lambda _: None, LIMITS)
     with pytest.raises(RiskLimitError):
@@ -80,7 +80,7 @@ def test_refusal_is_no_failure_of_the_service(risk: RiskService) -> None:
     assert breaker.snapshot().totals.failures == 0
 
 
-def test_no_check_no_trade() -> None:
+def test_failed_check_refuses_the_order() -> None:
     breaker = CircuitBreaker("risk")
 
     def fail(_: float) -> None:

@@ -1,4 +1,4 @@
-"""How the trades stand, as the metrics and the live page have it."""
+"""The trade statistics for metrics and live page."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from servicekit.database import Database
 from tests.platform.trades.conftest import Clock, applying, filled
 
 
-def test_pending_trades_and_what_readers_have_not_been_told_are_shown_with_their_age(
+def test_pending_trades_and_backlogs_are_shown_with_their_age(
     database: Database, store: TradeStore, clock: Clock
 ) -> None:
     journal, audit = Outbox(database), AuditLog(database)
@@ -36,7 +36,7 @@ def test_pending_trades_and_what_readers_have_not_been_told_are_shown_with_their
     }
 
 
-def test_database_that_is_away_is_said_to_be(tmp_path: Path, clock: Clock) -> None:
+def test_unavailable_database_is_reported(tmp_path: Path, clock: Clock) -> None:
     nowhere = Database(f"sqlite:///{tmp_path}")
     shown = TradeStatsReader(
         TradeStore(nowhere, clock), Outbox(nowhere), AuditLog(nowhere), ComparisonLog(nowhere), clock
@@ -44,7 +44,7 @@ def test_database_that_is_away_is_said_to_be(tmp_path: Path, clock: Clock) -> No
     assert shown == {"unavailable": "OperationalError"}
 
 
-def test_row_that_makes_no_sense_is_said_to_be_and_fails_no_page(
+def test_damaged_row_is_reported_and_does_not_fail_the_page(
     database: Database, store: TradeStore, clock: Clock
 ) -> None:
     applying(store)

@@ -1,4 +1,4 @@
-"""How trades are kept: each move once, by whoever has the trade, with its entry in the journal."""
+"""Stored trades: each move happens once, by the lease holder, with its outbox entry."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -19,14 +19,14 @@ def seen(found: list[Exposure]) -> Exposure:
     return found[-1]
 
 
-def test_trade_that_is_kept_is_found_as_it_was(store: TradeStore) -> None:
+def test_stored_trade_is_found_unchanged(store: TradeStore) -> None:
     trade = received(store, order(price="150.1234"), key="k")
 
     assert store.find(trade.trade_id) == store.by_key("ann", "k") == trade
     assert (trade.state, trade.version, trade.seq, trade.status) == (TradeState.RECEIVED, 1, 1, "PENDING")
 
 
-def test_each_move_is_in_the_journal_in_its_order(store: TradeStore, database: Database) -> None:
+def test_each_move_is_in_the_outbox_in_order(store: TradeStore, database: Database) -> None:
     trade = moved(store, applying(store), TradeState.REJECTED, "insufficient-funds")
 
     entries = Outbox(database).unsent(Reader.AUDIT, 10)
@@ -38,7 +38,7 @@ def test_each_move_is_in_the_journal_in_its_order(store: TradeStore, database: D
     ]
 
 
-def test_trade_that_somebody_else_moved_is_left_alone(store: TradeStore, database: Database) -> None:
+def test_trade_with_a_newer_version_is_not_changed(store: TradeStore, database: Database) -> None:
     trade = applying(store)
     after = moved(store, trade, TradeState.FILLED)
 
@@ -49,12 +49,12 @@ def test_trade_that_somebody_else_moved_is_left_alone(store: TradeStore, databas
     assert len(Outbox(database).unsent(Reader.AUDIT, 10)) == 3
 
 
-def test_move_that_is_none_is_an_error_of_the_program(store: TradeStore) -> None:
+def test_disallowed_move_is_an_assertion_error(store: TradeStore) -> None:
     with pytest.raises(AssertionError, match="FILLED -> CANCELLED"):
         store.move(filled(store), Move(TradeState.CANCELLED))
 
 
-def test_moves_at_the_same_time_end_in_one(store: TradeStore) -> None:
+def test_concurrent_moves_make_one(store: TradeStore) -> None:
     trade = applying(store)
     ends = [TradeState.FILLED, TradeState.REJECTED, TradeState.CANCELLED] * 4
 
@@ -65,7 +65,7 @@ def test_moves_at_the_same_time_end_in_one(store: TradeStore) -> None:
     assert store.find(trade.trade_id) in after
 
 
-def test_key_is_taken_by_one_of_two_orders_at_the_same_time(store: TradeStore) -> None:
+def test_one_of_two_concurrent_orders_gets_the_key(store: TradeStore) -> None:
     def place(_: int) -> bool:
         try:
             received(store, key="k")
@@ -80,13 +80,13 @@ def test_key_is_taken_by_one_of_two_orders_at_the_same_time(store: TradeStore) -
     assert len(store.of_user("ann", 10)) == 1
 
 
-def test_key_of_another_user_is_another_key(store: TradeStore) -> None:
+def test_keys_of_users_are_separate(store: TradeStore) -> None:
     first, second = received(store, key="k"), received(store, order(user_id="bob"), key="k")
 
     assert (store.by_key("ann", "k"), store.by_key("bob", "k")) == (first, second)
 
 
-def test_key_that_was_taken_leaves_no_exposure_behind(store: TradeStore) -> None:
+def test_taken_key_leaves_no_exposure(store: TradeStore) -> None:
     received(store, key="k")
     with pytest.raises(KeyTakenError):
         received(store, key="k")
@@ -97,7 +97,7 @@ def test_key_that_was_taken_leaves_no_exposure_behind(store: TradeStore) -> None
     assert seen(found) == Exposure(Decimal(11), Decimal(11 * 150))
 
 
-def test_refused_order_is_tried_again_under_its_id(store: TradeStore, clock: Clock) -> None:
+def test_refused_order_is_retried_with_its_id(store: TradeStore, clock: Clock) -> None:
     refused = moved(store, applying(store, key="k"), TradeState.REFUSED, "not-sent")
     clock.pass_(100)
 
@@ -121,7 +121,7 @@ def test_retry_that_is_not_admitted_changes_nothing(store: TradeStore) -> None:
     assert store.find(refused.trade_id) == refused
 
 
-def test_pending_trade_is_claimed_once_its_lease_is_over(store: TradeStore, clock: Clock) -> None:
+def test_pending_trade_is_claimed_after_its_lease(store: TradeStore, clock: Clock) -> None:
     filled(store)
     trade = applying(store)
     clock.pass_(4.9)
@@ -136,7 +136,7 @@ def test_pending_trade_is_claimed_once_its_lease_is_over(store: TradeStore, cloc
     assert store.move(trade, Move(TradeState.FILLED)) is None, "its first owner has lost it"
 
 
-def test_clock_that_is_set_back_leaves_no_trade_alone_until_it_has_caught_up(store: TradeStore, clock: Clock) -> None:
+def test_trade_leased_before_the_clock_was_set_back_is_claimed(store: TradeStore, clock: Clock) -> None:
     trade = applying(store)
     clock.pass_(-3600)
 
@@ -147,14 +147,14 @@ def test_clock_that_is_set_back_leaves_no_trade_alone_until_it_has_caught_up(sto
     assert store.claim(LEASE) is None
 
 
-def test_host_whose_clock_is_behind_leaves_others_their_trades(store: TradeStore, clock: Clock) -> None:
+def test_host_with_a_late_clock_does_not_claim_leased_trades(store: TradeStore, clock: Clock) -> None:
     applying(store)
     clock.pass_(-2)
 
     assert store.claim(LEASE) is None
 
 
-def test_trade_whose_lease_was_given_up_is_claimed_at_once(store: TradeStore) -> None:
+def test_trade_with_a_released_lease_is_claimed_at_once(store: TradeStore) -> None:
     trade = applying(store)
 
     assert store.lease(trade, timedelta())
@@ -163,7 +163,7 @@ def test_trade_whose_lease_was_given_up_is_claimed_at_once(store: TradeStore) ->
 
 
 @pytest.mark.parametrize("end", [TradeState.REJECTED, TradeState.CANCELLED, TradeState.REFUSED])
-def test_order_that_came_to_nothing_leaves_no_exposure(store: TradeStore, end: TradeState) -> None:
+def test_order_that_was_not_booked_leaves_no_exposure(store: TradeStore, end: TradeState) -> None:
     moved(store, applying(store), end, "code")
     found: list[Exposure] = []
 
@@ -172,7 +172,7 @@ def test_order_that_came_to_nothing_leaves_no_exposure(store: TradeStore, end: T
     assert seen(found) == Exposure(Decimal(1), Decimal(150))
 
 
-def test_shares_that_were_sold_are_no_exposure_but_their_volume_is(store: TradeStore) -> None:
+def test_sold_shares_reduce_the_position_and_count_as_volume(store: TradeStore) -> None:
     filled(store, order(10))
     applying(store, order(4, Side.SELL))
     filled(store, order(5, Side.SELL))
@@ -183,7 +183,7 @@ def test_shares_that_were_sold_are_no_exposure_but_their_volume_is(store: TradeS
     assert seen(found) == Exposure(Decimal(10 - 5 + 1), Decimal(20 * 150)), "what is only to be sold is still there"
 
 
-def test_volume_begins_anew_each_day(store: TradeStore, clock: Clock) -> None:
+def test_volume_restarts_each_day(store: TradeStore, clock: Clock) -> None:
     filled(store)
     clock.pass_(24 * 3600)
     found: list[Exposure] = []
@@ -193,7 +193,7 @@ def test_volume_begins_anew_each_day(store: TradeStore, clock: Clock) -> None:
     assert seen(found) == Exposure(Decimal(11), Decimal(150))
 
 
-def test_orders_at_the_same_time_cannot_pass_a_limit_together(store: TradeStore) -> None:
+def test_concurrent_orders_cannot_exceed_a_limit_together(store: TradeStore) -> None:
     def at_most_50(exposure: Exposure) -> None:
         if exposure.position > 50:
             raise RiskLimitError("position-limit", "too much", limit="50", value=str(exposure.position))

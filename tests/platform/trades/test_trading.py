@@ -1,4 +1,4 @@
-"""What a client is told of an order, whatever fails while it is placed: no refusal of what may yet be booked."""
+"""Responses to orders under failures: an order that may still be booked is never refused."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -44,7 +44,7 @@ def portfolio() -> Iterator[Server]:
 
 @dataclass
 class Gateway:
-    """Places orders, and reconciles them."""
+    """Places and reconciles orders."""
 
     database: Database
     store: TradeStore
@@ -71,7 +71,7 @@ class Gateway:
         self.reconciler = Reconciler(self.store, client, lease=LEASE, deadline=DEADLINE, clock=self.clock)
 
     def lose_connection(self, number: int, *, kept: bool) -> None:
-        """Lose the connection at this commit, before the server has it or its answer, and then the database."""
+        """Lose the connection at a commit, before or after the server has committed, and then the database."""
 
         def lose(connection: Connection) -> None:
             if connection.get_execution_options().get("reads_only"):
@@ -90,7 +90,7 @@ class Gateway:
             breaker.control.reset(reason="it is back")
 
     def later(self) -> TradeState:
-        """Reconcile; return the end of the only trade."""
+        """Reconcile, and return the state of the only trade."""
         self.clock.pass_(LEASE.total_seconds())
         while self.reconciler.run_once():
             pass
@@ -104,7 +104,7 @@ def gateway(database: Database, store: TradeStore, clock: Clock, market_data: Se
 
 
 @pytest.mark.parametrize(("kept", "end"), [(True, TradeState.FILLED), (False, TradeState.CANCELLED)])
-def test_mark_whose_commit_was_lost_leaves_the_order_pending(gateway: Gateway, *, kept: bool, end: TradeState) -> None:
+def test_order_is_pending_if_the_commit_of_its_mark_was_lost(gateway: Gateway, *, kept: bool, end: TradeState) -> None:
     gateway.lose_connection(MARK, kept=kept)
 
     placed = gateway.trading.place(order())
@@ -116,7 +116,7 @@ def test_mark_whose_commit_was_lost_leaves_the_order_pending(gateway: Gateway, *
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_order_whose_first_commit_was_lost_is_never_booked(gateway: Gateway, *, kept: bool) -> None:
+def test_order_is_never_booked_if_its_first_commit_was_lost(gateway: Gateway, *, kept: bool) -> None:
     gateway.lose_connection(RECEIVE, kept=kept)
 
     with pytest.raises(DatabaseUnavailableError):
@@ -129,7 +129,7 @@ def test_order_whose_first_commit_was_lost_is_never_booked(gateway: Gateway, *, 
 
 
 @pytest.mark.parametrize(("kept", "end"), [(True, TradeState.REFUSED), (False, TradeState.FILLED)])
-def test_refusal_that_could_not_be_stored_is_not_told(gateway: Gateway, *, kept: bool, end: TradeState) -> None:
+def test_refusal_that_could_not_be_stored_is_not_returned(gateway: Gateway, *, kept: bool, end: TradeState) -> None:
     gateway.circuit.control.force_open(reason="for the test")
     gateway.lose_connection(CLOSE, kept=kept)
 
@@ -140,7 +140,7 @@ def test_refusal_that_could_not_be_stored_is_not_told(gateway: Gateway, *, kept:
     assert gateway.later() is end
 
 
-def test_refusal_that_is_stored_is_told(gateway: Gateway) -> None:
+def test_stored_refusal_is_returned(gateway: Gateway) -> None:
     gateway.circuit.control.force_open(reason="for the test")
 
     with pytest.raises(CircuitOpenError):
@@ -150,7 +150,7 @@ def test_refusal_that_is_stored_is_told(gateway: Gateway) -> None:
     assert gateway.later() is TradeState.REFUSED
 
 
-def test_order_that_fails_of_a_mistake_of_ours_once_it_is_marked_is_pending(gateway: Gateway) -> None:
+def test_marked_order_is_pending_after_an_internal_error(gateway: Gateway) -> None:
     gateway.headers = {"X-Request-ID": "of two\nlines"}
 
     placed = gateway.trading.place(order())

@@ -1,4 +1,4 @@
-"""Clients that place orders, ask again when they got no answer, and remember all that they were told."""
+"""Clients that place orders, retry without a response, and record all responses."""
 
 import random
 import threading
@@ -21,7 +21,7 @@ _CENT = Decimal("0.0001")
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """No two orders of a user in a symbol have the same price: so a stored trade tells which order it is."""
+    """An order. Prices of a user's orders in a symbol are unique, so that a stored trade identifies its order."""
 
     user_id: str
     symbol: str
@@ -32,7 +32,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a client was told of an order."""
+    """A response to a client."""
 
     order: Order
     key: str | None
@@ -49,7 +49,7 @@ class Answer:
 
 
 class Clients:
-    """So many threads that trade until they are told to stop."""
+    """Threads that trade until they are stopped."""
 
     def __init__(self, port: int, seed: int, threads: int = 8) -> None:
         #: every answer that anybody was given
@@ -68,13 +68,13 @@ class Clients:
             thread.start()
 
     def stop(self) -> None:
-        """Return when all have ended."""
+        """Stop the threads and wait for their end."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
 
     def look_again(self, most: int = 100) -> None:
-        """Ask once more what became of trades that were pending, and place orders once more that were settled."""
+        """Read pending trades again, and retry settled orders."""
         last = {each.trade_id: each for each in self.told if each.trade_id and each.status != "REFUSED"}
         for trade_id, answer in last.items():
             if answer.status not in FINAL:
@@ -108,7 +108,7 @@ class Clients:
         return Order(user, symbol, quantity, side, price)
 
     def _place(self, order: Order, key: str | None) -> None:
-        """Place an order until its end is known, or for a while."""
+        """Place an order and retry it until its outcome is known, or for a while."""
         for attempt in range(TRIES):
             answer = self._ask(order, key)
             if key is None or answer.status in FINAL or (answer.http == 409 and "idempotency" not in str(answer.code)):
@@ -119,7 +119,7 @@ class Clients:
                 self._ask(order, key, answer.trade_id)
 
     def _ask(self, order: Order, key: str | None, trade_id: str | None = None) -> Answer:
-        """Place an order, or ask for a trade. Remember the answer."""
+        """Place an order or read a trade, and record the response."""
         asked = time.monotonic()
         try:
             response = self._get(trade_id) if trade_id else self._post(order, key)
@@ -165,7 +165,7 @@ class Clients:
 
 
 def by_order(told: list[Answer]) -> Iterator[tuple[Order, list[Answer]]]:
-    """Yield each order with all that was said of it."""
+    """Yield each order with its responses."""
     found: dict[Order, list[Answer]] = {}
     for answer in told:
         found.setdefault(answer.order, []).append(answer)
@@ -173,6 +173,6 @@ def by_order(told: list[Answer]) -> Iterator[tuple[Order, list[Answer]]]:
 
 
 def problem(answer: Answer) -> Any:
-    """Return what is wrong with an answer by itself, None if nothing is."""
+    """Return the defect of a single response, None if there is none."""
     allowed = {None, 200, 201, 202, 409, 503}
     return None if answer.http in allowed else f"{answer.http} {answer.code} for {answer.order}"

@@ -1,4 +1,4 @@
-"""What the two databases hold, and what clients were told: the material of the invariants."""
+"""The rows of both databases and the responses to clients: the input of the invariants."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ Rows = list[Row[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """One look at everything, or at the databases alone while services run."""
+    """A snapshot of everything, or of the databases alone while services run."""
 
     # Of the gateway, all of one moment.
     trades: Rows
@@ -44,17 +44,17 @@ class Facts:
 
     @property
     def states(self) -> dict[str, str]:
-        """The states of all trades, by id."""
+        """States of all trades, by id."""
         return {trade.trade_id: trade.state for trade in self.trades}
 
     @property
     def outcomes(self) -> dict[str, str]:
-        """What the portfolio says of trades, by id."""
+        """Outcomes at the portfolio, by trade id."""
         return {trade.trade_id: trade.outcome for trade in self.booked}
 
 
 def look(databases: dict[str, str], **rest: Any) -> Facts:
-    """Return what the databases hold. The gateway's is read first, so the portfolio's knows at least as much."""
+    """Read the databases, the gateway's first, so that the portfolio's is at least as recent."""
     g, p = gateway, portfolio
     ours = _read(databases["gateway"], g.trades, g.journal, g.exposure, g.audit_log, g.notifications)
     theirs = _read(databases["portfolio"], p.accounts, p.positions, p.trades, p.entries)
@@ -64,7 +64,7 @@ def look(databases: dict[str, str], **rest: Any) -> Facts:
 
 
 def _read(url: str, *tables: Table) -> list[Rows]:
-    """Return all rows of some tables, as they were at one moment, each in the order of its key."""
+    """Return all rows of some tables in one transaction, each in the order of its key."""
     database = Database(url)
     try:
         with database.read() as connection:

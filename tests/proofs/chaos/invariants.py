@@ -1,4 +1,4 @@
-"""What must be so, whatever went wrong: each invariant is a function that yields its violations, and says its rule."""
+"""The invariants: functions that yield violations, each with its rule."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""A network between gateway and portfolio that loses, delays, doubles and breaks off single requests."""
+"""A network between gateway and portfolio that loses, delays, duplicates and cuts off requests."""
 
 import random
 import re
@@ -30,7 +30,7 @@ _BOOKS = re.compile(rb'POST \S+/positions .*"tradeId": *"([^"]+)"', re.DOTALL)
 
 
 class Proxy:
-    """A TCP proxy that knows where an HTTP request ends: `heal` ends all faults, `cut` all connections."""
+    """A TCP proxy that parses HTTP requests. `heal` ends all faults, `cut` closes all connections."""
 
     def __init__(self, port: int, target: int, seed: int) -> None:
         self.port = port
@@ -55,11 +55,11 @@ class Proxy:
         self.cut()
 
     def heal(self) -> None:
-        """Pass all that comes from now on. What is late comes all the same."""
+        """Forward all requests from now on. Delayed requests still arrive."""
         self._healed.set()
 
     def cut(self) -> None:
-        """Break all connections, and refuse new ones."""
+        """Close all connections and refuse new ones."""
         with self._lock:
             listener, self._listener = self._listener, None
             clients = list(self._clients)
@@ -79,7 +79,7 @@ class Proxy:
 
     @contextmanager
     def held_answer(self) -> Iterator[None]:
-        """Hold the next answers back during the block, which begins when there is one, or none for a while."""
+        """Hold responses back during the block, which starts with the first one or after a while."""
         self._held.clear()
         self._hold.set()
         try:
@@ -89,7 +89,7 @@ class Proxy:
             self._hold.clear()
 
     def wait_for_the_late(self) -> None:
-        """Return when every request that is late has been delivered."""
+        """Wait until every delayed request has been delivered."""
         for thread in self._late:
             thread.join()
 

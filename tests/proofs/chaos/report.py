@@ -1,4 +1,4 @@
-"""What a run has found, as a table."""
+"""The result of a run, as a table."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ SHOWN = 5
 
 @dataclass
 class Report:
-    """What a run has found."""
+    """The result of a run."""
 
     seed: int
     database: str
@@ -28,7 +28,7 @@ class Report:
 
     @property
     def broken(self) -> list[str]:
-        """The names of the invariants that do not hold."""
+        """Names of the violated invariants."""
         return [name for name, found in self.violations.items() if found]
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""One run: services, clients, faults and kills all at once; then quiet, and the questions."""
+"""A run: services, clients, faults and kills at once; then the services settle and the invariants are checked."""
 
 import random
 import threading
@@ -31,7 +31,7 @@ VICTIMS = [(kind, name) for kind in ("worker", "service") for name in ("portfoli
 
 
 class Run:
-    """A run of so many seconds of faults. With a bug it ends as soon as an invariant is seen broken."""
+    """A run with some seconds of faults. With a planted bug it ends at the first violated invariant."""
 
     def __init__(
         self, directory: Path, *, seconds: float, seed: int, database: str = "sqlite", bug: str | None = None
@@ -44,7 +44,7 @@ class Run:
         self._kills: Counter[str] = Counter()
 
     def report(self) -> Report:
-        """Do it, and return what was found. Raises AssertionError if a service did not come back."""
+        """Run, and return the report. Raises AssertionError if a service does not restart."""
         report = self._report
         with _databases(report.database, self._directory) as self._databases:
             between = free_ports(1)[0]
@@ -61,7 +61,7 @@ class Run:
         return report
 
     def _disturb(self) -> Facts | None:
-        """Let everything happen at once. Return what shows a planted bug, if it was seen."""
+        """Cause all faults at once. Return the facts that show a planted bug, if any."""
         self._services.fail_audit(AUDIT_FAILS)
         disturbers = [threading.Thread(target=self._guard, args=(each,)) for each in (self._kill, self._cut)]
         begun, seen = time.monotonic(), None
@@ -85,7 +85,7 @@ class Run:
         return seen
 
     def _done(self, begun: float) -> bool:
-        """Return whether the time is over and all was tried; where the machine is slow, this takes longer."""
+        """Return True if the time is over and every kind of fault has occurred; on a slow machine this takes longer."""
         left = begun + self._seconds - time.monotonic()
         if left > 0 or self._report.bug or left < -EXTRA:
             return left <= 0
@@ -98,7 +98,7 @@ class Run:
         return facts if any(True for each in INVARIANTS if each.always for _ in each.check(facts)) else None
 
     def _settle(self) -> Facts:
-        """Wait until all is settled, ask everybody once more, and return all that is known."""
+        """Wait until all trades are settled, read everything again, and return the facts."""
         facts = look(self._databases)
         while not _quiet(facts) and time.monotonic() - self._healed <= surroundings.LIMIT:
             threading.Event().wait(0.2)
@@ -110,9 +110,9 @@ class Run:
         return look(self._databases, told=self._clients.told, verified=verified, settled=True, took=took)
 
     def _kill(self) -> None:
-        """Kill workers and services, again and again; each kind of it once before any comes again.
+        """Kill workers and services repeatedly, each kind once before any is repeated.
 
-        The gateway is killed when it hurts: while an answer of the portfolio is on its way, or writers wait.
+        The gateway is killed at critical moments: while a response of the portfolio is in flight, or writers wait.
         """
         chance = random.Random(self._report.seed)
         victims: list[tuple[str, str]] = []
@@ -133,7 +133,7 @@ class Run:
         return self._proxy.held_answer() if chance.random() < 0.5 else _stalled(self._databases["gateway"])
 
     def _cut(self) -> None:
-        """Cut the network now and then, so that circuits open."""
+        """Cut the network at intervals, so that circuits open."""
         chance = random.Random(self._report.seed)
         while not self._stop.wait(chance.uniform(2.0, 6.0)):
             self._proxy.cut()
@@ -156,7 +156,7 @@ class Run:
 
 
 def _quiet(facts: Facts) -> bool:
-    """Return whether nobody has anything left to do."""
+    """Return True if no trade is pending and no entry is undelivered."""
     return not {"RECEIVED", "APPLYING"} & set(facts.states.values()) and all(
         row.audited and row.notified for row in facts.journal
     )
@@ -170,7 +170,7 @@ def _words(answer: Any) -> str:
 
 @contextmanager
 def _stalled(url: str) -> Iterator[None]:
-    """Let nobody write to a database of trades during the block, which begins when some have had to wait."""
+    """Lock a database against writers during the block, which starts when some of them wait."""
     database = Database(url)
     try:
         with database.write() as connection:

@@ -1,4 +1,4 @@
-"""The services as processes that can be killed: gunicorn with two workers each."""
+"""The services as processes that can be killed, under gunicorn with two workers each."""
 
 import os
 import random
@@ -34,9 +34,11 @@ SETTINGS = {
 class Services:
     """Gateway, portfolio and market data.
 
-    `databases` are URLs by service. The gateway reaches the portfolio through the port `between`, if there is one.
-    With a `bug`, gateway and portfolio are started with it planted. `options` are those of gunicorn's command line,
-    by service.
+    Args:
+        databases: URLs by service.
+        between: Port of a proxy between gateway and portfolio, if there is one.
+        bug: Bug to plant in gateway and portfolio.
+        options: Options of gunicorn's command line, by service.
     """
 
     def __init__(
@@ -62,7 +64,7 @@ class Services:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
-        """Return when all services answer."""
+        """Start the services and wait until all respond."""
         for name in PACKAGES:
             self._start(name)
         for name in PACKAGES:
@@ -78,7 +80,7 @@ class Services:
                 self.kill(name)
 
     def kill_worker(self, name: str, chance: random.Random, *, spare_oldest: bool = False) -> bool:
-        """Kill one worker of a service, which its master replaces. Return False if it has none, or one to spare."""
+        """Kill one worker of a service; the master replaces it. Return False if there is none to kill."""
         workers = sorted(psutil.Process(self._processes[name].pid).children(), key=psutil.Process.create_time)
         workers = workers[1:] if spare_oldest else workers
         if workers:
@@ -86,7 +88,7 @@ class Services:
         return bool(workers)
 
     def kill(self, name: str) -> None:
-        """Kill a service, all at once: nobody has time to say good-bye, nor its master to replace a worker."""
+        """Kill the master and all workers of a service at once."""
         master = psutil.Process(self._processes[name].pid)
         master.suspend()
         family = [master, *master.children(recursive=True)]
@@ -96,12 +98,12 @@ class Services:
         psutil.wait_procs(family, timeout=10)
 
     def restart(self, name: str) -> None:
-        """Kill a service, and start it again on the same port and database."""
+        """Kill a service and restart it on the same port and database."""
         self.kill(name)
         self._start(name)
 
     def wait_for(self, name: str) -> None:
-        """Return when a service answers."""
+        """Wait until a service responds."""
         until(lambda: self._answers(name), f"{name} answers")
 
     def fail_audit(self, rate: float) -> None:
@@ -109,7 +111,7 @@ class Services:
         assert self._request("POST", "gateway", "/api/v1/audit/simulate/failure", json=body).status_code == 200
 
     def pid(self, name: str) -> int:
-        """Return the process that leads a service."""
+        """Return the master process of a service."""
         return self._processes[name].pid
 
     def get(self, name: str, path: str) -> dict[str, Any]:
@@ -148,7 +150,7 @@ class Services:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody uses, nor is given while we do not: they are none of those that clients get."""
+    """Return unused ports outside the ephemeral range, so that no client is assigned one meanwhile."""
     found: list[int] = []
     while len(found) < count:
         port = random.randrange(20_000, 32_000)

@@ -1,4 +1,4 @@
-"""Invariants of what surrounds the trades, and of the run itself: that it has tried what it is there to try."""
+"""Invariants of exposure, notifications and logs, and of the coverage of the run."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator

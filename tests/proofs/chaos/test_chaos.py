@@ -1,4 +1,4 @@
-"""A short chaos on each database, and bugs that it must find; `make chaos` runs long ones, and all bugs."""
+"""A short chaos run on each database, and planted bugs; `make chaos` runs longer, with all bugs."""
 
 from pathlib import Path
 

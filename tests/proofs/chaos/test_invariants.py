@@ -1,4 +1,4 @@
-"""Each invariant notices what it is there to notice: a trade is booked as it should be, and then tampered with."""
+"""Each invariant detects its violation, tested on a booked trade with tampered rows."""
 
 import sqlite3
 from dataclasses import replace
@@ -49,7 +49,7 @@ TAMPERING = {
 
 
 class World:
-    """A filled trade, all that was told of it, and no services."""
+    """The databases of a filled trade with its notifications, without running services."""
 
     def __init__(self, directory: Path) -> None:
         self._files = {name: directory / f"{name}.db" for name in ("gateway", "portfolio")}
@@ -95,17 +95,17 @@ def broken(facts: Facts) -> set[str]:
     return {each.name for each in INVARIANTS if any(True for _ in each.check(facts))}
 
 
-def test_all_invariants_hold_of_a_trade_that_nobody_tampered_with(world: World) -> None:
+def test_all_invariants_hold_for_an_unchanged_trade(world: World) -> None:
     assert broken(world.look()) == {"I12"}  # one trade is not all that a run should try
 
 
 @pytest.mark.parametrize("name", TAMPERING)
-def test_invariant_notices_what_was_tampered_with(name: str, world: World) -> None:
+def test_invariant_detects_a_tampered_row(name: str, world: World) -> None:
     world.tamper(*TAMPERING[name])
     assert name in broken(world.look())
 
 
-def test_changed_answers_second_trades_of_a_key_and_refused_orders_that_are_booked_are_noticed(world: World) -> None:
+def test_changed_responses_second_trades_of_a_key_and_booked_refusals_are_detected(world: World) -> None:
     told = world.answer
     later = replace(told, status="REJECTED", asked=2.0, answered=3.0)
     assert broken(world.look(told=[told, later])) >= {"I7", "I8"}
@@ -116,9 +116,9 @@ def test_changed_answers_second_trades_of_a_key_and_refused_orders_that_are_book
     assert "I8" in broken(world.look(told=[told, replace(told, http=500, trade_id=None, status=None)]))
 
 
-def test_trades_that_stay_open_for_long_are_noticed(world: World) -> None:
+def test_slow_settlement_is_detected(world: World) -> None:
     assert "settling" in broken(world.look(took=21.0))
 
 
-def test_traceback_in_a_log_is_noticed(world: World) -> None:
+def test_traceback_in_a_log_is_detected(world: World) -> None:
     assert "logs" in broken(world.look(logs={"gateway": "Traceback (most recent call last)\n"}))

@@ -1,4 +1,4 @@
-"""Soak: `python -m tests.proofs.soak --minutes 3`. Exits 1 if something grew, went back, or was a 500."""
+"""Soak: `python -m tests.proofs.soak --minutes 3`. Exits with 1 on growth, a counter that decreases, or a 500."""
 
 import argparse
 import random

@@ -1,4 +1,4 @@
-"""What must be so of a long run: nothing grows that should not, nothing goes back, nobody is told 500."""
+"""The judgement of a long run: no growth, no counter that decreases, no 500."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ DESCRIPTORS, FILES = 20, 12
 
 
 def growth(samples: Sequence[Sample]) -> Iterator[str]:
-    """Yield each process of a service that grows while it works, and what there is more of at the end of a run."""
+    """Yield each process of a service that grows while it works, and each resource that has become more."""
     for warm in judged(samples):
         third = max(len(warm) // 3, 1)
         before, after = (median(each.memory for each in part) for part in (warm[:third], warm[-third:]))
@@ -33,7 +33,7 @@ def growth(samples: Sequence[Sample]) -> Iterator[str]:
 
 
 def judged(samples: Sequence[Sample]) -> Iterator[list[Process]]:
-    """Yield the course of each process of a service that has worked for long enough, from when it was warm."""
+    """Yield the samples of each process that has worked long enough, without its warm-up."""
     courses: dict[int, list[Process]] = defaultdict(list)
     for each in samples:
         for process in (each.master, *each.workers):
@@ -45,7 +45,7 @@ def judged(samples: Sequence[Sample]) -> Iterator[list[Process]]:
 
 
 def steps_back(before: dict[str, float], after: dict[str, float]) -> Iterator[str]:
-    """Yield each series that goes back, or is not there any more."""
+    """Yield each series that decreases or disappears."""
     for series, value in before.items():
         now = after.get(series)
         if now is None or now < value:

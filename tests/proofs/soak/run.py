@@ -1,4 +1,4 @@
-"""One run: traffic of all kinds while dependencies fail and recover, and workers are replaced and killed."""
+"""A run: all kinds of traffic while dependencies fail and recover, and workers are replaced and killed."""
 
 import random
 import threading
@@ -42,7 +42,7 @@ BREAKERS = {
 
 @dataclass
 class Report:
-    """What a run has seen, and what was wrong with it."""
+    """The observations of a run and their defects."""
 
     seconds: float
     answers: Counter[str] = field(default_factory=Counter)
@@ -93,7 +93,7 @@ class Soak:
         self._stop = threading.Event()
 
     def report(self) -> Report:
-        """Do it, and return what was seen."""
+        """Run, and return the report."""
         threads = [threading.Thread(target=self._guarded, args=(each,)) for each in self._work()]
         try:
             self._services.start()
@@ -121,7 +121,7 @@ class Soak:
             self._stop.set()
 
     def _read(self) -> None:
-        """Ask for one thing after the other. A worker that is killed may leave a question without an answer."""
+        """Send read requests one after another. A killed worker may leave a request without a response."""
         chance = random.Random(self._chance.random())
         with requests.Session() as session:
             session.trust_env = False
@@ -137,7 +137,7 @@ class Soak:
                     self._report.problems.append(f"{service} {path}: {status}")
 
     def _trouble(self) -> None:
-        """Let one dependency after the other fail, and recover."""
+        """Let the dependencies fail and recover in turn."""
         for (service, prefix), trouble in zip(cycle(BREAKERS.values()), cycle(TROUBLES), strict=False):
             for simulation in (trouble, {}):
                 if self._stop.wait(self._chance.uniform(*self._pace)):
@@ -146,7 +146,7 @@ class Soak:
                 self._report.done["troubles" if simulation else "recoveries"] += 1
 
     def _simulate(self, url: str, simulation: dict[str, object]) -> None:
-        """Tell a simulator, once more where the worker that was asked is killed."""
+        """Set a simulation; retry if the worker is killed."""
         with requests.Session() as session:
             session.trust_env = False
             for _ in range(5):
@@ -162,7 +162,7 @@ class Soak:
             self._report.done["kills"] += self._services.kill_worker(name, self._chance, spare_oldest=True)
 
     def _watch(self) -> None:
-        """Look at all services each second. No counter may go back, whichever worker is asked."""
+        """Sample all services once a second, from any worker."""
         begun = time.monotonic()
         seen: dict[str, dict[str, float]] = {name: {} for name in PACKAGES}
         while not self._stop.wait(1.0):

@@ -1,4 +1,4 @@
-"""What is looked at again and again while services run: their processes, their files, their metrics."""
+"""Samples of running services: processes, files and metrics."""
 
 import re
 from collections.abc import Iterator
@@ -38,12 +38,12 @@ class Sample:
 
 
 def sample(master: psutil.Process, state: Path, at: float) -> Sample:
-    """Look at a service. Workers that end meanwhile are left out."""
+    """Sample a service. Workers that end meanwhile are left out."""
     return Sample(at, _look(master), list(_workers(master)), sum(1 for path in state.rglob("*") if path.is_file()))
 
 
 def counters(url: str, session: requests.Session) -> dict[str, float]:
-    """Return what one worker says of everything that only grows, by series."""
+    """Return the values of all counters from one worker, by series."""
     answer = session.get(f"{url}/metrics", timeout=10)
     answer.raise_for_status()
     return {series: float(value) for series, value in _GROWS.findall(answer.text)}

@@ -1,4 +1,4 @@
-"""A short soak, which `make soak` does for longer; and that a long one would see what it is there to see."""
+"""A short soak run (`make soak` runs longer), and the detection of each defect."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ WORKER = Process(pid=2, worked=0.0, memory=50 * MEBIBYTE, descriptors=30)
 
 
 def course(*, work: float = 3 * WORK, memory: float = 0, descriptors: float = 0, files: float = 0) -> list[Sample]:
-    """Return a hundred looks at a service whose worker does so much work, while this and its state grow by so much."""
+    """Return a hundred samples of a service whose worker does some work while memory and state grow."""
     return [
         Sample(
             at=share * 100,
@@ -33,37 +33,37 @@ def course(*, work: float = 3 * WORK, memory: float = 0, descriptors: float = 0,
     ]
 
 
-def test_services_under_full_traffic_answer_and_count_while_workers_are_killed(tmp_path: Path) -> None:
+def test_services_under_full_traffic_respond_and_count_while_workers_are_killed(tmp_path: Path) -> None:
     report = Soak(tmp_path, SECONDS, seed=1, pace=(0.5, 1.5)).report()
     assert not report.problems, str(report)
     assert report.answers["200"] > 100 and report.answers["order 201"] > 50, str(report)
     assert report.done["kills"] and report.done["troubles"] and report.done["recoveries"], str(report)
 
 
-def test_service_that_stays_as_it_is_does_not_grow() -> None:
+def test_constant_service_does_not_grow() -> None:
     assert list(growth(course(memory=MEMORY, descriptors=DESCRIPTORS, files=FILES))) == []
 
 
-def test_process_that_grows_while_it_works_is_told() -> None:
+def test_growing_process_is_detected() -> None:
     (memory,) = growth(course(memory=3 * MEMORY))
     assert memory.startswith("process 2: ") and "MiB" in memory
 
 
-def test_process_that_has_not_worked_much_is_not_judged() -> None:
+def test_process_with_little_work_is_not_judged() -> None:
     assert list(growth(course(work=WORK - 0.5, memory=100 * MEMORY))) == []
 
 
-def test_descriptors_that_become_more_are_told() -> None:
+def test_growing_number_of_descriptors_is_detected() -> None:
     (descriptors,) = growth(course(descriptors=3 * DESCRIPTORS))
     assert "descriptors" in descriptors
 
 
-def test_files_that_become_more_are_told() -> None:
+def test_growing_number_of_files_is_detected() -> None:
     (files,) = growth(course(files=4 * FILES))
     assert "files in the directory of state" in files
 
 
-def test_series_that_goes_back_or_away_is_told() -> None:
+def test_decreasing_or_missing_series_is_detected() -> None:
     before = {"a_total": 3.0, 'b_count{x="1"}': 2.0, "c_total": 1.0}
     told = list(steps_back(before, {"a_total": 2.0, "c_total": 1.0, "d_total": 0.0}))
     assert told == ["a_total was 3, now 2", 'b_count{x="1"} was 2, now gone']

@@ -1,4 +1,4 @@
-"""What the background asks for many times a second costs no more when there are many trades."""
+"""The queries of the background tasks use indexes."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -25,9 +25,7 @@ ASKED: dict[str, Callable[[Parts], object]] = {
 
 @pytest.mark.parametrize("asked", ASKED)
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)  # PostgreSQL plans by what the tables have in them
-def test_background_finds_its_work_by_an_index_of_what_is_open(
-    database: Database, store: TradeStore, asked: str
-) -> None:
+def test_background_queries_use_the_partial_indexes(database: Database, store: TradeStore, asked: str) -> None:
     statements: list[tuple[str, Any]] = []
 
     def note(_: object, __: object, statement: str, parameters: Any, *___: object) -> None:

@@ -1,4 +1,4 @@
-"""Keys of users: who shows one sees and moves what is that user's, and nothing else is there."""
+"""API keys: a user accesses only its own data; anything else is 404."""
 
 import json
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def shows(user: str) -> dict[str, str]:
 
 @pytest.fixture
 def inner() -> Iterator[Server]:
-    """Yield what stands for portfolio and market data."""
+    """Yield a stand-in for portfolio and market data."""
     server = Server()
 
     def act(connection: Any) -> None:
@@ -76,7 +76,7 @@ def code(response: TestResponse) -> tuple[int, str | None]:
 
 
 def own_routes(app: Flask) -> Iterator[tuple[str, str]]:
-    """Yield method and path of all that the gateway's own blueprints have, about alice where it is about a user."""
+    """Yield method and path of all routes of the gateway's blueprints, with alice as the user."""
     for rule in app.url_map.iter_rules():
         if rule.endpoint.startswith(("gateway.", "records.")):
             values = {"user_id": "alice", "trade_id": "t-1", "symbol": "AAPL"}
@@ -89,7 +89,7 @@ def own_routes(app: Flask) -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(
     "shown", [None, "", "Bearer", "Bearer ", "Bearer x", f"Basic {KEYS['alice']}", KEYS["alice"], f"Bearer {SERVICE}"]
 )
-def test_request_without_a_key_gets_nothing(app: Flask, client: FlaskClient, inner: Server, shown: str | None) -> None:
+def test_request_without_a_key_is_401(app: Flask, client: FlaskClient, inner: Server, shown: str | None) -> None:
     headers = {} if shown is None else {"Authorization": shown}
     routes = list(own_routes(app))
     assert len(routes) > 8
@@ -101,12 +101,12 @@ def test_request_without_a_key_gets_nothing(app: Flask, client: FlaskClient, inn
 
 
 @pytest.mark.parametrize("shown", [hash_key(KEYS["alice"]), hash_key(KEYS["alice"])[7:], KEYS["alice"][:-1], "alice"])
-def test_what_the_settings_hold_of_a_key_is_no_key(client: FlaskClient, shown: str) -> None:
+def test_hash_of_a_key_is_not_accepted_as_a_key(client: FlaskClient, shown: str) -> None:
     refused = client.get("/api/v1/portfolio/alice", headers={"Authorization": f"Bearer {shown}"})
     assert code(refused) == (401, "unauthorized")
 
 
-def test_user_sees_and_moves_what_is_its_own(client: FlaskClient) -> None:
+def test_user_accesses_its_own_data(client: FlaskClient) -> None:
     for shown in ("alice", "old"):
         placed = client.post("/api/v1/trades", json=ORDER, headers=shows(shown))
         assert placed.status_code == 201
@@ -116,7 +116,7 @@ def test_user_sees_and_moves_what_is_its_own(client: FlaskClient) -> None:
         assert client.get("/api/v1/market-data/AAPL", headers=shows(shown)).status_code == 200
 
 
-def test_what_is_anothers_is_not_there(client: FlaskClient, inner: Server) -> None:
+def test_data_of_another_user_is_404(client: FlaskClient, inner: Server) -> None:
     placed = client.post("/api/v1/trades", json=ORDER, headers={**shows("alice"), "Idempotency-Key": "k-1"})
     location = placed.headers["Location"]
     inner.requests.clear()
@@ -149,7 +149,7 @@ def test_what_is_anothers_is_not_there(client: FlaskClient, inner: Server) -> No
         *("/api/v1/trades", "/api/v1/trades?userId=", "/api/v1/trades?userId=bob%00"),
     ],
 )
-def test_another_spelling_leads_to_nobody_else(client: FlaskClient, path: str) -> None:
+def test_other_spelling_of_a_user_id_gives_no_access(client: FlaskClient, path: str) -> None:
     assert 400 <= client.get(path, headers=shows("bob")).status_code < 500
 
 
@@ -161,18 +161,18 @@ def test_order_cannot_name_two_users(client: FlaskClient, inner: Server) -> None
 
 
 @pytest.mark.parametrize("path", ["/api/v1/audit/trades", "/api/v1/audit/verify", "/api/v1/notifications"])
-def test_what_is_about_all_users_is_for_operators(client: FlaskClient, path: str) -> None:
+def test_resources_of_all_users_require_the_operators_token(client: FlaskClient, path: str) -> None:
     assert client.get(path, headers=shows("alice")).status_code == 401
     assert client.get(path, headers=shows(ADMIN)).status_code == 200
 
 
-def test_key_of_a_user_steers_nothing_and_an_operators_token_trades_nothing(client: FlaskClient) -> None:
+def test_users_key_controls_nothing_and_operators_token_trades_nothing(client: FlaskClient) -> None:
     for path in ("/api/v1/circuit-breaker/risk/force-open", "/api/v1/risk/simulate/failure"):
         assert client.post(path, json={"reason": "x"}, headers=shows("alice")).status_code == 401
     assert client.post("/api/v1/trades", json=ORDER, headers=shows(ADMIN)).status_code == 401
 
 
-def test_without_keys_whoever_is_on_this_host_acts_for_all(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_keys_any_client_acts_for_any_user(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CB_CONFIG", str(ROOT / "config/config.yaml"))
     assert load_settings("gateway").api_keys == {}
     with pytest.raises(SettingsError, match="api_keys must name the users where others than this host"):
@@ -193,7 +193,7 @@ def test_without_keys_whoever_is_on_this_host_acts_for_all(app: Flask, monkeypat
         ("[a]", "be a section"),
     ],
 )
-def test_keys_that_make_no_sense_keep_the_service_from_its_start(config: Path, keys: str, rule: str) -> None:
+def test_invalid_keys_prevent_the_start(config: Path, keys: str, rule: str) -> None:
     config.write_text(f"services: {{shop: {{port: 8099}}}}\napi_keys: {keys}")
     with pytest.raises(SettingsError) as caught:
         load_settings("shop", environ={"CB_CONFIG": str(config), "CB_ADMIN_TOKEN": ADMIN})
@@ -207,7 +207,7 @@ def test_keys_need_the_token_of_operators(config: Path) -> None:
         load_settings("shop")
 
 
-def test_command_makes_a_key_that_works(capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_creates_a_valid_key(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["alice"]) == 0
     told = capsys.readouterr().out.splitlines()
     key = told[0].removeprefix("for alice alone: ")

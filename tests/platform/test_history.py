@@ -1,4 +1,4 @@
-"""The gateway's records of trades, whatever became of the database below them."""
+"""The audit and comparison resources on a damaged database."""
 
 import sqlite3
 from pathlib import Path
@@ -14,7 +14,7 @@ GOOD = (
 
 
 def record(file: Path, *texts: object) -> None:
-    """Write entries into the audit log, as only the owner of the database can."""
+    """Insert entries into the audit log without its triggers."""
     with sqlite3.connect(file) as connection:
         for n, entry in enumerate(texts, 1):
             values = (n, f"e{n}", "t1", entry, "p", "h")
@@ -45,7 +45,7 @@ def test_damaged_entry_at_the_end_of_a_page_does_not_hide_the_next(client: Flask
     assert [each["n"] for each in following] == [3]
 
 
-def test_gateway_that_has_not_compared_yet_says_so(client: FlaskClient) -> None:
+def test_comparison_is_empty_before_the_first_result(client: FlaskClient) -> None:
     assert client.get(COMPARISON).json == {"at": None, "trades": 0, "differences": 0, "examples": []}
 
 

@@ -1,4 +1,4 @@
-"""A deploy drops no request and no row: workers are replaced, or end, while clients trade."""
+"""Replacing and stopping workers while clients trade loses no request and no trade."""
 
 import signal
 import threading
@@ -18,7 +18,7 @@ ORDER = {"symbol": "AAPL", "quantity": 1, "orderType": "BUY", "price": "150.00"}
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[Platform]:
-    """Yield services of their own: what is done to them must not trouble others."""
+    """Yield separate services, because the tests stop their workers."""
     tmp_path.chmod(0o700)
     platform = Platform(tmp_path)
     try:
@@ -29,7 +29,7 @@ def fresh(tmp_path: Path) -> Iterator[Platform]:
 
 
 class Client(threading.Thread):
-    """Places orders, one after another, on a connection that it keeps, until it is told to stop."""
+    """Places orders one after another on a kept connection until it is stopped."""
 
     def __init__(self, platform: Platform, number: int) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ def test_workers_that_are_replaced_drop_no_request_and_no_trade(fresh: Platform)
     assert {trade_id for client in clients for trade_id in client.booked} == stored(fresh)
 
 
-def test_service_that_ends_finishes_what_it_has_begun(fresh: Platform) -> None:
+def test_stopping_service_finishes_running_requests(fresh: Platform) -> None:
     clients = [Client(fresh, number) for number in range(4)]
     for client in clients:
         client.start()

@@ -1,4 +1,4 @@
-"""Floods: how many requests one client may send."""
+"""The rate limit of a client."""
 
 import stat
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def ask(client: FlaskClient, address: str, path: str = PATH, **headers: str) -> 
     return client.get(path, environ_base={"REMOTE_ADDR": address}, headers=headers).status_code
 
 
-def test_request_beyond_the_rate_is_a_429_that_says_when_to_come_back(make: Callable[..., FlaskClient]) -> None:
+def test_request_beyond_the_rate_is_429_with_retry_after(make: Callable[..., FlaskClient]) -> None:
     client = make()
     assert [ask(client, "192.0.2.1") for _ in range(5)] == [200, 200, 200, 429, 429]
     answer = client.get(PATH, environ_base={"REMOTE_ADDR": "192.0.2.1"})
@@ -48,7 +48,7 @@ def test_unknown_routes_and_refused_requests_count_too(make: Callable[..., Flask
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/api/v1/health", "/api/v1/health/live", "/api/v1/health/ready"])
-def test_health_and_metrics_are_always_told(make: Callable[..., FlaskClient], path: str) -> None:
+def test_health_and_metrics_are_not_limited(make: Callable[..., FlaskClient], path: str) -> None:
     client = make("1/hour")
     assert [ask(client, "192.0.2.1", path) for _ in range(4)] == [200] * 4
 
@@ -59,7 +59,7 @@ def test_this_host_is_not_limited(make: Callable[..., FlaskClient], address: str
     assert [ask(client, address) for _ in range(4)] == [200] * 4
 
 
-def test_without_a_rate_nobody_is_limited(make: Callable[..., FlaskClient]) -> None:
+def test_clients_are_not_limited_without_a_rate(make: Callable[..., FlaskClient]) -> None:
     client = make("null")
     assert [ask(client, "192.0.2.1") for _ in range(10)] == [200] * 10
 
@@ -71,7 +71,7 @@ def test_network_of_an_ipv6_client_is_one_client(make: Callable[..., FlaskClient
     assert ask(client, "::ffff:192.0.2.1") == ask(client, "192.0.2.1") == 200
 
 
-def test_what_a_client_says_of_its_address_counts_for_nothing(make: Callable[..., FlaskClient]) -> None:
+def test_forwarded_address_from_a_client_is_ignored(make: Callable[..., FlaskClient]) -> None:
     client = make()
     told = [
         {"X-Forwarded-For": f"10.0.0.{n}", "X-Real-IP": f"10.0.0.{n}", "Forwarded": f"for=10.0.0.{n}"} for n in range(4)
@@ -79,7 +79,7 @@ def test_what_a_client_says_of_its_address_counts_for_nothing(make: Callable[...
     assert [ask(client, "192.0.2.1", **headers) for headers in told] == [200, 200, 200, 429]
 
 
-def test_what_a_proxy_says_counts_where_there_is_one(make: Callable[..., FlaskClient]) -> None:
+def test_forwarded_address_from_a_trusted_proxy_is_used(make: Callable[..., FlaskClient]) -> None:
     client = make(proxies=1)
     # The last address is the proxy's word, those before it the client's.
     told = [f"127.0.0.1, 10.0.0.{n}, 192.0.2.1" for n in range(4)]
@@ -89,7 +89,7 @@ def test_what_a_proxy_says_counts_where_there_is_one(make: Callable[..., FlaskCl
 
 
 @pytest.mark.parametrize("address", ["192.0.2.1:{}", "[2001:db8::1]:{}"])
-def test_port_that_a_proxy_tells_makes_no_client_of_its_own(make: Callable[..., FlaskClient], address: str) -> None:
+def test_port_in_a_forwarded_address_is_ignored(make: Callable[..., FlaskClient], address: str) -> None:
     client = make(proxies=1)
     told = [address.format(50_000 + n) for n in range(4)]
     assert [ask(client, "127.0.0.1", **{"X-Forwarded-For": each}) for each in told] == [200, 200, 200, 429]
@@ -128,7 +128,7 @@ def test_all_workers_count_together(config: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rate", ["0/second", "many", "5", "5/fortnight", "5/second;9/hour", "true", "5 per second"])
-def test_rate_is_one_that_is_understood(make: Callable[..., FlaskClient], rate: str) -> None:
+def test_invalid_rate_is_refused(make: Callable[..., FlaskClient], rate: str) -> None:
     from servicekit import SettingsError
 
     with pytest.raises(SettingsError, match="must be like 200/second"):

@@ -1,4 +1,4 @@
-"""A request in pieces is the request that gunicorn's parser finds in the whole, whatever its lines say."""
+"""A request that arrives in pieces is parsed like the whole request."""
 
 import pytest
 from gunicorn.config import Config
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from servicekit.http_framing import Framing
-from tests.platform.security.test_framing import CODINGS, LENGTHS, LIMIT
+from tests.platform.security.test_http_framing import CODINGS, LENGTHS, LIMIT
 
 LINES = (
     *(
@@ -59,7 +59,7 @@ CONTENTS = (
 
 
 def alone(data: bytes) -> tuple[bytes, bytes] | None:
-    """Return the body that gunicorn itself reads and all that follows it, None if it refuses the request."""
+    """Return the body that gunicorn alone reads and the rest, None if it refuses the request."""
     parser = RequestParser(Config(), [data], ("127.0.0.1", 1))
     try:
         body: bytes = next(parser).body.read()
@@ -69,7 +69,7 @@ def alone(data: bytes) -> tuple[bytes, bytes] | None:
 
 
 def behind(data: bytes, cuts: list[int]) -> tuple[bytes, bytes] | None:
-    """Return the same as it is behind the guard, where the bytes arrive in pieces and then the client waits."""
+    """Return the same behind the guard, with bytes that arrive in pieces before the client waits."""
     framing, begin = Framing(LIMIT, LIMIT), 0
     for end in sorted({*(min(each, len(data)) for each in cuts), len(data)} - {0}):
         done, begin = framing.feed(data[begin:end]), end
@@ -114,7 +114,7 @@ def test_body_under_codings_in_two_lines_is_waited_for(first: bytes, cut: int) -
 
 
 @pytest.mark.parametrize("setting", ["permit_obsolete_folding", "strip_header_spaces"])
-def test_setting_of_gunicorn_for_the_head_is_heeded(setting: str) -> None:
+def test_gunicorn_setting_for_the_head_is_respected(setting: str) -> None:
     cfg = Config()
     cfg.set(setting, True)
     line = {"permit_obsolete_folding": b"gzip,\r\n chunked", "strip_header_spaces": b"chunked"}[setting]
@@ -125,7 +125,7 @@ def test_setting_of_gunicorn_for_the_head_is_heeded(setting: str) -> None:
     assert next(framing.parser()).body.read() == b"x"
 
 
-def test_chunk_that_cannot_be_right_is_refused_at_once() -> None:
+def test_invalid_chunk_is_refused_at_once() -> None:
     for content in (b"0x5\r\n", b"+5\r\n", b"1_0\r\n", b" 5\r\n", b"\r\n", b"1\r\nxy", b"1\r\nx\rz"):
         framing = Framing(LIMIT, LIMIT)
         assert not framing.feed(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")

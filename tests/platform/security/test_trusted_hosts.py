@@ -1,4 +1,4 @@
-"""DNS rebinding: a page of others whose name was made to lead here."""
+"""Trusted host names, against DNS rebinding."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ EVIL = [
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("name", ["evil.example", "127.0.0.1.evil.example:8080"])
-def test_request_under_another_name_gets_nothing(client: FlaskClient, name: str, path: str) -> None:
+def test_request_with_another_host_name_is_refused(client: FlaskClient, name: str, path: str) -> None:
     for method in ("GET", "POST", "OPTIONS"):
         answer = client.open(path, method=method, headers={"Host": name})
         assert answer.json is not None
@@ -38,11 +38,11 @@ def test_request_under_another_name_gets_nothing(client: FlaskClient, name: str,
 
 
 @pytest.mark.parametrize("name", EVIL)
-def test_name_that_only_looks_like_one_of_ours_is_another(client: FlaskClient, name: str) -> None:
+def test_similar_host_name_is_refused(client: FlaskClient, name: str) -> None:
     assert client.get("/api/v1/health/live", headers={"Host": name}).status_code == 400
 
 
-def test_page_of_others_may_not_steer(client: FlaskClient) -> None:
+def test_request_from_a_foreign_page_cannot_control_breakers(client: FlaskClient) -> None:
     for path in ("/api/v1/circuit-breaker/own-stock/force-open", "/api/v1/simulate/failure"):
         answer = client.post(path, json={"reason": "evil"}, headers={"Host": "evil.example"})
         assert answer.status_code == 400
@@ -51,11 +51,11 @@ def test_page_of_others_may_not_steer(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "LOCALHOST:1", "[::1]", "[::1]:8099", "127.0.0.1:8099"])
-def test_names_of_this_host_are_answered(client: FlaskClient, name: str) -> None:
+def test_names_of_this_host_are_accepted(client: FlaskClient, name: str) -> None:
     assert client.get("/api/v1/health/live", headers={"Host": name}).status_code == 200
 
 
-def test_names_of_the_settings_are_answered(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_in_the_settings_are_accepted(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CB_SERVER__HOSTS", "[Shop.example, 'fd00::1']")
     client = shop.create_app().test_client()
     for name, status in (("shop.example", 200), ("[FD00::1]:80", 200), ("other.example", 400), ("localhost", 200)):
@@ -70,6 +70,6 @@ def test_request_of_http_1_1_without_a_name_is_refused(gunicorn: Service) -> Non
             assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "unknown-host"
 
 
-def test_forwarded_name_counts_for_nothing(gunicorn: Service) -> None:
+def test_forwarded_host_name_is_ignored(gunicorn: Service) -> None:
     headers = {"Host": "evil.example", "X-Forwarded-Host": "localhost", "Forwarded": "host=localhost"}
     assert requests.get(gunicorn.url + "/metrics", headers=headers, timeout=5).status_code == 400

@@ -1,4 +1,4 @@
-"""A service that others reach does not start without tokens, and wants them where others would do harm."""
+"""A service on a public address requires tokens to start, and checks them."""
 
 import os
 import subprocess
@@ -39,7 +39,9 @@ def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("marketdata", (), "waitress"),
     ],
 )
-def test_service_for_others_without_tokens_does_not_start(package: str, tokens: tuple[str, ...], server: str) -> None:
+def test_service_on_a_public_address_does_not_start_without_tokens(
+    package: str, tokens: tuple[str, ...], server: str
+) -> None:
     environ = {**os.environ, **{name: TOKENS[name] for name in tokens}, "CB_SERVER__HOST": "0.0.0.0"}
     ran = subprocess.run(
         [sys.executable, "-m", package],
@@ -56,19 +58,19 @@ def test_service_for_others_without_tokens_does_not_start(package: str, tokens: 
 
 
 @pytest.mark.parametrize("host", OPEN)
-def test_every_address_but_those_of_this_host_is_for_others(host: str) -> None:
+def test_every_address_except_loopback_is_public(host: str) -> None:
     with pytest.raises(SettingsError, match="only without CB_ADMIN_TOKEN"):
         load_settings("portfolio", environ={"CB_SERVER__HOST": f"'{host}'"})
     assert load_settings("portfolio", environ={"CB_SERVER__HOST": f"'{host}'", **TOKENS}).host == host
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
-def test_addresses_of_this_host_need_no_token(host: str) -> None:
+def test_loopback_addresses_need_no_token(host: str) -> None:
     assert load_settings("portfolio", environ={"CB_SERVER__HOST": f"'{host}'"}).admin_token is None
 
 
 @pytest.mark.parametrize("command", [None, SERVE])
-def test_service_for_others_starts_with_tokens(config: Path, tmp_path: Path, command: Any) -> None:
+def test_service_on_a_public_address_starts_with_tokens(config: Path, tmp_path: Path, command: Any) -> None:
     server = {"CB_SERVER": "waitress"} if command else {}
     commands = [command] if command else []
     service = Service(tmp_path / "log", *commands, CB_SERVER__HOST="0.0.0.0", **TOKENS, **server)
@@ -94,13 +96,13 @@ class TestServiceToken:
 
     @pytest.mark.parametrize("shown", [None, "", "Bearer", f"Bearer {ADMIN}", f"Bearer {SERVICE}x", f"Basic {SERVICE}"])
     @pytest.mark.parametrize("path", ["", "/positions", "/voids"])
-    def test_portfolio_answers_nobody_without_it(self, client: FlaskClient, path: str, shown: str | None) -> None:
+    def test_portfolio_requires_the_service_token(self, client: FlaskClient, path: str, shown: str | None) -> None:
         headers = {"Authorization": shown} if shown is not None else {}
         method = "POST" if path else "GET"
         answer = client.open(f"/api/v1/portfolio/user123{path}", method=method, json=ORDER, headers=headers)
         assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
 
-    def test_portfolio_answers_the_gateway_which_shows_it(self, client: FlaskClient) -> None:
+    def test_portfolio_accepts_the_service_token(self, client: FlaskClient) -> None:
         headers = {"Authorization": f"Bearer {SERVICE}"}
         assert client.post("/api/v1/portfolio/u/positions", json=ORDER, headers=headers).status_code == 201
         assert client.get("/api/v1/portfolio/u", headers=headers).status_code == 200
@@ -113,7 +115,7 @@ def portfolio() -> Iterator[Server]:
     server.close()
 
 
-def test_gateway_shows_it_to_services_and_to_nobody_else(
+def test_gateway_sends_the_service_token_only_to_services(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, portfolio: Server, server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     import gateway

@@ -1,4 +1,4 @@
-"""Every request of the platform's original contract, sent to real workers."""
+"""Every request of the platform's original contract, sent to the running services."""
 
 import re
 
@@ -71,7 +71,7 @@ def test_metrics_of_the_readme_are_exported(platform: Platform) -> None:
         assert re.search(rf"^circuit_breaker_{name}_\w*market_data", metrics, re.MULTILINE), name
 
 
-def test_portfolio_service_answers_by_itself(platform: Platform) -> None:
+def test_portfolio_service_responds_directly(platform: Platform) -> None:
     platform.trade()
 
     answer = platform.get("portfolio", "/api/v1/portfolio/user123")
@@ -88,7 +88,7 @@ def test_market_data_service_prices_one_symbol_and_many(platform: Platform) -> N
     assert [price["symbol"] for price in many.json()["prices"]] == ["AAPL", "MSFT"]
 
 
-def test_simulation_of_the_readme_is_replaced_by_the_reset_that_names_less(platform: Platform) -> None:
+def test_reset_of_the_readme_replaces_the_whole_simulation(platform: Platform) -> None:
     platform.simulate("market-data", failure_rate=0.7, is_healthy=True, response_time_ms=2000)
     told = platform.get("market-data", "/api/v1/simulate/failure").json()
     assert told == {"failure_rate": 0.7, "is_healthy": True, "response_time_ms": 2000}
@@ -100,7 +100,7 @@ def test_simulation_of_the_readme_is_replaced_by_the_reset_that_names_less(platf
 
 
 def failures(platform: Platform) -> int:
-    """Return how often market data has failed so far."""
+    """Return the number of counted failures of market data."""
     status = platform.get("gateway", "/api/v1/circuit-breaker/status").json()
     return int(status["breakers"]["market-data"]["totals"]["failures"])
 

@@ -1,4 +1,4 @@
-"""The bulkheads of the services, and the breaker before their databases."""
+"""The bulkheads of the services and the breaker of their databases."""
 
 import time
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def breaker(app: Flask, name: str) -> CircuitBreaker:
 
 @contextmanager
 def full(app: Flask, name: str) -> Iterator[None]:
-    """Take all slots of a dependency."""
+    """Fill the bulkhead of a dependency."""
     limit = breaker(app, name).snapshot().limit
     assert limit
     bulkhead, calls = Bulkhead(breaker(app, name), limit), []
@@ -62,7 +62,7 @@ def test_trade_while_the_circuit_of_the_database_is_open_is_refused_and_sends_no
     assert components(client) == (200, {"status": "UP", "circuit": "CLOSED"})
 
 
-def test_trade_whose_end_meets_an_open_circuit_of_the_database_is_pending_and_not_refused(
+def test_trade_whose_outcome_meets_an_open_database_circuit_is_pending_and_not_refused(
     app: Flask, client: FlaskClient, portfolio: Server, file: Path
 ) -> None:
     verdict = filled(portfolio)
@@ -84,7 +84,7 @@ def test_database_at_its_limit_refuses_trades_and_leaves_the_service_ready(app: 
         assert (status, database["status"], components(client, "/ready")[0]) == (200, "DEGRADED", 200)
 
 
-def test_trade_that_found_the_portfolio_at_its_limit_is_a_429_and_surely_was_not_sent(
+def test_trade_at_the_limit_of_the_portfolio_is_429_and_was_not_sent(
     app: Flask, client: FlaskClient, portfolio: Server, file: Path
 ) -> None:
     with full(app, "portfolio"):
@@ -95,7 +95,7 @@ def test_trade_that_found_the_portfolio_at_its_limit_is_a_429_and_surely_was_not
     assert (portfolio.requests, states(file)) == ([], ["REFUSED"])
 
 
-def test_read_that_finds_market_data_at_its_limit_gets_the_last_good_answer(app: Flask, client: FlaskClient) -> None:
+def test_read_at_the_limit_of_market_data_returns_the_last_good_response(app: Flask, client: FlaskClient) -> None:
     assert client.get("/api/v1/market-data/AAPL").status_code == 200
     with full(app, "market-data"):
         stale = client.get("/api/v1/market-data/AAPL")
@@ -103,7 +103,7 @@ def test_read_that_finds_market_data_at_its_limit_gets_the_last_good_answer(app:
         assert client.get("/api/v1/market-data/MSFT").status_code == 429
 
 
-def test_bulkheads_share_the_threads_of_all_workers_and_leave_some(app: Flask) -> None:
+def test_bulkheads_share_the_threads_of_all_workers_and_reserve_some(app: Flask) -> None:
     assert [breaker(app, name).snapshot().limit for name in ("market-data", "portfolio", "database")] == [9, 9, 9]
 
 
@@ -119,7 +119,7 @@ def test_limits_that_leave_no_thread_are_refused_at_the_start(
     assert caught.value.rule == "leave 3 of 32 threads (server.workers x server.threads) beside all limits together"
 
 
-def test_health_is_answered_while_a_bulkhead_is_full_and_one_call_more_is_a_429(platform: Platform) -> None:
+def test_health_responds_while_a_bulkhead_is_full_and_a_further_call_is_429(platform: Platform) -> None:
     def seen() -> Any:
         return platform.get("gateway", "/api/v1/circuit-breaker/status").json()["breakers"]["market-data"]
 

@@ -1,15 +1,15 @@
-"""The whole platform on an address that others reach, with all its tokens and keys."""
+"""The whole platform on a public address, with all tokens and keys."""
 
 from pathlib import Path
 
 import pytest
 
 from tests.platform.conftest import Platform
-from tests.platform.security.test_keys import ADMIN, CONFIG, KEYS, ORDER, SERVICE, hash_key, shows
+from tests.platform.security.test_api_keys import ADMIN, CONFIG, KEYS, ORDER, SERVICE, hash_key, shows
 from tests.support.shop_service import ROOT
 
 
-def test_platform_that_others_reach_works_with_keys_and_tokens_and_logs_none(
+def test_platform_on_a_public_address_works_with_keys_and_tokens_and_logs_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "config.yaml").write_text((ROOT / "config/config.yaml").read_text().replace("api_keys: {}", CONFIG))

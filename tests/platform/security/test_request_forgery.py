@@ -1,4 +1,4 @@
-"""Server-side request forgery: nothing that comes from outside decides whom the gateway asks, and for what."""
+"""Server-side request forgery: input never decides where the gateway sends requests."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,7 +48,7 @@ PREFIXES = ("/api/v1/portfolio/", "/api/v1/market-data/", "/api/v1/trades/", "/a
 
 @pytest.fixture
 def inner() -> Iterator[Server]:
-    """Yield what stands for portfolio and market data."""
+    """Yield a stand-in for portfolio and market data."""
     server = Server()
     yield server
     server.close()
@@ -72,7 +72,7 @@ def client(app: Flask) -> FlaskClient:
 
 @pytest.mark.parametrize("prefix", PREFIXES)
 @pytest.mark.parametrize("name", WRONG)
-def test_id_that_would_lead_elsewhere_ends_at_the_edge(
+def test_path_with_a_malicious_id_is_refused_by_the_gateway(
     client: FlaskClient, inner: Server, prefix: str, name: str
 ) -> None:
     answered = client.get(prefix + name)
@@ -87,7 +87,7 @@ def test_id_that_would_lead_elsewhere_ends_at_the_edge(
 @pytest.mark.parametrize(
     "name", ["..", "../../simulate/failure", "a?void=1", "a/b", "a#b", "a%2f", "http://evil/", "a\r\nb"]
 )
-def test_id_in_an_order_that_would_lead_elsewhere_ends_at_the_edge(
+def test_order_with_a_malicious_id_is_refused_by_the_gateway(
     client: FlaskClient, inner: Server, field: str, name: str
 ) -> None:
     assert client.post("/api/v1/trades", json={**ORDER, field: name}).status_code == 422
@@ -95,7 +95,7 @@ def test_id_in_an_order_that_would_lead_elsewhere_ends_at_the_edge(
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_redirect_of_a_dependency_leads_nowhere(
+def test_redirect_of_a_dependency_is_not_followed(
     client: FlaskClient, inner: Server, server: Server, status: int
 ) -> None:
     inner.act = answer(status, "{}", f"Location: {server.url}/stolen")
@@ -105,7 +105,7 @@ def test_redirect_of_a_dependency_leads_nowhere(
     assert server.requests == []
 
 
-def test_proxy_of_the_environment_hears_nothing(client: FlaskClient, inner: Server, server: Server) -> None:
+def test_proxy_in_the_environment_is_not_used(client: FlaskClient, inner: Server, server: Server) -> None:
     inner.act = QUOTE
     assert client.get("/api/v1/market-data/AAPL").status_code == 200
     inner.act = HOLDINGS
@@ -118,7 +118,7 @@ def test_proxy_of_the_environment_hears_nothing(client: FlaskClient, inner: Serv
 @pytest.mark.parametrize(
     "name", ["X-Forwarded-Host", "Forwarded", "X-Original-URL", "X-Rewrite-URL", "Referer", "Origin"]
 )
-def test_header_of_a_client_moves_no_request(client: FlaskClient, inner: Server, server: Server, name: str) -> None:
+def test_client_headers_do_not_redirect_requests(client: FlaskClient, inner: Server, server: Server, name: str) -> None:
     inner.act = QUOTE
     assert client.get("/api/v1/market-data/AAPL", headers={name: server.url}).status_code == 200
     assert server.connections == 0
@@ -140,7 +140,7 @@ def test_header_of_a_client_moves_no_request(client: FlaskClient, inner: Server,
         *("//host", "http://host#x", "http://host\\@evil", "http://a b", "http://host:80:80", "gopher://host", ""),
     ],
 )
-def test_base_url_of_the_settings_is_one_of_a_service(app: Flask, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_invalid_base_url_in_the_settings_is_refused(app: Flask, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("CB_SERVICES__GATEWAY__PORTFOLIO_URL", f"'{url}'")
     with pytest.raises(SettingsError) as caught:
         gateway.create_app()

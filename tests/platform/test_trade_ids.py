@@ -1,4 +1,4 @@
-"""A trade is booked once, whoever sends it how often, to whichever worker."""
+"""A trade id is booked once, for any number of requests to any worker."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -32,7 +32,7 @@ def test_trade_id_of_another_order_is_refused(platform: Platform) -> None:
     assert (answer.status_code, answer.json()["code"]) == (422, "trade-id-reused")
 
 
-def test_trades_of_one_user_at_the_same_time_spend_no_more_than_there_is(platform: Platform) -> None:
+def test_concurrent_trades_of_a_user_never_overdraw_the_account(platform: Platform) -> None:
     with ThreadPoolExecutor(8) as pool:
         sent = [pool.submit(platform.trade, userId="spender", quantity=1_000) for _ in range(12)]
         answers = [each.result() for each in sent]

@@ -1,4 +1,4 @@
-"""Where a request ends: the same as for the parser that reads it afterwards, however it arrives."""
+"""The end of a request, found by the guard as by gunicorn's parser."""
 
 import pytest
 from gunicorn.config import Config
@@ -15,7 +15,7 @@ chunks = st.lists(st.binary(min_size=1, max_size=40), max_size=8)
 
 
 def parsed(data: bytes) -> bytes | None:
-    """Return the body that gunicorn finds in a request, None if it needs more for it."""
+    """Return the body that gunicorn reads from a request, None if it is incomplete."""
     try:
         body: bytes = next(RequestParser(Config(), [data], ("127.0.0.1", 1))).body.read()
     except NoMoreData:
@@ -57,14 +57,14 @@ def test_request_is_whole_with_its_last_byte_and_not_before(request_: bytes, pie
 
 
 @given(requests, st.binary(min_size=1, max_size=50))
-def test_what_follows_a_request_is_kept_for_the_next(request_: bytes, more: bytes) -> None:
+def test_bytes_after_a_request_belong_to_the_next(request_: bytes, more: bytes) -> None:
     framing = Framing(LIMIT, LIMIT)
     assert framing.feed(request_ + more)
     assert (framing.cut, bytes(framing.data)) == (False, request_ + more)
 
 
 @given(st.lists(st.binary(min_size=1, max_size=60), max_size=6), st.sampled_from([b"", counted(b"x" * 9)[:60]]))
-def test_nonsense_never_fails_and_is_whole_at_the_end(pieces: list[bytes], begin: bytes) -> None:
+def test_random_bytes_never_raise_and_are_complete_at_the_end(pieces: list[bytes], begin: bytes) -> None:
     framing = Framing(LIMIT, LIMIT)
     for piece in [begin, *pieces]:
         if not piece or framing.feed(piece):
@@ -89,7 +89,7 @@ def test_nonsense_never_fails_and_is_whole_at_the_end(pieces: list[bytes], begin
         b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 30_000,
     ],
 )
-def test_request_that_cannot_be_right_is_not_waited_for(rest: bytes) -> None:
+def test_invalid_request_is_complete_at_once(rest: bytes) -> None:
     framing = Framing(LIMIT, LIMIT)
     assert framing.feed(b"POST / HTTP/1.1\r\n" + rest)
     assert framing.cut
@@ -104,7 +104,7 @@ def test_request_that_cannot_be_right_is_not_waited_for(rest: bytes) -> None:
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * (MAX_CHUNKS + 1), 413),
     ],
 )
-def test_what_is_too_much_for_a_parser_is_given_to_none(data: bytes, status: int) -> None:
+def test_oversized_head_is_not_parsed(data: bytes, status: int) -> None:
     framing = Framing(LIMIT, LIMIT)
     assert framing.feed(data)
     excess = framing.excess()
@@ -164,7 +164,7 @@ def test_body_of_a_kept_connection_is_never_taken_for_another_request(
 
 
 def understood(data: bytes, later: bytes) -> object:
-    """Return the body that gunicorn reads, and what is the next request to it; None if it keeps no connection."""
+    """Return the body that gunicorn reads and the start of the next request; None if it closes the connection."""
     parser = RequestParser(Config(), (), ("127.0.0.1", 1))
     parser.unreader.unread(data)
     try:
@@ -175,7 +175,7 @@ def understood(data: bytes, later: bytes) -> object:
     return None if message.should_close() else (body, parser.unreader.take_buffered() + later)
 
 
-def test_client_that_waits_to_be_told_is_known_only_where_a_body_is_to_come() -> None:
+def test_expect_continue_is_recognized_only_before_a_body() -> None:
     one = b"Content-Length: 1\r\n"
     for version, rest, expects in ((b"1.1", one, True), (b"1.1", b"", False), (b"1.0", one, False)):
         framing = Framing(LIMIT, LIMIT)
