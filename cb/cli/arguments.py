@@ -74,6 +74,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
             control.add_argument("--for", type=_seconds, dest="seconds", metavar="TIME", help=about)
     configure = commands.add_parser("configure", parents=[ledgers, output, _control_options()], help=_HELP["configure"])
     about = "a setting of BreakerConfig, such as timeout=60s, failure_threshold=20 or failure_rate_threshold=none"
+    configure.set_defaults(reason=None)  # the log has the settings themselves
     configure.add_argument("settings", metavar="SETTING=VALUE", nargs="+", type=_setting, help=about)
     completion = commands.add_parser("completion", help="print a shell script that completes commands and names")
     completion.add_argument("shell", choices=("bash", "zsh"))

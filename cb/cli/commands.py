@@ -24,9 +24,9 @@ _LATEST = 3
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code; `cb --help` lists the codes."""
-    asked = parse(arguments)
+    options = parse(arguments)
     try:
-        code = _COMMANDS.get(asked.command, _control)(asked)
+        code = _COMMANDS.get(options.command, _control)(options)
         sys.stdout.flush()  # here, where the closed pipe of a reader that has ended is caught
     except ConfigError as error:
         _print_error(error)
@@ -39,36 +39,36 @@ def main(arguments: list[str] | None = None) -> int:
     return code
 
 
-def _status(asked: argparse.Namespace) -> int:
-    found = _survey(asked)
-    if asked.json:
+def _status(options: argparse.Namespace) -> int:
+    found = _survey(options)
+    if options.json:
         _print(_document(found))
     elif found.ledgers:
         print(table([HEADINGS, *rows(found)]))
     return found.code
 
 
-def _watch(asked: argparse.Namespace) -> int:
+def _watch(options: argparse.Namespace) -> int:
     try:
         from .live import watch
     except ModuleNotFoundError:
         _print_error("watch needs rich: pip install 'distributed-circuit-breaker[cli]'; `cb status` needs no package")
         return 2
-    watch(asked.ledger)
+    watch(options.ledger)
     return 0
 
 
-def _explain(asked: argparse.Namespace) -> int:
-    found = _survey(asked)
-    known = found.only(asked.name)
+def _explain(options: argparse.Namespace) -> int:
+    found = _survey(options)
+    known = found.only(options.name)
     if not known.ledgers:
-        return _unknown(asked.name, found)
-    if asked.json:
+        return _unknown(options.name, found)
+    if options.json:
         _print(_document(known))
         return known.code
     for each in known.ledgers:
-        seen = each.breakers[asked.name]
-        print(plain(f"{each.name} {asked.name}: {seen.why}"))
+        seen = each.breakers[options.name]
+        print(plain(f"{each.name} {options.name}: {seen.why}"))
         if seen.last_failure:
             print(plain(f"  last failure {age(seen.last_failure.ago)} ago: {seen.last_failure.type}"))
         for event in each.events[-_LATEST:]:
@@ -76,15 +76,15 @@ def _explain(asked: argparse.Namespace) -> int:
     return known.code
 
 
-def _events(asked: argparse.Namespace) -> int:
-    found = _survey(asked)
-    if asked.name and asked.name not in found.names:
-        return _unknown(asked.name, found)
-    known = found.only(asked.name) if asked.name else found
+def _events(options: argparse.Namespace) -> int:
+    found = _survey(options)
+    if options.name and options.name not in found.names:
+        return _unknown(options.name, found)
+    known = found.only(options.name) if options.name else found
     merged = [(event, each.name) for each in known.ledgers for event in each.events]
     merged.sort(key=lambda pair: (pair[0].at, pair[1], pair[0].number))
-    latest = merged[-asked.limit :]
-    if asked.json:
+    latest = merged[-options.limit :]
+    if options.json:
         _print(
             {
                 "events": [{"ledger": ledger, **event.as_log_entry()} for event, ledger in latest],
@@ -100,80 +100,80 @@ def _events(asked: argparse.Namespace) -> int:
     return 3 if found.errors or not found.ledgers else 0
 
 
-def _control(asked: argparse.Namespace) -> int:
-    found = _survey(asked)
-    known, errors, changes = found.only(asked.name), [], []
+def _control(options: argparse.Namespace) -> int:
+    found = _survey(options)
+    known, errors, changes = found.only(options.name), [], []
     if not known.ledgers:
-        return _unknown(asked.name, found)
-    if _ambiguous(asked, known):
+        return _unknown(options.name, found)
+    if _ambiguous(options, known):
         return 2
-    entry = {"reason": asked.reason, "author": asked.author, "host_only": asked.host_only}
+    entry = {"reason": options.reason, "author": options.author, "host_only": options.host_only}
     for each in known.ledgers:
         try:
-            control = control_of(each.path, asked.name)
-            if asked.command == "reset":
+            control = control_of(each.path, options.name)
+            if options.command == "reset":
                 change = control.reset(**entry)
             else:
-                change = ACTIONS[CONTROLS[asked.command]](control, duration=asked.seconds, **entry)
+                change = ACTIONS[CONTROLS[options.command]](control, duration=options.seconds, **entry)
         except LedgerError as error:
             _print_error(error)
             errors.append(error)
         else:
             changes.append({"ledger": each.name, **change.as_dict()})
-            if not asked.json:
+            if not options.json:
                 print(plain(f"{each.name} {change.name}: {change.before} -> {change.after}, {change.reason}"))
     result = Survey(known.ledgers, [*found.errors, *errors])
-    if asked.json:
+    if options.json:
         _print({"changes": changes, "errors": _errors(result)})
     return 3 if result.errors else 0
 
 
-def _configure(asked: argparse.Namespace) -> int:
-    found = _survey(asked)
-    known = found.only(asked.name)
+def _configure(options: argparse.Namespace) -> int:
+    found = _survey(options)
+    known = found.only(options.name)
     if not known.ledgers:
-        return _unknown(asked.name, found)
-    if _ambiguous(asked, known):
+        return _unknown(options.name, found)
+    if _ambiguous(options, known):
         return 2
     changes, errors, invalid = [], [], False
     for each in known.ledgers:
         try:
-            config = control_of(each.path, asked.name).configure(
-                author=asked.author, host_only=asked.host_only, **dict(asked.settings)
+            config = control_of(each.path, options.name).configure(
+                reason=options.reason, author=options.author, host_only=options.host_only, **dict(options.settings)
             )
         except ConfigError as error:  # the setting may be valid together with those of another ledger
-            _print_error(f"{each.name} {asked.name}: {error}")
+            _print_error(f"{each.name} {options.name}: {error}")
             invalid = True
         except LedgerError as error:
             _print_error(error)
             errors.append(error)
         else:
-            changes.append({"ledger": each.name, "name": asked.name, "config": asdict(config)})
-            if not asked.json:
-                values = ", ".join(f"{name} = {getattr(config, name)}" for name, _ in asked.settings)
-                print(plain(f"{each.name} {asked.name}: {values}"))
+            changes.append({"ledger": each.name, "name": options.name, "config": asdict(config)})
+            if not options.json:
+                values = ", ".join(f"{name} = {getattr(config, name)}" for name, _ in options.settings)
+                print(plain(f"{each.name} {options.name}: {values}"))
     result = Survey(known.ledgers, [*found.errors, *errors])
-    if asked.json:
+    if options.json:
         _print({"changes": changes, "errors": _errors(result)})
     return 2 if invalid else 3 if result.errors else 0
 
 
-def _ambiguous(asked: argparse.Namespace, known: Survey) -> bool:
+def _ambiguous(options: argparse.Namespace, known: Survey) -> bool:
     """Print an error and return True if several ledgers have the same name, and none was selected."""
-    paths = [each.path for each in known.ledgers if each.name == each.path and not asked.ledger]
+    paths = [each.path for each in known.ledgers if each.name == each.path and not options.ledger]
     if paths:
         _print_error(f"ledgers with the same name: choose one with --ledger or CB_STATE_DIR from {', '.join(paths)}")
     return bool(paths)
 
 
-def _completion(asked: argparse.Namespace) -> int:
-    print(script(asked.shell), end="")
+def _completion(options: argparse.Namespace) -> int:
+    print(script(options.shell), end="")
     return 0
 
 
-def _names(asked: argparse.Namespace) -> int:
-    for name in survey(ledger_paths(asked.ledger)).names:
-        if name.startswith(asked.prefix):
+def _names(options: argparse.Namespace) -> int:
+    for name in survey(ledger_paths(options.ledger)).names:
+        if name.startswith(options.prefix):
             print(plain(name))
     return 0
 
@@ -189,8 +189,8 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 }
 
 
-def _survey(asked: argparse.Namespace) -> Survey:
-    paths = ledger_paths(asked.ledger)
+def _survey(options: argparse.Namespace) -> Survey:
+    paths = ledger_paths(options.ledger)
     found = survey(paths)
     for error in found.errors:
         _print_error(error)

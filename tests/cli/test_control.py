@@ -64,8 +64,10 @@ def test_configure_changes_thresholds_keeps_the_others_and_logs_the_change(shop:
     assert (config["timeout_max"], breaker["state"]) == (3600, "OPEN")
     (event,) = document("events", "stock", "--limit", "1")["events"]
     assert event["from"] == event["to"] == "OPEN" and event["reason"].endswith(" (by al)")
-    (change,) = document("configure", "stock", "max_requests=9")["changes"]
+    (change,) = document("configure", "stock", "max_requests=9", "--reason", "more hosts")["changes"]
     assert (change["ledger"], change["name"], change["config"]["max_requests"]) == ("shop", "stock", 9)
+    (event,) = document("events", "stock", "--limit", "1")["events"]
+    assert event["reason"].startswith("max_requests = 9: more hosts (by ")
 
 
 @pytest.mark.parametrize("settings", [["timeout=soon"], ["failure_threshold=0"], ["failure_threshold=2.5"]])
