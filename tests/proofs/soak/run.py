@@ -13,7 +13,7 @@ import psutil
 import requests
 
 from tests.proofs.chaos.clients import USERS, Clients
-from tests.proofs.chaos.services import PACKAGES, Dependencies
+from tests.proofs.chaos.services import PACKAGES, Services
 from tests.proofs.soak.judgement import growth, judged, steps_back
 from tests.proofs.soak.samples import Sample, counters, sample
 
@@ -84,7 +84,7 @@ class Soak:
         self._report = Report(seconds)
         self._chance = random.Random(seed)
         self._state = directory / "state"
-        self._services = Dependencies(
+        self._services = Services(
             directory,
             {name: f"sqlite:///{directory / name}.db" for name in ("gateway", "portfolio")},
             options={"gateway": f"--max-requests {RECYCLE} --max-requests-jitter {RECYCLE // 2}"},
