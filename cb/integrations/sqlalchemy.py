@@ -1,7 +1,7 @@
 """A breaker before the connections of an SQLAlchemy engine.
 
 A call lasts from the request for a connection until its return to the pool: a statement that hangs is a call in flight,
-and a bulkhead limits the connections in use. docs/databases.md lists what counts as a failure.
+and a bulkhead limits the connections in use. docs/databases.md lists the outcomes.
 """
 
 from collections.abc import Callable

@@ -122,7 +122,7 @@ class StaleCache(ProcessBound, Generic[T]):
             self._store.close()
 
     def call(self, key: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> CachedValue[T]:
-        """Return fn(*args, **kwargs), or the value that is stored for the key. Raises what fn raises."""
+        """Return fn(*args, **kwargs), or the value that is stored for the key. Errors of fn are raised."""
         if self._max_age and (cached := self._find(key, self._max_age, stale=False)):
             return cached
         started = self._clock()
