@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import requests
 from urllib3.exceptions import HTTPError, NewConnectionError
 
-from cb import Call, CircuitError, ConfigError, Guard
+from cb import Call, CircuitError, ConfigError, Guard, Policy
 from cb.config import Duration
 from cb.fallback import V, instead, reraise
 from cb.state.deferred import require_done, require_now
@@ -24,6 +24,7 @@ from .observer import UNOBSERVED, CallObserver, observe, probe_timeout_of
 from .responses import (
     MAX_RESPONSE_BYTES,
     ClientError,
+    ClientErrorResponse,
     InvalidResponse,
     Json,
     ServiceUnavailable,
@@ -49,6 +50,13 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~A-Za-z0-9-]+", re.ASCII)
 _VALUE = re.compile(r"(?!\s)[\t\x20-\x7e\x80-\xff]*")
 
 
+class _ValidResponse(BaseException):
+    """Carries a 4xx past retry, cache and fallback of a policy, which handle instances of Exception."""
+
+    def __init__(self, error: ClientErrorResponse) -> None:
+        self.error = error
+
+
 class HTTPClient:
     """A client that exchanges JSON with one service. It may be shared by threads, and keeps no cookies.
 
@@ -67,7 +75,7 @@ class HTTPClient:
         base_url: URL of the service: http or https, a host, and optionally a port and a path.
         timeout: Time limit for a request and its response, in seconds or as a timedelta. A probe takes at most its
             breaker's `probe_timeout`.
-        breaker: Breaker or bulkhead before the calls.
+        breaker: Breaker, bulkhead or policy before the calls. The cache of a policy gets method, path and body as key.
         session: Session to use, which stays open; it keeps to `timeout` only with a `DeadlineAdapter`. By default the
             client has a session of its own.
         headers: Function that returns the headers of a call, for headers that are passed on from an incoming request.
@@ -198,8 +206,14 @@ class HTTPClient:
         if body is not None:
             sent["Content-Type"] = "application/json"
 
-        try:
+        def attempt(method: str, path: str, body: bytes | None) -> Any:
             return self._attempt(method, path, body, check=check, headers=sent, timeout=longest)
+
+        around = self._guard.around if isinstance(self._guard, Policy) else _call
+        try:
+            return around(attempt, method, path, body)
+        except _ValidResponse as response:
+            raise response.error from None
         except (CircuitError, ServiceUnavailable, InvalidResponse) as error:
             return instead(fallback, error)
 
@@ -214,7 +228,7 @@ class HTTPClient:
         timeout: float,
     ) -> Any:
         guard = self._guard
-        call = guard.begin()
+        call = guard.attempt() if isinstance(guard, Policy) else guard.begin()
         call.enclose()
         try:
             with observe(guard, call, method, self._base_url + path, headers) as observer:
@@ -234,7 +248,7 @@ class HTTPClient:
             raise
         call.succeed()
         if is_client_error:
-            raise client_error_response(status, content)
+            raise _ValidResponse(client_error_response(status, content))
         return result
 
     def _exchange(
@@ -273,6 +287,10 @@ class HTTPClient:
         if is_failure(response.status_code):
             raise ServiceUnavailable(f"status {response.status_code}", retry_after=retry_after(response.headers))
         return response.status_code, content
+
+
+def _call(fn: Callable[..., Any], *args: Any) -> Any:
+    return fn(*args)
 
 
 def _limit(guard: Guard, call: Call, timeout: float) -> float:
