@@ -1,6 +1,6 @@
-"""Eight processes on one breaker, killed, stopped and replaced at random: what must hold all the while.
+"""Eight processes on one breaker that are killed, stopped and replaced at random, and the invariants they must keep.
 
-`python -m tests.proofs.turmoil 60` runs it for a minute; `make prove` does. A second number limits their blocks.
+`python -m tests.proofs.turmoil 60` runs it for a minute; `make prove` does. A second number limits their shards.
 """
 
 import json
@@ -32,13 +32,13 @@ CONFIG = BreakerConfig(
     call_timeout=0.5,
 )
 WORKERS = 8
-WITNESSES = 2  # of them, never killed or stopped: their calls show what the others' troubles cost
+WITNESSES = 2  # workers that are never killed or stopped: their calls show the delay that the others cause
 LONGEST = 0.1  # seconds that a stopped sibling may cost a call
 
 
 def work(path: str, report: str, seed: int) -> None:
-    """Call until killed, or told to end; now and then fork a child that calls a few times, and ends."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries the children
+    """Call until the process is killed; now and then fork a child that calls a few times and ends."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the children
     choose = random.Random(seed)
     breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(path))
     children = 0
@@ -51,10 +51,10 @@ def work(path: str, report: str, seed: int) -> None:
 
 
 def call_on(breaker: CircuitBreaker, report: str, choose: random.Random, times: int) -> None:
-    """Call, and acknowledge each outcome in a file of one's own before the next call."""
+    """Call, and write each outcome to the report before the next call."""
     with Path(report).open("a", buffering=1) as acknowledged:
         for _ in range(times):
-            # The dependency is sick half of the time, for all workers alike.
+            # The dependency fails half of the time, for all workers at the same time.
             error = OSError() if int(time.time()) % 4 < 2 and choose.random() < 0.8 else None
             begin = time.monotonic() - waited()
             try:
@@ -74,7 +74,7 @@ def call_on(breaker: CircuitBreaker, report: str, choose: random.Random, times: 
 
 
 def waited() -> float:
-    """Return the seconds for which this thread could have run and no processor was free: nobody's fault here."""
+    """Return the seconds for which this thread could have run and no processor was free: no delay of the breaker."""
     try:
         return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
     except OSError:
@@ -83,12 +83,12 @@ def waited() -> float:
 
 @dataclass
 class Turmoil:
-    """The processes, and what was seen of them."""
+    """The processes, and their counts and problems."""
 
     directory: Path
     seconds: float
     seed: int = 1
-    blocks: int = at.SHARDS  # of the ledger that the processes may have
+    shards: int = at.SHARDS  # shards of the ledger that the processes may claim
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     kills: int = 0
     stops: int = 0
@@ -97,11 +97,11 @@ class Turmoil:
     started: int = 0
 
     def run(self) -> dict[str, object]:
-        """Let it happen. Return what was counted; `problems` is empty if all held."""
+        """Disturb the processes for `seconds`. Return the counts; `problems` is empty if every invariant held."""
         choose = random.Random(self.seed)
         breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(self.directory / "l"))
         before = breaker.snapshot()
-        taken = [claim(f"{self.directory}/l.locks/{block}") for block in range(self.blocks, at.SHARDS)]
+        taken = [claim(f"{self.directory}/l.locks/{shard}") for shard in range(self.shards, at.SHARDS)]
         for _ in range(WORKERS):
             self.start()
         end = time.monotonic() + self.seconds
@@ -154,20 +154,20 @@ class Turmoil:
         self.opened += now.generation > before.generation
 
     def settle(self, breaker: CircuitBreaker) -> dict[str, object]:
-        """Compare with what the workers acknowledged, and see that the breaker still works."""
+        """Compare the totals with the reports of the workers, and verify that the breaker still works."""
         lines = [line.split() for path in self.directory.glob("report-*") for line in path.read_text().splitlines()]
-        told = {kind: sum(line[0] == kind for line in lines) for kind in "sfr"}
+        reported = {kind: sum(line[0] == kind for line in lines) for kind in "sfr"}
         witnessed = [(self.directory / f"report-{number}").read_text() for number in range(WITNESSES)]
         slowest = max(float(line.split()[1]) for text in witnessed for line in text.splitlines() if line[0] in "sfr")
         if slowest > LONGEST:
             self.problems.append(f"a call took {slowest:.3f} s")
         breaker.control.evaluate()
         totals = breaker.snapshot().totals
-        # Killed calls may be counted and not acknowledged, or the other way round where they were both; none else.
+        # A killed call may be counted and not reported, or reported and counted twice; no other call.
         counted = totals.requests + totals.late + totals.neutral
-        lost = told["s"] + told["f"] - counted
+        lost = reported["s"] + reported["f"] - counted
         if not -2 * (self.kills + WORKERS) <= lost <= self.kills + WORKERS:
-            self.problems.append(f"{counted} counted, {told} acknowledged, {self.kills} kills")
+            self.problems.append(f"{counted} counted, {reported} acknowledged, {self.kills} kills")
         rounds: dict[str, int] = {}
         for line in lines:
             if line[0] == "p":
@@ -175,7 +175,7 @@ class Turmoil:
         if rounds and max(rounds.values()) > CONFIG.max_requests:
             self.problems.append(f"{max(rounds.values())} probes in one round")
         if breaker.snapshot().in_flight:
-            self.problems.append(f"{breaker.snapshot().in_flight} calls still seem to run")
+            self.problems.append(f"{breaker.snapshot().in_flight} calls still run according to the ledger")
         end = time.monotonic() + 5
         while breaker.state is not State.CLOSED and time.monotonic() < end:
             try:
@@ -186,7 +186,7 @@ class Turmoil:
             self.problems.append(f"stuck: {breaker.explain()}")
         return {
             "seconds": self.seconds,
-            "calls": told,
+            "calls": reported,
             "counted": counted,
             "difference": lost,
             "kills": self.kills,
@@ -200,15 +200,15 @@ class Turmoil:
         }
 
 
-def main(seconds: float, seed: int = 1, blocks: int = at.SHARDS) -> dict[str, object]:
+def main(seconds: float, seed: int = 1, shards: int = at.SHARDS) -> dict[str, object]:
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # where services have it: no disk that stalls
     with tempfile.TemporaryDirectory(dir=memory) as directory:
-        return Turmoil(Path(directory), seconds, seed, blocks).run()
+        return Turmoil(Path(directory), seconds, seed, shards).run()
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "worker":
         work(sys.argv[2], sys.argv[3], int(sys.argv[4]))
-    result = main(float(sys.argv[1]), blocks=int(sys.argv[2]) if sys.argv[2:] else at.SHARDS)
+    result = main(float(sys.argv[1]), shards=int(sys.argv[2]) if sys.argv[2:] else at.SHARDS)
     sys.stdout.write(json.dumps(result, indent=2) + "\n")
     sys.exit(1 if result["problems"] else 0)
