@@ -13,7 +13,7 @@ from .ledger import layout as at
 from .ledger.core import CHECK_INTERVAL_NS, LOCK_TIMEOUT_SECONDS
 from .ledger.counters import DETACHED, Counters
 from .ledger.layout import generation_of, state_of
-from .ledger.probe_scope import Scope, inside, leave
+from .ledger.probe_scope import ProbeScope, inside, leave
 from .state.deferred import PROMPT
 from .state.outcome import Classifier, history, leaves
 from .state.retry_after import of_error
@@ -199,7 +199,7 @@ class Admission:
         rejections = (each for each in history(error) if isinstance(each, CircuitOpenError) and each.name == name)
         # Not a rejection that the caller of the probe had before, and is handling.
         late = any(each.refused_at >= counters.started > 0 for each in rejections)
-        return late and self.circuit.machine.widen(counters.word)
+        return late and self.circuit.machine.add_permit(counters.word)
 
     def missed(self, error: Exception) -> bool:
         """Return True if a fallback applies: this breaker rejected the call, or its rules call the error a failure."""
@@ -240,7 +240,7 @@ class Admission:
             circuit.record.free(counters)
             raise
         if counters.permitted:
-            counters.scope = Scope(counters, circuit.record.identity, generation_of(counters.word))
+            counters.scope = ProbeScope(counters, circuit.record.identity, generation_of(counters.word))
         return admitted
 
     def _admit_locked(self, counters: Counters, now: int) -> tuple[bool, list[Event]]:

@@ -136,7 +136,7 @@ class Circuit:
         self.refresh()
         machine = self.machine
         stats = machine.evaluate_window(now)
-        if machine.verdict(stats, now) is None and not machine.shadow_moves(stats):
+        if machine.verdict(stats, now) is None and not machine.would_open_changes(stats):
             return
         with suppress(LedgerBusyError):
             self.notify(self.core.lock.run(lambda: machine.evaluate(now), LOCK_TIMEOUT_SECONDS))
@@ -160,7 +160,7 @@ class Circuit:
     def check_times(self, now: int) -> None:
         """Correct deadlines that lie further ahead than the thresholds in force allow."""
         self.refresh()
-        if self.deadlines.hold(self.head, now):
+        if self.deadlines.within_bounds(self.head, now):
             return
         with suppress(LedgerBusyError):  # else the next call or `tick` retries
             self.core.lock.run(self._restore_times_locked, LOCK_TIMEOUT_SECONDS)

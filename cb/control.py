@@ -11,7 +11,7 @@ from .ledger import layout as at
 from .ledger.core import LONG_LOCK_TIMEOUT_SECONDS
 from .ledger.layout import generation_of, state_of
 from .ledger.names import LONGEST_AUTHOR, check_author, check_reason
-from .ledger.time_bounds import LONGEST_HOLD
+from .ledger.time_bounds import MAX_HOLD_SECONDS
 from .state import thresholds
 from .states import State
 
@@ -142,7 +142,7 @@ class BreakerControl:
         self, state: State, reason: str, author: str | None, duration: Duration | None, *, host_only: bool
     ) -> StateChange:
         seconds = None if duration is None else to_seconds(duration, "duration")
-        if seconds is not None and not 0 < seconds <= LONGEST_HOLD:
+        if seconds is not None and not 0 < seconds <= MAX_HOLD_SECONDS:
             raise ConfigError("duration", "be above 0 and at most 30 days", duration)
         check_reason(reason)
         return self._circuit.command(state, _signed(reason, author), seconds, host_only=host_only)

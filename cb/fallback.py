@@ -1,4 +1,4 @@
-"""What a caller gets instead of an answer that cannot be had."""
+"""Fallback values."""
 
 from collections.abc import Callable, Iterable
 from functools import wraps
@@ -13,24 +13,24 @@ P = ParamSpec("P")
 R = TypeVar("R")
 E = TypeVar("E", bound=Exception)
 F = TypeVar("F")
-#: A value that type checkers can tell from a function. Where one cannot be told, write `lambda error: value`.
+#: A value that type checkers can distinguish from a function. For others, write `lambda error: value`.
 V = TypeVar("V", bound="SupportsFloat | Iterable[Any] | _Record | None")
 
 
 def reraise(error: Exception) -> NoReturn:
-    """Stand for no fallback at all."""
+    """Raise the error: the default, no fallback."""
     raise error
 
 
 def instead(fallback: Callable[[E], F] | V, error: E) -> F | V:
-    """Return the value, the same each time, or what the function makes of the error."""
+    """Return the fallback: a value, or the result of a function of the error."""
     return fallback(error) if callable(fallback) else fallback
 
 
 def falling_back(
     guarded: Callable[P, R], fallback: Callable[[Exception], F] | V, covers: Callable[[Exception], bool]
 ) -> Callable[P, R | F | V]:
-    """Guard a guarded function once more: an exception that `covers` accepts becomes the fallback's answer."""
+    """Wrap a guarded function: for an exception that `covers` accepts, return the fallback."""
 
     @wraps(guarded)
     def answered(*args: P.args, **kwargs: P.kwargs) -> R | F | V:

@@ -18,7 +18,7 @@ from .clocks import monotonic_ns
 from .config import Duration, to_seconds
 from .errors import ConfigError
 from .handles import ProcessBound
-from .ledger.time_bounds import LONGEST_RESERVATION
+from .ledger.time_bounds import MAX_RESERVATION_SECONDS
 from .probes import HealthProbes
 from .state.deferred import require_done, require_now
 
@@ -28,7 +28,7 @@ _random = random.SystemRandom()
 #: seconds between two looks at the time of the next check, or of a probe
 TICK = 0.1
 #: seconds for which a monitor reserves the probes; longer than a check takes
-LEASE = LONGEST_RESERVATION
+LEASE = MAX_RESERVATION_SECONDS
 #: random share of the interval by which a check is early or late, so that hosts do not check at once
 JITTER = 0.15
 #: intervals after which the result of a check is unknown

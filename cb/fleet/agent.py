@@ -9,7 +9,7 @@ from cb.errors import LedgerBusyError
 from cb.events import Event, LedgerDegraded
 from cb.ledger import layout as at
 from cb.ledger.ledger import Ledger
-from cb.ledger.time_bounds import FLEET_LEASE
+from cb.ledger.time_bounds import FLEET_LEASE_SECONDS
 from cb.log import Log
 
 from .connection import FleetError
@@ -25,7 +25,7 @@ log = Log(__name__)
 #: Seconds between two checks of the ledger for something urgent: during activity, and otherwise.
 TICK, IDLE_TICK = 0.01, 0.05
 #: Seconds after the last valid reply for which the fleet controls its circuits.
-LEASE_SECONDS = FLEET_LEASE
+LEASE_SECONDS = FLEET_LEASE_SECONDS
 #: Seconds between two heartbeats.
 HEARTBEAT_SECONDS = 1.0
 #: Seconds after which a breaker is reported even without news, so that the server does not expire its keys.

@@ -8,7 +8,7 @@ from cb.states import Outcome, State
 
 from . import layout as at
 from .layout import generation_of, state_of
-from .probe_scope import Scope
+from .probe_scope import ProbeScope
 from .semaphore import Permit
 
 #: `word` of counters that the process has lost in a fork: nothing that their call does is counted here
@@ -55,7 +55,7 @@ class Counters:
         #: True if the running call is inside a probe of the same breaker, and belongs to it
         self.nested = False
         #: the inside of the running call, if it holds a permit
-        self.scope: Scope | None = None
+        self.scope: ProbeScope | None = None
 
     def __repr__(self) -> str:
         state = "idle" if self.word < 0 else f"{state_of(self.word)}, generation {generation_of(self.word)}"

@@ -1,7 +1,7 @@
-"""Calls within calls: the probes that the running code is inside of.
+"""Nested calls: the probes that the running code is inside.
 
-A call inside a probe of the same breaker, in the same thread, task or context, belongs to that probe. It needs no
-permit: the probe holds one, and would wait in vain for a verdict that depends on a second one.
+A call inside a probe of the same breaker, in the same thread, task or context, is part of that probe. It needs no
+permit: the probe holds one, and with a second one the round could never be decided.
 """
 
 import weakref
@@ -11,55 +11,55 @@ from typing import Protocol
 
 
 class Enclosing(Protocol):
-    """Part of a tally that the scope of its probe needs."""
+    """The part of `Counters` that a scope needs."""
 
-    scope: "Scope | None"
+    scope: "ProbeScope | None"
 
 
-class Scope:
-    """The inside of one probe. It ends when the tally of the probe says so, or with the tally."""
+class ProbeScope:
+    """The scope of one probe. It ends with `leave`, or when the counters of the probe are dropped."""
 
-    __slots__ = ("_tally", "circuit", "generation", "outer")
+    __slots__ = ("_counters", "circuit", "generation", "outer")
 
-    def __init__(self, tally: Enclosing, circuit: object, generation: int) -> None:
-        # Not the tally itself: a call that is cut off between two steps must lose it, and with it its permit.
-        self._tally = weakref.ref(tally)
-        #: equal for all breakers that have the same row of a ledger
+    def __init__(self, counters: Enclosing, circuit: object, generation: int) -> None:
+        # Weak: a call that is cut off between two steps must drop its counters, and with them its permit.
+        self._counters = weakref.ref(counters)
+        #: equal for all breakers of one record
         self.circuit = circuit
-        #: the stay that has admitted the probe
+        #: generation that admitted the probe
         self.generation = generation
         #: the scope around this one, perhaps of another breaker
-        self.outer: Scope | None = None
+        self.outer: ProbeScope | None = None
 
     @property
     def ended(self) -> bool:
         """True once the probe has ended."""
-        tally = self._tally()
-        return tally is None or tally.scope is not self
+        counters = self._counters()
+        return counters is None or counters.scope is not self
 
 
-_INNERMOST: ContextVar[Scope | None] = ContextVar("cb.scope", default=None)
+_INNERMOST: ContextVar[ProbeScope | None] = ContextVar("cb.scope", default=None)
 
 
-def enter(scope: Scope) -> None:
-    """Note that the running code is inside of a probe from now on."""
+def enter(scope: ProbeScope) -> None:
+    """Put the running code inside a probe."""
     scope.outer = next(_scopes(), None)
     _INNERMOST.set(scope)
 
 
-def leave(tally: Enclosing) -> None:
-    """Note that a probe has ended, in whichever context."""
-    scope, tally.scope = tally.scope, None
+def leave(counters: Enclosing) -> None:
+    """End the scope of a probe, in any context."""
+    scope, counters.scope = counters.scope, None
     if scope is not None and _INNERMOST.get() is scope:
         _INNERMOST.set(scope.outer)
 
 
 def inside(circuit: object, generation: int) -> bool:
-    """Return whether the running code is inside of a probe of a circuit that was admitted in that stay."""
+    """Return True if the running code is inside a probe that a generation of a circuit admitted."""
     return any(scope.circuit == circuit and scope.generation == generation for scope in _scopes())
 
 
-def _scopes() -> Iterator[Scope]:
+def _scopes() -> Iterator[ProbeScope]:
     scope = _INNERMOST.get()
     while scope is not None:
         if not scope.ended:

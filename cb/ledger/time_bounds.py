@@ -1,7 +1,7 @@
-"""The times of a row that lie ahead: until when a call waits, and how far ahead each of them may lie.
+"""Bounds of the times in a record, and the wait until a call may be admitted.
 
-A ledger may outlive the clock that its times were taken from, and a file may be damaged. A time further ahead than the
-thresholds in force allow would hold a circuit, its window or its health checks for as long: it is set back.
+A ledger may outlive the clock of its times, and a file may be damaged. A time further ahead than the thresholds in
+force allow would stop a circuit, its window or its health checks for as long: it is set back.
 """
 
 import math
@@ -13,39 +13,39 @@ from cb.states import ADMITTING, HELD, State
 from . import layout as at
 from .layout import state_of
 
-#: seconds for which an operator may hold a circuit
-LONGEST_HOLD = 30 * 86_400
-#: seconds for which calls leave the probes to a monitor that says nothing more; longer than a check takes
-LONGEST_RESERVATION = 10.0
-#: nanoseconds for which calls are refused without another look at the permits, unless one comes back
-HALT = 10_000_000
-#: seconds after which a refused call may try again where a permit can come back, or a probe can succeed, at any moment
-SOON = 1.0
-#: seconds from one sign of life of a fleet until its circuits are the host's again
-FLEET_LEASE = 2.0
-#: nanoseconds by which times differ that are taken before and after a wait for the lock
+#: longest duration of an operator's state, in seconds
+MAX_HOLD_SECONDS = 30 * 86_400
+#: longest time for which a monitor reserves the probes, in seconds; longer than a check takes
+MAX_RESERVATION_SECONDS = 10.0
+#: nanoseconds for which calls are rejected without another look at the permits, unless one is returned
+NO_PERMIT_TTL_NS = 10_000_000
+#: seconds after which a rejected call may try again where a permit may be returned, or a probe succeed, at any moment
+PERMIT_WAIT_SECONDS = 1.0
+#: seconds after the last contact with a fleet until the host controls its circuits again
+FLEET_LEASE_SECONDS = 2.0
+#: nanoseconds by which times differ that are read before and after a wait for the lock
 _TOLERANCE = 1_000_000_000
 _NEWEST_CHECK = nanoseconds(3 * 3600)  # three intervals of a monitor
 
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """The times of a row under the thresholds in force."""
+    """The bounds of a record's times under the thresholds in force."""
 
     #: the thresholds
     config: BreakerConfig
-    #: nanoseconds that UNTIL may lie ahead, by state
+    #: nanoseconds by which UNTIL may be ahead, by state
     until: dict[State, int]
-    #: nanoseconds that other cells may lie ahead
+    #: nanoseconds by which other cells may be ahead
     ahead: tuple[tuple[int, int], ...]
     #: the longest that a call waits for a permit, in nanoseconds
     soon: int
 
     @classmethod
     def of(cls, config: BreakerConfig, slice_length: int) -> "Deadlines":
-        """Return the deadlines that some thresholds allow."""
+        """Return the bounds for a configuration."""
         round_end = nanoseconds(config.half_open_max_duration)
-        until = dict.fromkeys(HELD, nanoseconds(LONGEST_HOLD))
+        until = dict.fromkeys(HELD, nanoseconds(MAX_HOLD_SECONDS))
         until |= {State.CLOSED: 0, State.HALF_OPEN: round_end, State.OPEN: longest_open(config)}
         ahead = {
             at.SINCE: 0,
@@ -53,30 +53,30 @@ class Deadlines:
             at.STREAK: 0,
             at.QUIET_UNTIL: slice_length,
             at.RETRY_AT: nanoseconds(config.timeout_max),
-            at.NO_PERMIT_UNTIL: HALT,
+            at.NO_PERMIT_UNTIL: NO_PERMIT_TTL_NS,
             at.HEALTH_SINCE: 0,
             at.HEALTH_AT: 0,
             at.HEALTH_UNTIL: _NEWEST_CHECK,
-            at.PROBER_UNTIL: nanoseconds(LONGEST_RESERVATION),
+            at.PROBER_UNTIL: nanoseconds(MAX_RESERVATION_SECONDS),
         }
-        soon = min(nanoseconds(SOON), nanoseconds(config.permit_timeout))
+        soon = min(nanoseconds(PERMIT_WAIT_SECONDS), nanoseconds(config.permit_timeout))
         return cls(config, until, tuple(ahead.items()), soon)
 
-    def hold(self, head: memoryview, now: int) -> bool:
-        """Return whether no time of a row lies further ahead than it may. Reads only."""
+    def within_bounds(self, head: memoryview, now: int) -> bool:
+        """Return True if no time of a record exceeds its bound. Reads only."""
         now += _TOLERANCE
         if head[at.UNTIL] > now + self.until[state_of(head[at.WORD])]:
             return False
         return all(head[cell] <= now + ahead for cell, ahead in self.ahead)
 
     def restore_locked(self, head: memoryview, now: int) -> None:
-        """Set times back that lie too far ahead. Caller holds the ledger lock, and has taken the time since."""
+        """Set back the times that exceed their bounds. Caller acquired the ledger lock before it read the time."""
         since, until, longest = head[at.SINCE], head[at.UNTIL], self.until[state_of(head[at.WORD])]
-        if since > now + _TOLERANCE and until:  # another clock's: what was left then is left now
+        if since > now + _TOLERANCE and until:  # another clock's: the time that was left then is left now
             until = now + max(until - since, 0)
         head[at.UNTIL] = min(until, now + longest)
         if head[at.HEALTH_AT] > now + _TOLERANCE:
-            head[at.HEALTH_UNTIL] = now  # nobody knows when that check was
+            head[at.HEALTH_UNTIL] = now  # the time of that check is unknown
         for cell, ahead in self.ahead:
             if head[cell] > now + ahead + _TOLERANCE:
                 head[cell] = now + ahead
@@ -88,8 +88,8 @@ class Deadlines:
     def wait(self, head: memoryview, now: int, *, free: bool) -> int | None:
         """Return the nanoseconds until a call may be admitted, None if an operator holds the circuit open for good.
 
-        `free` is whether a circuit that tries again has a permit for a call. Where it has none, a permit may come back
-        at any moment, or the probes close the circuit: that is soon, and no longer than the round lasts.
+        `free` is True if a half-open circuit has a permit for a call. If it has none, a permit may be returned
+        at any moment, or the probes close the circuit: the wait is `soon`, at most the rest of the round.
         """
         state, left = state_of(head[at.WORD]), self.left(head, now)
         if state in ADMITTING:
@@ -100,7 +100,7 @@ class Deadlines:
             if left:
                 return left
             left = self.soon
-        elif not left:  # the next call ends the round, and is refused
+        elif not left:  # the next call ends the round, and is rejected
             return nanoseconds(open_seconds(self.config, head[at.ROUNDS] + 1))
         reserved = head[at.PROBER_UNTIL] - now
         if reserved > 0:
@@ -109,8 +109,8 @@ class Deadlines:
 
 
 def lease_active(until: int, now: int) -> bool:
-    """Return whether a fleet that leads until then, by what its host's agent has noted, leads now."""
-    return 0 < until - now <= nanoseconds(FLEET_LEASE) + _TOLERANCE
+    """Return True if a fleet's lease, as its host's agent has noted it, is valid now."""
+    return 0 < until - now <= nanoseconds(FLEET_LEASE_SECONDS) + _TOLERANCE
 
 
 def longest_open(config: BreakerConfig) -> int:
@@ -119,7 +119,7 @@ def longest_open(config: BreakerConfig) -> int:
 
 
 def open_seconds(config: BreakerConfig, failed_rounds: int) -> float:
-    """Return how long a circuit stays open after that many failed rounds, without jitter."""
+    """Return the seconds for which a circuit stays open after a number of failed rounds, without jitter."""
     # Compared as logarithms, because the power itself may be larger than any float.
     growth = failed_rounds * math.log(config.timeout_multiplier)
     if growth >= math.log(config.timeout_max / config.timeout):

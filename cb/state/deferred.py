@@ -1,4 +1,4 @@
-"""Functions whose work is done after they have returned: a breaker cannot see how it ends."""
+"""Functions that return before their work is done, so that a breaker cannot observe its outcome."""
 
 import contextlib
 import inspect
@@ -10,24 +10,24 @@ from types import AsyncGeneratorType, GeneratorType
 
 from cb.pickling import PortableError
 
-#: code flags of functions that may stop in the middle and go on elsewhere
+#: code flags of functions that may be suspended and resumed elsewhere
 SUSPENDS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
-#: types of results that are complete when they are returned, and those that have been found to be
+#: types of results that are complete when returned: the built-in ones and those found since
 PROMPT: set[type] = {type(None), bool, int, float, complex, str, bytes, bytearray, tuple, list, dict, set, frozenset}
-#: types after which those that have been found are forgotten: a program may make classes without end
+#: number of types above which those found are forgotten: a program may create classes without end
 _MOST = 1000
 _MANAGER = contextlib._GeneratorContextManagerBase  # noqa: SLF001 - what calling a @contextmanager function makes
 _LATE = (GeneratorType, AsyncGeneratorType, _MANAGER)
-#: methods of those that will have a result, or fail: awaitables, futures of any library, greenlets
+#: methods of objects that have a result later: awaitables, futures of any library, greenlets
 _PROMISES = ("__await__", "add_done_callback", "rawlink")
 
 
 class UnseenOutcomeError(PortableError, TypeError):
-    """A function whose work is done later was guarded: a mistake of its caller, which no breaker counts."""
+    """A function was guarded whose work is done after it returns: an error of the caller, which no breaker counts."""
 
 
 def require_now(fn: Callable[..., object]) -> None:
-    """Raise TypeError for what is no function, and for one whose call only makes a coroutine or a generator."""
+    """Raise TypeError for anything but a function, and for a coroutine or generator function."""
     inner = fn
     while isinstance(inner, partial):
         inner = inner.func
@@ -41,19 +41,19 @@ def require_now(fn: Callable[..., object]) -> None:
 def require_done(result: object) -> None:
     """Raise TypeError for a result that is still to come, such as a coroutine, a Future or a generator.
 
-    A coroutine is closed, so that nobody is told that it was never awaited.
+    A coroutine is closed, so that Python does not warn that it was never awaited.
     """
     kind = type(result)
     if kind in PROMPT:
         return
     if not _late(result, kind):
-        if not _promises(kind):  # a proxy has all methods, whatever it stands for
+        if not _promises(kind):  # a proxy has all methods
             if len(PROMPT) > _MOST:
                 PROMPT.clear()
             PROMPT.add(kind)
         return
     if inspect.iscoroutine(result) or inspect.isgenerator(result):
-        with suppress(BaseException):  # one that has begun may do anything when it is closed
+        with suppress(BaseException):  # one that has started may raise anything when closed
             result.close()
     raise UnseenOutcomeError(
         f"the call returned {kind.__name__}, whose work is done later: a breaker cannot see its outcome"

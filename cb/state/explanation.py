@@ -1,4 +1,4 @@
-"""One sentence: why a breaker is in its state, and what would change it."""
+"""The explanation of a breaker: why it is in its state, and what would change it."""
 
 from cb.config import BreakerConfig
 from cb.ledger import layout as at
@@ -9,10 +9,10 @@ from .window import WindowStats
 
 
 def explain(
-    row: Record,
+    record: Record,
     state: State,
     config: BreakerConfig,
-    reading: WindowStats,
+    stats: WindowStats,
     wait: float | None,
     *,
     fleet_controlled: bool,
@@ -23,7 +23,7 @@ def explain(
     `fleet_controlled` is True if the fleet grants the permits for probes; `checked` is True if health checks are the
     probes, and no calls.
     """
-    reason = at.get_text(row.head, at.REASON, at.REASON_CELLS)
+    reason = at.get_text(record.head, at.REASON, at.REASON_CELLS)
     if state is State.OPEN:
         probe, now = (
             "probe",
@@ -33,7 +33,7 @@ def explain(
             probe, now = "health check", "health checks are the probes"
         return f"open: {reason}; " + (f"next {probe} in {wait:.0f} s" if wait else now)
     if state is State.HALF_OPEN:
-        probes = reading.probes
+        probes = stats.probes
         kind, permits = "health checks" if checked else "probes", max(config.max_requests, probes.taken)
         return (
             f"half-open: {probes.taken} of {permits} {kind} sent, "
@@ -43,14 +43,16 @@ def explain(
         return f"forced open: {reason}; " + ("until reset" if wait is None else f"probes in {wait:.0f} s")
     if state is State.DISABLED:
         return f"disabled: {reason}; admits every call and counts none"
-    counts = _closed(config, reading)
+    counts = _closed(config, stats)
     if state is State.METRICS_ONLY:
-        return f"metrics only: {reason}; {'would be open' if row.head[at.WOULD_OPEN] else 'would be closed'}: {counts}"
+        return (
+            f"metrics only: {reason}; {'would be open' if record.head[at.WOULD_OPEN] else 'would be closed'}: {counts}"
+        )
     return f"closed: {counts}"
 
 
-def _closed(config: BreakerConfig, reading: WindowStats) -> str:
-    window, limits = reading.window, []
+def _closed(config: BreakerConfig, stats: WindowStats) -> str:
+    window, limits = stats.window, []
     rates = config.failure_rate_threshold or config.slow_call_rate_threshold
     if rates and window.requests < config.minimum_requests:
         streak = f", or {config.failure_threshold} failures in a row" if config.failure_threshold else ""
@@ -58,7 +60,7 @@ def _closed(config: BreakerConfig, reading: WindowStats) -> str:
     if config.failure_rate_threshold:
         limits.append(f"{config.failure_rate_threshold:.0%}")
     if config.failure_threshold:
-        limits.append(f"{config.failure_threshold} in a row (now {reading.streak})")
+        limits.append(f"{config.failure_threshold} in a row (now {stats.streak})")
     parts = []
     if limits:
         rate = f"{window.failures} of {window.requests} calls failed ({window.failure_rate:.0%})"

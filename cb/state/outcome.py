@@ -1,4 +1,4 @@
-"""What counts as a success, a failure, or neither."""
+"""Classification of calls as success, failure or neither."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeGuard
@@ -12,33 +12,32 @@ Kinds = type[BaseException] | Iterable[type[BaseException]] | Callable[[BaseExce
 
 
 class Classifier:
-    """The user's rules. A predicate that raises is the caller's own error: the call then counts as neither.
+    """The user's rules. If a predicate raises, the call counts as neither success nor failure.
 
-    Of an exception group each member is judged: one failure makes the call a failure, and it is ignored only if all
-    members are. Where `failures` are classes, an exception raised `from` one of them is a failure too: the dependency's
-    error arrives as the cause of another.
+    Each member of an exception group is classified: one failure makes the call a failure, and the group is ignored only
+    if all members are. With classes as `failures`, an exception raised `from` one of them is a failure too.
     """
 
     def __init__(self, failures: Kinds, ignored: Kinds, failed_result: Callable[[Any], bool] | None) -> None:
         self._is_failure = predicate("failures", failures)
         self._is_ignored = predicate("ignored", ignored)
-        # A function may say no to an exception, and would be asked again about its cause.
-        self._looks_at_causes = not _is_function(failures)
+        # A predicate decides on the exception itself, and is not called again for its cause.
+        self._examines_causes = not _is_function(failures)
         if failed_result is not None:
             _require_prompt("failed_result", failed_result)
-        #: the rules as they were given, to make another one of
-        self.rules = {"failures": _given(self._is_failure), "ignored": _given(self._is_ignored)}
+        #: the rules as they were passed, to create an equal classifier
+        self.rules = {"failures": _as_passed(self._is_failure), "ignored": _as_passed(self._is_ignored)}
         self.rules["failed_result"] = failed_result
-        #: whether a returned value is a failure; None if none is
+        #: predicate of the returned values that are failures; None if none is
         self.failed_result = failed_result
 
     def error(
         self, error: BaseException, slow: bool, skip: Callable[[BaseException], bool] = lambda _: False
     ) -> Outcome:
-        """Return the outcome of a call that raised. Members of a group that `skip` accepts say nothing.
+        """Return the outcome of a call that raised. Members of a group that `skip` accepts are not classified.
 
-        An interruption that comes early says nothing about the dependency. One that comes late is the only trace of a
-        hang: gunicorn ends a worker that hangs by a SystemExit.
+        An early interruption is no evidence about the dependency. A late one is the only trace of a hang: gunicorn ends
+        a hanging worker by a SystemExit.
         """
         if not isinstance(error, BaseExceptionGroup):
             return self._one(error, slow)
@@ -70,31 +69,31 @@ class Classifier:
         return Outcome.FAILURE if self._is_caused(error) else Outcome.SUCCESS
 
     def _is_caused(self, error: BaseException) -> bool:
-        """Return whether an exception was raised `from` a failure."""
-        if not self._looks_at_causes or error.__cause__ is None:
+        """Return True if an exception was raised `from` a failure."""
+        if not self._examines_causes or error.__cause__ is None:
             return False
         return any(self._is_failure(each) and not self._is_ignored(each) for each in causes(error))
 
 
 def predicate(name: str, kinds: Kinds) -> Callable[[BaseException], bool]:
-    """Return whether an exception is of the kinds, as a function. Raises ConfigError, with the setting's name.
+    """Return a predicate of the exceptions of some kinds. Raises ConfigError with the name of the setting.
 
-    An exception group is of them only if a class of groups is among them: its `leaves` are to be asked about.
+    An exception group matches only a class of groups: apply the predicate to its `leaves`.
     """
     if _is_function(kinds):
         _require_prompt(name, kinds)
-        return _Told(kinds)
+        return _Function(kinds)
     if isinstance(kinds, type):
         kinds = (kinds,)
     if isinstance(kinds, Iterable):
         classes = tuple(kinds)
         if all(isinstance(each, type) and issubclass(each, BaseException) for each in classes):
-            return _Named(classes)
+            return _Classes(classes)
     raise ConfigError(name, "be classes of exceptions, or a function of the exception", kinds)
 
 
-class _Named:
-    """Predicate of an exception: it is of one of some classes."""
+class _Classes:
+    """Predicate of the instances of some classes."""
 
     def __init__(self, classes: tuple[type[BaseException], ...]) -> None:
         self.classes = classes
@@ -104,22 +103,22 @@ class _Named:
         return isinstance(error, self._groups if isinstance(error, BaseExceptionGroup) else self.classes)
 
 
-class _Told:
-    """Predicate of an exception that a user has given as a function."""
+class _Function:
+    """Predicate that a user has passed as a function."""
 
-    def __init__(self, says: Callable[[BaseException], bool]) -> None:
-        self.says = says
+    def __init__(self, function: Callable[[BaseException], bool]) -> None:
+        self.function = function
 
     def __call__(self, error: BaseException) -> bool:
         if isinstance(error, BaseExceptionGroup):
             return False
-        said = self.says(error)
-        require_done(said)
-        return said
+        matched = self.function(error)
+        require_done(matched)
+        return matched
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
-    """Yield the exceptions in a group, at any depth, or the one exception that is no group."""
+    """Yield the exceptions in a group, at any depth, or the exception itself if it is no group."""
     left = [error]
     while left:
         each = left.pop()
@@ -130,7 +129,7 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield what an exception was raised `from`, and what that was, each once; of groups their leaves."""
+    """Yield the chain of causes of an exception, each once; of a group, its leaves."""
     left, seen = [error.__cause__], {id(error)}
     while left:
         each = left.pop()
@@ -145,7 +144,7 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def history(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception, and those that it came from or that were handled when it was raised, each once."""
+    """Yield an exception, its causes and its contexts, each once."""
     left: list[BaseException | None] = [error]
     seen = set[int]()
     while left:
@@ -159,16 +158,16 @@ def history(error: BaseException) -> Iterator[BaseException]:
             left += each.exceptions
 
 
-def _given(of: Callable[[BaseException], bool]) -> Any:
-    return of.classes if isinstance(of, _Named) else of.says if isinstance(of, _Told) else of
+def _as_passed(kinds: Callable[[BaseException], bool]) -> Any:
+    return kinds.classes if isinstance(kinds, _Classes) else kinds.function if isinstance(kinds, _Function) else kinds
 
 
 def _is_function(kinds: object) -> TypeGuard[Callable[[BaseException], bool]]:
     return callable(kinds) and not isinstance(kinds, type | Iterable)
 
 
-def _require_prompt(name: str, says: Callable[..., object]) -> None:
+def _require_prompt(name: str, function: Callable[..., object]) -> None:
     try:
-        require_now(says)
+        require_now(function)
     except TypeError as error:
-        raise ConfigError(name, "answer at once", says) from error
+        raise ConfigError(name, "return its result, and not a coroutine, a generator or a Future", function) from error

@@ -1,4 +1,4 @@
-"""The pause that a dependency asks for: Retry-After of a response, `retry_after` of an exception."""
+"""Retry-After: the header of a response, and the attribute `retry_after` of an exception."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -8,9 +8,9 @@ from cb.clocks import wall
 
 from .outcome import causes, leaves
 
-#: seconds that stand for every longer wait, as RFC 9111, 1.2.2 has it
+#: longest wait in seconds; stands for every longer one, as in RFC 9111, 1.2.2
 LONGEST = float(1 << 31)
-#: characters beyond which a header is not read
+#: longest part of a header that is read, in characters
 _LONGEST_TEXT = 1000
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?", re.ASCII)
 _LEAP_SECOND = re.compile(r"(?<=:[0-9]{2}:)60\b", re.ASCII)
@@ -18,45 +18,44 @@ _WEEKDAY = re.compile(r"\s*(Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*", re.ASCII | re.I
 
 
 def of_headers(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that Retry-After asks for, at most LONGEST; None without a readable one.
+    """Return the seconds of Retry-After, at most LONGEST; None without a valid one.
 
-    Each proxy on the way may add a line of its own: the longest of all holds, for it satisfies the others.
+    Each proxy may add a line of its own: the longest wait counts, since it satisfies the others.
     """
     return parse(", ".join(_text(value) for name, value in headers.items() if _text(name).lower() == "retry-after"))
 
 
 def parse(text: str) -> float | None:
-    """Return the seconds that the value of a header asks for, None if it cannot be read.
+    """Return the seconds of a header's value, None if it is invalid.
 
-    Seconds may have a fraction. Dates have any form of RFC 9110, 5.6.7, where each is of GMT whether it says so or not;
-    one that has passed asks for 0 s.
+    Seconds may have a fraction. Dates have any form of RFC 9110, 5.6.7, and are in GMT; a past date is 0 s.
     """
     waits = [wait for each in _members(text[:_LONGEST_TEXT]) if (wait := _seconds(each)) is not None]
     return min(max(waits), LONGEST) if waits else None
 
 
 def of_error(error: BaseException | None) -> float:
-    """Return the seconds for which an exception asks, or a member of a group, or what it was raised `from`; 0 if none.
+    """Return the longest `retry_after` of an exception, its causes and the members of a group, in seconds; 0 if none.
 
     A `retry_after` may be a number of any kind, a timedelta, a datetime (of UTC, if it names no zone), or text as in
     a header.
     """
     if error is None:
         return 0.0
-    return max(_of_one(each) for member in (error, *leaves(error)) for each in (member, *causes(member)))
+    return max(_seconds_of(each) for member in (error, *leaves(error)) for each in (member, *causes(member)))
 
 
-def _of_one(error: BaseException) -> float:
+def _seconds_of(error: BaseException) -> float:
     try:
-        asked = _asked(getattr(error, "retry_after", None))
+        seconds = _value(getattr(error, "retry_after", None))
     except OverflowError:
         return LONGEST
     except Exception:  # noqa: BLE001 - a property that fails must not hide the caller's own exception
         return 0.0
-    return min(asked, LONGEST) if asked > 0 else 0.0
+    return min(seconds, LONGEST) if seconds > 0 else 0.0
 
 
-def _asked(value: object) -> float:
+def _value(value: object) -> float:
     if isinstance(value, str | bytes):
         return parse(_text(value)) or 0.0
     if isinstance(value, timedelta):

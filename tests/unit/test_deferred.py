@@ -169,7 +169,7 @@ def test_rule_that_answers_later_is_refused(rule: str) -> None:
     async def says(_: object) -> bool:
         return True
 
-    with pytest.raises(ConfigError, match=f"{rule} must answer at once"):
+    with pytest.raises(ConfigError, match=f"{rule} must return its result"):
         CircuitBreaker("d", **{rule: says})  # type: ignore[arg-type]  # the subject
 
     breaker = CircuitBreaker("d", **{rule: wrapped(says)})  # type: ignore[arg-type]  # the subject

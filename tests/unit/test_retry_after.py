@@ -10,7 +10,7 @@ import pytest
 from cb import BreakerConfig, Ledger, Rejected, State
 from cb.control import ACTIONS
 from cb.ledger import layout as at
-from cb.ledger.time_bounds import LONGEST_RESERVATION, SOON
+from cb.ledger.time_bounds import MAX_RESERVATION_SECONDS, PERMIT_WAIT_SECONDS
 from cb.probes import HealthProbes
 from cb.states import CODES
 from cb.testing import FakeClock, breaker_in
@@ -35,8 +35,8 @@ def test_half_open_circuit_with_a_free_permit_says_now_and_admits_a_call() -> No
 @pytest.mark.parametrize(
     ("settings", "wait"),
     [
-        ({}, SOON),
-        ({"half_open_max_duration": 600, "probe_timeout": 5}, SOON),
+        ({}, PERMIT_WAIT_SECONDS),
+        ({"half_open_max_duration": 600, "probe_timeout": 5}, PERMIT_WAIT_SECONDS),
         ({"half_open_max_duration": 600, "probe_timeout": 0.25}, 0.25),
         ({"half_open_max_duration": 0.5}, 0.5),
     ],
@@ -84,13 +84,13 @@ def test_circuit_that_leaves_its_probes_to_health_checks_says_soon_and_never_now
     dependency = make(failure_threshold=1, timeout="5s")
     breaker = dependency.breaker
     dependency.fail()
-    HealthProbes(breaker).reserve(LONGEST_RESERVATION)
+    HealthProbes(breaker).reserve(MAX_RESERVATION_SECONDS)
     assert refusal(breaker) == 5
     dependency.clock.advance(6)
-    assert breaker.snapshot().retry_after == refusal(breaker) == SOON
+    assert breaker.snapshot().retry_after == refusal(breaker) == PERMIT_WAIT_SECONDS
     HealthProbes(breaker).run(lambda: None)
     assert breaker.state is State.HALF_OPEN
-    assert breaker.snapshot().retry_after == refusal(breaker) == SOON
+    assert breaker.snapshot().retry_after == refusal(breaker) == PERMIT_WAIT_SECONDS
     dependency.clock.advance(3.5)
     assert refusal(breaker) == 0.5
     dependency.clock.advance(0.5)
@@ -102,7 +102,7 @@ def test_circuit_whose_lock_another_process_holds_says_soon(tmp_path: Path) -> N
     breaker = breaker_in(State.OPEN, CONFIG, ledger=Ledger.in_file(tmp_path / "l"), clock=clock)
     other = Ledger.in_file(tmp_path / "l")
     clock.advance(5)
-    assert other.core.lock.run(lambda: refusal(breaker), 1) == SOON
+    assert other.core.lock.run(lambda: refusal(breaker), 1) == PERMIT_WAIT_SECONDS
     assert breaker.call(int) == 0
 
 
@@ -124,10 +124,10 @@ def test_circuit_that_a_fleet_leads_says_now_only_if_the_host_has_a_permit(make:
     dependency.clock.advance(6)
     breaker.ledger.core.header[at.H_FLEET_LEASE_UNTIL] = dependency.clock.now + SECOND
     head[at.FLEET_CONTROLLED] = 1
-    assert breaker.snapshot().retry_after == refusal(breaker) == SOON
+    assert breaker.snapshot().retry_after == refusal(breaker) == PERMIT_WAIT_SECONDS
     assert "the next call asks the fleet" in breaker.explain()
     head[at.WORD] += CODES[State.HALF_OPEN] - CODES[State.OPEN]
     head[at.UNTIL] = dependency.clock.now + 20 * SECOND
-    assert breaker.snapshot().retry_after == SOON
+    assert breaker.snapshot().retry_after == PERMIT_WAIT_SECONDS
     head[at.PERMITS] = 1
     assert breaker.snapshot().retry_after == 0

@@ -7,7 +7,7 @@ import pytest
 
 from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger, State
 from cb.ledger import layout as at
-from cb.ledger.time_bounds import FLEET_LEASE, LONGEST_HOLD, LONGEST_RESERVATION
+from cb.ledger.time_bounds import FLEET_LEASE_SECONDS, MAX_HOLD_SECONDS, MAX_RESERVATION_SECONDS
 from cb.probes import HealthProbes
 from cb.testing import FakeClock, breaker_in
 from tests.unit.conftest import SECOND, Dependency, refusal
@@ -97,12 +97,12 @@ def test_closed_circuit_of_another_clock_has_a_window_that_slides_and_opens_by_w
 
 def test_health_of_another_clock_is_unknown_and_its_reservation_ends(before: CircuitBreaker) -> None:
     HealthProbes(before).note(None, took=0.1, valid=15)
-    HealthProbes(before).reserve(LONGEST_RESERVATION)
+    HealthProbes(before).reserve(MAX_RESERVATION_SECONDS)
     fail(before, 2)
     breaker, clock = reopened(before)
     health = breaker.health()
     assert health is not None and (health.up, health.age) == (None, 0)
-    clock.advance(LONGEST_RESERVATION)
+    clock.advance(MAX_RESERVATION_SECONDS)
     assert breaker.call(int) == 0
 
 
@@ -123,7 +123,7 @@ def test_dependencys_wish_of_another_clock_does_not_lengthen_the_next_open_time(
 def test_state_that_seems_to_end_in_years_ends_within_what_the_thresholds_allow(state: State) -> None:
     clock = FakeClock()
     breaker = breaker_in(State.OPEN if state is State.HALF_OPEN else state, CONFIG, clock=clock)
-    longest = {State.OPEN: 300.0, State.HALF_OPEN: 25.0, State.FORCED_OPEN: LONGEST_HOLD}[state]
+    longest = {State.OPEN: 300.0, State.HALF_OPEN: 25.0, State.FORCED_OPEN: MAX_HOLD_SECONDS}[state]
     if state is State.HALF_OPEN:
         clock.advance(5)
         breaker.call(int)
@@ -150,7 +150,7 @@ def test_cell_that_lies_years_ahead_does_not_keep_an_open_circuit_from_its_probe
     head[at.NO_PERMIT] = head[at.WORD]
     head[cell] = clock.now * 1_000_000
     breaker.control.evaluate()
-    clock.advance(LONGEST_RESERVATION)
+    clock.advance(MAX_RESERVATION_SECONDS)
     assert breaker.call(int) == 0
 
 
@@ -165,7 +165,7 @@ def test_fleet_that_seems_to_lead_for_years_does_not_lead(make: Make) -> None:
     assert sight is not None and not sight.connected
     dependency.answer()
     assert dependency.breaker.state is State.CLOSED
-    ledger.core.header[at.H_FLEET_LEASE_UNTIL] = dependency.clock.now + int(FLEET_LEASE * SECOND)
+    ledger.core.header[at.H_FLEET_LEASE_UNTIL] = dependency.clock.now + int(FLEET_LEASE_SECONDS * SECOND)
     sight = ledger.core.fleet(dependency.clock.now)
     assert sight is not None and sight.connected
 
