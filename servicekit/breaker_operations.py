@@ -59,7 +59,6 @@ _ANY_NAME = "For names with slashes, which proxies merge or decode in a path: a 
 _AUTHOR = String(data_key="X-Operator", load_default="api", metadata={"description": "Who, for the log."})
 _BUSY = {503: "`ledger-busy`: the state that all workers share is locked by a process that does not go on."}
 _GONE = _BUSY | {404: "There is nothing of that name."}
-_CLOSE = "Close a circuit and count anew"
 #: description, schema and example of the body, by the verb of the operation
 _ACTIONS: dict[str, tuple[str, Schema, dict[str, str]]] = {
     "forceOpen": ("Refuse all calls", HoldSchema(), {"reason": "the bank migrates", "expires_in": "10m"}),
@@ -73,8 +72,7 @@ _ACTIONS: dict[str, tuple[str, Schema, dict[str, str]]] = {
         HoldSchema(),
         {"reason": "the bank migrates", "expires_in": "10m"},
     ),
-    "close": (_CLOSE, CommandSchema(), {"reason": "the bank is back"}),
-    "reset": (_CLOSE, CommandSchema(), {"reason": "the bank is back"}),
+    "reset": ("Close a circuit and count anew", CommandSchema(), {"reason": "the bank is back"}),
 }
 
 

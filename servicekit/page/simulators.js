@@ -32,7 +32,7 @@ class Simulator {
     const [rate, second] = field("fails, %", { type: "number", min: 0, max: 100, step: 1 });
     const [delay, third] = field("takes, ms", { type: "number", min: 0, max: 60000, step: 1 });
     this.fields = { healthy, rate, delay };
-    this.touched = false; // what somebody types is not overwritten by what is so
+    this.touched = false; // input is not overwritten by a poll
     this.form = element("form", { "aria-label": `simulate failures of ${name}` }, first, second, third,
       element("button", { type: "submit" }, "Apply"), this.error);
     this.form.addEventListener("input", () => { this.touched = true; });

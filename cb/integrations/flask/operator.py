@@ -130,8 +130,7 @@ def _add_routes(action: str, act: Callable[..., StateChange], members: dict[str,
 _add_routes("force-open", BreakerControl.force_open, _TIMED_COMMAND)
 _add_routes("disable", BreakerControl.disable, _TIMED_COMMAND)
 _add_routes("metrics-only", BreakerControl.metrics_only, _TIMED_COMMAND)
-for _action in ("close", "reset"):
-    _add_routes(_action, BreakerControl.reset, _COMMAND)
+_add_routes("reset", BreakerControl.reset, _COMMAND)
 
 
 @bp.get("/events")

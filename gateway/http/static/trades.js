@@ -17,10 +17,10 @@ export function show(body, trades, { now, reveal }) {
     values = { ...nodes, none: element("p", { class: "error" }) };
     body.append(values.none, list);
   }
-  say(values.none, trades.unavailable ? `Not known: ${trades.unavailable}` : "");
+  say(values.none, trades.unavailable ? `Not available: ${trades.unavailable}` : "");
   set(values.head.closest("dl"), "data-known", trades.unavailable ? "no" : "yes");
   if (trades.unavailable) return;
-  moves.add(now, trades.audit.entries + (trades.behind.audit?.number ?? 0)); // each move is in one of the two
+  moves.add(now, trades.audit.entries + (trades.behind.audit?.number ?? 0)); // each transition is counted in one of the two
   const rate = moves.present(0);
   say(values.pending, trades.pending.number);
   say(values.oldest, trades.pending.number ? span(trades.pending.oldest_seconds) : "–");

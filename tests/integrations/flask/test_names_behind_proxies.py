@@ -130,7 +130,7 @@ def test_page_steers_a_breaker_with_slashes_below_a_prefix(urls: list[str]) -> N
     with chromium() as browser, watched(browser) as page:
         page.goto(f"{urls[2]}/dashboard")
         page.get_by_role("button", name="Unlock controls").click()
-        page.get_by_label("Token of the operators").fill("t" * 20)
+        page.get_by_label("Operators' token").fill("t" * 20)
         page.keyboard.press("Enter")
         for button, state in (("Force open", "forced-open"), ("Reset", "closed")):
             page.get_by_role("button", name=f"{button}: {ORIGIN}", exact=True).click()

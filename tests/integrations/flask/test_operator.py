@@ -45,7 +45,6 @@ def problem(answer: TestResponse) -> tuple[int, str]:
         ("force-open", State.FORCED_OPEN),
         ("disable", State.DISABLED),
         ("metrics-only", State.METRICS_ONLY),
-        ("close", State.CLOSED),
         ("reset", State.CLOSED),
     ],
 )
@@ -87,7 +86,7 @@ def test_reset_empties_the_window(client: FlaskClient, app: Flask) -> None:
     for _ in range(3):
         client.get("/api/v1/stock/pen")
     assert stock(app).state is State.OPEN
-    client.post(f"{API}/own-stock/close", json=REASON)
+    client.post(f"{API}/own-stock/reset", json=REASON)
     seen = stock(app).snapshot()
     assert (seen.state, seen.window.requests, seen.consecutive_failures) == (State.CLOSED, 0, 0)
 
@@ -122,7 +121,6 @@ def test_breaker_of_another_worker_is_found_and_keeps_its_thresholds(config: Pat
         ("force-open", REASON | {"host_only": "yes"}, "/host_only"),
         ("force-open", REASON | {"until": "noon"}, "/until"),
         ("reset", REASON | {"expires_in": "15m"}, "/expires_in"),
-        ("close", REASON | {"expires_in": "15m"}, "/expires_in"),
     ],
 )
 def test_wrong_body_is_refused_and_changes_nothing(

@@ -166,11 +166,11 @@ def test_token_of_the_operators_unlocks_the_controls_until_the_page_is_left(
             force_open = page.get_by_role("button", name="Force open: own-stock")
             expect(force_open).to_be_hidden()
             page.get_by_role("button", name="Unlock controls").click()
-            for wrong, answer in ((f"{TOKEN}x", "not the token"), ("no spaces", "no such characters")):
-                page.get_by_label("Token of the operators").fill(wrong)
+            for wrong, answer in ((f"{TOKEN}x", "not the operators' token"), ("no spaces", "printable ASCII")):
+                page.get_by_label("Operators' token").fill(wrong)
                 page.get_by_role("button", name="Unlock", exact=True).click()
                 expect(page.get_by_role("alert").filter(has_text=answer)).to_be_visible()
-            page.get_by_label("Token of the operators").fill(TOKEN)
+            page.get_by_label("Operators' token").fill(TOKEN)
             page.keyboard.press("Enter")
             force_open.click(timeout=SOON)
             page.keyboard.type("drill")
@@ -182,7 +182,7 @@ def test_token_of_the_operators_unlocks_the_controls_until_the_page_is_left(
             expect(page.locator("#simulators")).to_contain_text("fails 30 %", timeout=SOON)
             page.get_by_role("button", name="Lock controls").click()
             expect(force_open).to_be_hidden(timeout=SOON)
-            expect(page.get_by_label("Token of the operators")).to_have_value("")
+            expect(page.get_by_label("Operators' token")).to_have_value("")
             kept = page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])")
             assert TOKEN not in kept + page.content()
     finally:
@@ -197,12 +197,12 @@ def test_silence_of_the_service_is_said_and_nothing_stays_green(page: Page, shop
     for process in (shop.process, *workers):
         process.kill()
     expect(banner).to_be_visible(timeout=SOON)
-    expect(banner).to_contain_text(re.compile(r"No answer for [12] s"))
-    expect(banner).to_contain_text("What you see was so at")
+    expect(banner).to_contain_text(re.compile(r"No response for [12] s"))
+    expect(banner).to_contain_text("The page shows the state at")
     expect(state(page)).to_have_text("was closed")
     expect(page.locator("main")).to_have_css("filter", "grayscale(1)")
-    expect(page.get_by_role("status")).to_contain_text("does not answer")
-    expect(banner).to_contain_text(re.compile(r"No answer for [34] s"), timeout=3000)
+    expect(page.get_by_role("status")).to_contain_text("does not respond")
+    expect(banner).to_contain_text(re.compile(r"No response for [34] s"), timeout=3000)
 
 
 def test_service_that_hangs_is_silent_too_until_it_answers_again(page: Page, shop: Service) -> None:
@@ -216,7 +216,7 @@ def test_service_that_hangs_is_silent_too_until_it_answers_again(page: Page, sho
             worker.resume()
     expect(page.locator("#banner")).to_be_hidden(timeout=5000)
     expect(state(page)).to_have_text("closed")
-    expect(page.get_by_role("status")).to_have_text("The service answers again")
+    expect(page.get_by_role("status")).to_have_text("The service responds again")
 
 
 def test_ledger_that_begins_anew_shows_no_negative_rate(page: Page, shop: Service) -> None:

@@ -58,7 +58,7 @@ def invent(platform: Platform) -> None:
         platform.get(name, f"/api/v1/portfolio/user-{number}")
         platform.get(name, f"/api/v1/prices/S{number % 10**8}")
         platform.request(f"M{number}", name, "/metrics")
-        platform.post(name, f"/api/v1/circuit-breaker/breaker-{number}/close", {"reason": "there is none"})
+        platform.post(name, f"/api/v1/circuit-breaker/breaker-{number}/reset", {"reason": "there is none"})
 
 
 @dataclass

@@ -66,7 +66,7 @@ def test_operations_say_what_they_are_for(contract: Contract) -> None:
 def test_operations_that_steer_need_the_token_of_operators_and_no_others(contract: Contract) -> None:
     guarded = {name for name, told in contract.operations().items() if told.get("security") == [{"operators": []}]}
     named = {name for name in contract.operations() if "Simulation" in name or name.startswith("simulate")}
-    actions = ("forceOpen", "disable", "metricsOnly", "close", "reset")
+    actions = ("forceOpen", "disable", "metricsOnly", "reset")
     steering = {f"{action}{named}Breaker" for action in actions for named in ("", "Named")}
     of_all_users = {"listAudit", "verifyAudit", "readComparison", "listAlerts"} & contract.operations().keys()
     assert guarded == named | steering | {"listEvents"} | of_all_users

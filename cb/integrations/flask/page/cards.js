@@ -1,4 +1,4 @@
-// One card per breaker, those in trouble first.
+// One card per breaker, open circuits first.
 
 import { buttons } from "./controls.js";
 import { arrange, drawing, element, facts, milliseconds, percent, say, set, span, word } from "./elements.js";
@@ -16,7 +16,7 @@ const FACTS = {
 
 const cards = new Map();
 
-// Shows what an answer says of the breakers. Returns sentences on what has changed its state since the last one.
+// Shows the breakers of a response. Returns a sentence for each state that has changed since the last one.
 export function show(parent, data, operator, now) {
   const news = [];
   for (const [name, breaker] of Object.entries(data.breakers)) {
@@ -31,7 +31,7 @@ export function show(parent, data, operator, now) {
   return news;
 }
 
-// Counts down what was answered `ago` seconds before.
+// Counts down the waits of a response that is `ago` seconds old.
 export function tick(ago, stale) {
   for (const card of cards.values()) card.tick(ago, stale);
 }
@@ -86,7 +86,7 @@ class Card {
     say(this.alarm, health?.health === "DOWN" ? `Its health check failed ${span(health.checked_seconds_ago)} ago.` : "");
     if (operator && !this.controls.children.length) this.controls.append(...buttons(this.name));
     this.controls.hidden = !operator;
-    // Closed ones by their rate of failures, and behind those whose health check says otherwise.
+    // Closed circuits are ordered by failure rate, after those whose health check has failed.
     this.rank = TROUBLE.indexOf(seen.state) - counts.failure_rate / 2 - (health?.health === "DOWN" ? 0.4 : 0);
   }
 
@@ -112,7 +112,7 @@ class Card {
   tick(ago, stale) {
     const { state, retry_after_seconds: wait, probes } = this.seen;
     say(this.word, stale ? `was ${word(state)}` : word(state));
-    const left = wait === null ? null : Math.max(Math.round(wait - ago), 0); // as the sentence rounds it
+    const left = wait === null ? null : Math.max(Math.round(wait - ago), 0); // rounded as in the explanation
     const sent = probes ? `Probes: ${probes.taken} of ${this.seen.config.max_requests}` : "";
     const next = left === null ? sent : left > 0 ? `Next probe in ${span(left)}` : "Next probe is due";
     say(this.wait, state === "FORCED_OPEN" && left === null ? "Until reset" : next);

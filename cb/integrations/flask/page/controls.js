@@ -1,15 +1,14 @@
-// What an operator can do.
+// The controls of the operators.
 
 import { element, say } from "./elements.js";
 import { credentials, forget } from "./token.js";
 
 const byId = (id) => document.getElementById(id);
 const ACTIONS = {
-  "force-open": ["Force open", "Refuses every call until it is reset."],
-  close: ["Close", "Admits calls again, and begins to count anew."],
+  "force-open": ["Force open", "Rejects every call until the circuit is reset."],
   disable: ["Disable", "Admits every call and counts none."],
-  "metrics-only": ["Shadow", "Admits every call, counts, and only says what it would do."],
-  reset: ["Reset", "Gives the circuit back to its own judgement."],
+  "metrics-only": ["Metrics only", "Admits and counts every call, and only reports when the circuit would open."],
+  reset: ["Reset", "Closes the circuit with an empty window."],
 };
 let asked = null;
 
@@ -42,7 +41,7 @@ byId("question-form").addEventListener("submit", async (event) => {
   if (!error) byId("question").close();
 });
 
-// Returns what went wrong, in words, or nothing.
+// Sends a POST. Returns an error message, or an empty string.
 export async function post(path, body) {
   try {
     const headers = { "Content-Type": "application/json", ...credentials() };
@@ -50,8 +49,8 @@ export async function post(path, body) {
     if (answer.ok) return "";
     if (answer.status === 401) forget();
     const problem = await answer.json().catch(() => ({}));
-    return problem.detail ?? `The service answered ${answer.status}.`;
+    return problem.detail ?? `The service responded with ${answer.status}.`;
   } catch {
-    return "The service did not answer.";
+    return "The service did not respond.";
   }
 }

@@ -1,4 +1,4 @@
-// Elements of the page. Text is only ever text: nothing here reads markup.
+// Elements of the page. Text is never parsed as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -17,7 +17,7 @@ function filled(made, attributes, children) {
   return made;
 }
 
-// Touches only what differs, so that a screen reader, a selection and the layout are left in peace.
+// Changes only what differs, so that screen readers, selections and the layout are not disturbed.
 export function say(node, text) {
   if (node.textContent !== String(text)) node.textContent = text;
 }
@@ -27,7 +27,7 @@ export function set(node, name, value) {
   else if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
 }
 
-// Puts nodes in this order, moving those only that stand elsewhere, and keeps the focus where it was.
+// Orders nodes, moving only those that are in another place, and keeps the focus.
 export function arrange(parent, nodes) {
   const focused = document.activeElement;
   nodes.forEach((node, place) => {
@@ -37,7 +37,7 @@ export function arrange(parent, nodes) {
   if (focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
 }
 
-// Returns a list of facts as [dt, dd] pairs, and by key the nodes that hold their values.
+// Returns a list of [dt, dd] pairs, and the nodes of their values by key.
 export function facts(names, attributes = {}) {
   const values = {};
   const rows = Object.entries(names).map(([key, label]) => {

@@ -1,4 +1,4 @@
-// The live page: asks the service each second what is so, and says when it does not answer.
+// The live page: polls the service each second, and shows when it does not respond.
 
 import * as cards from "./cards.js";
 import { say, span } from "./elements.js";
@@ -6,15 +6,15 @@ import { loadPanels, showEvents, showHealth, showPanels, showSummary } from "./p
 import { mayOperate, onChange } from "./token.js";
 
 const EVERY = 1000; // milliseconds
-const HIDDEN = 5000; // while nobody looks
-const PATIENCE = 3000; // an answer that takes longer is none
+const HIDDEN = 5000; // milliseconds, while the page is hidden
+const TIMEOUT = 3000; // milliseconds for a response
 
 const byId = (id) => document.getElementById(id);
 const seconds = () => performance.now() / 1000;
 
-let answered = null; // when the last answer came
-let failed = null; // what is wrong with the service, null if it answers
-let stale = false; // whether what the page shows is old
+let answered = null; // time of the last response
+let failed = null; // error of the last poll, null if it succeeded
+let stale = false; // true if the page shows old data
 let timer = null;
 
 async function poll() {
@@ -22,19 +22,19 @@ async function poll() {
   timer = null;
   let news = [];
   try {
-    const answer = await fetch("dashboard/data", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
-    if (!answer.ok) throw new Error(`it answers ${answer.status}`);
+    const answer = await fetch("dashboard/data", { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT) });
+    if (!answer.ok) throw new Error(`it responds with ${answer.status}`);
     news = show(await answer.json());
     failed = null;
   } catch (error) {
-    // Only what the service itself said is worth showing: browsers word the rest as they please.
-    failed = error.message.startsWith("it answers") ? `: ${error.message}` : "";
+    // Only errors of the service are shown: the messages of browsers differ.
+    failed = error.message.startsWith("it responds") ? `: ${error.message}` : "";
   }
   clock(news);
   timer = setTimeout(poll, document.hidden ? HIDDEN : EVERY);
 }
 
-// Shows an answer. Returns sentences on what has changed.
+// Shows a response. Returns sentences about changes.
 function show(data) {
   answered = seconds();
   const operator = mayOperate(data.operator);
@@ -46,20 +46,20 @@ function show(data) {
   return news;
 }
 
-// Keeps the seconds going between two answers, and tells those who do not see the page what is new.
+// Advances the countdowns between two responses, and announces changes to screen readers.
 function clock(news = []) {
   const before = stale;
   const ago = answered === null ? null : seconds() - answered;
-  // A request under way may hang: its silence counts before it is given up.
+  // A request may hang: the page is stale before the timeout.
   stale = failed !== null || (ago !== null && ago > EVERY / 1000 + 2 && !document.hidden);
   document.body.classList.toggle("stale", stale);
   byId("banner").hidden = !stale;
   if (stale) {
-    say(byId("silence"), (ago === null ? "No answer yet" : `No answer for ${span(ago)}`) + (failed ?? ""));
-    say(byId("last"), ago === null ? "" : `What you see was so at ${new Date(Date.now() - ago * 1000).toLocaleTimeString([], { hour12: false })}.`);
+    say(byId("silence"), (ago === null ? "No response yet" : `No response for ${span(ago)}`) + (failed ?? ""));
+    say(byId("last"), ago === null ? "" : `The page shows the state at ${new Date(Date.now() - ago * 1000).toLocaleTimeString([], { hour12: false })}.`);
   }
   if (ago !== null) cards.tick(ago, stale);
-  const silence = stale === before ? [] : [stale ? "The service does not answer: what the page shows is old" : "The service answers again"];
+  const silence = stale === before ? [] : [stale ? "The service does not respond: the page shows old data" : "The service responds again"];
   const sentences = [...silence, ...news];
   if (sentences.length) say(byId("announcements"), sentences.join(". "));
 }

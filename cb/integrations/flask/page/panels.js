@@ -17,7 +17,7 @@ export function showSummary(data) {
   set(byId("summary"), "data-trouble", bad ? "yes" : "no");
   document.title = bad ? `(${bad}) ${data.service}` : data.service;
   const time = new Date(data.time).toLocaleTimeString([], { hour12: false });
-  const about = { "state shared by": { fleet: "the fleet", host: "this host", process: "nobody: one worker" }[data.scope] ?? data.scope, workers: data.workers, "as of": time };
+  const about = { "state shared by": { fleet: "the fleet", host: "this host", process: "this worker only" }[data.scope] ?? data.scope, workers: data.workers, "as of": time };
   if (data.fleet) about.fleet = data.fleet.connected ? `${data.fleet.hosts} hosts` : "not reached";
   rebuild(byId("about"), about, () => Object.entries(about).map(([name, value]) =>
     element("div", {}, element("dt", {}, name), element("dd", {}, String(value)))));
@@ -72,7 +72,7 @@ export function showEvents(events) {
   }));
 }
 
-// Makes the children of a node anew, if what they show is not what it was.
+// Replaces the children of a node if their data has changed.
 function rebuild(node, shown, make) {
   const known = JSON.stringify(shown);
   if (rebuild.known.get(node) === known) return;

@@ -1,16 +1,16 @@
-// Rates, worked out of totals that are seen again and again, and their course over two minutes.
+// Rates, computed from totals of successive polls, and their course over two minutes.
 
 import { drawing, set } from "./elements.js";
 
 const SECONDS = 120;
-const SMOOTH = 5; // seconds over which the present rate is taken
+const SMOOTH = 5; // seconds over which the current rate is computed
 const WIDTH = 240;
 const HEIGHT = 44;
 
 export class Rates {
-  #seen = []; // [seconds, total, ...] with the latest last
+  #seen = []; // [seconds, total, ...], the latest last
 
-  // Takes totals that only grow. Where one goes back, the ledger is another, and what was before says nothing.
+  // Adds totals, which only grow. If one decreases, the ledger is a new one, and earlier totals are dropped.
   add(now, ...totals) {
     const last = this.#seen.at(-1);
     if (last && totals.some((total, i) => total < last[i + 1])) this.#seen = [];
@@ -18,7 +18,7 @@ export class Rates {
     while (this.#seen[0][0] < now - SECONDS - SMOOTH) this.#seen.shift();
   }
 
-  // Returns units per second of a total, null before there are two looks at it.
+  // Returns the rate of a total per second, null before the second poll.
   present(which) {
     const last = this.#seen.at(-1);
     const first = this.#seen.find(([at]) => at >= last[0] - SMOOTH);
@@ -35,7 +35,7 @@ export class Rates {
   }
 }
 
-// A drawing of two courses: calls as a line, failures and refusals as an area below it.
+// A drawing of two courses: calls as a line, failures and rejections as an area below it.
 export class Sparkline {
   constructor() {
     this.#calls = drawing("path", { class: "calls" });

@@ -1,26 +1,26 @@
-// The operators' token, where the service wants one: this page alone has it, until it is locked, left or loaded anew.
+// The operators' token, if the service needs one. Only this page has it, until it is locked, closed or reloaded.
 
 import { say } from "./elements.js";
 
 const byId = (id) => document.getElementById(id);
 let token = null;
 
-// Returns the headers of a request that the token is shown with.
+// Returns the headers that carry the token.
 export const credentials = () => (token === null ? {} : { Authorization: `Bearer ${token}` });
 
-// Takes whether the service lets everybody steer. Returns whether this page may.
-export function mayOperate(everybody) {
-  byId("lock").hidden = everybody;
+// Returns true if this page may control breakers. `withoutToken` is true if the service needs no token.
+export function mayOperate(withoutToken) {
+  byId("lock").hidden = withoutToken;
   say(byId("lock"), token === null ? "Unlock controls" : "Lock controls");
-  return everybody || token !== null;
+  return withoutToken || token !== null;
 }
 
-// Forgets what the service does not accept any more.
+// Forgets a token that the service no longer accepts.
 export function forget() {
   token = null;
 }
 
-// Calls a function whenever the page comes to have the token, or has it no more.
+// Calls a function whenever the token is set or forgotten.
 export function onChange(act) {
   byId("lock").addEventListener("click", () => {
     if (token === null) return ask();
@@ -45,17 +45,17 @@ function ask() {
   byId("token-value").focus();
 }
 
-// Keeps a token that the service accepts. Returns what is wrong with another, or nothing.
+// Keeps a token if the service accepts it. Returns an error message, or an empty string.
 async function take(offered) {
-  if (!/^[!-~]+$/.test(offered)) return "A token has no such characters.";
+  if (!/^[!-~]+$/.test(offered)) return "A token has printable ASCII characters only.";
   try {
     const headers = { Authorization: `Bearer ${offered}` };
     const answer = await fetch("api/v1/circuit-breaker/events?limit=0", { headers, signal: AbortSignal.timeout(5000) });
-    if (answer.status === 401) return "This is not the token of the operators.";
-    if (!answer.ok) return `The service answered ${answer.status}.`;
+    if (answer.status === 401) return "This is not the operators' token.";
+    if (!answer.ok) return `The service responded with ${answer.status}.`;
     token = offered;
     return "";
   } catch {
-    return "The service did not answer.";
+    return "The service did not respond.";
   }
 }
