@@ -10,7 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 import cb.integrations.flask.page
-from cb.integrations.flask import Panel
+from cb.integrations.flask import CircuitBreakers, Panel
 from servicekit import Simulation
 from tests.support import shop
 from tests.support.shop_service import ROOT
@@ -154,3 +154,36 @@ def test_data_of_ten_breakers_comes_within_ten_milliseconds(app: Flask, client: 
         client.get(DATA)
         took.append(time.perf_counter() - begun)
     assert sorted(took)[len(took) // 2] < 0.010
+
+
+def test_panel_of_the_documentation_is_served_with_its_data(tmp_path: Path) -> None:
+    (script,) = re.findall(
+        r'^```js title="queue.js"\n(.*?)^```$', (ROOT / "docs/integrations.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    (tmp_path / "queue.js").write_text(script)
+    app = Flask("queue")
+    app.testing = True
+    CircuitBreakers(app, panels=[Panel("queue", tmp_path / "queue.js", lambda: {"waiting": 3})])
+    client = app.test_client()
+    assert '<meta name="panels" content="queue">' in client.get("/dashboard").text
+    answer = client.get("/dashboard/queue.js")
+    assert (answer.text, answer.mimetype) == (script, "text/javascript")
+    assert polled(client)["queue"] == {"waiting": 3}
+
+
+@pytest.mark.parametrize("name", ["", "Queue", "../queue", "a b", "-a", "x" * 33])
+def test_name_of_a_panel_is_also_that_of_a_file(name: str) -> None:
+    with pytest.raises(ConfigError, match="name must be"):
+        Panel(name, Path("queue.js"), dict)
+
+
+def test_panel_cannot_replace_a_file_or_a_part_of_the_page(tmp_path: Path) -> None:
+    (tmp_path / "own.js").write_text("replaced")
+    app = Flask("own")
+    app.testing = True
+    CircuitBreakers(
+        app, panels=[Panel(name, tmp_path / "own.js", lambda: {"replaced": 1}) for name in ("page", "events")]
+    )
+    client = app.test_client()
+    assert "replaced" not in client.get("/dashboard/page.js").text
+    assert polled(client)["events"] == []
