@@ -10,6 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 import cb.integrations.flask.page
+from cb import ConfigError
 from cb.integrations.flask import CircuitBreakers, Panel
 from servicekit import Simulation
 from tests.support import shop
