@@ -27,7 +27,7 @@ from .shards import Shards
 
 log = Log(__name__)
 
-#: seconds that a call waits, when it begins and when it ends, for a lock whose holder may be stopped for good
+#: seconds to wait for the lock at the start and at the end of a call: its holder may be stopped for good
 LOCK_TIMEOUT_SECONDS = 0.02
 #: seconds to wait for the lock while a breaker is created or controlled
 LONG_LOCK_TIMEOUT_SECONDS = 1.0
@@ -374,7 +374,7 @@ class LedgerCore:
 
     def _detach_locked(self, now: int) -> None:
         assert isinstance(self._storage, MappedFile)
-        with suppress(OSError):  # if memory cannot be remapped, this process goes on with what it finds
+        with suppress(OSError):  # if memory cannot be remapped, this process goes on with the mapping as it is
             self._storage = self._storage.detach()
             indices = {name: record.index for name, record in self._records.items()} | self._indices
             for name, index in indices.items():

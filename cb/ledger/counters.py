@@ -13,7 +13,7 @@ from .semaphore import Permit
 
 #: `word` of counters that the process has lost in a fork: nothing that their call does is counted here
 DETACHED = -2
-#: added to STARTED; a reader that does not know it sees a call that has only just begun
+#: added to STARTED; a reader that ignores it sees a call that has only just begun
 PAUSED = 1 << 62
 
 

@@ -4,8 +4,8 @@ from cb.log import Log
 
 log = Log(__name__)
 
-#: keys of `Degradation.reasons`: the file cannot be used; calls of a record are counted only in HOST_COUNTERS, for want
-#: of a shard; they are not counted for other processes at all
+#: keys of `Degradation.reasons`: the file cannot be used; calls of a record are counted in HOST_COUNTERS, because the
+#: process has no shard; they are not counted for other processes at all
 FILE, NO_SHARD, UNCOUNTED = "file", "no shard", "uncounted"
 
 
@@ -19,7 +19,7 @@ class Degradation:
     def __init__(self, reason: str | None) -> None:
         #: the reasons that concern all breakers of the ledger, by kind and record; empty if it is not degraded
         self.reasons: dict[tuple[str, int], str] = {}
-        #: why the first of the breakers for which there is no room is in another ledger
+        #: reason why the first of the breakers for which there is no room is in another ledger
         self.unshared = ""
         #: the reason that was logged last, None once the end of the degradation was logged
         self.reported: str | None = None
@@ -30,7 +30,7 @@ class Degradation:
 
     @property
     def reason(self) -> str | None:
-        """Why it is not the shared ledger that was asked for; None if it is."""
+        """Reason why the ledger is not the shared one that was asked for; None if it is."""
         return self.reasons.get((FILE, 0))
 
     @reason.setter

@@ -175,7 +175,7 @@ class MappedFile:
                 self._heartbeats[shard] = (now,)
 
     def intact(self, shards: Sequence[int]) -> bool:
-        """Return True if the file still holds what this process has read and written. Writes nothing."""
+        """Return True if the file still holds the values that this process has read and written. Writes nothing."""
         header = self.header
         with self._mutex:
             grown = header[layout.H_RECORDS : layout.H_EVENTS + 1].tolist()

@@ -16,7 +16,7 @@ _FAULT = "is open for reading only"
 
 
 class _NoLock:
-    """A lock that cannot be taken: whatever it guards is written under it."""
+    """A lock that cannot be taken: all that is done under it is writing."""
 
     def __init__(self, path: str) -> None:
         self._path = path

@@ -28,7 +28,7 @@ _RETRY_INTERVAL_NS = 1_000_000_000
 MAX_EXTRA_PERMITS = 10
 #: nanoseconds without a call after which a shard is given up
 SHARD_IDLE_NS = 3_000_000_000
-#: WORD of a record that its breakers have left: CLOSED, and of no generation that any counters know
+#: WORD of a record that its breakers have left: CLOSED, and of a generation that no call has
 _RETIRED_WORD = 1 << 62
 _ONE_BY_ONE = "calls of this process are counted one by one, and not visible while they run"
 
@@ -234,7 +234,7 @@ class Record:
         return self.head[at.NAME] == self._name and at.is_record(self.head)
 
     def intact(self) -> bool:
-        """Return True if the idle counters still hold what was counted in them."""
+        """Return True if the idle counters still hold the counts of their calls."""
         for counters in list(self.idle):
             fast = counters.fast_successes
             overwritten = counters.slice_end and counters.cells[at.SUCCESSES] != fast == counters.fast_successes
