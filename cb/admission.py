@@ -54,7 +54,8 @@ class Admission:
 
     def grow(self) -> Counters:
         """Return new counters: the pool is empty, as in the first call of a process."""
-        detect_fork()
+        if not FORK_MARK[0]:
+            detect_fork()
         WATCHDOG.start()
         self.circuit.notify_degraded()
         return self.circuit.record.grow(self.circuit.clock())
@@ -63,7 +64,8 @@ class Admission:
         """Admit a call whose counters were last used in another state. Return its counters. Raises CircuitOpenError."""
         circuit = self.circuit
         now = circuit.clock()
-        detect_fork()
+        if not FORK_MARK[0]:
+            detect_fork()
         circuit.core.check(circuit.record, now)
         while counters.word == DETACHED:  # its cells are gone, after a fork or with the ledger
             counters = self.take()
@@ -73,7 +75,8 @@ class Admission:
 
     def admit_check(self) -> Counters | None:
         """Admit a health check as a probe. Return None if the circuit needs none now; no rejection is counted."""
-        detect_fork()
+        if not FORK_MARK[0]:
+            detect_fork()
         circuit = self.circuit
         circuit.core.check(circuit.record, circuit.clock())
         now, word = circuit.clock(), circuit.head[at.WORD]
@@ -231,7 +234,8 @@ class Admission:
                     admitted, events = circuit.core.lock.run(
                         lambda: self._admit_locked(counters, now), LOCK_TIMEOUT_SECONDS
                     )
-            circuit.notify(events)
+            if events:
+                circuit.notify(events)
         except BaseException:  # an interruption, perhaps inside a listener: the call does not take place
             if counters.word != -1:
                 counters.abandon()
