@@ -4,7 +4,7 @@ from .background.leader import Leader
 from .breaker import CircuitBreaker
 from .bulkhead import Bulkhead
 from .call import Call
-from .config import BreakerConfig, parse_duration
+from .config import BreakerConfig, Duration, parse_duration
 from .control import BreakerControl
 from .errors import (
     BulkheadFullError,
@@ -37,6 +37,7 @@ from .monitor import Monitor
 from .policy import Policy
 from .registry import Registry
 from .snapshot import Histogram, LastFailure, Snapshot, Stats, Totals
+from .state.outcome import ErrorFilter
 from .state.window import Counts
 from .states import Outcome, Scope, State
 
@@ -52,6 +53,8 @@ __all__ = [
     "CircuitOpenError",
     "ConfigError",
     "Counts",
+    "Duration",
+    "ErrorFilter",
     "Event",
     "Guard",
     "Health",

@@ -24,7 +24,7 @@ from .ledger.ledger import Ledger
 from .ledger.probe_scope import enter
 from .snapshot import Snapshot, Stats, snapshot_of, stats_of
 from .state.deferred import PROMPT, require_now
-from .state.outcome import Classifier, Kinds
+from .state.outcome import Classifier, ErrorFilter
 from .states import CODES, State
 
 _OPEN = CODES[State.OPEN]
@@ -62,8 +62,8 @@ class CircuitBreaker(Handle):
         config: BreakerConfig | None = None,
         *,
         ledger: Ledger | None = None,
-        failures: Kinds = (Exception,),
-        ignored: Kinds = (),
+        failures: ErrorFilter = (Exception,),
+        ignored: ErrorFilter = (),
         failed_result: Callable[[Any], bool] | None = None,
         listeners: Sequence[Listener] = (),
         clock: Callable[[], int] = monotonic_ns,

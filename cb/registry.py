@@ -18,7 +18,7 @@ from .events import Listener
 from .handles import Handle, clock_argument
 from .ledger.ledger import Ledger
 from .snapshot import Snapshot, Stats, read_snapshot, read_stats
-from .state.outcome import Classifier, Kinds
+from .state.outcome import Classifier, ErrorFilter
 from .states import State
 
 _DEFAULT_RULES: Mapping[str, Any] = {"failures": (Exception,), "ignored": (), "failed_result": None}
@@ -85,8 +85,8 @@ class Registry(Handle):
         self,
         name: str,
         *,
-        failures: Kinds | None = None,
-        ignored: Kinds | None = None,
+        failures: ErrorFilter | None = None,
+        ignored: ErrorFilter | None = None,
         failed_result: Callable[[Any], bool] | None = None,
     ) -> CircuitBreaker:
         """Return the breaker of a dependency, created at the first call.

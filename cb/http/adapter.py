@@ -11,9 +11,18 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidURL
 from urllib3.util import parse_url
 
-from cb import Bulkhead, BulkheadFullError, Call, CircuitOpenError, ConfigError, Guard, RateLimitedError, Registry
+from cb import (
+    Bulkhead,
+    BulkheadFullError,
+    Call,
+    CircuitOpenError,
+    ConfigError,
+    Duration,
+    Guard,
+    RateLimitedError,
+    Registry,
+)
 from cb.bulkhead import check
-from cb.config import Duration
 from cb.ledger.names import fitting_name
 from cb.pickling import PortableError
 

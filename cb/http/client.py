@@ -11,8 +11,7 @@ from urllib.parse import urlsplit
 import requests
 from urllib3.exceptions import HTTPError, NewConnectionError
 
-from cb import Call, CircuitError, ConfigError, Guard, Policy
-from cb.config import Duration
+from cb import Call, CircuitError, ConfigError, Duration, Guard, Policy
 from cb.fallback import V, instead, reraise
 from cb.state.deferred import require_done, require_now
 

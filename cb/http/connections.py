@@ -18,8 +18,8 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NewConnectionError
 from urllib3.util import connection as _net
 
+from cb import Duration
 from cb.clocks import monotonic
-from cb.config import Duration
 
 from .caller_errors import Upload
 

@@ -6,8 +6,7 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 
-from cb import Guard, Registry
-from cb.config import Duration
+from cb import Duration, Guard, Registry
 
 from .adapter import CircuitBreakerAdapter
 from .responses import FAILURE_STATUSES

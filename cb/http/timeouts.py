@@ -1,7 +1,7 @@
 """Limits of HTTP requests."""
 
-from cb import ConfigError
-from cb.config import Duration, to_seconds
+from cb import ConfigError, Duration
+from cb.config import to_seconds
 
 #: default seconds for a request and its response, body included
 TIMEOUT = 30.0

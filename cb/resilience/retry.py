@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 from tenacity import RetryCallState, Retrying
 
-from cb import CircuitError, ConfigError
+from cb import CircuitError, ConfigError, Duration, ErrorFilter
 from cb.clocks import sleep
-from cb.config import Duration, to_seconds
+from cb.config import to_seconds
 from cb.state.deferred import require_done
-from cb.state.outcome import Kinds, leaves, predicate
+from cb.state.outcome import leaves, predicate
 from cb.state.retry_after import of_error
 
 from .budget import RetryBudget
@@ -18,7 +18,7 @@ _WAIT_MAX, _DAY = 5.0, 86_400.0
 
 
 def retrying(
-    errors: Kinds,
+    errors: ErrorFilter,
     *,
     attempts: int = 3,
     budget: RetryBudget | None = None,

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 from urllib.parse import quote
 
-from cb import CircuitError, ConfigError
+from cb import CircuitError, ConfigError, Duration, ErrorFilter
 from cb.clocks import monotonic_ns
-from cb.config import Duration, nanoseconds, to_seconds
+from cb.config import nanoseconds, to_seconds
 from cb.handles import ProcessBound
 from cb.log import Log
 from cb.state.deferred import UnseenOutcomeError, require_done
-from cb.state.outcome import Kinds, leaves, predicate
+from cb.state.outcome import leaves, predicate
 
 from .store_breaker import StoreBreaker
 from .stores import Store, open_store
@@ -84,7 +84,7 @@ class StaleCache(ProcessBound, Generic[T]):
         *,
         max_stale_age: Duration,
         max_age: Duration = 0.0,
-        errors: Kinds = (CircuitError, ConnectionError, TimeoutError),
+        errors: ErrorFilter = (CircuitError, ConnectionError, TimeoutError),
         dump: Callable[[T], bytes] = _dump,
         load: Callable[[bytes], T] = json.loads,
         max_bytes: int = 65_536,

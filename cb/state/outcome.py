@@ -8,7 +8,8 @@ from cb.states import Outcome
 
 from .deferred import UnseenOutcomeError, require_done, require_now
 
-Kinds = type[BaseException] | Iterable[type[BaseException]] | Callable[[BaseException], bool]
+#: exception types, or a function that returns True for the exceptions that are meant
+ErrorFilter = type[BaseException] | Iterable[type[BaseException]] | Callable[[BaseException], bool]
 
 
 class Classifier:
@@ -18,7 +19,9 @@ class Classifier:
     if all members are. With classes as `failures`, an exception raised `from` one of them is a failure too.
     """
 
-    def __init__(self, failures: Kinds, ignored: Kinds, failed_result: Callable[[Any], bool] | None) -> None:
+    def __init__(
+        self, failures: ErrorFilter, ignored: ErrorFilter, failed_result: Callable[[Any], bool] | None
+    ) -> None:
         self._is_failure = predicate("failures", failures)
         self._is_ignored = predicate("ignored", ignored)
         # A predicate decides on the exception itself, and is not called again for its cause.
@@ -75,7 +78,7 @@ class Classifier:
         return any(self._is_failure(each) and not self._is_ignored(each) for each in causes(error))
 
 
-def predicate(name: str, kinds: Kinds) -> Callable[[BaseException], bool]:
+def predicate(name: str, kinds: ErrorFilter) -> Callable[[BaseException], bool]:
     """Return a predicate of the exceptions of some kinds. Raises ConfigError with the name of the setting.
 
     An exception group matches only a class of groups: apply the predicate to its `leaves`.
