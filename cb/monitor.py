@@ -18,8 +18,8 @@ from .clocks import monotonic_ns
 from .config import Duration, to_seconds
 from .errors import ConfigError
 from .handles import ProcessBound
+from .health_probes import HealthProbes
 from .ledger.time_bounds import MAX_RESERVATION_SECONDS
-from .probes import HealthProbes
 from .state.deferred import require_done, require_now
 
 # Not the generator of `random` itself: a thread of ours must not disturb a program that has seeded it.

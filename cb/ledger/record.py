@@ -12,11 +12,11 @@ from cb.states import Scope, State
 
 from . import layout as at
 from .counters import DETACHED, Counters, OverflowCounters, SharedCounters, private_cells
+from .dead_workers import mend
 from .degradation import NO_SHARD, UNCOUNTED
 from .host_counters import HostCounters
 from .layout import state_of
 from .semaphore import Permit, Semaphore
-from .shards import mend
 from .time_bounds import lease_active
 
 if TYPE_CHECKING:

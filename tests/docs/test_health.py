@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cb.probes import HealthProbes
+from cb.health_probes import HealthProbes
 from tests.support.misbehaving import Server
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "health.md").read_text()

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from cb import State
+from cb.health_probes import HealthProbes
 from cb.ledger import layout as at
-from cb.probes import HealthProbes
 from tests.fleet.by_hand import CONFIG, Host, opened, pause
 from tests.fleet.servers import Server
 

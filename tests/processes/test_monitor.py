@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cb import BreakerConfig, CircuitBreaker, Ledger, Monitor, State
+from cb.health_probes import HealthProbes
 from cb.ledger.layout import SHARDS
-from cb.probes import HealthProbes
 from cb.testing import FakeClock, Worker, workers
 from tests.support.waiting import until
 

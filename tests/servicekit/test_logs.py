@@ -7,7 +7,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from cb.probes import HealthProbes
+from cb.health_probes import HealthProbes
 from servicekit import Simulation
 from servicekit.logs import JSONFormatter
 

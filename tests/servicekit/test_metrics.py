@@ -10,8 +10,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from cb import BreakerConfig, Bulkhead, BulkheadFullError, Ledger, Registry
+from cb.health_probes import HealthProbes
 from cb.integrations.prometheus import BreakerCollector
-from cb.probes import HealthProbes
 from servicekit import Simulation
 from tests.support import shop
 

@@ -8,7 +8,7 @@ from dataclasses import fields
 import pytest
 
 from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Event, Ledger, Registry, State, StateChange, Stats
-from cb.probes import HealthProbes
+from cb.health_probes import HealthProbes
 from tests.unit.conftest import Dependency, FakeClock
 
 Make = Callable[..., Dependency]

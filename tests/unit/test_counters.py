@@ -7,8 +7,8 @@ import pytest
 from cb import BreakerConfig, Ledger, State
 from cb.ledger import layout as at
 from cb.ledger.counters import Counters, private_cells
+from cb.ledger.dead_workers import adopt
 from cb.ledger.record import Record
-from cb.ledger.shards import adopt
 from cb.state.window import read
 from cb.states import CODES, Outcome
 from cb.testing import FakeClock

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cb import BreakerConfig, Bulkhead, CircuitBreaker, CircuitOpenError, Ledger, Registry, State
-from cb.probes import HealthProbes
+from cb.health_probes import HealthProbes
 from cb.testing import FakeClock
 from tests.unit.conftest import ONE, due, semaphore_of
 

@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 
 from cb import CircuitBreaker, CircuitOpenError, State
+from cb.health_probes import HealthProbes
 from cb.ledger.record import MAX_EXTRA_PERMITS
-from cb.probes import HealthProbes
 from cb.testing import FakeClock
 from tests.unit.conftest import ONE, due
 

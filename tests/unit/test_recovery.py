@@ -6,7 +6,7 @@ import pytest
 
 from cb import CircuitOpenError, Event, HealthChanged, Rejected, State, StateChange
 from cb.control import ACTIONS
-from cb.probes import HealthProbes
+from cb.health_probes import HealthProbes
 from tests.unit.conftest import Changes, Dependency, FakeClock
 
 Make = Callable[..., Dependency]

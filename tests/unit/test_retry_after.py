@@ -9,9 +9,9 @@ import pytest
 
 from cb import BreakerConfig, Ledger, Rejected, State
 from cb.control import ACTIONS
+from cb.health_probes import HealthProbes
 from cb.ledger import layout as at
 from cb.ledger.time_bounds import MAX_RESERVATION_SECONDS, PERMIT_WAIT_SECONDS
-from cb.probes import HealthProbes
 from cb.states import CODES
 from cb.testing import FakeClock, breaker_in
 from tests.unit.conftest import SECOND, Dependency, refusal

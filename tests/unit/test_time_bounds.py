@@ -6,9 +6,9 @@ from contextlib import suppress
 import pytest
 
 from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger, State
+from cb.health_probes import HealthProbes
 from cb.ledger import layout as at
 from cb.ledger.time_bounds import FLEET_LEASE_SECONDS, MAX_HOLD_SECONDS, MAX_RESERVATION_SECONDS
-from cb.probes import HealthProbes
 from cb.testing import FakeClock, breaker_in
 from tests.unit.conftest import SECOND, Dependency, refusal
 
