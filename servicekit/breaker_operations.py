@@ -21,7 +21,7 @@ from .openapi import Operation, ResponseSpec, operation
 class _Reason(StrictField[str]):
     """A line of text."""
 
-    def json_schema(self, *, answered: bool) -> dict[str, Any]:  # noqa: ARG002  # the same in both
+    def json_schema(self, *, in_response: bool) -> dict[str, Any]:  # noqa: ARG002  # the same in both
         return {"type": "string", "pattern": f"^{REASON.pattern}$", "minLength": 1, "maxLength": MAX_REASON}
 
 

@@ -1,4 +1,4 @@
-"""A service's database: durable, one writer at a time, exact numbers."""
+"""The database of a service: durable transactions, one writer at a time on SQLite, exact numbers."""
 
 import math
 import random
@@ -45,20 +45,19 @@ from cb.pickling import PortableError
 from .settings import Settings
 from .settings_file import SettingsError
 
-# Not what `random` itself draws from: a thread of ours must not disturb a program that has seeded it.
+# Not the generator of `random` itself: a program may have seeded it.
 _chance = random.SystemRandom()
 
-_UNITS = 10_000  # money is kept in whole units of 1/10000
+_UNITS = 10_000  # money is stored in units of 1/10000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_PATIENCE_MS = 5_000  # wait for another writer
-#: a transaction waits so long in any case, in seconds: what is known by then should be stored
+_LOCK_TIMEOUT_MS = 5_000  # wait for another writer
+#: seconds that a transaction waits at least, so that known results are stored
 _SHORTEST_WAIT = 0.25
-#: after which PostgreSQL ends a transaction whose process says nothing: others wait for what it has locked. So long its
-#: answers are waited for, too
-_SILENCE_MS = 2 * _PATIENCE_MS
-#: seconds in which PostgreSQL may tell that a wait for another transaction was too long
+#: idle time after which PostgreSQL ends a transaction, because others wait for its locks; also the timeout of responses
+_IDLE_TIMEOUT_MS = 2 * _LOCK_TIMEOUT_MS
+#: seconds for PostgreSQL to report a lock timeout
 _GRACE = 0.5
-#: seconds until a writer looks whether one before it was cut off without a word
+#: seconds after which a writer checks if an earlier one has disappeared without a notification
 _LOOK = 0.1
 _PRAGMAS = ("synchronous=FULL", "foreign_keys=ON")
 
@@ -68,10 +67,10 @@ _wait_left: ContextVar[Callable[[], float] | None] = ContextVar("database_wait_l
 
 @contextmanager
 def limit_waits(left: Callable[[], float]) -> Iterator[None]:
-    """Limit the waits for the database in the block, in this thread; `left` returns the seconds that remain.
+    """Limit the waits for the database in the block, in this thread; `left` returns the remaining seconds.
 
-    Other transactions are waited for as long as that, at most 5 s and at least a quarter of a second. An answer of
-    PostgreSQL is waited for half a second longer, and without `limit_waits` 10 s.
+    A wait for other transactions takes at most that time, bounded to 0.25 s at least and 5 s at most. A response of
+    PostgreSQL may take half a second longer; without `limit_waits` it may take 10 s.
     """
     token = _wait_left.set(left)
     try:
@@ -81,25 +80,30 @@ def limit_waits(left: Callable[[], float]) -> Iterator[None]:
 
 
 def _wait_seconds() -> float:
-    left, longest = _wait_left.get(), _PATIENCE_MS / 1000
+    left, longest = _wait_left.get(), _LOCK_TIMEOUT_MS / 1000
     return longest if left is None else min(max(left(), _SHORTEST_WAIT), longest)
 
 
 def _answer_seconds() -> float:
     left = _wait_left.get()
-    return _SILENCE_MS / 1000 if left is None else max(left(), _SHORTEST_WAIT) + _GRACE
+    return _IDLE_TIMEOUT_MS / 1000 if left is None else max(left(), _SHORTEST_WAIT) + _GRACE
 
 
 class DatabaseUnavailableError(PortableError):
-    """The database is locked, full or gone. Nothing of the transaction was kept, unless its commit was under way."""
+    """The database is locked, full or unreachable. The transaction was rolled back, unless it was committing."""
 
 
 class DatabaseBusyError(DatabaseUnavailableError):
-    """As many transactions run as may. This one was not begun."""
+    """The limit of concurrent transactions is reached. This one was not started."""
 
 
 class Database:
-    """Transactions on SQLite or PostgreSQL, by URL. Holds no open connection until the first transaction."""
+    """Transactions on SQLite or PostgreSQL. No connection is opened before the first transaction.
+
+    Args:
+        url: `sqlite:///FILE` or `postgresql+psycopg://...`.
+        connections: Largest number of connections.
+    """
 
     def __init__(self, url: str, connections: int = 20) -> None:
         file = url.removeprefix("sqlite:///")
@@ -109,20 +113,20 @@ class Database:
             _create_file(Path(file))
         whole = make_url(url)
         if file == url:
-            # A server that is frozen accepts connections, and says no more.
-            whole = whole.update_query_dict({"connect_timeout": str(_PATIENCE_MS // 1000), **whole.query})
-        self._engine = create_engine(whole, pool_size=connections, max_overflow=0, pool_timeout=_PATIENCE_MS / 1000)
+            # A frozen server accepts connections and never responds.
+            whole = whole.update_query_dict({"connect_timeout": str(_LOCK_TIMEOUT_MS // 1000), **whole.query})
+        self._engine = create_engine(whole, pool_size=connections, max_overflow=0, pool_timeout=_LOCK_TIMEOUT_MS / 1000)
         (_prepare_postgresql if file == url else _prepare_sqlite)(self._engine)
         self._reader = self._engine.execution_options(reads_only=True)
-        # SQLite has those who wait for another writer sleep and try again, for longer each time; so the threads of a
-        # process wait for each other here, and only one of them for other processes.
+        # SQLite lets a waiting writer sleep and retry, with growing intervals; so the threads of a process wait for
+        # each other here, and only one of them waits for other processes.
         self._writers = Semaphore(Permit) if file != url else None
         self._breaker: str | None = None
         self._inherited: list[object] = []
         register_fork_reset(self)
 
     def reset_after_fork(self) -> None:
-        """Start over in a forked child, without the parent's connections. They are kept: closing would hurt it."""
+        """Reset in a forked child. The parent's connections stay open: closing them would break the parent."""
         self._inherited.append(self._engine.pool)
         self._engine.dispose(close=False)
         if self._writers:
@@ -138,7 +142,7 @@ class Database:
         self._breaker = breaker.name
 
     def close(self) -> None:
-        """Close the connections that nobody uses. The next transaction opens a new one."""
+        """Close the idle connections. The next transaction opens a new one."""
         self._engine.dispose()
 
     @contextmanager
@@ -150,14 +154,14 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Run a transaction that waits for no writer. Raises DatabaseUnavailableError."""
+        """Run a transaction that does not wait for writers. Raises DatabaseUnavailableError."""
         detect_fork()
         with self._passing(), self._translated(), self._reader.begin() as connection:
             yield connection
 
     @contextmanager
     def _passing(self) -> Iterator[None]:
-        """Keep no connection in a process whose children could not be told that it is not theirs."""
+        """Close the connections after each transaction if children could inherit them unnoticed."""
         try:
             yield
         finally:
@@ -181,7 +185,7 @@ class Database:
         try:
             yield
         except IntegrityError:
-            raise  # a rule of ours was broken: an error of the program
+            raise  # a constraint of the schema was violated: an error of the program
         except (DBAPIError, NoConnection) as error:
             raise DatabaseUnavailableError(type(error).__name__) from error
         except (CircuitOpenError, BulkheadFullError) as error:
@@ -192,7 +196,7 @@ class Database:
 
 
 def _wait_for(writers: Semaphore) -> Permit:
-    deadline = monotonic() + _wait_seconds()  # else the last of many waits as long as all together
+    deadline = monotonic() + _wait_seconds()  # one for all attempts: each of many writers waits at most this long
     with writers.wait_in_queue() as wait:
         while (left := deadline - monotonic()) > 0:
             if wait(min(_LOOK, left)) and (slot := writers.take(1)):
@@ -217,7 +221,7 @@ def opening_database(settings: Settings) -> Iterator[None]:
 
 
 def insert_once(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
-    """Insert a row. Return False, and change nothing, if its key is there already."""
+    """Insert a row. Return False, without a change, if its key exists."""
     return connection.execute(_insert_once(connection.dialect.name, table), row).first() is not None
 
 
@@ -229,24 +233,24 @@ def _insert_once(dialect: str, table: Table) -> Any:
 
 
 def stored_bytes(connection: Connection, column: Column[Any]) -> ColumnElement[bytes]:
-    """Ask for a value as the bytes of its text: SQLite keeps anything in a column, and a driver fails on some of it."""
+    """Select a value as the bytes of its text: SQLite stores anything in a column, and drivers fail on some values."""
     if connection.dialect.name == "postgresql":
         return func.textsend(cast(column, Text), type_=LargeBinary).label(column.name)
     return cast(column, LargeBinary).label(column.name)
 
 
 def stored_text(stored: bytes) -> str:
-    """Return the text of what `stored_bytes` has found; different bytes are different texts."""
+    """Return the text of a value of `stored_bytes`; different bytes give different texts."""
     return stored.decode(errors="surrogateescape")
 
 
 def stored_amount(text: str) -> Decimal:
-    """Return the amount of `Money` that a text of `stored_text` stands for. Raises ValueError."""
+    """Return the amount of a `Money` column from its `stored_text`. Raises ValueError."""
     return Decimal(int(text)) / _UNITS
 
 
 class Money(TypeDecorator[Decimal]):
-    """An exact amount, kept as an integer of 1/10000."""
+    """An exact amount, stored as an integer of 1/10000."""
 
     impl = BigInteger
     cache_ok = True
@@ -264,7 +268,7 @@ class Money(TypeDecorator[Decimal]):
 
 
 class Instant(TypeDecorator[datetime]):
-    """A moment in UTC, kept as microseconds since 1970."""
+    """A time in UTC, stored as microseconds since 1970."""
 
     impl = BigInteger
     cache_ok = True
@@ -278,39 +282,39 @@ class Instant(TypeDecorator[datetime]):
 
 def _create_file(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.touch(mode=0o600)  # SQLite gives its other files the same mode
+    path.touch(mode=0o600)  # SQLite uses the same mode for its other files
 
 
 def _prepare_postgresql(engine: Engine) -> None:
-    from .postgresql import LimitedConnection  # with SQLite there need be no psycopg
+    from .postgresql import LimitedConnection  # SQLite does not need psycopg
 
     class Limited(LimitedConnection):
         answer_seconds = staticmethod(_answer_seconds)
 
     @event.listens_for(engine, "do_connect")
     def do_connect(_: object, __: object, cargs: Any, cparams: dict[str, Any]) -> Any:
-        if (wait := _wait_seconds()) < _PATIENCE_MS / 1000:
-            cparams = {**cparams, "connect_timeout": math.ceil(wait)}  # psycopg makes 2 s of 1
+        if (wait := _wait_seconds()) < _LOCK_TIMEOUT_MS / 1000:
+            cparams = {**cparams, "connect_timeout": math.ceil(wait)}  # psycopg replaces 1 s by 2 s
         return Limited.connect(*cargs, **cparams)
 
     @event.listens_for(engine, "connect")
     def connect(connection: Any, _: object) -> None:
-        # A process that is stopped keeps its locks. Without these, who wants one waits until it goes on or is killed.
-        connection.execute(f"SET lock_timeout = {_PATIENCE_MS}")
-        connection.execute(f"SET idle_in_transaction_session_timeout = {_SILENCE_MS}")
+        # A stopped process keeps its locks. Without these timeouts, others wait until it continues or is killed.
+        connection.execute(f"SET lock_timeout = {_LOCK_TIMEOUT_MS}")
+        connection.execute(f"SET idle_in_transaction_session_timeout = {_IDLE_TIMEOUT_MS}")
         connection.commit()
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         wait = round(_wait_seconds() * 1000)
-        if wait < _PATIENCE_MS:
+        if wait < _LOCK_TIMEOUT_MS:
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = {wait}")
 
 
 def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def connect(connection: Any, _: object) -> None:
-        connection.isolation_level = None  # or the driver begins transactions of its own, too late
+        connection.isolation_level = None  # otherwise the driver begins transactions itself, too late
         connection.execute(f"PRAGMA busy_timeout={round(_wait_seconds() * 1000)}")
         _switch_to_wal(connection)
         for pragma in _PRAGMAS:
@@ -327,9 +331,9 @@ def _prepare_sqlite(engine: Engine) -> None:
 
 
 def _begin_writing(connection: Connection) -> None:
-    """Begin as a writer. One that begins as a reader cannot wait for another: its snapshot is too old afterwards.
+    """Begin a transaction as a writer. A reader cannot become one after a wait: its snapshot would be too old.
 
-    SQLite sleeps up to 100 ms between two tries, here it is about a millisecond.
+    SQLite sleeps up to 100 ms between two attempts; here it is about a millisecond.
     """
     driver: Any = connection.connection
     deadline = monotonic() + _wait_seconds()
@@ -343,13 +347,13 @@ def _begin_writing(connection: Connection) -> None:
                 busy = getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
                 if not busy or monotonic() > deadline:
                     raise
-            time.sleep(_chance.uniform(0.0005, 0.0015))  # that two do not meet again and again
+            time.sleep(_chance.uniform(0.0005, 0.0015))  # random, so that two writers do not collide repeatedly
     finally:
-        driver.execute(f"PRAGMA busy_timeout={_PATIENCE_MS}")
+        driver.execute(f"PRAGMA busy_timeout={_LOCK_TIMEOUT_MS}")
 
 
 def _switch_to_wal(connection: Any) -> None:
-    """Make the file's journal a write-ahead log. Alone of all statements, this one does not wait for its like."""
+    """Set the journal mode to WAL. Unlike other statements, this one does not wait for a concurrent one."""
     deadline = monotonic() + _wait_seconds()
     while True:
         try:

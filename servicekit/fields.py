@@ -28,7 +28,7 @@ class StrictField(Field[T]):
         """Validate and convert a value. Raises ValidationError."""
         raise NotImplementedError
 
-    def json_schema(self, *, answered: bool) -> dict[str, Any]:
+    def json_schema(self, *, in_response: bool) -> dict[str, Any]:
         """Return the JSON Schema of the values that the field accepts, or, in a response, of those that it produces."""
         raise NotImplementedError
 
@@ -57,10 +57,10 @@ class Money(StrictField[Decimal]):
             raise ValidationError(f"must be more than {self._floor}")
         return amount
 
-    def json_schema(self, *, answered: bool) -> dict[str, Any]:
-        sign = "-?" if self._floor is None else "" if answered or self._floor else r"(?!0(\.0+)?$)"
+    def json_schema(self, *, in_response: bool) -> dict[str, Any]:
+        sign = "-?" if self._floor is None else "" if in_response or self._floor else r"(?!0(\.0+)?$)"
         whole = f"(0|[1-9][0-9]{{0,{self._digits - 1}}})"
-        if answered:
+        if in_response:
             return {"type": "string", "pattern": rf"^{sign}{whole}\.[0-9]{{2,4}}$"}
         number: dict[str, Any] = {"type": "number", "exclusiveMaximum": 10**self._digits, "multipleOf": 0.0001}
         number["exclusiveMinimum"] = -(10**self._digits) if self._floor is None else self._floor
@@ -108,7 +108,7 @@ class Whole(StrictField[int]):
             raise ValidationError(f"must be a whole number from {self._low} to {self._high}")
         return int(value)
 
-    def json_schema(self, *, answered: bool) -> dict[str, Any]:  # noqa: ARG002  # the same both ways
+    def json_schema(self, *, in_response: bool) -> dict[str, Any]:  # noqa: ARG002  # the same both ways
         return {"type": "integer", "minimum": self._low, "maximum": self._high}
 
 
@@ -134,7 +134,7 @@ class Rate(StrictField[float]):
             raise ValidationError("must be a number from 0 to 1")
         return float(value)
 
-    def json_schema(self, *, answered: bool) -> dict[str, Any]:  # noqa: ARG002  # the same both ways
+    def json_schema(self, *, in_response: bool) -> dict[str, Any]:  # noqa: ARG002  # the same both ways
         return {"type": "number", "minimum": 0, "maximum": 1}
 
 
@@ -146,7 +146,7 @@ class Flag(StrictField[bool]):
             raise ValidationError("must be true or false")
         return value
 
-    def json_schema(self, *, answered: bool) -> dict[str, Any]:  # noqa: ARG002  # the same both ways
+    def json_schema(self, *, in_response: bool) -> dict[str, Any]:  # noqa: ARG002  # the same both ways
         return {"type": "boolean"}
 
 
@@ -166,7 +166,7 @@ class Duration(StrictField[float]):
             raise ValidationError(f"must be a duration {'from' if self._zero else 'above'} 0 and up to 24h")
         return seconds
 
-    def json_schema(self, *, answered: bool) -> dict[str, Any]:  # noqa: ARG002  # the same both ways
+    def json_schema(self, *, in_response: bool) -> dict[str, Any]:  # noqa: ARG002  # the same both ways
         units = "|".join(rf"0*({_below(day)}(\.[0-9]+)?|{day}(\.0+)?) ?{unit}" for unit, day in _DAY.items())
         some = "" if self._zero else "(?![0.]+ ?[a-z])"
         text = {"type": "string", "pattern": f"^{some}({units})$"}
@@ -202,7 +202,7 @@ class Text(StrictField[str]):
             raise ValidationError(self.rule)
         return value
 
-    def json_schema(self, *, answered: bool) -> dict[str, Any]:  # noqa: ARG002  # the same both ways
+    def json_schema(self, *, in_response: bool) -> dict[str, Any]:  # noqa: ARG002  # the same both ways
         return {"type": "string", "pattern": f"^({self.pattern.pattern})$"}
 
 

@@ -1,8 +1,8 @@
-"""Brings a service's database to the form that its code expects, with Alembic, however many workers start at once.
+"""Migration of a service's database with Alembic, safe for any number of workers that start at once.
 
-A service's scripts are in a folder `migrations`, in the order of their numbers; its `env.py`, without which Alembic
-does nothing, calls `run`. They run in one transaction, so that a database is never left between two forms. Their names
-begin with that of the service: by them a service knows the database of another one, and leaves it alone.
+A service's scripts are in its folder `migrations`, in the order of their numbers; its `env.py`, which Alembic requires,
+calls `run`. They run in one transaction, so that a database is never left between two versions. Their names start with
+that of the service, so that a service recognizes the database of another one and does not change it.
 """
 
 import logging
@@ -17,20 +17,20 @@ from sqlalchemy import Connection, MetaData, text
 
 from .database import Database, DatabaseUnavailableError, limit_waits
 
-#: key of the lock of PostgreSQL under which migrations run: any number that nobody else uses
+#: key of the PostgreSQL lock for migrations: any number that is not used otherwise
 _LOCK = 0x6362_6D69
 
 
 def migrate(database: Database, service: ModuleType) -> Database:
-    """Run the scripts of a service that its database has not seen, and return it. Raises DatabaseUnavailableError.
+    """Run the pending scripts of a service, and return its database. Raises DatabaseUnavailableError.
 
-    Leaves no connection open, so that a process may fork afterwards.
+    No connection is left open, so that the process may fork afterwards.
     """
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of each start that nothing had to be done
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it logs at each start that nothing had to be done
     try:
-        with limit_waits(lambda: math.inf), database.write() as connection:  # a large table takes its time
+        with limit_waits(lambda: math.inf), database.write() as connection:  # a large table may take long
             if connection.dialect.name == "postgresql":
-                connection.execute(text("SET LOCAL lock_timeout = 0"))  # whoever is first may take long
+                connection.execute(text("SET LOCAL lock_timeout = 0"))  # the first worker may take long
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             command.upgrade(_config(service, connection), "head")
     except CommandError as error:

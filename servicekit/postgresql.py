@@ -1,7 +1,7 @@
-"""Connections to PostgreSQL that do not wait for an answer without end.
+"""Connections to PostgreSQL with a timeout for responses.
 
-A server that is frozen, or a network that drops what is sent, keeps a connection open and says no more. `lock_timeout`
-and `statement_timeout` are the server's to keep; here it is the client that gives up.
+A frozen server, or a network that drops packets, keeps a connection open without a response. `lock_timeout` and
+`statement_timeout` are enforced by the server; this timeout is enforced by the client.
 """
 
 from collections.abc import Callable, Generator
@@ -15,7 +15,7 @@ R = TypeVar("R")
 
 
 class LimitedConnection(Connection[Any]):
-    """A connection that is closed, with OperationalError, when an answer takes longer than `answer_seconds` returns."""
+    """A connection that is closed, with OperationalError, if a response takes longer than `answer_seconds()`."""
 
     answer_seconds: ClassVar[Callable[[], float]]
 
@@ -34,5 +34,5 @@ class LimitedConnection(Connection[Any]):
         except StopIteration as ended:
             result: R = ended.value
             return result
-        self.close()  # its answer may come later, and must not be taken for that of the next statement
+        self.close()  # a late response must not be taken for that of the next statement
         raise OperationalError(f"no answer within {seconds:.3g} s")

@@ -1,7 +1,7 @@
-"""The directory in which the workers of a gunicorn master share their metrics.
+"""The directory through which the workers of a gunicorn master share their metrics.
 
-It belongs to the process that holds the lock of a file in it, which the kernel frees when that ends. A process id
-would identify nothing: containers that share a directory have the same ones.
+Its owner is the process that holds the lock of a file in it, which the kernel releases when the process ends. A process
+id would not identify the owner: containers that share a directory may have the same ids.
 """
 
 import os
@@ -23,9 +23,13 @@ _NAME = r"metrics-%s-[0-9a-f]{16}"
 
 
 class MetricsDirectory:
-    """A directory of this process, which holds its lock for life. Raises OSError.
+    """A directory of this process, which holds its lock until it ends. Raises OSError.
 
-    Made under another name, so that it has its lock when others can see it.
+    It is created under another name, so that it is locked before other processes see it.
+
+    Args:
+        parent: Directory in which it is created.
+        name: Name of the service, a part of the directory's name.
     """
 
     def __init__(self, parent: Path, name: str) -> None:
@@ -34,7 +38,7 @@ class MetricsDirectory:
         try:
             self._lock = os.open(f"{draft}/{_LOCK}", _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
             flock(self._lock, LOCK_EX | LOCK_NB)
-            #: where it is
+            #: path of the directory
             self.path = parent / f"metrics-{name}-{secrets.token_hex(8)}"
             Path(draft).rename(self.path)
         except BaseException:
@@ -42,11 +46,11 @@ class MetricsDirectory:
             raise
 
     def give(self, user: int, group: int) -> None:
-        """Let workers use it that run as another user: it, and what this process has made in it. Root alone can."""
+        """Change the owner of the directory and of its files, as root, for workers that run as another user."""
         parent = self.path.parent
         if parent == shared_directory():
-            parent.chmod(parent.stat().st_mode | 0o011)  # it is not listed, and all that is in it is private
-        # By descriptors: where the parent is the user's, nothing must be given away that was put in its place.
+            parent.chmod(parent.stat().st_mode | 0o011)  # it cannot be listed, and its content is private
+        # By descriptors: in a parent that belongs to the user, the path may lead to another file by now.
         directory = os.open(self.path, _LOOKED_AT | os.O_DIRECTORY)
         try:
             if os.fstat(directory).st_uid == user:
@@ -58,7 +62,7 @@ class MetricsDirectory:
             os.close(directory)
 
     def remove(self) -> None:
-        """Leave nothing behind."""
+        """Remove the directory."""
         shutil.rmtree(self.path, ignore_errors=True)
 
 
@@ -72,12 +76,12 @@ def _give(fd: int, user: int, group: int) -> None:
 
 
 def is_ours(directory: str, name: str) -> bool:
-    """Return whether a directory, there or not, is one that a master of ours has made."""
+    """Return True if a path has the form of a directory that this module creates."""
     return re.fullmatch(_NAME % re.escape(name), Path(directory).name) is not None
 
 
 def _remove_abandoned(parent: Path, name: str) -> None:
-    """Remove the directories of masters that were killed."""
+    """Remove the directories of killed masters."""
     for each in parent.iterdir():
         if is_ours(str(each), name):
             with suppress(OSError):

@@ -1,8 +1,7 @@
-"""The metrics of breakers, read from the ledger: any worker answers for all of them.
+"""Metrics of breakers for Prometheus, read from the ledger: each worker reports all breakers of the host.
 
-Nothing is counted here. As a collector they go into a registry of prometheus_client; where several processes share a
-registry's values through files, into the one that is made for the scrape. `text` is the same without a registry, and
-many times as fast.
+Register a `BreakerCollector` in a registry of prometheus_client; with its multiprocess mode, in the registry that is
+created for the scrape. `BreakerCollector.text` writes the same text without a registry, many times faster.
 """
 
 import re
@@ -28,23 +27,23 @@ _ARROWS = (
     (State.HALF_OPEN, State.OPEN),
 )
 _STATES = tuple(State)
-#: suffixes with which a metric of one breaker would have the name of one with labels, or of a part of it
+#: names of breakers whose metrics would have the name of a labelled metric, or of a part of one
 _TAKEN = frozenset({"bucket", "changes", "count", "created", "sum", "total"})
 
 
 @dataclass(slots=True)
 class Family:
-    """A metric: its series, by their labels."""
+    """A metric family: its series, by their labels."""
 
-    #: without a suffix such as `_total`
+    #: name without a suffix such as `_total`
     name: str
-    #: of Prometheus: counter, gauge, histogram or unknown
+    #: type: counter, gauge, histogram or unknown
     kind: str
-    #: one line for people
+    #: description in one line
     help: str
-    #: with their labels
+    #: labels and value of each series
     values: list[tuple[Labels, float]] = field(default_factory=list)
-    #: with their labels
+    #: labels and buckets of each histogram
     histograms: list[tuple[Labels, Histogram]] = field(default_factory=list)
 
     def add(self, value: float, *labels: tuple[str, str]) -> None:
@@ -52,7 +51,7 @@ class Family:
         self.values.append((labels, value))
 
     def metric(self) -> Metric:
-        """Return it as prometheus_client has it."""
+        """Return the family in the form of prometheus_client."""
         metric = Metric(self.name, self.help, self.kind)
         total = "_total" if self.kind == "counter" else ""
         metric.samples = [Sample(self.name + total, dict(labels), value) for labels, value in self.values]
@@ -65,7 +64,7 @@ class Family:
         return metric
 
     def lines(self, *, openmetrics: bool) -> Iterator[str]:
-        """Yield the lines of the text format of Prometheus, or of OpenMetrics, which differ in their heads."""
+        """Yield the lines of the text format of Prometheus or OpenMetrics, whose headers differ."""
         total = "_total" if self.kind == "counter" else ""
         name, kind = self.name, self.kind
         if not openmetrics:
@@ -79,23 +78,28 @@ class Family:
 
 
 def text(families: Iterable[Family], *, openmetrics: bool) -> str:
-    """Return the lines of families, in the text format of Prometheus or of OpenMetrics."""
+    """Return families in the text format of Prometheus or OpenMetrics."""
     return "".join([line for family in families for line in family.lines(openmetrics=openmetrics)])
 
 
 class BreakerCollector:
-    """The metrics of a registry's breakers. `per_breaker_names` adds those with the breaker's name as suffix."""
+    """A collector of the metrics of a registry's breakers.
+
+    Args:
+        registry: The breakers.
+        per_breaker_names: True for additional metrics with the breaker's name as suffix, without labels.
+    """
 
     def __init__(self, registry: Registry, *, per_breaker_names: bool = False) -> None:
         self._registry = registry
         self._per_breaker_names = per_breaker_names
 
     def collect(self) -> Iterator[Metric]:
-        """Yield all families with the values of this moment."""
+        """Yield all families with their current values."""
         return (family.metric() for family in self._families())
 
     def text(self, *, openmetrics: bool = False) -> str:
-        """Return all families as text, without the `# EOF` that ends a whole answer of OpenMetrics."""
+        """Return all families as text, without the `# EOF` that ends an OpenMetrics response."""
         return text(self._families(), openmetrics=openmetrics)
 
     def _families(self) -> Iterator[Family]:
@@ -121,7 +125,7 @@ class BreakerCollector:
                 apart.add(each.name in fleet.unreachable, ("name", each.name))
             yield from (connected, hosts, apart)
         if self._per_breaker_names:
-            # Two names may differ in what a metric's name cannot hold, and no series may come twice.
+            # Two names may differ only in characters that metric names lack, and no series may occur twice.
             suffixes = {re.sub(r"[^a-zA-Z0-9_]", "_", each.name): each for each in reversed(seen)}
             for suffix, each in sorted(suffixes.items()):
                 if suffix not in _TAKEN:
@@ -163,14 +167,14 @@ def _labelled(seen: list[Stats]) -> Iterator[Family]:
             threshold.add(each.config.failure_rate_threshold, name)
         if each.health:
             checked.add(each.health.ago, name)
-            if each.health.up is not None:  # what nobody knows any more has no value
+            if each.health.up is not None:  # an unknown health has no value
                 health.add(each.health.up, name)
     yield from (requests, failures, rejected, full, limit, changes, state, in_flight, duration, threshold)
     yield from (health, checked)
 
 
 def _suffixed(suffix: str, seen: Stats) -> Iterator[Family]:
-    """Yield a breaker's families without labels; of no known type, for no counter may have such a name."""
+    """Yield a breaker's families without labels; of unknown type, because counters need the suffix `_total`."""
     values = {
         "requests_total": ("Calls that were admitted and have ended", _outcomes(seen)),
         "failures_total": ("Calls that failed", seen.totals.failures),
@@ -198,7 +202,7 @@ def _outcomes(seen: Stats) -> int:
 
 
 def _sums(seen: Histogram) -> list[float]:
-    """Return how many calls there were below each bound, the infinite one included."""
+    """Return the cumulative count of each bucket, including the infinite one."""
     return list(map(float, accumulate(seen.counts)))
 
 
@@ -206,7 +210,7 @@ def _les(bounds: tuple[float, ...]) -> list[str]:
     return [*map(str, bounds), "+Inf"]
 
 
-# The series of a process do not change, and of its breakers there are 1,024 at most.
+# The series of a process do not change, and it has at most 1,024 breakers.
 @lru_cache(maxsize=2**16)
 def _braces(labels: Labels) -> str:
     return "{" + ",".join(f'{name}="{_escape(value)}"' for name, value in sorted(labels)) + "}" if labels else ""
@@ -214,7 +218,7 @@ def _braces(labels: Labels) -> str:
 
 @lru_cache(maxsize=2**12)
 def _bars(name: str, labels: Labels, bounds: tuple[float, ...]) -> str:
-    """Return the lines of a histogram with places for its numbers."""
+    """Return the lines of a histogram with placeholders for its values."""
     series = [f"{name}_bucket{_braces((*labels, ('le', le)))}" for le in _les(bounds)]
     series += [f"{name}_{what}{_braces(labels)}" for what in ("count", "sum")]
     return "".join(each.replace("%", "%%") + " %s\n" for each in series)

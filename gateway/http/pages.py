@@ -40,7 +40,7 @@ class TradeCursor(StrictField[TradePosition]):
             raise ValidationError("must be the `next` of an earlier page")
         return _EPOCH + timedelta(microseconds=int(found[1])), found[2]
 
-    def json_schema(self, *, answered: bool) -> dict[str, Any]:  # noqa: ARG002  # the same both ways
+    def json_schema(self, *, in_response: bool) -> dict[str, Any]:  # noqa: ARG002  # the same both ways
         return {"type": "string", "pattern": f"^{_TRADE_CURSOR.pattern}$"}
 
     @staticmethod

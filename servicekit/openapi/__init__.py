@@ -1,7 +1,7 @@
-"""The contract of a service, OpenAPI 3.1: at `/openapi.json`, and for people at `/docs`.
+"""The OpenAPI 3.1 document of a service, at `/openapi.json` and as a page at `/docs`.
 
-A view wears its part of it: `operation` reads what a request must have, dumps what the view returns, and says both in
-the document. So what is checked and what is written down are the same schema.
+`operation` decorates a view: it validates the request, serializes the returned value and documents both, so that the
+validating schema is the documented one.
 """
 
 from .operation import Link, Operation, ResponseSpec, operation

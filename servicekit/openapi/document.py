@@ -1,4 +1,4 @@
-"""The document itself, made of the routes of an app and the terms that their views are on."""
+"""The OpenAPI document, built from the routes of an app and the specifications of their operations."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ from servicekit.parameters import Fields, wire_name
 from servicekit.response_schemas import ResponseSchema
 
 from .operation import Operation, OperationSpec, ResponseSpec
-from .problems import COMMON, ProblemSchema, response, told
+from .problems import COMMON, ProblemSchema, problem_responses, response
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _VARIABLE = re.compile(r"<(?:[^:<>]+:)?(\w+)>")
@@ -39,7 +39,7 @@ _HEADERS: dict[str, dict[str, Any]] = {
     },
 }
 _ALWAYS = {"X-Request-ID": {"$ref": "#/components/headers/RequestId"}}
-#: what is shown as `Authorization: Bearer`, by the access that it gives
+#: descriptions of the bearer tokens, by the access that they give
 _TOKENS = {
     "operators": "The token of the operators, `CB_ADMIN_TOKEN` of the service.",
     "services": "The token that services show each other, `CB_SERVICE_TOKEN`.",
@@ -47,8 +47,8 @@ _TOKENS = {
 }
 
 
-def _asked(app: Flask) -> dict[str, str]:
-    """Return the scheme that each access needs in this app; what needs none here is not in it."""
+def _security_schemes(app: Flask) -> dict[str, str]:
+    """Return the security scheme of each kind of access that needs a token in this app."""
     settings = app.extensions["settings"]
     found = {"operators": "operators"} if app.extensions["circuit_breakers"].token is not None else {}
     if settings.service_token is not None:
@@ -59,9 +59,9 @@ def _asked(app: Flask) -> dict[str, str]:
 
 
 def operations(app: Flask) -> Iterator[tuple[Rule, str, Operation | None]]:
-    """Yield all routes and methods of an app, and the operation that each is, None if it is not on terms.
+    """Yield all routes and methods of an app with their operations, None for undocumented views.
 
-    HEAD and OPTIONS, which Flask answers everywhere, are none of them.
+    HEAD and OPTIONS, which Flask adds everywhere, are not included.
     """
     elsewhere = breaker_operations(app)
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
@@ -72,8 +72,8 @@ def operations(app: Flask) -> Iterator[tuple[Rule, str, Operation | None]]:
 
 
 def build(app: Flask, title: str, about: str, version: str) -> dict[str, Any]:
-    """Return the document of an app, with the tokens that this very app asks for. What is not on terms is left out."""
-    spec = _Document(title, about, version, _asked(app))
+    """Return the document of an app, with the tokens that this app requires, without undocumented views."""
+    spec = _Document(title, about, version, _security_schemes(app))
     for rule, method, found in operations(app):
         if found is not None:
             spec.add(rule, method, found)
@@ -81,7 +81,7 @@ def build(app: Flask, title: str, about: str, version: str) -> dict[str, Any]:
 
 
 class _Document:
-    """A document that grows."""
+    """A document under construction."""
 
     def __init__(self, title: str, about: str, version: str, asked: Mapping[str, str]) -> None:
         plugin = MarshmallowPlugin(schema_name_resolver=_name)
@@ -104,7 +104,7 @@ class _Document:
     def add(self, rule: Rule, method: str, found: Operation) -> None:
         terms = found.terms
         summary, _, more = found.about.partition("\n")
-        told_of: dict[str, Any] = {
+        description: dict[str, Any] = {
             "operationId": terms.id,
             "tags": [terms.tag],
             "summary": summary.removesuffix("."),
@@ -118,18 +118,18 @@ class _Document:
         }
         if terms.body is not None:
             body = {"schema": self._converter.resolve_nested_schema(terms.body), **_example(terms.example)}
-            told_of["requestBody"] = {"required": True, "content": {"application/json": body}}
+            description["requestBody"] = {"required": True, "content": {"application/json": body}}
         if terms.access in self._asked:
-            told_of["security"] = [{self._asked[terms.access]: []}]
-        told_of = {name: value for name, value in told_of.items() if value not in ("", [])}
+            description["security"] = [{self._asked[terms.access]: []}]
+        description = {name: value for name, value in description.items() if value not in ("", [])}
         names = {name: wire_name(name, field) for name, field in terms.path.items()}
         path = _VARIABLE.sub(lambda variable: f"{{{names[variable[1]]}}}", rule.rule)
-        self.spec.path(path, operations={method.lower(): told_of})
+        self.spec.path(path, operations={method.lower(): description})
 
     def _parameters(self, where: str, fields: Fields) -> Iterator[dict[str, Any]]:
         for name, field in fields.items():
             schema = self._converter.field2property(field)
-            if schema.get("default", ...) is None:  # it may be left out, and is never null
+            if schema.get("default", ...) is None:  # the parameter may be omitted, and is never null
                 del schema["default"]
             about = {"description": schema.pop("description")} if "description" in schema else {}
             required = where == "path" or field.required
@@ -141,12 +141,12 @@ class _Document:
             status: {"$ref": f"#/components/responses/Problem{status}"}
             if description == COMMON.get(status)
             else response(status, description, self._problem, _ALWAYS)
-            for status, description in told(found.terms, self._refuses(found.terms)).items()
+            for status, description in problem_responses(found.terms, self._refuses(found.terms)).items()
         }
         return {str(status): each for status, each in sorted((responses | problems).items())}
 
     def _refuses(self, terms: OperationSpec) -> bool:
-        # Where operators have no token, those of other hosts are refused.
+        # If operators have no token, those of other hosts are refused.
         return terms.access == "operators" or terms.access in self._asked
 
     def _answer(self, answer: ResponseSpec) -> dict[str, Any]:
@@ -174,12 +174,12 @@ def _example(example: Any) -> dict[str, Any]:
 
 
 def _describe(_: Any, field: Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
-    """Return what a field of ours says of itself."""
-    ret.pop("readOnly", None)  # all of an answer is
+    """Return the JSON Schema of a StrictField."""
+    ret.pop("readOnly", None)  # a whole response is
     if not isinstance(field, StrictField):
         return {}
     root = field.root
-    described = field.json_schema(answered=isinstance(root, Schema) and isinstance(root, ResponseSchema))
+    described = field.json_schema(in_response=isinstance(root, Schema) and isinstance(root, ResponseSchema))
     if field.allow_none and root is not None:
         return {"anyOf": [*described.get("anyOf", [described]), {"type": "null"}]}
     return described

@@ -1,4 +1,4 @@
-"""What a view takes and what it answers, said once."""
+"""Operations: views with a specification of their requests and responses."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,60 +18,59 @@ View = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Where to go on from an answer: an operation, and its parameters as runtime expressions of OpenAPI."""
+    """A link from a response to another operation, with parameters as runtime expressions of OpenAPI."""
 
-    #: its id
+    #: operation id
     operation: str
-    #: by name
+    #: parameters by name
     parameters: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class ResponseSpec:
-    """What an operation answers with one status."""
+    """The response of an operation with one status."""
 
-    #: when
+    #: condition of this response
     description: str
-    #: of a JSON body; None: it is something else, and the view returns a Response
+    #: schema of a JSON body; None for other bodies, which the view returns as a Response
     schema: Schema | None = None
     #: media types
     types: tuple[str, ...] = ("application/json",)
-    #: headers of this answer, with what they say; a JSON Schema is that of text
+    #: descriptions of this response's own headers, which are text
     headers: Mapping[str, str] = field(default_factory=dict)
-    #: of a body
+    #: example of the body
     example: Any = None
-    #: where to go on, by name
+    #: links by name
     links: Mapping[str, Link] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationSpec:
-    """What is agreed on for an operation."""
+    """The specification of an operation."""
 
-    #: in the document, and so in generated clients: it stays
+    #: operation id, also in generated clients: do not change it
     id: str
     tag: str
-    #: its first line is the summary, the rest the description; empty: the docstring of the view
+    #: summary in the first line, then the description; by default the docstring of the view
     about: str = ""
-    #: by status; what a view returns without a status has the first
+    #: responses by status; a value without a status has the first
     responses: Mapping[int, ResponseSpec]
-    #: by status, what each is for; those of reading a request are known already
+    #: further problems by status; those of request validation are added automatically
     problems: Mapping[int, str] = field(default_factory=dict)
-    #: whose token or key it needs where there are any: that of `operators`, which it asks for itself. For that of
-    #: `services`, of `users`, or of operators where users have keys (`all-users`), a hook of the blueprint asks before
-    #: anything else is done
+    #: required token or key, if configured: `operators`, which the operation itself checks, or `services`, `users` or
+    #: `all-users` (operators, if users have keys), which a hook of the blueprint checks
     access: str = ""
     path: Fields = field(default_factory=dict)
-    #: None: whatever the query says is left alone
+    #: query parameters; None if the query is not validated
     query: Fields | None = None
     headers: Fields = field(default_factory=dict)
     body: Schema | None = None
-    #: of the body
+    #: example of the request body
     example: Any = None
 
 
 class Operation:
-    """A view with its terms: what it is called with has been read, what it returns is dumped."""
+    """A view with its specification: it receives validated input, and its result is serialized."""
 
     __name__: str
 
@@ -82,7 +81,7 @@ class Operation:
         self._view = view
 
     def __call__(self, **path: str) -> Any:
-        """Answer the running request. Raises Problem, and what the view raises."""
+        """Handle the current request. Raises Problem, and the errors of the view."""
         return self._dump(self._view(**self._read(path)))
 
     def _read(self, path: Mapping[str, str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The document on the wire, and a page that shows it: Swagger UI, which asks nobody but the service."""
+"""The routes of the OpenAPI document, and of Swagger UI, which loads nothing from other hosts."""
 
 import json
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from servicekit.response_schemas import PassthroughSchema
 from .operation import ResponseSpec, operation
 
 VERSION = "1.0"
-# Swagger UI is that of swagger-ui-dist 5.35.0, unchanged; its licence is beside it.
+# Swagger UI is from swagger-ui-dist 5.35.0, unchanged; its licence is in the same folder.
 _FOLDER = Path(__file__).parent / "page"
 _FILES = {name: _FOLDER / name for name in ("docs.html", "docs.js", "swagger-ui-bundle.js", "swagger-ui.css")}
 
@@ -33,23 +33,23 @@ class ContractSchema(PassthroughSchema):
 
 @dataclass
 class Contract:
-    """The document of an app, made when it is asked for: that takes the import of a library."""
+    """The document of an app, built on the first request, because it imports a library."""
 
     app: Flask
     title: str
-    #: in a sentence or more, what the service is
+    #: description of the service
     about: str
 
     @cached_property
     def text(self) -> str:
-        """The document as JSON, always the same."""
+        """The document as JSON, with a stable order."""
         from .document import build
 
         return json.dumps(build(self.app, self.title, self.about, VERSION), indent=1) + "\n"
 
 
 def init_app(app: Flask, title: str, about: str) -> None:
-    """Give an app its document, and the page that shows it."""
+    """Add the document and its page to an app."""
     app.extensions["openapi"] = Contract(app, title, about)
     app.register_blueprint(bp)
 

@@ -1,4 +1,4 @@
-"""The problems that operations answer with, as the document says them."""
+"""Problem responses of operations in the OpenAPI document."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -17,12 +17,12 @@ _READING = {
     422: "The request can never be valid; `errors` says where, and what must hold there.",
 }
 _UNREADABLE = "Or the body is no JSON, or not all of it has arrived."
-#: of every operation
+#: problems of every operation
 _ANY = {
     400: "`unknown-host`: the request came under a name that is none of the service's.",
     429: "`rate-limited`: one client may not send so many requests.",
 }
-#: problems that mean the same wherever they are
+#: problems with the same meaning in all operations
 COMMON = {
     **_ANY,
     401: "The token or key that this needs is not shown, or only the host itself may do without one.",
@@ -30,7 +30,7 @@ COMMON = {
     414: "The URL is longer than the server takes.",
     **_READING,
 }
-#: statuses that say when to come again
+#: statuses with `Retry-After`
 _WAITING = (429, 503)
 
 
@@ -63,10 +63,10 @@ class ProblemSchema(ResponseSchema):
     trade_status = fields.String(data_key="tradeStatus", metadata={"enum": ["REJECTED", "CANCELLED", "VOID"]})
 
 
-def told(terms: OperationSpec, refuses: bool) -> dict[int, str]:
-    """Return the problems of an operation by status, those of reading its request among them.
+def problem_responses(terms: OperationSpec, refuses: bool) -> dict[int, str]:
+    """Return the problems of an operation by status, including those of request validation.
 
-    `refuses` says that a token or key is asked for.
+    `refuses` is True if a token or key is required.
     """
     found = dict(_ANY)
     if refuses:
@@ -85,7 +85,7 @@ def told(terms: OperationSpec, refuses: bool) -> dict[int, str]:
 
 
 def response(status: int, description: str, problem: Any, headers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a problem of the document."""
+    """Return a problem as a response object of OpenAPI."""
     shown = dict(headers)
     if status in _WAITING:
         shown["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}

@@ -152,7 +152,7 @@ def takes(field: Any, value: Any) -> bool:
 
 
 SCHEMAS = {
-    name: jsonschema_rs.validator_for(field.json_schema(answered=False))  # type: ignore[attr-defined]  # all are Checked
+    name: jsonschema_rs.validator_for(field.json_schema(in_response=False))  # type: ignore[attr-defined]  # all are StrictField
     for name, field in PassthroughSchema().fields.items()
 }
 
@@ -161,6 +161,6 @@ SCHEMAS = {
 @pytest.mark.parametrize("amount", ["1", "0.0001", "12.5", "9999999999.9999"])
 def test_money_says_what_its_json_schema_for_answers_promises(name: str, amount: str) -> None:
     field: Money = PassthroughSchema().fields[name]  # type: ignore[assignment]  # these are
-    answered = jsonschema_rs.validator_for(field.json_schema(answered=True))
+    answered = jsonschema_rs.validator_for(field.json_schema(in_response=True))
     assert answered.is_valid(field.serialize("m", {"m": Decimal(amount)}))
     assert not answered.is_valid(1) and not answered.is_valid("1")
