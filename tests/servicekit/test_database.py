@@ -141,7 +141,7 @@ def test_answer_that_takes_too_long_is_given_up_unless_it_may_take_any_time(
     database = Database(postgresql.url)
     with database.read():  # a connection is there
         pass
-    monkeypatch.setattr("servicekit.database._SILENCE_MS", 200)
+    monkeypatch.setattr("servicekit.database._IDLE_TIMEOUT_MS", 200)
     with pytest.raises(DatabaseUnavailableError), database.read() as connection:
         connection.execute(text("SELECT pg_sleep(5)"))
     with limit_waits(lambda: math.inf), database.read() as connection:

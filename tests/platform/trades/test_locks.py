@@ -39,8 +39,8 @@ def test_retry_during_the_final_move_does_not_deadlock(database: Database) -> No
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_transaction_of_a_stopped_process_is_ended(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("servicekit.database._PATIENCE_MS", 100)
-    monkeypatch.setattr("servicekit.database._SILENCE_MS", 1_000)
+    monkeypatch.setattr("servicekit.database._LOCK_TIMEOUT_MS", 100)
+    monkeypatch.setattr("servicekit.database._IDLE_TIMEOUT_MS", 1_000)
     TradeStore(database).receive(ORDER, LEASE, lambda _: None)
     with pytest.raises(DatabaseUnavailableError), database.write() as stopped:
         stopped.execute(select(exposure).with_for_update())
@@ -61,7 +61,7 @@ def received(database: Database) -> bool:
 def test_many_writers_behind_a_stopped_process_wait_no_longer_than_one(
     database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("servicekit.database._PATIENCE_MS", 300)
+    monkeypatch.setattr("servicekit.database._LOCK_TIMEOUT_MS", 300)
     stopped = sqlite3.connect(tmp_path / "gateway.db", isolation_level=None)
     stopped.execute("BEGIN IMMEDIATE")
     begin = time.monotonic()
