@@ -71,6 +71,11 @@ class Host:
         return int(self._head[at.FLEET])
 
     @property
+    def published(self) -> bool:
+        """True if no operator's state waits to be published."""
+        return not self._head[at.PUBLISH]
+
+    @property
     def traffic(self) -> int:
         """Number of calls reported to the fleet."""
         return int(self._head[at.REPORTED])

@@ -130,7 +130,8 @@ class Proof:
     def close(made: list[Host]) -> None:
         made[-1].reset()
         all_in(State.CLOSED, made)
-        until(lambda: len({host.known for host in made}) == 1, seconds=3)
+        # The reset must have reached all hosts, or it would empty their windows during the next opening.
+        until(lambda: made[-1].published and len({host.known for host in made}) == 1, seconds=3)
 
     def probes(self, server: Server, directory: Path) -> dict[str, Any]:
         """Count the probes of all hosts while a dependency stays dead."""
