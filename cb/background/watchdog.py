@@ -41,7 +41,7 @@ class Watchdog:
         self.reset_after_fork()
 
     def __repr__(self) -> str:
-        return f"<Watchdog of {len(self._watched)} objects, {'running' if self.running else 'stopped'}>"
+        return f"<Watchdog, objects: {len(self._watched)}, {'running' if self.running else 'stopped'}>"
 
     def reset_after_fork(self) -> None:
         """Drop the parent's thread, in a forked child."""

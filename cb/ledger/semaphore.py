@@ -58,9 +58,8 @@ class Semaphore:
         self.reset_after_fork()
 
     def __repr__(self) -> str:
-        return (
-            f"<Semaphore, {len(self._known) - len(self._idle)} permits taken and {len(self._queue)} calls waiting here>"
-        )
+        taken, waiting = len(self._known) - len(self._idle), len(self._queue)
+        return f"<Semaphore, permits taken: {taken}, calls waiting: {waiting}>"
 
     def reset_after_fork(self) -> None:
         """Start over in a forked child, which holds no permit."""

@@ -27,7 +27,7 @@ def test_semaphore_shows_permits_and_waiting_calls() -> None:
     semaphore: Semaphore = admission_of(breaker).circuit.record.semaphore
     permit = semaphore.take(3)
     with semaphore.wait_in_queue():
-        assert repr(semaphore) == "<Semaphore, 1 permits taken and 1 calls waiting here>"
+        assert repr(semaphore) == "<Semaphore, permits taken: 1, calls waiting: 1>"
     assert repr(permit) == "<Permit 0>"
 
 
@@ -58,4 +58,4 @@ def test_watchdog_shows_the_number_of_objects() -> None:
 
     watchdog, kept = Watchdog(), Nothing()
     watchdog.add(kept)
-    assert repr(watchdog) == "<Watchdog of 1 objects, stopped>"
+    assert repr(watchdog) == "<Watchdog, objects: 1, stopped>"
