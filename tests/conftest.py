@@ -1,4 +1,4 @@
-"""What tests of all parts share."""
+"""Fixtures for the tests of all parts."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ import requests
 from tests.support.databases import PostgreSQL
 from tests.support.misbehaving import Server
 
-#: no circuit of a test is open in the next run, or in what runs on this host
+#: isolates the ledgers of a test run from the next run and from services on this host
 pytest_plugins = ["cb.integrations.pytest_plugin"]
 
 _numbers = count()
@@ -21,7 +21,7 @@ MEMORY, ROOM = Path("/dev/shm"), 4 << 30
 
 
 def pytest_configure() -> None:
-    """Keep the directories of tests in memory: on a disk, most of their time would go into waiting for it."""
+    """Create the directories of tests in memory: on a disk they would spend most of their time waiting for it."""
     if "PYTEST_DEBUG_TEMPROOT" not in os.environ and MEMORY.is_dir():
         may_execute = not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC
         if may_execute and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
@@ -36,7 +36,7 @@ def postgresql_server() -> Iterator[PostgreSQL]:
 
 @pytest.fixture
 def postgresql(postgresql_server: PostgreSQL) -> Iterator[PostgreSQL]:
-    """Yield a server that runs, whatever the test before did to it."""
+    """Yield a running server, also after a test that stopped it."""
     postgresql_server.start()
     yield postgresql_server
     postgresql_server.resume()
@@ -44,7 +44,7 @@ def postgresql(postgresql_server: PostgreSQL) -> Iterator[PostgreSQL]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Yield the URL of an empty database, of each kind that the services know."""
+    """Yield the URL of an empty database, of each kind that the services support."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/data/portfolio.db"
         return
@@ -56,7 +56,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """Yield a server that does what the test tells it."""
+    """Yield a server whose responses the test defines."""
     server = Server()
     yield server
     server.close()
@@ -64,7 +64,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def session() -> Iterator[requests.Session]:
-    """Yield a session that takes nothing from the environment."""
+    """Yield a session that ignores the environment."""
     with requests.Session() as session:
         session.trust_env = False
         yield session

@@ -1,4 +1,4 @@
-"""A breaker on a clock that only moves when told, on both kinds of ledger."""
+"""Fixtures: breakers on a fake clock, on both kinds of ledger."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ ONE = BreakerConfig(failure_threshold=1, max_requests=1, timeout=10, timeout_jit
 
 
 class Dependency:
-    """Something to call: does what it is told, and counts the calls that reach it."""
+    """A dependency that succeeds or fails on request, and counts the calls that reach it."""
 
     def __init__(self, breaker: CircuitBreaker, clock: FakeClock) -> None:
         self.breaker = breaker
@@ -35,7 +35,7 @@ class Dependency:
 
     @contextmanager
     def running(self, calls: int = 1) -> Iterator[None]:
-        """Have calls run that began elsewhere: what is called meanwhile is not inside of them."""
+        """Run calls that were begun elsewhere: other calls are not inside of them."""
         begun = [self.breaker.begin() for _ in range(calls)]
         try:
             yield
@@ -60,7 +60,7 @@ def semaphore_of(breaker: CircuitBreaker) -> Semaphore:
 
 
 def due(breaker: CircuitBreaker, clock: FakeClock) -> CircuitBreaker:
-    """Return a breaker whose next call is a probe, once it has been opened by a failure."""
+    """Open a breaker by a failure and advance the clock: its next call is a probe. Return it."""
     with pytest.raises(ZeroDivisionError):
         breaker.call(divmod, 1, 0)
     clock.advance(breaker.config.timeout)
@@ -74,7 +74,7 @@ def breaker(clock: FakeClock) -> CircuitBreaker:
 
 
 def refusal(breaker: CircuitBreaker) -> float | None:
-    """Return when a call that is refused may come back."""
+    """Return the `retry_after` of a rejected call."""
     with pytest.raises(CircuitOpenError) as refused:
         breaker.call(int)
     return refused.value.retry_after
@@ -92,7 +92,7 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Ledger:
 
 @pytest.fixture
 def events() -> list[Event]:
-    """Return what the breakers of `make` have told."""
+    """Return the events of the breakers of `make`."""
     return []
 
 
@@ -111,7 +111,7 @@ def changes() -> Changes:
 
 @pytest.fixture
 def make(ledger: Ledger, clock: FakeClock, changes: Changes, events: list[Event]) -> Callable[..., Dependency]:
-    """Return a function that makes a dependency behind a breaker with the given settings."""
+    """Return a function that creates a dependency behind a breaker with the given settings."""
 
     def dependency(name: str = "dependency", rules: dict[str, Any] | None = None, **settings: object) -> Dependency:
         config = BreakerConfig.parse({"timeout_jitter": 0, **settings})
@@ -124,7 +124,7 @@ def make(ledger: Ledger, clock: FakeClock, changes: Changes, events: list[Event]
     return dependency
 
 
-# `make prove` takes the long one: at least 200,000 steps.
+# `make prove` uses the long profile: at least 200,000 steps.
 settings.register_profile("short", max_examples=100, stateful_step_count=50, deadline=None)
 settings.register_profile("prove", max_examples=2500, stateful_step_count=100, deadline=None)
 settings.load_profile("short")

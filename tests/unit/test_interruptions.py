@@ -1,7 +1,7 @@
-"""An exception that comes from outside, between any two steps of a call: a signal handler's, or another thread's.
+"""Exceptions of signal handlers and of other threads, raised between any two steps of a call.
 
-CPython raises it where it looks for signals: when a function begins, when a loop turns, and after each call. The tests
-raise one at each such point of the library's way, one after the other. docs/rules.md, rules 4, 7 and 10.
+CPython raises them where it checks for signals: at the start of a function, at the end of a loop body, and after each
+call. The tests raise one at each such point of the library, one after the other. docs/rules.md, rules 4, 7 and 10.
 """
 
 import dis
@@ -31,7 +31,7 @@ CONFIG = BreakerConfig(
     half_open_max_duration=20,
     call_timeout=5,
 )
-#: a finalizer, perhaps of an earlier test: Python itself catches what it raises
+#: finalizers, perhaps of an earlier test: Python itself catches their exceptions
 UNSAFE = {"__del__"}
 LIBRARY = str(Path(cb.__file__).parent)
 
@@ -44,8 +44,8 @@ class Interruption(BaseException):
 def points(code: CodeType) -> frozenset[int]:
     """Return the offsets before which an exception has the effect of one that CPython raises for a signal handler.
 
-    CPython raises it within the instruction before. Where a handler ends between the two, a trace function cannot do
-    the same.
+    CPython raises it within the instruction before. If a handler ends between the two, a trace function cannot do the
+    same.
     """
     bytecode = dis.Bytecode(code)
 
@@ -65,7 +65,7 @@ def points(code: CodeType) -> frozenset[int]:
 
 
 def interrupted(work: Callable[[], object], number: int) -> bool:
-    """Run work, interrupted at that point. Return whether it has so many."""
+    """Run work with an interruption at the point with that number. Return False if there are fewer points."""
     left = number
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
@@ -122,7 +122,7 @@ def share_in_vain(breaker: CircuitBreaker) -> None:
 
 @pytest.fixture
 def breakers(tmp_path: Path) -> Iterator[tuple[CircuitBreaker, FakeClock]]:
-    """Yield breakers, a new one each time, on one ledger."""
+    """Return an iterator of new breakers on one ledger."""
     ledger = Ledger.in_file(tmp_path / "l")
 
     def make() -> Iterator[tuple[CircuitBreaker, FakeClock]]:
@@ -147,7 +147,7 @@ def test_interruption_while_shards_are_claimed_and_given_up_leaks_none(tmp_path:
         locked = [shard for shard in range(at.SHARDS) if claim(f"{tmp_path}/l.locks/{shard}") is None]
         assert len(locked) <= 2, f"point {tried}"
         ledger.core.leave_shard(1, index=0)
-        for _ in range(2):  # two are used and known, or none is
+        for _ in range(2):  # both shards are in use and known, or neither is
             ledger.core.reap(2_000_000_000)
         locked = [shard for shard in range(at.SHARDS) if claim(f"{tmp_path}/l.locks/{shard}") is None]
         assert len(locked) <= 1, f"point {tried}"
@@ -177,7 +177,7 @@ def test_interruption_between_any_two_steps_leaves_no_call_no_permit_and_no_lock
     breakers: Iterator[tuple[CircuitBreaker, FakeClock]], way: Callable[[CircuitBreaker], None], state: State
 ) -> None:
     for tried, (breaker, clock) in enumerate(breakers, start=1):
-        fail(breaker)  # one more failure opens it, a success does not come by the short way
+        fail(breaker)  # one more failure opens it, and a success does not take the quick path
         if state is not State.CLOSED:
             fail(breaker)
             clock.advance(10)
@@ -185,13 +185,13 @@ def test_interruption_between_any_two_steps_leaves_no_call_no_permit_and_no_lock
             with suppress(KeyboardInterrupt), breaker:
                 raise KeyboardInterrupt
         assert breaker.state is state
-        more = interrupted(lambda: way(breaker), tried)  # noqa: B023 - it is called at once
-        breaker.control.evaluate()  # what was cut off is made up for
+        more = interrupted(lambda: way(breaker), tried)  # noqa: B023 - it is called in this iteration
+        breaker.control.evaluate()  # completes steps that were cut off
         assert breaker.snapshot().in_flight == 0, f"point {tried}"
         assert breaker.ledger.core.lock.run(lambda: True, 0), f"point {tried}"
-        another = FilePermit(0, f"{breaker.ledger.path}.locks/permit-{tried - 1}-0")  # as another process sees it
+        another = FilePermit(0, f"{breaker.ledger.path}.locks/permit-{tried - 1}-0")  # as another process opens it
         assert another.lock(), f"point {tried}"
-        for _ in range(3):  # a change of state that was cut off may have left its deadline behind
+        for _ in range(3):  # a transition that was cut off may have left its deadline
             clock.advance(10)
             succeed(breaker)
         assert breaker.state is State.CLOSED, f"point {tried}"
