@@ -34,18 +34,18 @@ pytestmark = pytest.mark.quiet
 DEADLINE = 0.4
 NEVER_OPENS = BreakerConfig(failure_threshold=None, minimum_requests=1_000_000)
 ACTS: dict[str, list[Act]] = {
-    "answers 200": [answer(200, "{}")],
-    "answers 404": [answer(404, "{}")],
-    "answers 429, 500, 502, 503 or 504": [answer(status, "{}") for status in (429, 500, 502, 503, 504)],
+    "responds with 200": [answer(200, "{}")],
+    "responds with 404": [answer(404, "{}")],
+    "responds with 429, 500, 502, 503 or 504": [answer(status, "{}") for status in (429, 500, 502, 503, 504)],
     "refuses the connection": [],
     "resets the connection": [reset],
-    "accepts and stays silent": [stay_silent],
-    "drips its headers": [drip_headers],
-    "drips its body": [drip_body],
-    "breaks off its body": [send_half],
+    "accepts and never responds": [stay_silent],
+    "sends its headers slowly": [drip_headers],
+    "sends its body slowly": [drip_body],
+    "cuts off its body": [send_half],
     "sends 100 MB": [send_much],
-    "answers what is not HTTP": [send_no_http],
-    "answers what is not JSON": [answer(200, "{")],
+    "responds with something other than HTTP": [send_no_http],
+    "responds with something other than JSON": [answer(200, "{")],
     "redirects elsewhere": [answer(302, "", "Location: /elsewhere")],
     "closes idle connections": [answer_and_hang_up] * 3,
 }

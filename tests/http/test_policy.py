@@ -1,5 +1,6 @@
 """A policy in the place of a breaker: the client, the adapter and the session."""
 
+import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -95,6 +96,9 @@ def test_rate_limit_of_a_policy_rejects_before_anything_is_sent(
     with pytest.raises(RateLimitedError):
         HTTPClient(server.url, 2, policy).get_json("/a")
     assert (caught.value.name, caught.value.retry_after > 0) == ("d", True)
+    arrived = pickle.loads(pickle.dumps(caught.value))
+    assert (type(arrived), arrived.name, str(arrived)) == (RateLimitedConnectionError, "d", str(caught.value))
+    assert arrived.request.url == f"{server.url}/"
     assert breaker.snapshot().totals.successes == len(server.requests) == 2
 
 

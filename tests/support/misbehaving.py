@@ -1,4 +1,4 @@
-"""A server on a real socket that does what a test tells it, and what servers should not do."""
+"""A server on a real socket whose behaviour a test selects, and the failures of servers."""
 
 import socket
 import struct
@@ -6,12 +6,12 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-#: what to do on a connection after a request was read from it
+#: behaviour on a connection after a request has been read
 Act = Callable[[socket.socket], None]
 
 
 class Server:
-    """Reads one request after another, from one connection after another, and does what `act` says."""
+    """A server that reads the requests of each connection, and calls `act` after each of them."""
 
     def __init__(self) -> None:
         self.act: Act = answer(200, "{}")
@@ -24,7 +24,7 @@ class Server:
 
     def close(self) -> None:
         with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits in accept, which would take one more
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread in `accept`, which would accept one more
         self._socket.close()
         for connection in self._open:
             connection.close()
