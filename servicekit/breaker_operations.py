@@ -26,53 +26,53 @@ class _Reason(StrictField[str]):
 
 
 class CommandSchema(Schema):
-    reason = _Reason(required=True, metadata={"description": "Why, for the log.", "examples": ["the bank migrates"]})
-    host_only = Flag(load_default=False, metadata={"description": "Whether the rest of the fleet is left as it is."})
+    reason = _Reason(required=True, metadata={"description": "Reason, for the log.", "examples": ["the bank migrates"]})
+    host_only = Flag(load_default=False, metadata={"description": "True to leave other hosts unchanged."})
 
 
 class HoldSchema(CommandSchema):
     expires_in = Duration(
         load_default=None,
-        metadata={"description": "A number of seconds, or such as 30s, 500ms, 2m, 1h. Then the circuit is reset."},
+        metadata={"description": "Seconds, or text such as 30s, 500ms, 2m, 1h. Afterwards the circuit is reset."},
     )
 
 
 class SimulatorSchema(SimulatedSchema):
-    """A service that can be made to fail, and where."""
+    """The simulation of a service, and the path of its route."""
 
     path = String(required=True)
 
 
 class DataSchema(StatusSchema):
-    """The status, and what else is known. A service adds what it shows."""
+    """The data of the live page: the status, health, events, and the panels of the service."""
 
     health = Dict(String(), Nested(ComponentSchema), required=True)
     events = List(Nested(EventSchema), required=True)
     simulators = Dict(String(), Nested(SimulatorSchema), required=True)
-    operator = Boolean(required=True, metadata={"description": "Whether the page may steer without a token."})
-    trades = Dict(metadata={"description": "Of the gateway: how its trades stand."})
+    operator = Boolean(required=True, metadata={"description": "True if controls need no token."})
+    trades = Dict(metadata={"description": "Statistics of the gateway's trades."})
 
 
 _ROUTES = "circuit_breakers"
 _NAME: dict[str, Field[Any]] = {"name": String(required=True, metadata={"minLength": 1, "examples": ["market-data"]})}
-_ANY_NAME = "For names with slashes, which proxies merge or decode in a path: a query goes through them unchanged."
-_AUTHOR = String(data_key="X-Operator", load_default="api", metadata={"description": "Who, for the log."})
-_BUSY = {503: "`ledger-busy`: the state that all workers share is locked by a process that does not go on."}
+_ANY_NAME = "For names with slashes, which proxies merge or decode in a path but not in a query."
+_AUTHOR = String(data_key="X-Operator", load_default="api", metadata={"description": "Author, for the log."})
+_BUSY = {503: "`ledger-busy`: the shared state is locked by a process that is stopped."}
 _GONE = _BUSY | {404: "There is nothing of that name."}
 #: description, schema and example of the body, by the verb of the operation
 _ACTIONS: dict[str, tuple[str, Schema, dict[str, str]]] = {
-    "forceOpen": ("Refuse all calls", HoldSchema(), {"reason": "the bank migrates", "expires_in": "10m"}),
+    "forceOpen": ("Reject all calls", HoldSchema(), {"reason": "the bank migrates", "expires_in": "10m"}),
     "disable": (
-        "Let all calls through and count none",
+        "Admit all calls and count none",
         HoldSchema(),
         {"reason": "the bank migrates", "expires_in": "10m"},
     ),
     "metricsOnly": (
-        "Let all calls through and count them",
+        "Admit and count all calls",
         HoldSchema(),
         {"reason": "the bank migrates", "expires_in": "10m"},
     ),
-    "reset": ("Close a circuit and count anew", CommandSchema(), {"reason": "the bank is back"}),
+    "reset": ("Close a circuit, with an empty window", CommandSchema(), {"reason": "the bank is back"}),
 }
 
 
@@ -83,19 +83,19 @@ def breaker_operations(app: Flask) -> Mapping[str, Operation]:
     return {
         "prometheus_metrics": _described(
             "readMetrics",
-            "Read the metrics.\n\nThose of HTTP, of the breakers and of the service itself, for all workers of the "
-            "host. `name[]`, as often as it is\ngiven, chooses some of them.",
+            "Read the metrics.\n\nOf HTTP, of the breakers and of the service, for all workers of the host. `name[]`, "
+            "which may be repeated, selects metrics by name.",
             tag="service",
             responses={
                 200: ResponseSpec(
-                    "All metrics, in the form that `Accept` asks for.",
+                    "All metrics, in the format of `Accept`.",
                     types=("text/plain", "application/openmetrics-text"),
                 )
             },
         ),
         f"{_ROUTES}.circuit-breaker.status": _described(
             "readStatus",
-            "Tell how the breakers are, the same from any worker.",
+            "Read the state of all breakers, the same from any worker.",
             tag="circuit breakers",
             responses={200: ResponseSpec("All breakers by name.", StatusSchema())},
         ),
@@ -107,28 +107,30 @@ def breaker_operations(app: Flask) -> Mapping[str, Operation]:
         ),
         f"{page}.file": _described(
             "readDashboardFile",
-            "Read a file that the live page needs.",
+            "Read a file of the live page.",
             tag="dashboard",
             path={"name": String(metadata={"enum": list(page_files(panels))})},
             responses={200: ResponseSpec("The file.", types=MEDIA_TYPES)},
         ),
         f"{page}.data": _described(
             "readDashboardData",
-            "Read what the live page shows.\n\nThe status of the breakers, what else is known without asking anybody, "
-            "and what the service adds, such as `trades`.",
+            "Read the data of the live page.\n\nThe status of the breakers, the health of dependencies, events, and "
+            "the data of panels, such as `trades`.",
             tag="dashboard",
-            responses={200: ResponseSpec("What is so now.", DataSchema())},
+            responses={200: ResponseSpec("The current data.", DataSchema())},
         ),
         f"{_ROUTES}.operator.events": _described(
             "listEvents",
-            "List the latest changes of state, oldest first.",
+            "List the latest state changes, oldest first.",
             tag="circuit breakers",
             access="operators",
             query={
-                "since": Digits(0, MAX_NUMBER, load_default=0, metadata={"description": "Those after this number."}),
-                "limit": Digits(0, MAX_EVENTS, load_default=MAX_EVENTS, metadata={"description": "At most so many."}),
+                "since": Digits(
+                    0, MAX_NUMBER, load_default=0, metadata={"description": "Number after which to start."}
+                ),
+                "limit": Digits(0, MAX_EVENTS, load_default=MAX_EVENTS, metadata={"description": "Entries at most."}),
             },
-            responses={200: ResponseSpec("Changes of state.", EventsSchema())},
+            responses={200: ResponseSpec("State changes.", EventsSchema())},
         ),
         **{name: each for verb in _ACTIONS for name, each in _commands(verb)},
     }
@@ -143,7 +145,7 @@ def _commands(verb: str) -> list[tuple[str, Operation]]:
         "headers": {"author": _AUTHOR},
         "body": body,
         "example": example,
-        "responses": {200: ResponseSpec("What that has changed.", ChangeSchema())},
+        "responses": {200: ResponseSpec("The state change.", ChangeSchema())},
     }
     by_path = _described(f"{verb}Breaker", about, path=_NAME, problems=_BUSY, **terms)
     by_query = _described(f"{verb}NamedBreaker", f"{about}\n\n{_ANY_NAME}", query=_NAME, problems=_GONE, **terms)

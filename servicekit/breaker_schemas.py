@@ -35,7 +35,7 @@ def number(*, required: bool = True, **options: Any) -> fields.Float:
 
 
 class WindowSchema(PassthroughSchema):
-    """The calls that count now."""
+    """The calls in the statistical window."""
 
     seconds = number()
     requests = count()
@@ -46,20 +46,20 @@ class WindowSchema(PassthroughSchema):
 
 
 class TotalsSchema(PassthroughSchema):
-    """Calls since the ledger was made."""
+    """Calls since the ledger was created."""
 
     requests = count()
     successes = count()
     failures = count()
     slow = count()
-    rejected = count(description="Refused by the circuit.")
-    full = count(description="Refused because too many ran.")
-    neutral = count(description="Ended neither well nor badly.")
-    late = count(description="Ended after the circuit had changed its state.")
+    rejected = count(description="Rejected by the circuit.")
+    full = count(description="Rejected by the bulkhead.")
+    neutral = count(description="Counted as neither success nor failure.")
+    late = count(description="Ended after a state change of the circuit.")
 
 
 class LatencySchema(PassthroughSchema):
-    """Milliseconds that calls take; none without calls."""
+    """Durations of calls in milliseconds; null without calls."""
 
     p50 = number(allow_none=True)
     p95 = number(allow_none=True)
@@ -88,7 +88,8 @@ class BreakerSchema(PassthroughSchema):
 
     state = state()
     source = fields.String(
-        required=True, metadata={"enum": ["fleet", "host", "process"], "description": "Who decides on the state."}
+        required=True,
+        metadata={"enum": ["fleet", "host", "process"], "description": "Scope that controls the state."},
     )
     generation = count(description="Number of the current stay in a state.")
     since = moment()
@@ -97,23 +98,23 @@ class BreakerSchema(PassthroughSchema):
     totals = fields.Nested(TotalsSchema, required=True)
     consecutive_failures = count()
     in_flight = count()
-    limit = fields.Integer(required=True, allow_none=True, metadata={"description": "Calls it may have at once."})
+    limit = fields.Integer(required=True, allow_none=True, metadata={"description": "Limit of concurrent calls."})
     latency_ms = fields.Nested(LatencySchema, required=True)
     last_failure = fields.Nested(LastFailureSchema, required=True, allow_none=True)
     config = fields.Nested(ConfigSchema, required=True)
-    why = fields.String(required=True, metadata={"description": "The state in a sentence."})
+    why = fields.String(required=True, metadata={"description": "Explanation of the state."})
 
 
 class FleetSchema(PassthroughSchema):
     """The hosts that share these breakers."""
 
-    connected = fields.Boolean(required=True, metadata={"description": "Whether this host follows them now."})
+    connected = fields.Boolean(required=True, metadata={"description": "True if this host is in sync with the fleet."})
     hosts = count()
     last_exchange_seconds = number(allow_none=True)
     apart = fields.List(
         fields.String(),
         required=True,
-        metadata={"description": "Breakers about which the server has no sound answer: the host decides alone."},
+        metadata={"description": "Breakers without a valid reply of the server: the host decides alone."},
     )
 
 
@@ -125,14 +126,14 @@ class StatusSchema(PassthroughSchema):
     workers = count()
     fleet = fields.Nested(FleetSchema)
     degraded = fields.String(
-        metadata={"description": "Why breakers are not shared or counted as they should be; not there if they are."}
+        metadata={"description": "Reason why breakers are not shared or counted as configured; absent otherwise."}
     )
     time = moment()
     breakers = fields.Dict(fields.String(), fields.Nested(BreakerSchema), required=True)
 
 
 class ChangeSchema(PassthroughSchema):
-    """A change of a circuit's state, or none where it was in that state already."""
+    """A state change of a circuit, or none if it was in that state already."""
 
     name = fields.String(required=True)
     before = fields.String(required=True, data_key="from", metadata={"enum": STATES})
@@ -142,7 +143,7 @@ class ChangeSchema(PassthroughSchema):
 
 
 class EventSchema(ChangeSchema):
-    """An entry of the host's log."""
+    """An entry of the host's log of state changes."""
 
     number = count()
     at = moment()

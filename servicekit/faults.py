@@ -44,8 +44,8 @@ class Simulation:
 
 #: the panel of the live page
 _SCRIPT = Path(__file__).parent / "page" / "simulators.js"
-_RATE = {"description": "Share of the calls that fail."}
-_HEALTHY = {"description": "If not, every call fails."}
+_RATE = {"description": "Share of failing calls."}
+_HEALTHY = {"description": "If false, every call fails."}
 _TIME = {"description": "Milliseconds added to every call."}
 
 
@@ -61,7 +61,7 @@ class SimulationSchema(Schema):
 
 
 class SimulatedSchema(ResponseSchema):
-    """How a service misbehaves."""
+    """The simulated faults of a service."""
 
     failure_rate = Rate(required=True, metadata=_RATE)
     is_healthy = Flag(required=True, metadata=_HEALTHY)
@@ -92,12 +92,12 @@ class Faults:
 
     def _serve(self, bp: Blueprint, name: str) -> None:
         suffix = "".join(word.capitalize() for word in name.split("-"))
-        responses = {200: ResponseSpec("What is simulated now.", SimulatedSchema(), example=asdict(Simulation(0.8)))}
+        responses = {200: ResponseSpec("The current simulation.", SimulatedSchema(), example=asdict(Simulation(0.8)))}
 
         @bp.get("/failure")
         @operation(f"readSimulation{suffix}", tag="simulation", access="operators", responses=responses)
         def show() -> Simulation:
-            """Tell how the service misbehaves."""
+            """Read the simulated faults of the service."""
             return self.read()
 
         @bp.post("/failure")
@@ -110,9 +110,9 @@ class Faults:
             responses=responses,
         )
         def simulate(body: Simulation) -> Simulation:
-            """Make the service fail and dawdle, in all workers at once.
+            """Simulate failures and delays of the service, in all workers at once.
 
-            What is left out is reset: `{}` ends the simulation.
+            Omitted members are reset: `{}` ends the simulation.
             """
             return self.set(body)
 

@@ -31,7 +31,7 @@ class _Component:
 
 
 class ComponentSchema(PassthroughSchema):
-    """A part of a service. Its check may say more than this."""
+    """A component of a service. Its check may add members."""
 
     class Meta:
         unknown = INCLUDE
@@ -39,12 +39,12 @@ class ComponentSchema(PassthroughSchema):
     status = fields.String(required=True, metadata={"enum": ["UP", "DEGRADED", "DOWN"]})
     reason = fields.String()
     circuit = fields.String(metadata={"enum": [state.value for state in State]})
-    health = fields.String(metadata={"enum": ["UP", "DOWN", "UNKNOWN"], "description": "What its monitor has found."})
+    health = fields.String(metadata={"enum": ["UP", "DOWN", "UNKNOWN"], "description": "Latest result of its monitor."})
     checked_seconds_ago = fields.Float()
 
 
 class HealthSchema(PassthroughSchema):
-    """How well a service is."""
+    """The health of a service."""
 
     status = fields.String(required=True, metadata={"enum": ["UP", "DEGRADED", "DOWN"]})
     service = fields.String(required=True)
@@ -52,8 +52,8 @@ class HealthSchema(PassthroughSchema):
     components = fields.Dict(fields.String(), fields.Nested(ComponentSchema), required=True)
 
 
-_UP = ResponseSpec("The service works, though some part may be unwell.", HealthSchema())
-_DOWN = ResponseSpec("The service cannot do its work.", HealthSchema())
+_UP = ResponseSpec("The service works; a component may be degraded or down.", HealthSchema())
+_DOWN = ResponseSpec("The service cannot work.", HealthSchema())
 
 
 class Health:
@@ -94,23 +94,23 @@ def init_app(app: Flask) -> None:
 @bp.get("")
 @operation("readHealth", tag="health", responses={200: _UP, 503: _DOWN})
 def health() -> Any:
-    """Tell how the service and each of its parts is."""
+    """Read the health of the service and of its components."""
     return _answer(*_health().report())
 
 
 @bp.get("/live")
-@operation("readLiveness", tag="health", responses={200: ResponseSpec("It does.", HealthSchema())})
+@operation("readLiveness", tag="health", responses={200: ResponseSpec("The process responds.", HealthSchema())})
 def live() -> Any:
-    """Tell that the process answers. Nothing else is looked at."""
+    """Liveness: the process responds. Nothing else is checked."""
     return _answer("UP", {})
 
 
 @bp.get("/ready")
 @operation("readReadiness", tag="health", responses={200: _UP, 503: _DOWN})
 def ready() -> Any:
-    """Tell whether requests may be sent here: how all is that the service itself needs.
+    """Readiness: whether everything this service depends on is up.
 
-    The state of a circuit has no say, or one sick dependency would take the service out of rotation.
+    Circuits are not considered: otherwise one failing dependency would take the service out of rotation.
     """
     return _answer(*_health().report(only_own=True))
 

@@ -49,7 +49,7 @@ def _config(service: ModuleType, connection: Connection) -> Config:
 
 
 def run(tables: MetaData) -> None:
-    """Do what the command asks for, on the connection that it comes with. For `env.py`."""
+    """Run the migrations of the current Alembic command on its connection. Called by `env.py`."""
     context.configure(connection=context.config.attributes["connection"], target_metadata=tables, render_as_batch=True)
     with context.begin_transaction():
         context.run_migrations()

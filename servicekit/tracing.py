@@ -59,7 +59,7 @@ class Server:
         self._quiet = quiet
 
     def init_app(self, app: Flask) -> None:
-        """Make the spans, and let the app's log know them. An app that has them stays as it is."""
+        """Create spans for the requests of an app, and add their ids to its log. A second call does nothing."""
         if "tracing" in app.extensions:
             return
         app.extensions["tracing"] = ids

@@ -23,9 +23,9 @@ _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _VARIABLE = re.compile(r"<(?:[^:<>]+:)?(\w+)>")
 _ABOUT = """{about}
 
-Errors are `application/problem+json` (RFC 9457); 500 is a fault of the service itself. Clients may name a request by
-`X-Request-ID`: every answer has its id, and so have the log and the requests to other services. Members that a body
-must not have are refused; answers may get more members in later versions.
+Errors are `application/problem+json` (RFC 9457); 500 is an error of the service itself. Clients may set `X-Request-ID`:
+the response, the log and requests to other services have the same id. Unknown members of a request body are refused;
+responses may get more members in later versions.
 """
 _HEADERS: dict[str, dict[str, Any]] = {
     "RequestId": {
@@ -34,7 +34,7 @@ _HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
     },
     "RetryAfter": {
-        "description": "Whole seconds after which it is worth trying again, where that is known.",
+        "description": "Whole seconds after which a retry may succeed, if known.",
         "schema": {"type": "integer", "minimum": 1},
     },
 }
@@ -42,8 +42,8 @@ _ALWAYS = {"X-Request-ID": {"$ref": "#/components/headers/RequestId"}}
 #: descriptions of the bearer tokens, by the access that they give
 _TOKENS = {
     "operators": "The token of the operators, `CB_ADMIN_TOKEN` of the service.",
-    "services": "The token that services show each other, `CB_SERVICE_TOKEN`.",
-    "users": "The key of the user whom the request is about, whose hash is among the `api_keys` of the settings.",
+    "services": "The token that services share, `CB_SERVICE_TOKEN`.",
+    "users": "The key of the user that the request is about; its hash is in the `api_keys` of the settings.",
 }
 
 

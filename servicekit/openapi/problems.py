@@ -14,20 +14,20 @@ from .operation import OperationSpec
 _READING = {
     413: "The body has more than 64 KiB.",
     415: "The body is not `application/json`.",
-    422: "The request can never be valid; `errors` says where, and what must hold there.",
+    422: "The request is invalid; `errors` has the positions and the violated rules.",
 }
-_UNREADABLE = "Or the body is no JSON, or not all of it has arrived."
+_UNREADABLE = "Or the body is not JSON, or is incomplete."
 #: problems of every operation
 _ANY = {
-    400: "`unknown-host`: the request came under a name that is none of the service's.",
-    429: "`rate-limited`: one client may not send so many requests.",
+    400: "`unknown-host`: the `Host` of the request is not a name of the service.",
+    429: "`rate-limited`: the client has exceeded its rate limit.",
 }
 #: problems with the same meaning in all operations
 COMMON = {
     **_ANY,
-    401: "The token or key that this needs is not shown, or only the host itself may do without one.",
+    401: "The required token or key is missing or wrong; without a configured token, only this host has access.",
     404: "There is nothing of that name.",
-    414: "The URL is longer than the server takes.",
+    414: "The URL is too long for the server.",
     **_READING,
 }
 #: statuses with `Retry-After`
@@ -35,29 +35,29 @@ _WAITING = (429, 503)
 
 
 class ErrorSchema(ResponseSchema):
-    """One thing that is wrong with a request."""
+    """One violation in a request."""
 
     where = fields.String(required=True, data_key="in", metadata={"enum": ["body", "path", "query", "header"]})
-    pointer = fields.String(metadata={"description": "Where in the body, as JSON pointer (RFC 6901)."})
+    pointer = fields.String(metadata={"description": "Position in the body, as a JSON pointer (RFC 6901)."})
     name = fields.String(metadata={"description": "Name of the parameter."})
-    detail = fields.String(required=True, metadata={"description": "What must hold there."})
+    detail = fields.String(required=True, metadata={"description": "The violated rule."})
 
 
 class ProblemSchema(ResponseSchema):
-    """What went wrong, as in RFC 9457."""
+    """An error, as in RFC 9457."""
 
     type = fields.String(required=True, metadata={"examples": ["/problems/insufficient-funds"]})
     title = fields.String(required=True)
     status = fields.Integer(required=True)
-    detail = fields.String(required=True, metadata={"description": "A sentence for people."})
-    code = fields.String(required=True, metadata={"description": "What programs tell problems apart by."})
+    detail = fields.String(required=True, metadata={"description": "One sentence for people."})
+    code = fields.String(required=True, metadata={"description": "Machine-readable code."})
     request_id = fields.String(required=True)
     errors = fields.List(fields.Nested(ErrorSchema))
-    breaker = fields.String(metadata={"description": "Whose circuit is open, or who has enough calls."})
-    dependency = fields.String(metadata={"description": "Who could not do its part."})
+    breaker = fields.String(metadata={"description": "Name of the breaker that rejected a call."})
+    dependency = fields.String(metadata={"description": "Name of the failing dependency."})
     retry_after_seconds = fields.Integer()
-    limit = fields.Raw(metadata={"type": ["string", "integer"], "description": "What was exceeded."})
-    value = fields.String(metadata={"description": "What exceeds the limit."})
+    limit = fields.Raw(metadata={"type": ["string", "integer"], "description": "The exceeded limit."})
+    value = fields.String(metadata={"description": "The value that exceeds the limit."})
     symbol = fields.String()
     trade_id = fields.String(data_key="tradeId", metadata={"description": "The trade that was not booked."})
     trade_status = fields.String(data_key="tradeStatus", metadata={"enum": ["REJECTED", "CANCELLED", "VOID"]})

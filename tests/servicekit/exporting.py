@@ -1,4 +1,4 @@
-"""Has whatever this process and its children tell OpenTelemetry written to $EXPORTED, a JSON object a line.
+"""Writes the OpenTelemetry data of this process and its children to $EXPORTED, one JSON object per line.
 
 It stands for what `opentelemetry-instrument` does: the providers are there before the service is.
 """

@@ -1,4 +1,4 @@
-"""Who may steer a service and make it fail."""
+"""Authorization of operators and services."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The command `cb` beside real workers."""
+"""The command `cb` with real workers."""
 
 import subprocess
 import sys

@@ -11,7 +11,7 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 @pytest.fixture
 def relay(app: Flask) -> FlaskClient:
-    """Return a client of a service that answers with the headers it would send on."""
+    """Return a client of a service that responds with the headers it would forward."""
     app.get("/relay")(forwarded_headers)
     return app.test_client()
 

@@ -1,4 +1,4 @@
-"""What ended workers have counted stays, in one file, and nobody who looks meanwhile sees it twice or not at all."""
+"""The counts of ended workers: kept in one file, and read exactly once during the merge."""
 
 import json
 import threading

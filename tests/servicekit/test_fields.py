@@ -121,7 +121,7 @@ def test_value_is_loaded_as_what_it_is(field: str, value: object, loaded: object
 
 
 def odd_values() -> st.SearchStrategy[Any]:
-    """Return values around the limits of all fields, and what resembles them."""
+    """Return values at the limits of all fields, and values that resemble valid ones."""
     numbers = st.one_of(st.integers(-2, 2**70), st.integers(0, 10**6).map(lambda n: n / 10_000), st.floats(0, 1e16))
     units = st.sampled_from(["", "ms", "s", "m", "h", " s", "  s", "d", "S"])
     digits = st.text("019.-+e_ \n\u0661", max_size=8)

@@ -1,4 +1,4 @@
-"""Two hosts of a service that name the same server: here two state directories, with two real workers each."""
+"""Two hosts of a service with the same server: two state directories, with two real workers each."""
 
 import json
 import os

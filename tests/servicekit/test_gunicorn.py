@@ -1,4 +1,4 @@
-"""What only real workers can show."""
+"""Services under real gunicorn workers."""
 
 import os
 import signal

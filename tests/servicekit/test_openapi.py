@@ -1,4 +1,4 @@
-"""What a service of others gets: its document, and a page for it."""
+"""The OpenAPI document and its page, of a service outside of the platform."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Secrets that exceptions, operators and neighbours bring into lines."""
+"""Redaction of secrets from exceptions, operators and other libraries."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""`serve`, which is all that `python -m SERVICE` does."""
+"""`serve`, the whole of `python -m SERVICE`."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Values of metrics in a file that has memory: read by prometheus_client as its own, and the end of no worker."""
+"""Files of metric values with allocated memory: compatible with prometheus_client, and safe for workers."""
 
 import errno
 import os
@@ -25,7 +25,7 @@ def confined(directory: Path, code: str, size: int = 256) -> str:
 
 
 def seen(file: Path) -> dict[str, float]:
-    """Return what prometheus_client finds in a file."""
+    """Return the values that prometheus_client reads from a file."""
     read: Any = MmapedDict.read_all_values_from_file  # it has no types
     return {key: value for key, value, *_ in read(str(file))}
 

@@ -1,4 +1,4 @@
-"""The files of several workers, as prometheus_client writes them, added up as prometheus_client adds them."""
+"""Sums of the files of several workers, compared with those of prometheus_client."""
 
 from pathlib import Path
 

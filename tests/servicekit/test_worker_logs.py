@@ -1,4 +1,4 @@
-"""The log of real workers: what changes once is said once, and every line is JSON."""
+"""The log of real workers: a change is logged once, and every line is JSON."""
 
 import json
 import socket

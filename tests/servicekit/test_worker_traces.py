@@ -19,7 +19,7 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 class Traced(Service):
-    """The shop, with what it has told OpenTelemetry."""
+    """The shop, and its exported OpenTelemetry data."""
 
     def __init__(self, directory: Path) -> None:
         self.exported = directory / "exported"
@@ -36,7 +36,7 @@ class Traced(Service):
         return [(each["pid"], each[kind]) for each in found if kind in each]
 
     def successes(self) -> dict[int, int]:
-        """Return what each process has told last."""
+        """Return the latest count of successes of each process."""
         return {
             pid: point["value"]
             for pid, data in self.told("metrics")

@@ -1,4 +1,4 @@
-"""An app of others: it has a dependency that fails, and knows nothing of `servicekit` but the extension."""
+"""A Flask app outside of the platform, with a failing dependency and the extension."""
 
 from typing import Any
 

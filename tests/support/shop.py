@@ -1,4 +1,4 @@
-"""A small service with one breaker, made of what `servicekit` gives every service."""
+"""A small service with one breaker, built with `servicekit`."""
 
 import os
 from typing import Any
@@ -41,7 +41,7 @@ class PriceSchema(ResponseSchema):
 
 
 class StockError(Exception):
-    """The stock could not be asked."""
+    """The stock is not available."""
 
 
 def create_app() -> Flask:

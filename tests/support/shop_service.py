@@ -92,7 +92,7 @@ class Service:
             raise
 
     def from_each_worker(self, path: str, workers: int = 2) -> dict[str, requests.Response]:
-        """Return an answer of each worker, by its process id. Each request has a connection of its own."""
+        """Return a response of each worker, by its process id. Each request uses its own connection."""
         answers: dict[str, requests.Response] = {}
 
         def asked() -> bool:

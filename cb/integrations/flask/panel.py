@@ -23,7 +23,7 @@ class Panel:
     Args:
         name: Lower-case letters, digits and hyphens: the name of the module and the key of the data.
         script: Path of the JavaScript module.
-        data: Returns what JSON can express within milliseconds, without calls to other services. An exception is
+        data: Returns a JSON object within milliseconds, without calls to other services. An exception is
             logged and shown as `{"unavailable": CLASS}`.
     """
 

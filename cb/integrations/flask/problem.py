@@ -11,7 +11,7 @@ from cb.pickling import PortableError
 
 
 class Problem(PortableError):  # the name of RFC 9457
-    """An HTTP error response, raised by a view or by what a view calls.
+    """An HTTP error response, raised by a view or by a function that it calls.
 
     Args:
         status: HTTP status code.

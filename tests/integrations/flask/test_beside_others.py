@@ -1,4 +1,4 @@
-"""The extension beside other extensions of Flask, and beside the handlers of an app."""
+"""The extension together with other Flask extensions and the error handlers of an app."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""`CircuitBreakers(app)`: what any Flask app gets by it, and where that is said."""
+"""`CircuitBreakers(app)`: responses, configuration and registry of any Flask app."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The routes that `CircuitBreakers(app)` gives a Flask app, and who may use them."""
+"""The routes of `CircuitBreakers(app)`, and their authorization."""
 
 import os
 import subprocess

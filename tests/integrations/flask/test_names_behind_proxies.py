@@ -1,4 +1,4 @@
-"""Breakers of any name, steered over HTTP: directly, behind nginx, and below a prefix."""
+"""Control of breakers with any name over HTTP: directly, behind nginx, and below a prefix."""
 
 import os
 import shutil

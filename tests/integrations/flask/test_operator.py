@@ -1,4 +1,4 @@
-"""What an operator can do over HTTP, and where it can be read afterwards."""
+"""Operators' commands over HTTP, and the log of state changes."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The live page over HTTP: its files, its policy, and the document that it polls."""
+"""The live page over HTTP: its files, its security policy, and its data."""
 
 import json
 import re

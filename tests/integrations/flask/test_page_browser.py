@@ -1,4 +1,4 @@
-"""The live page as people see it: in a browser, from a service of two workers."""
+"""The live page in a browser, from a service with two workers."""
 
 import re
 from collections.abc import Iterator
