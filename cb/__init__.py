@@ -5,7 +5,7 @@ from .breaker import CircuitBreaker
 from .bulkhead import Bulkhead
 from .call import Call
 from .config import BreakerConfig, Duration, parse_duration
-from .control import BreakerControl
+from .control import BreakerControl, BreakerSettings
 from .errors import (
     BulkheadFullError,
     CircuitError,
@@ -32,6 +32,7 @@ from .events import (
 )
 from .guard import CallGuard, Guard
 from .health import Health
+from .ledger.fleet_view import FleetView
 from .ledger.ledger import Ledger
 from .monitor import Monitor
 from .policy import Policy
@@ -44,6 +45,7 @@ from .states import Outcome, Scope, State
 __all__ = [
     "BreakerConfig",
     "BreakerControl",
+    "BreakerSettings",
     "Bulkhead",
     "BulkheadFullError",
     "Call",
@@ -56,6 +58,7 @@ __all__ = [
     "Duration",
     "ErrorFilter",
     "Event",
+    "FleetView",
     "Guard",
     "Health",
     "HealthChanged",

@@ -32,6 +32,9 @@ class CallGuard:
         #: tells the exceptions that count as neither success nor failure, before the breaker's rules are consulted
         self._discards = discards
 
+    def __repr__(self) -> str:
+        return f"<CallGuard of {self._guard!r}>"
+
     def __enter__(self) -> Call:
         self._call = call = self._guard.begin()
         call.enclose()

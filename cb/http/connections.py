@@ -47,6 +47,9 @@ class within:  # noqa: N801 - a context manager that reads as a function; a clas
     def __init__(self, seconds: Duration | None) -> None:
         self._seconds = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
 
+    def __repr__(self) -> str:
+        return f"within({self._seconds})"
+
     def __enter__(self) -> None:
         self._token: Token[float | None] = _deadline.set(None if self._seconds is None else monotonic() + self._seconds)
 

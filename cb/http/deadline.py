@@ -55,6 +55,9 @@ class DeadlineAdapter(HTTPAdapter):
             pool_connections=pool_connections, pool_maxsize=pool_maxsize, max_retries=retries, pool_block=pool_block
         )
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
     def reset_after_fork(self) -> None:
         """Replace the pools in a forked child: two readers of one connection would get each other's responses."""
         for manager in (self.poolmanager, *self.proxy_manager.values()):

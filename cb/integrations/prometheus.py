@@ -94,6 +94,9 @@ class BreakerCollector:
         self._registry = registry
         self._per_breaker_names = per_breaker_names
 
+    def __repr__(self) -> str:
+        return f"<BreakerCollector of {self._registry!r}>"
+
     def collect(self) -> Iterator[Metric]:
         """Yield all families with their current values."""
         return (family.metric() for family in self._families())

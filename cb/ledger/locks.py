@@ -155,8 +155,7 @@ class FileLock:
         It runs a function, and is not acquired and released, because an exception may come between any two calls of
         Python (a signal handler's, Ctrl-C): only `with` on a lock written in C leaves no gap.
         """
-        if not FORK_MARK[0]:
-            detect_fork()
+        detect_fork()
         end, wait = monotonic() + timeout, 0.00005
         while True:
             with self._mutex:
@@ -287,8 +286,7 @@ class Claims:
 
     def claim(self, key: int | str) -> bool:
         """Own a shard or a role until this process ends or gives it up. Return False if it has an owner."""
-        if not FORK_MARK[0]:
-            detect_fork()
+        detect_fork()
         if isinstance(key, int):
             self.fault = None
         if key not in self._owned and (file := self._try(key)) is not None:
@@ -298,15 +296,13 @@ class Claims:
 
     def give_up(self, key: int | str) -> None:
         """Give it up."""
-        if not FORK_MARK[0]:
-            detect_fork()
+        detect_fork()
         if file := self._owned.pop(key, None):
             file.close()
 
     def alive(self, key: int | str) -> bool:
         """Return True if it has an owner."""
-        if not FORK_MARK[0]:
-            detect_fork()
+        detect_fork()
         if key in self._owned:
             return True
         file = self._try(key)

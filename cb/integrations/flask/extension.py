@@ -85,6 +85,10 @@ class CircuitBreakers(ProcessBound):
         if app is not None:
             self.init_app(app)
 
+    def __repr__(self) -> str:
+        state = self._latest
+        return f"<CircuitBreakers of {state.service!r}, {state.registry!r}>" if state else "<CircuitBreakers of no app>"
+
     def init_app(self, app: Flask) -> None:
         """Add the breakers to an app. Raises ConfigError."""
         registry = self._registry(app)
