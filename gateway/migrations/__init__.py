@@ -1,1 +1,1 @@
-"""How the database came to be as it is, step by step."""
+"""Migrations of the database, applied in order at the start."""

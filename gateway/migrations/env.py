@@ -1,4 +1,4 @@
-"""What Alembic runs to change the gateway's database."""
+"""The Alembic environment of the gateway's database."""
 
 from gateway.trading.tables import metadata
 from servicekit.migrations import run

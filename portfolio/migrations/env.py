@@ -1,4 +1,4 @@
-"""What Alembic runs to change the portfolio's database."""
+"""The Alembic environment of the portfolio's database."""
 
 from portfolio.tables import metadata
 from servicekit.migrations import run

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-#: who a service is
+#: user id of the services
 USER = 10001
 PYTHON = "/opt/trading/.venv/bin/python"
 _SCRIPT = f"""
@@ -86,7 +86,7 @@ def start(
         "FRESH": " ".join(fresh),
         "MASK": umask,
         "PATH": f"{Path(PYTHON).parent}:{os.environ['PATH']}",
-        "LD_LIBRARY_PATH": "/opt/python/lib",  # where the interpreter's own library now is
+        "LD_LIBRARY_PATH": "/opt/python/lib",  # the mounted library of the interpreter
     }
     with log.open("ab") as stream:
         return subprocess.Popen(

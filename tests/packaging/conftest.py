@@ -13,8 +13,8 @@ import pytest
 from cb.ledger.locks import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 120  # far more than anything here takes; only a hang reaches it
-#: no part of what is built
+SECONDS = 120  # reached only by a hang
+#: makes the builds reproducible
 TIME = {"SOURCE_DATE_EPOCH": "1700000000"}
 
 
@@ -47,7 +47,7 @@ def build(home: Path) -> None:
     for name in tracked():
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes((ROOT / name).read_bytes())
-    # Fetched once, and not for each step by itself.
+    # Installed once, not for each build.
     backend = home / "backend"
     needed = tomllib.loads((source / "pyproject.toml").read_text())["build-system"]["requires"]
     run([sys.executable, "-m", "pip", "install", "--quiet", "--target", backend, *needed])

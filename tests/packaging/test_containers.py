@@ -24,7 +24,7 @@ CONTAINERFILE = (ROOT / "Containerfile").read_text()
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES = {"market-data": 8082, "portfolio": 8081, "gateway": 8080}
 KEY = "a-key-of-user123"
-#: the directories of a container that are not the image's
+#: the mounted directories of a container
 PLACES = ("/run/trading", "/run/secrets")
 COPIED = re.findall(r"^COPY (\w\S*) \S+$", CONTAINERFILE, re.MULTILINE)
 

@@ -27,7 +27,7 @@ needs_namespace = pytest.mark.skipif(not confined.possible(), reason="needs a ro
 
 UNIT = (ROOT / "config/trading@.service").read_text()
 PACKAGES = re.findall(r"trading@(\w+)", UNIT.splitlines()[0])
-#: the program, and the directory, that only a host set up by docs/deployment.md has
+#: program and directory of a host set up by docs/deployment.md, and their replacements here
 HERE = {confined.PYTHON: sys.executable, "WorkingDirectory=/opt/trading": f"WorkingDirectory={ROOT}"}
 
 
@@ -49,7 +49,7 @@ def test_unit_is_verified_by_systemd_analyze(tmp_path: Path) -> None:
 @needs_analyze
 def test_exposure_of_the_unit_is_low(tmp_path: Path) -> None:
     found = analyze(tmp_path, UNIT, "security", "--offline=true", "--no-pager", "--threshold=25")
-    assert found.returncode == 0, found.stdout  # an exposure of 2.5 of 10 at the most
+    assert found.returncode == 0, found.stdout  # an exposure of at most 2.5 of 10
 
 
 def test_unit_names_the_three_packages() -> None:
@@ -84,7 +84,7 @@ class Host:
             settings["services"][name]["database"] = f"sqlite:///{self.places[1]}/{name}.db"
         for name in ("portfolio", "market-data"):
             settings["services"]["gateway"][f"{name.replace('-', '_')}_url"] = f"http://127.0.0.1:{self.ports[name]}"
-        # /etc/trading/config.yaml: of /etc, this host has only what the machine has.
+        # /etc/trading/config.yaml: the simulated host has no /etc of its own.
         (self.image / "settings.yaml").write_text(yaml.safe_dump(settings))
 
     def start(self, package: str) -> None:

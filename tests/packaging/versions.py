@@ -14,7 +14,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
-#: by extra, the tests that need it, and some of them where all take long
+#: by extra: tests that need it
 TRIED = {
     "http": [
         f"tests/http/test_{name}.py" for name in ("adapter", "body", "client", "deadline", "pools", "session", "tls")
@@ -31,7 +31,7 @@ TRIED = {
         "tests/servicekit/test_database.py::test_row_is_inserted_once_and_its_amount_is_exact",
     ],
 }
-#: no extra, but it must have the version of the interface
+#: not an extra, but its version must match the API's
 SDK = "opentelemetry-sdk"
 
 
@@ -66,7 +66,7 @@ def environment(name: str, home: Path) -> Path:
     uv = Path(sysconfig.get_path("scripts")) / "uv"
     subprocess.run([uv, "pip", "install", "--quiet", "--python", python, *edge(name)], check=True)
     site = sysconfig.get_path("purelib", vars={"base": str(home), "platbase": str(home)})
-    (Path(site) / "installed_here.pth").write_text(sysconfig.get_path("purelib") + "\n")  # comes after its own
+    (Path(site) / "installed_here.pth").write_text(sysconfig.get_path("purelib") + "\n")  # comes second
     return python
 
 

@@ -83,7 +83,7 @@ class Platform:
     def _ready(self, name: str) -> bool:
         assert self._processes[name].poll() is None, self.log(name).read_text()
         try:
-            # All workers, or a test that stops one of them would wait for the other.
+            # All workers, because a test may stop one of them.
             return bool(self.get(name, "/api/v1/circuit-breaker/status").json()["workers"] == 2)
         except requests.ConnectionError:
             return False
@@ -180,7 +180,7 @@ def platform(running: Platform) -> Iterator[Platform]:
         assert '"status": 500' not in news, news
 
 
-# What follows is for the gateway alone, in this process, between two services that misbehave as told.
+# Fixtures for the gateway alone, in this process, between two scripted services.
 
 
 @pytest.fixture

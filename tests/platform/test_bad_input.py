@@ -21,7 +21,7 @@ SIMULATION = {"failure_rate": 0.5, "is_healthy": True, "response_time_ms": 0}
 class Route:
     service: str
     path: str
-    #: a body that would do
+    #: a valid body
     body: dict[str, Any]
 
     def __str__(self) -> str:
@@ -43,7 +43,7 @@ SIMULATIONS = [
 ]
 ROUTES = [TRADES, POSITIONS, BATCH, *SIMULATIONS]
 
-# What no route reads: the text, the content type, the status, and a word of the rule.
+# Bodies that no route accepts: text, content type, status, and a word of the rule.
 UNREADABLE = {
     "no-json": ("quantity=1", "application/x-www-form-urlencoded", 415, "application/json"),
     "no-type": ("{}", None, 415, "application/json"),
@@ -61,7 +61,7 @@ UNREADABLE = {
     "number-bomb": ('{"a": 1e99999999}', "application/json", 422, "must not be present: no such field is known"),
 }
 
-# Field by field: what is wrong with it, and a word of the rule that the answer must name.
+# By field: invalid values, each with a word of the rule that the response must contain.
 IDS = ["..", "", "a" * 65, "a/b", "a b", "ann\n", "ä", "a?void=1", 1, None, ["a"]]
 QUANTITIES = [0, -1, 1.5, "10", True, None, [], 1_000_001, 1e300, "NaN"]
 AMOUNTS = [0, -1, "-0.0001", 1.00001, "1.00001", "1e2", "", "abc", True, None, [], 10_000_000_000, 1e300]
@@ -93,7 +93,7 @@ def state(platform: Platform) -> list[object]:
     found: list[object] = []
     for service in ("gateway", "portfolio"):
         connection = sqlite3.connect(platform.database(service))
-        # The gateway verifies its audit log once a minute, and notes when.
+        # The gateway verifies its audit log once a minute and stores the time.
         found.append([line for line in connection.iterdump() if "audit_checks" not in line])
         connection.close()
     return found + [platform.get(route.service, route.path).json() for route in SIMULATIONS]
@@ -208,7 +208,7 @@ def test_malicious_id_in_a_path_is_refused(
     body = json.dumps(POSITION) if method == "POST" else None
     connection.request(
         method, path.format(user), body, {"Content-Type": "application/json"}
-    )  # as it is, unlike requests
+    )  # unchanged, unlike with requests
     answer = connection.getresponse()
     told = json.load(answer)
     connection.close()

@@ -33,10 +33,10 @@ def open_circuit(platform: Platform, name: str = "market-data") -> None:
 
 def status(platform: Platform) -> dict[str, Any]:
     answer: dict[str, Any] = platform.get("gateway", "/api/v1/circuit-breaker/status").json()
-    for breaker in answer["breakers"].values():  # rounded to whole seconds, which may pass in between
+    for breaker in answer["breakers"].values():  # rounded to seconds, which may differ between the two
         del breaker["since"], breaker["retry_after_seconds"], breaker["why"]
         breaker["last_failure"] = breaker["last_failure"] and breaker["last_failure"]["type"]
-    del answer["breakers"]["database"]  # which the background work of one of them asks all the time
+    del answer["breakers"]["database"]  # the background tasks of one worker use it all the time
     return answer | {"time": None}
 
 

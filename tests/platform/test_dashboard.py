@@ -11,7 +11,7 @@ from tests.support.browser import chromium, needs_chromium, watched
 from tests.support.waiting import until
 
 pytestmark = needs_chromium
-#: milliseconds from what happens to when the page shows it
+#: milliseconds from an event until the page shows it
 SOON = 5000
 
 

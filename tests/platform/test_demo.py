@@ -17,7 +17,7 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="start-demo.bat is the way there; it shares the launcher")
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 180  # far more than anything here takes; only a hang reaches it
+SECONDS = 180  # reached only by a hang
 
 
 def free_ports(count: int) -> list[int]:
@@ -101,7 +101,7 @@ def read_until(process: "subprocess.Popen[str]", wanted: str) -> str:
     return printed
 
 
-@pytest.mark.parametrize("server", ["gunicorn", "waitress"])  # waitress is what Windows gets
+@pytest.mark.parametrize("server", ["gunicorn", "waitress"])  # waitress runs on Windows
 def test_walkthrough_without_terminal_or_input_plays_four_phases_and_leaves_nothing(
     platform: Platform, server: str, tmp_path: Path
 ) -> None:
@@ -217,7 +217,7 @@ def test_broken_setting_is_named_before_anything_starts(platform: Platform, monk
 def test_running_platform_is_found_again_and_stopped_even_if_a_service_was_killed(platform: Platform) -> None:
     assert platform.launch("start")[0] == 0
     platform.master("portfolio").kill()
-    # A pid file that names a stranger, as after a reboot.
+    # A pid file with the pid of an unrelated process, as after a reboot.
     (platform.run / "market-data.pid").write_text(f"{os.getpid()}\n")
 
     again, printed = platform.launch("start")

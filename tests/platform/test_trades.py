@@ -175,10 +175,10 @@ def test_operators_are_notified_of_an_opened_circuit(platform: Platform) -> None
         "trades?userId=ann&after=",
         "trades?userId=ann&after=1767225600000000",
         "trades?userId=ann&after=1767225600000000.",
-        "trades?userId=ann&after=17672256000000000.a",  # beyond all years
+        "trades?userId=ann&after=17672256000000000.a",  # beyond year 9999
         "trades?userId=ann&after=-1.a",
         "trades?userId=ann&after=1.a%00",
-        "trades?userId=ann&after=%D9%A1.a",  # a digit, but not ours
+        "trades?userId=ann&after=%D9%A1.a",  # a non-ASCII digit
         "trades?userId=ann&sort=price",
         "trades?userId=ann&userId=bob",
         "audit/trades?after=-1",

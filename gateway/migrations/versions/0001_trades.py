@@ -1,4 +1,4 @@
-"""Trades and the audit log, as they were before there were migrations."""
+"""Trades and the audit log, as they were before the first migration."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make the tables, unless an earlier version of the service did."""
+    """Create the tables, unless an earlier version of the service did."""
     op.create_table(
         "trades",
         sa.Column("trade_id", sa.String(64), primary_key=True),

@@ -1,7 +1,7 @@
 """The journal, the chained audit log, exposure, notifications; leases and keys of trades.
 
-What an earlier version knew of a trade is its state: that is the trade's first entry in the journal, from which the
-audit log is told. The old audit log had nothing else.
+An earlier version stored only the state of a trade. It becomes the trade's first entry in the journal, from which the
+new audit log is filled; the old audit log had no other facts.
 """
 
 import sqlalchemy as sa
@@ -15,7 +15,7 @@ _PENDING = sa.text("state IN ('RECEIVED', 'APPLYING')")
 
 
 def upgrade() -> None:
-    """Add what is new, and carry over what is there."""
+    """Create the new tables and copy the existing data."""
     for column in (
         sa.Column("seq", sa.Integer, nullable=False, server_default="0"),
         sa.Column("key", sa.String(255)),
@@ -59,7 +59,7 @@ def _create_exposure() -> None:
         GROUP BY user_id, symbol
         """
     )
-    # By day as well: what becomes nothing is taken off its day again. An order of more than any account may hold did.
+    # By day too, from which an order that is not booked is subtracted. No order above an account's limit is included.
     day = "strftime('%Y-%m-%d', created_at / 1000000, 'unixepoch')"
     if op.get_bind().dialect.name == "postgresql":
         day = "to_char(to_timestamp(created_at / 1000000) AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
@@ -104,7 +104,7 @@ def _create_audit_entries() -> None:
         sa.Column("hash", sa.String(64), nullable=False),
     )
     op.create_index("ix_audit_entries_trade_id", "audit_entries", ["trade_id"])
-    # It raises where a rule that does nothing instead would hide the attempt.
+    # A trigger that raises; a rule with DO INSTEAD NOTHING would hide the attempt.
     if op.get_bind().dialect.name == "postgresql":
         op.execute(
             """

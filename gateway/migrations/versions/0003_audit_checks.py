@@ -1,4 +1,4 @@
-"""What the latest verification of the audit log has found."""
+"""The latest verification of the audit log."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "gateway_0002"
 
 
 def upgrade() -> None:
-    """Add what is new."""
+    """Create the new table."""
     op.create_table(
         "audit_checks",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),

@@ -1,4 +1,4 @@
-"""An audit log that grows at its end only, and the result of the comparison with the portfolio."""
+"""A trigger that lets the audit log grow only at its end, and the result of the comparison with the portfolio."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "gateway_0003"
 
 
 def upgrade() -> None:
-    """Add what is new."""
+    """Create the new table and the trigger."""
     op.create_table(
         "comparisons",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
@@ -18,8 +18,8 @@ def upgrade() -> None:
         sa.Column("examples", sa.Text, nullable=False),
     )
     if op.get_bind().dialect.name == "postgresql":
-        return  # there an upsert is an UPDATE to triggers, and so is refused already
-    # SQLite deletes what REPLACE collides with, by any unique column or the rowid, without a word to its triggers.
+        return  # its triggers treat an upsert as an UPDATE and refuse it already
+    # In SQLite, REPLACE deletes rows that collide in any unique column or the rowid without firing delete triggers.
     op.execute(
         """
         CREATE TRIGGER audit_at_end BEFORE INSERT ON audit_entries

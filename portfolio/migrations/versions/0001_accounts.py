@@ -1,4 +1,4 @@
-"""Accounts, trades and their entries, as they were before there were migrations."""
+"""Accounts, trades and their entries, as they were before the first migration."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make the tables, unless an earlier version of the service did."""
+    """Create the tables, unless an earlier version of the service did."""
     op.create_table(
         "accounts",
         sa.Column("user_id", sa.String(64), primary_key=True),

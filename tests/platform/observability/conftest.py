@@ -21,7 +21,7 @@ from tests.support.waiting import until
 
 CONFIG = ROOT / "config"
 BOARDS = sorted((CONFIG / "grafana").glob("*.json"))
-#: what docs/operations.md has an operator type
+#: commands in docs/operations.md
 COMMANDS = re.findall(r"^((?:prometheus|promtool) .+)$", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
 PORTS = {"gateway": 8080, "portfolio": 8081, "market-data": 8082}
 

@@ -11,7 +11,7 @@ from tests.platform.conftest import PACKAGES, Platform
 from tests.platform.observability.conftest import BOARDS, PORTS, alerts, invent, panels, program
 
 WORDS = {"and", "or", "unless", "on", "by"}
-#: what Prometheus adds to every sample
+#: labels that Prometheus adds to every sample
 TARGET = {"job": set(PORTS), "instance": set[str]()}
 #: by metric and label, the values
 Told = dict[str, dict[str, set[str]]]

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 LIVE = "/api/v1/health/live"
 HEAD = b"GET /api/v1/health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 POST = b"POST /api/v1/orders HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-#: what a client begins with, and what it goes on with for ever, one piece at a time
+#: the start of a slow request, and the piece that is repeated for ever
 DRIPS = {
     "headers": (HEAD, b"X-Drip: 1\r\n"),
     "request-line": (b"GET /", b"x"),

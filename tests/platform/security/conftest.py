@@ -32,7 +32,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         with dripping(service.url, "headers", 4):
             begin = time.monotonic()
             service.stop()
-            assert time.monotonic() - begin < 12  # graceful_timeout, which they would use up, is 25 s
+            assert time.monotonic() - begin < 12  # graceful_timeout is 25 s
         assert "Traceback" not in service.log.read_text()
     finally:
         service.process.kill()

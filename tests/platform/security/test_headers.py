@@ -25,7 +25,7 @@ VALUES = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-#: what a browser of others asks with
+#: headers of a cross-origin request
 FOREIGN = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
 
 

@@ -90,7 +90,7 @@ def test_slow_clients_never_reach_the_service(nginx: Nginx, server: Server, kind
             "/api/v1/trades/x/../../simulate/failure",
         ),
         *("/api/v1/audit/trades", "/api/v1/audit/verify", "/API/V1/SIMULATE/FAILURE"),
-        # With the dots out these would be for clients, but that is not what the service would hear.
+        # Without the dots these paths would be allowed, but the service would receive them unchanged.
         *("/api/v1/circuit-breaker/../trades/force-open", "/api/v1/circuit-breaker/./../trades/force-open"),
         *("/api/v1/circuit-breaker/%2e%2e/trades/force-open", "/api/v1/circuit-breaker/..//trades/force-open?a=b"),
         *("/api/v1/simulate//..//trades", "//api/v1/trades", "/api/v1/trade%73"),
@@ -99,7 +99,7 @@ def test_slow_clients_never_reach_the_service(nginx: Nginx, server: Server, kind
 def test_internal_paths_are_404(nginx: Nginx, server: Server, path: str) -> None:
     with requests.Session() as session:
         request = requests.Request("POST", nginx.url, headers=NAME, data="{}").prepare()
-        request.url = nginx.url + path  # as it stands, without the dots being taken out
+        request.url = nginx.url + path  # unchanged, with the dots
         answer = session.send(request, timeout=5)
     assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/problem+json")
     assert answer.json()["status"] == 404

@@ -81,7 +81,7 @@ def test_forwarded_address_from_a_client_is_ignored(make: Callable[..., FlaskCli
 
 def test_forwarded_address_from_a_trusted_proxy_is_used(make: Callable[..., FlaskClient]) -> None:
     client = make(proxies=1)
-    # The last address is the proxy's word, those before it the client's.
+    # The last address is set by the proxy, those before it by the client.
     told = [f"127.0.0.1, 10.0.0.{n}, 192.0.2.1" for n in range(4)]
     assert [ask(client, "127.0.0.1", **{"X-Forwarded-For": each}) for each in told] == [200, 200, 200, 429]
     assert ask(client, "127.0.0.1", **{"X-Forwarded-For": "192.0.2.2"}) == 200

@@ -15,7 +15,7 @@ from tests.support.misbehaving import Server, answer
 QUOTE = answer(200, '{"symbol": "AAPL", "price": "150.10", "time": "2026-01-01T00:00:00Z", "currency": "USD"}')
 HOLDINGS = answer(200, '{"userId": "user123", "cash": "1.00", "positions": []}')
 ORDER = {"userId": "user123", "symbol": "AAPL", "quantity": 1, "orderType": "BUY", "price": 150.00}
-#: ids that would lead elsewhere if they came to stand in a path
+#: ids that would change the path of a request
 WRONG = [
     *(
         "..",
@@ -57,7 +57,7 @@ def inner() -> Iterator[Server]:
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, inner: Server, server: Server) -> Flask:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HTTPS_PROXY"):
-        monkeypatch.setenv(name, server.url)  # one that catches whatever goes there
+        monkeypatch.setenv(name, server.url)  # a proxy that records all requests
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "")
     app = alone(monkeypatch, tmp_path, market_data=inner.url, portfolio=inner.url)
@@ -76,7 +76,7 @@ def test_path_with_a_malicious_id_is_refused_by_the_gateway(
     client: FlaskClient, inner: Server, prefix: str, name: str
 ) -> None:
     answered = client.get(prefix + name)
-    if "?" in name:  # what follows is the query of the gateway's own route
+    if "?" in name:  # the rest is the query of the gateway's own route
         assert all("x=1" not in request.partition("\r\n")[0] for request in inner.requests)
         return
     assert 400 <= answered.status_code < 500

@@ -45,7 +45,7 @@ def test_private_file_with_a_password_is_accepted(config: Path, text: str, mode:
 
 
 def test_file_without_a_password_may_be_read_by_all(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CB_STATE__URL", "redis://:hunter2@cache/0")  # who sees it has other ways
+    monkeypatch.setenv("CB_STATE__URL", "redis://:hunter2@cache/0")  # the environment is private to the user
     loaded(config, "state: {url: 'redis://cache/0'}  # or redis://:hunter2@cache", 0o644)
 
 

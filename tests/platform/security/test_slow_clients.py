@@ -130,7 +130,7 @@ def test_client_that_expects_100_continue_receives_it(shop: Service) -> None:
         connection.sendall(POST + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(order))
         assert connection.recv(4096) == b"HTTP/1.1 100 Continue\r\n\r\n"
         connection.sendall(order)
-        assert receive(connection).startswith(b"HTTP/1.1 201 ")  # and no second one that tells to go on
+        assert receive(connection).startswith(b"HTTP/1.1 201 ")  # without a second 100 Continue
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def test_clients_that_do_not_read_are_disconnected(shop: Service) -> None:
     page, watch, stay = HEAD.replace(LIVE.encode(), b"/dashboard/page.css") + b"\r\n", select.poll(), []
     for _ in range(8):
         stay.append(connect(shop.url, receive=1024))
-        watch.register(stay[-1], 0)  # it tells of a reset whatever it is asked for
+        watch.register(stay[-1], 0)  # a reset is reported for any event mask
         stay[-1].settimeout(0.5)
         with suppress(TimeoutError):
             stay[-1].sendall(page * 20_000)
@@ -31,7 +31,7 @@ def test_clients_that_do_not_read_are_disconnected(shop: Service) -> None:
 def test_pipelining_clients_that_do_not_read_hold_no_thread(shop: Service) -> None:
     page = (
         HEAD.replace(LIVE.encode(), b"/docs/swagger-ui.css") + b"\r\n"
-    )  # one is less than the kernel takes, eight are more
+    )  # one fits into the kernel's buffer, eight do not
     over = threading.Event()
 
     def ask() -> None:
@@ -65,6 +65,6 @@ def test_slow_reader_within_the_timeout_keeps_its_connection(shop: Service) -> N
         for _ in range(3):
             connection.sendall(page)
             assert b"HTTP/1.1 200" in receive(connection)
-            assert not select.select([connection], [], [], 0.4)[0]  # nothing comes, nor does it end
+            assert not select.select([connection], [], [], 0.4)[0]  # neither data nor the end of the connection
         connection.sendall(HEAD + b"\r\n")
         assert receive(connection).startswith(b"HTTP/1.1 200")

@@ -133,7 +133,7 @@ def test_gateway_sends_the_service_token_only_to_services(
     app = gateway.create_app()
     for duty in (*app.extensions["background"], app.extensions["monitor"]):
         getattr(duty, "close", getattr(duty, "stop", None))()
-    # What the client shows is not passed on: it is between the client and the gateway.
+    # The client's token is not passed on to other services.
     app.test_client().get("/api/v1/portfolio/user123", headers={"Authorization": "Bearer mine"})
     assert portfolio.requests
     assert all(f"\r\nAuthorization: Bearer {SERVICE}\r\n" in request for request in portfolio.requests)

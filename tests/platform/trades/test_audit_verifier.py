@@ -174,7 +174,7 @@ def test_rewritten_growing_log_is_broken_until_it_is_restored(
     grow(log, store, database)
     found = log.verify()
     assert (found.head.n, found.broken_at, found.fault) == (8, 9, "it differs from the entry that was verified before")
-    for _ in range(2):  # what was found does not become what was verified
+    for _ in range(2):  # a found fault does not become the verified state
         done(works)
         assert metrics(database, store, clock) == (1, 0)
     assert len(caplog.records) == 1, "it is told once"

@@ -131,7 +131,7 @@ def test_equal_databases_have_no_differences(both: Both, clock: Clock) -> None:
     moved(both.store, given_up, TradeState.CANCELLED, "voided")
     moved(both.store, received(both.store), TradeState.CANCELLED, "never-sent")
     moved(both.store, applying(both.store), TradeState.REFUSED, "not-sent")
-    applying(both.store)  # pending: whatever the portfolio says
+    applying(both.store)  # pending trades are not compared
 
     assert both.compare() == Comparison(clock(), 9, 0, ())
     assert both.told == []
@@ -259,7 +259,7 @@ def test_trade_with_an_invalid_id_differs_and_the_pass_continues(both: Both, tra
     [
         None,
         [{"tradeId": 5, "status": "FILLED"}],
-        [{"tradeId": "t-1", "status": "FILLED"}],  # nobody has asked for it
+        [{"tradeId": "t-1", "status": "FILLED"}],  # not requested
         [{"tradeId": "t-1", "status": "GONE"}],
     ],
 )
@@ -312,7 +312,7 @@ def test_refused_order_retried_during_the_comparison_does_not_differ(
     trade = moved(both.store, applying(both.store, key="k1"), TradeState.REFUSED, "not-sent")
 
     @both.books.before_request
-    def retry() -> None:  # while the gateway asks
+    def retry() -> None:  # during the request
         known = both.store.find(trade.trade_id)
         if known and known.state is TradeState.REFUSED:
             again = both.store.retry(known, timedelta(seconds=5), welcome)

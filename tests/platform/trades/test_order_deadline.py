@@ -109,7 +109,7 @@ def test_risk_gets_the_time_left_by_the_quote(desk: Desk, market_data: Server) -
 def test_order_stored_after_the_deadline_is_refused_and_not_sent(
     desk: Desk, store: TradeStore, database: Database
 ) -> None:
-    def commit(connection: Connection) -> None:  # storing the order took all the time
+    def commit(connection: Connection) -> None:  # the deadline passes while the order is stored
         if not connection.get_execution_options().get("reads_only"):
             desk.timer.now += TIMEOUT
 
@@ -137,7 +137,7 @@ def test_order_is_pending_if_the_portfolio_does_not_respond_before_the_deadline(
 ) -> None:
     portfolio.act = stay_silent
     desk = Desk(store, market_data, portfolio)
-    desk.risk_takes = TIMEOUT - 0.2  # of the three seconds that the client allows, 0.2 are left
+    desk.risk_takes = TIMEOUT - 0.2  # 0.2 of the client's three seconds are left
     begun = time.monotonic()
 
     placed = desk.trading.place(order())

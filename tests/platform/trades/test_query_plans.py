@@ -24,7 +24,7 @@ ASKED: dict[str, Callable[[Parts], object]] = {
 
 
 @pytest.mark.parametrize("asked", ASKED)
-@pytest.mark.parametrize("database", ["sqlite"], indirect=True)  # PostgreSQL plans by what the tables have in them
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)  # PostgreSQL plans by the contents
 def test_background_queries_use_the_partial_indexes(database: Database, store: TradeStore, asked: str) -> None:
     statements: list[tuple[str, Any]] = []
 
@@ -32,7 +32,7 @@ def test_background_queries_use_the_partial_indexes(database: Database, store: T
         if statement.startswith("SELECT"):
             statements.append((statement, parameters))
 
-    # Not of all engines: threads of other tests may ask as well.
+    # Of this engine only: threads of other tests may execute queries too.
     event.listen(database._engine, "before_cursor_execute", note)  # noqa: SLF001 - its statements are the subject
     ASKED[asked]((store, Outbox(database)))
     statement, parameters = statements[0]

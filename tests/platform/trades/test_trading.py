@@ -22,7 +22,7 @@ from tests.platform.trades.conftest import DEADLINE, LEASE, Clock, order, says
 from tests.support.misbehaving import Server, answer
 
 LIMITS = RiskLimits(Decimal("0.05"), Decimal(10_000_000), Decimal(1_000_000), Decimal(100_000_000))
-#: the writing transactions of an order that is placed
+#: the write transactions of placing an order
 RECEIVE, MARK, CLOSE = 1, 2, 3
 
 

@@ -14,7 +14,7 @@ import requests
 USERS = [f"user{number}" for number in range(6)]
 PRICES = {"AAPL": Decimal(150), "JPM": Decimal(145), "TSLA": Decimal(250)}
 FINAL = {"FILLED", "REJECTED", "CANCELLED"}
-#: how often a client asks for one order, and how long it waits for an answer
+#: attempts of a client per order, and its timeout
 TRIES, PATIENCE = 8, 6.0
 _CENT = Decimal("0.0001")
 
@@ -39,11 +39,11 @@ class Answer:
     #: HTTP status; None: the connection ended without one
     http: int | None
     trade_id: str | None
-    #: of the trade, if it has one
+    #: trade id, if there is one
     status: str | None
     code: str | None
     replayed: bool
-    #: when it was asked, and when it was answered
+    #: times of the request and of the response
     asked: float
     answered: float
 
@@ -52,7 +52,7 @@ class Clients:
     """Threads that trade until they are stopped."""
 
     def __init__(self, port: int, seed: int, threads: int = 8) -> None:
-        #: every answer that anybody was given
+        #: all responses of all clients
         self.told: list[Answer] = []
         self._url = f"http://127.0.0.1:{port}/api/v1/trades"
         self._stop = threading.Event()
@@ -102,7 +102,7 @@ class Clients:
         price = PRICES[symbol] + next(self._serials[user, symbol]) * _CENT
         if chance.random() < 0.06:  # beyond the band
             price *= 2
-        large = chance.random() < 0.08  # more than anybody can pay
+        large = chance.random() < 0.08  # more than any account can pay
         quantity = 200 if large else chance.randint(1, 12)
         side = "BUY" if large or chance.random() < 0.6 else "SELL"
         return Order(user, symbol, quantity, side, price)

@@ -18,28 +18,28 @@ Rows = list[Row[Any]]
 class Facts:
     """A snapshot of everything, or of the databases alone while services run."""
 
-    # Of the gateway, all of one moment.
+    # Of the gateway, from one transaction.
     trades: Rows
     journal: Rows
     exposure: Rows
     audit: Rows
     notifications: Rows
-    # Of the portfolio, all of one later moment.
+    # Of the portfolio, from a later transaction.
     accounts: Rows
     positions: Rows
     booked: Rows
     entries: Rows
-    # What the rest is only once all is settled.
+    # Known only after all trades are settled.
     told: list[Answer] = field(default_factory=list)
-    #: what the gateway says of its audit log
+    #: the gateway's verification of its audit log
     verified: dict[str, Any] = field(default_factory=dict)
-    #: how often each fault, each kind of kill happened
+    #: counts of faults and kills
     faults: Counter[str] = field(default_factory=Counter)
     kills: Counter[str] = field(default_factory=Counter)
-    #: of each service
+    #: by service
     logs: dict[str, str] = field(default_factory=dict)
     settled: bool = False
-    #: seconds that it took to settle all, once nothing went wrong any more
+    #: seconds from the end of the faults until all trades were settled
     took: float = 0.0
 
     @property

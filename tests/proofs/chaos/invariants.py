@@ -18,10 +18,10 @@ Check = Callable[[Facts], Iterator[str]]
 @dataclass(frozen=True, slots=True)
 class Invariant:
     name: str
-    #: what must be so, in a sentence
+    #: the rule, in a sentence
     rule: str
     check: Check
-    #: whether it holds at every moment, not only once all trades are settled
+    #: True if it holds at every moment, False if only after all trades are settled
     always: bool
 
 
@@ -36,7 +36,7 @@ def invariant(name: str, rule: str, *, always: bool = False) -> Callable[[Check]
     return add
 
 
-@invariant("I1", "every trade id that was ever answered exists, and no trade is left open")
+@invariant("I1", "every returned trade id exists, and no trade stays pending")
 def ids_exist(facts: Facts) -> Iterator[str]:
     states = facts.states
     yield from {
@@ -45,7 +45,7 @@ def ids_exist(facts: Facts) -> Iterator[str]:
     yield from (f"{trade_id} is {state}" for trade_id, state in states.items() if state in {"RECEIVED", "APPLYING"})
 
 
-@invariant("I2", "the gateway says FILLED of exactly those trades that the portfolio has filled", always=True)
+@invariant("I2", "exactly the trades filled by the portfolio are FILLED at the gateway", always=True)
 def both_agree(facts: Facts) -> Iterator[str]:
     states, outcomes = facts.states, facts.outcomes
     for trade_id, state in states.items():
@@ -67,7 +67,7 @@ def four_entries(facts: Facts) -> Iterator[str]:
             yield f"{trade_id} is {outcome} and has {entries[trade_id]} entries"
 
 
-@invariant("I4", "the entries of each trade and asset add up to zero", always=True)
+@invariant("I4", "the entries of each trade and asset sum to zero", always=True)
 def zero_sum(facts: Facts) -> Iterator[str]:
     sums: dict[Any, Decimal] = defaultdict(Decimal)
     for entry in facts.entries:
@@ -75,7 +75,7 @@ def zero_sum(facts: Facts) -> Iterator[str]:
     yield from (f"{key}: {total}" for key, total in sums.items() if total)
 
 
-@invariant("I5", "a balance is what the account began with plus its entries, per user and asset", always=True)
+@invariant("I5", "a balance is the opening balance plus the entries, per user and asset", always=True)
 def balances(facts: Facts) -> Iterator[str]:
     expected: dict[Any, Decimal] = defaultdict(Decimal)
     for account in facts.accounts:
@@ -90,13 +90,13 @@ def balances(facts: Facts) -> Iterator[str]:
             yield f"{key}: {held.get(key, 0)}, by its entries {expected[key]}"
 
 
-@invariant("I6", "no account holds less than nothing", always=True)
+@invariant("I6", "no balance is negative", always=True)
 def nothing_negative(facts: Facts) -> Iterator[str]:
     yield from (f"{each.user_id} has {each.cash}" for each in facts.accounts if each.cash < 0)
     yield from (f"{each.user_id} has {each.quantity} {each.symbol}" for each in facts.positions if each.quantity < 0)
 
 
-@invariant("I7", "a final answer never changes, and a key belongs to one trade")
+@invariant("I7", "a final response never changes, and a key belongs to one trade")
 def answers_stay(facts: Facts) -> Iterator[str]:
     first: dict[str, Any] = {}
     for each in sorted(facts.told, key=lambda answer: answer.answered):
@@ -113,7 +113,7 @@ def answers_stay(facts: Facts) -> Iterator[str]:
             yield f"{order} has trades {ids}"
 
 
-@invariant("I8", "what clients were told is what is stored: an order is one trade at most, and none if refused")
+@invariant("I8", "responses equal stored trades: an order is at most one trade, and none if refused")
 def told_is_stored(facts: Facts) -> Iterator[str]:
     yield from (wrong for each in facts.told if (wrong := problem(each)))
     stored = defaultdict(list)
@@ -132,30 +132,30 @@ def told_is_stored(facts: Facts) -> Iterator[str]:
         state = {trade.trade_id: trade.state for trade in trades}
         for each in told:
             if each.status in FINAL and state.get(str(each.trade_id)) != each.status:
-                yield f"{each.trade_id} was said to be {each.status}, and is {state.get(str(each.trade_id))}"
+                yield f"{each.trade_id} was returned as {each.status}, and is {state.get(str(each.trade_id))}"
         refused = all(each.http == 503 or (each.http == 409 and not each.trade_id) for each in told)
         waiting = any("idempotency" in str(each.code) for each in told)
         if refused and not waiting and filled[key]:
             yield f"{order} was refused, and is booked"
-    yield from (f"nobody has placed {key}" for key in stored)
+    yield from (f"no client placed {key}" for key in stored)
 
 
-@invariant("I9", "the audit log is a chain from 1 to n, as anybody can work out", always=True)
+@invariant("I9", "the audit log is a valid chain from 1 to n", always=True)
 def chain_holds(facts: Facts) -> Iterator[str]:
     before = "0" * 64
     for n, each in enumerate(facts.audit, 1):
-        worked_out = hashlib.sha256(f"{before}\n{each.entry}".encode()).hexdigest()
-        if (each.n, each.previous, each.hash) != (n, before, worked_out):
+        computed = hashlib.sha256(f"{before}\n{each.entry}".encode()).hexdigest()
+        if (each.n, each.previous, each.hash) != (n, before, computed):
             yield f"entry {each.n}, which should be {n}, does not follow"
         before = each.hash
     said = facts.verified
     if facts.settled and (said["valid"], said["entries"], said["head"]) != (True, len(facts.audit), before):
-        yield f"the gateway says {said}"
+        yield f"the gateway returned {said}"
 
 
 @invariant(
     "I10",
-    "the audit log has each move of each trade, once and in order, as soon as it is marked as told",
+    "the audit log has each move of each trade once and in order, as soon as it is marked",
     always=True,
 )
 def audit_complete(facts: Facts) -> Iterator[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Self
 
-#: what may happen to a request, of so many; each kind is a method of the proxy
+#: weights of the faults of a request; each kind is a method of the proxy
 ODDS = {
     "pass": 74,
     "lost answer": 7,
@@ -20,10 +20,10 @@ ODDS = {
     "half a request": 4,
     "twice": 4,
 }
-#: what may happen to all requests that would book a trade, for this share of the trades: so that some are given up
+#: share of trades all of whose booking requests get the same fault, so that some trades are voided
 CURSES = {"lost answer": 6, "reset": 6, "half a request": 6, "hang": 1, "late request": 1}
 CURSED = 0.05
-#: seconds by which a request is late at the most, after its client has given up
+#: maximum delay in seconds of a late request, after its client has timed out
 LATE = 6.0
 _ABORT = struct.pack("ii", 1, 0)
 _BOOKS = re.compile(rb'POST \S+/positions .*"tradeId": *"([^"]+)"', re.DOTALL)
@@ -34,7 +34,7 @@ class Proxy:
 
     def __init__(self, port: int, target: int, seed: int) -> None:
         self.port = port
-        #: how often each kind has happened
+        #: counts of faults
         self.met: Counter[str] = Counter()
         self._target = ("127.0.0.1", target)
         self._random = random.Random(seed)
@@ -64,7 +64,7 @@ class Proxy:
             listener, self._listener = self._listener, None
             clients = list(self._clients)
         if listener:
-            listener.shutdown(socket.SHUT_RDWR)  # closing alone would not wake who accepts
+            listener.shutdown(socket.SHUT_RDWR)  # closing alone would not wake the accepting thread
             listener.close()
             self.met["refused connection"] += 1
         for client in clients:
@@ -125,7 +125,7 @@ class Proxy:
         with self._lock:
             return self._random.choices(list(ODDS), list(ODDS.values()))[0]
 
-    # Each returns whether the connection goes on.
+    # Each returns True if the connection continues.
 
     def _pass(self, client: socket.socket, request: bytes) -> bool:
         answer = self._deliver(request)
@@ -140,7 +140,7 @@ class Proxy:
         return False
 
     def _hang(self, client: socket.socket, _request: bytes) -> bool:
-        client.recv(1)  # returns when the client gives up
+        client.recv(1)  # returns when the client times out
         return False
 
     def _reset(self, _client: socket.socket, _request: bytes) -> bool:

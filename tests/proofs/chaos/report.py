@@ -17,13 +17,13 @@ class Report:
     bug: str | None = None
     #: seconds of faults
     lasted: float = 0.0
-    #: seconds from the end of the faults until all was settled; None if it was not looked at
+    #: seconds from the end of the faults until all trades were settled; None if not measured
     settled: float | None = None
     states: Counter[str] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     kills: Counter[str] = field(default_factory=Counter)
-    #: what breaks them, by the names of the invariants that were looked at
+    #: by name of each checked invariant
     violations: dict[str, list[str]] = field(default_factory=dict)
 
     @property
@@ -35,7 +35,7 @@ class Report:
         lines = [f"seed {self.seed}, {self.database}, {self.bug or 'no'} bug planted, {self.lasted:.1f} s of faults"]
         for name in ("states", "answers", "faults", "kills"):
             counted: Counter[str] = getattr(self, name)
-            lines.append(f"{name + ':':9}" + ", ".join(f"{count} {what}" for what, count in counted.most_common()))
+            lines.append(f"{name + ':':9}" + ", ".join(f"{count} {name}" for name, count in counted.most_common()))
         if self.settled is not None:
             lines.append(f"settled {self.settled:.1f} s after the faults")
         for each in INVARIANTS:

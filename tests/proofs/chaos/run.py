@@ -22,11 +22,11 @@ from tests.proofs.chaos.report import Report
 from tests.proofs.chaos.services import Services, free_ports
 from tests.support.databases import PostgreSQL
 
-#: share of the audit's calls that fail, to the end
+#: share of the audit's calls that fail during the whole run
 AUDIT_FAILS = 0.2
-#: seconds by which a run may take longer, until it has tried all that it should
+#: maximum extension of a run in seconds until it has covered everything
 EXTRA = 60.0
-#: what is killed: one worker, or master and workers
+#: kinds of kills: one worker, or the master and all workers
 VICTIMS = [(kind, name) for kind in ("worker", "service") for name in ("portfolio", "gateway")]
 
 
@@ -126,7 +126,7 @@ class Run:
                 self._services.restart(name)
             self._kills[kind] += 1
             self._services.wait_for(name)
-            if name == "gateway":  # which forgets at its start what is simulated
+            if name == "gateway":  # it resets the simulated faults at its start
                 self._services.fail_audit(AUDIT_FAILS)
 
     def _moment(self, chance: random.Random) -> AbstractContextManager[None]:
@@ -143,7 +143,7 @@ class Run:
     def _guard(self, disturb: Callable[[], None]) -> None:
         try:
             disturb()
-        except BaseException as error:  # noqa: BLE001  # it is raised where the run is waited for
+        except BaseException as error:  # noqa: BLE001  # re-raised by the thread that waits
             self._errors.append(error)
 
     def _judge(self, facts: Facts) -> None:

@@ -19,7 +19,7 @@ WORKERS = 2
 SETTINGS = {
     "SERVER__WORKERS": str(WORKERS),
     "SERVER__THREADS": "8",
-    # So that a circuit opens where nothing works, and not from chance.
+    # A circuit opens only if all calls fail, not by chance.
     "CIRCUIT_BREAKER__TIMEOUT": "1s",
     "CIRCUIT_BREAKER__FAILURE_THRESHOLD": "8",
     "CIRCUIT_BREAKER__FAILURE_RATE_THRESHOLD": "0.9",

@@ -10,18 +10,18 @@ from tests.proofs.chaos.facts import Facts
 from tests.proofs.chaos.invariants import invariant
 from tests.proofs.chaos.proxy import ODDS
 
-#: seconds within which all must be settled, and all readers told, once nothing goes wrong any more
+#: seconds after the end of the faults within which all trades are settled and all entries delivered
 LIMIT = 20
 _WITHOUT_EFFECT = {"REJECTED", "CANCELLED", "REFUSED"}
 
 
-@invariant("settling", f"all trades are settled, and told, within {LIMIT} s of the end of the faults")
+@invariant("settling", f"all trades are settled and delivered within {LIMIT} s of the end of the faults")
 def settled_soon(facts: Facts) -> Iterator[str]:
     if facts.took > LIMIT:
         yield f"it took {facts.took:.1f} s"
 
 
-@invariant("exposure", "what the gateway counts against its limits is what its trades come to", always=True)
+@invariant("exposure", "the exposure equals the sum of the trades", always=True)
 def exposure_is_right(facts: Facts) -> Iterator[str]:
     expected: dict[Any, Decimal] = defaultdict(Decimal)
     for trade in facts.trades:
@@ -38,16 +38,16 @@ def exposure_is_right(facts: Facts) -> Iterator[str]:
             yield f"{key}: {counted.get(key, 0)}, by its trades {expected[key]}"
 
 
-@invariant("notifications", "users hear of the end of each trade, exactly once")
-def told_once(facts: Facts) -> Iterator[str]:
+@invariant("notifications", "users are notified of the final state of each trade exactly once")
+def notified_once(facts: Facts) -> Iterator[str]:
     told = Counter(each.trade_id for each in facts.notifications if each.kind == "trade")
     for trade_id, state in facts.states.items():
         if told.pop(trade_id, 0) != (state in FINAL):
-            yield f"{trade_id} is {state}, and its user was not told so once"
+            yield f"{trade_id} is {state}, and its user was not notified once"
     yield from (f"{trade_id} is no trade" for trade_id in told)
 
 
-@invariant("logs", "nothing happened that nobody had thought of: no log has a traceback, no answer was 500")
+@invariant("logs", "no log has a traceback, and no response was 500")
 def no_tracebacks(facts: Facts) -> Iterator[str]:
     for name, log in facts.logs.items():
         for line in log.splitlines():
@@ -55,7 +55,7 @@ def no_tracebacks(facts: Facts) -> Iterator[str]:
                 yield f"{name}: {line[:2000]}"
 
 
-@invariant("I12", "the run has tried what it is there to try")
+@invariant("I12", "the run has covered all outcomes, faults and kills")
 def coverage(facts: Facts) -> Iterator[str]:
     filled = {trade.side for trade in facts.trades if trade.state == "FILLED"}
     yield from (f"no {side} was filled" for side in {"BUY", "SELL"} - filled)

@@ -25,7 +25,7 @@ from portfolio.service import PortfolioService
 from portfolio.store import AccountStore
 from servicekit.database import Database
 from servicekit.migrations import migrate
-from tests.proofs.chaos import surroundings  # noqa: F401  # its invariants are tried too
+from tests.proofs.chaos import surroundings  # noqa: F401  # registers its invariants
 from tests.proofs.chaos.clients import Answer
 from tests.proofs.chaos.clients import Order as Placed
 from tests.proofs.chaos.facts import Facts, look
@@ -96,7 +96,7 @@ def broken(facts: Facts) -> set[str]:
 
 
 def test_all_invariants_hold_for_an_unchanged_trade(world: World) -> None:
-    assert broken(world.look()) == {"I12"}  # one trade is not all that a run should try
+    assert broken(world.look()) == {"I12"}  # one trade does not cover everything
 
 
 @pytest.mark.parametrize("name", TAMPERING)

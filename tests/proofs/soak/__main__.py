@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.proofs.soak.run import Soak
 
-#: minutes in which each service has a worker that can be judged
+#: minutes that suffice for a judged worker of each service
 LONG_ENOUGH = 3.0
 
 

@@ -7,11 +7,11 @@ from statistics import median
 from tests.proofs.soak.samples import Process, Sample
 
 MEBIBYTE = 1 << 20
-#: bytes by which a process may be larger at the end of its work than when it was warm
+#: allowed growth of a warm process in bytes
 MEMORY = 6 * MEBIBYTE
-#: seconds of processor until a process has imported and pooled what it needs, and the least work that is judged
+#: CPU seconds until a process is warm, and CPU seconds of work required for a judgement
 WARM, LONG = 3.0, 3.0
-#: descriptors of one worker, and files of all services, by which the last quarter of a run may exceed the second one
+#: allowed growth from the second to the last quarter of a run: descriptors of a worker, files of all services
 DESCRIPTORS, FILES = 20, 12
 
 
@@ -29,7 +29,7 @@ def growth(samples: Sequence[Sample]) -> Iterator[str]:
         yield f"{after} descriptors, before {before}"
     before, after = (median(each.files for each in part) for part in parts)
     if after > before + FILES:
-        yield f"{after:.0f} files in the directory of state, before {before:.0f}"
+        yield f"{after:.0f} files in the state directory, before {before:.0f}"
 
 
 def judged(samples: Sequence[Sample]) -> Iterator[list[Process]]:

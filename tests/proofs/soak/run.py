@@ -17,8 +17,8 @@ from tests.proofs.chaos.services import PACKAGES, Services
 from tests.proofs.soak.judgement import growth, judged, steps_back
 from tests.proofs.soak.samples import Sample, counters, sample
 
-#: a worker of the gateway is replaced after so many requests, and up to half as many more; the oldest of the others is
-#: left alone, so that there are workers of each service which work for long
+#: requests after which a worker of the gateway is replaced, plus up to half as many; the oldest worker of each other
+#: service is never killed, so that some workers run for long
 RECYCLE = 1500
 READERS = 3
 READS = (
@@ -48,7 +48,7 @@ class Report:
     answers: Counter[str] = field(default_factory=Counter)
     done: Counter[str] = field(default_factory=Counter)
     samples: dict[str, list[Sample]] = field(default_factory=lambda: {name: [] for name in PACKAGES})
-    #: processes that have worked for long enough to tell whether they grow, by service
+    #: judged processes, by service
     judged: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -116,7 +116,7 @@ class Soak:
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except Exception as error:  # noqa: BLE001  # told with the rest
+        except Exception as error:  # noqa: BLE001  # reported with the rest
             self._report.problems.append(f"{work.__name__}: {type(error).__name__}: {error}")
             self._stop.set()
 
@@ -171,7 +171,7 @@ class Soak:
                     with requests.Session() as session:
                         session.trust_env = False
                         now = counters(self._url(name), session)
-                except requests.ConnectionError:  # the worker that was asked was killed
+                except requests.ConnectionError:  # the worker was killed
                     continue
                 self._report.problems += [f"{name}: {step}" for step in steps_back(seen[name], now)]
                 seen[name] = now

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import requests
 
-#: what must never go back: counters, and the counts of histograms
+#: series that never decrease: counters and counts of histograms
 _GROWS = re.compile(r"^(\w+(?:_total|_count|_sum|_bucket)(?:\{[^}]*\})?) (\S+)$", re.MULTILINE)
 
 
@@ -18,9 +18,9 @@ class Process:
     """One process of a service, at one moment."""
 
     pid: int
-    #: seconds of processor that it has used: an idle process has pooled nothing yet, however old it is
+    #: CPU seconds used; an idle process is not warm at any age
     worked: float
-    #: bytes that nobody shares with it
+    #: unshared memory in bytes
     memory: int
     descriptors: int
 
@@ -29,11 +29,11 @@ class Process:
 class Sample:
     """A service at one moment."""
 
-    #: seconds, of the clock of the run
+    #: seconds since the start of the run
     at: float
     master: Process
     workers: list[Process]
-    #: in the directory of the state of all services
+    #: files in the state directory of all services
     files: int
 
 
