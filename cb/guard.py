@@ -50,7 +50,7 @@ class CallGuard:
 
 
 class Guard(Protocol):
-    """What guards calls to a dependency: a `CircuitBreaker`, a `Bulkhead` or a `Policy`."""
+    """Anything that guards calls to a dependency: a `CircuitBreaker`, a `Bulkhead` or a `Policy`."""
 
     @property
     def name(self) -> str:

@@ -1,4 +1,4 @@
-"""Execution of docs/deployment.md, except for what needs another machine: users, services, a container engine."""
+"""Execution of docs/deployment.md, without users, services and a container engine, which need another machine."""
 
 import stat
 from pathlib import Path

@@ -23,7 +23,7 @@ def port() -> int:
 
 @pytest.fixture
 def reader(server: Server, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
-    """Yield a reader whose vendor fails, and whose workers log who has answered what."""
+    """Yield a reader with a vendor that fails, and with workers that log each response."""
     server.act = answer(500, "out of order")
     log = f"--access-logfile {tmp_path}/log --access-logformat '%(p)s %(s)s' --no-control-socket"
     monkeypatch.setenv("GUNICORN_CMD_ARGS", log)

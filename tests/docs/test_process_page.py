@@ -33,7 +33,7 @@ REGISTRIES = {
 
 
 def process_globals(source: str) -> Iterator[str]:
-    """Yield what a module has that is global to its process: hooks, threads, and objects that it keeps."""
+    """Yield the hooks, threads and kept objects of a module that are global to its process."""
     tree = ast.parse(source)
     own = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef | ast.FunctionDef)}
     for node in ast.walk(tree):

@@ -18,6 +18,7 @@ PACKAGES = (
     "benchmarks",
     "tests/fleet",
     "tests/cli",
+    "tests/docs",
 )
 
 
