@@ -46,7 +46,7 @@ def test_each_cell_of_the_table_is_one_of_the_ledger_with_an_agent_on_one_side()
 
 def test_writers_and_readers_of_the_table_are_those_of_the_code() -> None:
     everywhere = {path: cells_used(path) for path in PACKAGE.rglob("*.py")}
-    operator = everywhere[PACKAGE / "control.py"]
+    operator = everywhere[PACKAGE / "control.py"] | everywhere[PACKAGE / "circuit.py"]
     outside = {cell for path, used in everywhere.items() if path.parent != FLEET for cell in used}
     for cell, (writer, reader) in cells_of_table().items():
         sides = {side for column in (writer, reader) for side in column.split(", ")}
