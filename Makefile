@@ -1,7 +1,8 @@
 # Verbs. Each sets up .venv from a lock file when it has to; Python 3.11 or later is all a machine needs.
 export CB_VENV ?= .venv
 BIN := $(CB_VENV)/bin
-PROSE := README.md ARCHITECTURE.md CONTRIBUTING.md docs tests/docs mkdocs.yml Makefile cb/background cb/fleet cb/cli cb/http cb/resilience cb/integrations/opentelemetry cb/integrations/sqlalchemy.py tests/http tests/resilience gateway portfolio marketdata scripts benchmarks
+PROSE := README.md CONTRIBUTING.md ARCHITECTURE.md SECURITY.md docs config mkdocs.yml Makefile setup.cfg \
+	cb servicekit gateway portfolio marketdata scripts benchmarks tests/docs tests/http tests/resilience
 LOCK := uv pip compile setup.cfg --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 # Without the garbage collector: finalizers of ours that it runs within mutmut's own bookkeeping would crash CPython 3.11.

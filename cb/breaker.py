@@ -1,4 +1,4 @@
-"""The circuit breaker: the quick path of a call. What it does not cover is in `admission`."""
+"""The circuit breaker: the quick path of a call. `admission` has the slow path."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial, wraps

@@ -61,8 +61,8 @@ class Policy(ProcessBound):
     """Composes the protections of a call. The order of the arguments does not matter; the order of the parts is fixed.
 
     From the outside to the call: fallback, cache, retry, rate limit, bulkhead, breaker. Every attempt of a retry is
-    limited, admitted and counted by itself. A rejection is never retried, whatever the retry says: it goes to the cache
-    and the fallback at once. docs/policy.md gives the reason for each place.
+    limited, admitted and counted by itself. A rejection is never retried: it goes to the cache and the
+    fallback at once. docs/policy.md gives the reason for each place.
 
     A policy can stand wherever a breaker can, with the same entry points. `begin`, `guard` and `with` guard one attempt
     by rate limit, bulkhead and breaker; retry, cache and fallback need a function to call, so a policy that has one of

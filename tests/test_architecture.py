@@ -1,4 +1,4 @@
-"""Rules for the shape of the code, checked on its source and on what an import of it does."""
+"""Rules for the shape of the code, checked on its source and on the effects of an import."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""What type checkers make of calls: `make lint` reads this file, nothing runs it."""
+"""Calls whose types `make lint` checks. The file is not run."""
 
 from dataclasses import dataclass
 from datetime import timedelta

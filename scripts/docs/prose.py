@@ -1,4 +1,4 @@
-"""Figures about the English of docstrings: openings with a question word, and the rate of the word "what"."""
+"""Figures about the English of docstrings: question words as openings, and the rate of one of them."""
 
 import ast
 import re
@@ -48,12 +48,12 @@ class Figures:
 
     @property
     def with_what(self) -> list[Docstring]:
-        """Docstrings that use the word "what"."""
+        """Docstrings with the counted word."""
         return [each for each in self.docstrings if _WHAT.search(each.text)]
 
     @property
     def what_per_1000(self) -> float:
-        """Rate of the word "what", per 1,000 words."""
+        """Rate of the counted word, per 1,000 words."""
         return 1000 * sum(len(_WHAT.findall(each.text)) for each in self.docstrings) / max(self.words, 1)
 
     def __str__(self) -> str:

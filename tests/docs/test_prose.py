@@ -2,24 +2,7 @@
 
 import pytest
 
-from scripts.docs.prose import WHAT_PER_1000, Docstring, Figures, figures
-
-PACKAGES = (
-    "cb/background",
-    "cb/ledger",
-    "cb/fleet",
-    "cb/resilience",
-    "cb/http",
-    "cb/integrations/opentelemetry",
-    "tests/http",
-    "tests/resilience",
-    "cb/cli",
-    "marketdata",
-    "benchmarks",
-    "tests/fleet",
-    "tests/cli",
-    "tests/docs",
-)
+from scripts.docs.prose import PACKAGES, WHAT_PER_1000, Docstring, Figures, figures
 
 
 @pytest.mark.parametrize("folder", PACKAGES)

@@ -27,7 +27,7 @@ def bulkhead_of(directory: Path, limit: int = LIMIT, wait: float = 0.0) -> Bulkh
 
 
 class Gauge:
-    """How many run now, and how many ran at most, in all processes that name the file."""
+    """Number of calls that run now, and the most that ran at once, in all processes that use the file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -1,4 +1,4 @@
-"""What users do with a breaker that its author would not: each is either right, or told in words."""
+"""Unusual uses of a breaker: each either works or raises an error that explains it."""
 
 import asyncio
 import signal

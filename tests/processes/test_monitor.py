@@ -21,14 +21,14 @@ pytestmark = [
 
 
 class Here:
-    """What a process has."""
+    """Objects of one process."""
 
     breaker: CircuitBreaker
     monitor: Monitor
 
 
 def make(path: Path) -> None:
-    """Make what a service makes, before or after a fork; each check leaves its process's number."""
+    """Create the objects of a service, before or after a fork; each check records the id of its process."""
 
     def check() -> None:
         with path.with_suffix(".checks").open("a", encoding="ascii") as checks:

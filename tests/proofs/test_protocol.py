@@ -1,4 +1,4 @@
-"""The protocol between processes, model-checked. tests/proofs/protocol/README.md says what is proved."""
+"""The protocol between processes, model-checked. tests/proofs/protocol/README.md lists the properties."""
 
 import pytest
 

@@ -67,7 +67,7 @@ class PostgreSQL:
             server.remove()
 
     def _copy(self, programs: Path) -> Path:
-        """Copy what the server consists of to where its user may go; its libraries lie beside the package."""
+        """Copy the server's files to a directory that its user may read; its libraries lie beside the package."""
         package = programs.parents[1]
         for part in (package, package.with_name(f"{package.name}.libs")):
             shutil.copytree(part, self._home / part.name, symlinks=True)

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def alone(
     monkeypatch: pytest.MonkeyPatch, directory: Path, *, market_data: str, portfolio: str, **settings: str
 ) -> Flask:
-    """Return its app, for two URLs, which does nothing by itself: no checks, and what is left over is left alone.
+    """Return its app, for two URLs, without its background work: health checks and completion of trades.
 
     `settings` are environment variables without their CB_.
     """

@@ -1,4 +1,4 @@
-"""What a breaker does, written down a second time: every call in a list, and everything counted from the beginning."""
+"""A second implementation of the breaker: every call in a list, and everything counted from the beginning."""
 
 from dataclasses import dataclass, field
 

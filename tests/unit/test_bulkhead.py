@@ -1,4 +1,4 @@
-"""A bulkhead: at most so many calls at once, and what becomes of one more."""
+"""A bulkhead: its limit of concurrent calls, and the rejection of one more."""
 
 import gc
 import logging

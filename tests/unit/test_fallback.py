@@ -1,4 +1,4 @@
-"""What callers get instead of an answer, and that the breaker counts as it does without."""
+"""Fallback values; the breaker counts calls as it does without them."""
 
 from typing import Any
 

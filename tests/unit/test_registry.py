@@ -1,4 +1,4 @@
-"""Registry: creation by name, conflicts of rules, and what it says of itself."""
+"""Registry: creation by name, conflicts of rules, and repr."""
 
 from collections.abc import Callable
 

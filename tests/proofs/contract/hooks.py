@@ -1,4 +1,4 @@
-"""What no schema can say: that a key must not have been used, and which breakers there are. Loaded by schemathesis."""
+"""Hooks of schemathesis for facts outside of schemas: unused keys, and names of breakers that exist."""
 
 import random
 import re

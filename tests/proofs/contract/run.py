@@ -31,7 +31,7 @@ def services(*, tokens: bool = True) -> Iterator[Platform]:
 
 
 def run(platform: Platform, service: str, *options: str) -> tuple[int, str]:
-    """Try the operations of a service, those that disturb it last. Return an exit code and what has been found."""
+    """Try the operations of a service, those that disturb it last. Return an exit code and the output."""
     code, said = _run(platform, service, *options, "--exclude-operation-id-regex", _DISTURBING)
     unlinked = () if "--phases" in options else ("--phases", "examples,coverage,fuzzing")
     again, more = _run(platform, service, *options, *unlinked, "--include-operation-id-regex", _DISTURBING)
@@ -40,7 +40,7 @@ def run(platform: Platform, service: str, *options: str) -> tuple[int, str]:
 
 
 def _heal(platform: Platform, service: str) -> None:
-    """Take back what a service was told to do."""
+    """Undo the simulations and operator's actions in a service."""
     breakers = platform.get(service, "/api/v1/circuit-breaker/status").json()["breakers"]
     simulators = platform.get(service, "/dashboard/data").json()["simulators"].values()
     told = {each["path"]: {} for each in simulators}

@@ -19,19 +19,19 @@ class Contract:
         return {each["operationId"]: each for path in self.document["paths"].values() for each in path.values()}
 
     def validator(self, schema: dict[str, Any], *, closed: bool = False) -> Any:
-        """Return what validates by a schema of the document."""
+        """Return a validator of a schema of the document."""
         document = self._closed if closed else self.document
         return jsonschema_rs.validator_for({**schema, "components": document["components"]})
 
     def response(self, operation: str, status: int) -> dict[str, Any]:
-        """Return what the document says of an answer."""
+        """Return the document's description of a response."""
         found: dict[str, Any] = self.operations()[operation]["responses"][str(status)]
         if "$ref" in found:
             return dict(self.document["components"]["responses"][found["$ref"].rpartition("/")[2]])
         return found
 
     def check(self, operation: str, answer: requests.Response) -> None:
-        """Return if an answer is as the document says, and says no more. Raises what is wrong."""
+        """Check that a response has the documented content and nothing else. Raises the difference."""
         told = self.response(operation, answer.status_code)
         schema = told["content"][answer.headers["Content-Type"].partition(";")[0]]["schema"]
         if "json" in answer.headers["Content-Type"]:

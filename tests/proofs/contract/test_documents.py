@@ -1,4 +1,4 @@
-"""The documents by themselves: whole, valid, and what is committed."""
+"""The documents by themselves: complete, valid, and equal to the committed files."""
 
 import json
 from typing import Any

@@ -22,7 +22,7 @@ ASSERTION = re.compile(r"pan:\d+: (?:assertion violated \((.*)\)|(.*?)) \(at dep
 
 @dataclass(frozen=True)
 class Variant:
-    """One search: a model with its -D options, and what must come out."""
+    """One search: a model with its -D options, and the expected verdict."""
 
     model: str
     options: str
@@ -38,7 +38,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Result:
-    """What a search came to."""
+    """The verdict of a search."""
 
     variant: Variant
     states: int
@@ -48,7 +48,7 @@ class Result:
 
     @property
     def right(self) -> bool:
-        """Whether it is what was expected."""
+        """True if the verdict is the expected one."""
         if self.variant.expected == HOLDS:
             return self.said == HOLDS
         return self.said.startswith("fails: ") and self.variant.expected in self.said
@@ -129,7 +129,7 @@ VARIANTS = (
 
 
 def missing() -> str | None:
-    """Return what must be installed first, None if nothing."""
+    """Return the programs that must be installed first, or None."""
     tools = [tool for tool in ("spin", "gcc") if which(tool) is None]
     return f"install the packages {' and '.join(tools)}, then run `make prove`" if tools else None
 
