@@ -122,7 +122,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 
 
 @pytest.mark.parametrize(("ours", "path"), [("True", "/metrics"), ("False", "/theirs")])
-def test_counts_of_a_killed_worker_stay_for_whoever_reads_them(started: Start, ours: str, path: str) -> None:
+def test_counts_of_a_killed_worker_are_kept(started: Start, ours: str, path: str) -> None:
     server = started(ours)
     killed = server.ask()
     os.kill(killed, signal.SIGKILL)
@@ -301,7 +301,7 @@ def test_state_directory_that_others_may_write_is_refused(started: Start, tmp_pa
 @pytest.mark.parametrize(
     ("told", "ends"), [([], False), ([signal.SIGHUP], False), ([signal.SIGHUP, signal.SIGTERM], True)]
 )
-def test_worker_that_was_told_to_end_before_it_could_listen_ends(kind: str, told: list[int], ends: bool) -> None:
+def test_worker_that_receives_sigterm_before_it_has_handlers_ends(kind: str, told: list[int], ends: bool) -> None:
     queued: queue.SimpleQueue[int] = queue.SimpleQueue()
     for each in told:
         queued.put(each)

@@ -56,7 +56,7 @@ class TestWithToken:
         ):
             assert client.open(path, method=method, json=body, headers=headers).status_code == 200
 
-    def test_what_is_not_the_operators_needs_none(self, client: FlaskClient) -> None:
+    def test_other_routes_need_no_operators_token(self, client: FlaskClient) -> None:
         assert client.get(f"{API}/status").status_code == 200
         assert client.get("/api/v1/stock/pen").status_code == 200
 

@@ -131,7 +131,7 @@ def test_chunked_body_that_is_too_large_is_refused(client: FlaskClient) -> None:
     assert answer.status_code == 413
 
 
-def test_answer_stays_small_whatever_the_body(client: FlaskClient) -> None:
+def test_error_response_to_any_body_is_small(client: FlaskClient) -> None:
     answer = client.post(ORDERS, json={f"f{n}": 1 for n in range(1000)})
     assert answer.status_code == 422
     assert len(answer.data) < 4000

@@ -53,7 +53,7 @@ def test_row_is_inserted_once_and_its_amount_is_exact(database: Database, breake
     assert breaker.snapshot().totals.successes == 3
 
 
-def test_refusal_of_the_breaker_or_bulkhead_of_a_database_says_that_it_is_unavailable_or_busy(
+def test_rejection_by_the_breaker_or_bulkhead_of_a_database_is_unavailable_or_busy(
     database: Database, breaker: CircuitBreaker
 ) -> None:
     bulkhead = Bulkhead(breaker, 1)
@@ -66,7 +66,7 @@ def test_refusal_of_the_breaker_or_bulkhead_of_a_database_says_that_it_is_unavai
     breaker.control.reset(reason="test")
 
 
-def test_refusal_of_another_breaker_within_a_transaction_stays_what_it_is(
+def test_rejection_by_another_breaker_within_a_transaction_is_not_translated(
     database: Database, breaker: CircuitBreaker
 ) -> None:
     database.guard(breaker)

@@ -107,7 +107,7 @@ def test_file_that_could_not_be_removed_is_removed_by_the_next_fold_and_counted_
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b'{"counter": 1}', b'{"counter": {"a": "b"}, "histogram": {}, "folded": []}']
 )
-def test_damaged_file_of_the_ended_is_told_of_once_and_begun_anew(
+def test_damaged_file_of_ended_workers_is_logged_once_and_replaced(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
 ) -> None:
     work(tmp_path, 1, 2)
@@ -119,7 +119,7 @@ def test_damaged_file_of_the_ended_is_told_of_once_and_begun_anew(
     assert names(tmp_path) == {"ended.json"}
 
 
-def test_link_that_somebody_has_laid_is_not_followed(tmp_path: Path) -> None:
+def test_symbolic_link_is_not_followed(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")
     work(tmp_path, 1, 2)

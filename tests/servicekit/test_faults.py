@@ -41,7 +41,7 @@ def test_wrong_state_is_refused_and_changes_nothing(client: FlaskClient, state: 
     assert client.get(SIMULATE).json == WELL | {"failure_rate": 0.5}
 
 
-def test_failure_is_a_503_that_says_so(client: FlaskClient) -> None:
+def test_simulated_failure_is_a_503(client: FlaskClient) -> None:
     client.post(SIMULATE, json={"failure_rate": 1})
     answer = client.get("/api/v1/stock/pen")
     assert answer.json is not None
@@ -77,7 +77,7 @@ def test_each_simulated_service_has_a_state_of_its_own(app: Flask) -> None:
     assert client.get(SIMULATE).json == WELL
 
 
-def test_check_tells_what_is_simulated(app: Flask) -> None:
+def test_health_check_reports_the_simulation(app: Flask) -> None:
     faults = app.extensions["faults"]
     assert faults.check()["status"] == "UP"
     faults.set(Simulation(failure_rate=0.5))

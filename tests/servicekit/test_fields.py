@@ -115,7 +115,7 @@ def test_value_that_only_resembles_another_is_refused(field: str, values: list[o
         ("symbol", "BRK.B", "BRK.B"),
     ],
 )
-def test_value_is_loaded_as_what_it_is(field: str, value: object, loaded: object) -> None:
+def test_valid_value_is_loaded_without_loss(field: str, value: object, loaded: object) -> None:
     found = load(field, value)
     assert (found, type(found)) == (loaded, type(loaded))
 
@@ -136,7 +136,7 @@ def odd_values() -> st.SearchStrategy[Any]:
 
 @given(odd_values())
 @settings(max_examples=600, deadline=None)
-def test_field_takes_what_its_json_schema_allows_and_nothing_else(value: Any) -> None:
+def test_field_accepts_exactly_the_values_of_its_json_schema(value: Any) -> None:
     for name, field in PassthroughSchema().fields.items():
         # As it arrives: fractions are Decimals.
         arrived = json.loads(json.dumps(value), parse_float=Decimal)
@@ -159,7 +159,7 @@ SCHEMAS = {
 
 @pytest.mark.parametrize("name", ["money", "any_money", "much_money"])
 @pytest.mark.parametrize("amount", ["1", "0.0001", "12.5", "9999999999.9999"])
-def test_money_says_what_its_json_schema_for_answers_promises(name: str, amount: str) -> None:
+def test_serialized_money_matches_its_json_schema(name: str, amount: str) -> None:
     field: Money = PassthroughSchema().fields[name]  # type: ignore[assignment]  # these are
     answered = jsonschema_rs.validator_for(field.json_schema(in_response=True))
     assert answered.is_valid(field.serialize("m", {"m": Decimal(amount)}))

@@ -48,7 +48,7 @@ def stock(shop: Service) -> Any:
     return status(shop)["breakers"]["own-stock"]
 
 
-def test_status_says_that_hosts_share_breakers_and_what_opens_here_opens_there(shops: list[Service]) -> None:
+def test_hosts_of_a_fleet_share_breakers_and_open_together(shops: list[Service]) -> None:
     first, second = shops
     until(lambda: all(status(shop)["fleet"]["hosts"] == 2 for shop in shops))
     assert status(first)["fleet"]["connected"] is True

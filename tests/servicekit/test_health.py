@@ -38,7 +38,7 @@ def test_service_is_degraded_by_a_dependency_and_still_ready(app: Flask, check: 
 
 
 @pytest.mark.parametrize("check", [answering("DOWN"), broken])
-def test_service_is_down_without_what_it_must_have(app: Flask, check: Callable[[], dict[str, Any]]) -> None:
+def test_service_is_down_without_a_required_component(app: Flask, check: Callable[[], dict[str, Any]]) -> None:
     app.extensions["health"].add("database", check, ready=True)
     client = app.test_client()
     answer = client.get("/api/v1/health")
@@ -63,7 +63,7 @@ def test_open_circuit_degrades_a_service_that_stays_ready(app: Flask) -> None:
     assert (ready.status_code, ready.json["components"]) == (200, {})
 
 
-def test_check_of_a_monitor_says_how_a_dependency_is_whatever_its_circuit(app: Flask) -> None:
+def test_failed_check_of_a_monitor_makes_a_dependency_down_with_a_closed_circuit(app: Flask) -> None:
     stock = app.extensions["circuit_breakers"].registry.get("own-stock")
     seen = []
     for error in (None, OSError("no route")):
@@ -75,7 +75,7 @@ def test_check_of_a_monitor_says_how_a_dependency_is_whatever_its_circuit(app: F
     assert seen == [("UP", up), ("DEGRADED", up | {"status": "DOWN", "health": "DOWN"})]
 
 
-def test_check_that_is_overdue_says_nothing(app: Flask) -> None:
+def test_overdue_check_makes_the_health_unknown(app: Flask) -> None:
     stock = app.extensions["circuit_breakers"].registry.get("own-stock")
     HealthProbes(stock).note(OSError("no route"), took=0.1, valid=0)
     answer = app.test_client().get("/api/v1/health").json

@@ -31,7 +31,7 @@ def test_request_is_a_line_with_its_id(client: FlaskClient, capsys: pytest.Captu
     assert "secret" not in str(line)
 
 
-def test_what_is_polled_is_not_logged(client: FlaskClient, capsys: pytest.CaptureFixture[str]) -> None:
+def test_polled_paths_are_not_logged(client: FlaskClient, capsys: pytest.CaptureFixture[str]) -> None:
     for path in (
         "/metrics",
         "/dashboard/data",

@@ -84,7 +84,7 @@ def test_names_of_the_seed_can_be_switched_off(config: Path, monkeypatch: pytest
     assert not [name for name, _ in samples(shop.create_app().test_client()) if name.endswith("own_stock")]
 
 
-def test_metrics_can_be_asked_for_by_name(tripped: FlaskClient) -> None:
+def test_metrics_can_be_selected_by_name(tripped: FlaskClient) -> None:
     assert {name for name, _ in samples(tripped, "?name[]=circuit_breaker_in_flight")} == {"circuit_breaker_in_flight"}
     assert samples(tripped, "?name[]=nothing") == {}
 
@@ -102,11 +102,11 @@ def test_metrics_in_a_version_that_is_none_are_plain_text(tripped: FlaskClient, 
     assert (answer.status_code, answer.mimetype) == (200, "text/plain")
 
 
-def test_no_series_tells_when_it_was_made(tripped: FlaskClient) -> None:
+def test_no_series_has_a_time_of_creation(tripped: FlaskClient) -> None:
     assert not [name for name, _ in samples(tripped) if name.endswith("_created")]
 
 
-def test_number_of_series_does_not_grow_with_what_clients_invent(client: FlaskClient) -> None:
+def test_number_of_series_does_not_grow_with_unknown_paths_and_methods(client: FlaskClient) -> None:
     def invent() -> None:
         client.get(f"/{random.random()}")
         client.get(f"/api/v1/stock/{random.randrange(10**9)}")
@@ -132,7 +132,7 @@ def test_breakers_whose_names_a_metric_cannot_tell_apart_are_one_series_of_the_s
 
 
 @pytest.mark.parametrize("openmetrics", [False, True], ids=["plain", "openmetrics"])
-def test_text_of_the_breakers_says_what_prometheus_client_would_write(openmetrics: bool) -> None:
+def test_text_of_the_breakers_equals_that_of_prometheus_client(openmetrics: bool) -> None:
     breakers = Registry(overrides={"rateless": BreakerConfig(failure_rate_threshold=None)})
     for name in ('a"b', "a\\b", "ä\\nb", "rateless"):
         breakers.get(name).call(int)
@@ -191,7 +191,7 @@ def test_names_that_are_also_ends_of_metrics_make_no_metric_twice() -> None:
         assert "circuit_breaker_state_x" in found
 
 
-def test_breakers_that_another_process_made_later_are_told_too(tmp_path: Path) -> None:
+def test_breakers_of_another_process_are_in_the_metrics(tmp_path: Path) -> None:
     mine, others = (Registry(ledger=Ledger.in_file(tmp_path / "ledger")) for _ in range(2))
     mine.get("stock").call(abs, -1)
     others.get("late").call(abs, -1)

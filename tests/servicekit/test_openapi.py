@@ -29,7 +29,7 @@ def test_view_on_terms_is_in_the_document_and_another_is_not(client: FlaskClient
     assert {"/metrics", "/dashboard/data", "/api/v1/circuit-breaker/{name}/reset"} <= paths.keys()
 
 
-def test_what_is_read_decides_which_problems_are_told(client: FlaskClient) -> None:
+def test_validated_input_decides_the_documented_problems(client: FlaskClient) -> None:
     paths = document(client)["paths"]
     assert paths["/api/v1/stock/{item}"]["get"]["responses"].keys() == {"200", "400", "404", "422", "429"}
     assert paths["/api/v1/orders"]["post"]["responses"].keys() == {"201", "400", "413", "415", "422", "429"}
@@ -55,7 +55,7 @@ def agreed(view: Any) -> Operation:
     return operation("showItem", tag="shop", responses={200: ResponseSpec("It is in stock.", ItemSchema())})(view)
 
 
-def test_library_that_makes_the_document_is_loaded_when_it_is_asked_for(config: Path) -> None:
+def test_library_for_the_document_is_imported_with_the_first_request_for_it(config: Path) -> None:
     program = """
 import sys
 from tests.support import shop

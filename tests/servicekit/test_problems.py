@@ -29,7 +29,7 @@ def test_method_that_a_path_lacks_is_refused_with_those_it_has(client: FlaskClie
 
 
 @pytest.mark.parametrize("method", ["BREW", "get", "TRACE", "CONNECT"])
-def test_method_that_nobody_knows_is_refused(client: FlaskClient, method: str) -> None:
+def test_unknown_method_is_refused(client: FlaskClient, method: str) -> None:
     answer = client.open("/api/v1/orders", method=method, headers={"X-Request-ID": "mine"})
     assert (answer.status_code, answer.mimetype) == (405, "application/problem+json")
     assert "POST" in answer.headers["Allow"]
@@ -46,7 +46,7 @@ def test_malformed_id_is_refused_by_name_and_rule(client: FlaskClient, item: str
     assert answer.json["errors"] == [{"in": "path", "name": "item", "detail": rule}]
 
 
-def test_fault_of_ours_is_logged_and_not_told(client: FlaskClient, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unexpected_error_is_logged_and_not_disclosed(client: FlaskClient, capsys: pytest.CaptureFixture[str]) -> None:
     answer = client.get("/api/v1/bug")
     assert (answer.status_code, answer.mimetype) == (500, "application/problem+json")
     assert "for us alone" not in answer.text
@@ -58,7 +58,7 @@ def test_fault_of_ours_is_logged_and_not_told(client: FlaskClient, capsys: pytes
 
 
 @pytest.mark.parametrize(("retry_after", "told"), [(0.0, "1"), (0.2, "1"), (29.1, "30"), (None, "60")])
-def test_open_circuit_is_a_503_that_says_when_to_come_back(app: Flask, retry_after: float | None, told: str) -> None:
+def test_open_circuit_is_503_with_retry_after(app: Flask, retry_after: float | None, told: str) -> None:
     @app.get("/open")
     def refuse() -> NoReturn:
         raise CircuitOpenError("own-stock", retry_after)
@@ -69,7 +69,7 @@ def test_open_circuit_is_a_503_that_says_when_to_come_back(app: Flask, retry_aft
     assert (answer.json["code"], answer.json["breaker"]) == ("circuit-open", "own-stock")
 
 
-def test_full_bulkhead_is_a_429_that_says_when_to_come_back(app: Flask) -> None:
+def test_full_bulkhead_is_429_with_retry_after(app: Flask) -> None:
     @app.get("/full")
     def refuse() -> NoReturn:
         raise BulkheadFullError("own-stock", 7)
@@ -92,7 +92,7 @@ def test_facts_and_headers_of_a_problem_are_in_its_answer(app: Flask) -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/v1/health", "/metrics", "/api/v1/nothing", "/api/v1/bug"])
-def test_every_answer_tells_browsers_to_keep_their_hands_off(client: FlaskClient, path: str) -> None:
+def test_every_response_has_security_headers(client: FlaskClient, path: str) -> None:
     headers = client.get(path).headers
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Content-Security-Policy"].startswith("default-src 'none'")

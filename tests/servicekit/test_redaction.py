@@ -66,7 +66,7 @@ def fail_with_headers() -> None:
     "fail",
     [fail_to_parse, fail_in_a_header, fail_to_connect, fail_in_a_conninfo, fail_with_a_url, fail_with_headers],
 )
-def test_exception_with_a_secret_is_told_without_it(app: Flask, capsys: pytest.CaptureFixture[str], fail: Any) -> None:
+def test_secret_in_an_exception_is_redacted(app: Flask, capsys: pytest.CaptureFixture[str], fail: Any) -> None:
     with pytest.raises(Exception) as raised:
         fail()
     said = str(raised.value)
@@ -167,7 +167,7 @@ def test_line_stays_json_with_the_same_members(text: dict[str, object]) -> None:
     assert json.loads(Redaction()(json.dumps(text))).keys() == text.keys()
 
 
-def test_what_is_no_secret_stays() -> None:
+def test_text_without_secrets_is_not_changed() -> None:
     for text in (
         "GET /api/v1/trades 200",
         "http://127.0.0.1:8082/a answers alice@example.com",

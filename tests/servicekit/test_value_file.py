@@ -30,7 +30,7 @@ def seen(file: Path) -> dict[str, float]:
     return {key: value for key, value, *_ in read(str(file))}
 
 
-def test_prometheus_client_reads_what_was_written_however_much_it_is(tmp_path: Path) -> None:
+def test_prometheus_client_reads_files_of_any_size(tmp_path: Path) -> None:
     file = ValueFile(str(tmp_path / "counter_1.db"))
     keys = [f"key-{number:04}-{'ä' * (number % 9)}" for number in range(500)]
     for number, key in enumerate(keys):
@@ -91,7 +91,7 @@ def test_value_without_room_is_written_once_there_is(tmp_path: Path, monkeypatch
     assert seen(tmp_path / "counter_1.db") == {"a": 2.0, **{f"key {number}": 2.0 for number in range(200)}}
 
 
-def test_file_that_somebody_removes_comes_back_whole(tmp_path: Path) -> None:
+def test_removed_file_is_restored_completely(tmp_path: Path) -> None:
     file = ValueFile(str(tmp_path / "counter_1.db"))
     file.write_value("a", 1.0, 0.0)
     (tmp_path / "counter_1.db").unlink()
@@ -166,7 +166,7 @@ print([value for key, value in found.items() if '"/path/5"' in key])
 
 
 @pytest.mark.parametrize("before", [False, True])
-def test_full_file_system_ends_no_process_and_what_was_counted_is_there_once_it_has_room(
+def test_full_file_system_ends_no_process_and_counts_are_stored_once_it_has_room(
     tmp_path: Path, *, before: bool
 ) -> None:
     assert confined(tmp_path, FULL % before).split("\n")[:2] == ["0", "[4.0]"]

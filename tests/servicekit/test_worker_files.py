@@ -65,7 +65,7 @@ def _registry(files: WorkerFiles) -> CollectorRegistry:
     return registry
 
 
-def test_values_of_all_workers_are_what_prometheus_client_makes_of_them(workers: list[Worker], tmp_path: Path) -> None:
+def test_values_of_all_workers_equal_those_of_prometheus_client(workers: list[Worker], tmp_path: Path) -> None:
     ours, theirs = both(tmp_path)
     assert ours == theirs
     assert 'hits_total{url="/a%s"} 5.0' in ours
@@ -100,7 +100,7 @@ def test_files_that_a_worker_is_just_making_hinder_no_scrape(tmp_path: Path, wor
         bytes(5000),
     ],
 )
-def test_damaged_file_is_left_out_and_told_of_once(
+def test_damaged_file_is_skipped_and_logged_once(
     tmp_path: Path, workers: list[Worker], caplog: pytest.LogCaptureFixture, name: str, content: bytes
 ) -> None:
     whole, _ = both(tmp_path)

@@ -77,7 +77,7 @@ def others_serve(traced: Traced, dead: str) -> bool:
         return False  # it was the dying worker that had taken the connection
 
 
-def test_workers_make_spans_that_the_log_names_and_one_tells_the_metrics_of_all(traced: Traced) -> None:
+def test_workers_create_spans_named_in_the_log_and_one_exports_the_metrics_of_all(traced: Traced) -> None:
     workers, made = buy(traced, 20), 20
     while len(workers) < 2:
         workers, made = workers | buy(traced, 1), made + 1

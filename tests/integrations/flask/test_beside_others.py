@@ -81,7 +81,7 @@ def test_refusal_that_leaves_a_view_of_an_extension_is_answered_as_everywhere(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_refusal_of_what_runs_before_the_view_is_answered_too(kind: str) -> None:
+def test_rejection_in_a_before_request_hook_is_handled(kind: str) -> None:
     app = an_app()
     breakers = CircuitBreakers(app, ledger="memory://")
     raising(kind, app, RuntimeError())
@@ -147,7 +147,7 @@ def test_handler_of_restx_for_our_errors_wins_and_one_for_everything_does_not(ha
         assert app.test_client().get("/price").status_code == status
 
 
-def test_handler_of_one_api_is_not_asked_for_the_views_of_another() -> None:
+def test_handler_of_one_api_does_not_handle_errors_of_another() -> None:
     app = an_app()
     CircuitBreakers(app, ledger="memory://")
     raising("restful", app, CircuitOpenError("vendor", 3))
@@ -175,7 +175,7 @@ def test_errors_of_restful_by_name_win() -> None:
     ],
     ids=lambda given: type(given).__name__,
 )
-def test_handle_error_of_an_api_answers_what_it_does_not_leave_to_the_extension(
+def test_overridden_handle_error_of_an_api_wins_for_the_errors_that_it_handles(
     library: Any, first: str, error: Exception, answered: tuple[Any, ...]
 ) -> None:
     class OwnApi(library.Api):  # type: ignore[misc]  # of either library

@@ -118,6 +118,13 @@ def test_one_extension_gives_each_app_breakers_of_its_own() -> None:
     assert breakers.registry is second.extensions["circuit_breakers"].registry
 
 
+def test_repr_names_the_app_and_its_registry() -> None:
+    breakers = CircuitBreakers()
+    assert repr(breakers) == "<CircuitBreakers of no app>"
+    breakers.init_app(an_app("shop", TESTING=True))
+    assert repr(breakers) == f"<CircuitBreakers of 'shop', {breakers.registry!r}>"
+
+
 def test_two_apps_that_name_one_ledger_open_together(state: Path) -> None:
     url = f"file://{state}/common"
     clients = [guarded(app := an_app(name), CircuitBreakers(app, ledger=url)) for name in ("first", "second")]
@@ -125,7 +132,7 @@ def test_two_apps_that_name_one_ledger_open_together(state: Path) -> None:
     assert clients[1].get("/price").status_code == 503
 
 
-def test_listeners_hear_of_changes(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+def test_listeners_receive_state_changes(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
     heard: list[Event] = []
     breakers = CircuitBreakers(app, listeners=[heard.append], ledger=Ledger.in_memory())
     trip(guarded(app, breakers), 2)

@@ -77,7 +77,9 @@ def test_names_that_the_routes_have_are_free_for_the_app(app: Flask) -> None:
         ({"REMOTE_ADDR": "::ffff:127.0.0.1"}, {"Host": "shop.example"}),
     ],
 )
-def test_without_a_token_only_this_host_steers(app: Flask, environ: dict[str, str], headers: dict[str, str]) -> None:
+def test_without_a_token_only_this_host_has_control(
+    app: Flask, environ: dict[str, str], headers: dict[str, str]
+) -> None:
     breakers = CircuitBreakers(app)
     client = guarded(app, breakers)
     told = client.get("/dashboard/data", environ_overrides=environ, headers=headers).json
@@ -92,14 +94,14 @@ def test_without_a_token_only_this_host_steers(app: Flask, environ: dict[str, st
 @pytest.mark.parametrize(
     "name", ["localhost", "127.0.0.1:8000", "[::1]:8000", "[::ffff:127.0.0.1]", "127.0.0.2", "localhost."]
 )
-def test_this_host_steers_however_it_is_told(app: Flask, address: str, name: str) -> None:
+def test_this_host_is_recognized_by_all_of_its_addresses_and_names(app: Flask, address: str, name: str) -> None:
     client = guarded(app, CircuitBreakers(app))
     headers = {"Host": name, "Origin": f"http://{name}"}
     answer = client.post(OPEN, json=REASON, environ_overrides={"REMOTE_ADDR": address}, headers=headers)
     assert answer.status_code == 200
 
 
-def test_this_host_steers_a_real_server_that_listens_on_both_kinds_of_addresses(state: Path, tmp_path: Path) -> None:
+def test_this_host_controls_a_real_server_on_a_dual_stack_socket(state: Path, tmp_path: Path) -> None:
     (tmp_path / "both.py").write_text(
         "from flask import Flask\nfrom cb.integrations.flask import CircuitBreakers\n"
         "app = Flask('both')\nCircuitBreakers(app, ledger='memory://').registry.get('vendor')\n"
@@ -117,7 +119,7 @@ def test_this_host_steers_a_real_server_that_listens_on_both_kinds_of_addresses(
 
 
 @pytest.mark.parametrize("place", ["config", "argument", "environment"])
-def test_with_a_token_only_those_who_show_it_steer(app: Flask, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_configured_token_is_required_for_control(app: Flask, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if place == "config":
         app.config["CB_ADMIN_TOKEN"] = TOKEN
     if place == "environment":

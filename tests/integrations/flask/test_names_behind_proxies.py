@@ -109,7 +109,7 @@ def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_breaker_of_any_name_is_shown_and_steered_by_query_through_every_proxy(urls: list[str], name: str) -> None:
+def test_breaker_of_any_name_is_shown_and_controlled_by_query_through_every_proxy(urls: list[str], name: str) -> None:
     for url in urls:
         for action, state in (("force-open", "FORCED_OPEN"), ("reset", "CLOSED")):
             path = f"{url}{API}/{action}?name={quote(name, safe='')}"
@@ -126,7 +126,7 @@ def test_name_in_the_path_leads_to_the_breaker_through_every_proxy(urls: list[st
 
 
 @needs_chromium
-def test_page_steers_a_breaker_with_slashes_below_a_prefix(urls: list[str]) -> None:
+def test_page_controls_a_breaker_with_slashes_below_a_prefix(urls: list[str]) -> None:
     with chromium() as browser, watched(browser) as page:
         page.goto(f"{urls[2]}/dashboard")
         page.get_by_role("button", name="Unlock controls").click()
@@ -154,7 +154,7 @@ def test_name_whose_slashes_were_merged_is_none_where_two_breakers_fit() -> None
 
 
 @pytest.mark.parametrize("query", ["", "?name=", "?name=nobody", "?name=plain&name=plain", "?name=plain&more=1"])
-def test_query_without_a_known_name_steers_nothing(query: str) -> None:
+def test_query_without_a_known_name_changes_nothing(query: str) -> None:
     app = an_app()
     breakers = CircuitBreakers(app, ledger="memory://")
     breaker = breakers.registry.get("plain")
@@ -164,7 +164,7 @@ def test_query_without_a_known_name_steers_nothing(query: str) -> None:
 
 
 @pytest.mark.parametrize("name", [ORIGIN, "/lead", ".."])
-def test_app_below_a_script_name_is_steered_too(name: str) -> None:
+def test_breakers_of_an_app_below_a_script_name_can_be_controlled(name: str) -> None:
     app = Flask("mounted")
     breakers = CircuitBreakers(app, ledger="memory://", url_prefix="/ops")
     breakers.registry.get(name)
@@ -176,7 +176,7 @@ def test_app_below_a_script_name_is_steered_too(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_command_steers_a_breaker_of_any_name(state: Path, name: str) -> None:
+def test_command_controls_a_breaker_of_any_name(state: Path, name: str) -> None:
     from cb.cli import main
 
     breaker = Registry(ledger=Ledger.open("shm://named", directory=state)).get(name)

@@ -48,7 +48,7 @@ def problem(answer: TestResponse) -> tuple[int, str]:
         ("reset", State.CLOSED),
     ],
 )
-def test_action_changes_the_state_and_the_log_says_who_when_and_why(app: Flask, action: str, state: State) -> None:
+def test_action_changes_the_state_and_the_log_has_author_and_reason(app: Flask, action: str, state: State) -> None:
     headers = {"X-Operator": "alice@example.com", "X-Request-ID": "r-1"}
     answer = app.test_client().post(f"{API}/own-stock/{action}", json=REASON, headers=headers)
     why = "the bank migrates (by alice@example.com, request r-1)"
@@ -133,7 +133,7 @@ def test_wrong_body_is_refused_and_changes_nothing(
     assert registry(app).ledger.history() == []
 
 
-def test_what_is_no_command_is_refused(client: FlaskClient) -> None:
+def test_invalid_command_is_refused(client: FlaskClient) -> None:
     assert problem(client.post(f"{API}/own-stock/force-open", data="{", content_type="application/json"))[0] == 400
     assert problem(client.post(f"{API}/own-stock/force-open", data="reason=x"))[0] == 415
     assert problem(client.post(f"{API}/own-stock/explode", json=REASON)) == (404, "not-found")
@@ -170,7 +170,7 @@ def test_wrong_query_is_refused(client: FlaskClient, query: str) -> None:
     assert problem(client.get(f"{API}/events?{query}")) == (422, "invalid-parameter")
 
 
-def test_lock_that_cannot_be_had_is_a_503_that_says_when_to_try_again(client: FlaskClient, app: Flask) -> None:
+def test_unavailable_lock_is_503_with_retry_after(client: FlaskClient, app: Flask) -> None:
     ledger = registry(app).ledger
     # As in a signal handler of the thread that holds the lock.
     answer = ledger.core.lock.run(lambda: client.post(f"{API}/own-stock/reset", json=REASON), 1)

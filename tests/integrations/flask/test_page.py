@@ -81,7 +81,7 @@ def test_page_has_nothing_inline_and_its_scripts_never_read_markup() -> None:
     assert not re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|Function\(|srcdoc", scripts)
 
 
-def test_data_says_what_the_status_says_and_more_and_is_kept_by_nobody(app: Flask, client: FlaskClient) -> None:
+def test_data_includes_the_status_and_is_not_cached(app: Flask, client: FlaskClient) -> None:
     app.extensions["faults"].set(Simulation(is_healthy=False))
     for _ in range(4):
         client.get("/api/v1/stock/pen")
@@ -126,7 +126,7 @@ def test_markup_in_names_and_reasons_stays_text(app: Flask, client: FlaskClient)
     assert b"onerror" not in client.get("/dashboard").data
 
 
-def test_service_shows_what_it_adds_and_one_that_fails_hides_nothing_else(app: Flask, client: FlaskClient) -> None:
+def test_panels_have_their_data_and_a_failing_one_hides_no_other(app: Flask, client: FlaskClient) -> None:
     script = app.extensions["circuit_breakers"].panels[0].script
     added = [Panel("trades", script, lambda: {"pending": 3}), Panel("broken", script, lambda: {}["no"])]
     app.extensions["circuit_breakers"].panels.extend(added)
@@ -135,7 +135,7 @@ def test_service_shows_what_it_adds_and_one_that_fails_hides_nothing_else(app: F
     assert "own-stock" in seen["breakers"]
 
 
-def test_page_is_told_where_its_controls_need_a_token(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_reports_if_controls_need_a_token(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CB_ADMIN_TOKEN", "x" * 32)
     assert polled(shop.create_app().test_client())["operator"] is False
 

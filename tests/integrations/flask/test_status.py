@@ -53,7 +53,7 @@ def test_closed_circuit_is_described(client: FlaskClient) -> None:
     }
 
 
-def test_open_circuit_says_when_it_can_be_tried_again_and_what_failed(app: Flask) -> None:
+def test_open_circuit_has_the_time_of_the_next_probe_and_the_last_failure(app: Flask) -> None:
     client = app.test_client()
     app.extensions["faults"].set(Simulation(is_healthy=False))
     answers = [client.get("/api/v1/stock/pen") for _ in range(4)]
@@ -76,14 +76,14 @@ def test_reading_the_status_changes_nothing(client: FlaskClient) -> None:
     assert first["breakers"]["own-stock"]["totals"] == second["breakers"]["own-stock"]["totals"]
 
 
-def test_breaker_that_nobody_made_is_not_made_by_reading(client: FlaskClient) -> None:
+def test_reading_the_status_creates_no_breaker(client: FlaskClient) -> None:
     assert client.get(STATUS + "/nobody").status_code == 404
     seen = client.get(STATUS).json
     assert seen is not None
     assert list(seen["breakers"]) == ["own-stock"]
 
 
-def test_status_says_why_breakers_are_not_shared_until_they_are(config: Path, tmp_path: Path) -> None:
+def test_status_has_the_reason_while_breakers_are_not_shared(config: Path, tmp_path: Path) -> None:
     blocker = tmp_path / "state" / "shop.v3.ledger"
     blocker.mkdir(parents=True)
     app = shop.create_app()
