@@ -80,6 +80,8 @@ class CircuitBreaker(Handle):
             wall_clock=wall_clock,
         )
         self._admission = Admission(self._circuit, classifier)
+        # Results that `failed_result` must see never take the quick path.
+        self._brief = 0 if failed_result else _BRIEF
         self._entered = ContextGuards(self)
         if resolve_clock(clock) is monotonic_ns:
             WATCHDOG.add(self._circuit)
@@ -170,10 +172,10 @@ class CircuitBreaker(Handle):
     def _guard(self, fn: Callable[P, R]) -> Callable[P, R]:
         # A closure and not a method: all that a quick call needs is in its cells.
         circuit = self._circuit
-        head, clock, take, give_back = circuit.head, circuit.clock, circuit.record.idle.pop, circuit.record.idle.append
+        head, clock, idle = circuit.head, circuit.clock, circuit.record.idle
+        take, give_back = idle.pop, idle.append
         kind: type = _NONE  # of the last result: a comparison costs less than a look-up
-        # Results that `failed_result` must see never take the quick path.
-        brief = 0 if self._admission.classifier.failed_result else _BRIEF
+        brief = self._brief
 
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             nonlocal kind

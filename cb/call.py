@@ -43,7 +43,7 @@ class Call:
         return state_of(counters.word) if counters is not None and counters.word >= 0 else self._admission.circuit.state
 
     def succeed(self, result: object = _NO_RESULT) -> None:
-        """Count a success, or what the breaker's `failed_result` makes of a result.
+        """Count a success, or a failure if the breaker's `failed_result` is true of the result.
 
         Raises TypeError for a result that is still to come, such as a coroutine or a Future.
         """

@@ -23,7 +23,7 @@ _INITIAL = "initial state"
 
 
 class Circuit:
-    """Internal: what a `CircuitBreaker` and its `BreakerControl` share. Nothing here runs in a call that succeeds.
+    """Internal: the part that a `CircuitBreaker` and its `BreakerControl` share. Successful calls do not enter it.
 
     Listeners and logging run after the ledger's lock is released.
     """
@@ -146,7 +146,7 @@ class Circuit:
         if self._moves != self.record.remaps:
             self._bind(self.record)
         while self._version != (version := thresholds.version(self.head[at.WORD])):
-            if not self.head[at.CONFIG]:  # the ledger had to be created anew: restore what was in force
+            if not self.head[at.CONFIG]:  # the ledger had to be created anew: restore the thresholds
                 self._adopt(self.machine.config)
                 version = thresholds.version(self.head[at.WORD])
             self._version = version

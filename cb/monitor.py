@@ -156,7 +156,7 @@ class _Checkup:
                 self._examine()
 
     def _examine(self) -> None:
-        """Check, and note the result. Raises what the check raises."""
+        """Run the check and record its result. Raises the exception of the check."""
         self._wait, begin = self._spread(), self._clock()
         try:
             require_done(self._check())

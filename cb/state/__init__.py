@@ -1,1 +1,1 @@
-"""States, windows and thresholds: what decides about a call. Performs no I/O and owns no clock."""
+"""Decisions: state machine, window, thresholds and outcomes. No I/O and no clock."""

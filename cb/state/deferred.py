@@ -16,7 +16,7 @@ SUSPENDS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERA
 PROMPT: set[type] = {type(None), bool, int, float, complex, str, bytes, bytearray, tuple, list, dict, set, frozenset}
 #: number of types above which those found are forgotten: a program may create classes without end
 _MOST = 1000
-_MANAGER = contextlib._GeneratorContextManagerBase  # noqa: SLF001 - what calling a @contextmanager function makes
+_MANAGER = contextlib._GeneratorContextManagerBase  # noqa: SLF001 - the type that a @contextmanager function returns
 _LATE = (GeneratorType, AsyncGeneratorType, _MANAGER)
 #: methods of objects that have a result later: awaitables, futures of any library, greenlets
 _PROMISES = ("__await__", "add_done_callback", "rawlink")

@@ -1,4 +1,4 @@
-"""The explanation of a breaker: why it is in its state, and what would change it."""
+"""The explanation of a breaker: the reason for its state, and the event that would change it."""
 
 from cb.config import BreakerConfig
 from cb.ledger import layout as at

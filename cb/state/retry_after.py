@@ -64,7 +64,7 @@ def _value(value: object) -> float:
         return _until(value)
     if isinstance(value, bool) or not hasattr(type(value), "__float__"):
         return 0.0
-    return float(value)  # type: ignore[arg-type]  # it has what float needs
+    return float(value)  # type: ignore[arg-type]  # its type has __float__
 
 
 def _members(text: str) -> Iterator[str]:
