@@ -44,3 +44,17 @@ def test_permit_whose_descriptor_is_closed_is_taken_anyway(breaker: CircuitBreak
         close_all_of("permit-0-0")
     with bulkhead:
         assert claim(f"{breaker.ledger.path}.locks/permit-0-0") is None
+
+
+def test_daemon_that_closed_all_files_writes_into_none_that_it_opened(breaker: CircuitBreaker, tmp_path: Path) -> None:
+    logs = [tmp_path / f"log{number}" for number in range(3)]
+    pid = os.fork()
+    if pid == 0:
+        os.closerange(3, 64)
+        opened = [log.open("w") for log in logs]
+        with suppress(ZeroDivisionError):
+            breaker.call(divmod, 1, 0)
+        os._exit(len(opened) - 3)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert [log.stat().st_size for log in logs] == [0, 0, 0]
+    assert breaker.snapshot().totals.failures == 1

@@ -1,6 +1,7 @@
 """Ledger files that were damaged while they were unused. docs/rules.md, rules 14 and 23."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -8,8 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger
+from cb import (
+    BreakerConfig,
+    CircuitBreaker,
+    CircuitOpenError,
+    Ledger,
+)
 from cb.ledger import layout as at
+from cb.testing import FakeClock
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes: run on Linux or macOS")
 CONFIG = BreakerConfig(failure_threshold=3, failure_rate_threshold=None, timeout=60)
@@ -63,3 +70,36 @@ def in_a_process(work: Callable[[], None]) -> None:
             sys.excepthook(*sys.exc_info())
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_lock_files_that_vanish_cost_no_call(tmp_path: Path) -> None:
+    breaker = CircuitBreaker("d", BreakerConfig(failure_threshold=1), ledger=Ledger.in_file(tmp_path / "l"))
+    shutil.rmtree(tmp_path / "l.locks")
+    assert breaker.call(int) == 0
+    with pytest.raises(ZeroDivisionError):
+        breaker.call(divmod, 1, 0)
+
+
+def test_lock_files_that_were_removed_degrade_the_ledger(tmp_path: Path) -> None:
+    clock = FakeClock()
+    breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(tmp_path / "l"), clock=clock)
+    breaker.call(int)
+    (tmp_path / "l.locks").rename(tmp_path / "gone")
+    clock.advance(1)
+    breaker.control.evaluate()
+    assert "was removed or replaced" in str(breaker.ledger.degraded)
+
+
+def test_worker_on_a_damaged_ledger_uses_its_own_thresholds(tmp_path: Path) -> None:
+    clock = FakeClock()
+    path, config = tmp_path / "l", BreakerConfig(failure_threshold=7)
+    breaker = CircuitBreaker("d", config, ledger=Ledger.in_file(path), clock=clock)
+    with pytest.raises(ZeroDivisionError):
+        breaker.call(divmod, 1, 0)
+    with path.open("r+b") as file:
+        for cell in (at.CONFIG, at.PAGE + at.FAILED_TYPE):
+            file.seek((at.HEADER + cell) * 8)
+            file.write(b"\xff")
+    failure = breaker.snapshot().last_failure
+    assert failure is not None and failure.type == "\ufffderoDivisionError"
+    assert CircuitBreaker("d", config, ledger=Ledger.in_file(path), clock=clock).config == config

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger, State
+from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger, Registry, State
 from cb.breaker import admission_of
 from cb.ledger import layout as at
+from cb.state import machine as circuit
+from cb.testing import FakeClock
 
 pytestmark = [
     pytest.mark.quiet,
@@ -250,3 +252,94 @@ def test_more_processes_than_shards_all_count_and_open_one_circuit(tmp_path: Pat
     assert totals.successes == 225
     assert here.state is State.OPEN
     assert totals.rejected == 75
+
+
+RATE = BreakerConfig(failure_threshold=None, failure_rate_threshold=0.6, minimum_requests=5)
+
+
+def fail(breaker: CircuitBreaker, times: int = 1) -> None:
+    for _ in range(times):
+        with suppress(ZeroDivisionError):
+            breaker.call(divmod, 1, 0)
+
+
+def test_process_killed_while_it_evaluates_lets_a_success_complete_the_minimum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaker = CircuitBreaker("d", RATE, ledger=Ledger.in_file(tmp_path / "l"), clock=FakeClock())
+    fail(breaker, 3)
+    pid = os.fork()
+    if pid == 0:
+        # A kill at one exact step, which no signal from outside hits.
+        monkeypatch.setattr(circuit, "read", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        breaker.call(int)
+    os.waitpid(pid, 0)
+    breaker.call(int)
+    breaker.call(int)
+    assert breaker.state is State.OPEN
+
+
+def test_process_stopped_while_it_evaluates_lets_a_success_end_a_streak(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = BreakerConfig(failure_threshold=10, failure_rate_threshold=None)
+    breaker = CircuitBreaker("d", config, ledger=Ledger.in_file(tmp_path / "l"), clock=FakeClock())
+    fail(breaker)
+    pid = os.fork()
+    if pid == 0:
+        monkeypatch.setattr(circuit, "read", lambda *_: os.kill(os.getpid(), signal.SIGSTOP))
+        breaker.control.evaluate()
+    os.waitpid(pid, os.WUNTRACED)
+    try:
+        for _ in range(100):
+            breaker.call(int)
+        fail(breaker, 9)
+        assert breaker.state is State.CLOSED
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def test_child_forked_by_a_quick_call_writes_none_of_its_parents_counts(tmp_path: Path) -> None:
+    clock = FakeClock()  # which stands still: the call, and the fork in it, takes no time
+    breaker = CircuitBreaker("d", RATE, ledger=Ledger.in_file(tmp_path / "l"), clock=clock)
+    for _ in range(100):
+        breaker.call(int)
+    go, wait = os.pipe()
+
+    def fork() -> int:
+        pid = os.fork()
+        if pid == 0:
+            os.read(go, 1)
+        return pid
+
+    pid = breaker.call(fork)
+    if pid == 0:
+        fail(breaker, 3)
+        os._exit(0)
+    for _ in range(500):
+        breaker.call(int)
+    os.write(wait, b"x")
+    os.waitpid(pid, 0)
+    totals = breaker.snapshot().totals
+    assert (totals.successes, totals.failures) == (601, 3)
+
+
+def test_lock_held_by_a_stopped_process_does_not_keep_a_service_from_a_new_breaker(tmp_path: Path) -> None:
+    path = tmp_path / "l"
+    registry = Registry(ledger=Ledger.in_file(path))
+    registry.get("old").call(int)
+    hold = "import sys, cb; cb.Ledger.in_file(sys.argv[1]).core.lock.run(lambda: (print(1, flush=True), input()), 1)"
+    holder = subprocess.Popen([sys.executable, "-c", hold, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout and holder.stdout.readline()
+        holder.send_signal(signal.SIGSTOP)
+        begin = time.monotonic()
+        new = registry.get("new")
+        assert new.call(int) == 0
+        assert time.monotonic() - begin < 3
+        assert new.snapshot().source == "process"
+        assert registry.get("old").snapshot().source == "host"
+    finally:
+        holder.kill()
+        holder.communicate()

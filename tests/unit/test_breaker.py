@@ -2,14 +2,16 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
 from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Event, Ledger, Registry, State, StateChange, Stats
 from cb.health_probes import HealthProbes
-from tests.unit.conftest import Dependency, FakeClock
+from cb.testing import FakeClock
+from tests.unit.conftest import Dependency
 
 Make = Callable[..., Dependency]
 
@@ -222,3 +224,48 @@ def test_registry_tells_listeners_of_every_breaker(clock: FakeClock) -> None:
 
 def _interrupt(event: Event) -> None:
     raise KeyboardInterrupt
+
+
+def test_signal_handler_that_calls_within_a_change_of_state_does_not_wait_for_the_lock(tmp_path: Path) -> None:
+    breaker = CircuitBreaker("d", BreakerConfig(failure_threshold=1), ledger=Ledger.in_file(tmp_path / "l"))
+
+    def interrupted() -> None:
+        with pytest.raises(ZeroDivisionError):
+            breaker.call(divmod, 1, 0)
+
+    breaker.ledger.core.lock.run(interrupted, timeout=1)
+    assert breaker.state is State.CLOSED
+    breaker.control.evaluate()
+    assert breaker.state is State.OPEN
+
+
+def test_totals_never_decrease_while_calls_fail() -> None:
+    breaker = CircuitBreaker("d", BreakerConfig(failure_threshold=None, failure_rate_threshold=1.0))
+    for _ in range(100):
+        breaker.call(int)
+    done = threading.Event()
+
+    def fail() -> None:
+        while not done.is_set():
+            with suppress(ZeroDivisionError):
+                breaker.call(divmod, 1, 0)
+
+    thread = threading.Thread(target=fail)
+    thread.start()
+    seen = [breaker.snapshot().totals for _ in range(2000)]
+    done.set()
+    thread.join()
+    assert {totals.successes for totals in seen} == {100}
+    assert [totals.requests for totals in seen] == sorted(totals.requests for totals in seen)
+
+
+def test_listener_that_removes_itself_hides_no_event_from_the_next() -> None:
+    breaker, heard = CircuitBreaker("d"), list[str]()
+
+    def once(_: Event) -> None:
+        heard.append("once")
+        breaker.listeners.remove(once)
+
+    breaker.listeners += [once, lambda _: heard.append("always")]
+    breaker.control.reset(reason="test")
+    assert heard == ["once", "always"]

@@ -1,6 +1,7 @@
 """Operators, live configuration, events and the log of transitions. docs/rules.md, rule 19."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from cb import (
     StateChange,
     WouldOpen,
 )
-from tests.unit.conftest import Dependency, FakeClock
+from cb.testing import FakeClock
+from tests.unit.conftest import Dependency
 
 Make = Callable[..., Dependency]
 
@@ -240,3 +242,40 @@ def test_breaker_on_a_degraded_ledger_says_so(tmp_path: Path) -> None:
     breaker.control.evaluate()
     assert len(events) == 1
     assert isinstance(events[0], LedgerDegraded) and "cannot be opened" in events[0].reason
+
+
+def test_new_interval_ends_the_time_in_which_no_success_is_evaluated() -> None:
+    config = BreakerConfig(failure_threshold=None, failure_rate_threshold=0.5, minimum_requests=3, interval=60)
+    breaker = CircuitBreaker("e", config, clock=FakeClock())
+    for _ in range(5):
+        breaker.call(int)
+    breaker.control.configure(interval=50)
+    for divisor in (0, 0, 1):
+        with suppress(ZeroDivisionError):
+            breaker.call(divmod, 1, divisor)
+    assert breaker.state is State.OPEN
+
+
+def test_equal_configurations_are_the_same_to_a_ledger(tmp_path: Path) -> None:
+    ledger = Ledger.in_file(tmp_path / "l")
+    breaker = CircuitBreaker("d", BreakerConfig(timeout=30), ledger=ledger)
+    breaker.control.configure(failure_threshold=3)
+    assert CircuitBreaker("d", BreakerConfig(timeout=30.0), ledger=ledger).config.failure_threshold == 3
+
+
+def test_metrics_only_circuit_reports_once_that_it_would_close_and_again_when_it_would_open(
+    make: Make, events: list[Event]
+) -> None:
+    dependency = make(failure_threshold=1, failure_rate_threshold=None)
+    dependency.breaker.control.metrics_only(reason="trial")
+    events.clear()
+    dependency.fail()
+    dependency.answer()
+    dependency.breaker.control.evaluate()
+    assert "would be closed" in dependency.breaker.snapshot().why
+    dependency.fail()
+    assert events == [
+        WouldOpen("dependency", "1 consecutive failures"),
+        WouldOpen("dependency", None),
+        WouldOpen("dependency", "1 consecutive failures"),
+    ]

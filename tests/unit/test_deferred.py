@@ -7,13 +7,21 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from multiprocessing.pool import ThreadPool
 from typing import Any
 
 import pytest
 from werkzeug.local import LocalProxy
 
-from cb import BreakerConfig, Bulkhead, CircuitBreaker, ConfigError, Monitor, State
+from cb import (
+    BreakerConfig,
+    Bulkhead,
+    CircuitBreaker,
+    ConfigError,
+    Monitor,
+    State,
+)
 from cb.resilience import retrying
 from cb.resilience.stale import StaleCache
 from cb.resilience.stores import MemoryStore
@@ -215,3 +223,20 @@ def test_mistake_of_the_caller_is_not_hidden_by_a_stale_value() -> None:
     cache.call("key", lambda: 1)
     with pytest.raises(TypeError, match="done later"):
         cache.call("key", lambda: CircuitBreaker("d").call(wrapped(coroutine)))
+
+
+async def fetch() -> None: ...
+
+
+class Fetch:
+    async def __call__(self) -> None: ...
+
+
+@pytest.mark.parametrize("later", [fetch, partial(fetch), Fetch()])
+def test_callable_that_works_after_its_call_has_returned_is_refused(later: Callable[[], object]) -> None:
+    breaker = CircuitBreaker("d")
+    with pytest.raises(TypeError, match="does its work after the call has returned"):
+        breaker.call(later)
+    with pytest.raises(TypeError, match="does its work after the call has returned"):
+        breaker(later)
+    assert breaker.snapshot().totals.requests == 0

@@ -1,10 +1,15 @@
 """Reset of objects in forked children, even if the reset of others fails."""
 
 import os
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from cb import BreakerConfig, CircuitBreaker, Ledger, State
 from cb.background.fork import register_fork_reset
+from cb.testing import FakeClock
+from tests.unit.conftest import ONE
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes: run on Linux or macOS")
 
@@ -48,3 +53,29 @@ def test_deleted_object_is_not_reset() -> None:
         os._exit(len(seen))
 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_fork_as_the_guarded_call_is_counted_once_and_the_child_counts_its_own(tmp_path: Path) -> None:
+    breaker = CircuitBreaker("d", BreakerConfig(failure_threshold=1), ledger=Ledger.in_file(tmp_path / "l"))
+    pid = breaker.call(os.fork)
+    if pid == 0:
+        with suppress(ZeroDivisionError):
+            breaker.call(divmod, 1, 0)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    totals = breaker.snapshot().totals
+    assert (totals.successes, totals.failures, breaker.snapshot().in_flight) == (1, 1, 0)
+    assert breaker.state is State.OPEN
+
+
+def test_permits_of_calls_that_go_on_in_the_parent_are_free_in_a_forked_child() -> None:
+    clock = FakeClock()
+    breaker = CircuitBreaker("d", ONE, clock=clock)
+    breaker.control.force_open(reason="test", duration=1)
+    clock.advance(1)
+    with breaker:
+        pid = os.fork()
+        if pid == 0:
+            breaker.call(int)  # the only permit is out in the parent
+            os._exit(breaker.state is not State.CLOSED)
+        assert os.waitpid(pid, 0)[1] == 0

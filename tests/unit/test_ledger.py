@@ -11,8 +11,7 @@ import pytest
 
 from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, ConfigError, Ledger, LedgerError, State
 from cb.ledger import layout as at
-from cb.testing import workers
-from tests.unit.conftest import FakeClock
+from cb.testing import FakeClock, workers
 
 ONE = BreakerConfig(failure_threshold=1)
 
@@ -312,3 +311,20 @@ def test_public_methods_of_a_ledger_are_at_most_ten() -> None:
         parameter for value in public.values() if callable(value) for parameter in inspect.signature(value).parameters
     }
     assert not parameters & {"now", "clock"}
+
+
+def test_locks_in_a_directory_that_others_may_write_to_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "l.locks").mkdir()
+    (tmp_path / "l.locks").chmod(0o777)
+    with pytest.raises(LedgerError, match="this user alone"):
+        Ledger.in_file(tmp_path / "l")
+
+
+@pytest.mark.parametrize("size", [10, 4096, 2**28])
+def test_file_of_zeros_that_is_no_ledger_is_left_alone(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "disk.img"
+    path.touch(mode=0o600)
+    os.truncate(path, size)
+    with pytest.raises(LedgerError, match="is not a ledger"):
+        Ledger.in_file(path)
+    assert path.stat().st_size == size

@@ -2,10 +2,19 @@
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
-from cb import CircuitOpenError, State, StateChange
+from cb import (
+    BreakerConfig,
+    CircuitOpenError,
+    Event,
+    Reclaimed,
+    State,
+    StateChange,
+)
+from cb.testing import breaker_in
 from tests.unit.conftest import Dependency
 
 Make = Callable[..., Dependency]
@@ -218,3 +227,81 @@ def test_opening_with_jitter_leaves_the_generator_of_the_program_alone(make: Mak
     before = random.getstate()
     opened(make, timeout_jitter=0.5)
     assert random.getstate() == before
+
+
+def test_rejected_calls_of_a_round_without_free_permits_do_not_wait_for_each_other() -> None:
+    breaker = breaker_in(State.HALF_OPEN, BreakerConfig(max_requests=1, success_threshold=1))
+    probe = breaker.begin()
+    for _ in range(3):
+        with suppress(CircuitOpenError):
+            breaker.call(int)
+    with pytest.raises(CircuitOpenError):
+        breaker.ledger.core.lock.run(lambda: breaker.call(int), 0)  # it would raise LedgerBusyError, or wait
+    probe.succeed()
+    assert breaker.state is State.CLOSED
+
+
+def test_half_open_circuit_keeps_the_streak_that_opened_it_while_probes_succeed(make: Make) -> None:
+    assert half_opened(make).breaker.snapshot().consecutive_failures == 3
+
+
+def test_half_open_circuit_adds_up_probes_that_run_at_once(make: Make) -> None:
+    dependency = half_opened(make, max_requests=5, success_threshold=3)
+    for error in (KeyboardInterrupt, OSError):
+        with pytest.raises(error), dependency.running(2):
+            raise error
+    why = "half-open: 3 of 5 probes sent, 1 succeeded and 2 failed, closes after 3"
+    assert dependency.breaker.snapshot().why == why
+
+
+def test_half_open_circuit_counts_every_probe_that_hangs(make: Make, events: list[Event]) -> None:
+    dependency = make(failure_threshold=1, timeout="1s", max_requests=3, success_threshold=1, call_timeout="3s")
+    dependency.fail()
+    dependency.clock.advance(1)
+    with dependency.running(2):
+        dependency.clock.advance(3)
+        why = "half-open: 2 of 3 probes sent, 0 succeeded and 2 failed, closes after 1"
+        assert dependency.breaker.snapshot().why == why
+        with dependency.breaker:
+            assert dependency.breaker.state is State.HALF_OPEN
+            dependency.clock.advance(3)
+            dependency.breaker.control.evaluate()
+            assert dependency.breaker.state is State.OPEN
+    assert Reclaimed("dependency", 3) in events
+
+
+def test_events_of_all_states_have_their_reasons(make: Make, events: list[Event]) -> None:
+    dependency = half_opened(make, success_threshold=2)
+    dependency.answer()
+    assert events == [
+        StateChange("dependency", State.CLOSED, State.OPEN, 2, "3 consecutive failures"),
+        StateChange("dependency", State.OPEN, State.HALF_OPEN, 3, "time to try again"),
+        StateChange("dependency", State.HALF_OPEN, State.CLOSED, 4, "2 probes succeeded"),
+    ]
+
+
+def test_changes_of_state_are_counted_by_where_they_come_from_and_go_to(make: Make) -> None:
+    dependency = opened(make, max_requests=1, success_threshold=1)
+    for _ in range(2):
+        dependency.clock.advance(30)
+        dependency.fail()
+    dependency.clock.advance(30)
+    dependency.answer()
+    dependency.breaker.control.disable(reason="test")
+    dependency.breaker.control.metrics_only(reason="test")
+    assert dependency.breaker.snapshot().changes == {
+        (State.CLOSED, State.OPEN): 1,
+        (State.OPEN, State.HALF_OPEN): 3,
+        (State.HALF_OPEN, State.OPEN): 2,
+        (State.HALF_OPEN, State.CLOSED): 1,
+        (State.CLOSED, State.DISABLED): 1,
+        (State.DISABLED, State.METRICS_ONLY): 1,
+    }
+
+
+def test_open_time_after_hundreds_of_failed_rounds_is_its_cap(make: Make) -> None:
+    dependency = opened(make, timeout_multiplier=100, timeout_max="1h", max_requests=1, success_threshold=1)
+    for _ in range(200):
+        dependency.clock.advance(3600)
+        dependency.fail()
+    assert dependency.breaker.snapshot().retry_after == 3600

@@ -81,3 +81,8 @@ def test_error_of_a_huge_value_is_short_and_has_the_value(value: object) -> None
     with pytest.raises(ConfigError) as caught:
         BreakerConfig.parse({str(value): 1})
     assert len(str(caught.value)) < 1000
+
+
+def test_reason_that_is_no_unicode_is_written_with_a_replacement(breaker: CircuitBreaker) -> None:
+    breaker.control.force_open(reason="\ud800", author="alice")
+    assert breaker.explain() == "forced open: ? (by alice); until reset"

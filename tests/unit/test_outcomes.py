@@ -1,11 +1,18 @@
 """Late results, interruptions, and the length of the open time. docs/rules.md, rules 1, 5, 7, 8 and 15."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from cb import CircuitOpenError, State
-from tests.unit.conftest import Dependency, FakeClock
+from cb import (
+    CircuitBreaker,
+    CircuitOpenError,
+    ConfigError,
+    State,
+)
+from cb.testing import FakeClock
+from tests.unit.conftest import ONE, Dependency
 from tests.unit.test_machine import CONSECUTIVE, opened
 
 Make = Callable[..., Dependency]
@@ -128,3 +135,54 @@ def test_clock_that_goes_back_is_clamped(make: Make, clock: FakeClock) -> None:
 
 def _raise(error: Exception) -> None:
     raise error
+
+
+class Misbehaving(Exception):
+    @property
+    def retry_after(self) -> float:
+        raise LookupError("no such header")
+
+
+def test_exception_whose_attributes_fail_reaches_the_caller_as_it_is() -> None:
+    breaker = CircuitBreaker("d", ONE)
+
+    def fail() -> None:
+        raise Misbehaving
+
+    with pytest.raises(Misbehaving):
+        breaker.call(fail)
+    assert breaker.state is State.OPEN
+
+
+@pytest.mark.parametrize("kinds", [KeyError, [KeyError], (KeyError,), lambda error: isinstance(error, KeyError)])
+def test_kinds_of_errors_are_a_class_or_classes_or_a_function(kinds: Any) -> None:
+    breaker = CircuitBreaker("d", failures=kinds, ignored=kinds)
+    with pytest.raises(KeyError):
+        breaker.call({}.__getitem__, "none")
+    with pytest.raises(ZeroDivisionError):
+        breaker.call(divmod, 1, 0)
+    totals = breaker.snapshot().totals
+    assert (totals.neutral, totals.successes, totals.failures) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("kinds", [int, ["KeyError"], 7])
+def test_other_kinds_of_errors_are_refused_when_the_breaker_is_created(kinds: Any) -> None:
+    with pytest.raises(ConfigError, match="ignored must be classes of exceptions, or a function"):
+        CircuitBreaker("d", ignored=kinds)
+
+
+def test_rejection_raised_by_hand_without_arguments_reaches_the_caller() -> None:
+    def refuse() -> None:
+        raise CircuitOpenError
+
+    with pytest.raises(CircuitOpenError) as raised:
+        CircuitBreaker("d").call(refuse)
+    assert str(raised.value) == "circuit '?' rejects calls until an operator closes it"
+
+
+@pytest.mark.parametrize("name", ["TimeoutX", "Störfälle"])
+def test_last_failure_has_the_whole_name_of_its_exception(make: Make, name: str) -> None:
+    dependency = make()
+    dependency.fail(type(name, (ConnectionError,), {})())
+    failure = dependency.breaker.snapshot().last_failure
+    assert failure is not None and failure.type == name

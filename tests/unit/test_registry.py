@@ -1,10 +1,13 @@
 """Registry: creation by name, conflicts of rules, and repr."""
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from cb import ConfigError, Registry, State
+from cb import ConfigError, Event, Ledger, Registry, State
 
 
 def is_timeout(error: BaseException) -> bool:
@@ -62,3 +65,32 @@ def test_repr_names_the_number_of_breakers() -> None:
     registry.get("vendor")
     assert repr(registry).startswith("<Registry of 1 breakers")
     assert [breaker.state for breaker in registry] == [State.CLOSED]
+
+
+@contextmanager
+def alarms(handler: Callable[[], object]) -> Iterator[None]:
+    """Call a handler a thousand times a second."""
+    before = signal.signal(signal.SIGALRM, lambda *_: handler())
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_signal_handler_that_gets_a_breaker_while_one_is_created_does_not_hang(tmp_path: Path) -> None:
+    registry = Registry(ledger=Ledger.in_file(tmp_path / "l"))
+    with alarms(lambda: registry.get("pager").call(int)):
+        for number in range(300):
+            registry.get(f"d{number}").call(int)
+    assert registry.get("pager").snapshot().totals.successes > 0
+
+
+def test_listener_that_calls_through_the_registry_while_it_creates_a_breaker_does_not_hang(tmp_path: Path) -> None:
+    (tmp_path / "x.v3.ledger").write_text("foreign")
+    told: list[Event] = []
+    ledger = Ledger.open("shm://x", tmp_path)
+    registry = Registry(ledger=ledger, listeners=[lambda event: registry.get("alerts").call(told.append, event)])
+    registry.get("market").call(int)
+    assert "market" in [event.name for event in told]

@@ -29,6 +29,7 @@ from cb.ledger.locks import LockFile, claim
 from cb.ledger.shards import RESERVED_SHARDS
 from cb.registry import Registry
 from cb.testing import FakeClock
+from tests.unit.conftest import Dependency
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has memory:// only")
 CONFIG = BreakerConfig(
@@ -324,3 +325,44 @@ def test_forked_child_of_a_process_without_a_shard_counts_its_own_calls_only(
     os.waitpid(pid, 0)
     assert breaker.snapshot().totals.successes == 2
     assert taken
+
+
+def test_process_without_a_shard_is_a_probe_and_has_its_own_shard_when_one_is_free(
+    process: Process, taken: list[LockFile], clock: FakeClock
+) -> None:
+    breaker = process()
+    breaker.control.force_open(reason="test", duration=1)
+    clock.advance(1)
+    for _ in range(breaker.config.success_threshold):
+        assert breaker.call(int) == 0
+    assert breaker.state is State.CLOSED
+    while taken:
+        taken.pop().close()
+    clock.advance(1)
+    with breaker:
+        assert breaker.snapshot().in_flight == 1
+
+
+def test_calls_beyond_the_counters_of_the_host_are_counted_and_probe_like_any_other(
+    make: Callable[..., Dependency],
+) -> None:
+    dependency = make(
+        failure_threshold=1, slow_call_rate_threshold=None, timeout="1s", max_requests=1, success_threshold=1
+    )
+    dependency.answer()
+    with ExitStack() as running:
+        for _ in range(at.SHARDS * at.STRIPES):  # more than there are: one stripe is kept for all that find none
+            running.enter_context(dependency.breaker)
+        blocks = at.SHARDS - RESERVED_SHARDS if dependency.breaker.ledger.scope == "host" else at.SHARDS
+        assert dependency.breaker.snapshot().in_flight == blocks * at.STRIPES - 1
+        dependency.fail(KeyboardInterrupt())
+        dependency.answer(seconds=2)
+        dependency.fail()
+        with pytest.raises(CircuitOpenError):
+            dependency.answer()
+        dependency.clock.advance(1)
+        dependency.answer()
+        assert dependency.breaker.state is State.CLOSED
+    totals = dependency.breaker.snapshot().totals
+    assert (totals.successes, totals.failures, totals.slow) == (3, 1, 1)
+    assert (totals.neutral, totals.rejected, totals.late) == (1, 1, at.SHARDS * at.STRIPES)

@@ -68,3 +68,14 @@ def test_workers_are_processes_that_share_a_ledger(tmp_path: Path, method: str) 
         processes[1].call(fail, tmp_path / "l", 1)
         with pytest.raises(CircuitOpenError):
             processes[1].call(fail, tmp_path / "l", 1)
+
+
+def test_configuration_that_does_not_lead_to_a_state_is_refused() -> None:
+    with pytest.raises(ValueError, match="does not reach OPEN"):
+        breaker_in(State.OPEN, BreakerConfig(failure_threshold=None, failure_rate_threshold=None, interval=5))
+
+
+def test_result_of_a_call_that_was_only_sent_is_not_returned_by_the_next_call() -> None:
+    with workers(1) as (worker,):
+        worker.send(abs, -1)
+        assert worker.call(abs, -2) == 2

@@ -141,3 +141,23 @@ def test_tick_that_fails_does_not_prevent_the_others(caplog: pytest.LogCaptureFi
     assert ticked.wait(5)
     ticked.clear()
     assert ticked.wait(5)
+
+
+@pytest.mark.quiet
+def test_watchdog_goes_on_after_a_listener_that_ends_its_thread() -> None:
+    code = """
+import sys, threading
+from cb import BreakerConfig, CircuitBreaker, State
+seen = threading.Event()
+first = CircuitBreaker("a", listeners=[lambda event: sys.exit(1)])
+other = CircuitBreaker("b", listeners=[lambda event: event.name == "b" and seen.set()])
+for breaker in (first, other):
+    try:
+        breaker.control.disable(reason="test", duration=0.3)
+    except SystemExit:
+        pass
+    seen.clear()
+    breaker.call(int)
+assert seen.wait(5)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -1,0 +1,117 @@
+"""The window and the streak at their edges. docs/rules.md, rules 2, 5, 6 and 11; docs/mutation.md."""
+
+import sys
+from collections.abc import Callable
+
+from cb import State
+from tests.unit.conftest import Dependency
+from tests.unit.test_machine import CONSECUTIVE, RATE, SLOW
+
+Make = Callable[..., Dependency]
+CLOSED, OPEN = State.CLOSED, State.OPEN
+
+
+def test_closed_circuit_opens_on_the_quick_success_that_completes_the_minimum_of_slow_calls(make: Make) -> None:
+    dependency = make(**SLOW, slow_call_rate_threshold=0.5)
+    for _ in range(3):
+        dependency.answer(seconds=1)
+    assert dependency.breaker.state is CLOSED
+    dependency.answer()
+    assert dependency.breaker.state is OPEN
+
+
+def test_closed_circuit_opens_on_the_second_success_after_failures_if_it_completes_the_minimum(make: Make) -> None:
+    dependency = make(**RATE)
+    dependency.fail()
+    dependency.fail()
+    dependency.answer()
+    assert dependency.breaker.state is CLOSED
+    dependency.answer()
+    assert dependency.breaker.state is OPEN
+
+
+def test_closed_circuit_opens_on_a_success_at_the_instant_older_successes_leave_the_window(make: Make) -> None:
+    dependency = make(**RATE, interval="10s")
+    for _ in range(9):
+        dependency.answer()
+    dependency.clock.advance(9)
+    for _ in range(8):
+        dependency.fail()
+    assert dependency.breaker.state is CLOSED
+    dependency.clock.advance(1)
+    dependency.answer()
+    assert dependency.breaker.state is OPEN
+
+
+def test_closed_circuit_forgets_slow_calls_older_than_its_window(make: Make) -> None:
+    dependency = make(slow_call_duration="1s", interval="10s")
+    with dependency.breaker, dependency.breaker:
+        dependency.clock.advance(1)
+    assert dependency.breaker.snapshot().window.slow == 2
+    dependency.clock.advance(10)
+    dependency.answer()
+    window = dependency.breaker.snapshot().window
+    assert (window.requests, window.slow, window.slow_call_rate) == (1, 0, 0)
+
+
+def frames(dependency: Dependency) -> int:
+    """Return the number of Python functions that a successful call runs: its cost on any machine."""
+    ran: list[str] = []
+    sys.setprofile(lambda _, event, __: ran.append(event))
+    try:
+        dependency.answer()
+    finally:
+        sys.setprofile(None)
+    return ran.count("call")
+
+
+def test_closed_circuit_with_failures_sums_its_window_at_the_minimum_and_then_no_more(make: Make) -> None:
+    dependency = make(failure_threshold=None, failure_rate_threshold=0.9, minimum_requests=4)
+    dependency.fail()
+    dependency.answer()
+    looking = [frames(dependency), frames(dependency)]
+    assert frames(dependency) < min(looking)
+
+
+def test_closed_circuit_whose_failures_have_left_the_window_is_as_quick_as_before(make: Make) -> None:
+    dependency = make()
+    dependency.answer()
+    before = frames(dependency)
+    dependency.clock.advance(6)
+    assert frames(dependency) > before  # the first of a new slice
+    assert frames(dependency) == before
+    dependency.fail()
+    assert frames(dependency) > before
+    dependency.clock.advance(60)
+    dependency.answer()
+    assert frames(dependency) == before
+
+
+def test_call_that_hangs_after_a_success_extends_the_streak_when_its_time_is_up(make: Make) -> None:
+    dependency = make(call_timeout="1s")
+    dependency.fail()
+    dependency.answer()
+    with dependency.breaker:
+        dependency.clock.advance(1)
+        assert dependency.breaker.snapshot().consecutive_failures == 1
+
+
+def test_success_at_the_instant_another_call_times_out_ends_the_streak(make: Make) -> None:
+    dependency = make(call_timeout="1s")
+    with dependency.breaker:
+        dependency.clock.advance(1)
+        dependency.breaker.control.evaluate()
+        dependency.answer()
+        assert dependency.breaker.snapshot().consecutive_failures == 0
+
+
+def test_circuit_reset_twice_at_one_instant_has_forgotten_the_calls_between(make: Make) -> None:
+    dependency = make(**CONSECUTIVE)
+    dependency.breaker.control.reset(reason="one")
+    dependency.fail()
+    dependency.fail()
+    dependency.breaker.control.reset(reason="two")
+    empty = dependency.breaker.snapshot()
+    assert (empty.consecutive_failures, empty.window.failure_rate, empty.window.slow_call_rate) == (0, 0, 0)
+    dependency.fail()
+    assert dependency.breaker.state is CLOSED
