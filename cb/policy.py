@@ -21,13 +21,13 @@ _NO_FALLBACK: Final = object()
 
 
 class Retry(Protocol):
-    """Calls a function until it succeeds or no attempt is left, such as `cb.resilience.retry.retrying`."""
+    """Calls a function until it succeeds or no attempt is left, such as `cb.resilience.retrying`."""
 
     def __call__(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any: ...
 
 
 class RateLimit(Protocol):
-    """Counts calls, such as `cb.resilience.rate_limit.RateLimit`."""
+    """Counts calls, such as `cb.resilience.RateLimit`."""
 
     def acquire(self) -> None:
         """Count a call. Raises RejectedError if it is one too many."""
@@ -70,8 +70,8 @@ class Policy(ProcessBound):
 
     Args:
         breaker: The breaker of the dependency.
-        retry: Calls a function again, such as `retrying(ConnectionError)` of `cb.resilience.retry`.
-        rate_limit: An object with `acquire()`, such as `RateLimit` of `cb.resilience.rate_limit`.
+        retry: Calls a function again, such as `retrying(ConnectionError)` of `cb.resilience`.
+        rate_limit: An object with `acquire()`, such as `RateLimit` of `cb.resilience`.
         bulkhead: Number of calls that may run at once, or a `Bulkhead` of the same breaker.
         cache: An object with `call(key, fetch, *args)`, such as `StaleCache` of `cb.resilience`.
         cache_key: Function of the arguments of a call that returns its key; by default their `repr`.

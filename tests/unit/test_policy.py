@@ -16,9 +16,7 @@ from cb import (
     RateLimitedError,
     State,
 )
-from cb.resilience import StaleCache, open_store
-from cb.resilience.rate_limit import RateLimit
-from cb.resilience.retry import RetryBudget, retrying
+from cb.resilience import RateLimit, RetryBudget, StaleCache, open_store, retrying
 from cb.testing import FakeClock
 
 
