@@ -1,7 +1,7 @@
 """Execution of a documentation page: its files are written and its commands and programs run, in order.
 
 A program or command must exit with 0, and a line `print(...)  # text` must print that text. A block with `title="NAME"`
-is a file of that name. Blocks of `text` are not executed; with `title="output"` they are the output of the block before.
+is a file of that name. Blocks of `text` are not executed; with `title="output"` they are the output of the last block.
 """
 
 import json
