@@ -78,7 +78,7 @@ def code(response: TestResponse) -> tuple[int, str | None]:
 def own_routes(app: Flask) -> Iterator[tuple[str, str]]:
     """Yield method and path of all routes of the gateway's blueprints, with alice as the user."""
     for rule in app.url_map.iter_rules():
-        if rule.endpoint.startswith(("gateway.", "records.")):
+        if rule.endpoint.startswith(("gateway.", "history.")):
             values = {"user_id": "alice", "trade_id": "t-1", "symbol": "AAPL"}
             built = rule.build({name: values[name] for name in rule.arguments})
             assert built and rule.methods
