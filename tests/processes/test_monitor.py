@@ -94,7 +94,7 @@ def test_forked_child_takes_over_from_its_parent(tmp_path: Path) -> None:
         assert child.call(up)
 
 
-def test_monitor_that_nobody_keeps_leaves_the_checks_to_others(tmp_path: Path) -> None:
+def test_monitor_that_is_garbage_collected_leaves_the_checks_to_others(tmp_path: Path) -> None:
     path = tmp_path / "l"
     make(path)
     until(lambda: checkers(path))

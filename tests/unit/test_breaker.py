@@ -116,7 +116,9 @@ def test_listener_may_read_the_breaker_and_call_through_it(make: Make) -> None:
     assert seen == [State.OPEN]
 
 
-def test_listener_that_raises_is_logged_and_hurts_nobody(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_listener_that_raises_is_logged_and_the_next_one_is_called(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
     dependency = make(failure_threshold=1)
     seen: list[Event] = []
 
@@ -141,7 +143,7 @@ def test_interruption_inside_a_listener_gives_the_permit_back(make: Make) -> Non
     assert (dependency.breaker.state, dependency.breaker.snapshot().in_flight) == (State.CLOSED, 0)
 
 
-def test_snapshot_of_a_used_breaker_tells_all(make: Make, clock: FakeClock) -> None:
+def test_snapshot_of_a_used_breaker_has_all_counts(make: Make, clock: FakeClock) -> None:
     dependency = make(slow_call_duration="1s")
     dependency.answer(seconds=0.003)
     dependency.answer(seconds=1.5)
@@ -213,7 +215,7 @@ def test_registry_never_makes_a_breaker_by_looking_for_one() -> None:
     assert list(registry) == []
 
 
-def test_registry_tells_listeners_of_every_breaker(clock: FakeClock) -> None:
+def test_listeners_of_a_registry_receive_the_events_of_every_breaker(clock: FakeClock) -> None:
     changes: list[Event] = []
     registry = Registry(defaults=BreakerConfig(failure_threshold=1), listeners=[changes.append], clock=clock)
     for name in ("one", "two"):

@@ -44,7 +44,7 @@ def free(bulkhead: Bulkhead) -> int:
     return len(calls)
 
 
-def test_full_bulkhead_refuses_at_once_and_says_what_it_knows(breaker: CircuitBreaker) -> None:
+def test_full_bulkhead_rejects_at_once_with_its_name_and_limit(breaker: CircuitBreaker) -> None:
     with full(breaker, 2) as bulkhead, pytest.raises(BulkheadFullError) as caught:
         bulkhead.call(pytest.fail)
     assert (caught.value.name, caught.value.limit, caught.value.retry_after) == ("test", 2, 1.0)
@@ -128,7 +128,7 @@ def test_circuit_that_opens_refuses_the_call_that_waits_for_a_slot(breaker: Circ
             waits.result(5)
 
 
-def test_open_circuit_refuses_who_stands_in_line_behind_a_thread_that_does_not_go_on(breaker: CircuitBreaker) -> None:
+def test_open_circuit_rejects_a_call_that_is_queued_behind_a_blocked_thread(breaker: CircuitBreaker) -> None:
     bulkhead = Bulkhead(breaker, 1, wait=20)
     with ThreadPoolExecutor() as pool, semaphore_of(breaker).wait_in_queue():
         waits = pool.submit(bulkhead.call, int)

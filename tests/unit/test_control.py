@@ -221,7 +221,7 @@ def test_log_of_transitions_keeps_the_latest_two_hundred(make: Make) -> None:
     assert log[-1].reason.startswith("reset 249")
 
 
-def test_rejections_and_late_results_are_told(make: Make, events: list[Event]) -> None:
+def test_rejections_and_late_results_are_events(make: Make, events: list[Event]) -> None:
     dependency = make(failure_threshold=1, timeout="30s")
     with dependency.breaker:
         dependency.fail()

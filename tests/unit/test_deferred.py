@@ -191,7 +191,7 @@ def fails() -> None:
     raise ConnectionError
 
 
-def test_check_of_health_that_answers_later_finds_nobody_well() -> None:
+def test_health_check_that_returns_a_coroutine_is_a_failure() -> None:
     breaker = CircuitBreaker("d")
     monitor = Monitor()
     with pytest.raises(TypeError, match="after the call"):

@@ -111,7 +111,7 @@ def test_function_may_be_given_at_once() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["text", 7])
-def test_what_is_no_function_is_told_in_words_and_counts_as_nothing(wrong: Any) -> None:
+def test_decorating_no_function_raises_and_counts_nothing(wrong: Any) -> None:
     breaker = CircuitBreaker("d")
     for use in (breaker, breaker.call, breaker(fallback=1)):
         with pytest.raises(TypeError, match=r"is not a function: write `@breaker`, or `@breaker\(fallback=...\)`"):
@@ -119,7 +119,7 @@ def test_what_is_no_function_is_told_in_words_and_counts_as_nothing(wrong: Any) 
     assert counted(breaker) == (0, 0, 0, 0)
 
 
-def test_brackets_without_a_fallback_are_told_what_to_write() -> None:
+def test_decorator_with_brackets_and_no_fallback_raises_with_the_right_form() -> None:
     guard: Any = CircuitBreaker("d")
     with pytest.raises(TypeError, match="None is not a function: write `@breaker`"):
         guard()

@@ -136,7 +136,7 @@ def test_functions_are_asked_about_each_member_and_about_no_cause() -> None:
     assert outcome(group(NotFound(), KeyError()), **rules) == FAILURE
 
 
-def test_group_that_a_rule_names_is_of_that_kind_whatever_is_in_it() -> None:
+def test_group_whose_class_is_in_a_rule_matches_with_any_members() -> None:
     assert outcome(ExceptionGroup("g", [NotFound()]), failures=ExceptionGroup) == FAILURE
     assert outcome(ExceptionGroup("g", [ConnectionError()]), ignored=ExceptionGroup) == NEUTRAL
 

@@ -1,4 +1,4 @@
-"""Which checks a monitor makes, and when, on a clock that only moves when told."""
+"""The checks of a monitor and their times, on a fake clock."""
 
 from collections.abc import Callable
 
@@ -60,7 +60,7 @@ def test_checks_come_once_an_interval_never_quite_alike(monitor: Monitor, clock:
     assert 500 / INTERVAL * 0.95 < len(waits) < 500 / INTERVAL * 1.05
 
 
-def test_what_a_check_finds_is_known_and_told(
+def test_result_of_a_check_is_in_the_health_and_an_event(
     monitor: Monitor, clock: FakeClock, service: Service, dependency: Dependency, events: list[Event]
 ) -> None:
     turns(monitor, clock, 20)

@@ -198,7 +198,7 @@ def test_health_is_known_with_its_age_and_forgotten_when_checks_stop(make: Make)
     assert (health.up, health.ago) == (None, 15)
 
 
-def test_change_of_health_is_told_once_with_its_reason(make: Make, events: list[Event]) -> None:
+def test_change_of_health_is_one_event_with_its_reason(make: Make, events: list[Event]) -> None:
     breaker = make("bank").breaker
     for error in (None, None, OSError("no route"), OSError("no host"), None):
         HealthProbes(breaker).note(error, took=0, valid=15)
@@ -210,7 +210,7 @@ def test_change_of_health_is_told_once_with_its_reason(make: Make, events: list[
     assert breaker.state is State.CLOSED
 
 
-def test_reason_of_any_length_is_told_in_a_line(make: Make, events: list[Event]) -> None:
+def test_reason_of_any_length_is_cut_to_a_line(make: Make, events: list[Event]) -> None:
     HealthProbes(make("bank").breaker).note(OSError("x" * 1_000_000), took=0, valid=15)
     (event,) = events
     assert isinstance(event, HealthChanged) and len(event.reason) == 300

@@ -1,4 +1,4 @@
-"""The pause that a dependency asks for, in every form in which it may be sent."""
+"""Retry-After in all its forms: headers, and attributes of exceptions."""
 
 import os
 import time
@@ -86,7 +86,7 @@ def test_datetime_of_an_exception_is_of_gmt_unless_it_names_a_zone() -> None:
         ("Fri, 31 Dec 9999 23:59:59 GMT", LONGEST),
     ],
 )
-def test_header_that_can_be_read_asks_for_so_many_seconds(text: str, seconds: float) -> None:
+def test_valid_header_is_parsed_as_seconds(text: str, seconds: float) -> None:
     with freeze_time(NOON):
         assert parse(text) == seconds
 
@@ -118,7 +118,7 @@ def test_header_that_can_be_read_asks_for_so_many_seconds(text: str, seconds: fl
         "(" * 5000,
     ],
 )
-def test_header_that_cannot_be_read_asks_for_nothing(text: str) -> None:
+def test_invalid_header_is_ignored(text: str) -> None:
     assert parse(text) is None
 
 
@@ -168,18 +168,18 @@ class Lying(Exception):
         (None, 0.0),
     ],
 )
-def test_exception_asks_by_a_value_of_any_kind(value: object, seconds: float) -> None:
+def test_retry_after_of_an_exception_may_be_of_any_kind(value: object, seconds: float) -> None:
     error = Asking()
     error.retry_after = value
     assert of_error(error) == seconds
     assert of_error(ExceptionGroup("two", [KeyError(), ExceptionGroup("one", [error])])) == seconds
 
 
-def test_exception_that_cannot_be_asked_asks_for_nothing() -> None:
+def test_exception_whose_retry_after_raises_has_none() -> None:
     assert of_error(Lying()) == of_error(KeyError()) == of_error(None) == 0.0
 
 
-def test_exception_asks_for_what_it_was_raised_from_and_for_each_member_of_a_group() -> None:
+def test_retry_after_of_causes_and_of_members_of_a_group_counts() -> None:
     def asking(seconds: float, cause: BaseException | None = None) -> Asking:
         error = Asking()
         error.retry_after, error.__cause__ = seconds, cause

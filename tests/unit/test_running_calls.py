@@ -71,7 +71,7 @@ def test_failure_sees_the_calls_that_hang(make: Make) -> None:
         assert dependency.breaker.state is State.OPEN
 
 
-def test_running_calls_of_a_closed_ledger_become_failures_when_somebody_takes_over(
+def test_running_calls_of_a_dead_process_become_failures_when_another_one_evaluates(
     tmp_path: Path, clock: FakeClock
 ) -> None:
     events: list[Event] = []
@@ -120,7 +120,7 @@ def test_refused_probes_do_not_extend_the_life_of_a_hung_one(make: Make, events:
     assert Reclaimed("dependency", 1) in events
 
 
-def test_probe_is_told_that_it_is_one(make: Make) -> None:
+def test_call_of_a_probe_has_the_property_probe(make: Make) -> None:
     dependency = make(failure_threshold=1, timeout="1s")
     with dependency.breaker as call:
         assert not call.probe
@@ -169,7 +169,7 @@ def test_exception_outside_failures_is_an_answer(make: Make) -> None:
     assert dependency.breaker.state is State.OPEN
 
 
-def test_exceptions_can_be_told_apart_by_a_predicate(make: Make) -> None:
+def test_exceptions_are_classified_by_a_predicate(make: Make) -> None:
     dependency = make(rules={"failures": lambda error: "5" in str(error)}, failure_threshold=1)
     dependency.fail(ValueError("404"))
     dependency.fail(ValueError("500"))
