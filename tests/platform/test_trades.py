@@ -137,7 +137,7 @@ def test_trade_and_its_audit_and_confirmation_are_found(platform: Platform) -> N
     assert [(each["seq"], each["state"]) for each in entries] == [(1, "RECEIVED"), (2, "APPLYING"), (3, "FILLED")]
     assert {key: message[key] for key in ("kind", "text", "tradeId")} == {
         "kind": "trade",
-        "text": "BUY 1 AAPL at 150.00 is done",
+        "text": "BUY 1 AAPL at 150.00 is filled",
         "tradeId": trade_id,
     }
 
