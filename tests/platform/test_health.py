@@ -149,10 +149,10 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
 
 
 def test_four_workers_check_a_dependency_once_per_interval_and_share_the_result(gateway: Gateway) -> None:
-    before, begin = len(gateway.services.portfolio.requests), time.monotonic()
-    until(lambda: len(gateway.services.portfolio.requests) == before + 6, "six checks")
+    before, begin = len(gateway.portfolio.requests), time.monotonic()
+    until(lambda: len(gateway.portfolio.requests) == before + 6, "six checks")
     assert time.monotonic() - begin > 5 * INTERVAL * 0.8
-    assert {request.partition("\r\n")[0] for request in gateway.services.portfolio.requests} == {
+    assert {request.partition("\r\n")[0] for request in gateway.portfolio.requests} == {
         "GET /api/v1/health/ready HTTP/1.1"
     }
     assert {gateway.component("portfolio")["health"] for _ in range(20)} == {"UP"}
@@ -162,20 +162,20 @@ def test_another_worker_takes_over_the_checks_of_a_killed_one(gateway: Gateway) 
     killed = gateway.checkers()
     for process in set(killed):
         os.kill(process, signal.SIGKILL)
-    before, begin = len(gateway.services.portfolio.requests), time.monotonic()
-    until(lambda: len(gateway.services.portfolio.requests) > before, "somebody checks")
+    before, begin = len(gateway.portfolio.requests), time.monotonic()
+    until(lambda: len(gateway.portfolio.requests) > before, "somebody checks")
     assert time.monotonic() - begin < 3 * INTERVAL
     until(lambda: len(gateway.checkers()) == 2, "both are checked again")
     assert not set(gateway.checkers()) & set(killed)
 
 
 def test_hung_check_delays_neither_other_checks_nor_the_shutdown(gateway: Gateway) -> None:
-    gateway.services.portfolio.act = stay_silent
-    before = len(gateway.services.market_data.requests)
+    gateway.portfolio.act = stay_silent
+    before = len(gateway.market_data.requests)
     until(lambda: gateway.component("portfolio").get("health") == "DOWN", "the portfolio is down")
-    until(lambda: len(gateway.services.market_data.requests) >= before + 2, "market data is checked")
-    hangs = len(gateway.services.portfolio.requests)
-    until(lambda: len(gateway.services.portfolio.requests) > hangs, "a check hangs")
+    until(lambda: len(gateway.market_data.requests) >= before + 2, "market data is checked")
+    hangs = len(gateway.portfolio.requests)
+    until(lambda: len(gateway.portfolio.requests) > hangs, "a check hangs")
 
     begin = time.monotonic()
     gateway.process.terminate()
