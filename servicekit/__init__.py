@@ -8,7 +8,7 @@ from . import fields
 from .body import read_json
 from .correlation import forwarded_headers
 from .faults import Faults, SimulatedError, Simulation
-from .health import Health
+from .health import HealthEndpoint
 from .openapi import Link, ResponseSpec, operation
 from .response_schemas import PassthroughSchema, ResponseSchema
 from .server import serve
@@ -18,7 +18,7 @@ from .settings_file import SettingsError
 
 __all__ = [
     "Faults",
-    "Health",
+    "HealthEndpoint",
     "Link",
     "Log",
     "PassthroughSchema",

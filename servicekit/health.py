@@ -56,7 +56,7 @@ _UP = ResponseSpec("The service works; a component may be degraded or down.", He
 _DOWN = ResponseSpec("The service cannot work.", HealthSchema())
 
 
-class Health:
+class HealthEndpoint:
     """The health checks of a service."""
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ class Health:
 
 def init_app(app: Flask) -> None:
     """Add the routes to an app."""
-    app.extensions["health"] = Health()
+    app.extensions["health"] = HealthEndpoint()
     app.register_blueprint(bp)
 
 
@@ -133,6 +133,6 @@ def _run(name: str, check: Check) -> dict[str, Any]:
         return {"status": "DOWN", "reason": type(error).__name__}
 
 
-def _health() -> Health:
-    found: Health = current_app.extensions["health"]
+def _health() -> HealthEndpoint:
+    found: HealthEndpoint = current_app.extensions["health"]
     return found
