@@ -118,7 +118,10 @@ class Platform:
         self.simulate("portfolio")
         for name in ("risk", "notification", "audit"):
             self.simulate("gateway", f"/api/v1/{name}")
-        until(self._all_closed, "all circuits close")
+        try:
+            until(self._all_closed, "all circuits close")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.get('gateway', '/api/v1/circuit-breaker/status').text}") from None
         until(self.all_told, "audit and notification have heard of all trades")
 
     def _all_closed(self) -> bool:

@@ -31,7 +31,7 @@ def test_docs_show_each_operation_and_what_it_answers(platform: Platform, page: 
     place = page.locator("#operations-trades-placeTrade")
     place.get_by_role("button").first.click()
     expect(place).to_contain_text("Idempotency-Key")
-    expect(place).to_contain_text("Its outcome is not known yet")
+    expect(place).to_contain_text("The outcome is not known yet")
     expect(place.locator("tr[data-code='503']")).to_contain_text("circuit-open")
 
     place.get_by_role("button", name="Try it out").click()

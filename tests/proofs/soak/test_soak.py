@@ -60,7 +60,7 @@ def test_growing_number_of_descriptors_is_detected() -> None:
 
 def test_growing_number_of_files_is_detected() -> None:
     (files,) = growth(course(files=4 * FILES))
-    assert "files in the directory of state" in files
+    assert "files in the state directory" in files
 
 
 def test_decreasing_or_missing_series_is_detected() -> None:
