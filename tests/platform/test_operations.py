@@ -5,7 +5,10 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from cb.cli.arguments import CONTROLS
 from tests.platform.conftest import ROOT, Platform
@@ -27,7 +30,16 @@ def shell(platform: Platform, tmp_path: Path, block: str) -> list[str]:
     return ran.stdout.split("---\n")[1:]
 
 
-def test_commands_of_the_page_work(platform: Platform, tmp_path: Path) -> None:
+@pytest.fixture
+def thresholds(platform: Platform, tmp_path: Path) -> Iterator[None]:
+    """Restore the thresholds of the portfolio's breaker, which an operator's change outlasts even a restart."""
+    found = platform.get("gateway", "/api/v1/circuit-breaker/status").json()["breakers"]["portfolio"]["config"]
+    yield
+    settings = f"timeout={found['timeout']:g}s failure_threshold={found['failure_threshold']}"
+    shell(platform, tmp_path, f"export CB_STATE_DIR=run/state\ncb configure portfolio {settings}\n")
+
+
+def test_commands_of_the_page_work(platform: Platform, tmp_path: Path, thresholds: None) -> None:
     status, explained, opened, shadowed, events, document, closed, reset, configured = shell(
         platform, tmp_path, BY_HAND
     )
