@@ -52,7 +52,7 @@ def probes(seconds):
         try:
             with sick.guard() as call:
                 if call.probe:
-                    seen.append(call.word >> 16)
+                    seen.append(call._counters.word >> 16)
                 probe()
         except (ConnectionError, CircuitOpenError):
             time.sleep(0.0003)
