@@ -143,6 +143,7 @@ def test_trade_and_its_audit_and_confirmation_are_found(platform: Platform) -> N
 
 
 def test_audit_verifies_and_its_head_is_a_metric(platform: Platform) -> None:
+    until(platform.all_told, "audit has all trades: the log grows no more")
     seen = platform.get("gateway", "/api/v1/audit/verify").json()
 
     assert (seen["valid"], seen["brokenAt"], len(seen["head"])) == (True, None, 64)

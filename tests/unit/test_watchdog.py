@@ -34,15 +34,16 @@ def zap(thread: threading.Thread) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Zap))
 
 
-def end_watchers() -> None:
-    """End all watchdog threads, again if the tick of another breaker has logged the exception and gone on."""
+def end(*threads: threading.Thread) -> None:
+    """End watchdog threads, again if the tick of another breaker has logged the exception and gone on."""
     for _ in range(10):
-        for thread in watchers():
-            zap(thread)
+        for thread in threads:
+            if thread.is_alive():
+                zap(thread)
         with suppress(AssertionError):
-            until(lambda: not watchers(), seconds=3)
+            until(lambda: not any(thread.is_alive() for thread in threads), seconds=3)
             return
-    until(lambda: not watchers())
+    assert not [thread for thread in threads if thread.is_alive()]
 
 
 def refuse(*_: object) -> None:
@@ -53,9 +54,8 @@ def test_watchdog_ended_by_another_thread_starts_its_successor(ended: list[str])
     WATCHDOG.start()
     (first,) = watchers()
 
-    zap(first)
+    end(first)
 
-    until(lambda: not first.is_alive())
     until(watchers)
     assert WATCHDOG.running
     assert len(watchers()) == 1
@@ -66,8 +66,7 @@ def test_hanging_call_opens_the_circuit_after_the_watchdog_was_ended(ended: list
     config = BreakerConfig(call_timeout=0.05, failure_threshold=1, timeout=60)
     breaker, done = CircuitBreaker("d", config, ledger=Ledger.in_memory()), threading.Event()
     breaker.call(int)
-    for thread in watchers():
-        zap(thread)
+    end(*watchers())
 
     hung = threading.Thread(target=lambda: breaker.call(done.wait, 20))
     hung.start()
@@ -88,7 +87,7 @@ def test_quick_calls_alone_restart_a_watchdog_without_successor(
     quick()
     with monkeypatch.context() as full:
         full.setattr(threading.Thread, "start", refuse)
-        end_watchers()
+        end(*watchers())
 
     assert quick() == 0
     assert not WATCHDOG.running
