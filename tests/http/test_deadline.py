@@ -1,6 +1,5 @@
 """The deadline on every kind of connection."""
 
-import ctypes
 import logging
 import os
 import socket
@@ -323,17 +322,30 @@ def test_deadline_holds_on_sockets_of_gevent(serve: Callable[[], Secure], pem: s
     assert done.stdout == "1 True\n", done.stderr
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_child_of_a_fork_without_hooks_opens_new_connections(server: Server, session: requests.Session) -> None:
-    session.get(server.url)
-    pid = ctypes.PyDLL(None).fork()  # as in uWSGI: Python runs no fork hooks
-    if pid == 0:
-        status = 1
-        try:
-            status = int(session.get(server.url).status_code != 200)
-        finally:
-            os._exit(status)
-    assert os.waitpid(pid, 0)[1] == 0
-    session.get(server.url)
+#: in a process of its own: a child of a fork in C waits for ever if another thread requests the GIL at that moment
+FORK = """
+import ctypes, os, sys
+from cb import Registry
+from cb.http import guarded_session
+session = guarded_session(Registry(), "d", timeout=5)
+session.get(sys.argv[1])
+pid = ctypes.PyDLL(None).fork()  # as in uWSGI: Python runs no fork hooks
+if pid == 0:
+    status = 1
+    try:
+        status = int(session.get(sys.argv[1]).status_code != 200)
+    finally:
+        os._exit(status)
+assert os.waitpid(pid, 0)[1] == 0
+session.get(sys.argv[1])
+"""
 
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_child_of_a_fork_without_hooks_opens_new_connections(server: Server) -> None:
+    command = [sys.executable, "-c", FORK, server.url]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+
+    assert (done.returncode, done.stderr) == (0, "")
     assert server.connections == 2
