@@ -1,7 +1,7 @@
 """Snapshots: the state and the counts of a breaker at one moment."""
 
 from bisect import bisect_left
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from itertools import accumulate
 from operator import add
 from typing import Any
@@ -152,7 +152,7 @@ class Snapshot(Stats):
                 "failure_rate": round(window.failure_rate, 3),
                 "slow_call_rate": round(window.slow_call_rate, 3),
             },
-            "totals": asdict(self.totals),
+            "totals": {name: getattr(self.totals, name) for name in _TOTALS},
             "consecutive_failures": self.consecutive_failures,
             "in_flight": self.in_flight,
             "limit": self.limit,
@@ -160,9 +160,14 @@ class Snapshot(Stats):
                 name: None if seconds is None else round(seconds * 1000, 1) for name, seconds in quantiles.items()
             },
             "last_failure": {"at": timestamp(now - failed.ago), "type": failed.type} if failed else None,
-            "config": asdict(self.config),
+            "config": {name: getattr(self.config, name) for name in _SETTINGS},
             "why": self.why,
         }
+
+
+# Not dataclasses.asdict, which copies every value deeply.
+_TOTALS = tuple(each.name for each in fields(Totals))
+_SETTINGS = tuple(each.name for each in fields(BreakerConfig))
 
 
 def stats_of(name: str, record: Record, config: BreakerConfig, now: int) -> Stats:
