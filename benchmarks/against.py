@@ -24,7 +24,7 @@ Figures = dict[tuple[str, int, int], tuple[str, str, float]]
 
 
 def main(arguments: list[str]) -> int:
-    """Return the exit code: 1 if a benchmark could not run."""
+    """Return the exit code. Raises RuntimeError for a checkout whose benchmarks cannot run."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.against", description=__doc__)
     parser.add_argument("directory", type=Path, help="the other checkout")
     parser.add_argument("names", nargs="*", metavar="NAME", default=NAMES)
@@ -40,8 +40,12 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(checkout: Path, names: list[str]) -> Figures:
+    written = checkout / "run" / "bench.json"
+    written.unlink(missing_ok=True)  # else a run that fails would be read as the one before
     subprocess.run([sys.executable, "-m", "benchmarks", *names], cwd=checkout, stdout=subprocess.DEVNULL, check=False)
-    results = json.loads((checkout / "run" / "bench.json").read_text())["results"]
+    if not written.exists():
+        raise RuntimeError(f"the benchmarks of {checkout} have not run")
+    results = json.loads(written.read_text())["results"]
     return {
         (name, down, across): (row, column, figure)
         for name, result in results.items()

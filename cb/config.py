@@ -29,8 +29,6 @@ def parse_duration(value: object, field: str) -> float:
     """
     if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
         return float(match[1]) * _UNITS[match[2]]
-    if isinstance(value, str):
-        raise ConfigError(field, "be a duration such as 30s, 500ms, 2m or a number of seconds", value)
     return to_seconds(value, field, "be a duration such as 30s, 500ms, 2m or a number of seconds")
 
 

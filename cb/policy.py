@@ -13,6 +13,7 @@ from .errors import ConfigError, RejectedError
 from .fallback import instead
 from .guard import CallGuard, ContextGuards, caller_context
 from .handles import ProcessBound
+from .state.outcome import leaves
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,7 +54,7 @@ class _Rejection:
 
     __slots__ = ("error",)
 
-    def __init__(self, error: RejectedError) -> None:
+    def __init__(self, error: Exception) -> None:
         self.error = error
 
 
@@ -101,6 +102,8 @@ class Policy(ProcessBound):
             raise ConfigError("rate_limit", "have a method `acquire`", rate_limit)
         if cache is not None and not hasattr(cache, "call"):
             raise ConfigError("cache", "have a method `call`", cache)
+        if bulkhead is not None and not isinstance(bulkhead, int | Bulkhead):
+            raise ConfigError("bulkhead", "be a number of calls or a Bulkhead", bulkhead)
         if isinstance(bulkhead, Bulkhead) and bulkhead.breaker is not breaker:
             raise ConfigError("bulkhead", f"be of the breaker {breaker.name!r}", bulkhead)
         if cache_key is not None and cache is None:
@@ -164,7 +167,7 @@ class Policy(ProcessBound):
         try:
             return self._cached(attempt, *args, **kwargs)
         except Exception as error:
-            if not isinstance(error, RejectedError) and not self.breaker.is_failure(error):
+            if not _is_rejection(error) and not self.breaker.is_failure(error):
                 raise
             return instead(self._fallback, error)
 
@@ -218,8 +221,15 @@ def _past_retries(attempt: Callable[..., Any], /, *args: Any, **kwargs: Any) -> 
     """Return a rejection instead of raising it: the retry then has nothing to retry."""
     try:
         return attempt(*args, **kwargs)
-    except RejectedError as error:
+    except Exception as error:
+        if not _is_rejection(error):
+            raise
         return _Rejection(error)
+
+
+def _is_rejection(error: Exception) -> bool:
+    """Return True for a RejectedError, and for a group of which each member is one."""
+    return all(isinstance(each, RejectedError) for each in leaves(error))
 
 
 def _repr_of(*args: Any, **kwargs: Any) -> str:

@@ -219,8 +219,18 @@ def _same(one: object, other: object) -> bool:
         return one == other
     if one.__code__ is not other.__code__ or one.__defaults__ != other.__defaults__:
         return False
-    cells = zip(one.__closure__ or (), other.__closure__ or (), strict=True)
-    return all(mine.cell_contents == its.cell_contents for mine, its in cells)
+    return one.__kwdefaults__ == other.__kwdefaults__ and _enclosed(one) == _enclosed(other)
+
+
+def _enclosed(function: FunctionType) -> list[object]:
+    """Return the values of the variables around a function. One without a value counts as the cell itself."""
+    values: list[object] = []
+    for cell in function.__closure__ or ():
+        try:
+            values.append(cell.cell_contents)
+        except ValueError:  # not assigned yet
+            values.append(cell)
+    return values
 
 
 def _unused(breaker: CircuitBreaker) -> bool:

@@ -38,7 +38,6 @@ TAKEN = {"cb.background.fork": "waits no longer than some seconds: a thread of t
 LOGGERS = {"cb.log": "is what logs", "servicekit.logs": "sets up where lines go"}
 #: tests that may let time pass, and why
 SLEEPERS = {
-    "tests/docs/test_walks.py": "waits until the timeout of an open circuit is over",
     "tests/processes/test_ledger_in_use.py": "lets the watch of another process look",
     "tests/processes/test_unannounced_forks.py": "has calls that take so long that they are not quick",
     "tests/processes/test_uwsgi.py": "asks uWSGI until it answers",

@@ -3,8 +3,7 @@
 import re
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -16,6 +15,7 @@ from cb import BreakerConfig, CircuitBreaker, Ledger, State
 from cb.fleet import Fleet
 from tests.docs.pages import ROOT
 from tests.fleet.servers import BINARIES, Server
+from tests.support.waiting import until
 
 SECTIONS = re.findall(
     r"^### (.*)\n((?:(?!^##).*\n)*)", (ROOT / "ARCHITECTURE.md").read_text().partition("## Walks")[2], re.MULTILINE
@@ -53,13 +53,6 @@ def fail() -> None:
     raise ConnectionError
 
 
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize("title", LIMITS)
 def test_walk_is_short_and_its_files_exist(title: str) -> None:
     assert 0 < len(WALKS[title]) <= LIMITS[title]
@@ -76,7 +69,7 @@ def test_calls_run_in_the_files_of_their_walk(tmp_path: Path) -> None:
         guarded()
     with pytest.raises(ConnectionError):
         breaker.call(fail)
-    time.sleep(0.002)
+    until(lambda: breaker.snapshot().retry_after == 0, "the open time is over")
     with executed_files() as recovery:
         guarded()
 
@@ -92,7 +85,7 @@ def test_host_and_fleet_run_in_the_files_of_their_walk(tmp_path: Path) -> None:
         fleets = [Fleet(server.url, ledger, name="walk") for ledger in ledgers]
         a, b = (CircuitBreaker("walk", ledger=ledger) for ledger in ledgers)
         a.control.force_open(reason="maintenance")
-        wait_for(lambda: b.state is State.FORCED_OPEN)
+        until(lambda: b.state is State.FORCED_OPEN)
         for fleet in fleets:
             fleet.close()
     assert {path for path in WALKS["Host → fleet"] if path.endswith(".py")} <= files

@@ -135,6 +135,17 @@ def test_rejection_is_never_retried_whatever_the_retry_says(rejects: str) -> Non
         running.discard()
 
 
+def test_group_of_rejections_is_a_rejection_and_a_mixed_group_is_not() -> None:
+    rejections = ExceptionGroup("both", [CircuitOpenError("a", 1.0), BulkheadFullError("b", 2)])
+    vendor = Vendor(*[rejections] * 9)
+    with pytest.raises(ExceptionGroup):
+        Policy(breaker(), retry=retry_always).call(vendor)
+    assert vendor.calls == 1
+    assert Policy(breaker(), fallback="instead").call(Vendor(rejections)) == "instead"
+    mixed = ExceptionGroup("mixed", [CircuitOpenError("a", 1.0), ConnectionError()])
+    assert Policy(breaker(failure_threshold=None), retry=retry_always).call(Vendor(mixed), "A") == "A2"
+
+
 def test_budget_that_is_spent_ends_the_retries_with_the_error_of_the_call() -> None:
     vendor = Vendor(*[ConnectionError()] * 50)
     policy = Policy(
@@ -232,6 +243,8 @@ def test_client_that_runs_its_attempts_itself_is_retried() -> None:
         ({"cache": {}}, "cache"),
         ({"bulkhead": 0}, "limit"),
         ({"bulkhead": Bulkhead(CircuitBreaker("other"), 1)}, "bulkhead"),
+        ({"bulkhead": "3"}, "bulkhead"),
+        ({"bulkhead": True}, "limit"),
         ({"cache_key": str}, "cache_key"),
     ],
 )

@@ -60,6 +60,22 @@ def test_get_with_the_same_rules_returns_the_breaker() -> None:
     )
 
 
+def test_function_around_a_variable_without_a_value_can_be_a_rule() -> None:
+    registry = Registry()
+
+    def rule() -> Callable[[object], bool]:
+        def failed(result: object) -> bool:
+            return result == later
+
+        registry.get("vendor", failed_result=failed)
+        later = 1
+        return failed
+
+    rule()
+    with pytest.raises(ConfigError, match="failed_result must"):
+        rule()
+
+
 def test_repr_names_the_number_of_breakers() -> None:
     registry = Registry()
     registry.get("vendor")
