@@ -45,8 +45,8 @@ class _DefaultInt(int):
     """A default that gives way to a setting that contradicts it."""
 
 
-class _DefaultSeconds(float):
-    """A default duration that gives way to a setting that contradicts it."""
+class _DefaultFloat(float):
+    """A default duration or rate that gives way to a setting that contradicts it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +58,8 @@ class BreakerConfig:
     settings that contradict each other are an error, but a default gives way to a setting: with max_requests=1 one
     success closes, and with timeout=3600 timeout_max is 3600.
 
+    Slow calls open nothing unless they are asked for, by slow_call_rate_threshold or slow_call_duration or both.
+
     Args:
         max_requests: Probes in a half-open round.
         interval: Length of the sliding window.
@@ -67,7 +69,8 @@ class BreakerConfig:
         failure_rate_threshold: Rate of failures in the window that opens it.
         minimum_requests: Calls in the window before the rates count.
         slow_call_duration: Duration from which a call is slow.
-        slow_call_rate_threshold: Rate of slow calls in the window that opens the circuit.
+        slow_call_rate_threshold: Rate of slow calls in the window that opens the circuit. By default 0.8 if
+            slow_call_duration is given, else None.
         timeout_multiplier: Growth of the time in OPEN with each failed round.
         timeout_max: Longest time in OPEN, also for a dependency's Retry-After.
         timeout_jitter: Random share added to the time in OPEN, so that hosts do not probe at once.
@@ -85,7 +88,7 @@ class BreakerConfig:
     #: length of the sliding window, in seconds
     interval: float = 60.0
     #: seconds in OPEN before recovery is tried; by default 30, or timeout_max if that is shorter
-    timeout: float = _DefaultSeconds(30.0)
+    timeout: float = _DefaultFloat(30.0)
     #: consecutive failures that open the circuit
     failure_threshold: int | None = 10
     #: successful probes that close it; by default 3, or max_requests if that is less
@@ -95,18 +98,18 @@ class BreakerConfig:
     #: calls in the window before the rates count
     minimum_requests: int = 5
     #: seconds from which a call is slow
-    slow_call_duration: float = 2.0
-    #: rate of slow calls in the window that opens the circuit
-    slow_call_rate_threshold: float | None = 0.8
+    slow_call_duration: float = _DefaultFloat(2.0)
+    #: rate of slow calls in the window that opens the circuit; by default 0.8 if slow_call_duration is given, else None
+    slow_call_rate_threshold: float | None = _DefaultFloat(0.8)
     #: growth of the time in OPEN with each failed round
     timeout_multiplier: float = 1.0
     #: longest time in OPEN in seconds, also for a dependency's Retry-After; by default 300, or timeout if longer
-    timeout_max: float = _DefaultSeconds(300.0)
+    timeout_max: float = _DefaultFloat(300.0)
     #: random share added to the time in OPEN, so that hosts do not probe at once
     timeout_jitter: float = 0.1
     #: seconds after which a half-open round without a verdict opens the circuit again; by default 30, or the time that
     #: a probe may take if that is longer
-    half_open_max_duration: float = _DefaultSeconds(30.0)
+    half_open_max_duration: float = _DefaultFloat(30.0)
     #: seconds from which a running call counts as failed; None waits for its end
     call_timeout: float | None = None
     #: seconds from which a running probe counts as failed; None means call_timeout, or else half_open_max_duration
@@ -138,6 +141,7 @@ class BreakerConfig:
         ) -> None: ...
 
     def __post_init__(self) -> None:
+        self._ask_for_slow_calls()
         for name in ("max_requests", "success_threshold", "minimum_requests"):
             self._whole(name)
         if self.failure_threshold is not None:
@@ -162,22 +166,28 @@ class BreakerConfig:
         """Seconds after which a probe counts as failed."""
         return self.probe_timeout or self.call_timeout or self.half_open_max_duration
 
+    def _ask_for_slow_calls(self) -> None:
+        """Replace the default of slow_call_rate_threshold: slow calls count only where a setting asks for them."""
+        if isinstance(rate := self.slow_call_rate_threshold, _DefaultFloat):
+            asked = not isinstance(self.slow_call_duration, _DefaultFloat)
+            object.__setattr__(self, "slow_call_rate_threshold", float(rate) if asked else None)
+
     def _reconcile(self) -> None:
         if not self._agree("success_threshold", "max_requests"):
             rule = f"be at most max_requests ({self.max_requests}), or the circuit can never close"
             raise ConfigError("success_threshold", rule, self.success_threshold)
         if not self._agree("timeout", "timeout_max"):
             raise ConfigError("timeout_max", f"be at least timeout ({self.timeout:g} s)", self.timeout_max)
-        if isinstance(self.half_open_max_duration, _DefaultSeconds):  # a probe must be able to end within its round
+        if isinstance(self.half_open_max_duration, _DefaultFloat):  # a probe must be able to end within its round
             longest = max(self.half_open_max_duration, self.permit_timeout)
-            object.__setattr__(self, "half_open_max_duration", _DefaultSeconds(longest))
+            object.__setattr__(self, "half_open_max_duration", _DefaultFloat(longest))
 
     def _agree(self, lower: str, upper: str) -> bool:
         """Replace the default of two settings where `lower` exceeds `upper`. Return False if neither is a default."""
         low, high = getattr(self, lower), getattr(self, upper)
         if low > high:
             for name, mine, other in ((upper, high, low), (lower, low, high)):
-                if isinstance(mine, _DefaultInt | _DefaultSeconds):
+                if isinstance(mine, _DefaultInt | _DefaultFloat):
                     object.__setattr__(self, name, type(mine)(other))
                     return True
         return bool(low <= high)
@@ -215,7 +225,9 @@ class BreakerConfig:
                 raise ConfigError(str(key), f"be one of {', '.join(sorted(known))}", value)
             changes[key] = parse_duration(value, key) if key in _DURATIONS and value is not None else value
         base = defaults or cls()
-        defaults_again = {name: kind(getattr(base, name)) for name, kind in _GIVES_WAY.items()}
+        defaults_again: dict[str, Any] = {name: kind(getattr(base, name)) for name, kind in _GIVES_WAY.items()}
+        if base.slow_call_rate_threshold is None and isinstance(base.slow_call_duration, _DefaultFloat):
+            defaults_again["slow_call_rate_threshold"] = _DefaultFloat(0.8)  # nothing has asked for slow calls so far
         return replace(base, **{**defaults_again, **changes})
 
 
@@ -228,8 +240,8 @@ _DURATIONS = (
 _GIVES_WAY = {
     "max_requests": _DefaultInt,
     "success_threshold": _DefaultInt,
-    "timeout": _DefaultSeconds,
-    "timeout_max": _DefaultSeconds,
+    "timeout": _DefaultFloat,
+    "timeout_max": _DefaultFloat,
 }
 _INITIAL = (State.CLOSED, State.METRICS_ONLY, State.DISABLED, State.FORCED_OPEN)
 

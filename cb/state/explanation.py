@@ -65,7 +65,8 @@ def _closed(config: BreakerConfig, stats: WindowStats) -> str:
     if limits:
         rate = f"{window.failures} of {window.requests} calls failed ({window.failure_rate:.0%})"
         parts.append(f"{rate}, opens at {' or '.join(limits)}")
-    if config.slow_call_rate_threshold and window.slow:
-        rate = f"{window.slow} slow ({window.slow_call_rate:.0%})"
-        parts.append(f"{rate}, opens at {config.slow_call_rate_threshold:.0%}")
+    if window.slow:
+        slow_limit = config.slow_call_rate_threshold
+        opens = f"opens at {slow_limit:.0%}" if slow_limit else "open nothing without slow_call_rate_threshold"
+        parts.append(f"{window.slow} slow ({window.slow_call_rate:.0%}), {opens}")
     return "; ".join(parts) or f"no call of {window.requests} was slow, opens at {config.slow_call_rate_threshold:.0%}"

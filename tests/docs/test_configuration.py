@@ -20,9 +20,9 @@ def test_table_has_every_setting_with_its_default() -> None:
     assert BreakerConfig.parse(defaults) == BreakerConfig()
 
 
-def test_shipped_settings_are_the_defaults_and_the_examples_are_settings() -> None:
+def test_shipped_settings_are_the_defaults_with_slow_calls_and_the_examples_are_settings() -> None:
     shipped = SHIPPED["circuit_breaker"]
-    assert BreakerConfig.parse(shipped) == BreakerConfig()
+    assert BreakerConfig.parse(shipped) == BreakerConfig(slow_call_duration=2)
     assert EVERY["circuit_breaker"].items() <= shipped.items()
     assert ONE["breakers"].keys() <= SHIPPED["breakers"].keys()
     BreakerConfig.parse(ONE["breakers"]["market-data"])

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -202,10 +203,10 @@ def test_state_directory_is_made_for_this_user_alone(config: Path) -> None:
     assert load_settings("shop").state_dir.stat().st_mode & 0o777 == 0o700
 
 
-def test_shipped_file_holds_the_defaults_of_the_code(tmp_path: Path) -> None:
+def test_shipped_file_holds_the_defaults_of_the_code_and_asks_for_slow_calls(tmp_path: Path) -> None:
     file = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
     settings = load_settings("market-data", environ={"CB_CONFIG": str(file), "CB_STATE_DIR": str(tmp_path)})
-    assert settings.breaker_defaults == type(settings.breaker_defaults)()
+    assert settings.breaker_defaults == replace(type(settings.breaker_defaults)(), slow_call_rate_threshold=0.8)
 
 
 def test_server_of_a_fleet_leaves_the_ledger_on_the_host_and_is_named_without_its_password(config: Path) -> None:

@@ -32,6 +32,36 @@ def test_defaults_are_those_of_the_seed() -> None:
     assert (config.failure_rate_threshold, config.minimum_requests) == (0.6, 5)
 
 
+@pytest.mark.parametrize(
+    ("settings", "duration", "rate"),
+    [
+        ({}, 2.0, None),
+        ({"slow_call_duration": 1}, 1.0, 0.8),
+        ({"slow_call_duration": 2}, 2.0, 0.8),
+        ({"slow_call_rate_threshold": 0.5}, 2.0, 0.5),
+        ({"slow_call_duration": 1, "slow_call_rate_threshold": None}, 1.0, None),
+        ({"slow_call_rate_threshold": None}, 2.0, None),
+    ],
+)
+def test_slow_calls_open_a_circuit_only_where_a_setting_asks_for_them(
+    settings: dict[str, Any], duration: float, rate: float | None
+) -> None:
+    for config in (BreakerConfig(**settings), BreakerConfig.parse(settings)):
+        assert (config.slow_call_duration, config.slow_call_rate_threshold) == (duration, rate)
+        assert BreakerConfig(**json.loads(json.dumps(asdict(config)))) == config
+        assert pickle.loads(pickle.dumps(config)) == config
+
+
+def test_override_that_names_a_slow_duration_asks_for_slow_calls_unless_the_defaults_have_declined_them() -> None:
+    override = {"slow_call_duration": "6s"}
+    assert BreakerConfig.parse(override, BreakerConfig(timeout=5)).slow_call_rate_threshold == 0.8
+    assert BreakerConfig.parse(override, replace(BreakerConfig(), timeout=5)).slow_call_rate_threshold == 0.8
+    assert BreakerConfig.parse(override, BreakerConfig(slow_call_rate_threshold=0.3)).slow_call_rate_threshold == 0.3
+    declined = BreakerConfig(slow_call_duration=1, slow_call_rate_threshold=None)
+    assert BreakerConfig.parse(override, declined).slow_call_rate_threshold is None
+    assert BreakerConfig.parse({"timeout": "5s"}).slow_call_rate_threshold is None
+
+
 def test_parsed_settings_change_the_defaults_given() -> None:
     defaults = BreakerConfig(timeout=5)
     config = BreakerConfig.parse({"interval": "10s", "failure_threshold": None}, defaults)

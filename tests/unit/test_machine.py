@@ -130,6 +130,22 @@ def test_closed_circuit_opens_when_the_slow_call_rate_reaches_its_threshold(make
     assert dependency.breaker.snapshot().window.slow == 4
 
 
+def test_closed_circuit_stays_closed_and_says_so_while_slow_calls_succeed_and_nothing_asks_for_them(make: Make) -> None:
+    dependency = make()
+    for _ in range(20):
+        dependency.answer(seconds=2.05)
+    snapshot = dependency.breaker.snapshot()
+    assert (snapshot.state, snapshot.window.slow, snapshot.window.requests) == (State.CLOSED, 20, 20)
+    assert snapshot.why.endswith("20 slow (100%), open nothing without slow_call_rate_threshold")
+
+
+def test_half_open_circuit_closes_by_slow_answers_where_nothing_asks_for_slow_calls(make: Make) -> None:
+    dependency = opened(make, max_requests=1, success_threshold=1)
+    dependency.clock.advance(30)
+    dependency.answer(seconds=2.05)
+    assert dependency.breaker.state is State.CLOSED
+
+
 def test_open_circuit_refuses_calls_and_says_when_to_come_back(make: Make) -> None:
     dependency = opened(make)
     dependency.clock.advance(10)

@@ -10,7 +10,13 @@ from cb.health_probes import HealthProbes
 from tests.unit.conftest import Changes, Dependency, FakeClock
 
 Make = Callable[..., Dependency]
-SETTINGS = {"failure_threshold": 1, "timeout": "10s", "max_requests": 3, "success_threshold": 2}
+SETTINGS = {
+    "slow_call_duration": "2s",
+    "failure_threshold": 1,
+    "timeout": "10s",
+    "max_requests": 3,
+    "success_threshold": 2,
+}
 LEASE = 5
 
 

@@ -1,6 +1,7 @@
 """The test kit `cb.testing`."""
 
 import os
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger, State
 from cb.testing import FakeClock, breaker_in, workers
 
-ONLY_SLOW = BreakerConfig(failure_threshold=None, failure_rate_threshold=None, interval=10_000)
+ONLY_SLOW = BreakerConfig(failure_threshold=None, failure_rate_threshold=None, slow_call_duration=2, interval=10_000)
 
 
 @pytest.mark.parametrize("state", list(State))
@@ -72,7 +73,7 @@ def test_workers_are_processes_that_share_a_ledger(tmp_path: Path, method: str) 
 
 def test_configuration_that_does_not_lead_to_a_state_is_refused() -> None:
     with pytest.raises(ValueError, match="does not reach OPEN"):
-        breaker_in(State.OPEN, BreakerConfig(failure_threshold=None, failure_rate_threshold=None, interval=5))
+        breaker_in(State.OPEN, replace(ONLY_SLOW, interval=5))
 
 
 def test_result_of_a_call_that_was_only_sent_is_not_returned_by_the_next_call() -> None:
