@@ -26,14 +26,14 @@ from cb.bulkhead import check
 from cb.ledger.names import fitting_name
 from cb.pickling import PortableError
 
-from .body import observe_body
+from .body import BodyTooLargeError, observe_body
 from .caller_errors import Upload, is_caller_error
 from .connections import Deadline, deadline_of, within
 from .deadline import DeadlineAdapter, PoolTimeoutError
 from .observer import CallObserver, observe, probe_timeout_of
 from .pickling import PortableRequestError
 from .responses import FAILURE_STATUSES, retry_after
-from .timeouts import MAX_BODY_BYTES, TIMEOUT, seconds
+from .timeouts import TIMEOUT, body_limit, seconds
 
 #: connections kept per host, at least as many as a worker has threads
 POOL_SIZE = 64
@@ -103,8 +103,8 @@ class CircuitBreakerAdapter(DeadlineAdapter):
 
     With a registry, each scheme, host and port has a breaker of its own, or `name` selects one. A response with one of
     the `failure_statuses` counts as a failure, and is returned. Any other response counts when its body has been read
-    to its end, or closed: a body that is cut off, too slow or too long is a failure. A request that cannot be sent
-    counts as neither. A probe takes at most its breaker's `probe_timeout`.
+    to its end, or closed: a body that is cut off or too slow is a failure. A request that cannot be sent counts as
+    neither. A probe takes at most its breaker's `probe_timeout`.
 
     Args:
         guard: Registry of the breakers; or a breaker, a bulkhead, or a policy without retry, cache and fallback, for
@@ -112,7 +112,8 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         name: Name of the breaker in the registry, or a function of the request that returns it.
         timeout: Time limit for a request and its response, body included, in seconds or as a timedelta; None for no
             limit.
-        max_body_bytes: Largest body of a response.
+        max_body_bytes: Largest body of a response, in bytes after decompression; None for no limit. A longer one raises
+            BodyTooLargeError, and counts as neither success nor failure.
         failure_statuses: Statuses that count as failures.
         limit: Number of requests that may run at once through each breaker, bodies included; None for no bulkhead.
         wait: Time to wait for a place in the bulkhead.
@@ -140,7 +141,7 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         name: str | Callable[[requests.PreparedRequest], str] | None = None,
         *,
         timeout: Duration | None = TIMEOUT,
-        max_body_bytes: int = MAX_BODY_BYTES,
+        max_body_bytes: int | None = None,
         failure_statuses: Collection[int] = FAILURE_STATUSES,
         limit: int | None = None,
         wait: Duration = 0.0,
@@ -152,7 +153,7 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         self._guard = guard
         self._name = name if name is None or callable(name) else _checked(name)
         self._timeout = None if timeout is None else seconds("timeout", timeout)
-        self._max_body_bytes = max_body_bytes
+        self._max_body_bytes = None if max_body_bytes is None else body_limit(max_body_bytes)
         self._failure_statuses = frozenset(failure_statuses)
         self._bulkhead = None if limit is None else (limit, check(limit, wait))
         super().__init__(pool_maxsize=pool_maxsize, **options)
@@ -198,7 +199,7 @@ class CircuitBreakerAdapter(DeadlineAdapter):
             call.fail(FailureStatusError(response.status_code, retry_after(response.headers)))
         # A recorder or a test double may supply the content too: the body is then never read.
         is_read = getattr(response, "_content", False) is not False
-        observe_body(None if is_read else response.raw, self._max_body_bytes, sent)
+        observe_body(None if is_read else response.raw, self._max_body_bytes, sent, request)
         return response
 
     def _guard_of(self, request: requests.PreparedRequest) -> Guard:
@@ -229,6 +230,17 @@ def _begin(guard: Guard, request: requests.PreparedRequest) -> Call:
         raise RateLimitedConnectionError(error.name, error.retry_after, request) from error
 
 
+def answered(call: Call) -> None:
+    """Settle a call whose response the caller's own limit has ended: neither success nor failure.
+
+    The dependency has answered, which is the verdict on a probe: each round needs one.
+    """
+    if call.probe:
+        call.succeed()
+    else:
+        call.discard()
+
+
 class _SentRequest:
     """A request that has been sent, until the body of its response has been read."""
 
@@ -246,6 +258,8 @@ class _SentRequest:
         """Count the outcome, unless the status has decided it, and end the observation."""
         if error is None:
             self._call.succeed()
+        elif isinstance(error, BodyTooLargeError):
+            answered(self._call)
         else:
             self._call.fail(error)
         self._observer.ended(error)

@@ -2,23 +2,63 @@
 
 import threading
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from functools import lru_cache
 from http.client import HTTPException
 from typing import Any, Protocol
 
+import requests
 from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError, ResponseNotChunked
 
+from .messages import target
 from .pickling import PortableRequestError
 
 #: bytes per read of a body that is read as a whole
 _CHUNK_BYTES = 65_536
+#: bytes of the longest chunk that is read at once, whatever the dependency announces
+_LARGEST_CHUNK = 1 << 20
 #: errors of the dependency; any other error of a read is the caller's
 _DEPENDENCY_ERRORS = (HTTPError, HTTPException, OSError)
 
 
 class BodyTooLargeError(PortableRequestError):
-    """A response whose body is longer than the limit."""
+    """A response whose body is longer than `max_body_bytes`.
+
+    Args:
+        message: Host, limit, size and remedy, in words.
+        limit: Largest body, in bytes.
+        size: Size of the body in bytes; None if the response does not announce it, or if it is compressed.
+        request: The request.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        limit: int | None = None,
+        size: int | None = None,
+        request: requests.PreparedRequest | None = None,
+    ) -> None:
+        super().__init__(message, request=request)
+        #: largest body, in bytes
+        self.limit = limit
+        #: size of the body in bytes; None if the response does not announce it, or if it is compressed
+        self.size = size
+
+
+def too_large(raw: Any, limit: int, request: requests.PreparedRequest | None) -> BodyTooLargeError:
+    """Return the error for a body of `Response.raw` that is longer than the limit."""
+    size, encoded = None, "content-encoding" in raw.headers
+    with suppress(KeyError, ValueError):
+        announced = int(raw.headers["content-length"])
+        size = announced if announced > limit and not encoded else None
+    shown = f"a body of {size:,} bytes exceeds" if size else "the body exceeds"
+    message = (
+        f"{target(request)}: {shown} the limit of {limit:,} bytes{' after decompression' if encoded else ''}; "
+        f"raise max_body_bytes to receive it"
+    )
+    return BodyTooLargeError(message, limit=limit, size=size, request=request)
 
 
 class BodyObserver(Protocol):
@@ -34,8 +74,10 @@ class BodyObserver(Protocol):
         """Record that the caller waits for the body again."""
 
 
-def observe_body(raw: Any, max_bytes: int, observer: BodyObserver) -> None:
-    """Observe the body of `Response.raw`, whichever method reads it, and limit it to `max_bytes`.
+def observe_body(
+    raw: Any, max_bytes: int | None, observer: BodyObserver, request: requests.PreparedRequest | None = None
+) -> None:
+    """Observe the body of `Response.raw`, whichever method reads it, and limit it to `max_bytes`, if that is not None.
 
     The object keeps its identity; its class becomes a subclass of its own class. A response without a body, or one that
     is not urllib3's, such as those of recorders and test doubles, ends at once, successfully.
@@ -44,7 +86,7 @@ def observe_body(raw: Any, max_bytes: int, observer: BodyObserver) -> None:
     if not issubclass(cls, HTTPResponse) or raw._fp is None:  # noqa: SLF001 - without it, there is nothing to read
         observer.end(None)
         return
-    progress = _Progress(observer, max_bytes)
+    progress = _Progress(observer, max_bytes, request)
     raw.__class__ = _observed(cls)
     raw._progress = progress  # noqa: SLF001 - an attribute of its new class
     if raw.length_remaining == 0 or raw.isclosed():
@@ -56,13 +98,17 @@ def observe_body(raw: Any, max_bytes: int, observer: BodyObserver) -> None:
 class _Progress:
     """The progress of reading a body."""
 
-    __slots__ = ("decodes", "left", "observer", "paused", "reader")
+    __slots__ = ("decodes", "left", "limit", "observer", "paused", "reader", "request")
 
-    def __init__(self, observer: BodyObserver, max_bytes: int) -> None:
+    def __init__(self, observer: BodyObserver, max_bytes: int | None, request: requests.PreparedRequest | None) -> None:
         #: None after the end has been recorded
         self.observer: BodyObserver | None = observer
-        #: bytes that may still be read
-        self.left = max_bytes
+        #: request of the response
+        self.request = request
+        #: bytes of the longest body; None for no limit
+        self.limit = max_bytes
+        #: bytes that may still be read, if there is a limit
+        self.left = max_bytes or 0
         #: id of the thread that is reading
         self.reader: int | None = None
         #: True if the last read decoded the content
@@ -97,11 +143,17 @@ class _Progress:
         if self.reader != threading.get_ident():  # else urllib3 itself closes or releases it, in the middle of a read
             self.end(None)
 
-    def count(self, chunk: bytes) -> None:
+    def count(self, raw: HTTPResponse, chunk: bytes) -> None:
         """Count the bytes of a read. Raises BodyTooLargeError."""
+        if self.limit is None:
+            return
         self.left -= len(chunk)
         if self.left < 0:
-            raise BodyTooLargeError("the body is too large")
+            raise too_large(raw, self.limit, self.request)
+
+    def chunk_bytes(self) -> int:
+        """Return the bytes of the longest chunk to read: no more than may still be read, and the byte that exceeds."""
+        return _LARGEST_CHUNK if self.limit is None else min(max(self.left, 0) + 1, _LARGEST_CHUNK)
 
 
 class _ObservedResponse(HTTPResponse):
@@ -133,7 +185,7 @@ class _ObservedResponse(HTTPResponse):
         try:
             data = read(amt, decode_content)
             progress.decodes = decodes
-            progress.count(data)
+            progress.count(self, data)
         except BaseException as error:
             self._failed(error)
             raise
@@ -150,14 +202,14 @@ class _ObservedResponse(HTTPResponse):
         progress = self._progress
         if amt == 0:
             return
-        # Without a limit, a chunk is as long as the dependency announces.
-        amt = max(progress.left, 0) + 1 if amt is None or amt < 0 else amt
+        # Without a number, memory for as many bytes as the dependency announces would be taken in advance.
+        amt = progress.chunk_bytes() if amt is None or amt < 0 else amt
         chunks = super().read_chunked(amt, decode_content)
         while True:
             progress.begin()
             try:
                 chunk = next(chunks, b"")
-                progress.count(chunk)
+                progress.count(self, chunk)
             except BaseException as error:
                 self._failed(error)
                 raise

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable, Mapping
-from http.cookiejar import DefaultCookiePolicy
 from types import MappingProxyType
 from typing import Any, Self, TypeVar, overload
 from urllib.parse import urlsplit
@@ -15,7 +14,8 @@ from cb import Call, CircuitError, ConfigError, Duration, Guard, Policy
 from cb.fallback import V, instead, reraise
 from cb.state.deferred import require_done, require_now
 
-from .adapter import POOL_SIZE
+from .adapter import POOL_SIZE, answered
+from .body import BodyTooLargeError, too_large
 from .caller_errors import is_caller_error
 from .connections import within
 from .deadline import DeadlineAdapter, PoolTimeoutError
@@ -33,7 +33,7 @@ from .responses import (
     retry_after,
 )
 from .session import confined
-from .timeouts import seconds
+from .timeouts import body_limit, seconds
 
 T = TypeVar("T")
 F = TypeVar("F")
@@ -78,9 +78,11 @@ class HTTPClient:
         session: Session to use, which stays open; it keeps to `timeout` only with a `DeadlineAdapter`. By default the
             client has a session of its own.
         headers: Function that returns the headers of a call, for headers that are passed on from an incoming request.
+        max_body_bytes: Largest response, in bytes after decompression. A longer one raises InvalidResponse, and counts
+            as neither success nor failure.
 
     Raises:
-        ConfigError: The URL or the timeout is invalid.
+        ConfigError: The URL, the timeout or the size is invalid.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class HTTPClient:
         session: requests.Session | None = None,
         *,
         headers: Callable[[], Headers] = dict,
+        max_body_bytes: int = MAX_RESPONSE_BYTES,
     ) -> None:
         self._base_url = _checked_base_url(base_url).rstrip("/")
         self._timeout = seconds("timeout", timeout)
@@ -98,6 +101,7 @@ class HTTPClient:
         self._owns_session = session is None
         self._session = session or _session()
         self._headers = headers
+        self._max_body_bytes = body_limit(max_body_bytes)
 
     def __repr__(self) -> str:
         parts = urlsplit(self._base_url)
@@ -240,7 +244,9 @@ class HTTPClient:
                 require_done(result)
                 observer.ended()
         except BaseException as error:
-            if _is_caller_error(error):
+            if isinstance(error.__cause__, BodyTooLargeError):
+                answered(call)
+            elif _is_caller_error(error):
                 call.discard()
             else:
                 call.fail(error)
@@ -276,7 +282,7 @@ class HTTPClient:
                 ) as response,
             ):
                 observer.response_received(response.status_code)
-                content = response.raw.read(MAX_RESPONSE_BYTES + 1, decode_content=True)
+                content = response.raw.read(self._max_body_bytes + 1, decode_content=True)
         # A session of the caller's own raises ValueError for a redirect that it cannot parse.
         except (requests.RequestException, HTTPError, ValueError) as error:
             observer.ended(error)
@@ -285,6 +291,11 @@ class HTTPClient:
             raise ServiceUnavailable(type(error).__name__, sent=_may_be_sent(error)) from error
         if is_failure(response.status_code):
             raise ServiceUnavailable(f"status {response.status_code}", retry_after=retry_after(response.headers))
+        if len(content) > self._max_body_bytes:
+            if 200 <= response.status_code < 300:
+                limit = too_large(response.raw, self._max_body_bytes, response.request)
+                raise InvalidResponse(str(limit), response.status_code) from limit
+            content = b""
         return response.status_code, content
 
 
@@ -314,10 +325,7 @@ def _checked_path(path: str) -> str:
 
 
 def _session() -> requests.Session:
-    session = confined(DeadlineAdapter(pool_connections=1, pool_maxsize=POOL_SIZE))
-    # Callers share the session: a cookie set for one must not be sent for the next.
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-    return session
+    return confined(DeadlineAdapter(pool_connections=1, pool_maxsize=POOL_SIZE))
 
 
 def _checked_headers(headers: dict[str, str]) -> dict[str, str]:

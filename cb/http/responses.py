@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 #: returns the seconds of a Retry-After header
 retry_after = of_headers
-#: bytes of the longest response that is parsed
+#: default bytes of the longest response that is parsed
 MAX_RESPONSE_BYTES = 1 << 20
 
 
@@ -124,8 +124,6 @@ def client_error_response(status: int, content: bytes) -> ClientErrorResponse:
 
 
 def _parse(status: int, content: bytes) -> Json:
-    if len(content) > MAX_RESPONSE_BYTES:
-        raise InvalidResponse(f"longer than {MAX_RESPONSE_BYTES} bytes", status)
     try:
         body = json.loads(
             content.decode("utf-8-sig"),

@@ -5,8 +5,6 @@ from cb.config import to_seconds
 
 #: default seconds for a request and its response, body included
 TIMEOUT = 30.0
-#: default bytes of the largest body
-MAX_BODY_BYTES = 10 << 20
 _DAY = 86_400.0
 
 
@@ -17,3 +15,10 @@ def seconds(field: str, value: Duration) -> float:
     if not 0 < found <= _DAY:
         raise ConfigError(field, rule, value)
     return found
+
+
+def body_limit(value: int) -> int:
+    """Return `max_body_bytes`. Raises ConfigError for a value that is not a number of bytes above 0."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError("max_body_bytes", "be a whole number of bytes above 0", value)
+    return value

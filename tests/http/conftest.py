@@ -8,9 +8,12 @@ from socket import socket
 from typing import Any
 
 import pytest
+import requests
 
 from cb import BreakerConfig, CircuitBreaker
 from cb.http import HTTPClient
+from cb.testing import FakeClock
+from tests.http.bodies import Asked
 from tests.support.misbehaving import Server
 
 
@@ -22,6 +25,16 @@ def breaker() -> CircuitBreaker:
 @pytest.fixture
 def client(server: Server, breaker: CircuitBreaker) -> HTTPClient:
     return HTTPClient(server.url, 2, breaker)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def asked(server: Server, session: requests.Session) -> Asked:
+    return Asked(server, session)
 
 
 def counted(breaker: CircuitBreaker) -> tuple[int, int, int]:
