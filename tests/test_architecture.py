@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.support import ROOT
+
 #: rooms of the library that need an extra; all others are its core
 OUTER = {"__main__", "cli", "fleet", "http", "integrations", "resilience"}
 #: folders of the platform and of what surrounds it
@@ -206,6 +207,7 @@ for name in ("fork", "register_at_fork", "getuid", "geteuid", "posix_fallocate",
 import cb, cb.cli, cb.http, cb.integrations.prometheus, cb.resilience, cb.integrations.sqlalchemy, servicekit
 import gateway, marketdata, portfolio, scripts.processes, scripts.walkthrough
 assert cb.CircuitBreaker("d", ledger=cb.Ledger.open("shm://d")).call(abs, -1) == 1
+assert cb.Ledger.open("shm://e").degraded
 """)
 
 

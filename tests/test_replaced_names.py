@@ -19,8 +19,8 @@ from cb.clocks import monotonic, monotonic_ns, perf_counter, wall, wall_ns
 from cb.resilience.errors import StoreError
 from cb.resilience.host_file import HostFile
 from cb.testing import FakeClock
+from tests.support import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = {path: ast.parse(path.read_text()) for path in sorted((ROOT / "cb").rglob("*.py"))}
 #: modules whose functions and classes are replaced while a program runs
 REPLACED = {"queue", "select", "selectors", "socket", "ssl", "threading", "time"}

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support import ROOT
+
 #: Service with two failures of `stock`, which opens, and a success of `bank`. It ends when its standard input closes.
 SERVICE = """
 import sys

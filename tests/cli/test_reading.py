@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from cb import Ledger, LedgerError
-from tests.cli.conftest import ROOT, cb, document, everything, start, start_of
-from tests.platform.test_demo import read_until
+from tests.cli.conftest import cb, document, everything, start, start_of
+from tests.support import ROOT
+from tests.support.demo_platform import read_until
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="ledgers in files need POSIX")
 

@@ -6,7 +6,8 @@ from dataclasses import fields
 import yaml
 
 from cb import BreakerConfig
-from tests.docs.pages import ROOT, blocks
+from tests.docs.pages import blocks
+from tests.support import ROOT
 
 PAGE = ROOT / "docs/configuration.md"
 SHIPPED = yaml.safe_load((ROOT / "config/config.yaml").read_text())

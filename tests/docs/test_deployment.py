@@ -6,7 +6,8 @@ from pathlib import Path
 import yaml
 
 from servicekit import load_settings
-from tests.docs.pages import ROOT, Reader, blocks
+from tests.docs.pages import Reader, blocks
+from tests.support import ROOT
 
 PAGE = ROOT / "docs/deployment.md"
 

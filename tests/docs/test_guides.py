@@ -7,7 +7,7 @@ import pytest
 
 from cb import BreakerConfig
 from cb.cli.arguments import parse
-from tests.docs.pages import ROOT
+from tests.support import ROOT
 
 GUIDES = ("thresholds", "shadow", "workers", "hosts", "fallbacks", "night", "comparison", "migration")
 PAGES = {name: (ROOT / f"docs/{name}.md").read_text() for name in GUIDES}

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.docs.pages import ROOT, Block, Reader, read_blocks
-from tests.fleet.servers import free_port
+from tests.docs.pages import Block, Reader, read_blocks
+from tests.support import ROOT
 from tests.support.misbehaving import Server, answer
+from tests.support.redis_servers import free_port
 from tests.support.waiting import until
 
 SECTIONS = dict(re.findall(r"^## (.*)\n((?:(?!^## ).*\n)*)", (ROOT / "docs/integrations.md").read_text(), re.MULTILINE))

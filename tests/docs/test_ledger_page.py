@@ -5,7 +5,7 @@ import re
 from cb.ledger import layout
 from cb.ledger.mapped import FILE_BYTES, HEADER_BYTES, PAGE_BYTES, RECORD_BYTES
 from cb.states import STATES
-from tests.docs.pages import ROOT
+from tests.support import ROOT
 
 PAGE = (ROOT / "docs" / "ledger.md").read_text()
 ROWS = re.findall(r"^\| (\d+)(?: to (\d+))? \| (\d+) \| `(\w+)` \| .+ \|$", PAGE, re.MULTILINE)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import ROOT
+from tests.support import ROOT
 
 PAGES = ("ARCHITECTURE.md", "CONTRIBUTING.md", "README.md", *(f"docs/{page.name}" for page in ROOT.glob("docs/*.md")))
 MAKEFILE = (ROOT / "Makefile").read_text()

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import ROOT, Reader, blocks
-from tests.fleet.servers import BINARIES, free_port
-from tests.fleet.servers import Server as RedisServer
+from tests.docs.pages import Reader, blocks
+from tests.support import ROOT
 from tests.support.misbehaving import Server, answer
+from tests.support.redis_servers import BINARIES, free_port
+from tests.support.redis_servers import Server as RedisServer
 
 #: pages whose blocks need more than an empty directory, and the test that executes them
 ELSEWHERE = {
@@ -18,13 +19,13 @@ ELSEWHERE = {
     "databases.md": "docs/test_databases.py",
     "deployment.md": "docs/test_deployment.py",
     "health.md": "docs/test_health.py",
-    "http.md": "http/test_docs.py",
+    "http.md": "docs/test_http_page.py",
     "integrations.md": "docs/test_integrations.py",
     "operations.md": "platform/test_operations.py",
     "platform.md": "docs/test_platform.py",
     "recipes.md": "docs/test_recipes.py",
-    "resilience.md": "resilience/test_docs.py",
-    "tracing.md": "integrations/opentelemetry/test_docs.py",
+    "resilience.md": "docs/test_resilience_page.py",
+    "tracing.md": "docs/test_tracing_page.py",
     "tutorial.md": "docs/test_tutorial.py",
 }
 DOCS = ROOT / "docs"

@@ -13,10 +13,10 @@ import pytest
 
 from tests.docs.pages import read_blocks
 from tests.docs.test_readme import COMMANDS_OF_A_CHECKOUT
-from tests.platform.test_demo import SECONDS, Platform, read_until
+from tests.support import ROOT
+from tests.support.demo_platform import SECONDS, Platform, read_until
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="its commands are for a POSIX shell")
-ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/platform.md").read_text()
 NOT_COPIED = shutil.ignore_patterns(".git", ".venv*", "run", "__pycache__", ".*_cache", ".hypothesis")
 #: curl prints the status of each response on a line of its own

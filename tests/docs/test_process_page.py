@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import ROOT
+from tests.support import ROOT
 
 PAGE = (ROOT / "docs" / "process.md").read_text()
 #: calls that affect the whole process, wherever they are

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import ROOT, Reader, blocks
-from tests.fleet.servers import free_port
+from tests.docs.pages import Reader, blocks
+from tests.support import ROOT
 from tests.support.misbehaving import Server, answer
+from tests.support.redis_servers import free_port
 
 README = ROOT / "README.md"
 BLOCKS = blocks(README)

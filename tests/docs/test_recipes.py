@@ -13,9 +13,9 @@ import pytest
 import requests
 
 from cb import CircuitOpenError
+from tests.support import ROOT
 from tests.support.misbehaving import Server, answer, reset, stay_silent
 
-ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = re.findall(
     r"^## \d\. (.*?)$.*?^```python\n(.*?)^```$", (ROOT / "docs/recipes.md").read_text(), re.MULTILINE | re.DOTALL
 )

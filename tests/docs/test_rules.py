@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.docs.pages import ROOT
+from tests.support import ROOT
 
 RULES = [int(number) for number in re.findall(r"^### Rule (\d+)$", (ROOT / "docs/rules.md").read_text(), re.MULTILINE)]
 

@@ -12,7 +12,7 @@ import pytest
 
 from scripts.browser import chromium, installed
 from scripts.docs.names import REFERENCE
-from tests.docs.pages import ROOT
+from tests.support import ROOT
 
 #: public modules; a name that several of them export is on the page of the first
 PARTS = (

@@ -5,7 +5,7 @@ import re
 from scripts.docs.__main__ import PICTURE
 from scripts.docs.picture import svg
 from scripts.docs.transitions import by_itself, by_operator
-from tests.docs.pages import ROOT
+from tests.support import ROOT
 
 PAGE = (ROOT / "docs" / "state-machine.md").read_text()
 ROWS = re.findall(r"^\| (\w+) \| ([\w, ]+) \| [^|]+ \| (?:`(.+)`|[^|]+) \|$", PAGE, re.MULTILINE)

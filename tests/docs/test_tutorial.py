@@ -4,8 +4,9 @@ import json
 import re
 from pathlib import Path
 
-from tests.docs.pages import ROOT, Reader, blocks
-from tests.fleet.servers import free_port
+from tests.docs.pages import Reader, blocks
+from tests.support import ROOT
+from tests.support.redis_servers import free_port
 
 PAGE = ROOT / "docs/tutorial.md"
 

@@ -13,8 +13,8 @@ import pytest
 
 from cb import BreakerConfig, CircuitBreaker, Ledger, State
 from cb.fleet import Fleet
-from tests.docs.pages import ROOT
-from tests.fleet.servers import BINARIES, Server
+from tests.support import ROOT
+from tests.support.redis_servers import BINARIES, Server
 from tests.support.waiting import until
 
 SECTIONS = re.findall(

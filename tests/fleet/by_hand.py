@@ -10,7 +10,7 @@ from typing import Any
 from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Event, Ledger, State
 from cb.fleet.agent import Agent
 from cb.fleet.server import Server as Connection
-from tests.fleet.servers import Server
+from tests.support.redis_servers import Server
 
 CONFIG = BreakerConfig(
     interval=5,

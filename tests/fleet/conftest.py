@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fleet.servers import BINARIES, Server
+from tests.support.redis_servers import BINARIES, Server
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

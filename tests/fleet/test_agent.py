@@ -11,7 +11,7 @@ from cb import State
 from cb.testing import workers
 from tests.fleet.hosts import CONFIG, Host, all_in, hosts, together
 from tests.fleet.inside import agents, begin, call_on, fork, is_agent, join_again, leave, make
-from tests.fleet.servers import Server
+from tests.support.redis_servers import Server
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.quiet

@@ -11,7 +11,7 @@ import pytest
 from cb import CircuitOpenError, LedgerDegraded, Registry, State
 from cb.integrations.prometheus import BreakerCollector
 from tests.fleet.by_hand import KEYS, Clock, Host, in_fleet, opened, pair
-from tests.fleet.servers import Server
+from tests.support.redis_servers import Server
 
 DAY = 86_400_000
 Poison = Callable[[Any], object]

@@ -8,7 +8,7 @@ from cb import State
 from cb.health_probes import HealthProbes
 from cb.ledger import layout as at
 from tests.fleet.by_hand import CONFIG, Host, opened, pause
-from tests.fleet.servers import Server
+from tests.support.redis_servers import Server
 
 pytestmark = pytest.mark.quiet
 

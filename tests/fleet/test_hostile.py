@@ -17,7 +17,7 @@ from cb.fleet.server import Server as Connection
 from tests.fleet.by_hand import CONFIG, Clock, Host, fail, pause
 from tests.fleet.hosts import all_in, everyone, hosts, together
 from tests.fleet.inside import fail as fail_there
-from tests.fleet.servers import Server
+from tests.support.redis_servers import Server
 from tests.support.waiting import until
 
 CHANNEL = "cb:f:changes"

@@ -7,7 +7,7 @@ import pytest
 from cb import State
 from tests.fleet.hosts import all_in, everyone, hosts, together
 from tests.fleet.inside import end_traffic, fail, start_traffic, succeed
-from tests.fleet.servers import Server, always
+from tests.support.redis_servers import Server, always
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.quiet

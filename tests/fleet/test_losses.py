@@ -8,8 +8,8 @@ import pytest
 
 from cb import CircuitOpenError, State
 from tests.fleet.by_hand import CONFIG, KEYS, Clock, Host, closes, in_fleet, opened, pair, pause
-from tests.fleet.servers import Server
 from tests.fleet.test_damage import DAY, soon, stored
+from tests.support.redis_servers import Server
 
 
 @pytest.mark.parametrize("lost", ["everything", "leases", "circuit"])

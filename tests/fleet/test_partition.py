@@ -10,7 +10,7 @@ from cb import State
 from tests.fleet.hosts import Host, all_in, hosts, together
 from tests.fleet.inside import end_traffic, fail, heal, reasons, start_traffic, succeed
 from tests.fleet.proxy import Mode, Proxy
-from tests.fleet.servers import Server, always
+from tests.support.redis_servers import Server, always
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.quiet

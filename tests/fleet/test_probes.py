@@ -9,7 +9,7 @@ import pytest
 from cb import State
 from tests.fleet.hosts import CONFIG, Host, all_in, everyone, hosts, together
 from tests.fleet.inside import end_traffic, explain, hang, heal, start_traffic, succeed, wait
-from tests.fleet.servers import Server
+from tests.support.redis_servers import Server
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.quiet

@@ -5,7 +5,7 @@ import pytest
 from cb import CircuitBreaker, State
 from cb.ledger import layout as at
 from tests.fleet.by_hand import CONFIG, Clock, in_fleet, pair
-from tests.fleet.servers import Server
+from tests.support.redis_servers import Server
 
 #: Invalid numbers in a cell of a record.
 CELLS = [

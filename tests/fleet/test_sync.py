@@ -9,7 +9,7 @@ import pytest
 from cb import CircuitBreaker, CircuitOpenError, State
 from cb.ledger import layout as at
 from tests.fleet.by_hand import CONFIG, Host, opened, pause
-from tests.fleet.servers import Server
+from tests.support.redis_servers import Server
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from cb import CircuitBreaker, State
 from tests.fleet.by_hand import CONFIG, Clock, Host, pause
 from tests.fleet.hosts import all_in, everyone, hosts, together
 from tests.fleet.inside import fail
-from tests.fleet.servers import BINARIES, Server, free_port
+from tests.support.redis_servers import BINARIES, Server, free_port
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.quiet

@@ -12,7 +12,7 @@ import pytest
 
 from cb import CircuitError, ConfigError, Ledger
 from cb.fleet import Fleet, FleetError
-from tests.fleet.servers import free_port
+from tests.support.redis_servers import free_port
 from tests.support.waiting import until
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from cb import CircuitBreaker, CircuitOpenError, State
 from cb.ledger import layout as at
 from cb.states import CODES
-from tests.proofs.turmoil import waited
+from tests.support.waiting import waited
 
 
 @dataclass

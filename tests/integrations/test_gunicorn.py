@@ -19,8 +19,8 @@ import pytest
 import requests
 
 from cb.integrations import gunicorn_hooks as hooks
-from tests.fleet.servers import free_port
-from tests.support.shop_service import ROOT
+from tests.support import ROOT
+from tests.support.redis_servers import free_port
 from tests.support.waiting import until
 
 APP = """

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cb import CircuitBreaker, Ledger
+from tests.support import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 TESTS = """
 import time
 

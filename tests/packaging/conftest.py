@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from cb.ledger.locks import FileLock
+from tests.support import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 120  # reached only by a hang
 #: makes the builds reproducible
 TIME = {"SOURCE_DATE_EPOCH": "1700000000"}

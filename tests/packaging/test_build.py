@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import ROOT
+
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="start-demo.bat has a way of its own")
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_old_python_is_refused_with_the_required_version(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ import requests
 import yaml
 
 from servicekit.tokens import hash_key
-from tests.fleet.servers import BINARIES, Server, free_port
 from tests.packaging import confined
-from tests.packaging.conftest import ROOT
+from tests.support import ROOT
 from tests.support.databases import PostgreSQL
+from tests.support.redis_servers import BINARIES, Server, free_port
 from tests.support.waiting import until
 
 CONTAINERFILE = (ROOT / "Containerfile").read_text()

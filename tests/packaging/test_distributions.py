@@ -8,7 +8,8 @@ import zipfile
 from pathlib import Path
 
 import cb
-from tests.packaging.conftest import ROOT, Built, run, tracked
+from tests.packaging.conftest import Built, run, tracked
+from tests.support import ROOT
 
 
 def metadata(wheel: Path) -> email.message.Message:

@@ -15,9 +15,9 @@ import pytest
 import requests
 import yaml
 
-from tests.fleet.servers import free_port
 from tests.packaging import confined
-from tests.packaging.conftest import ROOT
+from tests.support import ROOT
+from tests.support.redis_servers import free_port
 from tests.support.waiting import until
 
 needs_analyze = pytest.mark.skipif(

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from tests.packaging.versions import ROOT, TRIED, allowed, edge, environment
+from tests.packaging.versions import TRIED, allowed, edge, environment
+from tests.support import ROOT
 
 pytestmark = pytest.mark.quiet
 

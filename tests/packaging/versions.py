@@ -13,7 +13,8 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support import ROOT
+
 #: by extra: tests that need it
 TRIED = {
     "http": [

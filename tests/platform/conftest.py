@@ -16,11 +16,11 @@ import requests
 from flask import Flask
 from flask.testing import FlaskClient
 
+from tests.support import ROOT
 from tests.support.gateways import alone
 from tests.support.misbehaving import Server, answer
 from tests.support.waiting import until
 
-ROOT = Path(__file__).resolve().parents[2]
 QUOTE = answer(200, '{"symbol": "AAPL", "price": "150.10", "time": "2026-01-01T00:00:00Z", "currency": "USD"}')
 PACKAGES = {"gateway": "gateway", "portfolio": "portfolio", "market-data": "marketdata"}
 

@@ -16,8 +16,8 @@ from gateway.services.portfolio import HoldingsSchema
 from portfolio.booking import CASH_LIMIT
 from portfolio.tables import positions, trades
 from servicekit import SettingsError
+from tests.support import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SERVICES = [("gateway", gateway.create_app), ("portfolio", portfolio.create_app)]
 Refusal = Callable[[str], SettingsError]
 

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import requests
 
-from tests.platform.conftest import ROOT, Platform
+from tests.platform.conftest import Platform
 from tests.platform.test_circuits import open_circuit
+from tests.support import ROOT
 from tests.support.misbehaving import Server, answer, stay_silent
 from tests.support.waiting import until
 

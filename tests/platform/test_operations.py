@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from cb.cli.arguments import CONTROLS
-from tests.platform.conftest import ROOT, Platform
+from tests.platform.conftest import Platform
+from tests.support import ROOT
 
 TEXT = (ROOT / "docs/operations.md").read_text()
 BY_HAND, OVER_HTTP, *_ = re.findall(r"^```bash\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)

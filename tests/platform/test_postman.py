@@ -10,7 +10,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.platform.conftest import ROOT, Platform
+from tests.platform.conftest import Platform
+from tests.support import ROOT
 
 FOLDER = ROOT / "docs/postman"
 COLLECTION = json.loads((FOLDER / "collection.json").read_text())

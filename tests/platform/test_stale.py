@@ -9,9 +9,9 @@ from flask import Flask
 from gateway import create_app
 from gateway.http.schemas import GatewaySettings
 from servicekit import SettingsError
-from tests.fleet.servers import BINARIES, Server
 from tests.support import misbehaving
 from tests.support.misbehaving import answer
+from tests.support.redis_servers import BINARIES, Server
 
 PATH = "/api/v1/market-data/AAPL"
 

@@ -1,4 +1,4 @@
-"""Ledger files that were damaged while they were unused. docs/rules.md, rules 14 and 23."""
+"""Ledger files damaged while they were unused, or from before the last boot. docs/rules.md, rules 14 and 23."""
 
 import os
 import shutil
@@ -9,14 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cb import (
-    BreakerConfig,
-    CircuitBreaker,
-    CircuitOpenError,
-    Ledger,
-)
+from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger, State
 from cb.ledger import layout as at
-from cb.testing import FakeClock
+from cb.testing import FakeClock, workers
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes: run on Linux or macOS")
 CONFIG = BreakerConfig(failure_threshold=3, failure_rate_threshold=None, timeout=60)
@@ -103,3 +98,21 @@ def test_worker_on_a_damaged_ledger_uses_its_own_thresholds(tmp_path: Path) -> N
     failure = breaker.snapshot().last_failure
     assert failure is not None and failure.type == "\ufffderoDivisionError"
     assert CircuitBreaker("d", config, ledger=Ledger.in_file(path), clock=clock).config == config
+
+
+def open_circuit(path: Path) -> None:
+    """Open a circuit in a ledger. The caller then ends the process."""
+    breaker = CircuitBreaker("d", BreakerConfig(failure_threshold=1), ledger=Ledger.in_file(path))
+    with suppress(ZeroDivisionError):
+        breaker.call(divmod, 1, 0)
+    assert breaker.state is State.OPEN
+
+
+def test_ledger_from_before_the_last_boot_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "l"
+    with workers(1) as processes:  # in a process that ends, so that the ledger is unused
+        processes[0].call(open_circuit, path)
+    with path.open("r+b") as file:
+        file.seek(at.H_BOOT * 8)
+        file.write((12345).to_bytes(8, sys.byteorder))
+    assert Ledger.in_file(path).names() == []

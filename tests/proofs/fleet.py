@@ -19,7 +19,7 @@ from tests.fleet.hosts import CONFIG, Host, all_in, everyone, hosts, together
 from tests.fleet.inside import end_traffic, start_traffic
 from tests.fleet.measures import burst, drain, fail_and_see, hold_and_see, probe_and_see, see, undisturbed
 from tests.fleet.proxy import Proxy
-from tests.fleet.servers import BINARIES, Server
+from tests.support.redis_servers import BINARIES, Server
 from tests.support.waiting import until
 
 #: Seconds between two synchronizations of a host.

@@ -11,10 +11,10 @@ from benchmarks import report
 from benchmarks.chart import draw
 from benchmarks.peers import LIBRARIES, LOCAL, WITH_REDIS, Library, Setting
 from cb.testing import workers
-from tests.fleet.servers import BINARIES, Server
+from tests.support import ROOT
+from tests.support.redis_servers import BINARIES, Server
 from tests.support.waiting import until
 
-ROOT = Path(__file__).resolve().parents[2]
 KEPT = json.loads((ROOT / report.KEPT).read_text())
 FAILURES = 3
 

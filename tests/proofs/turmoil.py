@@ -17,6 +17,7 @@ from pathlib import Path
 from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger, Snapshot, State
 from cb.ledger import layout as at
 from cb.ledger.locks import claim
+from tests.support.waiting import waited
 
 CONFIG = BreakerConfig(
     max_requests=3,
@@ -71,14 +72,6 @@ def call_on(breaker: CircuitBreaker, report: str, choose: random.Random, times: 
             took = time.monotonic() - waited() - begin
             acknowledged.write(f"{outcome} {took:.4f}\n")
             time.sleep(0.001)
-
-
-def waited() -> float:
-    """Return the seconds for which this thread could have run and no processor was free: no delay of the breaker."""
-    try:
-        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
-    except OSError:
-        return 0.0
 
 
 @dataclass

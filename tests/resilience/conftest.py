@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fleet.servers import BINARIES, Server
+from tests.support.redis_servers import BINARIES, Server
 
 
 @pytest.fixture(params=BINARIES)

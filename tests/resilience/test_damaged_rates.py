@@ -10,7 +10,7 @@ import pytest
 from limits.storage import MemoryStorage
 
 from cb.resilience import RateLimit, RateLimitedError
-from tests.fleet.servers import Server
+from tests.support.redis_servers import Server
 
 
 def write(path: Path, query: str, *values: Any) -> None:

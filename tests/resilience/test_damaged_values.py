@@ -9,7 +9,7 @@ import pytest
 from cb.resilience import StaleCache, open_store
 from cb.resilience.stores import MemoryStore
 from cb.testing import FakeClock
-from tests.fleet.servers import Server
+from tests.support.redis_servers import Server
 
 VALUES, TIMES = "cb:stale:{stale}:values", "cb:stale:{stale}:times"
 

@@ -15,7 +15,7 @@ from cb.background import fork as fork_module
 from cb.resilience import RateLimit, RateLimitedError
 from cb.resilience import host_file as module
 from cb.resilience.host_file import HostFile
-from tests.unit.test_interruptions import Interruption, interrupted
+from tests.support.interruptions import Interruption, interrupted
 
 TABLE = "CREATE TABLE IF NOT EXISTS t (n)"
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes: run on Linux or macOS")

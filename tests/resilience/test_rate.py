@@ -16,7 +16,7 @@ from cb import CircuitBreaker, CircuitError, ConfigError
 from cb.resilience import RateLimit, RateLimitedError
 from cb.resilience.rate_limit_file import FileStorage
 from cb.testing import workers
-from tests.fleet.servers import BINARIES, Server
+from tests.support.redis_servers import BINARIES, Server
 
 pytestmark = pytest.mark.quiet
 

@@ -11,7 +11,7 @@ import pytest
 from cb.resilience import StaleCache, StoreError, open_store
 from cb.resilience.stores import MemoryStore, Store
 from cb.testing import workers
-from tests.fleet.servers import BINARIES, Server
+from tests.support.redis_servers import BINARIES, Server
 
 SECOND = 1_000_000_000
 

@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import subprocess
+import sys
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -22,7 +24,8 @@ from cb.resilience import (
     retrying,
 )
 from cb.testing import FakeClock
-from tests.fleet.servers import Server
+from tests.support import ROOT
+from tests.support.redis_servers import Server
 
 
 def descriptors(path: Path) -> int:
@@ -163,3 +166,8 @@ def test_repr_shows_name_and_location(tmp_path: Path) -> None:
 def test_store_error_can_be_pickled() -> None:
     error = pickle.loads(pickle.dumps(StoreError("/file", "is full")))
     assert (error.location, error.reason, str(error)) == ("/file", "is full", "/file: is full")
+
+
+def test_package_is_imported_without_its_extras() -> None:
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import cb.resilience as r; r.open_store('memory://')"
+    assert subprocess.run([sys.executable, "-I", "-S", "-c", program], check=False).returncode == 0

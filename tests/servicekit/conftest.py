@@ -1,5 +1,5 @@
 """Fixtures: the shop, with `servicekit`."""
 
-from tests.support.shop_service import app, client, config, gunicorn, state
+from tests.support.shop_service import app, client, config, gunicorn
 
-__all__ = ["app", "client", "config", "gunicorn", "state"]
+__all__ = ["app", "client", "config", "gunicorn"]

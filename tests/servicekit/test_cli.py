@@ -6,7 +6,8 @@ from pathlib import Path
 
 import requests
 
-from tests.support.shop_service import ROOT, Service
+from tests.support import ROOT
+from tests.support.shop_service import Service
 
 
 def cb(*arguments: str) -> int:

@@ -15,8 +15,8 @@ from sqlalchemy import Column, MetaData, String, Table, select, text
 from cb import BreakerConfig, Bulkhead, CircuitBreaker, CircuitOpenError
 from servicekit.database import Database, DatabaseBusyError, DatabaseUnavailableError, Money, insert_once, limit_waits
 from tests.support.databases import PostgreSQL
+from tests.support.interruptions import interrupted
 from tests.support.waiting import until
-from tests.unit.test_interruptions import interrupted
 
 metadata = MetaData()
 prices = Table("prices", metadata, Column("symbol", String(12), primary_key=True), Column("price", Money))

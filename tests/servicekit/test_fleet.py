@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.fleet.servers import BINARIES, Server
+from tests.support.redis_servers import BINARIES, Server
 from tests.support.shop_service import Service
 from tests.support.waiting import until
 

@@ -12,8 +12,8 @@ from flask.testing import FlaskClient
 
 from servicekit import ResponseSpec, operation
 from servicekit.openapi import Operation
+from tests.support import ROOT
 from tests.support.shop import ItemSchema
-from tests.support.shop_service import ROOT
 
 
 def document(client: FlaskClient) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.shop_service import ROOT, SERVE, Service
+from tests.support import ROOT
+from tests.support.shop_service import SERVE, Service
 
 SIMULATE = "/api/v1/simulate/failure"
 

@@ -1,5 +1,6 @@
 """A Flask app outside of the platform, with a failing dependency and the extension."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,14 @@ from cb.integrations.flask import CircuitBreakers
 STATUS = "/api/v1/circuit-breaker/status"
 OPEN = "/api/v1/circuit-breaker/vendor/force-open"
 REASON = {"reason": "the vendor migrates"}
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the directory for the ledgers of an app that has no settings."""
+    monkeypatch.delenv("CB_ADMIN_TOKEN", raising=False)
+    monkeypatch.setenv("CB_STATE_DIR", str(tmp_path / "state"))
+    return tmp_path / "state"
 
 
 def an_app(name: str = "shop", **config: Any) -> Flask:

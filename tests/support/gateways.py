@@ -6,8 +6,7 @@ import pytest
 from flask import Flask
 
 import gateway
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support import ROOT
 
 
 def alone(

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import requests
 
-from tests.platform.test_demo import ROOT, Platform
+from tests.support import ROOT
 from tests.support.browser import chromium
+from tests.support.demo_platform import Platform
 
 SECONDS = 100
 ORDER = {"userId": "user123", "symbol": "AAPL", "quantity": 1, "price": "150.00"}

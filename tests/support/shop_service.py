@@ -12,10 +12,9 @@ import requests
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.support import shop
+from tests.support import ROOT, shop
 from tests.support.waiting import until
 
-ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
 circuit_breaker: {failure_threshold: 3, minimum_requests: 100, timeout: 20s, timeout_jitter: 0}
 breakers: {own-stock: {success_threshold: 1}}
@@ -38,14 +37,6 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CB_CONFIG", str(file))
     monkeypatch.setenv("CB_STATE_DIR", str(tmp_path / "state"))
     return file
-
-
-@pytest.fixture
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the directory for the ledgers of an app that has no settings."""
-    monkeypatch.delenv("CB_ADMIN_TOKEN", raising=False)
-    monkeypatch.setenv("CB_STATE_DIR", str(tmp_path / "state"))
-    return tmp_path / "state"
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 Found = TypeVar("Found")
@@ -21,3 +22,11 @@ def until(condition: Callable[[], Found], what: str = "", *, seconds: float = 30
         assert time.monotonic() < end, f"{what or 'the condition'}: not within {seconds} s"
         threading.Event().wait(0.01)
     return found
+
+
+def waited() -> float:
+    """Return the seconds for which this thread could have run and no processor was free: no delay of the breaker."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0

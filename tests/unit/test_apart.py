@@ -2,8 +2,6 @@
 
 import gc
 import os
-import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -194,34 +192,3 @@ def test_breakers_created_after_a_busy_lock_do_not_each_wait(tmp_path: Path) -> 
     assert {row.ledger.scope for row in (first, *rows)} == {"process"}
     assert holder is not None
     holder.close()
-
-
-def test_breaker_created_without_memory_is_shared_once_there_is_some(tmp_path: Path) -> None:
-    code = """
-import os, sys
-from cb import CircuitBreaker, Ledger
-from cb.breaker import admission_of
-from cb.testing import FakeClock
-clock, ledger = FakeClock(), Ledger.in_file(sys.argv[1] + "/l")
-with open(sys.argv[1] + "/fills", "wb", buffering=0) as file:
-    try:
-        while file.write(bytes(4096)):
-            pass
-    except OSError:
-        pass
-breaker = CircuitBreaker("d", ledger=ledger, clock=clock)
-breaker.call(int)
-print(admission_of(breaker).circuit.apart, breaker.ledger.degraded)
-os.unlink(sys.argv[1] + "/fills")
-clock.advance(5)
-breaker.control.evaluate()
-breaker.call(int)
-print(admission_of(breaker).circuit.apart, breaker.ledger.degraded, breaker.snapshot().totals.successes)
-"""
-    mount = 'mount -t tmpfs -o size=128k tmpfs "$1" && exec "$2" -c "$3" "$1"'
-    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh", str(tmp_path), sys.executable, code]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr
-    first, second = ran.stdout.splitlines()
-    assert first.startswith("True") and "no memory for another page" in first
-    assert second == "False None 1"

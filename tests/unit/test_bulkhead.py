@@ -14,8 +14,8 @@ import pytest
 
 from cb import BreakerConfig, Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, ConfigError, Ledger, State
 from cb.testing import FakeClock, breaker_in
+from tests.support.interruptions import interrupted
 from tests.unit.conftest import semaphore_of
-from tests.unit.test_interruptions import interrupted
 
 
 @pytest.fixture

@@ -4,23 +4,18 @@ CPython raises them where it checks for signals: at the start of a function, at 
 call. The tests raise one at each such point of the library, one after the other. docs/rules.md, rules 4, 7 and 10.
 """
 
-import dis
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import cache
 from itertools import count
 from pathlib import Path
-from types import CodeType, FrameType
-from typing import Any
 
 import pytest
 
-import cb
 from cb import BreakerConfig, Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, Ledger, State
 from cb.ledger import layout as at
 from cb.ledger.locks import FilePermit, claim
 from cb.testing import FakeClock
+from tests.support.interruptions import interrupted
 
 CONFIG = BreakerConfig(
     max_requests=2,
@@ -31,62 +26,6 @@ CONFIG = BreakerConfig(
     half_open_max_duration=20,
     call_timeout=5,
 )
-#: finalizers, perhaps of an earlier test: Python itself catches their exceptions
-UNSAFE = {"__del__"}
-LIBRARY = str(Path(cb.__file__).parent)
-
-
-class Interruption(BaseException):
-    pass
-
-
-@cache
-def points(code: CodeType) -> frozenset[int]:
-    """Return the offsets before which an exception has the effect of one that CPython raises for a signal handler.
-
-    CPython raises it within the instruction before. If a handler ends between the two, a trace function cannot do the
-    same.
-    """
-    bytecode = dis.Bytecode(code)
-
-    def handlers(offset: int) -> list[int]:
-        return [entry.target for entry in bytecode.exception_entries if entry.start <= offset < entry.end]
-
-    found, before = set(), None
-    for instruction in bytecode:
-        if instruction.opname == "JUMP_BACKWARD" or (
-            before
-            and before.opname.startswith(("CALL", "RESUME"))
-            and handlers(before.offset) == handlers(instruction.offset)
-        ):
-            found.add(instruction.offset)
-        before = instruction
-    return frozenset(found)
-
-
-def interrupted(work: Callable[[], object], number: int) -> bool:
-    """Run work with an interruption at the point with that number. Return False if there are fewer points."""
-    left = number
-
-    def trace(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal left
-        if not frame.f_code.co_filename.startswith(LIBRARY) or frame.f_code.co_name in UNSAFE:
-            return None
-        frame.f_trace_opcodes = True
-        if event == "opcode" and frame.f_lasti in points(frame.f_code):
-            left -= 1
-            if left == 0:
-                raise Interruption
-        return trace
-
-    sys.settrace(trace)
-    try:
-        work()
-    except Interruption:
-        pass
-    finally:
-        sys.settrace(None)
-    return left <= 0
 
 
 def succeed(breaker: CircuitBreaker) -> None:

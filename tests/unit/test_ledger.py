@@ -3,7 +3,6 @@
 import inspect
 import os
 import stat
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 
 from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, ConfigError, Ledger, LedgerError, State
 from cb.ledger import layout as at
-from cb.testing import FakeClock, workers
+from cb.testing import FakeClock
 
 ONE = BreakerConfig(failure_threshold=1)
 
@@ -88,29 +87,6 @@ def test_thousand_breakers_of_a_host_fit_and_have_separate_states(tmp_path: Path
 
 def test_record_is_at_most_256_kib() -> None:
     assert at.RECORD * 8 <= 256 * 1024
-
-
-def test_full_memory_loses_no_count_and_no_call(tmp_path: Path) -> None:
-    code = """
-import sys
-from cb import CircuitBreaker, Ledger
-ledger = Ledger.in_file(sys.argv[1])
-breaker, other = (CircuitBreaker("d", ledger=Ledger.in_file(sys.argv[1])) for _ in range(2))
-assert breaker.call(int) == 0
-assert other.snapshot().totals.successes == 1  # in the head, which has its memory
-breaker.control.evaluate()
-assert CircuitBreaker("more", ledger=ledger).call(int) == 0
-print(ledger.degraded)
-assert ledger.names() == ["d"]
-"""
-    # A file system of its own with room for the header and the head of one record, and for no shard.
-    pages = (at.HEADER + at.PAGE) * 8 // 1024
-    mount = f'mount -t tmpfs -o size={pages}k tmpfs "$1" && exec "$2" -c "$3" "$1/l"'
-    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh", str(tmp_path), sys.executable, code]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr
-    assert "no memory for another page" in ran.stdout
-    assert "counted one by one, and not visible while they run" in ran.stderr
 
 
 def test_replaced_ledger_file_is_detected(tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
@@ -191,21 +167,6 @@ def test_rolling_upgrade_from_format_2_leaves_its_file_to_the_old_workers(tmp_pa
         Ledger.in_file(old)
 
 
-def open_circuit(path: str) -> None:
-    """Open a circuit in a ledger. The caller then ends the process."""
-    breaker = CircuitBreaker("d", ONE, ledger=Ledger.in_file(path))
-    _fail(breaker)
-    assert breaker.state is State.OPEN
-
-
-def test_ledger_from_before_the_last_boot_is_replaced(tmp_path: Path) -> None:
-    with workers(1) as processes:  # in a process that ends, so that the ledger is unused
-        processes[0].call(open_circuit, str(tmp_path / "l"))
-    _overwrite(tmp_path / "l", at.H_BOOT, 12345)
-    fresh = Ledger.in_file(tmp_path / "l")
-    assert fresh.names() == []
-
-
 def test_truncated_ledger_is_refused(tmp_path: Path) -> None:
     Ledger.in_file(tmp_path / "l")
     os.truncate(tmp_path / "l", 4096)
@@ -252,16 +213,6 @@ def test_ledger_that_cannot_be_opened_degrades_to_memory_with_one_warning(
     assert "cannot be opened" in (ledger.degraded or "")
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     CircuitBreaker("d", ledger=ledger).call(int)
-
-
-def test_core_works_without_fcntl() -> None:
-    code = (
-        "import sys; sys.modules['fcntl'] = None\n"
-        "from cb import CircuitBreaker, Ledger, LedgerError\n"
-        "assert CircuitBreaker('d').call(int) == 0\n"
-        "assert Ledger.open('shm://x').degraded\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 def test_closed_ledger_gives_up_its_shard_and_its_roles_and_its_breakers_go_on_in_memory(tmp_path: Path) -> None:

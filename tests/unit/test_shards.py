@@ -314,19 +314,6 @@ def test_process_without_descriptors_counts_in_the_host_counters(process: Proces
     assert breaker.snapshot().totals.failures == 3
 
 
-def test_forked_child_of_a_process_without_a_shard_counts_its_own_calls_only(
-    process: Process, taken: list[LockFile]
-) -> None:
-    breaker = process()
-    pid = breaker.call(os.fork)
-    if pid == 0:
-        breaker.call(int)
-        os._exit(0)
-    os.waitpid(pid, 0)
-    assert breaker.snapshot().totals.successes == 2
-    assert taken
-
-
 def test_process_without_a_shard_is_a_probe_and_has_its_own_shard_when_one_is_free(
     process: Process, taken: list[LockFile], clock: FakeClock
 ) -> None:

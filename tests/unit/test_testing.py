@@ -1,14 +1,12 @@
 """The test kit `cb.testing`."""
 
-import os
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
-from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger, State
-from cb.testing import FakeClock, breaker_in, workers
+from cb import BreakerConfig, CircuitOpenError, State
+from cb.testing import FakeClock, breaker_in
 
 ONLY_SLOW = BreakerConfig(failure_threshold=None, failure_rate_threshold=None, slow_call_duration=2, interval=10_000)
 
@@ -47,36 +45,6 @@ def test_half_open_breaker_has_all_its_permits() -> None:
     assert breaker.state is State.CLOSED
 
 
-def fail(path: Path, times: int) -> int:
-    """Fail in a worker, and return its process id."""
-    breaker = CircuitBreaker("d", BreakerConfig(failure_threshold=3), ledger=Ledger.in_file(path))
-    for _ in range(times):
-        with pytest.raises(ZeroDivisionError):
-            breaker.call(divmod, 1, 0)
-    return os.getpid()
-
-
-@pytest.mark.parametrize("method", ["spawn", "fork"])
-def test_workers_are_processes_that_share_a_ledger(tmp_path: Path, method: str) -> None:
-    with workers(2, method) as processes:
-        assert repr(processes[0]) == f"<Worker {processes[0].process.pid} running>"
-        pids = [worker.call(fail, tmp_path / "l", 1) for worker in processes]
-        assert len({*pids, os.getpid()}) == 3
-        processes[0].kill()
-        assert repr(processes[0]).endswith(" ended>")
-        processes[1].stop()
-        processes[1].resume()
-        processes[1].call(fail, tmp_path / "l", 1)
-        with pytest.raises(CircuitOpenError):
-            processes[1].call(fail, tmp_path / "l", 1)
-
-
 def test_configuration_that_does_not_lead_to_a_state_is_refused() -> None:
     with pytest.raises(ValueError, match="does not reach OPEN"):
         breaker_in(State.OPEN, replace(ONLY_SLOW, interval=5))
-
-
-def test_result_of_a_call_that_was_only_sent_is_not_returned_by_the_next_call() -> None:
-    with workers(1) as (worker,):
-        worker.send(abs, -1)
-        assert worker.call(abs, -2) == 2

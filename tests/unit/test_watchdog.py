@@ -1,8 +1,6 @@
 """The watchdog restarts after any end of its thread, and fails no call if it cannot start."""
 
 import ctypes
-import subprocess
-import sys
 import threading
 from contextlib import suppress
 
@@ -98,40 +96,6 @@ def test_quick_calls_alone_restart_a_watchdog_without_successor(
     assert ended == ["Zap"]
 
 
-def test_thread_that_cannot_start_fails_no_call_and_is_logged_once() -> None:
-    code = """
-import logging, threading
-from cb import CircuitBreaker
-from cb.background.watchdog import WATCHDOG
-
-def refuse(*_, **__):
-    raise RuntimeError("can't start new thread")
-
-name = "_start_joinable_thread" if hasattr(threading, "_start_joinable_thread") else "_start_new_thread"
-begin = getattr(threading, name)
-setattr(threading, name, refuse)
-breaker, lines = CircuitBreaker("d"), []
-
-class Ship(logging.Handler):
-    def emit(self, record):
-        lines.append(record.getMessage())
-        breaker.call(int)
-        breaker.snapshot()
-
-logging.getLogger("cb").addHandler(Ship())
-assert [breaker.call(int) for _ in range(5)] == [0] * 5
-for _ in range(3):
-    breaker.snapshot()
-print(lines, WATCHDOG.running)
-setattr(threading, name, begin)
-breaker.snapshot()
-print(WATCHDOG.running)
-"""
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    logged = '["hanging calls are not detected, the watchdog cannot start: can\'t start new thread"] False'
-    assert (ran.stdout.splitlines(), ran.stderr) == ([logged, "True"], "")
-
-
 def test_tick_that_fails_does_not_prevent_the_others(caplog: pytest.LogCaptureFixture) -> None:
     ticked = threading.Event()
 
@@ -150,23 +114,3 @@ def test_tick_that_fails_does_not_prevent_the_others(caplog: pytest.LogCaptureFi
     assert ticked.wait(20)
     ticked.clear()
     assert ticked.wait(20)
-
-
-@pytest.mark.quiet
-def test_watchdog_goes_on_after_a_listener_that_ends_its_thread() -> None:
-    code = """
-import sys, threading
-from cb import BreakerConfig, CircuitBreaker, State
-seen = threading.Event()
-first = CircuitBreaker("a", listeners=[lambda event: sys.exit(1)])
-other = CircuitBreaker("b", listeners=[lambda event: event.name == "b" and seen.set()])
-for breaker in (first, other):
-    try:
-        breaker.control.disable(reason="test", duration=0.3)
-    except SystemExit:
-        pass
-    seen.clear()
-    breaker.call(int)
-assert seen.wait(5)
-"""
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

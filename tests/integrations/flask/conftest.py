@@ -1,5 +1,5 @@
-"""Fixtures: the shop, whose service kit uses the extension, and a directory for the ledgers of other apps."""
+"""Fixtures: a directory for the ledgers of an app."""
 
-from tests.support.shop_service import app, client, config, gunicorn, state
+from tests.support.bakery import state
 
-__all__ = ["app", "client", "config", "gunicorn", "state"]
+__all__ = ["state"]

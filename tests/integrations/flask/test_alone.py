@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-from tests.support.shop_service import ROOT
+from tests.support import ROOT
 
 #: every installed package that the project uses, other than Flask and what Flask needs
 ABSENT = (

@@ -19,11 +19,10 @@ from flask_wtf.csrf import generate_csrf
 
 from cb import Bulkhead, BulkheadFullError, CircuitError, CircuitOpenError, LedgerBusyError
 from cb.http import CircuitOpenConnectionError
-from cb.integrations.flask import CircuitBreakers
+from cb.integrations.flask import CircuitBreakers, Problem
 from cb.resilience import RateLimitedError
-from servicekit import Problem
+from tests.support import ROOT
 from tests.support.bakery import OPEN, REASON, an_app
-from tests.support.shop_service import ROOT
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("state")

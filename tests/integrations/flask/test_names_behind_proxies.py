@@ -18,9 +18,9 @@ from werkzeug.test import Client
 
 from cb import Ledger, Registry, State
 from cb.integrations.flask import CircuitBreakers
+from tests.support import ROOT
 from tests.support.bakery import REASON, an_app
 from tests.support.browser import chromium, needs_chromium, watched
-from tests.support.shop_service import ROOT
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("state")

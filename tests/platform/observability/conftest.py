@@ -16,7 +16,8 @@ import pytest
 import requests
 import yaml
 
-from tests.platform.conftest import PACKAGES, ROOT, Platform
+from tests.platform.conftest import PACKAGES, Platform
+from tests.support import ROOT
 from tests.support.waiting import until
 
 CONFIG = ROOT / "config"

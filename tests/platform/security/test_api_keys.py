@@ -13,9 +13,9 @@ from werkzeug.test import TestResponse
 from servicekit import SettingsError, load_settings
 from servicekit.api_keys import main
 from servicekit.tokens import hash_key
+from tests.support import ROOT
 from tests.support.gateways import alone
 from tests.support.misbehaving import Server, answer
-from tests.support.shop_service import ROOT
 
 ADMIN, SERVICE = "correct-horse-battery", "staple-staple-staple"
 KEYS = {"alice": "key-of-alice-1", "bob": "key-of-bob-1", "old": "key-of-alice-0"}

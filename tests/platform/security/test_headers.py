@@ -15,8 +15,8 @@ import gateway
 import marketdata
 import portfolio
 from servicekit import Settings
-from tests.support import shop
-from tests.support.shop_service import ROOT, Service
+from tests.support import ROOT, shop
+from tests.support.shop_service import Service
 
 VALUES = {
     "X-Content-Type-Options": "nosniff",

@@ -11,8 +11,9 @@ import pytest
 import requests
 
 from tests.platform.security.clients import connect, dripping, idle
+from tests.support import ROOT
 from tests.support.misbehaving import Server
-from tests.support.shop_service import ROOT, Service
+from tests.support.shop_service import Service
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx (apt-get install nginx-light)")

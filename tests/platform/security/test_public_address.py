@@ -6,7 +6,7 @@ import pytest
 
 from tests.platform.conftest import Platform
 from tests.platform.security.test_api_keys import ADMIN, CONFIG, KEYS, ORDER, SERVICE, hash_key, shows
-from tests.support.shop_service import ROOT
+from tests.support import ROOT
 
 
 def test_platform_on_a_public_address_works_with_keys_and_tokens_and_logs_none(

@@ -7,7 +7,8 @@ import pytest
 import requests
 
 from servicekit import SettingsError, load_settings
-from tests.support.shop_service import ROOT, Service
+from tests.support import ROOT
+from tests.support.shop_service import Service
 
 SHOP = "services: {shop: {port: 8099}}\n"
 HOLDING = [

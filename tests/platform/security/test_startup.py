@@ -13,8 +13,9 @@ from flask.testing import FlaskClient
 
 from portfolio import create_app
 from servicekit import SettingsError, load_settings
+from tests.support import ROOT
 from tests.support.misbehaving import Server, answer
-from tests.support.shop_service import ROOT, SERVE, Service
+from tests.support.shop_service import SERVE, Service
 
 ADMIN, SERVICE = "correct-horse-battery", "staple-staple-staple"
 TOKENS = {"CB_ADMIN_TOKEN": ADMIN, "CB_SERVICE_TOKEN": SERVICE}

@@ -11,9 +11,9 @@ from typing import Any
 import psutil
 import requests
 
+from tests.support import ROOT
 from tests.support.waiting import until
 
-ROOT = Path(__file__).resolve().parents[3]
 PACKAGES = {"gateway": "gateway", "portfolio": "portfolio", "market-data": "marketdata"}
 WORKERS = 2
 SETTINGS = {

@@ -9,7 +9,8 @@ from tempfile import TemporaryDirectory
 
 from flask import Flask
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support import ROOT
+
 #: packages of the services
 SERVICES = ("gateway", "portfolio", "marketdata")
 

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.platform.conftest import PACKAGES, ROOT, Platform
+from tests.platform.conftest import PACKAGES, Platform
+from tests.support import ROOT
 
 TOKEN = "token-of-operators-and-services"
 _CONFIG = Path(__file__).with_name("schemathesis.toml")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from servicekit.http_framing import Framing
-from tests.platform.security.test_http_framing import CODINGS, LENGTHS, LIMIT
+from tests.servicekit.test_http_framing import CODINGS, LENGTHS, LIMIT
 
 LINES = (
     *(

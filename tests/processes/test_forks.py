@@ -1,15 +1,19 @@
 """Reset of objects in forked children, even if the reset of others fails."""
 
 import os
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from cb import BreakerConfig, CircuitBreaker, Ledger, State
 from cb.background.fork import register_fork_reset
+from cb.ledger import layout as at
 from cb.testing import FakeClock
-from tests.unit.conftest import ONE
+
+claim = pytest.importorskip("cb.ledger.locks", reason="POSIX").claim
+#: one probe decides
+ONE = BreakerConfig(failure_threshold=1, max_requests=1, timeout=10, timeout_jitter=0)
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes: run on Linux or macOS")
 
@@ -66,6 +70,22 @@ def test_fork_as_the_guarded_call_is_counted_once_and_the_child_counts_its_own(t
     totals = breaker.snapshot().totals
     assert (totals.successes, totals.failures, breaker.snapshot().in_flight) == (1, 1, 0)
     assert breaker.state is State.OPEN
+
+
+def test_forked_child_of_a_process_without_a_shard_counts_its_own_calls_only(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        Ledger.in_file(tmp_path / "l")
+        for shard in range(at.SHARDS):
+            file = claim(f"{tmp_path}/l.locks/{shard}")
+            assert file is not None
+            stack.callback(file.close)
+        breaker = CircuitBreaker("d", ledger=Ledger.in_file(tmp_path / "l"))
+        pid = breaker.call(os.fork)
+        if pid == 0:
+            breaker.call(int)
+            os._exit(0)
+        os.waitpid(pid, 0)
+        assert breaker.snapshot().totals.successes == 2
 
 
 def test_permits_of_calls_that_go_on_in_the_parent_are_free_in_a_forked_child() -> None:

@@ -1,0 +1,68 @@
+"""Exceptions of signal handlers and of other threads, raised at a chosen point of the library."""
+
+import dis
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import cb
+
+#: finalizers, perhaps of an earlier test: Python itself catches their exceptions
+UNSAFE = {"__del__"}
+LIBRARY = str(Path(cb.__file__).parent)
+
+
+class Interruption(BaseException):
+    pass
+
+
+@cache
+def points(code: CodeType) -> frozenset[int]:
+    """Return the offsets before which an exception has the effect of one that CPython raises for a signal handler.
+
+    CPython raises it within the instruction before. If a handler ends between the two, a trace function cannot do the
+    same.
+    """
+    bytecode = dis.Bytecode(code)
+
+    def handlers(offset: int) -> list[int]:
+        return [entry.target for entry in bytecode.exception_entries if entry.start <= offset < entry.end]
+
+    found, before = set(), None
+    for instruction in bytecode:
+        if instruction.opname == "JUMP_BACKWARD" or (
+            before
+            and before.opname.startswith(("CALL", "RESUME"))
+            and handlers(before.offset) == handlers(instruction.offset)
+        ):
+            found.add(instruction.offset)
+        before = instruction
+    return frozenset(found)
+
+
+def interrupted(work: Callable[[], object], number: int) -> bool:
+    """Run work with an interruption at the point with that number. Return False if there are fewer points."""
+    left = number
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal left
+        if not frame.f_code.co_filename.startswith(LIBRARY) or frame.f_code.co_name in UNSAFE:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode" and frame.f_lasti in points(frame.f_code):
+            left -= 1
+            if left == 0:
+                raise Interruption
+        return trace
+
+    sys.settrace(trace)
+    try:
+        work()
+    except Interruption:
+        pass
+    finally:
+        sys.settrace(None)
+    return left <= 0
