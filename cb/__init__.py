@@ -39,8 +39,7 @@ from .policy import Policy
 from .registry import Registry
 from .snapshot import Histogram, LastFailure, Snapshot, Stats, Totals
 from .state.outcome import ErrorFilter
-from .state.window import Counts
-from .states import Outcome, Scope, State
+from .states import Counts, Outcome, Scope, State
 
 __all__ = [
     "BreakerConfig",

@@ -8,7 +8,7 @@ from .background.watchdog import WATCHDOG
 from .circuit import Circuit
 from .config import nanoseconds
 from .errors import BulkheadFullError, CircuitOpenError, LedgerBusyError
-from .events import Event, LateResult, Rejected
+from .events import Event, LateResult, Rejected, announce
 from .ledger import layout as at
 from .ledger.core import CHECK_INTERVAL_NS, LOCK_TIMEOUT_SECONDS
 from .ledger.counters import DETACHED, Counters
@@ -178,7 +178,7 @@ class Admission:
         if turned:
             WATCHDOG.start()  # once in a slice of the window, for a process whose calls are all quick
         if late:
-            circuit.notify([LateResult(circuit.name, outcome)])
+            announce(circuit.listeners, [LateResult(circuit.name, outcome)])
         elif slow or outcome is not Outcome.SUCCESS or state is State.HALF_OPEN or head[at.QUIET] != word:
             self._consider(outcome, slow, now)
 
@@ -274,7 +274,7 @@ class Admission:
         left = circuit.deadlines.wait(circuit.head, now, free=False)
         wait = None if left is None else left / 1e9
         if circuit.listeners:
-            circuit.notify([Rejected(circuit.name, state, wait)])
+            announce(circuit.listeners, [Rejected(circuit.name, state, wait)])
         error = CircuitOpenError(circuit.name, wait)
         if state is State.HALF_OPEN:
             error.refused_at = now

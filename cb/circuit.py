@@ -1,12 +1,13 @@
 """One circuit as this process holds it: its record in a ledger, the thresholds in force and the listeners."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from .background.watchdog import WATCHDOG
 from .clocks import monotonic_ns, resolve_clock
 from .config import BreakerConfig, nanoseconds
 from .errors import LedgerBusyError
+from .event_log import log_events
 from .events import Event, LedgerDegraded, LedgerRestored, Listener, Reclaimed, StateChange, announce
 from .ledger import layout as at
 from .ledger.core import LOCK_TIMEOUT_SECONDS, LONG_LOCK_TIMEOUT_SECONDS
@@ -49,6 +50,7 @@ class Circuit:
         self._pending: BreakerConfig | None = config
         self._config = config
         self._degraded: str | None = None
+        self._unlogged: list[StateChange] = []  # the caller of the constructor may hold a lock
         self._bind(ledger.core.record(name, clock()))
         ledger.core.report()
 
@@ -166,12 +168,16 @@ class Circuit:
             self.core.lock.run(self._restore_times_locked, LOCK_TIMEOUT_SECONDS)
         self.refresh()
 
-    def notify(self, events: Iterable[Event]) -> None:
-        """Call the listeners. Caller holds no lock."""
+    def notify(self, events: Sequence[Event]) -> None:
+        """Log events and call the listeners. Caller holds no lock."""
+        log_events(events)
         announce(self.listeners, events)
 
     def notify_degraded(self) -> None:
-        """Report once that the ledger is degraded, and once that it is restored."""
+        """Report once that the ledger is degraded, and once that it is restored; log what the constructor changed."""
+        if self._unlogged:
+            unlogged, self._unlogged = self._unlogged, []
+            log_events(unlogged)
         self.ledger.core.report()
         before, reason = self._degraded, self.core.reason
         self._degraded = reason  # first: a listener may call through the breaker
@@ -205,7 +211,7 @@ class Circuit:
 
     def _adopt_locked(self, config: BreakerConfig) -> None:
         if thresholds.adopt(self.record, config, self.clock()) and config.initial_state != State.CLOSED:
-            self.machine.command(State(config.initial_state), self.clock(), _INITIAL, None)
+            self._unlogged.append(self.machine.command(State(config.initial_state), self.clock(), _INITIAL, None))
             thresholds.adopted(self.record, config)
 
 

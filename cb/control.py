@@ -6,6 +6,7 @@ from typing import TypedDict, Unpack
 from .circuit import Circuit
 from .config import BreakerConfig, Duration, to_seconds
 from .errors import ConfigError
+from .event_log import log_thresholds
 from .events import StateChange
 from .ledger import layout as at
 from .ledger.core import LONG_LOCK_TIMEOUT_SECONDS
@@ -123,11 +124,12 @@ class BreakerControl:
         changes = ", ".join(f"{key} = {_shown(value)}" for key, value in settings.items())
         signed = _signed(changes if reason is None else f"{changes}: {reason}", author)
         circuit = self._circuit
-        config = circuit.core.lock.run(
+        config, change = circuit.core.lock.run(
             lambda: self._configure_locked(settings, signed, publish=not host_only), LONG_LOCK_TIMEOUT_SECONDS
         )
         circuit.core.wake_agent()
         circuit.refresh()
+        log_thresholds(change)
         return config
 
     def evaluate(self) -> None:
@@ -147,7 +149,9 @@ class BreakerControl:
         check_reason(reason)
         return self._circuit.command(state, _signed(reason, author), seconds, host_only=host_only)
 
-    def _configure_locked(self, settings: BreakerSettings, reason: str, *, publish: bool) -> BreakerConfig:
+    def _configure_locked(
+        self, settings: BreakerSettings, reason: str, *, publish: bool
+    ) -> tuple[BreakerConfig, StateChange]:
         circuit = self._circuit
         record, head = circuit.record, circuit.head
         config = BreakerConfig.parse(settings, thresholds.read(record, circuit.machine.config))
@@ -155,8 +159,7 @@ class BreakerControl:
         word = head[at.WORD]
         head[at.PUBLISH_THRESHOLDS] = (thresholds.version(word) or 1) if publish and circuit.core.in_fleet else 0
         change = StateChange(self.name, state_of(word), state_of(word), generation_of(word), reason)
-        record.log(change, circuit.wall_clock())
-        return config
+        return config, record.log(change, circuit.wall_clock())
 
 
 #: the action that enters a state

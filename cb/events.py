@@ -6,7 +6,7 @@ from typing import Any
 
 from .clocks import timestamp
 from .log import Log
-from .states import Outcome, State
+from .states import Counts, Outcome, State
 
 log = Log(__name__)
 
@@ -35,6 +35,18 @@ class StateChange(Event):
     number: int = field(default=0, compare=False)
     #: time of the change, in seconds since the epoch
     at: float = field(default=0.0, compare=False)
+    #: counts of the window when the change was made; None in `Ledger.history`
+    window: Counts | None = field(default=None, compare=False)
+    #: length of the window, in seconds; None in `Ledger.history`
+    window_seconds: float | None = field(default=None, compare=False)
+    #: seconds for which the circuit has rejected calls, if this change ends that, else None; None in `Ledger.history`
+    open_seconds: float | None = field(default=None, compare=False)
+
+    @property
+    def author(self) -> str | None:
+        """Author of an operator's action, or the host that changed the fleet's state; None if there is none."""
+        before, found, author = self.reason.rpartition(" (by ")
+        return author.removesuffix(")") if found and before and author.endswith(")") else None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the change as a JSON object."""

@@ -8,8 +8,8 @@ import logging
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 
 #: type of `exc_info`: the exception, or True for the one that is being handled
 Cause = BaseException | bool | None
@@ -50,6 +50,15 @@ class Log:
     def log(self, level: int, message: str, *args: object, extra: Mapping[str, object] | None = None) -> None:
         """Log with a level."""
         self._log(level, message, args, extra=extra)
+
+    @contextmanager
+    def muted(self) -> Iterator[None]:
+        """Log nothing inside a block, in any thread: for a command that prints what it has changed."""
+        before, self._logger.disabled = self._logger.disabled, True
+        try:
+            yield
+        finally:
+            self._logger.disabled = before
 
     def _log(
         self,

@@ -16,8 +16,7 @@ from .ledger.record import Record
 from .ledger.time_bounds import Deadlines
 from .state import thresholds, window
 from .state.explanation import explain
-from .state.window import Counts
-from .states import ADMITTING, STATES, Scope, State
+from .states import ADMITTING, STATES, Counts, Scope, State
 
 _NS = 1e9
 _BOUNDS = tuple(bound / _NS for bound in at.BOUNDS)

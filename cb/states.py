@@ -1,5 +1,6 @@
-"""States of a circuit, outcomes of a call, and the scope in which breakers share them."""
+"""States of a circuit, outcomes of calls and their counts, and the scope in which breakers share them."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -39,6 +40,28 @@ class Outcome(StrEnum):
     FAILURE = "failure"
     #: counts as neither: the caller's own mistake, or a call that was cancelled
     NEUTRAL = "neutral"
+
+
+@dataclass(slots=True)
+class Counts:
+    """Calls of the window. A running call is in it once it has run too long."""
+
+    #: successes and failures, without rejected and neutral calls
+    requests: int = 0
+    #: calls that failed
+    failures: int = 0
+    #: calls that took slow_call_duration or longer, failed or not
+    slow: int = 0
+
+    @property
+    def failure_rate(self) -> float:
+        """0 to 1; 0 without calls."""
+        return self.failures / self.requests if self.requests else 0.0
+
+    @property
+    def slow_call_rate(self) -> float:
+        """0 to 1; 0 without calls."""
+        return self.slow / self.requests if self.requests else 0.0
 
 
 class Scope(StrEnum):

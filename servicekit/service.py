@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from flask import Flask
 
 from cb.integrations.flask import CircuitBreakers, Problem
-from cb.integrations.flask.event_log import log_event
 from cb.integrations.flask.request_id import choose_request_id
 from cb.integrations.flask.request_input import MAX_BODY
 from cb.integrations.flask.security_headers import add_security_headers
@@ -74,7 +73,6 @@ def create_service(name: str, settings: Settings, about: str = "") -> Flask:
             registry.ledger,
             name=settings.name,
             sync_interval=settings.sync_interval,
-            listeners=[log_event],
         )
     app.extensions["metrics"] = Metrics(app, BreakerCollector(registry, per_breaker_names=settings.per_breaker_names))
     app.wsgi_app = KnownMethods(app.wsgi_app)  # type: ignore[method-assign]  # Flask's documented way to wrap an app

@@ -11,6 +11,7 @@ from typing import Any
 from cb.clocks import wall
 from cb.control import ACTIONS
 from cb.errors import ConfigError, LedgerError
+from cb.event_log import circuits
 from cb.ledger.paths import state_directory
 
 from .arguments import CONTROLS, parse
@@ -26,7 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code; `cb --help` lists the codes."""
     options = parse(arguments)
     try:
-        code = _COMMANDS.get(options.command, _control)(options)
+        with circuits.muted():
+            code = _COMMANDS.get(options.command, _control)(options)
         sys.stdout.flush()  # here, where the closed pipe of a reader that has ended is caught
     except ConfigError as error:
         _print_error(error)

@@ -58,7 +58,7 @@ class Agent:
         sync_interval: float,
         clock: Callable[[], int],
         wall_clock: Callable[[], int],
-        emit: Callable[[Iterable[Event]], None],
+        emit: Callable[[Sequence[Event]], None],
     ) -> None:
         self._server = server
         self._ledger = ledger

@@ -3,7 +3,7 @@
 import random
 import re
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -13,6 +13,7 @@ from cb.background.watchdog import WATCHDOG
 from cb.clocks import monotonic, monotonic_ns, wall_ns
 from cb.config import Duration, to_seconds
 from cb.errors import ConfigError, LedgerBusyError
+from cb.event_log import log_events
 from cb.events import Event, Listener, announce
 from cb.handles import ProcessBound
 from cb.ledger import layout as at
@@ -132,7 +133,8 @@ class Fleet(ProcessBound):
         finally:
             server.close()
 
-    def _emit(self, events: Iterable[Event]) -> None:
+    def _emit(self, events: Sequence[Event]) -> None:
+        log_events(events)
         announce(self._listeners, events)
 
 

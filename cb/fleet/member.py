@@ -33,6 +33,7 @@ REPORTED                agent            agent            requests, failures and
 """
 
 import json
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -46,8 +47,8 @@ from cb.ledger.layout import generation_of, state_of
 from cb.ledger.ledger import Ledger
 from cb.state import thresholds
 from cb.state.machine import StateMachine
-from cb.state.window import Counts, Probes, WindowStats, read, totals
-from cb.states import CODES, HELD, STATES, State
+from cb.state.window import Probes, WindowStats, read, totals
+from cb.states import CODES, HELD, STATES, Counts, State
 
 from .messages import Change, Reply, Report
 
@@ -62,6 +63,8 @@ WITNESSES = 2
 MAX_HOLD_MS = 31 * 86_400_000
 #: Rounds of probes in a row that the server may lose; a restart loses one.
 LOST_ROUNDS = 2
+#: Longest name of a host in a reason, in characters.
+_MAX_HOST_NAME = 48
 #: Seconds for which the host then decides alone: at first, and at most.
 BACK_OFF, BACK_OFF_MAX = 5.0, 60.0
 
@@ -261,7 +264,10 @@ class Member:
         rounds = reply.rounds + (state is State.HALF_OPEN)
         duration = circuit.open_time(rounds, now) // MS if verdict[0] is State.OPEN else None
         return Change(
-            generation=reply.generation, state=verdict[0].value, duration=duration, reason=f"fleet: {verdict[1]}"
+            generation=reply.generation,
+            state=verdict[0].value,
+            duration=duration,
+            reason=with_host(f"fleet: {verdict[1]}"),
         )
 
     def _published(self, now: int) -> Change | None:
@@ -272,7 +278,7 @@ class Member:
             generation=head[at.PUBLISH],
             state=state_of(head[at.WORD]).value,
             duration=self._remaining(now),
-            reason=at.get_text(head, at.REASON, at.REASON_CELLS),
+            reason=with_host(at.get_text(head, at.REASON, at.REASON_CELLS)),
             operator=1,
         )
 
@@ -286,6 +292,16 @@ class Member:
     def _remaining(self, now: int) -> int | None:
         until = self._head[at.UNTIL]
         return min(max(until - now, 0) // MS, MAX_HOLD_MS) if until else None
+
+
+def with_host(reason: str) -> str:
+    """Return a reason with the name of this host: `(by host web-2)`, or after an author `(by alice on web-2)`."""
+    name = "".join(each for each in socket.gethostname() if each.isalnum() or each in "-._")
+    host = name[:_MAX_HOST_NAME] or "unknown"
+    text, found, author = reason.rpartition(" (by ")
+    by = f" (by {author[:-1]} on {host})" if found and author.endswith(")") else f" (by host {host})"
+    # The reason is cut, and not the names: neither may take all bytes.
+    return at.cut_text(text if found else reason, at.REASON_CELLS * 8 - len(by.encode())) + by
 
 
 def _is_bad(window: Counts, config: BreakerConfig) -> bool:

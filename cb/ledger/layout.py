@@ -74,6 +74,7 @@ HEALTH, HEALTH_SINCE = 92, 93  # result of the last check, and when it was first
 HEALTH_AT, HEALTH_TOOK = 94, 95  # end and duration of the last check
 HEALTH_UNTIL = 96  # from then on the next check is overdue and the health unknown
 PROBER_UNTIL = 97  # until then only health checks are probes
+OPENED_AT = 98  # when the circuit began to reject calls; 0 while it admits all
 FLEET_UNREACHABLE = 110  # not 0: the last reply of the fleet's server about this breaker was invalid
 REASON, REASON_CELLS = 128, 32  # reason of the last transition, UTF-8
 NAME, NAME_CELLS = 160, 16

@@ -106,7 +106,7 @@ class StateMachine:
         if verdict := self.verdict(stats, now):
             if stats.probes.overdue:
                 events.append(Reclaimed(self.name, stats.probes.overdue))
-            events.append(self._enter(verdict[0], now, verdict[1]))
+            events.append(self._enter(verdict[0], now, verdict[1], stats=stats))
         elif self.would_open_changes(stats):
             self._head[at.WOULD_OPEN] = 1 - self._head[at.WOULD_OPEN]
             events.append(WouldOpen(self.name, self.trip_reason(stats)))
@@ -147,11 +147,12 @@ class StateMachine:
 
     def command(self, state: State, now: int, reason: str, seconds: float | None) -> StateChange:
         """Enter a state on an operator's behalf. A held state ends after `seconds`, or lasts until reset if None."""
-        return self._enter(state, now, reason, until=now + nanoseconds(seconds) if seconds else 0)
+        stats = read(self._record, self.config, now)
+        return self._enter(state, now, reason, until=now + nanoseconds(seconds) if seconds else 0, stats=stats)
 
     def follow(self, state: State, now: int, reason: str, until: int, rounds: int) -> StateChange:
         """Enter the state of the fleet. It does not control a CLOSED circuit: each host may open its own."""
-        change = self._enter(state, now, reason, until=until)
+        change = self._enter(state, now, reason, until=until, stats=read(self._record, self.config, now))
         self._head[at.ROUNDS] = rounds
         self._head[at.FLEET_CONTROLLED] = state is not State.CLOSED
         return change
@@ -176,9 +177,21 @@ class StateMachine:
             return f"{window.slow} of {window.requests} calls were slow"
         return None
 
-    def _enter(self, state: State, now: int, reason: str, until: int | None = None) -> StateChange:
+    def _enter(
+        self, state: State, now: int, reason: str, *, until: int | None = None, stats: WindowStats | None = None
+    ) -> StateChange:
         head, config, word = self._head, self.config, self._head[at.WORD]
-        change = StateChange(self.name, state_of(word), state, generation_of(word) + 1, reason)
+        opened = head[at.OPENED_AT]
+        change = StateChange(
+            self.name,
+            state_of(word),
+            state,
+            generation_of(word) + 1,
+            reason,
+            window=stats.window if stats else None,
+            window_seconds=config.interval if stats else None,
+            open_seconds=max(now - opened, 0) / 1e9 if opened and state in ADMITTING else None,
+        )
         if state is State.OPEN:
             if change.before is State.HALF_OPEN:
                 head[at.ROUNDS] += 1
@@ -190,6 +203,7 @@ class StateMachine:
             head[at.ROUNDS] = head[at.RETRY_AT] = head[at.STREAK_ACTIVE] = head[at.WOULD_OPEN] = 0
             head[at.STREAK] = max(head[at.STREAK] + 1, now)
         head[at.SINCE], head[at.UNTIL], head[at.FLEET_CONTROLLED] = now, until or 0, 0
+        head[at.OPENED_AT] = 0 if state in ADMITTING else opened or now
         head[at.QUIET] = head[at.QUIET_UNTIL] = head[at.EXTRA_PERMITS] = 0
         at.put_text(head, at.REASON, at.REASON_CELLS, reason)
         head[at.CHANGES + CODES[change.before] * 8 + CODES[state]] += 1

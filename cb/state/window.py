@@ -9,31 +9,9 @@ from cb.ledger import layout as at
 from cb.ledger.counters import PAUSED
 from cb.ledger.layout import generation_of, state_of
 from cb.ledger.record import Record
-from cb.states import State
+from cb.states import Counts, State
 
 _SLICES = range(at.WINDOW, at.STRIPE_CELLS, at.SLICE_CELLS)
-
-
-@dataclass(slots=True)
-class Counts:
-    """Calls of the window. A running call is in it once it has run too long."""
-
-    #: successes and failures, without rejected and neutral calls
-    requests: int = 0
-    #: calls that failed
-    failures: int = 0
-    #: calls that took slow_call_duration or longer, failed or not
-    slow: int = 0
-
-    @property
-    def failure_rate(self) -> float:
-        """0 to 1; 0 without calls."""
-        return self.failures / self.requests if self.requests else 0.0
-
-    @property
-    def slow_call_rate(self) -> float:
-        """0 to 1; 0 without calls."""
-        return self.slow / self.requests if self.requests else 0.0
 
 
 @dataclass(slots=True)

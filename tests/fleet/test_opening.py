@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from socket import gethostname
 
 import pytest
 
@@ -42,7 +43,9 @@ def test_four_hosts_below_the_threshold_open_together_in_every_worker(server: Se
         assert together(workers[2::2], fail, 2) == [2, 2, 2]
         all_in(State.OPEN, made)
         assert [worker.call(succeed, 1) for worker in workers] == [0] * 8
-        assert made[3].fleet_controlled and "fleet: " in made[3].call(reasons)[-1]
+        reason = made[3].call(reasons)[-1]
+        assert made[3].fleet_controlled and reason.startswith("fleet: ")
+        assert reason.endswith(f" (by host {gethostname()})")
 
 
 def test_hosts_with_nine_failures_each_open_together(valkey: Server, tmp_path: Path) -> None:

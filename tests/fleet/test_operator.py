@@ -1,6 +1,7 @@
 """Operators' actions on one host apply to all hosts. docs/rules.md, rule 19."""
 
 from pathlib import Path
+from socket import gethostname
 
 import pytest
 
@@ -17,10 +18,12 @@ def test_hold_and_reset_reach_every_worker_with_reason_and_author(valkey: Server
         made[0].hold(state, reason="maintenance")
         all_in(state, made)
         assert together(everyone(made), succeed, 1) == [int(state is not State.FORCED_OPEN)] * 6
-        assert all(host.call(reasons)[-1] == "maintenance (by alice)" for host in made)
+        assert made[0].call(reasons)[-1] == "maintenance (by alice)"
+        assert all(host.call(reasons)[-1] == f"maintenance (by alice on {gethostname()})" for host in made[1:])
         made[2].reset(reason="done")
         all_in(State.CLOSED, made)
-        assert all(host.call(reasons)[-1] == "done (by alice)" for host in made)
+        assert made[2].call(reasons)[-1] == "done (by alice)"
+        assert all(host.call(reasons)[-1] == f"done (by alice on {gethostname()})" for host in made[:2])
         assert together(everyone(made), succeed, 1) == [1] * 6
 
 
@@ -122,7 +125,7 @@ def test_hold_made_while_the_server_is_down_is_published_on_its_return(valkey: S
         assert always(lambda: other.state is State.CLOSED, 0.3)
         valkey.start()
         all_in(State.FORCED_OPEN, [first, other], 5)
-        assert other.call(reasons)[-1] == "by night (by alice)"
+        assert other.call(reasons)[-1] == f"by night (by alice on {gethostname()})"
 
 
 def test_reset_made_while_the_server_is_down_replaces_the_state_that_the_server_lost(

@@ -49,7 +49,10 @@ def test_change_of_state_is_one_line_with_the_id_of_its_request(app: Flask, caps
     for number in range(5):
         client.get("/api/v1/stock/pen", headers={"X-Request-ID": f"call-{number}"})
     (line,) = [line for line in lines(capsys) if line["logger"] == "cb.circuits"]
-    assert line["message"] == "circuit own-stock: CLOSED -> OPEN"
+    assert line["message"].startswith(
+        "circuit own-stock: CLOSED -> OPEN: 3 consecutive failures; 3 calls in 60 s, 3 failed"
+    )
+    assert line["window"] == {"seconds": 60, "requests": 3, "failures": 3, "slow": 0, "failure_rate": 1.0}
     assert (line["breaker"], line["from"], line["to"], line["generation"]) == ("own-stock", "CLOSED", "OPEN", 2)
     assert (line["request_id"], line["level"]) == ("call-2", "WARNING")
     assert line["reason"]
@@ -150,6 +153,6 @@ def test_change_of_health_is_one_line_with_its_reason(app: Flask, capsys: pytest
     for error in (OSError("no route"), OSError("no route"), None):
         HealthProbes(stock).note(error, took=0.1, valid=15)
     down, up = lines(capsys)
-    assert (down["message"], down["level"]) == ("health of own-stock: DOWN", "WARNING")
+    assert (down["message"], down["level"]) == ("health of own-stock: DOWN: OSError: no route", "WARNING")
     assert (down["breaker"], down["health"], down["reason"]) == ("own-stock", "DOWN", "OSError: no route")
     assert (up["message"], up["level"]) == ("health of own-stock: UP", "INFO")

@@ -112,7 +112,7 @@ def test_service_with_an_otlp_endpoint_is_instrumented(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
     app = create_service("shop", settings)
     assert "tracing" in app.extensions
-    assert len(app.extensions["circuit_breakers"].registry.listeners) == 2
+    assert len(app.extensions["circuit_breakers"].registry.listeners) == 1
 
 
 def test_service_without_the_extra_logs_a_warning_and_starts(

@@ -124,7 +124,7 @@ def test_breaker_created_while_the_lock_is_busy_moves_to_the_ledger_later(
     breaker.control.evaluate()
     assert (ledger.names(), admission_of(breaker).circuit.apart, ledger.degraded) == (["d"], False, None)
     assert [type(event) for event in events if not hasattr(event, "before")] == [LedgerDegraded, LedgerRestored]
-    assert len(caplog.records) == 2
+    assert len([record for record in caplog.records if record.name != "cb.circuits"]) == 2
 
     other = CircuitBreaker("d", ONE, ledger=Ledger.in_file(tmp_path / "l"), clock=clock)
     assert call(4, 2) == (2, 0)

@@ -16,7 +16,6 @@ from cb.registry import Registry
 
 from . import operator, page, status
 from .error_handlers import register_error_handlers
-from .event_log import log_event
 from .extension_state import ExtensionState
 from .panel import Panel
 from .security_headers import add_security_headers
@@ -41,7 +40,7 @@ class CircuitBreakers(ProcessBound):
         ledger: A ledger or its URL. By default `shm://` and the app's name, or `memory://` if the app is `TESTING`.
         defaults: Thresholds of all breakers.
         overrides: Thresholds of single breakers, by name.
-        listeners: Listeners of all breakers. State changes are logged to `cb.circuits` in any case.
+        listeners: Listeners of all breakers. Changes of state are logged without one.
         token: Token of the operators, 16 to 200 printable characters. Without one only requests from this host may
             control breakers.
         routes: False for none of the routes but `/metrics`.
@@ -125,7 +124,7 @@ class CircuitBreakers(ProcessBound):
             ledger=_open(app.config.get("CB_LEDGER") or self._ledger or _default_ledger(app)),
             defaults=defaults,
             overrides=self._overrides | overrides,
-            listeners=[log_event, *self._listeners],
+            listeners=self._listeners,
             clock=self._clock,
         )
 
