@@ -28,6 +28,14 @@ def pytest_configure() -> None:
             os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Skip files without the mark that `-m` starts with, `quiet` or `nightly`: to import them takes seconds."""
+    mark = config.option.markexpr.partition(" ")[0]
+    if mark not in ("quiet", "nightly") or not collection_path.match("test_*.py"):
+        return None
+    return f"pytest.mark.{mark}" not in collection_path.read_text() or None
+
+
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[PostgreSQL]:
     with PostgreSQL.running() as server:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.browser import installed
+from tests.support.browser import needs_chromium
 from tests.support.demo_platform import SECONDS, Platform, read_until
 from tests.support.waiting import until
 
@@ -24,27 +24,32 @@ def platform(tmp_path: Path) -> Iterator[Platform]:
     platform.launch("stop")
 
 
-@pytest.mark.parametrize("server", ["gunicorn", "waitress"])  # waitress runs on Windows
-def test_walkthrough_without_terminal_or_input_plays_four_phases_and_leaves_nothing(
-    platform: Platform, server: str, tmp_path: Path
-) -> None:
-    platform.variables["CB_SERVER"] = server
-    pictures = tmp_path / "pictures"
-    record = f"--record {pictures}" if server == "gunicorn" and installed() else ""
-    process = platform.start("sh", "-c", f"exec ./start-demo.sh --demo {record} <&-")
-
+def play(platform: Platform, *arguments: str) -> str:
+    """Play the walk-through without a terminal or input, and return its output."""
+    process = platform.start("sh", "-c", 'exec ./start-demo.sh --demo "$@" <&-', "sh", *arguments)
     printed, _ = process.communicate(timeout=SECONDS)
-
     assert process.returncode == 0, printed
     assert "4 of 4 phases passed" in printed
     assert f"Watch it live: http://127.0.0.1:{platform.ports['GATEWAY']}/dashboard" in printed
     for title in ("normal operation", "failures accumulate", "open, failing fast", "recovery"):
         assert title in printed
-    if record:
-        taken = ["1-normal-operation", "2-failures-accumulate", "3-open-failing-fast", "4-recovery"]
-        assert sorted(path.stem for path in pictures.iterdir()) == taken
-        assert all(path.read_bytes().startswith(b"\x89PNG") and str(path) in printed for path in pictures.iterdir())
     platform.assert_nothing_left()
+    return printed
+
+
+def test_walkthrough_on_waitress_plays_four_phases_and_leaves_nothing(platform: Platform) -> None:
+    platform.variables["CB_SERVER"] = "waitress"  # it runs on Windows
+    play(platform)
+
+
+@pytest.mark.nightly  # docs/platform.md is played on gunicorn in every run, without pictures
+@needs_chromium
+def test_walkthrough_on_gunicorn_leaves_four_pictures_and_nothing_else(platform: Platform, tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    printed = play(platform, "--record", str(pictures))
+    taken = ["1-normal-operation", "2-failures-accumulate", "3-open-failing-fast", "4-recovery"]
+    assert sorted(path.stem for path in pictures.iterdir()) == taken
+    assert all(path.read_bytes().startswith(b"\x89PNG") and str(path) in printed for path in pictures.iterdir())
 
 
 def test_started_platform_stays_until_interrupted_and_leaves_nothing(platform: Platform) -> None:

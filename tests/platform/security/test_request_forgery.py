@@ -1,7 +1,6 @@
 """Server-side request forgery: input never decides where the gateway sends requests."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -46,23 +45,53 @@ WRONG = [
 PREFIXES = ("/api/v1/portfolio/", "/api/v1/market-data/", "/api/v1/trades/", "/api/v1/notifications/")
 
 
-@pytest.fixture
-def inner() -> Iterator[Server]:
-    """Yield a stand-in for portfolio and market data."""
+@pytest.fixture(scope="module")
+def stand_in() -> Iterator[Server]:
     server = Server()
     yield server
     server.close()
 
 
+@pytest.fixture(scope="module")
+def proxy() -> Iterator[Server]:
+    """Yield a proxy that records all requests."""
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def gateway_app(tmp_path_factory: pytest.TempPathFactory, stand_in: Server, proxy: Server) -> Iterator[Flask]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, proxy.url)
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.setenv(name, "")
+        directory = tmp_path_factory.mktemp("gateway")
+        yield alone(monkeypatch, directory, market_data=stand_in.url, portfolio=stand_in.url)
+
+
 @pytest.fixture
-def app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, inner: Server, server: Server) -> Flask:
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HTTPS_PROXY"):
-        monkeypatch.setenv(name, server.url)  # a proxy that records all requests
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "")
-    app = alone(monkeypatch, tmp_path, market_data=inner.url, portfolio=inner.url)
-    inner.requests.clear()
-    return app
+def inner(gateway_app: Flask, stand_in: Server) -> Server:
+    """Return the stand-in for portfolio and market data, before the first request, with all circuits closed."""
+    for breaker in gateway_app.extensions["circuit_breakers"].registry:
+        breaker.control.reset(reason="the next test")
+    stand_in.requests.clear()
+    stand_in.act = answer(200, "{}")
+    return stand_in
+
+
+@pytest.fixture
+def server(proxy: Server) -> Server:
+    """Return the proxy, before the first request."""
+    proxy.requests.clear()
+    proxy.connections = 0
+    return proxy
+
+
+@pytest.fixture
+def app(gateway_app: Flask) -> Flask:
+    return gateway_app
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from tests.proofs.chaos.run import Run
 
-SECONDS = 6
+SECONDS = 4
 
 
 def test_acknowledged_trades_are_neither_lost_nor_booked_twice_on_sqlite(tmp_path: Path) -> None:

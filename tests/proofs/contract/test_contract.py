@@ -97,10 +97,10 @@ def ask(platform: Platform, service: str, method: str, path: str, body: Any) -> 
 
 @pytest.mark.parametrize("service", PACKAGES)
 def test_no_request_that_the_document_allows_or_forbids_is_answered_otherwise(platform: Platform, service: str) -> None:
-    code, said = run(platform, service, "--phases", "examples,coverage,fuzzing", "--max-examples", "3", "--seed", "1")
+    code, said = run(platform, service, "--phases", "examples,coverage,fuzzing", "--max-examples", "1", "--seed", "1")
     assert code == 0, said
 
 
 def test_service_that_wants_no_token_says_so_and_asks_for_none(open_platform: Platform) -> None:
-    code, said = run(open_platform, "gateway", "--phases", "examples,coverage", "--max-examples", "1", "--seed", "1")
+    code, said = run(open_platform, "gateway", "--phases", "examples", "--seed", "1")
     assert code == 0, said
