@@ -49,7 +49,7 @@ class DataSchema(StatusSchema):
     health = Dict(String(), Nested(ComponentSchema), required=True)
     events = List(Nested(EventSchema), required=True)
     simulators = Dict(String(), Nested(SimulatorSchema), required=True)
-    operator = Boolean(required=True, metadata={"description": "True if controls need no token."})
+    operator = Boolean(required=True, metadata={"description": "True if this request may control breakers."})
     trades = Dict(metadata={"description": "Statistics of the gateway's trades."})
 
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from flask import Flask
+from flask import Flask, request
 
 from cb.integrations.flask import CircuitBreakers, Problem
 from cb.integrations.flask.request_id import choose_request_id
@@ -14,6 +14,7 @@ from cb.ledger.ledger import Ledger
 from cb.log import Log
 
 from . import correlation, faults, health, logs, problems, rate_limit, trusted_hosts
+from .access import require_operator
 from .openapi import pages as openapi
 from .settings import Settings
 
@@ -59,7 +60,12 @@ def create_service(name: str, settings: Settings, about: str = "") -> Flask:
         defaults=settings.breaker_defaults,
         overrides=settings.breaker_overrides,
         token=settings.admin_token,
+        # The paths that clients of the services know, and a status that all may read; events are for operators.
+        public=True,
+        url_prefix="/api/v1/circuit-breaker",
+        page_url="/dashboard",
     )
+    app.before_request(_require_operator_for_events)
     registry = breakers.registry
     registry.ledger.join()
     faults.init_app(app)
@@ -77,6 +83,11 @@ def create_service(name: str, settings: Settings, about: str = "") -> Flask:
     app.extensions["metrics"] = Metrics(app, BreakerCollector(registry, per_breaker_names=settings.per_breaker_names))
     app.wsgi_app = KnownMethods(app.wsgi_app)  # type: ignore[method-assign]  # Flask's documented way to wrap an app
     return app
+
+
+def _require_operator_for_events() -> None:
+    if request.endpoint == "circuit_breakers.operator.events":
+        require_operator()
 
 
 def _trace(app: Flask) -> None:

@@ -180,7 +180,7 @@ def test_masters_with_equal_process_ids_keep_apart(started: Start, tmp_path: Pat
     assert len(pids) == 1
     assert "asked_total 5.0" in one.metrics()
     assert "asked_total 1.0" in other.metrics()
-    seen = requests.get(f"{one.url}/api/v1/circuit-breaker/status", timeout=5).json()
+    seen = requests.get(f"{one.url}/circuit-breakers/status", timeout=5).json()
     assert seen["workers"] == 2
     other.stop()
     until(lambda: len([*(tmp_path / "state").glob("metrics-gunicorn-*")]) == 1)

@@ -47,7 +47,7 @@ from cb.integrations.flask import CircuitBreakers
 app = Flask("stock")
 CircuitBreakers(app).registry.get("vendor")
 with app.test_client() as client:
-    print(*client.get("/api/v1/circuit-breaker/status").json["breakers"])
+    print(*client.get("/circuit-breakers/status").json["breakers"])
 print(*sorted({name.partition(".")[0] for name in sys.modules} & {"cb", "servicekit", "gateway", "marshmallow"}))
 """
 

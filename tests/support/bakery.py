@@ -10,8 +10,8 @@ from flask.testing import FlaskClient
 from cb import Bulkhead
 from cb.integrations.flask import CircuitBreakers
 
-STATUS = "/api/v1/circuit-breaker/status"
-OPEN = "/api/v1/circuit-breaker/vendor/force-open"
+STATUS = "/circuit-breakers/status"
+OPEN = "/circuit-breakers/vendor/force-open"
 REASON = {"reason": "the vendor migrates"}
 
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, Flask, current_app, has_app_context
+from flask import Flask, current_app, has_app_context
 
 from cb.clocks import monotonic_ns
 from cb.config import BreakerConfig
@@ -14,11 +14,11 @@ from cb.handles import ProcessBound
 from cb.ledger.ledger import Ledger
 from cb.registry import Registry
 
-from . import operator, page, status
 from .error_handlers import register_error_handlers
 from .extension_state import ExtensionState
+from .own_routes import prefer_own_routes
 from .panel import Panel
-from .security_headers import add_security_headers
+from .routes import Paths, add_routes
 from .tokens import check_token, read_token
 
 if TYPE_CHECKING:
@@ -31,8 +31,10 @@ class CircuitBreakers(ProcessBound):
     An open circuit whose error leaves a view is answered with 503, a full bulkhead with 429, unless the app handles
     these errors itself. The state of the extension is `app.extensions["circuit_breakers"]`.
 
-    Four keys of `app.config` take precedence over the arguments: `CB_LEDGER`, `CB_DEFAULTS` (a mapping), `CB_BREAKERS`
-    (a mapping of each name to a mapping) and `CB_ADMIN_TOKEN`, which the environment may hold too.
+    The app's own routes go before those of the extension, whichever were added first.
+
+    Five keys of `app.config` take precedence over the arguments: `CB_LEDGER`, `CB_DEFAULTS` (a mapping), `CB_BREAKERS`
+    (a mapping of each name to a mapping), `CB_PUBLIC` and `CB_ADMIN_TOKEN`, which the environment may hold too.
 
     Args:
         app: The app; None if `init_app` is called later.
@@ -43,9 +45,15 @@ class CircuitBreakers(ProcessBound):
         listeners: Listeners of all breakers. Changes of state are logged without one.
         token: Token of the operators, 16 to 200 printable characters. Without one only requests from this host may
             control breakers.
+        public: True to show status, page and events to everyone. By default they are shown to requests from this host,
+            and to those with the token.
         routes: False for none of the routes but `/metrics`.
-        url_prefix: Prefix of the routes other than `/metrics`.
-        metrics: True for `/metrics`, with the metrics of HTTP requests and of the breakers. Needs prometheus_client.
+        url_prefix: Prefix of the routes other than `/metrics`. By default `/circuit-breakers`, where also a route of
+            the app for all paths, such as `/<path:path>`, goes before ours; a prefix given here is ours, and only
+            routes of the app that begin with it go before.
+        page_url: Path of the live page. By default the prefix and a slash.
+        metrics: True for `/metrics`, with the metrics of HTTP requests and of the breakers, which is shown to everyone.
+            Needs prometheus_client.
         panels: Further panels of the live page.
         clock: Nanoseconds of a monotonic clock, for tests.
 
@@ -63,8 +71,10 @@ class CircuitBreakers(ProcessBound):
         overrides: Mapping[str, BreakerConfig] | None = None,
         listeners: Sequence[Listener] = (),
         token: str | None = None,
+        public: bool = False,
         routes: bool = True,
-        url_prefix: str = "",
+        url_prefix: str | None = None,
+        page_url: str | None = None,
         metrics: bool = False,
         panels: Sequence[Panel] = (),
         clock: Callable[[], int] = monotonic_ns,
@@ -75,8 +85,10 @@ class CircuitBreakers(ProcessBound):
         self._overrides = dict(overrides or {})
         self._listeners = listeners
         self._token = token
+        self._public = public
         self._routes = routes
         self._url_prefix = url_prefix
+        self._page_url = page_url
         self._metrics = metrics
         self._panels = panels
         self._clock = clock
@@ -90,11 +102,16 @@ class CircuitBreakers(ProcessBound):
 
     def init_app(self, app: Flask) -> None:
         """Add the breakers to an app. Raises ConfigError."""
+        if "circuit_breakers" in app.extensions:
+            raise ConfigError("app", "have no circuit breakers yet", app)
+        paths = Paths.of(self._url_prefix, self._page_url)
+        token, public = self._admin_token(app), self._is_public(app)
         registry = self._registry(app)
         self._latest = ExtensionState(
             service=self._name or app.name,
             registry=registry,
-            token=self._admin_token(app),
+            token=token,
+            public=public,
             panels=list(self._panels),
             owner=self,
         )
@@ -103,12 +120,22 @@ class CircuitBreakers(ProcessBound):
         # Not now: the app may be made before its workers are forked.
         app.before_request(registry.ledger.join)
         if self._routes:
-            app.register_blueprint(_routes(), url_prefix=self._url_prefix)
+            add_routes(app, paths)
         if self._metrics:
             # Not above: prometheus_client decides at import, by the environment that gunicorn's configuration sets.
             from .metrics import Metrics
 
             Metrics(registry).init_app(app)
+        if self._routes or self._metrics:
+            prefer_own_routes(app, paths.given)
+
+    def _is_public(self, app: Flask) -> bool:
+        for field, given in (("CB_PUBLIC", app.config.get("CB_PUBLIC")), ("public", self._public)):
+            if given is not None:
+                if not isinstance(given, bool):
+                    raise ConfigError(field, "be True or False", given)
+                return given
+        return False
 
     def _admin_token(self, app: Flask) -> str | None:
         for field, given in (("CB_ADMIN_TOKEN", app.config.get("CB_ADMIN_TOKEN")), ("token", self._token)):
@@ -170,20 +197,3 @@ def _mapping(field: str, given: object) -> Mapping[str, Any]:
     if not isinstance(given, Mapping):
         raise ConfigError(field, "be a mapping", given)
     return given
-
-
-def _routes() -> Blueprint:
-    """Return the routes as one blueprint, so that an app may use the names of its parts."""
-    routes = Blueprint("circuit_breakers", __name__)
-    for each in (status.bp, operator.bp, page.bp):
-        routes.register_blueprint(each)
-    routes.url_value_preprocessor(_exempt_from_csrf)  # it runs before the hooks that run before a request
-    routes.after_request(add_security_headers)
-    return routes
-
-
-def _exempt_from_csrf(endpoint: str | None, _: object) -> None:
-    """Exempt the routes from Flask-WTF's CSRFProtect: forms of other sites can send neither a token nor JSON."""
-    exempt = getattr(current_app.extensions.get("csrf"), "exempt", None)
-    if exempt is not None and endpoint is not None:
-        exempt(current_app.view_functions[endpoint])

@@ -19,6 +19,8 @@ class ExtensionState:
     registry: Registry
     #: token of the operators; None if requests from this host need none
     token: str | None = field(repr=False)
+    #: True if status, page and events are shown to everyone
+    public: bool = False
     #: panels of the live page, in their order on it
     panels: list[Panel] = field(default_factory=list)
     #: the extension object that made this

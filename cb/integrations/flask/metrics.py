@@ -11,6 +11,8 @@ from cb.clocks import perf_counter
 from cb.integrations.prometheus import BreakerCollector
 from cb.registry import Registry
 
+from .own_routes import METRICS, METRICS_PATH
+
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 
 
@@ -37,13 +39,12 @@ class Metrics:
 
     def init_app(self, app: Flask) -> None:
         """Add the route, and count the requests of an app."""
-        app.extensions["metrics"] = self
         app.before_request(_start)
         app.after_request(self._count)
-        app.add_url_rule("/metrics", "prometheus_metrics", self._show)
+        app.add_url_rule(METRICS_PATH, METRICS, self._show)
 
     def _count(self, response: Response) -> Response:
-        if request.endpoint != "prometheus_metrics":
+        if request.endpoint != METRICS:
             # Labels that clients choose freely would create a time series per value: unknown methods and paths.
             method = request.method if request.method in _METHODS else "OTHER"
             rule = request.url_rule.rule if request.url_rule else ""

@@ -1,4 +1,4 @@
-"""Operators' routes: `POST /api/v1/circuit-breaker/{name}/{action}` and `GET /api/v1/circuit-breaker/events`."""
+"""Operators' routes: `POST /circuit-breakers/{name}/{action}`, and `GET /circuit-breakers/events`."""
 
 import re
 from collections.abc import Callable
@@ -12,13 +12,13 @@ from cb.control import BreakerControl
 from cb.errors import ConfigError
 from cb.events import StateChange
 
-from .access import require_operator
+from .access import require_operator, require_reader
 from .extension_state import circuit_breakers
 from .problem import Problem
 from .request_id import request_id
 from .request_input import Converter, Member, read_object, read_query
 
-bp = Blueprint("operator", __name__, url_prefix="/api/v1/circuit-breaker")
+bp = Blueprint("operator", __name__)
 
 _AUTHOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}", re.ASCII)
 _DIGITS = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
@@ -136,7 +136,7 @@ _add_routes("reset", BreakerControl.reset, _COMMAND)
 @bp.get("/events")
 def events() -> dict[str, Any]:
     """List the latest state changes, oldest first."""
-    require_operator()
+    require_reader()
     query = read_query(_EVENTS)
     found = circuit_breakers().registry.ledger.history(query["since"])
     return {"events": [each.as_log_entry() for each in found[len(found) - min(query["limit"], len(found)) :]]}

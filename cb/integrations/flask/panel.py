@@ -15,9 +15,10 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
 class Panel:
     """A panel of the live page: data that the page polls, and a JavaScript module that shows it.
 
-    The module is served as `dashboard/NAME.js`. It exports `title`, the heading, and `show(body, data, page)`, which is
-    called after each poll with the panel's element, the panel's data and `page`: `page.now` in seconds,
-    `page.operator`, true if the user may control breakers, and `page.reveal(visible)`, which shows or hides the panel.
+    The module is served as `NAME.js` beside the page's own. It exports `title`, the heading, and
+    `show(body, data, page)`, which is called after each poll with the panel's element, the panel's data and `page`:
+    `page.now` in seconds, `page.operator`, true if the user may control breakers, and `page.reveal(visible)`, which
+    shows or hides the panel.
     It may import the page's own modules, such as `./elements.js`.
 
     Args:

@@ -25,11 +25,17 @@ def send_file(files: Mapping[str, Path], name: str) -> Response:
 
 def send_content(content: bytes, suffix: str) -> Response:
     """Return content of the type that a file name suffix stands for, as `send_file` does."""
-    response = Response(content, content_type=f"{_TYPES[suffix]}; charset=utf-8")
-    response.headers["Content-Security-Policy"] = _POLICY
+    response = with_policy(content, suffix)
     response.headers["Cache-Control"] = "no-cache"
     response.add_etag()
     response.make_conditional(request)
+    return response
+
+
+def with_policy(content: bytes, suffix: str) -> Response:
+    """Return content of the type that a file name suffix stands for, with the policy and without an ETag."""
+    response = Response(content, content_type=f"{_TYPES[suffix]}; charset=utf-8")
+    response.headers["Content-Security-Policy"] = _POLICY
     return response
 
 

@@ -1,4 +1,4 @@
-"""The state of all breakers: `GET /api/v1/circuit-breaker/status`."""
+"""The state of all breakers: `GET /circuit-breakers/status`."""
 
 from typing import Any
 
@@ -9,9 +9,10 @@ from cb.clocks import timestamp, wall
 from cb.ledger.fleet_view import FleetView
 from cb.states import State
 
+from .access import require_reader
 from .extension_state import circuit_breakers
 
-bp = Blueprint("circuit-breaker", __name__, url_prefix="/api/v1/circuit-breaker")
+bp = Blueprint("circuit-breaker", __name__)
 
 _HEALTH_BY_STATE = {
     State.HALF_OPEN: "DEGRADED",
@@ -23,6 +24,7 @@ _HEALTH_BY_STATE = {
 @bp.get("/status")
 def status() -> dict[str, Any]:
     """Return the state of all breakers, the same from any worker."""
+    require_reader()
     return report()
 
 

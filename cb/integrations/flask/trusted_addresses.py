@@ -35,8 +35,9 @@ def parse_address(text: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Add
 def is_from_this_host() -> bool:
     """Return True if the current request comes from this host, by one of its names and through no visible proxy.
 
-    A client of a Unix socket has no address: it is usually a proxy, and counts as another host. A browser on this host
-    that shows a page of another site sends that site's `Origin`.
+    A client of a Unix socket has no address: it is usually a proxy, and counts as another host. So does HTTP/1.0: nginx
+    speaks it to an app unless configured otherwise, and adds no header. A browser on this host that shows a page of
+    another site sends that site's `Origin`.
     """
     client = parse_address(request.remote_addr)
     page = request.headers.get("Origin", "http://localhost").partition("://")[2]
@@ -44,6 +45,7 @@ def is_from_this_host() -> bool:
         client is not None
         and client.is_loopback
         and _is_one_of(page, LOCALHOST)
+        and request.environ.get("SERVER_PROTOCOL") != "HTTP/1.0"
         and is_addressed_to(LOCALHOST)
         and not any(map(_FORWARDED.fullmatch, request.headers.keys()))
     )

@@ -29,15 +29,15 @@ vendor = breakers.registry.get("vendor")
 def price():
     return "150"
 
-client, api = app.test_client(), "/api/v1/circuit-breaker"
+client, api = app.test_client(), "/circuit-breakers"
 answers = [
     client.get("/price"),
     client.post(f"{api}/vendor/force-open", json={"reason": "drill"}),
     client.get("/price"),
     client.get(f"{api}/status"),
     client.get(f"{api}/events"),
-    client.get("/dashboard"),
-    client.get("/dashboard/data"),
+    client.get(f"{api}/"),
+    client.get(f"{api}/data"),
     client.post(f"{api}/vendor/reset", json={"reason": 7}),
     client.post(f"{api}/vendor/reset", json={"reason": "done"}),
     client.get("/price"),

@@ -25,24 +25,62 @@ def app() -> Flask:
     return an_app(TESTING=True)
 
 
-@pytest.mark.parametrize("prefix", ["", "/ops"])
-def test_status_page_and_its_files_are_below_the_prefix(app: Flask, prefix: str) -> None:
-    client = guarded(app, CircuitBreakers(app, url_prefix=prefix))
-    status = client.get(prefix + STATUS)
+@pytest.mark.parametrize(
+    ("options", "api", "page_url", "links"),
+    [
+        ({}, "/circuit-breakers", "/circuit-breakers/", (".", ".")),
+        ({"url_prefix": "/ops"}, "/ops", "/ops/", (".", ".")),
+        ({"url_prefix": "/a/b/", "page_url": "/live"}, "/a/b", "/live", ("live", "a/b")),
+        ({"page_url": "/a/live/"}, "/circuit-breakers", "/a/live/", (".", "../../circuit-breakers")),
+        ({"url_prefix": ""}, "", "/", (".", ".")),
+    ],
+)
+def test_all_routes_are_below_the_prefix_and_the_page_links_to_them(
+    app: Flask, options: dict[str, str], api: str, page_url: str, links: tuple[str, str]
+) -> None:
+    client = guarded(app, CircuitBreakers(app, **options))
+    status = client.get(f"{api}/status")
     assert status.json and status.json["service"] == "shop"
     assert set(status.json["breakers"]) == {"crowded", "vendor"}
-    page = client.get(f"{prefix}/dashboard")
+    assert client.post(f"{api}/vendor/force-open", json=REASON).status_code == 200
+    assert client.get(f"{api}/events").json["events"][0]["name"] == "vendor"
+    page = client.get(page_url)
     assert page.status_code == 200
     assert page.headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'")
-    assert client.get(f"{prefix}/dashboard/page.js").status_code == 200
-    data = client.get(f"{prefix}/dashboard/data")
+    files, routes = links
+    assert f'src="{files}/page.js"' in page.text
+    assert f'<meta name="api" content="{routes}">' in page.text
+    below = page_url.rstrip("/")
+    assert client.get(f"{below}/page.js").status_code == 200
+    data = client.get(f"{below}/data")
     assert data.json and data.json["operator"] is True
     assert data.headers["Cache-Control"] == "no-store"
 
 
+def test_prefix_without_its_slash_leads_to_the_page(app: Flask) -> None:
+    CircuitBreakers(app)
+    answer = app.test_client().get("/circuit-breakers")
+    assert (answer.status_code, answer.headers["Location"]) == (308, "http://localhost/circuit-breakers/")
+
+
+@pytest.mark.parametrize("path", ["ops", "/<name>", "/a b", "/a//b", 7, b"/ops", "//"])
+@pytest.mark.parametrize("field", ["url_prefix", "page_url"])
+def test_prefix_that_is_no_path_is_refused(app: Flask, field: str, path: Any) -> None:
+    with pytest.raises(ConfigError, match=f"{field} must be a path"):
+        CircuitBreakers(app, **{field: path})
+    assert "circuit_breakers" not in app.extensions
+
+
+def test_second_extension_of_one_app_is_refused_and_changes_nothing(app: Flask) -> None:
+    first = CircuitBreakers(app)
+    with pytest.raises(ConfigError, match="app must have no circuit breakers yet"):
+        CircuitBreakers(app, ledger="memory://", public=True)
+    assert app.extensions["circuit_breakers"].owner is first
+
+
 def test_without_routes_there_are_none(app: Flask) -> None:
     client = guarded(app, CircuitBreakers(app, routes=False))
-    assert {client.get(path).status_code for path in (STATUS, "/dashboard", "/metrics")} == {404}
+    assert {client.get(path).status_code for path in (STATUS, "/circuit-breakers/", "/metrics")} == {404}
     assert client.post(OPEN, json=REASON).status_code == 404
 
 
@@ -50,7 +88,7 @@ def test_names_that_the_routes_have_are_free_for_the_app(app: Flask) -> None:
     for name in ("dashboard", "operator", "circuit-breaker"):
         app.register_blueprint(Blueprint(name, name))
     CircuitBreakers(app)
-    assert app.test_client().get("/dashboard").status_code == 200
+    assert app.test_client().get("/circuit-breakers/").status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -74,14 +112,15 @@ def test_names_that_the_routes_have_are_free_for_the_app(app: Flask) -> None:
         ({"REMOTE_ADDR": "fe80::1%eth0"}, {}),
         ({"REMOTE_ADDR": "unix:"}, {}),
         ({"REMOTE_ADDR": "::ffff:127.0.0.1"}, {"Host": "shop.example"}),
+        ({"SERVER_PROTOCOL": "HTTP/1.0"}, {"Host": "127.0.0.1:8000"}),
     ],
 )
 def test_without_a_token_only_this_host_has_control(
     app: Flask, environ: dict[str, str], headers: dict[str, str]
 ) -> None:
-    breakers = CircuitBreakers(app)
+    breakers = CircuitBreakers(app, public=True)
     client = guarded(app, breakers)
-    told = client.get("/dashboard/data", environ_overrides=environ, headers=headers).json
+    told = client.get("/circuit-breakers/data", environ_overrides=environ, headers=headers).json
     assert told and told["operator"] is False
     assert client.post(OPEN, json=REASON, environ_overrides=environ, headers=headers).status_code == 401
     assert breakers.registry.get("vendor").state is State.CLOSED
@@ -186,9 +225,3 @@ def test_metrics_of_http_and_breakers_are_there_where_they_are_wanted(app: Flask
     text = client.get("/metrics").text
     assert 'circuit_breaker_state{name="vendor",state="CLOSED"} 1.0' in text
     assert 'flask_http_request_total{method="GET",status="418"} 1.0' in text
-
-
-def test_metrics_of_the_app_itself_are_left_alone(app: Flask) -> None:
-    CircuitBreakers(app)
-    app.add_url_rule("/metrics", view_func=lambda: "mine")
-    assert app.test_client().get("/metrics").text == "mine"

@@ -17,13 +17,13 @@ from tests.support.bakery import an_app
 
 pytestmark = [pytest.mark.quiet, pytest.mark.usefixtures("state")]
 
-DATA = "/dashboard/data"
+DATA = "/circuit-breakers/data"
 FILES = sorted(
     path
     for path in Path(cb.integrations.flask.page.__file__).parent.iterdir()
     if path.suffix in {".html", ".css", ".js"}
 )
-SERVED = ["/dashboard", *(f"/dashboard/{path.name}" for path in FILES)]
+SERVED = ["/circuit-breakers/", *(f"/circuit-breakers/{path.name}" for path in FILES)]
 POLICY = {
     "default-src": "'none'",
     "script-src": "'self'",
@@ -79,7 +79,7 @@ def test_file_that_a_browser_has_is_not_sent_again(client: FlaskClient, path: st
 
 @pytest.mark.parametrize("name", ["__init__.py", "nothing.js", "..", "%2e%2e%2fservice.py"])
 def test_file_that_is_not_of_the_page_is_not_found(client: FlaskClient, name: str) -> None:
-    assert client.get(f"/dashboard/{name}").status_code == 404
+    assert client.get(f"/circuit-breakers/{name}").status_code == 404
 
 
 def test_every_file_of_the_page_is_packaged_and_short(client: FlaskClient) -> None:
@@ -111,7 +111,7 @@ def test_markup_in_names_and_reasons_stays_text(app: Flask, client: FlaskClient)
     seen = json.loads(answer.data)
     assert name in seen["breakers"]
     assert reason in seen["events"][0]["reason"]
-    assert b"onerror" not in client.get("/dashboard").data
+    assert b"onerror" not in client.get("/circuit-breakers/").data
 
 
 def test_panels_have_their_data_and_a_failing_one_hides_no_other(app: Flask, client: FlaskClient) -> None:
@@ -155,8 +155,8 @@ def test_panel_of_the_documentation_is_served_with_its_data(tmp_path: Path) -> N
     app.testing = True
     CircuitBreakers(app, panels=[Panel("queue", tmp_path / "queue.js", lambda: {"waiting": 3})])
     client = app.test_client()
-    assert '<meta name="panels" content="queue">' in client.get("/dashboard").text
-    answer = client.get("/dashboard/queue.js")
+    assert '<meta name="panels" content="queue">' in client.get("/circuit-breakers/").text
+    answer = client.get("/circuit-breakers/queue.js")
     assert (answer.text, answer.mimetype) == (script, "text/javascript")
     assert polled(client)["queue"] == {"waiting": 3}
 
@@ -175,5 +175,5 @@ def test_panel_cannot_replace_a_file_or_a_part_of_the_page(tmp_path: Path) -> No
         app, panels=[Panel(name, tmp_path / "own.js", lambda: {"replaced": 1}) for name in ("page", "events")]
     )
     client = app.test_client()
-    assert "replaced" not in client.get("/dashboard/page.js").text
+    assert "replaced" not in client.get("/circuit-breakers/page.js").text
     assert polled(client)["events"] == []

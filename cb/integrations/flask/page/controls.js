@@ -10,6 +10,7 @@ const ACTIONS = {
   "metrics-only": ["Metrics only", "Admits and counts every call, and only reports when the circuit would open."],
   reset: ["Reset", "Closes the circuit with an empty window."],
 };
+const api = document.querySelector('meta[name="api"]').content; // relative to the page
 let asked = null;
 
 // Returns the buttons of a breaker.
@@ -23,7 +24,7 @@ export function buttons(name) {
 
 function ask(name, action) {
   const [label, effect] = ACTIONS[action];
-  asked = `api/v1/circuit-breaker/${action}?name=${encodeURIComponent(name)}`; // proxies change slashes in a path
+  asked = `${api}/${action}?name=${encodeURIComponent(name)}`; // proxies change slashes in a path
   say(byId("question-title"), `${label}: ${name}?`);
   say(byId("question-effect"), effect);
   say(byId("question-yes"), label);

@@ -3,11 +3,12 @@
 import * as cards from "./cards.js";
 import { say, span } from "./elements.js";
 import { loadPanels, showEvents, showHealth, showPanels, showSummary } from "./panels.js";
-import { mayOperate, onChange } from "./token.js";
+import { load, mayOperate, onChange } from "./token.js";
 
 const EVERY = 1000; // milliseconds
 const HIDDEN = 5000; // milliseconds, while the page is hidden
 const TIMEOUT = 3000; // milliseconds for a response
+const LOCKED = "it shows the breakers to those who have the operators' token";
 
 const byId = (id) => document.getElementById(id);
 const seconds = () => performance.now() / 1000;
@@ -22,13 +23,14 @@ async function poll() {
   timer = null;
   let news = [];
   try {
-    const answer = await fetch("dashboard/data", { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT) });
+    const answer = await load(TIMEOUT);
+    if (answer.status === 403) throw new Error(LOCKED);
     if (!answer.ok) throw new Error(`it responds with ${answer.status}`);
     news = show(await answer.json());
     failed = null;
   } catch (error) {
     // Only errors of the service are shown: the messages of browsers differ.
-    failed = error.message.startsWith("it responds") ? `: ${error.message}` : "";
+    failed = error.message === LOCKED || error.message.startsWith("it responds") ? `: ${error.message}` : "";
   }
   clock(news);
   timer = setTimeout(poll, document.hidden ? HIDDEN : EVERY);

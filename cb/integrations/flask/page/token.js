@@ -1,18 +1,22 @@
-// The operators' token, if the service needs one. Only this page has it, until it is locked, closed or reloaded.
+// The operators' token, if the service needs one, and the data that it may show. Only this page has it, until it is locked, closed or reloaded.
 
 import { say } from "./elements.js";
 
 const byId = (id) => document.getElementById(id);
+const DATA = new URL("data", import.meta.url);
 let token = null;
+let unlocked = false; // by the token
+let asked = false; // true after the page has asked for the token by itself
 
 // Returns the headers that carry the token.
 export const credentials = () => (token === null ? {} : { Authorization: `Bearer ${token}` });
 
-// Returns true if this page may control breakers. `withoutToken` is true if the service needs no token.
-export function mayOperate(withoutToken) {
-  byId("lock").hidden = withoutToken;
-  say(byId("lock"), token === null ? "Unlock controls" : "Lock controls");
-  return withoutToken || token !== null;
+// Returns true if this page may control breakers. `accepted` is true if the service says so of the last request.
+export function mayOperate(accepted) {
+  unlocked = accepted && token !== null;
+  byId("lock").hidden = accepted && token === null;
+  say(byId("lock"), unlocked ? "Lock controls" : "Unlock controls");
+  return accepted;
 }
 
 // Forgets a token that the service no longer accepts.
@@ -23,7 +27,7 @@ export function forget() {
 // Calls a function whenever the token is set or forgotten.
 export function onChange(act) {
   byId("lock").addEventListener("click", () => {
-    if (token === null) return ask();
+    if (!unlocked) return ask();
     forget();
     act();
   });
@@ -39,6 +43,19 @@ export function onChange(act) {
   });
 }
 
+// Returns the response with the data of the page. Asks for the token, once, if the service shows nothing without it.
+export async function load(milliseconds) {
+  const answer = await request(credentials(), milliseconds);
+  if (answer.status === 403) {
+    mayOperate(false);
+    if (!asked) ask();
+    asked = true;
+  }
+  return answer;
+}
+
+const request = (headers, milliseconds) => fetch(DATA, { headers, cache: "no-store", signal: AbortSignal.timeout(milliseconds) });
+
 function ask() {
   say(byId("token-error"), "");
   byId("token").showModal();
@@ -49,9 +66,8 @@ function ask() {
 async function take(offered) {
   if (!/^[!-~]+$/.test(offered)) return "A token has printable ASCII characters only.";
   try {
-    const headers = { Authorization: `Bearer ${offered}` };
-    const answer = await fetch("api/v1/circuit-breaker/events?limit=0", { headers, signal: AbortSignal.timeout(5000) });
-    if (answer.status === 401) return "This is not the operators' token.";
+    const answer = await request({ Authorization: `Bearer ${offered}` }, 5000);
+    if (answer.status === 403 || (answer.ok && !(await answer.json()).operator)) return "This is not the operators' token.";
     if (!answer.ok) return `The service responded with ${answer.status}.`;
     token = offered;
     return "";
