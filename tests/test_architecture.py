@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
+from tests.support.sources import tree
 
 #: rooms of the library that need an extra; all others are its core
 OUTER = {"__main__", "cli", "fleet", "http", "integrations", "resilience"}
@@ -46,7 +47,6 @@ SLEEPERS = {
 }
 
 FILES = [path for folder in ("cb", *PROGRAMS, "config", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
-TREES = {path: ast.parse(path.read_text()) for path in FILES}
 
 
 def files_of(folder: str) -> list[Path]:
@@ -63,7 +63,7 @@ CORE = [path for path in files_of("cb") if not OUTER & {*module(path).split(".")
 
 def functions_with(path: Path, wanted: str) -> set[str]:
     """Return the functions of a file in whose source a pattern occurs."""
-    functions = (node for node in ast.walk(TREES[path]) if isinstance(node, ast.FunctionDef))
+    functions = (node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef))
     return {f"{path.stem}.{node.name}" for node in functions if re.search(wanted, ast.unparse(node))}
 
 
@@ -109,7 +109,7 @@ def test_library_has_no_word_of_the_platform() -> None:
 
 @pytest.mark.parametrize("service", ["gateway", "portfolio", "marketdata", "config"])
 def test_service_imports_the_library_through_its_public_modules(service: str) -> None:
-    nodes = [node for path in files_of(service) for node in ast.walk(TREES[path])]
+    nodes = [node for path in files_of(service) for node in ast.walk(tree(path))]
     names = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
     names |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     public = re.compile(r"cb(\.(http|fleet|resilience|testing|integrations\.\w+))?")
@@ -127,11 +127,11 @@ def test_modules_are_named_for_what_they_are_about() -> None:
 
 def test_core_takes_the_time_from_its_clock_only() -> None:
     wanted = r"\b(time\.(time|time_ns)|(time\.)?(monotonic|perf_counter)\w*|wall(_ns)?)\(|datetime\.(now|utcnow)\("
-    assert {module(path) for path in CORE if re.search(wanted, ast.unparse(TREES[path]))} == {"cb.clocks", *CLOCKS}
+    assert {module(path) for path in CORE if re.search(wanted, ast.unparse(tree(path)))} == {"cb.clocks", *CLOCKS}
 
 
 def test_core_reads_the_environment_for_the_place_of_ledgers_alone() -> None:
-    reads = {path.name for path in CORE if re.search(r"\bos\.(environ|getenv)\b", ast.unparse(TREES[path]))}
+    reads = {path.name for path in CORE if re.search(r"\bos\.(environ|getenv)\b", ast.unparse(tree(path)))}
     assert reads == {"paths.py", "testing.py"}
 
 
@@ -142,7 +142,7 @@ def test_state_of_a_circuit_is_written_by_the_state_machine_only() -> None:
 
 def test_shared_cells_are_written_whole() -> None:
     # struct.pack_into shows readers a zero first.
-    assert not [str(path) for path in CORE if "pack_into" in ast.unparse(TREES[path])]
+    assert not [str(path) for path in CORE if "pack_into" in ast.unparse(tree(path))]
 
 
 def test_lines_are_logged_in_a_way_that_no_handler_can_fail() -> None:
@@ -165,7 +165,7 @@ def test_tests_wait_for_something_and_never_just_wait() -> None:
 
 
 def called(path: Path) -> Iterator[str]:
-    for node in ast.walk(TREES[path]):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Call):
             yield ast.unparse(node.func).rpartition(".")[2]
 

@@ -20,22 +20,23 @@ from cb.resilience.errors import StoreError
 from cb.resilience.host_file import HostFile
 from cb.testing import FakeClock
 from tests.support import ROOT
+from tests.support.sources import tree
 
-LIBRARY = {path: ast.parse(path.read_text()) for path in sorted((ROOT / "cb").rglob("*.py"))}
+LIBRARY = sorted((ROOT / "cb").rglob("*.py"))
 #: modules whose functions and classes are replaced while a program runs
 REPLACED = {"queue", "select", "selectors", "socket", "ssl", "threading", "time"}
 
 
 def test_monotonic_clocks_are_never_replaced() -> None:
     # With a frozen clock a wait would not end.
-    found = {path.stem for path, tree in LIBRARY.items() if re.search(r"\btime\.(monotonic|perf_c)", ast.unparse(tree))}
+    found = {path.stem for path in LIBRARY if re.search(r"\btime\.(monotonic|perf_c)", ast.unparse(tree(path)))}
     assert found == set()
 
 
 def test_functions_that_wait_are_looked_up_at_the_call() -> None:
     found = []
-    for path, tree in LIBRARY.items():
-        for node in ast.walk(tree):
+    for path in LIBRARY:
+        for node in ast.walk(tree(path)):
             bound: list[str] = []
             if isinstance(node, ast.ImportFrom) and not node.level and node.module in REPLACED:
                 bound = [alias.name for alias in node.names if not alias.name.isupper()]  # constants are not replaced

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
+from tests.support.sources import tree
 
 TESTS = ROOT / "tests"
-TREES = {path: ast.parse(path.read_text()) for path in sorted(TESTS.rglob("*.py"))}
-FILES = [path for path in TREES if path.stem.startswith("test_") and path.parent != TESTS]
+ALL = sorted(TESTS.rglob("*.py"))
+FILES = [path for path in ALL if path.stem.startswith("test_") and path.parent != TESTS]
 #: starting a process
 STARTS = r"subprocess|multiprocessing(?!\.pool)|os\.(fork|spawn\w*|posix_spawn)\b|cb\.testing import .*\b[wW]orkers?\b"
 PLATFORM = r"gateway|portfolio|marketdata|scripts|benchmarks|tests\.support\.gateways"
@@ -48,7 +49,7 @@ def module(path: Path) -> str:
 
 
 def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(TREES[path]):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -57,26 +58,26 @@ def imports(path: Path) -> Iterator[str]:
 
 def fixtures(path: Path) -> set[str]:
     """Return the names that a file defines or imports, for the tests of its room."""
-    imported = {alias.name for node in TREES[path].body if isinstance(node, ast.ImportFrom) for alias in node.names}
-    return imported | {node.name for node in TREES[path].body if isinstance(node, ast.FunctionDef)}
+    imported = {alias.name for node in tree(path).body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    return imported | {node.name for node in tree(path).body if isinstance(node, ast.FunctionDef)}
 
 
 def parameters(path: Path) -> set[str]:
-    functions = (node for node in ast.walk(TREES[path]) if isinstance(node, ast.FunctionDef))
+    functions = (node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef))
     used = re.findall(r"usefixtures\(['\"](\w+)", path.read_text())
     return {argument.arg for function in functions for argument in function.args.args} | {*used}
 
 
 def helpers(path: Path) -> set[Path]:
     """Return the other files of the tests that a file uses: imports, and those that have its fixtures."""
-    modules = {module(other): other for other in TREES}
+    modules = {module(other): other for other in ALL}
     found: set[Path] = set()
     left = [path]
     while left:
         each = left.pop()
         used = {modules[name] for name in imports(each) if name in modules}
         above = [folder / "conftest.py" for folder in each.parents if folder.is_relative_to(TESTS) and folder != TESTS]
-        used |= {conftest for conftest in above if conftest in TREES and parameters(each) & fixtures(conftest)}
+        used |= {conftest for conftest in above if conftest in ALL and parameters(each) & fixtures(conftest)}
         left += used - found
         found |= used
     return found - {path}
@@ -116,7 +117,7 @@ def test_tests_use_helpers_of_their_own_room_or_of_all() -> None:
     # Proofs are the long versions of tests of other rooms.
     strangers = [
         path
-        for path in TREES
+        for path in ALL
         if path.parent != TESTS and room(path) != "proofs"
         for imported in imports(path)
         if (match := re.match(r"tests\.(\w+)", imported)) and match[1] not in {room(path), "support"}

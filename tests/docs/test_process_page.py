@@ -3,11 +3,11 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
-import pytest
-
 from tests.support import ROOT
+from tests.support.sources import tree
 
 PAGE = (ROOT / "docs" / "process.md").read_text()
 #: calls that affect the whole process, wherever they are
@@ -32,9 +32,8 @@ REGISTRIES = {
 }
 
 
-def process_globals(source: str) -> Iterator[str]:
+def process_globals(tree: ast.Module) -> Iterator[str]:
     """Yield the hooks, threads and kept objects of a module that are global to its process."""
-    tree = ast.parse(source)
     own = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef | ast.FunctionDef)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in HOOKS:
@@ -57,34 +56,22 @@ def process_globals(source: str) -> Iterator[str]:
             yield ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target)
 
 
-FOUND = {
-    path.relative_to(ROOT).as_posix(): sorted({*process_globals(path.read_text())})
-    for path in sorted((ROOT / "cb").rglob("*.py"))
-}
+@cache
+def found() -> dict[str, list[str]]:
+    """Return what is global to the process in each module of the library that has such things."""
+    files = sorted((ROOT / "cb").rglob("*.py"))
+    names = {path.relative_to(ROOT).as_posix(): sorted({*process_globals(tree(path))}) for path in files}
+    return {path: each for path, each in names.items() if each}
 
 
-@pytest.mark.parametrize("path", [path for path, names in FOUND.items() if names])
-def test_page_lists_everything_that_a_module_has_for_the_whole_process(path: str) -> None:
-    (*rows,) = (line for line in PAGE.splitlines() if line.startswith("| ") and f"]({Path('..') / path})" in line)
-    missing = [name for name in FOUND[path] if not any(f"`{name}`" in row for row in rows)]
-    assert not missing, path
+def test_page_lists_everything_that_a_module_has_for_the_whole_process() -> None:
+    missing = []
+    for path, names in found().items():
+        (*rows,) = (line for line in PAGE.splitlines() if line.startswith("| ") and f"]({Path('..') / path})" in line)
+        missing += [f"{path}: {name}" for name in names if not any(f"`{name}`" in row for row in rows)]
+    assert not missing
 
 
 def test_page_lists_no_module_that_has_nothing_for_the_whole_process() -> None:
     listed = set(re.findall(r"\]\(\.\./(cb/[\w/]+\.py)\)", PAGE))
-    assert listed == {path for path, names in FOUND.items() if names}
-
-
-@pytest.mark.parametrize(
-    ("source", "names"),
-    [
-        ("import atexit\n@atexit.register\ndef f(): pass", ["atexit.register"]),
-        ("import os\nif hasattr(os, 'x'):\n    os.register_at_fork(before=f)", ["os.register_at_fork"]),
-        ("class W: ...\nWATCH = W()", ["WATCH"]),
-        ("ALL: weakref.WeakSet[int] = weakref.WeakSet()", ["ALL"]),
-        ("def f():\n    seen = set()\n    os.environ['A'] = 'b'", ["os.environ['A']"]),
-        ("TABLE = {'a': 1}\nSIZES = frozenset()", []),
-    ],
-)
-def test_search_finds_hooks_and_objects_of_modules(source: str, names: list[str]) -> None:
-    assert [*process_globals(source)] == names
+    assert listed == {*found()}
