@@ -1,20 +1,23 @@
 """HTTP calls through a breaker: a JSON client, a guarded session, and an adapter for any `requests.Session`."""
 
-from .adapter import (
-    BulkheadFullConnectionError,
-    CircuitBreakerAdapter,
-    CircuitOpenConnectionError,
-    FailureStatusError,
-    RateLimitedConnectionError,
-    origin,
-)
-from .body import BodyTooLargeError
-from .client import HTTPClient
-from .connections import within
-from .deadline import DeadlineAdapter, PoolTimeoutError
-from .observer import CallObserver, HTTPObserver
-from .responses import ClientError, ClientErrorResponse, InvalidResponse, Json, ServiceUnavailable
-from .session import guarded_session
+from cb.extras import needs
+
+with needs("http", "requests", "urllib3"):
+    from .adapter import (
+        BulkheadFullConnectionError,
+        CircuitBreakerAdapter,
+        CircuitOpenConnectionError,
+        FailureStatusError,
+        RateLimitedConnectionError,
+        origin,
+    )
+    from .body import BodyTooLargeError
+    from .client import HTTPClient
+    from .connections import within
+    from .deadline import DeadlineAdapter, PoolTimeoutError
+    from .observer import CallObserver, HTTPObserver
+    from .responses import ClientError, ClientErrorResponse, InvalidResponse, Json, ServiceUnavailable
+    from .session import guarded_session
 
 __all__ = [
     "BodyTooLargeError",

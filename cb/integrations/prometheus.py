@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate
 
-from prometheus_client.core import Metric, Sample
-
 from cb.clocks import monotonic_ns
+from cb.extras import needs
 from cb.registry import Registry
 from cb.snapshot import Histogram, Stats
 from cb.states import State
+
+with needs("prometheus", "prometheus_client"):
+    from prometheus_client.core import Metric, Sample
 
 Labels = tuple[tuple[str, str], ...]
 

@@ -7,11 +7,13 @@ and a bulkhead limits the connections in use. docs/databases.md lists the outcom
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, event
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.pool import ConnectionPoolEntry, ManagesConnection, Pool, PoolProxiedConnection
-
 from cb import Call, Guard
+from cb.extras import needs
+
+with needs("sqlalchemy", "sqlalchemy"):
+    from sqlalchemy import Engine, event
+    from sqlalchemy.engine.interfaces import DBAPIConnection
+    from sqlalchemy.pool import ConnectionPoolEntry, ManagesConnection, Pool, PoolProxiedConnection
 
 __all__ = ["guard_engine"]
 

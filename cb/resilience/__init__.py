@@ -6,6 +6,8 @@ imported when the name is first used. docs/resilience.md explains the order in w
 
 from typing import TYPE_CHECKING, Any
 
+from cb.extras import needs
+
 from .budget import RetryBudget
 from .errors import RateLimitedError, RetryBudgetExhaustedError, StoreError
 from .stale import CachedValue, StaleCache
@@ -31,11 +33,13 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "RateLimit":
-        from .rate_limit import RateLimit
+        with needs("resilience", "limits"):
+            from .rate_limit import RateLimit
 
         return RateLimit
     if name == "retrying":
-        from .retry import retrying
+        with needs("resilience", "tenacity"):
+            from .retry import retrying
 
         return retrying
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

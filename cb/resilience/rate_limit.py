@@ -18,6 +18,7 @@ from limits.strategies import (
 from cb import ConfigError, RateLimitedError
 from cb.background.fork import detect_fork, register_fork_reset
 from cb.clocks import wall
+from cb.extras import needs
 from cb.handles import ProcessBound
 from cb.log import Log
 
@@ -148,8 +149,9 @@ def _open(storage: str) -> Storage:
     url = storage.replace("unix://", "redis+unix://", 1) if storage.startswith("unix://") else storage
     options: dict[str, Any] = {}
     if url.startswith(_SERVERS):
-        from redis.backoff import NoBackoff
-        from redis.retry import Retry
+        with needs("redis", "redis"):
+            from redis.backoff import NoBackoff
+            from redis.retry import Retry
 
         options = {
             "socket_timeout": _TIMEOUT_SECONDS,

@@ -14,6 +14,7 @@ from typing import Protocol, Self
 from cb import ConfigError
 from cb.background.fork import detect_fork, register_fork_reset
 from cb.clocks import monotonic_ns, wall_ns
+from cb.extras import needs
 from cb.handles import ProcessBound
 
 from .host_file import HostFile
@@ -64,7 +65,8 @@ def open_store(url: str, *, name: str = "stale", max_entries: int = 1000) -> Sto
     if scheme == "file" and separator and Path(path).is_absolute():
         return FileStore(path, max_entries)
     if scheme in ("redis", "rediss", "unix") and separator:
-        from .redis_store import RedisStore
+        with needs("redis", "redis"):
+            from .redis_store import RedisStore
 
         return RedisStore(url, name, max_entries)
     raise ConfigError("url", "be memory://, file:///PATH, redis://, rediss:// or unix://", f"{scheme}://...")

@@ -38,6 +38,37 @@ def test_core_of_the_wheel_works_alone_and_loads_only_the_standard_library(empty
     assert (rejected, loaded) == ("stock", "cb")
 
 
+#: prints for each line of imports the package that is missing and the end of the message
+EXTRAS_PROGRAM = """
+import sys
+for line in sys.argv[1:]:
+    try:
+        exec(line)
+    except ModuleNotFoundError as error:
+        print(error.name, error.__cause__.name == error.name, str(error).rpartition(": ")[2])
+"""
+NEEDS = {
+    "from cb.http import guarded_session": ("requests", "http"),
+    "import cb.http.deadline": ("requests", "http"),
+    "from cb.integrations.flask import CircuitBreakers": ("flask", "flask"),
+    "import cb.integrations.flask.access": ("flask", "flask"),
+    "import cb.integrations.prometheus": ("prometheus_client", "prometheus"),
+    "from cb.integrations.sqlalchemy import guard_engine": ("sqlalchemy", "sqlalchemy"),
+    "import cb.integrations.opentelemetry": ("opentelemetry", "otel"),
+    "from cb.fleet import Fleet": ("redis", "redis"),
+    "from cb.resilience import RateLimit": ("limits", "resilience"),
+    "import cb.resilience; cb.resilience.retrying": ("tenacity", "resilience"),
+    "from cb.resilience import open_store; open_store('redis://127.0.0.1')": ("redis", "redis"),
+}
+
+
+def test_import_without_its_package_names_the_extra_to_install(empty: Path) -> None:
+    printed = run([empty / "python", "-c", EXTRAS_PROGRAM, *NEEDS]).splitlines()
+    assert printed == [
+        f"{package} True pip install 'distributed-circuit-breaker[{extra}]'" for package, extra in NEEDS.values()
+    ]
+
+
 #: serves the status of a breaker of a Flask app, then prints the packages of this project that were loaded
 FLASK_PROGRAM = """
 import sys

@@ -10,6 +10,7 @@ from cb.clocks import monotonic_ns
 from cb.config import BreakerConfig
 from cb.errors import ConfigError
 from cb.events import Listener
+from cb.extras import needs
 from cb.handles import ProcessBound
 from cb.ledger.ledger import Ledger
 from cb.registry import Registry
@@ -123,7 +124,8 @@ class CircuitBreakers(ProcessBound):
             add_routes(app, paths)
         if self._metrics:
             # Not above: prometheus_client decides at import, by the environment that gunicorn's configuration sets.
-            from .metrics import Metrics
+            with needs("prometheus", "prometheus_client"):
+                from .metrics import Metrics
 
             Metrics(registry).init_app(app)
         if self._routes or self._metrics:

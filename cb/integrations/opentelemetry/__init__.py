@@ -1,12 +1,14 @@
 """OpenTelemetry: spans of guarded HTTP calls, events of breakers, metrics of a ledger. Needs the extra `otel`."""
 
-from opentelemetry.metrics import MeterProvider, get_meter
-from opentelemetry.trace import TracerProvider, get_tracer
-
 from cb import Registry
+from cb.extras import needs
 
-from .instruments import Instruments
-from .spans import SpanListener
+with needs("otel", "opentelemetry"):
+    from opentelemetry.metrics import MeterProvider, get_meter
+    from opentelemetry.trace import TracerProvider, get_tracer
+
+    from .instruments import Instruments
+    from .spans import SpanListener
 
 __all__ = ["instrument"]
 

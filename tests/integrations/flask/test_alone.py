@@ -42,9 +42,14 @@ answers = [
     client.post(f"{api}/vendor/reset", json={"reason": "done"}),
     client.get("/price"),
 ]
+try:
+    CircuitBreakers(Flask("measured"), ledger="memory://", metrics=True)
+except ModuleNotFoundError as error:
+    missing = [error.name, str(error)]
 loaded = {name for name, module in sys.modules.items() if module}
 print(json.dumps({
     "statuses": [answer.status_code for answer in answers],
+    "missing": missing,
     "ours": sorted(name for name in loaded - core if name.startswith("cb.")),
     "packages": sorted({name.partition(".")[0] for name in loaded} - sys.stdlib_module_names - {"__main__", "cb"}),
 }))
@@ -58,5 +63,8 @@ def test_extension_works_with_flask_alone_and_loads_few_modules() -> None:
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout)
     assert found["statuses"] == [200, 200, 503, 200, 200, 200, 200, 422, 200, 200]
+    name, message = found["missing"]
+    assert name == "prometheus_client"
+    assert message.endswith("pip install 'distributed-circuit-breaker[prometheus]'")
     assert set(found["packages"]) <= FLASK
     assert len(found["ours"]) <= 25, found["ours"]
