@@ -30,6 +30,7 @@ from .events import (
     StateChange,
     WouldOpen,
 )
+from .failures import LastFailure
 from .guard import CallGuard, Guard
 from .health import Health
 from .ledger.fleet_view import FleetView
@@ -37,7 +38,7 @@ from .ledger.ledger import Ledger
 from .monitor import Monitor
 from .policy import Policy
 from .registry import Registry
-from .snapshot import Histogram, LastFailure, Snapshot, Stats, Totals
+from .snapshot import Histogram, Snapshot, Stats, Totals
 from .state.outcome import ErrorFilter
 from .states import Counts, Outcome, Scope, State
 

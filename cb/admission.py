@@ -9,12 +9,14 @@ from .circuit import Circuit
 from .config import nanoseconds
 from .errors import BulkheadFullError, CircuitOpenError, LedgerBusyError
 from .events import Event, LateResult, Rejected, announce
+from .failures import RESULT, SLOW_PROBE
 from .ledger import layout as at
 from .ledger.core import CHECK_INTERVAL_NS, LOCK_TIMEOUT_SECONDS
 from .ledger.counters import DETACHED, Counters
 from .ledger.layout import generation_of, state_of
 from .ledger.probe_scope import ProbeScope, inside, leave
 from .state.deferred import PROMPT
+from .state.failure_text import describe
 from .state.outcome import Classifier, history, leaves
 from .state.retry_after import of_error
 from .states import ADMITTING, Outcome, State
@@ -112,7 +114,9 @@ class Admission:
                 pass  # as almost always
             elif self.classifier.result(result) is Outcome.FAILURE:
                 outcome = Outcome.FAILURE
-                self.circuit.record.note_failure(now, "result")
+                self.circuit.record.note_failure(
+                    now, RESULT, message=f"failed_result is true of a {type(result).__name__}"
+                )
         except BaseException:
             self.settle(counters, Outcome.NEUTRAL, now)
             raise
@@ -126,12 +130,14 @@ class Admission:
             if self.lacks_permit(counters, error):
                 return
             if not self._rejected(error):
-                outcome = self.classifier.error(error, now - counters.started >= circuit.slow, self._rejected)
+                elapsed = now - counters.started
+                outcome, failed = self.classifier.judge(error, elapsed >= circuit.slow, self._rejected)
                 if outcome is Outcome.FAILURE:
-                    self.note_failure(error, now)
+                    interrupted = "" if isinstance(failed, Exception) else f"interrupted after {elapsed / 1e9:.1f} s"
+                    self.note_failure(error, now, failed=failed, message=interrupted)
             elif counters.permitted:
                 outcome = Outcome.FAILURE
-                circuit.record.note_failure(now, type(error).__name__)
+                self.note_failure(error, now)
         finally:
             self.settle(counters, outcome, now)
 
@@ -182,10 +188,28 @@ class Admission:
         elif slow or outcome is not Outcome.SUCCESS or state is State.HALF_OPEN or head[at.QUIET] != word:
             self._consider(outcome, slow, now)
 
-    def note_failure(self, error: BaseException, now: int) -> None:
-        """Record the last failure, and the Retry-After that it asks for."""
+    def note_failure(
+        self,
+        error: BaseException,
+        now: int,
+        *,
+        failed: BaseException | None = None,
+        message: str = "",
+        source: str = "",
+    ) -> None:
+        """Record the last failure, and the Retry-After that it asks for. Runs the exception's code, so under no lock.
+
+        Args:
+            error: The exception that the call raised.
+            now: Time of the failure.
+            failed: The exception that made it a failure: a cause, or a member of a group.
+            message: Message in place of the exception's.
+            source: Words before the message.
+        """
         circuit = self.circuit
-        circuit.record.note_failure(now, type(error).__name__)
+        kind, status, text = describe(failed or error)
+        text = message or text
+        circuit.record.note_failure(now, kind, status, f"{source}: {text}".removesuffix(": ") if source else text)
         if asked := of_error(error):
             until = now + nanoseconds(min(asked, circuit.machine.config.timeout_max))
             circuit.head[at.RETRY_AT] = max(circuit.head[at.RETRY_AT], until)
@@ -315,6 +339,10 @@ class Admission:
         circuit = self.circuit
         too_slow = slow and circuit.machine.config.slow_call_rate_threshold is not None
         good = outcome is Outcome.SUCCESS and not too_slow and elapsed < circuit.permit_timeout
+        if outcome is Outcome.SUCCESS and not good:
+            circuit.record.note_failure(
+                counters.started + elapsed, SLOW_PROBE, message=f"a probe took {elapsed / 1e9:.1f} s"
+            )
         counters.end_probe(at.ROUND_SUCCESSES if good else at.ROUND_FAILURES)
 
     def _probe_ended(self, counters: Counters) -> None:

@@ -11,6 +11,7 @@ from .event_log import log_events
 from .events import Event, LedgerDegraded, LedgerRestored, Listener, Reclaimed, StateChange, announce
 from .ledger import layout as at
 from .ledger.core import LOCK_TIMEOUT_SECONDS, LONG_LOCK_TIMEOUT_SECONDS
+from .ledger.dead_workers import ended_text
 from .ledger.layout import state_of
 from .ledger.ledger import Ledger
 from .ledger.record import Record
@@ -113,7 +114,7 @@ class Circuit:
         if self._pending:
             self._adopt(self._pending)
         if calls := self.core.reaped(self.record):
-            self.notify([Reclaimed(self.name, calls)])
+            self.notify([Reclaimed(self.name, len(calls), ended_text(calls))])
         if not self.record.only_calls_matter():
             self.evaluate(now)
 

@@ -31,14 +31,7 @@ def log_events(events: Iterable[Event]) -> None:
         elif isinstance(event, WouldOpen):
             _log_would_open(event)
         elif isinstance(event, Reclaimed):
-            calls = _number(event.calls, "call")
-            _log(
-                logging.WARNING,
-                "circuit %s: %s without a result became failures",
-                event.name,
-                calls,
-                facts={"breaker": event.name, "calls": event.calls},
-            )
+            _log_reclaimed(event)
 
 
 def log_thresholds(change: StateChange) -> None:
@@ -67,6 +60,14 @@ def _log_change(change: StateChange) -> None:
     if change.open_seconds is not None:
         facts["open_seconds"] = round(change.open_seconds, 3)
         parts.append(f"calls were rejected for {_duration(change.open_seconds)}")
+    if failed := change.last_failure:
+        facts["last_failure"] = {
+            "type": failed.type,
+            "status": failed.status,
+            "message": failed.message,
+            "worker": failed.worker,
+        }
+        parts.append(f"last failure: {failed}")
     level = logging.WARNING if change.after in _LOUD else logging.INFO
     _log(level, "circuit %s: %s -> %s: %s", change.name, change.before, change.after, "; ".join(parts), facts=facts)
 
@@ -77,6 +78,12 @@ def _log_would_open(event: WouldOpen) -> None:
         _log(logging.INFO, "circuit %s: METRICS_ONLY, would close again", event.name, facts=facts)
     else:
         _log(logging.WARNING, "circuit %s: METRICS_ONLY, would open: %s", event.name, event.reason, facts=facts)
+
+
+def _log_reclaimed(event: Reclaimed) -> None:
+    facts = {"breaker": event.name, "calls": event.calls, "reason": event.reason}
+    calls = _number(event.calls, "call")
+    _log(logging.WARNING, "circuit %s: %s became failures: %s", event.name, calls, event.reason, facts=facts)
 
 
 def _log(level: int, message: str, *args: str, facts: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .clocks import timestamp
+from .failures import LastFailure
 from .log import Log
 from .states import Counts, Outcome, State
 
@@ -41,6 +42,8 @@ class StateChange(Event):
     window_seconds: float | None = field(default=None, compare=False)
     #: seconds for which the circuit has rejected calls, if this change ends that, else None; None in `Ledger.history`
     open_seconds: float | None = field(default=None, compare=False)
+    #: for a change to OPEN by failures, the latest of them; None otherwise and in `Ledger.history`
+    last_failure: LastFailure | None = field(default=None, compare=False)
 
     @property
     def author(self) -> str | None:
@@ -89,6 +92,8 @@ class Reclaimed(Event):
 
     #: number of calls that ran in a process that died, or held their permit for too long
     calls: int
+    #: the reason, in words, with the process ids of workers that ended
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

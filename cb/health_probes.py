@@ -67,7 +67,7 @@ class HealthProbes:
         except Exception as error:  # noqa: BLE001 - any exception means that the dependency is down
             if not admission.lacks_permit(counters, error):
                 outcome = Outcome.FAILURE
-                admission.note_failure(error, clock())
+                admission.note_failure(error, clock(), source="health check")
         finally:
             admission.settle(counters, outcome, clock())
         return True

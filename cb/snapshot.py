@@ -8,8 +8,10 @@ from typing import Any
 
 from .clocks import timestamp
 from .config import BreakerConfig
+from .failures import LastFailure
 from .health import Health, read_health
 from .ledger import layout as at
+from .ledger.last_failure import read_last_failure
 from .ledger.layout import generation_of, state_of
 from .ledger.ledger import Ledger
 from .ledger.record import Record
@@ -70,16 +72,6 @@ class Histogram:
         low = self.bounds[bar - 1] if bar else 0.0
         before = sums[bar - 1] if bar else 0
         return low + (self.bounds[bar] - low) * (rank - before) / max(self.counts[bar], 1)
-
-
-@dataclass(frozen=True, slots=True)
-class LastFailure:
-    """The latest failure of all processes."""
-
-    #: seconds since the failure
-    ago: float
-    #: name of the exception's class
-    type: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +150,7 @@ class Snapshot(Stats):
             "latency_ms": {
                 name: None if seconds is None else round(seconds * 1000, 1) for name, seconds in quantiles.items()
             },
-            "last_failure": {"at": timestamp(now - failed.ago), "type": failed.type} if failed else None,
+            "last_failure": failed.as_dict(now) if failed else None,
             "config": {name: getattr(self.config, name) for name in _SETTINGS},
             "why": self.why,
         }
@@ -207,7 +199,7 @@ def snapshot_of(name: str, record: Record, config: BreakerConfig, scope: Scope, 
     word, since = head[at.WORD], head[at.SINCE]
     state, fleet_controlled = state_of(word), record.fleet_controlled(now)
     window_stats = window.read(record, config, now)
-    failed = window.last_failure(record, now)
+    failed = read_last_failure(head, now)
     free = window_stats.probes.taken < record.permits(config, now) if state is State.HALF_OPEN else not fleet_controlled
     deadlines = Deadlines.of(config, head[at.SLICE])
     wait = None if state in ADMITTING else deadlines.wait(head, now, free=free)
@@ -222,7 +214,7 @@ def snapshot_of(name: str, record: Record, config: BreakerConfig, scope: Scope, 
         window=window_stats.window,
         window_seconds=config.interval,
         consecutive_failures=window_stats.streak,
-        last_failure=LastFailure(max(now - failed[0], 0) / _NS, failed[1]) if failed else None,
+        last_failure=failed[1] if failed else None,
         why=explain(
             record,
             state,

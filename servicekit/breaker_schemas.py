@@ -68,7 +68,23 @@ class LatencySchema(PassthroughSchema):
 
 class LastFailureSchema(PassthroughSchema):
     at = moment()
-    type = fields.String(required=True, metadata={"description": "Class of the error."})
+    type = fields.String(
+        required=True,
+        metadata={
+            "description": "Class of the exception, or `result`, `call_timeout`, `probe_timeout`, `slow_probe` or "
+            "`worker_ended` for a failure without one."
+        },
+    )
+    status = fields.Integer(
+        required=True, allow_none=True, metadata={"description": "HTTP status that the exception carries."}
+    )
+    message = fields.String(
+        required=True,
+        metadata={"description": "First line of the exception's message, without credentials; truncated."},
+    )
+    worker = fields.String(
+        required=True, metadata={"description": "Process id of the worker, after its name if it has one."}
+    )
 
 
 #: the thresholds by name

@@ -72,7 +72,7 @@ def _explain(options: argparse.Namespace) -> int:
         seen = each.breakers[options.name]
         print(plain(f"{each.name} {options.name}: {seen.why}"))
         if seen.last_failure:
-            print(plain(f"  last failure {age(seen.last_failure.ago)} ago: {seen.last_failure.type}"))
+            print(plain(f"  last failure {age(seen.last_failure.ago)} ago: {seen.last_failure}"))
         for event in each.events[-_LATEST:]:
             print(plain(f"  {clock(event.at)} {event.before} -> {event.after}: {event.reason}"))
     return known.code

@@ -307,8 +307,8 @@ class LedgerCore:
         """Give a shard up, unless another record counts in it."""
         self._shards.leave(number, index)
 
-    def reaped(self, record: Record) -> int:
-        """Return the number of calls of dead processes that became failures here since the last call."""
+    def reaped(self, record: Record) -> list[str]:
+        """Return the process id of each call of a dead process that became a failure here since the last time."""
         return self._shards.reaped(record.index)
 
     # Supervision of the file

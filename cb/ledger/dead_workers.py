@@ -1,16 +1,19 @@
 """Cleanup after dead workers: their counts go on, and their running calls become failures."""
 
+from cb.failures import WORKER_ENDED
 from cb.states import Outcome, State
 
 from . import layout as at
 from .counters import PAUSED, Counters
+from .last_failure import Worker, write_last_failure
 from .layout import generation_of, state_of
 
 
-def adopt(cells: memoryview, shard: int, now: int) -> int:
+def adopt(cells: memoryview, shard: int, now: int, owner: int) -> int:
     """Take over a record's shard whose owner died: its totals go on, its running calls become failures.
 
-    Returns the number of those calls. The caller owns the shard.
+    `owner` is the process number of the dead owner, 0 if unknown. Returns the number of those calls. The caller owns
+    the shard.
     """
     head, reaped = cells[: at.PAGE], 0
     if not head[at.SHARD_ALLOCATED + shard]:
@@ -25,7 +28,7 @@ def adopt(cells: memoryview, shard: int, now: int) -> int:
         counters.cells[at.ROUND_FAILURES] += permits
         # A probe that has ended is counted already; one without a permit never ran: its process died in between.
         if counters.started and (permits or not probe):
-            _fail_call(counters, now)
+            _fail_call(counters, now, owner)
             reaped += 1
             head[at.NO_PERMIT] = 0
         counters.cells[at.STARTED] = 0
@@ -39,7 +42,7 @@ def mend(cells: memoryview) -> None:
             cells[cell] = 0
 
 
-def _fail_call(counters: Counters, now: int) -> None:
+def _fail_call(counters: Counters, now: int, owner: int) -> None:
     head = counters.head
     if generation_of(counters.word) != generation_of(head[at.WORD]):
         counters.count(at.LATE)
@@ -49,3 +52,13 @@ def _fail_call(counters: Counters, now: int) -> None:
         counters.record(now, Outcome.FAILURE, slow=False)
         head[at.STREAK_ACTIVE] = 1
         head[at.QUIET] = 0
+        worker = Worker(owner)
+        write_last_failure(head, now, worker, WORKER_ENDED, message=ended_text([str(worker)]))
+
+
+def ended_text(workers: list[str]) -> str:
+    """Return a sentence about workers that ended during calls, by process id; an empty one is unknown."""
+    named = sorted({each for each in workers if each})
+    if len(named) > 1:
+        return f"workers {', '.join(named)} ended during calls"
+    return f"worker {named[0]} ended during a call" if named else "a worker ended during a call"

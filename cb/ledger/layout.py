@@ -83,9 +83,14 @@ CONFIG, CONFIG_CELLS = 256, 128  # the thresholds in force, as JSON
 # Laid out as a shard with one stripe, for the processes that have no shard. Written under the lock `host-counters`,
 # except for ADMITTED of a probe and the cells of rounds, which are written under the ledger lock. STARTED stays 0.
 HOST_COUNTERS = 384
+# The last failure of all processes, written by any call in one copy: checksum (CRC-32) of the cells behind it, time,
+# process number, HTTP status or 0; then as text the class, the name of the process and the first line of the message.
+FAILED_CHECK, FAILED_AT, FAILED_BY, FAILED_STATUS = 476, 477, 478, 479
+FAILED_TYPE, FAILED_TYPE_CELLS = 480, 7
+FAILED_WORKER, FAILED_WORKER_CELLS = 487, 3
+FAILED_MESSAGE, FAILED_MESSAGE_CELLS = 490, 22
 
-# A shard: the last failure of its process, then the stripes.
-FAILED_AT, FAILED_TYPE, FAILED_TYPE_CELLS = 0, 1, 7
+# A shard: eight unused cells, then the stripes.
 STRIPES, STRIPES_START, STRIPE_CELLS = 6, 8, 84
 
 # A stripe.
@@ -110,7 +115,8 @@ assert H_SHARD_HEARTBEATS + SHARDS <= PAGE
 assert PAGE + EVENTS * EVENT_CELLS <= HEADER
 HOST_COUNTERS_CELLS = STRIPES_START + STRIPE_CELLS
 assert CONFIG + CONFIG_CELLS <= HOST_COUNTERS
-assert HOST_COUNTERS + HOST_COUNTERS_CELLS <= PAGE
+assert HOST_COUNTERS + HOST_COUNTERS_CELLS <= FAILED_CHECK
+assert FAILED_MESSAGE + FAILED_MESSAGE_CELLS == PAGE
 
 #: for codes of no state: a damaged WORD lets calls through until the damage is detected
 _BY_CODE = (*STATES, State.CLOSED, State.CLOSED)

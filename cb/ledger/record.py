@@ -2,6 +2,7 @@
 
 import threading
 import weakref
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cb.background.fork import FORK_MARK, detect_fork
@@ -15,8 +16,10 @@ from .counters import DETACHED, Counters, OverflowCounters, SharedCounters, priv
 from .dead_workers import mend
 from .degradation import NO_SHARD, UNCOUNTED
 from .host_counters import HostCounters
+from .last_failure import Worker, this_worker, write_last_failure
 from .layout import state_of
 from .semaphore import Permit, Semaphore
+from .shards import process_number
 from .time_bounds import lease_active
 
 if TYPE_CHECKING:
@@ -85,6 +88,7 @@ class Record:
         self._shared: SharedCounters | None = None
         self._host_counters: HostCounters | None = None
         self._full_at: int | None = None
+        self._worker: Worker | None = None
         #: permits of its bulkheads
         self.semaphore = Semaphore(self._permit)
 
@@ -301,21 +305,19 @@ class Record:
         """
         return self.ledger.log(self.index, change, wall)
 
-    def note_failure(self, now: int, kind: str) -> None:
-        """Store the time and the exception's name of the last failure in this process."""
+    def owned_pages(self) -> Iterator[tuple[int, memoryview]]:
+        """Yield process number and cells of every shard that has memory and an owner."""
+        for shard in at.allocated_shards(self._cells):
+            if owner := self.ledger.header[at.H_SHARD_OWNERS + shard]:
+                yield owner, self._cells[(1 + shard) * at.PAGE : (2 + shard) * at.PAGE]
+
+    def note_failure(self, now: int, kind: str, status: int | None = None, message: str = "") -> None:
+        """Store a failure of this process as the last one. No user code runs here."""
         if not FORK_MARK[0]:
             detect_fork()
-        with self._lock:
-            shard = self.ledger.shard(0, now)
-            if shard is not None and self.head[at.SHARD_ALLOCATED + shard]:
-                start = (1 + shard) * at.PAGE
-            elif self._host_counters:
-                start = at.HOST_COUNTERS
-            else:
-                return
-            self._cells[start + at.FAILED_AT] = 0  # a reader that finds 0 ignores the name
-            at.put_text(self._cells, start + at.FAILED_TYPE, at.FAILED_TYPE_CELLS, kind)
-            self._cells[start + at.FAILED_AT] = now
+        if self._worker is None:
+            self._worker = this_worker(process_number())
+        write_last_failure(self.head, now, self._worker, kind, status=status, message=message)
 
     def _permit(self, number: int) -> Permit:
         """Create a permit: a lock file, if other processes share the ledger."""
@@ -339,6 +341,6 @@ class Record:
         for shared in (self._shared, self._host_counters):
             if shared:
                 shared.detach()
-        self._shared = self._host_counters = None
+        self._shared = self._host_counters = self._worker = None
         self.idle.clear()
         self.dropped.clear()

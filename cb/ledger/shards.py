@@ -2,13 +2,14 @@
 
 import os
 import threading
-from collections import Counter, defaultdict
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from cb.states import Scope
 
 from . import layout as at
 from .dead_workers import adopt
+from .last_failure import Worker
 from .memory import Lock, ThreadLock
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Shards:
         self._mutex = threading.RLock()
         self._mine: dict[int, int] = {}  # by number
         self._records: defaultdict[int, set[int]] = defaultdict(set)  # by number, the records that count in it
-        self._reaped: Counter[int] = Counter()  # by record, the running calls of dead processes
+        self._reaped: defaultdict[int, list[str]] = defaultdict(list)  # by record, the process id for each reaped call
         self._reaped_at: int | None = None
         self._full_at: int | None = None
         self._reserved = RESERVED_SHARDS if storage.scope is Scope.HOST else 0
@@ -75,7 +76,7 @@ class Shards:
                 if (shard := self._claim(extra=bool(self._mine))) is None:
                     self._full_at = now
                     return None
-                self._adopt(shard, now)
+                self._adopt(shard, now, self._header[at.H_SHARD_OWNERS + shard])
                 self._header[at.H_SHARD_OWNERS + shard] = process_number()
                 self._mine[number] = shard
             if index is not None:
@@ -111,16 +112,16 @@ class Shards:
             for shard in self._storage.locked_shards:
                 if shard not in mine:  # an interruption came when it had just been claimed, or was being given up
                     self._storage.give_up(shard)
-            for shard, _ in self._owners():
+            for shard, owner in self._owners():
                 if shard not in mine and self._storage.claim(shard):
-                    self._adopt(shard, now)
+                    self._adopt(shard, now, owner)
                     self._header[at.H_SHARD_OWNERS + shard] = 0
                     self._storage.give_up(shard)
 
-    def reaped(self, index: int) -> int:
-        """Return the number of calls of dead processes that became failures in a record since the last call."""
+    def reaped(self, index: int) -> list[str]:
+        """Return the process ids of the dead processes whose calls became failures in a record since the last time."""
         with self._mutex:
-            return self._reaped.pop(index, 0)
+            return self._reaped.pop(index, [])
 
     def reset_after_fork(self) -> None:
         """Drop the parent's lock, in a forked child."""
@@ -130,10 +131,10 @@ class Shards:
         owners = self._header[at.H_SHARD_OWNERS : at.H_SHARD_OWNERS + at.SHARDS].tolist()
         return [(shard, owner) for shard, owner in enumerate(owners) if owner]
 
-    def _adopt(self, shard: int, now: int) -> None:
+    def _adopt(self, shard: int, now: int, owner: int) -> None:
         for index in range(self._header[at.H_RECORDS]):
-            if calls := adopt(self._storage.record(index), shard, now):
-                self._reaped[index] += calls
+            if calls := adopt(self._storage.record(index), shard, now, owner):
+                self._reaped[index] += [str(Worker(owner))] * calls
 
 
 def process_number() -> int:

@@ -14,13 +14,15 @@ from collections.abc import Callable
 
 from cb.config import BreakerConfig, nanoseconds
 from cb.events import Event, Reclaimed, StateChange, WouldOpen
+from cb.failures import CALL_TIMEOUT, PROBE_TIMEOUT, UNFINISHED, LastFailure
 from cb.ledger import layout as at
+from cb.ledger.last_failure import Worker, read_last_failure, write_last_failure
 from cb.ledger.layout import generation_of, state_of
 from cb.ledger.record import MAX_EXTRA_PERMITS, Record
 from cb.ledger.time_bounds import NO_PERMIT_TTL_NS, open_seconds
 from cb.states import ADMITTING, CODES, HELD, Outcome, State
 
-from .window import Probes, WindowStats, read, slice_end
+from .window import Probes, WindowStats, overdue_call, read, slice_end
 
 # Not the generator of `random` itself: a breaker must not disturb a program that has seeded it.
 _random = random.SystemRandom()
@@ -105,7 +107,9 @@ class StateMachine:
         events: list[Event] = []
         if verdict := self.verdict(stats, now):
             if stats.probes.overdue:
-                events.append(Reclaimed(self.name, stats.probes.overdue))
+                events.append(Reclaimed(self.name, stats.probes.overdue, self._overdue_reason()))
+            if verdict[0] is State.OPEN:
+                self._note_overdue(now)
             events.append(self._enter(verdict[0], now, verdict[1], stats=stats))
         elif self.would_open_changes(stats):
             self._head[at.WOULD_OPEN] = 1 - self._head[at.WOULD_OPEN]
@@ -177,11 +181,35 @@ class StateMachine:
             return f"{window.slow} of {window.requests} calls were slow"
         return None
 
+    def _overdue_reason(self) -> str:
+        return f"no result of a probe after {self.config.permit_timeout:g} s"
+
+    def _note_overdue(self, now: int) -> None:
+        """Store the running call that exceeded its limit last as the last failure, unless a later one is stored."""
+        found = overdue_call(self._record, self.config, now)
+        if found is None:
+            return
+        when, worker = found
+        if state_of(self._head[at.WORD]) is State.HALF_OPEN:
+            kind, message = PROBE_TIMEOUT, self._overdue_reason()
+        else:
+            kind, message = CALL_TIMEOUT, f"a call runs longer than call_timeout, {self.config.call_timeout:g} s"
+        write_last_failure(self._head, when, Worker(worker), kind, message=message)
+
+    def _last_failure(self, stats: WindowStats, now: int) -> LastFailure | None:
+        """Return the last failure, if failures of the state that is being left lead to the next one."""
+        found = read_last_failure(self._head, now)
+        failed = stats.streak or stats.window.failures or stats.probes.failures
+        return found[1] if found and failed and found[0] >= self._head[at.SINCE] else None
+
     def _enter(
         self, state: State, now: int, reason: str, *, until: int | None = None, stats: WindowStats | None = None
     ) -> StateChange:
         head, config, word = self._head, self.config, self._head[at.WORD]
         opened = head[at.OPENED_AT]
+        failure = self._last_failure(stats, now) if stats and state is State.OPEN else None
+        if failure and failure.type in UNFINISHED:  # no exception of the caller's tells of it
+            reason = f"{reason}: {failure.message}"
         change = StateChange(
             self.name,
             state_of(word),
@@ -191,6 +219,7 @@ class StateMachine:
             window=stats.window if stats else None,
             window_seconds=config.interval if stats else None,
             open_seconds=max(now - opened, 0) / 1e9 if opened and state in ADMITTING else None,
+            last_failure=failure,
         )
         if state is State.OPEN:
             if change.before is State.HALF_OPEN:

@@ -37,7 +37,13 @@ class Classifier:
     def error(
         self, error: BaseException, slow: bool, skip: Callable[[BaseException], bool] = lambda _: False
     ) -> Outcome:
-        """Return the outcome of a call that raised. Members of a group that `skip` accepts are not classified.
+        """Return the outcome of a call that raised. Members of a group that `skip` accepts are not classified."""
+        return self.judge(error, slow, skip)[0]
+
+    def judge(
+        self, error: BaseException, slow: bool, skip: Callable[[BaseException], bool] = lambda _: False
+    ) -> tuple[Outcome, BaseException]:
+        """Return the outcome of a call that raised, and the exception that decided it: a cause, or a member of a group.
 
         An early interruption is no evidence about the dependency. A late one is the only trace of a hang: gunicorn ends
         a hanging worker by a SystemExit.
@@ -45,13 +51,18 @@ class Classifier:
         if not isinstance(error, BaseExceptionGroup):
             return self._one(error, slow)
         if self._is_ignored(error):
-            return Outcome.NEUTRAL
+            return Outcome.NEUTRAL, error
         if self._is_failure(error):
-            return Outcome.FAILURE
-        found = {Outcome.NEUTRAL if skip(each) else self._one(each, slow) for each in leaves(error)}
-        if Outcome.SUCCESS in found and self._is_caused(error):
-            return Outcome.FAILURE
-        return next(each for each in (Outcome.FAILURE, Outcome.SUCCESS, Outcome.NEUTRAL) if each in found)
+            return Outcome.FAILURE, error
+        found: dict[Outcome, BaseException] = {}
+        for each in leaves(error):
+            outcome, decisive = (Outcome.NEUTRAL, each) if skip(each) else self._one(each, slow)
+            found.setdefault(outcome, decisive)
+        if Outcome.SUCCESS in found and Outcome.FAILURE not in found and (cause := self._failed_cause(error)):
+            return Outcome.FAILURE, cause
+        return next(
+            (each, found[each]) for each in (Outcome.FAILURE, Outcome.SUCCESS, Outcome.NEUTRAL) if each in found
+        )
 
     def result(self, result: object) -> Outcome:
         """Return the outcome of a call that returned. Raises TypeError for a result that is still to come."""
@@ -62,20 +73,21 @@ class Classifier:
         require_done(failed)
         return Outcome.FAILURE if failed else Outcome.SUCCESS
 
-    def _one(self, error: BaseException, slow: bool) -> Outcome:
+    def _one(self, error: BaseException, slow: bool) -> tuple[Outcome, BaseException]:
         if isinstance(error, UnseenOutcomeError) or self._is_ignored(error):
-            return Outcome.NEUTRAL
+            return Outcome.NEUTRAL, error
         if not isinstance(error, Exception):
-            return Outcome.FAILURE if slow else Outcome.NEUTRAL
+            return Outcome.FAILURE if slow else Outcome.NEUTRAL, error
         if self._is_failure(error):
-            return Outcome.FAILURE
-        return Outcome.FAILURE if self._is_caused(error) else Outcome.SUCCESS
+            return Outcome.FAILURE, error
+        cause = self._failed_cause(error)
+        return (Outcome.FAILURE, cause) if cause else (Outcome.SUCCESS, error)
 
-    def _is_caused(self, error: BaseException) -> bool:
-        """Return True if an exception was raised `from` a failure."""
+    def _failed_cause(self, error: BaseException) -> BaseException | None:
+        """Return the failure that an exception was raised `from`, None if there is none."""
         if not self._examines_causes or error.__cause__ is None:
-            return False
-        return any(self._is_failure(each) and not self._is_ignored(each) for each in causes(error))
+            return None
+        return next((each for each in causes(error) if self._is_failure(each) and not self._is_ignored(each)), None)
 
 
 def predicate(name: str, kinds: ErrorFilter) -> Callable[[BaseException], bool]:

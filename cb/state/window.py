@@ -131,15 +131,21 @@ def slice_end(record: Record, now: int) -> int:
     return origin + (max(now - origin, 0) // length + 1) * length
 
 
-def last_failure(record: Record, now: int) -> tuple[int, str] | None:
-    """Return the time of the last failure and the name of its exception. A time in the future is of another clock."""
-    ahead = now + record.head[at.SLICE]
-    found = [page[: at.STRIPES_START].tolist() for page in record.pages() if page[at.FAILED_AT] <= ahead]
-    latest = max(found, key=lambda cells: cells[at.FAILED_AT], default=[0])
-    if not latest[at.FAILED_AT]:
+def overdue_call(record: Record, config: BreakerConfig, now: int) -> tuple[int, int] | None:
+    """Return the time when a running call last became overdue, and the process number of its worker. Reads only."""
+    word = record.head[at.WORD]
+    probe = state_of(word) is State.HALF_OPEN
+    limit = config.permit_timeout if probe else config.call_timeout
+    if limit is None:
         return None
-    data = b"".join(cell.to_bytes(8, sys.byteorder, signed=True) for cell in latest[at.FAILED_TYPE :])
-    return latest[at.FAILED_AT], data.rstrip(b"\0").decode(errors="replace")
+    found = [
+        (started + nanoseconds(limit), owner)
+        for owner, page in record.owned_pages()
+        for stripe in _stripes(page)
+        if generation_of(page[stripe + at.ADMITTED]) == generation_of(word)
+        and 0 < (started := page[stripe + at.STARTED]) <= now - nanoseconds(limit)
+    ]
+    return max(found, default=None)
 
 
 def _oldest(record: Record, now: int) -> int:

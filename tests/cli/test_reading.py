@@ -42,7 +42,7 @@ def test_explain_prints_reason_last_failure_and_latest_changes(shop: Path) -> No
     why, failure, change = ran.stdout.splitlines()
     assert ran.returncode == 1
     assert why.startswith("shop stock: open: 2 consecutive failures; next probe in ")
-    assert re.fullmatch(r"  last failure \d+s ago: ZeroDivisionError", failure)
+    assert re.fullmatch(r"  last failure \d+s ago: ZeroDivisionError: .* \(worker \d+\)", failure)
     assert change.endswith("CLOSED -> OPEN: 2 consecutive failures")
     assert cb("explain", "bank").returncode == 0
     assert list(document("explain", "bank")["ledgers"][0]["breakers"]) == ["bank"]

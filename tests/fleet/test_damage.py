@@ -106,7 +106,7 @@ def test_invalid_data_of_one_breaker_does_not_affect_others(
         with suppress(CircuitOpenError):
             host.succeed()
     in_fleet(hosts, fine)
-    logged = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    logged = [record for record in caplog.records if record.levelno >= logging.WARNING and record.name != "cb.circuits"]
     assert len(logged) <= len(hosts), caplog.text
 
 

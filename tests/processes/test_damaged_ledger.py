@@ -92,11 +92,10 @@ def test_worker_on_a_damaged_ledger_uses_its_own_thresholds(tmp_path: Path) -> N
     with pytest.raises(ZeroDivisionError):
         breaker.call(divmod, 1, 0)
     with path.open("r+b") as file:
-        for cell in (at.CONFIG, at.PAGE + at.FAILED_TYPE):
+        for cell in (at.CONFIG, at.FAILED_TYPE):
             file.seek((at.HEADER + cell) * 8)
             file.write(b"\xff")
-    failure = breaker.snapshot().last_failure
-    assert failure is not None and failure.type == "\ufffderoDivisionError"
+    assert breaker.snapshot().last_failure is None  # its checksum is another one
     assert CircuitBreaker("d", config, ledger=Ledger.in_file(path), clock=clock).config == config
 
 

@@ -149,6 +149,6 @@ def test_paused_call_of_a_dead_worker_is_no_failure(ledger: Ledger) -> None:
     paused.pause(2 * second)
     (shard,) = at.allocated_shards(row._cells)  # noqa: SLF001 - as the process that adopts it reads it
 
-    assert adopt(row._cells, shard, 3 * second) == 1  # noqa: SLF001 - as another process does
+    assert adopt(row._cells, shard, 3 * second, 4711) == 1  # noqa: SLF001 - as another process does
 
     assert (paused.cells[at.NEUTRAL], paused.cells[at.STARTED]) == (1, 0)

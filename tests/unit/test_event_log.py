@@ -1,6 +1,7 @@
 """The log lines of the core: changes of state, one line each, with all that an operator asks for."""
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,12 +40,9 @@ def test_outage_is_a_warning_and_its_end_an_info_that_tells_how_long_calls_were_
     dependency.answer()
     for _ in range(3):
         dependency.fail()
-    assert lines() == [
-        (
-            "WARNING",
-            "circuit dependency: CLOSED -> OPEN: 3 consecutive failures; 4 calls in 60 s, 3 failed (75%)",
-        )
-    ]
+    line = "circuit dependency: CLOSED -> OPEN: 3 consecutive failures; 4 calls in 60 s, 3 failed (75%)"
+    failure = f"last failure: ConnectionError: refused (worker {os.getpid()})"
+    assert lines() == [("WARNING", f"{line}; {failure}")]
     dependency.clock.advance(10)
     dependency.fail()
     dependency.clock.advance(190)
@@ -112,6 +110,7 @@ def test_extra_has_the_facts_of_a_change(make: Make, caplog: pytest.LogCaptureFi
         "generation": 2,
         "reason": "2 consecutive failures",
         "window": {"seconds": 60, "requests": 2, "failures": 2, "slow": 0, "failure_rate": 1.0},
+        "last_failure": {"type": "ConnectionError", "status": None, "message": "refused", "worker": str(os.getpid())},
     }
     assert closed["open_seconds"] == 5
 

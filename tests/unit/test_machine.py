@@ -283,7 +283,7 @@ def test_half_open_circuit_counts_every_probe_that_hangs(make: Make, events: lis
             dependency.clock.advance(3)
             dependency.breaker.control.evaluate()
             assert dependency.breaker.state is State.OPEN
-    assert Reclaimed("dependency", 3) in events
+    assert Reclaimed("dependency", 3, "no result of a probe after 3 s") in events
 
 
 def test_events_of_all_states_have_their_reasons(make: Make, events: list[Event]) -> None:

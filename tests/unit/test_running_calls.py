@@ -1,5 +1,6 @@
 """Calls count while they run, and permits come back. docs/rules.md, rules 4, 5 and 11."""
 
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -88,7 +89,8 @@ def test_running_calls_of_a_dead_process_become_failures_when_another_one_evalua
         clock.advance(1)
         other.control.evaluate()
         assert other.state is State.OPEN
-        assert events[0] == Reclaimed("d", 2)
+        assert events[0] == Reclaimed("d", 2, f"worker {os.getpid()} ended during a call")
+        assert other.ledger.history()[-1].reason == f"2 consecutive failures: worker {os.getpid()} ended during a call"
         running.pop_all()
 
 
@@ -117,7 +119,7 @@ def test_refused_probes_do_not_extend_the_life_of_a_hung_one(make: Make, events:
         with pytest.raises(CircuitOpenError):
             dependency.answer()
         assert dependency.breaker.state is State.OPEN
-    assert Reclaimed("dependency", 1) in events
+    assert Reclaimed("dependency", 1, "no result of a probe after 5 s") in events
 
 
 def test_call_of_a_probe_has_the_property_probe(make: Make) -> None:

@@ -1,0 +1,62 @@
+"""The description of an exception: class, HTTP status, and the first line of its message without credentials."""
+
+import re
+import threading
+from collections.abc import Mapping
+
+#: longest part of a message that is examined, in characters
+_LONGEST = 500
+_MASK = "***"
+_USER = re.compile(r"(?<=//)[^\s/@]+@")
+_QUERY = re.compile(r"(?<=\S)\?[^\s'\")>]+")
+_NAMES = re.compile("passw|pwd|secret|token|key|auth|credential|signature|bearer|cookie", re.IGNORECASE)
+_VALUE = re.compile(
+    r"""(?P<name>[\w-]*(?:passw(?:or)?d|pwd|secret|token|api[_-]?key|authorization|credentials?|signature|cookie)\b
+    ['"]?\s*[=:]\s*)(?:(?:Bearer|Basic)\s+)?(?:"[^"]*"|'[^']*'|[^\s,;&'")]+)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_BEARER = re.compile(r"\b(Bearer|Basic)\s+[^\s,;'\"]+", re.IGNORECASE)
+_running = threading.local()
+
+
+def describe(error: BaseException) -> tuple[str, int | None, str]:
+    """Return class name, HTTP status and first line of an exception. Raises no Exception.
+
+    The exception may run code of the user, which may raise, or call through the breaker: a description within a
+    description has no message. The caller holds no lock.
+    """
+    kind = type(error).__name__
+    inside: dict[str, bool] = _running.__dict__
+    if inside:
+        return kind, None, ""
+    inside["running"] = True
+    try:
+        return kind, _status(error), first_line(str(error))
+    except Exception:  # noqa: BLE001 - of the user's own method
+        return kind, None, ""
+    finally:
+        inside.clear()
+
+
+def first_line(text: str) -> str:
+    """Return the first line of a text that is not blank, printable and without credentials."""
+    line = next((line for line in text[:_LONGEST].splitlines() if line.strip()), "").strip()
+    if "@" in line:
+        line = _USER.sub(f"{_MASK}@", line)
+    if "?" in line:
+        line = _QUERY.sub(f"?{_MASK}", line)
+    if _NAMES.search(line):
+        line = _BEARER.sub(rf"\1 {_MASK}", _VALUE.sub(rf"\g<name>{_MASK}", line))
+    return line if line.isprintable() else "".join(each if each.isprintable() else "?" for each in line)
+
+
+def _status(error: BaseException) -> int | None:
+    """Return the HTTP status of an exception of requests, httpx, aiohttp, urllib, botocore or this library."""
+    response = getattr(error, "response", None)
+    if isinstance(response, Mapping):
+        response = response.get("ResponseMetadata")
+        found = [response.get("HTTPStatusCode")] if isinstance(response, Mapping) else []
+    else:
+        found = [getattr(response, "status_code", None)] if response is not None else []
+    found += [getattr(error, name, None) for name in ("status", "status_code", "code")]
+    return next((int(each) for each in found if isinstance(each, int) and 100 <= each <= 599), None)
