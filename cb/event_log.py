@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .events import Event, HealthChanged, Reclaimed, StateChange, WouldOpen
+from .failures import UNFINISHED
 from .log import Log
 from .states import State
 
@@ -67,7 +68,8 @@ def _log_change(change: StateChange) -> None:
             "message": failed.message,
             "worker": failed.worker,
         }
-        parts.append(f"last failure: {failed}")
+        if failed.type not in UNFINISHED:  # else the reason has it
+            parts.append(f"last failure: {failed}")
     level = logging.WARNING if change.after in _LOUD else logging.INFO
     _log(level, "circuit %s: %s -> %s: %s", change.name, change.before, change.after, "; ".join(parts), facts=facts)
 
@@ -83,7 +85,7 @@ def _log_would_open(event: WouldOpen) -> None:
 def _log_reclaimed(event: Reclaimed) -> None:
     facts = {"breaker": event.name, "calls": event.calls, "reason": event.reason}
     calls = _number(event.calls, "call")
-    _log(logging.WARNING, "circuit %s: %s became failures: %s", event.name, calls, event.reason, facts=facts)
+    _log(logging.WARNING, "circuit %s: %s counted as failed: %s", event.name, calls, event.reason, facts=facts)
 
 
 def _log(level: int, message: str, *args: str, facts: dict[str, Any]) -> None:

@@ -42,9 +42,9 @@ def write_last_failure(
         now,
         worker.number,
         status or 0,
-        _text(kind, at.FAILED_TYPE_CELLS),
-        _text(worker.name, at.FAILED_WORKER_CELLS),
-        _text(message, at.FAILED_MESSAGE_CELLS),
+        kind.encode(errors="replace"),  # cut to its cells by `pack`
+        worker.name.encode(errors="replace"),
+        message.encode(errors="replace"),
     )
     head[at.FAILED_CHECK : _END] = memoryview(_CHECK.pack(crc32(body)) + body).cast("q")
 
@@ -76,9 +76,5 @@ def _name() -> str:
     return ""
 
 
-def _text(text: str, cells: int) -> bytes:
-    return at.cut_text(text, cells * 8).encode()
-
-
 def _read(data: bytes) -> str:
-    return data.rstrip(b"\0").decode(errors="replace")
+    return data.rstrip(b"\0").decode(errors="ignore")  # the last character may be cut

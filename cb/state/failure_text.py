@@ -3,13 +3,14 @@
 import re
 import threading
 from collections.abc import Mapping
+from functools import lru_cache
 
 #: longest part of a message that is examined, in characters
 _LONGEST = 500
 _MASK = "***"
 _USER = re.compile(r"(?<=//)[^\s/@]+@")
 _QUERY = re.compile(r"(?<=\S)\?[^\s'\")>]+")
-_NAMES = re.compile("passw|pwd|secret|token|key|auth|credential|signature|bearer|cookie", re.IGNORECASE)
+_NAMES = ("passw", "pwd", "secret", "token", "key", "auth", "credential", "signature", "bearer", "basic", "cookie")
 _VALUE = re.compile(
     r"""(?P<name>[\w-]*(?:passw(?:or)?d|pwd|secret|token|api[_-]?key|authorization|credentials?|signature|cookie)\b
     ['"]?\s*[=:]\s*)(?:(?:Bearer|Basic)\s+)?(?:"[^"]*"|'[^']*'|[^\s,;&'")]+)""",
@@ -40,18 +41,27 @@ def describe(error: BaseException) -> tuple[str, int | None, str]:
 
 def first_line(text: str) -> str:
     """Return the first line of a text that is not blank, printable and without credentials."""
-    line = next((line for line in text[:_LONGEST].splitlines() if line.strip()), "").strip()
+    return _first_line(text[:_LONGEST])
+
+
+@lru_cache(maxsize=64)  # a dependency that is down fails with the same words
+def _first_line(text: str) -> str:
+    line = text.strip()
+    if not line.isprintable():
+        line = (line.splitlines() or [""])[0].rstrip()
     if "@" in line:
         line = _USER.sub(f"{_MASK}@", line)
     if "?" in line:
         line = _QUERY.sub(f"?{_MASK}", line)
-    if _NAMES.search(line):
+    if any(map(line.lower().__contains__, _NAMES)):
         line = _BEARER.sub(rf"\1 {_MASK}", _VALUE.sub(rf"\g<name>{_MASK}", line))
     return line if line.isprintable() else "".join(each if each.isprintable() else "?" for each in line)
 
 
 def _status(error: BaseException) -> int | None:
     """Return the HTTP status of an exception of requests, httpx, aiohttp, urllib, botocore or this library."""
+    if type(error).__module__ == "builtins":  # the code of SystemExit is no status
+        return None
     response = getattr(error, "response", None)
     if isinstance(response, Mapping):
         response = response.get("ResponseMetadata")

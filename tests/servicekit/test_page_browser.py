@@ -88,6 +88,7 @@ def test_circuit_that_opens_and_recovers_is_followed_step_by_step(page: Page, sh
     expect(mine.locator("use")).to_have_attribute("href", "#icon-open")
     expect(mine.locator(".wait")).to_have_text(re.compile(r"Next probe in [12] s|Next probe is due"))
     expect(mine.locator(".why")).to_contain_text("3 consecutive failures")
+    expect(mine.locator(".failure")).to_have_text(re.compile(r"Last failure: SimulatedError: .+ \(worker \d+\)"))
     expect(mine).to_contain_text("rejected1")
     expect(page.get_by_role("article").first).to_have_attribute("aria-label", "own-stock")
     expect(page.get_by_role("status")).to_have_text("own-stock is open, was closed")

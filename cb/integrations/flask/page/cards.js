@@ -36,6 +36,15 @@ export function tick(ago, stale) {
   for (const card of cards.values()) card.tick(ago, stale);
 }
 
+// The last failure in words; kinds in lower case have no exception, and their message says all.
+function failure(last) {
+  if (!last) return "";
+  const { type, status, message, worker } = last;
+  const named = /^[a-z]/.test(type) && message ? message : [type, message].filter(Boolean).join(": ");
+  const code = status && !message.includes(status) ? `, status ${status}` : "";
+  return `Last failure: ${named}${code}${worker && type !== "worker_ended" ? ` (worker ${worker})` : ""}`;
+}
+
 class Card {
   constructor(name) {
     this.name = name;
@@ -53,6 +62,7 @@ class Card {
     this.threshold = element("span", {});
     this.wait = element("p", { class: "wait" });
     this.why = element("p", { class: "why" });
+    this.failure = element("p", { class: "failure" });
     this.alarm = element("p", { class: "error" });
     this.controls = element("div", { class: "buttons", hidden: "" });
     const [list, values] = facts(FACTS);
@@ -64,7 +74,7 @@ class Card {
       element("div", { class: "traffic" },
         drawing("svg", { class: "size", viewBox: "0 0 72 72", role: "img" }, this.circle, this.rate), this.sparkline.node),
       this.meter, element("p", { class: "numbers" }, this.failing, this.threshold),
-      this.wait, list, this.why, this.alarm, this.controls);
+      this.wait, list, this.why, this.failure, this.alarm, this.controls);
   }
 
   show(seen, health, operator, now) {
@@ -83,6 +93,7 @@ class Card {
     say(this.values.slow, counts.requests ? percent(counts.slow_call_rate) : "–");
     say(this.values.rejected, totals.rejected + totals.full);
     say(this.why, seen.why);
+    say(this.failure, counts.failures || seen.state === "OPEN" ? failure(seen.last_failure) : "");
     say(this.alarm, health?.health === "DOWN" ? `Its health check failed ${span(health.checked_seconds_ago)} ago.` : "");
     if (operator && !this.controls.children.length) this.controls.append(...buttons(this.name));
     this.controls.hidden = !operator;
