@@ -1,16 +1,13 @@
 """The arguments of the command `cb`."""
 
 import argparse
-import math
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import fields
+import sys
+from collections.abc import Sequence
 
 from cb import __version__
-from cb.config import BreakerConfig, parse_duration
-from cb.errors import ConfigError
-from cb.ledger.names import check_author, check_reason
 from cb.states import State
+
+from . import suggestions, values
 
 #: Commands of an operator, with the state that they put a circuit into.
 CONTROLS = {
@@ -19,6 +16,8 @@ CONTROLS = {
     "metrics-only": State.METRICS_ONLY,
     "reset": State.CLOSED,
 }
+#: Commands that shell completion alone uses: they are in no help, no error and no suggestion.
+HIDDEN = ("__names", "__ledgers")
 _HELP = {
     "force-open": "reject all calls (FORCED_OPEN)",
     "disable": "admit all calls without evaluating them (DISABLED)",
@@ -26,22 +25,25 @@ _HELP = {
     "reset": "close the circuit, with an empty window",
     "configure": "change thresholds in all processes; the window stays",
 }
-_SETTINGS = frozenset(field.name for field in fields(BreakerConfig))
+#: changes of state that `events` lists without --since and --limit
+DEFAULT_LIMIT = 20
 
 _EPILOG = """\
 The ledgers are the *.v3.ledger files in $CB_STATE_DIR. If that is not set, they are the files in $RUNTIME_DIRECTORY or
 else in this user's directory of shared memory, and (on Linux) those that running processes of this user have open.
+A ledger that no live process has in use is retired: it is listed, and its circuits do not affect the exit code.
 
 exit codes:
-  0  all circuits admit calls; the command succeeded
-  1  a circuit is OPEN, HALF_OPEN or FORCED_OPEN (status, explain)
-  2  the arguments are invalid, or there is no breaker with that name
+  0  all circuits of live ledgers admit calls; the command succeeded
+  1  a circuit of a live ledger is OPEN, HALF_OPEN or FORCED_OPEN (status, explain)
+  2  the arguments are invalid, there is no breaker with that name, or several ledgers have one
   3  there is no ledger, or a ledger cannot be used
 """
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the parsed arguments. Exits with code 2 if they are invalid."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
     parser = argparse.ArgumentParser(
         prog="cb",
         description="Show and control the circuit breakers of this host.",
@@ -50,95 +52,118 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=__version__)
-    # `__names` has no help text and is not listed: only the shell's completion uses it.
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    ledgers = _ledger_options()
-    output = argparse.ArgumentParser(add_help=False)
-    output.add_argument("--json", action="store_true", help="print a JSON document")
+    _add_readers(commands)
+    _add_controls(commands)
+    _add_others(commands)
+    if given[:1] and given[0] in HIDDEN:
+        return _hidden(given)
+    if not given:
+        parser.print_help(sys.stderr)
+        parser.exit(2)
+    word = next(iter(each for each in given if each != "--"), "")
+    if word not in commands.choices and not word.startswith("-"):
+        parser.error(_no_command(word, given, list(commands.choices)))
+    options = parser.parse_args(given)
+    options.given = given
+    if options.command == "events":
+        if options.name and options.only_name and options.name != options.only_name:
+            parser.error(f"two names, {options.name!r} and {options.only_name!r}: give one")
+        options.name = options.name or options.only_name
+    return options
 
-    commands.add_parser("status", parents=[ledgers, output], help="list all breakers")
+
+def _add_readers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    shared = [_ledger_options(), _output_options()]
+    status = commands.add_parser("status", parents=shared, help="list all breakers, or those with one name")
+    status.add_argument("name", metavar="NAME", nargs="?", help="only the breakers with this name, in more detail")
     commands.add_parser(
-        "watch", parents=[ledgers], help="list all breakers, updated until Ctrl-C (needs the extra `cli`)"
+        "watch",
+        parents=[_ledger_options()],
+        help="list all breakers, updated until q or Ctrl-C (needs the extra `cli`)",
     )
-    explain = commands.add_parser("explain", parents=[ledgers, output], help="explain the state of a breaker")
+    explain = commands.add_parser("explain", parents=shared, help="explain the state of a breaker")
     explain.add_argument("name", metavar="NAME")
-    events = commands.add_parser("events", parents=[ledgers, output], help="list the latest changes of state")
+    events = commands.add_parser("events", parents=shared, help="list the latest changes of state")
     events.add_argument("name", metavar="NAME", nargs="?", help="only this breaker")
+    events.add_argument("--name", dest="only_name", metavar="NAME", help="the same")
     events.add_argument(
-        "--limit", type=_count, default=20, metavar="N", help="number of changes (default 20; a ledger keeps 200)"
+        "--since",
+        type=values.moment,
+        metavar="TIME",
+        help="only changes since then: a span such as 1h or 3d, or a time such as '2026-12-01 03:04:05+01:00'",
     )
+    about = f"number of changes (default {DEFAULT_LIMIT}, or all with --since; a ledger keeps 200)"
+    events.add_argument("--limit", type=values.count, metavar="N", help=about)
+
+
+def _add_controls(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     for command in CONTROLS:
-        control = commands.add_parser(command, parents=[ledgers, output, _control_options()], help=_HELP[command])
+        shared = [_ledger_options(), _output_options(), _control_options()]
+        control = commands.add_parser(command, parents=shared, help=_HELP[command])
         if command != "reset":
-            about = "end the state after this time, such as 15m; by default it lasts until reset"
-            control.add_argument("--for", type=_seconds, dest="seconds", metavar="TIME", help=about)
-    configure = commands.add_parser("configure", parents=[ledgers, output, _control_options()], help=_HELP["configure"])
+            about = "end the state after this time, such as 15m, 1h30m or 3d; by default it lasts until reset"
+            control.add_argument("--for", type=values.hold, dest="seconds", metavar="TIME", help=about)
+    shared = [_ledger_options(), _output_options(), _control_options()]
+    configure = commands.add_parser("configure", parents=shared, help=_HELP["configure"])
     about = "a setting of BreakerConfig, such as timeout=60s, failure_threshold=20 or failure_rate_threshold=none"
     configure.set_defaults(reason=None)  # the log has the settings themselves
-    configure.add_argument("settings", metavar="SETTING=VALUE", nargs="+", type=_setting, help=about)
+    configure.add_argument("settings", metavar="SETTING=VALUE", nargs="+", type=values.setting, help=about)
+
+
+def _add_others(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    forget = commands.add_parser(
+        "forget", parents=[_output_options()], help="remove the files of a retired ledger, with all its breakers"
+    )
+    forget.add_argument("ledger", metavar="LEDGER", nargs="+", help=_LEDGER)
     completion = commands.add_parser("completion", help="print a shell script that completes commands and names")
     completion.add_argument("shell", choices=("bash", "zsh"))
-    names = commands.add_parser("__names", parents=[ledgers])
-    names.add_argument("prefix", nargs="?", default="")
-    return parser.parse_args(arguments)
+
+
+def _hidden(given: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="cb", parents=[_ledger_options()], allow_abbrev=False)
+    parser.add_argument("command")
+    parser.add_argument("prefix", nargs="?", default="")
+    options = parser.parse_args(given)
+    options.given = given
+    return options
+
+
+_LEDGER = "a name in the column LEDGER of `cb status`, a FILE or a URL"
 
 
 def _ledger_options() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(add_help=False)
-    about = "use only this ledger (may be repeated)"
-    options.add_argument("--ledger", action="append", default=[], metavar="FILE|URL", help=about)
+    about = f"use only this ledger: {_LEDGER} (may be repeated)"
+    options.add_argument("--ledger", action="append", default=[], metavar="LEDGER", help=about)
+    return options
+
+
+def _output_options() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(add_help=False)
+    options.add_argument("--json", action="store_true", help="print a JSON document")
     return options
 
 
 def _control_options() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(add_help=False)
     options.add_argument("name", metavar="NAME")
+    options.add_argument("--reason", type=values.reason, default="by hand", metavar="TEXT", help="reason, for the log")
     options.add_argument(
-        "--reason", type=_line(check_reason), default="by hand", metavar="TEXT", help="reason, for the log"
-    )
-    options.add_argument(
-        "--author", type=_line(check_author), metavar="TEXT", help="author, for the log (default: this user)"
+        "--author", type=values.author, metavar="TEXT", help="author, for the log (default: this user)"
     )
     options.add_argument("--host-only", action="store_true", help="do not affect the other hosts of the fleet")
+    options.add_argument(
+        "--all", action="store_true", dest="everywhere", help="every live ledger that has a breaker with this name"
+    )
     return options
 
 
-def _line(check: Callable[[str], None]) -> Callable[[str], str]:
-    def line(text: str) -> str:
-        try:
-            check(text)
-        except ConfigError as error:
-            raise argparse.ArgumentTypeError(f"must {error.rule}") from error
-        return text
+def _no_command(word: str, given: list[str], commands: list[str]) -> str:
+    import shlex  # not above: only this error needs it
 
-    return line
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = parse_duration(float(text) if text.isdecimal() else text, "TIME")
-    except ConfigError as error:
-        raise argparse.ArgumentTypeError(f"must {error.rule}") from error
-    if not 0 < seconds <= 30 * 86_400:
-        raise argparse.ArgumentTypeError("must be above 0 and at most 30 days")
-    return seconds
-
-
-def _setting(text: str) -> tuple[str, object]:
-    name, equals, value = text.partition("=")
-    if not (name and equals and value):
-        raise argparse.ArgumentTypeError("must be SETTING=VALUE")
-    if name not in _SETTINGS:
-        raise argparse.ArgumentTypeError(f"{name} is not one of {', '.join(sorted(_SETTINGS))}")
-    if value == "none":
-        return name, None
-    for number in (int, float):
-        with suppress(ValueError):
-            return name, number(value)
-    return name, value
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= float(text) < math.inf:
-        raise argparse.ArgumentTypeError("must be a whole number, at least 1")
-    return int(text)
+    meant = suggestions.command(word, commands)
+    if meant is None:
+        return f"there is no command {word!r}, only {', '.join(commands)}"
+    rest = given[given.index(word) + 1 :]
+    return f"there is no command {word!r}; did you mean: {shlex.join(['cb', meant, *rest])}"

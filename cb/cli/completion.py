@@ -1,23 +1,25 @@
-"""Shell scripts that complete the commands of `cb` and the names of breakers."""
+"""Shell scripts that complete the commands of `cb`, the names of breakers and those of ledgers."""
 
 from .arguments import CONTROLS
 
-_NAMED = ("explain", "events", *CONTROLS, "configure")
-_COMMANDS = " ".join(("status", "watch", *_NAMED, "completion"))
+_NAMED = ("status", "explain", "events", *CONTROLS, "configure")
+_COMMANDS = " ".join(("watch", *_NAMED, "forget", "completion"))
 
 # Names are read line by line: `compgen -W` would expand special characters in them.
 _BASH = f"""\
 _cb() {{
-    local word=${{COMP_WORDS[COMP_CWORD]}} name
+    local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}} kind= name
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
         COMPREPLY=($(compgen -W "{_COMMANDS}" -- "$word"))
-    else
-        case ${{COMP_WORDS[1]}} in {"|".join(_NAMED)})
-            while IFS= read -r name; do
-                COMPREPLY+=("$(printf %q "$name")")
-            done < <(cb __names -- "$word" 2>/dev/null) ;;
-        esac
+        return
+    fi
+    case ${{COMP_WORDS[1]}} in {"|".join(_NAMED)}) kind=__names ;; forget) kind=__ledgers ;; esac
+    if [ "$before" = --ledger ]; then kind=__ledgers; fi
+    if [ -n "$kind" ]; then
+        while IFS= read -r name; do
+            COMPREPLY+=("$(printf %q "$name")")
+        done < <(cb $kind -- "$word" 2>/dev/null)
     fi
 }}
 complete -F _cb cb
@@ -28,6 +30,8 @@ _ZSH = f"""\
 _cb() {{
     if (( CURRENT == 2 )); then
         compadd -- {_COMMANDS}
+    elif [[ ${{words[CURRENT-1]}} == --ledger || ${{words[2]}} == forget ]]; then
+        compadd -- "${{(@f)$(cb __ledgers 2>/dev/null)}}"
     else
         case ${{words[2]}} in
             {"|".join(_NAMED)}) compadd -- "${{(@f)$(cb __names 2>/dev/null)}}" ;;

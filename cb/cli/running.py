@@ -1,6 +1,7 @@
-"""The ledger files that running processes have mapped, in any directory."""
+"""The files that running processes have mapped, in any directory."""
 
 import os
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,7 +19,30 @@ def mapped_files(suffix: str, processes: Path = _PROCESSES) -> set[Path]:
     return found
 
 
-def _mapped(maps: Path) -> set[str]:
-    r"""Return the mapped files: the sixth column, to the end of the line, with a newline in it written as \012."""
+def foreign_files(suffix: str, processes: Path = _PROCESSES) -> dict[Path, int]:
+    """Return the files with that suffix that processes of other users have mapped, with the ids of their owners."""
+    found: dict[Path, int] = {}
+    for process in processes.glob("[0-9]*"):
+        with suppress(OSError):
+            if process.stat().st_uid != os.geteuid():
+                for path in (Path(name) for name in _mapped(process / "maps") if name.endswith(suffix)):
+                    if (owner := path.stat().st_uid) != os.geteuid():
+                        found[path] = owner
+    return found
+
+
+def writers(paths: Collection[Path], processes: Path = _PROCESSES) -> dict[Path, list[int]]:
+    """Return the ids of the processes that have mapped each of the files for writing, as far as this user sees them."""
+    wanted = {os.path.realpath(path): path for path in paths}
+    found: dict[Path, list[int]] = {path: [] for path in paths}
+    for process in processes.glob("[0-9]*") if wanted else ():
+        with suppress(OSError):
+            for name in _mapped(process / "maps", b"rw-s").intersection(wanted):
+                found[wanted[name]].append(int(process.name))
+    return {path: sorted(numbers) for path, numbers in found.items()}
+
+
+def _mapped(maps: Path, access: bytes = b"") -> set[str]:
+    r"""Return the files mapped with that access: the sixth column, to the end of the line, a newline in it as \012."""
     rows = (line.split(None, 5) for line in maps.read_bytes().split(b"\n"))
-    return {os.fsdecode(row[5].replace(b"\\012", b"\n")) for row in rows if len(row) == 6}
+    return {os.fsdecode(row[5].replace(b"\\012", b"\n")) for row in rows if len(row) == 6 and row[1].startswith(access)}

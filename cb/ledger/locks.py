@@ -203,6 +203,11 @@ class FileLock:
         except OSError as error:
             raise LedgerBusyError(self._path, f"cannot be opened ({error.strerror})") from error
 
+    @property
+    def at_its_path(self) -> bool:
+        """True if the file that `run` has locked is still at its path: it is removed under its own lock only."""
+        return self._file is not None and is_at(self._path, self._file.fileno())
+
     def close(self) -> None:
         """Close the file. The next `run` opens it again."""
         file, self._file = self._file, None

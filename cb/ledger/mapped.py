@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 
-from cb.errors import LedgerError, LedgerFullError
+from cb.errors import LedgerBusyError, LedgerError, LedgerFullError
 from cb.states import Scope
 
 from . import layout
@@ -17,6 +17,8 @@ from .shards import process_number
 
 __all__ = ["FILE_BYTES", "HEADER_BYTES", "PAGE_BYTES", "RECORD_BYTES", "MappedFile", "map_url", "require_own"]
 
+#: attempts to open a ledger that is removed meanwhile
+_TRIES = 5
 _MAP_FIXED = 0x10  # of Linux, macOS and the BSDs; the module mmap lacks it
 
 
@@ -45,10 +47,8 @@ class MappedFile:
         #: effective id of the user who opened it
         self._user = os.geteuid()
         try:
-            os.makedirs(f"{path}.locks", mode=0o700, exist_ok=True)
             self.lock: FileLock = FileLock(f"{path}.locks/transitions")
-            require_own(f"{path}.locks")
-            self._file = LockFile(path, self.lock.run(lambda: open_file(path), 1.0))
+            self._file = LockFile(path, self._open(f"{path}.locks"))
             self._paths = (path, f"{path}.locks")
             self._identities = [identity(os.stat(each)) for each in self._paths]
             self._cells = self._map()
@@ -60,6 +60,24 @@ class MappedFile:
         self._mutex = threading.RLock()
         self._heartbeats: dict[int, tuple[int, ...]] = {}
         self._grown = [0, 0]
+
+    def _open(self, locks: str) -> int:
+        """Open the file under its lock, anew if another process removes both meanwhile. Raises LedgerError, OSError."""
+        fault: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        for _ in range(_TRIES):
+            try:
+                os.makedirs(locks, mode=0o700, exist_ok=True)
+                require_own(locks)
+                fd = self.lock.run(lambda: open_file(self.path) if self.lock.at_its_path else None, 1.0)
+            except (FileNotFoundError, FileExistsError) as error:
+                fault = error
+            except LedgerBusyError as error:
+                if not isinstance(error.__cause__, FileNotFoundError):
+                    raise
+            else:
+                if fd is not None:
+                    return fd
+        raise fault
 
     def _map(self) -> memoryview:
         # By a descriptor of its own: mmap keeps a copy of it, which would keep the lock on the file as well.

@@ -12,6 +12,8 @@ from . import layout
 from .file import ANOTHER_BOOT, EMPTY, FILE_BYTES, find_fault, has_owners, locked
 from .memory import R
 
+#: reason of the LedgerError for a ledger that is empty or from before the last boot, and that no process has in use
+UNUSED = "has not been used since the last boot"
 _FAULT = "is open for reading only"
 
 
@@ -55,7 +57,7 @@ class ReadOnlyFile:
                 raise LedgerError(path, "is not a ledger")
             fault = find_fault(fd, path)
             if fault == EMPTY or (fault == ANOTHER_BOOT and not has_owners(path)):
-                raise LedgerError(path, "has not been used since the last boot")
+                raise LedgerError(path, UNUSED)
             if fault and fault != ANOTHER_BOOT:
                 raise LedgerError(path, fault)
             self._cells = memoryview(mmap.mmap(fd, FILE_BYTES, access=mmap.ACCESS_READ)).cast("q")

@@ -71,7 +71,11 @@ def test_breaker_in_two_ledgers_of_the_same_name_is_controlled_only_in_a_named_o
     try:
         ran = cb("force-open", "bank")
         assert (ran.returncode, ran.stdout) == (2, "")
-        assert "choose one with --ledger or CB_STATE_DIR" in ran.stderr
+        assert "nothing was changed" in ran.stderr
+        assert str(tmp_path / "shop.v3.ledger") in ran.stderr
+        ran = cb("force-open", "bank", "--ledger", "shop")
+        assert (ran.returncode, ran.stdout) == (2, "")
+        assert "must be the path of one of " in ran.stderr
         assert str(tmp_path / "shop.v3.ledger") in ran.stderr
         assert cb("force-open", "bank", "--ledger", str(tmp_path / "shop.v3.ledger")).returncode == 0
         seen = {each["name"]: each for each in json.loads(cb("status", "--json").stdout)["ledgers"]}

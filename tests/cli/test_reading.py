@@ -7,11 +7,13 @@ import re
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from cb import Ledger, LedgerError
+from cb.cli import main as cb_main
 from tests.cli.conftest import cb, document, everything, start, start_of
 from tests.support import ROOT
 from tests.support.demo_platform import read_until
@@ -21,11 +23,32 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="ledgers in files nee
 
 def test_status_lists_every_breaker_and_exits_with_1_if_one_is_open(shop: Path) -> None:
     ran = cb("status")
-    heading, bank, stock = ran.stdout.splitlines()
+    heading, bank, stock, rejecting = ran.stdout.splitlines()
     assert (ran.returncode, ran.stderr) == (1, "")
     assert heading.split() == ["LEDGER", "BREAKER", "STATE", "FOR", "CALLS", "FAILED", "SLOW", "RUNNING", "WHY"]
     assert re.fullmatch(r"shop +bank +CLOSED +\d+s +1 +0% +0% +0 +closed: 1 of 5 calls needed in 60 s, .*", bank)
     assert re.fullmatch(r"shop +stock +OPEN +\d+s +2 +100% +0% +0 +open: 2 consecutive failures; .*", stock)
+    assert rejecting == "rejecting calls: stock; next: cb explain stock"
+
+
+def test_status_of_a_name_has_its_breakers_in_all_ledgers_and_their_exit_code(shop: Path, state: Path) -> None:
+    other = start(state, "shm://other")
+    try:
+        ran = cb("status", "stock")
+        assert (ran.returncode, ran.stderr) == (1, "")
+        assert [line.split()[:2] for line in ran.stdout.splitlines()[1:3]] == [["other", "stock"], ["shop", "stock"]]
+        assert "bank" not in ran.stdout
+        assert re.search(
+            r"^other: 1 live worker, .*\n  last failure \d+s ago: ZeroDivisionError", ran.stdout, re.MULTILINE
+        )
+        assert "cb metrics-only stock --ledger shop --for 1h" in ran.stdout
+        assert cb("status", "bank").returncode == cb("status", "stock", "--ledger", "shop").returncode - 1 == 0
+        assert [list(each["breakers"]) for each in document("status", "stock")["ledgers"]] == [["stock"], ["stock"]]
+    finally:
+        other.communicate()
+    ran = cb("status", "stok")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "did you mean 'stock'?" in ran.stderr
 
 
 def test_status_as_json_is_one_document(shop: Path) -> None:
@@ -39,11 +62,12 @@ def test_status_as_json_is_one_document(shop: Path) -> None:
 
 def test_explain_prints_reason_last_failure_and_latest_changes(shop: Path) -> None:
     ran = cb("explain", "stock")
-    why, failure, change = ran.stdout.splitlines()
+    why, failure, change, advice = ran.stdout.splitlines()
     assert ran.returncode == 1
     assert why.startswith("shop stock: open: 2 consecutive failures; next probe in ")
     assert re.fullmatch(r"  last failure \d+s ago: ZeroDivisionError: .* \(worker \d+\)", failure)
     assert change.endswith("CLOSED -> OPEN: 2 consecutive failures")
+    assert advice.startswith("  next: repair stock; the circuit closes by itself")
     assert cb("explain", "bank").returncode == 0
     assert list(document("explain", "bank")["ledgers"][0]["breakers"]) == ["bank"]
 
@@ -57,7 +81,23 @@ def test_events_list_the_latest_transitions(shop: Path) -> None:
     assert closed.endswith("repaired (by alice)")
     (last,) = document("events", "stock", "--limit", "1")["events"]
     assert (last["ledger"], last["number"], last["from"], last["to"]) == ("shop", 2, "OPEN", "CLOSED")
-    assert document("events", "bank")["events"] == []
+    assert document("events", "bank")["events"] == document("events", "--name", "bank")["events"] == []
+
+
+def test_events_since_a_time_have_the_offset_of_the_zone(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/St_Johns")
+    ran = cb("events", "--since", "1h", "--name", "stock")
+    (at,) = re.findall(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d-0[23]:30)  shop", ran.stdout, re.MULTILINE)
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(at)) < timedelta(minutes=1)
+    (event,) = document("events", "--since", at, "stock", "--name", "stock")["events"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", event["at"])
+    assert document("events", "--since", "2999-01-01")["events"] == []
+    assert cb("events", "bank", "--since", "1d12h").stdout.startswith("no change of state of bank since 20")
+    for number in range(22):
+        cb_main(["reset", "bank", "--reason", f"number {number}"])
+    assert len(document("events")["events"]) == 20
+    assert len(document("events", "--since", "1h")["events"]) == 23
+    assert len(document("events", "--since", "1h", "--limit", "2")["events"]) == 2
 
 
 def test_reading_writes_nothing_and_adds_no_worker(shop: Path, state: Path) -> None:
@@ -91,6 +131,7 @@ def test_ledger_of_a_dead_worker_is_readable_and_has_no_worker(state: Path) -> N
     service.communicate()
     (ledger,) = document("status")["ledgers"]
     assert (ledger["workers"], ledger["breakers"]["stock"]["state"]) == (0, "OPEN")
+    assert ledger["retired_since"] is not None
 
 
 @pytest.mark.parametrize("command", [["status"], ["explain", "bank"], ["force-open", "bank"], ["events"]])
@@ -124,12 +165,10 @@ def test_invalid_ledgers_are_errors_and_the_others_are_listed(shop: Path, state:
     (state / "short.v3.ledger").write_bytes(content[:100_000])
     ran = cb("status")
     assert ran.returncode == 3
-    assert {line.split()[0] for line in ran.stdout.splitlines()} == {"LEDGER", "shop"}
+    assert {line.split()[0] for line in ran.stdout.splitlines()} == {"LEDGER", "shop", "boot:", "empty:", "rejecting"}
     errors = dict(re.findall(r"cb: ledger .*/(\w+)\.v3\.ledger: (.*)", ran.stderr))
     assert errors == {
-        "boot": "has not been used since the last boot",
         "code": "is damaged",
-        "empty": "has not been used since the last boot",
         "pipe": "is not a ledger",
         "rows": "is damaged",
         "short": "has 100000 bytes, not 268505088",
@@ -178,11 +217,11 @@ def test_bash_completes_commands_and_names(shop: Path, tmp_path: Path) -> None:
     (tmp_path / "cb").chmod(0o755)
     script = """
 source <(cb completion bash)
-for words in "cb ex" "cb force-open s" "cb force-open ''"; do
+for words in "cb ex" "cb fo" "cb force-open s" "cb status ''" "cb forget ''" "cb reset bank --ledger s"; do
     eval "COMP_WORDS=($words)"; COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _cb; echo "${COMPREPLY[@]}"
 done
 """
     environ = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     ran = subprocess.run(["bash", "-c", script], env=environ, capture_output=True, text=True, check=False)
-    assert (ran.stdout, ran.stderr) == ("explain\nstock\nbank stock\n", "")
+    assert (ran.stdout, ran.stderr) == ("explain\nforce-open forget\nstock\nbank stock\nshop\nshop\n", "")
     assert "compdef _cb cb" in cb("completion", "zsh").stdout
