@@ -13,7 +13,7 @@ from .circuit import Circuit
 from .clocks import monotonic_ns, resolve_clock, wall_ns
 from .config import BreakerConfig
 from .control import BreakerControl
-from .errors import CircuitOpenError
+from .errors import CircuitOpenError, ConfigError
 from .events import Listener
 from .fallback import F, V, falling_back, reraise
 from .guard import CallGuard, ContextGuards, caller_context
@@ -43,6 +43,8 @@ class CircuitBreaker(Handle):
         name: Name of the dependency, the same in all processes.
         config: Thresholds. They replace those of an earlier release of the service.
         ledger: Where the state is kept. By default in the memory of this process.
+        shared: True keeps the state in the ledger of the project that the calling module belongs to, or of $CB_LEDGER:
+            all its processes on this host share the breaker.
         failures: Exceptions that are failures: classes, or a predicate of the exception. Any other exception is an
             answer of the dependency, and counts as a success.
         ignored: Exceptions that count as neither success nor failure: classes, or a predicate.
@@ -62,6 +64,7 @@ class CircuitBreaker(Handle):
         config: BreakerConfig | None = None,
         *,
         ledger: Ledger | None = None,
+        shared: bool = False,
         failures: ErrorFilter = (Exception,),
         ignored: ErrorFilter = (),
         failed_result: Callable[[Any], bool] | None = None,
@@ -70,6 +73,12 @@ class CircuitBreaker(Handle):
         wall_clock: Callable[[], int] = wall_ns,
     ) -> None:
         classifier = Classifier(failures, ignored, failed_result)
+        if shared:
+            if ledger is not None:
+                raise ConfigError("shared", "be False where a ledger is given", shared)
+            ledger = project_ledger()
+        if config is not None and not isinstance(config, BreakerConfig):
+            raise ConfigError("config", "be a BreakerConfig", config)
         self._given = config or BreakerConfig()
         self._circuit = Circuit(
             name,
@@ -270,6 +279,14 @@ class CircuitBreaker(Handle):
     def health(self) -> Health | None:
         """Return the result of the latest health check of any process, None if there was none."""
         return read_health(self._circuit.head, self._circuit.clock())
+
+
+def project_ledger() -> Ledger:
+    """Return the ledger of the project that the caller of this library belongs to, or of $CB_LEDGER."""
+    from .ledger.opened import default_ledger  # not above: a breaker in memory or in a given ledger needs neither
+    from .ledger.project import calling_namespace
+
+    return default_ledger(calling_namespace())
 
 
 def admission_of(breaker: CircuitBreaker) -> Admission:

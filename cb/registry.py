@@ -3,12 +3,13 @@
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from itertools import islice
 from types import FunctionType
 from typing import Any
 
 from .background.fork import detect_fork, register_fork_reset
-from .breaker import CircuitBreaker, admission_of
+from .breaker import CircuitBreaker, admission_of, project_ledger
 from .circuit import Circuit
 from .clocks import monotonic_ns, resolve_clock, wall_ns
 from .config import BreakerConfig
@@ -37,6 +38,7 @@ class Registry(Handle):
 
     Args:
         ledger: Ledger of all its breakers; by default one of this process alone.
+        shared: True for the ledger of the project, as in `CircuitBreaker`.
         defaults: Thresholds of every breaker.
         overrides: Thresholds by name of the breaker, in place of `defaults`.
         listeners: Listeners of every breaker that is created from now on.
@@ -47,18 +49,22 @@ class Registry(Handle):
         self,
         *,
         ledger: Ledger | None = None,
+        shared: bool = False,
         defaults: BreakerConfig | None = None,
         overrides: Mapping[str, BreakerConfig] | None = None,
         listeners: Sequence[Listener] = (),
         clock: Callable[[], int] = monotonic_ns,
     ) -> None:
+        if shared and ledger is not None:
+            raise ConfigError("shared", "be False where a ledger is given", shared)
         #: ledger of all its breakers
-        self.ledger = ledger or Ledger.in_memory()
+        self.ledger = ledger or (project_ledger() if shared else Ledger.in_memory())
         #: listeners of every breaker that is created from now on
         self.listeners = list(listeners)
         self._defaults = defaults or BreakerConfig()
         self._overrides = dict(overrides or {})
         self._clock = clock
+        self._configs: dict[str, BreakerConfig] = {}  # given to `get`
         self._breakers: dict[str, CircuitBreaker] = {}
         self._apart: dict[str, CircuitBreaker] = {}  # those that had no room when they were created, oldest first
         self._forgotten: weakref.WeakValueDictionary[str, CircuitBreaker] = weakref.WeakValueDictionary()
@@ -71,7 +77,9 @@ class Registry(Handle):
     def _origin(self) -> tuple[Any, ...]:
         # Breakers with rules of their own are created at once: a later `get` by name alone must not create others.
         made = {each.name: _rules_of(each) for each in self}
-        rules = {name: given for name, given in made.items() if given != _DEFAULT_RULES}
+        rules = {name: dict(given) for name, given in made.items() if given != _DEFAULT_RULES}
+        for name, config in self._configs.copy().items():
+            rules.setdefault(name, {})["config"] = config
         return (
             _elsewhere,
             self.ledger,
@@ -84,6 +92,7 @@ class Registry(Handle):
     def get(
         self,
         name: str,
+        config: BreakerConfig | None = None,
         *,
         failures: ErrorFilter | None = None,
         ignored: ErrorFilter | None = None,
@@ -93,12 +102,14 @@ class Registry(Handle):
 
         Args:
             name: Name of the dependency.
+            config: Its thresholds, in place of `defaults`. They must equal `overrides`, where those have the name.
             failures: Exceptions that are failures, as in `CircuitBreaker`; by default every `Exception`.
             ignored: Exceptions that count as neither success nor failure; by default none.
             failed_result: Predicate of returned values that are failures; by default none is.
 
         Raises:
-            ConfigError: The breaker exists with other rules than those given here, or the name does not fit.
+            ConfigError: The breaker exists with other rules or thresholds than those given here, or the name does not
+                fit.
         """
         rules: dict[str, Any] = {}
         if failures is not None or ignored is not None or failed_result is not None:
@@ -110,19 +121,37 @@ class Registry(Handle):
             with self._lock:
                 found = self._breakers.get(name) or self._forgotten.get(name)
                 if found is None:
+                    if config is not None and name in self._overrides:
+                        self._require_same_config(name, config)
                     found = CircuitBreaker(
                         name,
-                        self._overrides.get(name, self._defaults),
+                        self._config_of(name) if config is None else config,
                         ledger=self.ledger,
                         listeners=self.listeners,
                         clock=self._clock,
                         **rules,
                     )
                     rules = {}
+                    if config is not None:
+                        self._configs[name] = config
                 self._keep(found)
+        if config is not None:
+            self._require_same_config(name, config)
         if rules:
             _require_same_rules(found, rules)
         return found
+
+    def _config_of(self, name: str) -> BreakerConfig:
+        return self._configs.get(name) or self._overrides.get(name, self._defaults)
+
+    def _require_same_config(self, name: str, asked: object) -> None:
+        if not isinstance(asked, BreakerConfig):
+            raise ConfigError("config", "be a BreakerConfig", asked)
+        source = "the registry's overrides have" if name in self._overrides else "the breaker was created with"
+        for field in fields(BreakerConfig):
+            value, present = getattr(asked, field.name), getattr(self._config_of(name), field.name)
+            if value != present:
+                raise ConfigError(field.name, f"be what {source} for {name!r}, {present}", value)
 
     def _keep(self, breaker: CircuitBreaker) -> None:
         if _is_apart(breaker):

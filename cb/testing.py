@@ -105,19 +105,19 @@ def isolated_ledgers() -> Iterator[Path]:
     """Create the ledgers of `shm://` URLs in a new directory, also in child processes. Yields the directory.
 
     Enter the context before importing the modules under test, which may open their ledgers at import; the pytest plugin
-    does so. The context sets $CB_STATE_DIR. Ledgers of `file://` URLs, and those opened before, are not affected. The
-    directory is removed when the process ends, because its ledgers are in use until then.
+    does so. The context sets $CB_STATE_DIR, and unsets $CB_LEDGER, which may name a file. Ledgers of `file://` URLs,
+    and those opened before, are not affected. The directory is removed when the process ends, because its ledgers are
+    in use until then.
     """
-    before, directory = os.environ.get("CB_STATE_DIR"), tempfile.mkdtemp(prefix="cb-tests-")
+    before = {name: os.environ.pop(name, None) for name in ("CB_STATE_DIR", "CB_LEDGER")}
+    directory = tempfile.mkdtemp(prefix="cb-tests-")
     atexit.register(_remove, directory, os.getpid())
     os.environ["CB_STATE_DIR"] = directory
     try:
         yield Path(directory)
     finally:
-        if before is None:
-            os.environ.pop("CB_STATE_DIR", None)
-        else:
-            os.environ["CB_STATE_DIR"] = before
+        os.environ.pop("CB_STATE_DIR", None)
+        os.environ.update({name: value for name, value in before.items() if value is not None})
 
 
 def _remove(directory: str, owner: int) -> None:

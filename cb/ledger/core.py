@@ -58,6 +58,8 @@ class LedgerCore:
         self._storage = storage
         #: URL and directory passed to `Ledger.open`
         self.opened_as: tuple[str, str | os.PathLike[str] | None] | None = None
+        #: True once the ledger has been closed
+        self.closed = False
         self._checked_at: int | None = None
         self._heartbeat_at: int | None = None
         self._making = threading.RLock()
@@ -99,7 +101,7 @@ class LedgerCore:
     @property
     def lock(self) -> Lock:
         """The lock for changes of state, of thresholds and of the list of records."""
-        self._follow_user()
+        self.follow_user()
         return self._storage.lock
 
     @property
@@ -150,7 +152,7 @@ class LedgerCore:
         If it cannot be created, because there is no room, no memory, or the lock is not available, it is a record of
         another ledger, in the memory of this process. A later call may return one of this ledger.
         """
-        self._follow_user()
+        self.follow_user()
         check_name(name)
         with self._making:
             if name in self._records:
@@ -270,7 +272,7 @@ class LedgerCore:
 
     def elect(self, role: str) -> bool:
         """Take a role, which one process of the host holds until it ends or resigns. Return False if it is taken."""
-        self._follow_user()
+        self.follow_user()
         return self._storage.elect(role)
 
     def has(self, role: str) -> bool:
@@ -295,7 +297,7 @@ class LedgerCore:
 
         A record that passes its index keeps the shard until it calls `leave_shard`.
         """
-        self._follow_user()
+        self.follow_user()
         return self._shards.get(number, now, index)
 
     @property
@@ -322,7 +324,7 @@ class LedgerCore:
 
     def _check_file(self, now: int) -> None:
         """Detect changes that others have made to the file and its locks, at most ten times a second."""
-        self._follow_user()
+        self.follow_user()
         if self._checked_at is not None and abs(now - self._checked_at) < CHECK_INTERVAL_NS:
             return
         self._checked_at = now
@@ -385,13 +387,14 @@ class LedgerCore:
     def close(self, now: int) -> None:
         """Give up file, shards and roles. Breakers that still exist go on in memory of this process."""
         with self._making:
+            self.closed = True
             self._open_again = None
             if isinstance(self._storage, MappedFile):
                 self._detach_locked(now)
 
     # Changes of the process
 
-    def _follow_user(self) -> None:
+    def follow_user(self) -> None:
         """Open the ledger of the user that this process has changed to since it opened the file, before first use."""
         if not FORK_MARK[0]:
             detect_fork()

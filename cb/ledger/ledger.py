@@ -86,7 +86,11 @@ class Ledger(Handle):
     def _origin(self) -> tuple[Any, ...]:
         if self.scope is Scope.PROCESS:
             return (Ledger.in_memory,)
-        return (Ledger.view, self.path) if self.core.read_only else (Ledger.open, f"file://{self.path}")
+        if self.core.read_only:
+            return Ledger.view, self.path
+        from .opened import open_once  # not above: only what is pickled needs it
+
+        return open_once, f"file://{self.path}"
 
     @property
     def scope(self) -> Scope:

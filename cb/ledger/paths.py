@@ -26,6 +26,11 @@ def ledger_path(url: str, directory: str | os.PathLike[str] | None = None) -> Pa
     return Path(directory or state_directory(os.environ)) / f"{rest}.v{VERSION}.ledger"
 
 
+def environment_url() -> str | None:
+    """Return the URL of the default ledger from $CB_LEDGER, None if it is unset or empty."""
+    return os.environ.get("CB_LEDGER") or None
+
+
 def state_directory(environ: Mapping[str, str]) -> Path:
     """Return the directory of ledgers: $CB_STATE_DIR, systemd's $RUNTIME_DIRECTORY, else `shared_directory`."""
     systemd = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]

@@ -27,9 +27,9 @@ def test_reader_of_tutorial_md_sees_what_it_promises(tmp_path: Path) -> None:
     assert len({worker for _, worker, status in answers if status == "503"}) > 1
     assert refused.startswith("HTTP/1.1 503")
     assert re.search(r"^Retry-After: [123]$", refused, re.MULTILINE)
-    assert re.search(r"^app +vendor +OPEN\b", look, re.MULTILINE)
+    assert re.search(r"^\S+ +vendor +OPEN\b", look, re.MULTILINE)
     assert "a circuit is not closed" in look
     assert recover.count('{"price":"150.10"}') == 4
-    assert re.search(r"^app +vendor +CLOSED\b", recover, re.MULTILINE)
+    assert re.search(r"^\S+ +vendor +CLOSED\b", recover, re.MULTILINE)
     assert recover.index("CLOSED -> OPEN") < recover.index("HALF_OPEN -> CLOSED")
     assert re.search(r'"code": "circuit-open".*\n.*\{"price":"150.10"\}', control, re.DOTALL)

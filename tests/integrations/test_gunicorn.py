@@ -171,8 +171,8 @@ def test_directory_of_a_killed_master_is_removed_by_the_next_and_no_other_is(sta
 
 def test_masters_with_equal_process_ids_keep_apart(started: Start, tmp_path: Path) -> None:
     container = ("unshare", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child", *GUNICORN)
-    state = str(tmp_path / "state")
-    one, other = (started("True", home=home, run=container, CB_STATE_DIR=state) for home in ("one", "other"))
+    shared = {"CB_STATE_DIR": str(tmp_path / "state"), "CB_LEDGER": "shm://app"}
+    one, other = (started("True", home=home, run=container, **shared) for home in ("one", "other"))
     pids = {server.ask() for server in (one, other)}
     for _ in range(4):
         one.ask()

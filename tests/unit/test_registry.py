@@ -3,11 +3,13 @@
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cb import ConfigError, Event, Ledger, Registry, State
+from cb import BreakerConfig, ConfigError, Event, Ledger, Registry, State
 
 
 def is_timeout(error: BaseException) -> bool:
@@ -44,6 +46,60 @@ def test_get_with_other_rules_than_the_breaker_has_is_an_error(
     with pytest.raises(ConfigError, match=f"{next(iter(later))} must be what the breaker 'vendor' was created with"):
         registry.get("vendor", **later)  # type: ignore[arg-type]  # one of three keywords
     assert registry.get("vendor") is breaker
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_get_with_a_config_creates_the_breaker_with_it_and_returns_it_again(named: bool) -> None:
+    registry = Registry(defaults=BreakerConfig(timeout=9))
+    breaker = (
+        registry.get("vendor", config=BreakerConfig(timeout=5))
+        if named
+        else registry.get("vendor", BreakerConfig(timeout=5))
+    )
+    assert (breaker.config.timeout, registry.get("other").config.timeout) == (5, 9)
+    assert registry.get("vendor") is registry.get("vendor", BreakerConfig(timeout=timedelta(seconds=5))) is breaker
+
+
+@pytest.mark.parametrize(
+    ("registry", "first", "value"),
+    [
+        (Registry(), BreakerConfig(timeout=5), "5.0, got 6.0"),
+        (Registry(), None, "30.0, got 6.0"),
+        (Registry(overrides={"vendor": BreakerConfig(timeout=7)}), None, "7.0, got 6.0"),
+    ],
+)
+def test_get_with_another_config_than_the_breaker_has_is_an_error(
+    registry: Registry, first: BreakerConfig | None, value: str
+) -> None:
+    breaker = registry.get("vendor", first)
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=f"timeout must be what .* for 'vendor', {value}"):
+            registry.get("vendor", BreakerConfig(timeout=6))
+    assert registry.get("vendor") is breaker
+
+
+def test_config_that_contradicts_the_overrides_creates_no_breaker() -> None:
+    registry = Registry(overrides={"vendor": BreakerConfig(timeout=7)})
+    with pytest.raises(ConfigError, match=r"timeout must be what the registry's overrides have for 'vendor', 7\.0"):
+        registry.get("vendor", BreakerConfig(timeout=6))
+    assert registry.find("vendor") is None
+    assert registry.get("vendor", BreakerConfig(timeout=7)).config.timeout == 7
+
+
+@pytest.mark.parametrize("wrong", [{"timeout": 3}, ConnectionError, 5])
+def test_config_of_another_type_is_an_error(wrong: Any) -> None:
+    registry = Registry()
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"config must be a BreakerConfig, got"):
+            registry.get("vendor", wrong)
+        registry.get("vendor")
+
+
+def test_pickled_registry_has_the_configs_given_to_get() -> None:
+    registry = Registry()
+    registry.get("vendor", BreakerConfig(timeout=5), failures=OSError)
+    _, (_, make, arguments) = registry.__reduce__()
+    assert make(*arguments).get("vendor", BreakerConfig(timeout=5), failures=OSError).config.timeout == 5
 
 
 def test_get_with_the_same_rules_returns_the_breaker() -> None:

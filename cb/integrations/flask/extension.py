@@ -1,6 +1,7 @@
 """Circuit breakers for any Flask app: `CircuitBreakers(app)`, or `init_app(app)` in a factory."""
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,8 @@ class CircuitBreakers(ProcessBound):
     Args:
         app: The app; None if `init_app` is called later.
         name: Name of the app in its status. By default `app.name`.
-        ledger: A ledger or its URL. By default `shm://` and the app's name, or `memory://` if the app is `TESTING`.
+        ledger: A ledger or its URL. By default that of $CB_LEDGER or of the app's project, as for `shared=True`; in
+            memory if the app is `TESTING`.
         defaults: Thresholds of all breakers.
         overrides: Thresholds of single breakers, by name.
         listeners: Listeners of all breakers. Changes of state are logged without one.
@@ -174,8 +176,13 @@ class CircuitBreakers(ProcessBound):
         return guarded_session(self.registry, name, **options)
 
 
-def _default_ledger(app: Flask) -> str:
-    return "memory://" if app.testing else f"shm://{app.name}"  # a test must not open circuits of running services
+def _default_ledger(app: Flask) -> Ledger | str:
+    if app.testing:  # a test must not open circuits of running services
+        return "memory://"
+    from cb.ledger.opened import default_ledger  # not above: an app that names its ledger does not need it
+
+    module = sys.modules.get(app.import_name)
+    return default_ledger(vars(module) if hasattr(module, "__file__") else {"__file__": app.root_path})
 
 
 def _open(ledger: Ledger | str) -> Ledger:

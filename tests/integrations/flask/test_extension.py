@@ -7,9 +7,11 @@ import pytest
 import requests
 from flask import Flask
 
-from cb import BreakerConfig, CircuitOpenError, ConfigError, Event, Ledger, State
+from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, ConfigError, Event, Ledger, State
 from cb.integrations.flask import CircuitBreakers
+from cb.ledger.project import ledger_name
 from cb.testing import FakeClock
+from tests.support import ROOT
 from tests.support.bakery import OPEN, REASON, STATUS, an_app, guarded, trip
 
 pytestmark = pytest.mark.usefixtures("state")
@@ -59,9 +61,11 @@ def test_handler_of_the_app_itself_is_left_in_place(app: Flask, first: str) -> N
     assert client.get("/price").text == "later: vendor"
 
 
-def test_ledger_has_the_name_of_the_app_and_is_found_by_cb(state: Path) -> None:
-    app = an_app("bakery")
-    assert CircuitBreakers(app).registry.ledger.path == str(state / "bakery.v3.ledger")
+@pytest.mark.parametrize("name", ["bakery", __name__])
+def test_ledger_is_that_of_the_project_of_the_app_and_of_shared_breakers(state: Path, name: str) -> None:
+    ledger = CircuitBreakers(an_app(name)).registry.ledger
+    assert ledger is CircuitBreaker("vendor", shared=True).ledger
+    assert ledger.path == str(state / f"{ledger_name(str(Path.cwd() if name == 'bakery' else ROOT))}.v3.ledger")
 
 
 def test_app_that_is_tested_shares_no_ledger_with_one_that_runs() -> None:
