@@ -13,11 +13,11 @@ class PortableError(Exception):
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        state = {name: _sendable(value) for name, value in self._sent().items()}
+        state = {name: sendable(value) for name, value in self._sent().items()}
         if self.__cause__ is not None:
-            cause = _sendable(self.__cause__)
+            cause = sendable(self.__cause__)
             state["__cause__"] = cause if isinstance(cause, BaseException) else UnpicklableCause(cause)
-        return _made, (type(self), tuple(map(_sendable, self.args))), state
+        return _made, (type(self), tuple(map(sendable, self.args))), state
 
     def __copy__(self) -> Self:
         copied = _made(type(self), self.args)
@@ -47,7 +47,7 @@ def _made(cls: type[E], args: tuple[Any, ...]) -> E:
     return error
 
 
-def _sendable(value: Any) -> Any:
+def sendable(value: Any) -> Any:
     """Return the value if it can be pickled and unpickled, else its `repr`.
 
     Both are tried: `multiprocessing.Pool` waits forever for a result that its parent cannot unpickle.

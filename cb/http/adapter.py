@@ -30,6 +30,7 @@ from .body import BodyTooLargeError, observe_body
 from .caller_errors import Upload, is_caller_error
 from .connections import Deadline, deadline_of, within
 from .deadline import DeadlineAdapter, PoolTimeoutError
+from .messages import Sent, status_text, target
 from .observer import CallObserver, observe, probe_timeout_of
 from .pickling import PortableRequestError
 from .responses import FAILURE_STATUSES, retry_after
@@ -46,17 +47,20 @@ class FailureStatusError(PortableError):
     Args:
         status: HTTP status.
         retry_after: Wait requested by the dependency, in seconds.
+        target: Method and origin of the request.
     """
 
-    def __init__(self, status: int, retry_after: float | None = None) -> None:
-        super().__init__(status, retry_after)
+    def __init__(self, status: int, retry_after: float | None = None, target: str = "") -> None:
+        super().__init__(status, retry_after, target)
         #: HTTP status
         self.status = status
         #: wait requested by the dependency, in seconds
         self.retry_after = retry_after
+        #: method and origin of the request, as in `GET https://example.com`
+        self.target = target
 
     def __str__(self) -> str:
-        return f"status {self.status}"
+        return f"{self.target}: {status_text(self.status)}" if self.target else status_text(self.status)
 
 
 class CircuitOpenConnectionError(CircuitOpenError, PortableRequestError, requests.exceptions.ConnectionError):
@@ -176,12 +180,13 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         body, upload = request.body, Upload.of(request.body)
         call = _begin(guard, request)
         observer = observe(guard, call, request.method or "", request.url or "", request.headers)
+        limit = self._limit(guard, call)
         sent = _SentRequest(call, observer)
         if upload:
             upload.timers.append(sent)
         try:
             request.body = upload or body  # type: ignore[assignment]  # of types-requests: it may be any iterable
-            with observer, within(self._limit(guard, call)):
+            with observer, within(limit):
                 response = super().send(request, *args, **kwargs)
         except BaseException as error:
             # Connections held by other calls are not a failure of the dependency either.
@@ -196,10 +201,13 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         sent.deadline = deadline_of(response)
         sent.answered = True
         if response.status_code in self._failure_statuses:
-            call.fail(FailureStatusError(response.status_code, retry_after(response.headers)))
+            wait = retry_after(response.headers)
+            call.fail(FailureStatusError(response.status_code, wait, target(request)))
         # A recorder or a test double may supply the content too: the body is then never read.
         is_read = getattr(response, "_content", False) is not False
-        observe_body(None if is_read else response.raw, self._max_body_bytes, sent, request)
+        observe_body(
+            None if is_read else response.raw, self._max_body_bytes, sent, Sent.of(request, limit, args, kwargs)
+        )
         return response
 
     def _guard_of(self, request: requests.PreparedRequest) -> Guard:

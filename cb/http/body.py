@@ -11,7 +11,7 @@ import requests
 from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError, ResponseNotChunked
 
-from .messages import target
+from .messages import Sent, described, target
 from .pickling import PortableRequestError
 
 #: bytes per read of a body that is read as a whole
@@ -26,7 +26,8 @@ class BodyTooLargeError(PortableRequestError):
     """A response whose body is longer than `max_body_bytes`.
 
     Args:
-        message: Host, limit, size and remedy, in words.
+        reason: Limit, size and remedy, in words.
+        target: Method and origin of the request.
         limit: Largest body, in bytes.
         size: Size of the body in bytes; None if the response does not announce it, or if it is compressed.
         request: The request.
@@ -34,31 +35,37 @@ class BodyTooLargeError(PortableRequestError):
 
     def __init__(
         self,
-        message: str,
+        reason: str,
         *,
+        target: str = "",
         limit: int | None = None,
         size: int | None = None,
         request: requests.PreparedRequest | None = None,
     ) -> None:
-        super().__init__(message, request=request)
+        super().__init__(reason, request=request)
+        #: limit, size and remedy, in words
+        self.reason = reason
+        #: method and origin of the request, as in `GET https://example.com`
+        self.target = target
         #: largest body, in bytes
         self.limit = limit
         #: size of the body in bytes; None if the response does not announce it, or if it is compressed
         self.size = size
 
+    def __str__(self) -> str:
+        return f"{self.target}: {self.reason}" if self.target else self.reason
 
-def too_large(raw: Any, limit: int, request: requests.PreparedRequest | None) -> BodyTooLargeError:
+
+def too_large(raw: Any, limit: int, request: requests.PreparedRequest) -> BodyTooLargeError:
     """Return the error for a body of `Response.raw` that is longer than the limit."""
     size, encoded = None, "content-encoding" in raw.headers
     with suppress(KeyError, ValueError):
         announced = int(raw.headers["content-length"])
         size = announced if announced > limit and not encoded else None
     shown = f"a body of {size:,} bytes exceeds" if size else "the body exceeds"
-    message = (
-        f"{target(request)}: {shown} the limit of {limit:,} bytes{' after decompression' if encoded else ''}; "
-        f"raise max_body_bytes to receive it"
-    )
-    return BodyTooLargeError(message, limit=limit, size=size, request=request)
+    measured = " after decompression" if encoded else ""
+    reason = f"{shown} the limit of {limit:,} bytes{measured}; raise max_body_bytes to receive it"
+    return BodyTooLargeError(reason, target=target(request), limit=limit, size=size, request=request)
 
 
 class BodyObserver(Protocol):
@@ -74,9 +81,7 @@ class BodyObserver(Protocol):
         """Record that the caller waits for the body again."""
 
 
-def observe_body(
-    raw: Any, max_bytes: int | None, observer: BodyObserver, request: requests.PreparedRequest | None = None
-) -> None:
+def observe_body(raw: Any, max_bytes: int | None, observer: BodyObserver, sent: Sent) -> None:
     """Observe the body of `Response.raw`, whichever method reads it, and limit it to `max_bytes`, if that is not None.
 
     The object keeps its identity; its class becomes a subclass of its own class. A response without a body, or one that
@@ -86,7 +91,7 @@ def observe_body(
     if not issubclass(cls, HTTPResponse) or raw._fp is None:  # noqa: SLF001 - without it, there is nothing to read
         observer.end(None)
         return
-    progress = _Progress(observer, max_bytes, request)
+    progress = _Progress(observer, max_bytes, sent)
     raw.__class__ = _observed(cls)
     raw._progress = progress  # noqa: SLF001 - an attribute of its new class
     if raw.length_remaining == 0 or raw.isclosed():
@@ -98,13 +103,13 @@ def observe_body(
 class _Progress:
     """The progress of reading a body."""
 
-    __slots__ = ("decodes", "left", "limit", "observer", "paused", "reader", "request")
+    __slots__ = ("decodes", "left", "limit", "observer", "paused", "reader", "sent")
 
-    def __init__(self, observer: BodyObserver, max_bytes: int | None, request: requests.PreparedRequest | None) -> None:
+    def __init__(self, observer: BodyObserver, max_bytes: int | None, sent: Sent) -> None:
         #: None after the end has been recorded
         self.observer: BodyObserver | None = observer
         #: request of the response
-        self.request = request
+        self.sent = sent
         #: bytes of the longest body; None for no limit
         self.limit = max_bytes
         #: bytes that may still be read, if there is a limit
@@ -149,7 +154,7 @@ class _Progress:
             return
         self.left -= len(chunk)
         if self.left < 0:
-            raise too_large(raw, self.limit, self.request)
+            raise too_large(raw, self.limit, self.sent.request)
 
     def chunk_bytes(self) -> int:
         """Return the bytes of the longest chunk to read: no more than may still be read, and the byte that exceeds."""
@@ -187,8 +192,9 @@ class _ObservedResponse(HTTPResponse):
             progress.decodes = decodes
             progress.count(self, data)
         except BaseException as error:
-            self._failed(error)
-            raise
+            if (shown := self._failed(error)) is error:
+                raise
+            raise shown from error
         # A decoder may have more output after the last byte, until it returns less than was requested.
         decoded = not decodes or len(data) < amt or "content-encoding" not in self.headers
         if amt and (not data or (decoded and self.isclosed())):
@@ -211,8 +217,9 @@ class _ObservedResponse(HTTPResponse):
                 chunk = next(chunks, b"")
                 progress.count(self, chunk)
             except BaseException as error:
-                self._failed(error)
-                raise
+                if (shown := self._failed(error)) is error:
+                    raise
+                raise shown from error
             if not chunk:
                 progress.end(None)
                 return
@@ -258,13 +265,18 @@ class _ObservedResponse(HTTPResponse):
         self._progress.abandon()
         super().shutdown()
 
-    def _failed(self, error: BaseException) -> None:
+    def _failed(self, error: BaseException) -> BaseException:
+        """Record an error of a read. Return it, or that of urllib3 with a text that names the host."""
         is_callers = isinstance(error, Exception) and not isinstance(error, _DEPENDENCY_ERRORS)
         if is_callers or isinstance(error, ResponseNotChunked):
             self._progress.pause()
-            return
+            return error
         super().close()  # a reused connection would take the unread bytes for the next response
+        if isinstance(error, HTTPError):
+            sent = self._progress.sent
+            error = described(error, sent.target, sent.reason_of(error, answered=True))
         self._progress.end(error)
+        return error
 
 
 @lru_cache(maxsize=64)

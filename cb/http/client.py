@@ -19,6 +19,7 @@ from .body import BodyTooLargeError, too_large
 from .caller_errors import is_caller_error
 from .connections import within
 from .deadline import DeadlineAdapter, PoolTimeoutError
+from .messages import Limits, described_reason, quoted, reason_of, shown_origin, status_text
 from .observer import UNOBSERVED, CallObserver, observe, probe_timeout_of
 from .responses import (
     MAX_RESPONSE_BYTES,
@@ -29,6 +30,7 @@ from .responses import (
     ServiceUnavailable,
     client_error_response,
     is_failure,
+    is_rejection,
     parse_response,
     retry_after,
 )
@@ -183,13 +185,21 @@ class HTTPClient:
             ClientError: The call failed, or the response is a 4xx.
         """
         headers = _checked_headers({"Accept": "application/json", "Connection": "close", **self._headers()})
-        with _session() as session:
-            status, content = self._exchange(
-                session, "GET", _checked_path(path), None, headers, timeout=seconds("timeout", timeout)
-            )
-        if 400 <= status < 500:
-            raise client_error_response(status, content)
-        return parse_response(status, content, dict)
+        limit = seconds("timeout", timeout)
+        try:
+            with _session() as session:
+                status, content = self._exchange(session, "GET", _checked_path(path), None, headers, timeout=limit)
+            if is_rejection(status):
+                raise client_error_response(status, content)
+            return parse_response(status, content, dict)
+        except ClientError as error:
+            self._name(error, "GET")
+            raise
+
+    def _name(self, error: BaseException, method: str) -> None:
+        """Name method and origin in an error of a call."""
+        if isinstance(error, ClientError) and not error.target:
+            error.target = f"{method} {shown_origin(self._base_url)}"
 
     def _call(
         self,
@@ -239,11 +249,12 @@ class HTTPClient:
                 status, content = self._exchange(
                     self._session, method, path, body, headers, timeout=limit, observer=observer
                 )
-                is_client_error = 400 <= status < 500
+                is_client_error = is_rejection(status)
                 result = None if is_client_error else parse_response(status, content, check)
                 require_done(result)
                 observer.ended()
         except BaseException as error:
+            self._name(error, method)  # first: the breaker keeps the text of a failure
             if isinstance(error.__cause__, BodyTooLargeError):
                 answered(call)
             elif _is_caller_error(error):
@@ -253,7 +264,9 @@ class HTTPClient:
             raise
         call.succeed()
         if is_client_error:
-            raise _ValidResponse(client_error_response(status, content))
+            rejection = client_error_response(status, content)
+            self._name(rejection, method)
+            raise _ValidResponse(rejection)
         return result
 
     def _exchange(
@@ -268,6 +281,7 @@ class HTTPClient:
         observer: CallObserver = UNOBSERVED,
     ) -> tuple[int, bytes]:
         """Return status and body. Raises ServiceUnavailable, also for a body that does not end in time."""
+        is_answered = False
         try:
             with (
                 within(timeout),
@@ -281,6 +295,7 @@ class HTTPClient:
                     stream=True,
                 ) as response,
             ):
+                is_answered = True
                 observer.response_received(response.status_code)
                 content = response.raw.read(self._max_body_bytes + 1, decode_content=True)
         # A session of the caller's own raises ValueError for a redirect that it cannot parse.
@@ -288,13 +303,15 @@ class HTTPClient:
             observer.ended(error)
             if is_caller_error(error) and not isinstance(error, ValueError):
                 raise
-            raise ServiceUnavailable(type(error).__name__, sent=_may_be_sent(error)) from error
+            reason = _reason(error, timeout, answered=is_answered)
+            raise ServiceUnavailable(reason, sent=_may_be_sent(error)) from error
         if is_failure(response.status_code):
-            raise ServiceUnavailable(f"status {response.status_code}", retry_after=retry_after(response.headers))
+            wait = retry_after(response.headers)
+            raise ServiceUnavailable(status_text(response.status_code), retry_after=wait, status=response.status_code)
         if len(content) > self._max_body_bytes:
             if 200 <= response.status_code < 300:
                 limit = too_large(response.raw, self._max_body_bytes, response.request)
-                raise InvalidResponse(str(limit), response.status_code) from limit
+                raise InvalidResponse(limit.reason, response.status_code) from limit
             content = b""
         return response.status_code, content
 
@@ -340,6 +357,14 @@ def _is_caller_error(error: BaseException) -> bool:
     if isinstance(error, ClientError):
         return isinstance(error.__cause__, PoolTimeoutError)  # the connections are held by other calls
     return is_caller_error(error)
+
+
+def _reason(error: Exception, timeout: float, *, answered: bool) -> str:
+    if isinstance(error, BodyTooLargeError):  # of an adapter of the caller's own
+        return error.reason
+    if isinstance(error, ValueError) and is_caller_error(error):
+        return quoted(f"{type(error).__name__}: {error}")
+    return described_reason(error) or reason_of(error, Limits(timeout), answered=answered)
 
 
 def _may_be_sent(error: Exception) -> bool:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from contextvars import ContextVar, Token
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 from requests import Response
 from urllib3 import HTTPConnectionPool
@@ -23,8 +23,22 @@ from cb.clocks import monotonic
 
 from .caller_errors import Upload
 
-#: deadline of the requests that begin here, in seconds of the monotonic clock; None without a deadline
-_deadline: ContextVar[float | None] = ContextVar("cb.http.deadline", default=None)
+
+class _Deadline(float):
+    """A deadline in seconds of the monotonic clock, and the time limit that it ends."""
+
+    __slots__ = ("limit",)
+    #: the time limit, in seconds
+    limit: float
+
+    def __new__(cls, limit: float) -> Self:
+        self = super().__new__(cls, monotonic() + limit)
+        self.limit = limit
+        return self
+
+
+#: deadline of the requests that begin here; None without a deadline
+_deadline: ContextVar[_Deadline | None] = ContextVar("cb.http.deadline", default=None)
 #: seconds for a connection attempt to one address while others are left to try (RFC 8305, section 8)
 ATTEMPT_SECONDS = 2.0
 #: bytes per write; the deadline is checked before each
@@ -51,7 +65,9 @@ class within:  # noqa: N801 - a context manager that reads as a function; a clas
         return f"within({self._seconds})"
 
     def __enter__(self) -> None:
-        self._token: Token[float | None] = _deadline.set(None if self._seconds is None else monotonic() + self._seconds)
+        self._token: Token[_Deadline | None] = _deadline.set(
+            None if self._seconds is None else _Deadline(self._seconds)
+        )
 
     def __exit__(self, *_: object) -> None:
         _deadline.reset(self._token)
@@ -152,9 +168,10 @@ class _DeadlineSocket:
             self.close()
 
 
-def has_deadline() -> bool:
-    """Return True if a request that begins here has a deadline."""
-    return _deadline.get() is not None
+def time_limit() -> float | None:
+    """Return the time limit of the requests that begin here, in seconds; None without a deadline."""
+    deadline = _deadline.get()
+    return None if deadline is None else deadline.limit
 
 
 def deadline_of(response: Response) -> Deadline:
@@ -250,6 +267,9 @@ class DeadlineConnection(HTTPConnection):
 
 class DeadlinePool(HTTPConnectionPool):
     """A pool of connections whose requests have deadlines."""
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.host}:{self.port}"  # errors of urllib3 begin with it
 
     def _get_conn(self, timeout: float | None = None) -> Any:
         at = _deadline.get()

@@ -7,7 +7,8 @@ from typing import Any
 
 from requests import PreparedRequest, Response, adapters, certs
 from requests.adapters import HTTPAdapter
-from requests.exceptions import ConnectTimeout
+from requests.exceptions import ConnectionError as RequestsConnectionError
+from requests.exceptions import ConnectTimeout, RequestException
 from urllib3 import HTTPConnectionPool
 from urllib3.exceptions import EmptyPoolError
 from urllib3.util import Retry
@@ -16,7 +17,9 @@ from cb import ConfigError
 from cb.background.fork import detect_fork, register_fork_reset
 from cb.log import Log
 
-from .connections import DeadlineConnection, DeadlinePool, add_base, has_deadline
+from .caller_errors import is_caller_error
+from .connections import DeadlineConnection, DeadlinePool, add_base, time_limit
+from .messages import Sent, describe, is_of_connecting
 from .pickling import PortableRequestError
 
 log = Log(__name__)
@@ -82,13 +85,27 @@ class DeadlineAdapter(HTTPAdapter):
         if not self._fork_reset_registered:
             self._fork_reset_registered = True
             register_fork_reset(self)
+        limit = time_limit()
         try:
             response = super().send(request, *args, **options)
         except EmptyPoolError as error:
-            raise PoolTimeoutError(error, request=request) from error
-        if has_deadline():
+            full, sent = PoolTimeoutError(error, request=request), Sent.of(request, limit, args, options)
+            raise describe(full, sent.target, sent.reason_of(error)) from error
+        except RequestException as error:
+            self._describe(error, Sent.of(request, limit, args, options))
+            raise
+        if limit is not None:
             _check(response)
         return response
+
+    def _describe(self, error: RequestException, sent: Sent) -> None:
+        """Give an error a text with method, host and limits, unless the caller caused it."""
+        error.request = error.request or sent.request
+        if is_caller_error(error) or getattr(sent.request.body, "failed", False):
+            return
+        attempts = (self.max_retries.total or 0) + 1 if isinstance(error, RequestsConnectionError) else 1
+        repeated = f" ({attempts} attempts)" if attempts > 1 and is_of_connecting(error) else ""
+        describe(error, sent.target, sent.reason_of(error) + repeated)
 
 
 _inherited: list[Any] = []

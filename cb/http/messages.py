@@ -1,8 +1,113 @@
-"""Texts of errors: they name the request by method and host."""
+"""Texts of errors: method, host and reason, as in `GET https://example.com: no response within 5 s`.
 
+The classes of requests and urllib3 stay as they are, and so do their arguments. An error of requests is given an
+argument of the same class whose text is ours; the one it replaces becomes the `__cause__`.
+"""
+
+import os
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from functools import lru_cache
+from http import HTTPStatus
+from http.client import BadStatusLine, HTTPException, RemoteDisconnected
+from http.client import IncompleteRead as ShortRead
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import requests
+from requests.utils import select_proxy
+from urllib3.exceptions import (
+    ClosedPoolError,
+    ConnectTimeoutError,
+    DecodeError,
+    EmptyPoolError,
+    HTTPError,
+    IncompleteRead,
+    InvalidChunkLength,
+    MaxRetryError,
+    NewConnectionError,
+    ProxyError,
+    ReadTimeoutError,
+    ResponseError,
+)
+
+from cb.pickling import sendable
+
+E = TypeVar("E", bound=BaseException)
+
+#: reasons of statuses that `http.HTTPStatus` does not know, most of them of Cloudflare
+_PHRASES = {
+    509: "Bandwidth Limit Exceeded",
+    520: "Web Server Returned an Unknown Error",
+    521: "Web Server Is Down",
+    522: "Connection Timed Out",
+    523: "Origin Is Unreachable",
+    524: "A Timeout Occurred",
+    525: "SSL Handshake Failed",
+    526: "Invalid SSL Certificate",
+    529: "Site Is Overloaded",
+    530: "Origin Error",
+}
+#: user and password in a URL
+_USER = re.compile(r"//[^/]*@")
+#: longest text of another library that a message quotes, in characters
+_QUOTED = 200
+
+
+class Limits(NamedTuple):
+    """Time limits of a request, in seconds; None for no limit."""
+
+    #: limit of the whole request
+    total: float | None = None
+    #: limit of a connection attempt
+    connect: float | None = None
+    #: limit of each wait for data
+    read: float | None = None
+
+    @classmethod
+    def of(cls, total: float | None, timeout: Any) -> "Limits":
+        """Return the limits of a request with a `timeout` of requests: a number, a pair, or a Timeout of urllib3."""
+        if isinstance(timeout, tuple) and len(timeout) == 2:
+            connect, read = timeout
+        else:
+            connect = getattr(timeout, "connect_timeout", timeout)
+            read = getattr(timeout, "_read", timeout)
+            read = read if isinstance(read, int | float) else getattr(timeout, "total", None)
+        return cls(total, *(each if isinstance(each, int | float) else None for each in (connect, read)))
+
+    def shown(self, own: float | None) -> str:
+        """Return the shorter of the total and another limit, as in ` within 5 s`; nothing without a limit."""
+        known = [each for each in (self.total, own) if each is not None]
+        return f" within {_seconds(min(known))}" if known else ""
+
+
+class Sent(NamedTuple):
+    """A request that was sent, for the texts of its errors."""
+
+    request: requests.PreparedRequest
+    limits: Limits
+    #: URL of its proxy
+    proxy: str | None = None
+
+    @classmethod
+    def of(
+        cls, request: requests.PreparedRequest, total: float | None, args: tuple[Any, ...], options: dict[str, Any]
+    ) -> "Sent":
+        """Return a request with its time limits, from the arguments of `send` of an adapter."""
+        given = dict(zip(("stream", "timeout", "verify", "cert", "proxies"), args, strict=False)) | options
+        proxy = select_proxy(request.url or "", given.get("proxies"))
+        return cls(request, Limits.of(total, given.get("timeout")), proxy)
+
+    @property
+    def target(self) -> str:
+        """Method and origin of the request."""
+        return target(self.request)
+
+    def reason_of(self, error: BaseException, *, answered: bool = False) -> str:
+        """Return the reason of an error of the request; of its body, if the request was `answered`."""
+        return reason_of(error, self.limits, proxy=self.proxy, answered=answered)
 
 
 def target(request: requests.PreparedRequest | None) -> str:
@@ -16,7 +121,214 @@ def shown_origin(url: str) -> str:
     """Return scheme, host and port of a URL, for messages."""
     try:
         parts = urlsplit(url)
-        host = parts.netloc.rpartition("@")[2]
     except ValueError:
         return "an invalid URL"
-    return f"{parts.scheme or 'http'}://{host}"
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}" if parts.scheme else host
+
+
+def redacted(url: str) -> str:
+    """Return a URL without user, password, query and fragment, for messages. It may be invalid."""
+    return _USER.sub("//", re.split("[?#]", url, maxsplit=1)[0], count=1)
+
+
+def status_text(status: int) -> str:
+    """Return a status in words, as in `HTTP 503 Service Unavailable`."""
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = _PHRASES.get(status, "")
+    return f"HTTP {status} {phrase}".rstrip()
+
+
+def reason_of(error: BaseException, limits: Limits, *, proxy: str | None = None, answered: bool = False) -> str:
+    """Return the reason of a failed request, in words.
+
+    Args:
+        error: Error of requests or urllib3.
+        limits: Time limits of the request.
+        proxy: URL of its proxy.
+        answered: True if status and headers have been received: the body has failed.
+    """
+    chain = list(_chain(error))
+    if any(isinstance(each, ProxyError) for each in chain):
+        name = f"the proxy {shown_origin(proxy)}" if proxy else "the proxy"
+        return f"{name} {_reason_of_proxy(chain, limits)}"
+    reason = _of_connecting(chain, limits) or _of_exchange(chain, limits, answered=answered)
+    return f"{reason} (through the proxy {shown_origin(proxy)})" if proxy else reason
+
+
+def is_of_connecting(error: BaseException) -> bool:
+    """Return True if a connection attempt failed, which an adapter repeats."""
+    return isinstance(error.args[0] if error.args else None, MaxRetryError)
+
+
+def describe(error: E, where: str, reason: str) -> E:
+    """Give an error of requests a text, and return it. The error inside it becomes its cause."""
+    inner = error.args[0] if error.args else None
+    if not isinstance(inner, BaseException):
+        error.args = (f"{where}: {reason}",)
+    elif not isinstance(inner, _Described):
+        error.args = (described(inner, where, reason),)
+        error.__cause__ = inner
+    return error
+
+
+def described(error: BaseException, where: str, reason: str) -> BaseException:
+    """Return an error of the same class and with the same attributes, whose text is another."""
+    cls: Any = _described(type(error))  # type: ignore[arg-type]  # a class is hashable
+    copied: Any = cls.__new__(cls, *error.args)
+    copied.__dict__.update(error.__dict__, _target_text=where, _reason_text=reason)
+    copied.__cause__ = error.__cause__
+    return copied  # type: ignore[no-any-return]  # its class is made at run time
+
+
+def is_described(error: BaseException) -> bool:
+    """Return True if an error, or the one inside it, was given a text."""
+    return described_reason(error) is not None
+
+
+def described_reason(error: BaseException) -> str | None:
+    """Return the reason in the text that an error, or the one inside it, was given; None without one."""
+    found = (each for each in (error, *error.args) if isinstance(each, _Described))
+    return next((each._reason_text for each in found), None)  # noqa: SLF001 - of this module
+
+
+class _Described:
+    """An exception of another library, with a text of ours, that keeps it when it is pickled."""
+
+    _target_text: str
+    _reason_text: str
+
+    def __str__(self) -> str:
+        return f"{self._target_text}: {self._reason_text}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Arguments and attributes of urllib3 are connections and pools: for those, their `repr` is pickled.
+        args = tuple(map(sendable, getattr(self, "args", ())))
+        return _rebuilt, (type(self).__mro__[2], args), {name: sendable(each) for name, each in self.__dict__.items()}
+
+
+def _rebuilt(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    made = _described(cls)  # type: ignore[arg-type]  # a class is hashable
+    rebuilt: BaseException = made.__new__(made, *args)
+    return rebuilt
+
+
+@lru_cache(maxsize=64)
+def _described(cls: Any) -> Any:
+    names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+    return type(cls.__name__, (_Described, cls), names)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and those it was made of, the outer ones first.
+
+    Its context is excluded: a request may be sent while another exception is being handled.
+    """
+    pending, seen = [error], {id(error)}
+    while pending:
+        each = pending.pop(0)
+        yield each
+        for inner in (*each.args, getattr(each, "reason", None), getattr(each, "original_error", None), each.__cause__):
+            if isinstance(inner, BaseException) and id(inner) not in seen:
+                seen.add(id(inner))
+                pending.append(inner)
+
+
+def _first(chain: list[BaseException], *kinds: type[BaseException]) -> Any:
+    return next((each for each in chain if isinstance(each, kinds)), None)
+
+
+def _of_connecting(chain: list[BaseException], limits: Limits) -> str | None:
+    """Return the reason of a request whose connection was not established; None for another one."""
+    if _first(chain, EmptyPoolError) is not None:
+        return f"all connections of the pool are in use, and none became free{limits.shown(None)}"
+    if _first(chain, ClosedPoolError) is not None:
+        return "the pool of connections was closed meanwhile"
+    retries = _first(chain, MaxRetryError)
+    new = _first(chain, NewConnectionError)
+    if new is not None:
+        return _of_new_connection(new, chain)
+    if _first(chain, ConnectTimeoutError) is not None:
+        return f"no connection{limits.shown(limits.connect)}"
+    verification = _first(chain, ssl.SSLCertVerificationError)
+    if verification is not None:
+        return f"the certificate is not trusted: {quoted(verification.verify_message or _plain(verification))}"
+    if retries is not None and isinstance(retries.reason, ResponseError):
+        return quoted(str(retries.reason))
+    return None
+
+
+def _of_new_connection(new: NewConnectionError, chain: list[BaseException]) -> str:
+    unknown = _first(chain, socket.gaierror)
+    if unknown is not None:
+        return f"the name of the host cannot be resolved ({unknown.strerror or unknown})"
+    cause = _first([*_chain(new)][1:], OSError)
+    return f"cannot connect ({_plain(cause) if cause is not None else str(new).rpartition(': ')[2]})"
+
+
+def _of_exchange(chain: list[BaseException], limits: Limits, *, answered: bool) -> str:
+    """Return the reason of a request that was sent, at least in part."""
+    if _first(chain, ReadTimeoutError, TimeoutError) is not None:
+        if answered:
+            return f"the body did not end{limits.shown(limits.read)}"
+        return f"no response{limits.shown(limits.read)}"
+    if (tls := _first(chain, ssl.SSLError)) is not None:
+        return f"TLS failed ({quoted((tls.reason or _plain(tls)).replace('_', ' ').lower())})"
+    if (undecoded := _first(chain, DecodeError)) is not None:
+        return f"the body cannot be decompressed ({quoted(str(undecoded.args[-1] if undecoded.args else undecoded))})"
+    when = "before the end of the body" if answered else "before a response"
+    if _first(chain, RemoteDisconnected, BrokenPipeError) is not None:
+        return f"the connection was closed {when}"
+    if _first(chain, ConnectionError) is not None:
+        return f"the connection was reset {when}"
+    if (chunk := _first(chain, InvalidChunkLength)) is not None and chunk.length:
+        return "the response is not valid HTTP (the length of a chunk is no number)"
+    if (short := _first(chain, ShortRead)) is not None:
+        return _of_short_body(short)
+    if _first(chain, BadStatusLine) is not None:
+        return "the response is not HTTP"
+    if any("ended prematurely" in str(each) for each in chain):  # of a chunk, in urllib3
+        return "the body ended early"
+    innermost = _first(chain[::-1], HTTPException, HTTPError, OSError) or chain[-1]
+    if isinstance(innermost, OSError) and innermost.errno is not None:
+        return f"the connection failed {when} ({_plain(innermost)})"
+    return f"the response is not valid HTTP ({quoted(str(innermost) or type(innermost).__name__)})"
+
+
+def _of_short_body(error: ShortRead) -> str:
+    if type(error) is not IncompleteRead or error.expected is None:  # else it tells of a chunk, not of the body
+        return "the body ended early"
+    return f"the body ended early, after {error.partial:,} bytes of {error.partial + error.expected:,}"
+
+
+def _reason_of_proxy(chain: list[BaseException], limits: Limits) -> str:
+    if _first(chain, NewConnectionError, ConnectTimeoutError, ssl.SSLCertVerificationError) is not None:
+        return f"cannot be used: {_of_connecting(chain, limits)}"
+    innermost = chain[-1]
+    refused = next((str(each) for each in chain if type(each) is OSError and "Tunnel" in str(each)), None)
+    if refused is not None:
+        return f"refused the connection ({quoted(refused.rpartition('failed: ')[2])})"
+    if isinstance(innermost, OSError | HTTPException):
+        return f"failed: {_of_exchange(chain, limits, answered=False)}"
+    return f"failed ({quoted(str(innermost))})"
+
+
+def _plain(error: BaseException) -> str:
+    """Return the text of an error of the system without its number."""
+    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ssl.SSLError):
+        return error.strerror or os.strerror(error.errno)
+    return str(error) or type(error).__name__
+
+
+def quoted(text: str) -> str:
+    """Return the first line of a text, at most 200 characters of it."""
+    return next(iter(text.splitlines()), "")[:_QUOTED]
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds >= 100 else f"{seconds:.3g} s"

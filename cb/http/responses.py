@@ -1,7 +1,7 @@
 """Responses of a JSON service, and the errors of a call.
 
 A call fails if there is no response, if the response is not the expected JSON, and for the statuses 429 and 5xx. Any
-other 4xx is a valid response for the breaker: the service works, the request was wrong.
+other 4xx is a valid response for the breaker, as are 501, 505 and 510: the service works, the request was wrong.
 
 ClientError
  +- ServiceUnavailable   no response in time, or a status of a service that cannot serve
@@ -19,6 +19,8 @@ from typing import Any, NoReturn, TypeVar
 from cb.pickling import PortableError
 from cb.state.retry_after import of_headers
 
+from .messages import status_text
+
 #: a JSON object, as `json.loads` returns it
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -30,7 +32,16 @@ MAX_RESPONSE_BYTES = 1 << 20
 
 
 class ClientError(PortableError):
-    """Root of the errors of a call that was admitted."""
+    """Root of the errors of a call that was admitted. Its text is the `target` of the call and the `reason`."""
+
+    #: method and origin of the call, as in `GET https://example.com`; empty before the client raises the error
+    target: str = ""
+    #: the reason, in words
+    reason: str = ""
+
+    def __str__(self) -> str:
+        reason = self.reason or super().__str__()
+        return f"{self.target}: {reason}" if self.target else reason
 
 
 class ServiceUnavailable(ClientError):
@@ -40,19 +51,21 @@ class ServiceUnavailable(ClientError):
         reason: The reason, in words.
         sent: False only if the request certainly did not reach the service.
         retry_after: Wait requested by the service, in seconds; the breaker honours it.
+        status: HTTP status; None if there was no response.
     """
 
-    def __init__(self, reason: str, sent: bool = True, retry_after: float | None = None) -> None:
-        super().__init__(reason, sent, retry_after)
+    def __init__(
+        self, reason: str, sent: bool = True, retry_after: float | None = None, status: int | None = None
+    ) -> None:
+        super().__init__(reason, sent, retry_after, status)
         #: the reason, in words
         self.reason = reason
         #: False only if the request certainly did not reach the service
         self.sent = sent
         #: wait requested by the service, in seconds; the breaker honours it
         self.retry_after = retry_after
-
-    def __str__(self) -> str:
-        return self.reason
+        #: HTTP status; None if there was no response
+        self.status = status
 
 
 class InvalidResponse(ClientError):
@@ -70,12 +83,9 @@ class InvalidResponse(ClientError):
         #: HTTP status
         self.status = status
 
-    def __str__(self) -> str:
-        return self.reason
-
 
 class ClientErrorResponse(ClientError):
-    """A response with a 4xx status other than 429: the service works, and rejects the request.
+    """A response with a 4xx status other than 429, or with 501, 505 or 510: the service works, and rejects the request.
 
     Args:
         status: HTTP status.
@@ -88,24 +98,30 @@ class ClientErrorResponse(ClientError):
         self.status = status
         #: JSON object of the response, empty if it has none
         self.body = body
+        #: the status, in words
+        self.reason = status_text(status)
 
-    def __str__(self) -> str:
-        return f"status {self.status}"
 
-
-#: statuses of a service that cannot serve now
-FAILURE_STATUSES = frozenset({429, 500, 502, 503, 504})
+#: statuses that say which requests a service does not support: method, version of HTTP, extension
+_UNSUPPORTED = frozenset({501, 505, 510})
+#: statuses of a service that cannot serve now. An unknown one counts as 500 does (RFC 9110, section 15)
+FAILURE_STATUSES = frozenset({429, *range(500, 1000)}) - _UNSUPPORTED
 
 
 def is_failure(status: int) -> bool:
     """Return True for a status of a service that cannot serve now."""
-    return status == 429 or status >= 500
+    return status in FAILURE_STATUSES
+
+
+def is_rejection(status: int) -> bool:
+    """Return True for a status of a service that works, and rejects the request."""
+    return (400 <= status < 500 or status in _UNSUPPORTED) and not is_failure(status)
 
 
 def parse_response(status: int, content: bytes, check: Callable[[Json], T]) -> T:
     """Return the result of `check` for a JSON object. Raises InvalidResponse, also for any exception of `check`."""
     if not 200 <= status < 300:
-        raise InvalidResponse(f"status {status}", status)
+        raise InvalidResponse(status_text(status), status)
     body = _parse(status, content)
     try:
         return check(body)

@@ -6,11 +6,21 @@ from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import requests
-from requests.adapters import HTTPAdapter
+from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.exceptions import (
+    InvalidSchema,
+    InvalidURL,
+    MissingSchema,
+    RequestException,
+    SSLError,
+    TooManyRedirects,
+)
+from requests.utils import get_environ_proxies, select_proxy
 
 from cb import ConfigError, Duration, Guard, Registry
 
 from .adapter import CircuitBreakerAdapter
+from .messages import describe, is_described, is_of_connecting, redacted, target
 from .responses import FAILURE_STATUSES
 from .timeouts import TIMEOUT, seconds
 
@@ -107,7 +117,32 @@ class GuardedSession(requests.Session):
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         if self.trust_env and "verify" not in options:  # requests uses the bundle of the environment in `request` only
             options["verify"] = self.merge_environment_settings(request.url, {}, None, None, None)["verify"]
-        return super().send(request, **{"allow_redirects": self.follow_redirects, **options})
+        try:
+            return super().send(request, **{"allow_redirects": self.follow_redirects, **options})
+        except TooManyRedirects as error:
+            describe(error, target(request), f"more than {self.max_redirects} redirects")
+            raise
+        except RequestException as error:
+            if is_described(error):
+                error.request = error.request or request  # requests leaves both out of an error of the body
+                error.__cause__ = error.__cause__ or error.args[0].__cause__
+                if not self.trust_env:
+                    _hint(error)
+            raise
+
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        try:
+            return super().prepare_request(request)
+        except (InvalidURL, MissingSchema, InvalidSchema) as error:
+            _redact(error, request.url)
+            raise
+
+    def get_adapter(self, url: Any) -> BaseAdapter:
+        try:
+            return super().get_adapter(url)
+        except InvalidSchema as error:
+            _redact(error, url)
+            raise
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         # In requests, the environment takes precedence over the settings of a session, though not over those of a call.
@@ -119,6 +154,24 @@ class GuardedSession(requests.Session):
         # To fill `Response.next`, requests reads the whole body of a redirect that is not followed, however large, and
         # raises for a Location that it cannot parse.
         return iter(()) if options.get("yield_requests") else super().resolve_redirects(*args, **options)
+
+
+def _redact(error: RequestException, url: object) -> None:
+    """Remove password and query of a URL from the text of an error."""
+    if isinstance(url, str) and error.args and isinstance(error.args[0], str):
+        error.args = (error.args[0].replace(url, redacted(url)),)
+
+
+def _hint(error: RequestException) -> None:
+    """Note that the environment has a proxy or certificates that a failed request did not use."""
+    url = error.request.url if error.request is not None else None
+    if isinstance(error, SSLError):
+        unused = next((each for each in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(each)), None)
+    else:
+        has_proxy = is_of_connecting(error) and url and select_proxy(url, get_environ_proxies(url))
+        unused = "A proxy of the environment" if has_proxy else None
+    if unused:
+        error.add_note(f"{unused} was not used: create the session with guarded_session(trust_env=True) to use it.")
 
 
 def _checked_proxies(proxies: Mapping[str, str] | None) -> dict[str, str]:

@@ -52,6 +52,6 @@ class MarketDataClient:
         except ClientErrorResponse as error:
             if error.status == 404:
                 raise UnknownSymbolError(symbol) from error
-            raise DependencyError(NAME, str(error)) from error
+            raise DependencyError(NAME, error.reason) from error
         except ClientError as error:
-            raise DependencyError(NAME, str(error)) from error
+            raise DependencyError(NAME, error.reason) from error

@@ -139,9 +139,9 @@ class PortfolioClient:
         except ClientErrorResponse as error:
             if error.status == 404:
                 raise UnknownUserError(user_id) from error
-            raise DependencyError(NAME, str(error)) from error
+            raise DependencyError(NAME, error.reason) from error
         except ClientError as error:
-            raise DependencyError(NAME, str(error)) from error
+            raise DependencyError(NAME, error.reason) from error
 
     def apply(self, trade: Trade, timeout: float | None = None) -> Move:
         """Book a trade. The portfolio books a trade id once, however often it is sent.
@@ -197,7 +197,7 @@ class PortfolioClient:
         try:
             return self._client.post_json("/api/v1/trades/search", body, check=found)
         except ClientError as error:
-            raise DependencyError(NAME, str(error)) from error
+            raise DependencyError(NAME, error.reason) from error
 
     def _read(self, answer: dict[str, Any]) -> BookedTrade:
         booked = self._booked.load(answer)
@@ -222,9 +222,9 @@ class PortfolioClient:
         except ClientErrorResponse as error:
             return self._rejection(trade, error)
         except ServiceUnavailable as error:
-            raise DependencyError(NAME, str(error), sent=error.sent) from error
+            raise DependencyError(NAME, error.reason, sent=error.sent) from error
         except ClientError as error:
-            raise DependencyError(NAME, str(error)) from error
+            raise DependencyError(NAME, error.reason) from error
 
     def _rejection(self, trade: Trade, error: ClientErrorResponse) -> Move:
         try:

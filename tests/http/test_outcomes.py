@@ -36,7 +36,10 @@ NEVER_OPENS = BreakerConfig(failure_threshold=None, minimum_requests=1_000_000)
 ACTS: dict[str, list[Act]] = {
     "responds with 200": [answer(200, "{}")],
     "responds with 404": [answer(404, "{}")],
-    "responds with 429, 500, 502, 503 or 504": [answer(status, "{}") for status in (429, 500, 502, 503, 504)],
+    "responds with 429 or 500 to 599": [
+        answer(status, "{}") for status in (429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 525, 526, 530, 599)
+    ],
+    "responds with 501, 505 or 510": [answer(status, "{}") for status in (501, 505, 510)],
     "refuses the connection": [],
     "resets the connection": [reset],
     "accepts and never responds": [stay_silent],

@@ -50,7 +50,8 @@ def test_exception_of_a_check_is_an_invalid_response_and_a_failure(
     server.act = answer(201, body)
     with pytest.raises(InvalidResponse) as raised:
         client.post_json("/a", {}, check=check)
-    assert raised.value.reason.startswith(reason) and str(raised.value) == raised.value.reason
+    assert raised.value.reason.startswith(reason)
+    assert str(raised.value) == f"POST {server.url}: {raised.value.reason}"
     assert (raised.value.status, type(raised.value.__cause__).__name__) == (201, reason.partition(":")[0])
     assert counted(breaker) == (0, 1, 0)
 
