@@ -92,6 +92,7 @@ def observe_body(raw: Any, max_bytes: int | None, observer: BodyObserver, sent: 
         observer.end(None)
         return
     progress = _Progress(observer, max_bytes, sent)
+    raw.enforce_content_length = True  # by default in urllib3 2 alone: a body that is cut off is an error
     raw.__class__ = _observed(cls)
     raw._progress = progress  # noqa: SLF001 - an attribute of its new class
     if raw.length_remaining == 0 or raw.isclosed():

@@ -297,7 +297,7 @@ class HTTPClient:
             ):
                 is_answered = True
                 observer.response_received(response.status_code)
-                content = response.raw.read(self._max_body_bytes + 1, decode_content=True)
+                content = _read(response.raw, self._max_body_bytes + 1)
         # A session of the caller's own raises ValueError for a redirect that it cannot parse.
         except (requests.RequestException, HTTPError, ValueError) as error:
             observer.ended(error)
@@ -357,6 +357,15 @@ def _is_caller_error(error: BaseException) -> bool:
     if isinstance(error, ClientError):
         return isinstance(error.__cause__, PoolTimeoutError)  # the connections are held by other calls
     return is_caller_error(error)
+
+
+def _read(raw: Any, longest: int) -> bytes:
+    """Return the body of a response, or as much of it as shows that it is as long as `longest`."""
+    raw.enforce_content_length = True  # by default in urllib3 2 alone: a body that is cut off is an error
+    content = bytearray()
+    while len(content) < longest and (part := raw.read(min(longest - len(content), 65_536), decode_content=True)):
+        content += part
+    return bytes(content)
 
 
 def _reason(error: Exception, timeout: float, *, answered: bool) -> str:

@@ -258,6 +258,9 @@ def _of_connecting(chain: list[BaseException], limits: Limits) -> str | None:
     verification = _first(chain, ssl.SSLCertVerificationError)
     if verification is not None:
         return f"the certificate is not trusted: {quoted(verification.verify_message or _plain(verification))}"
+    mismatch = next((each for each in chain if type(each).__name__ == "CertificateError"), None)  # of urllib3 1.26
+    if mismatch is not None:
+        return f"the certificate is not trusted: {quoted(str(mismatch))}"
     if retries is not None and isinstance(retries.reason, ResponseError):
         return quoted(str(retries.reason))
     return None
