@@ -3,9 +3,11 @@
 from contextlib import suppress
 from typing import NoReturn
 
+from .background.event_loop import can_sleep, sleep
 from .background.fork import FORK_MARK, detect_fork
 from .background.watchdog import WATCHDOG
 from .circuit import Circuit
+from .clocks import monotonic
 from .config import nanoseconds
 from .errors import BulkheadFullError, CircuitOpenError, LedgerBusyError
 from .events import Event, LateResult, Rejected, announce
@@ -23,6 +25,8 @@ from .states import ADMITTING, Outcome, State
 
 _BRIEF = at.BOUNDS[0]
 _REJECTIONS = (CircuitOpenError, BulkheadFullError)
+#: seconds between two attempts of a task to get the lock
+_RETRY_SECONDS = 0.001
 
 
 class Admission:
@@ -35,6 +39,7 @@ class Admission:
         self.circuit = circuit
         self.classifier = classifier
         self._marked = 0  # when the ledger last noted that this process counts calls
+        self._waiting = 0  # tasks that wait for the lock of the ledger
 
     def begin(self) -> Counters:
         """Admit a call that starts now. Raises CircuitOpenError."""
@@ -46,6 +51,17 @@ class Admission:
             counters.cells[at.STARTED] = counters.started = circuit.clock()
             return counters
         return self.admit(counters)
+
+    async def begin_async(self) -> Counters:
+        """Admit a call that starts now, without holding the event loop. Raises CircuitOpenError."""
+        if not FORK_MARK[0]:
+            detect_fork()
+        counters = self.take()
+        circuit = self.circuit
+        if counters.word == circuit.head[at.WORD]:
+            counters.cells[at.STARTED] = counters.started = circuit.clock()
+            return counters
+        return await self.admit_async(counters)
 
     def take(self) -> Counters:
         """Return free counters of the pool."""
@@ -64,15 +80,42 @@ class Admission:
 
     def admit(self, counters: Counters) -> Counters:
         """Admit a call whose counters were last used in another state. Return its counters. Raises CircuitOpenError."""
+        now = self.circuit.clock()
+        counters = self._usable(counters, now)
+        if not self._admits(counters, now):
+            self._reject(counters, self.circuit.state, now)
+        return counters
+
+    async def admit_async(self, counters: Counters) -> Counters:
+        """Admit a call as `admit` does. A probe for which the lock is taken waits for it without holding the loop."""
+        now = self.circuit.clock()
+        counters = self._usable(counters, now)
+        admitted = self._admits(counters, now)
+        # No more tasks wait than there can be probes: with very many, their attempts would hold the loop.
+        if admitted is None and self._waiting < self.circuit.machine.config.max_requests and can_sleep():
+            end = monotonic() + LOCK_TIMEOUT_SECONDS
+            self._waiting += 1
+            try:
+                while admitted is None and monotonic() < end:
+                    self.circuit.record.free(counters)  # a task that is cancelled while it sleeps holds none
+                    await sleep(_RETRY_SECONDS)
+                    now = self.circuit.clock()
+                    counters = self._usable(self.take(), now)
+                    admitted = self._admits(counters, now)
+            finally:
+                self._waiting -= 1
+        if not admitted:
+            self._reject(counters, self.circuit.state, now)
+        return counters
+
+    def _usable(self, counters: Counters, now: int) -> Counters:
+        """Return the counters, or others if their cells are gone, after a fork or with the ledger."""
         circuit = self.circuit
-        now = circuit.clock()
         if not FORK_MARK[0]:
             detect_fork()
         circuit.core.check(circuit.record, now)
-        while counters.word == DETACHED:  # its cells are gone, after a fork or with the ledger
+        while counters.word == DETACHED:
             counters = self.take()
-        if not self._admits(counters, now):
-            self._reject(counters, circuit.state, now)
         return counters
 
     def admit_check(self) -> Counters | None:
@@ -233,12 +276,16 @@ class Admission:
         failed = self.classifier.error(error, slow=False) is Outcome.FAILURE
         return failed or any(map(self._rejected, leaves(error)))
 
-    def _admits(self, counters: Counters, now: int, *, prober: bool = False) -> bool:
-        """Return True if a call may run, and note it in its counters. `prober` is True for a health check."""
+    def _admits(self, counters: Counters, now: int, *, prober: bool = False) -> bool | None:
+        """Return True if a call may run, and note it in its counters; None if the lock for a permit is taken.
+
+        `prober` is True for a health check.
+        """
         circuit = self.circuit
         head = circuit.head
         word = head[at.WORD]
         known, events = counters.word == word, list[Event]()
+        admitted: bool | None
         counters.word = -1
         try:
             if state_of(word) in ADMITTING and head[at.QUIET] != word and not known:
@@ -254,6 +301,7 @@ class Admission:
                 admitted = True
             elif counters.readable and self._due(word, now, prober=prober):
                 # No probe if the lock is busy: its holder may be stopped for good.
+                admitted = None
                 with suppress(LedgerBusyError):
                     admitted, events = circuit.core.lock.run(
                         lambda: self._admit_locked(counters, now), LOCK_TIMEOUT_SECONDS

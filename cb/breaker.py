@@ -1,11 +1,18 @@
 """The circuit breaker: the quick path of a call. `admission` has the slow path."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from functools import partial, wraps
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, overload
 
 from .admission import Admission
+from .asynchronous import (
+    completing,
+    falling_back_async,
+    guard_generator,
+    is_coroutine_function,
+    is_generator_function,
+)
 from .background.fork import FORK_MARK, detect_fork
 from .background.watchdog import WATCHDOG
 from .call import Call
@@ -15,10 +22,9 @@ from .config import BreakerConfig
 from .control import BreakerControl
 from .errors import CircuitOpenError, ConfigError
 from .events import Listener
-from .fallback import F, V, falling_back, reraise
-from .guard import CallGuard, ContextGuards, caller_context
+from .fallback import AsyncFallingBack, F, FallingBack, V, falling_back, reraise
+from .guard import CallGuard, ContextGuards, caller_context, caller_task
 from .handles import Handle, clock_argument
-from .health import Health, read_health
 from .ledger.layout import BOUNDS, ELAPSED, QUIET, QUIET_UNTIL, REJECTED, STARTED, STREAK_ACTIVE, SUCCESSES, UNTIL, WORD
 from .ledger.ledger import Ledger
 from .ledger.probe_scope import enter
@@ -37,7 +43,8 @@ R = TypeVar("R")
 class CircuitBreaker(Handle):
     """Rejects calls to a dependency that fails, for all threads and processes that share a ledger.
 
-    Guard calls with `breaker.call(fn)`, `@breaker`, `with breaker:`, `with breaker.guard():` or `breaker.begin()`.
+    Guard calls with `breaker.call(fn)`, `@breaker`, `with breaker:`, `with breaker.guard():` or `breaker.begin()`; in
+    coroutines with `await breaker.acall(fn)`, `@breaker`, `async with breaker:` or `async with breaker.guard():`.
 
     Args:
         name: Name of the dependency, the same in all processes.
@@ -148,29 +155,62 @@ class CircuitBreaker(Handle):
         return self._guard(fn)(*args, **kwargs)
 
     @overload
+    async def acall(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    async def acall(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    async def acall(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Return the result of fn(*args, **kwargs), awaited if it is a coroutine, a Future or another awaitable.
+
+        The call lasts until then. Raises CircuitOpenError, without calling fn, when the circuit rejects it, and
+        TypeError for a result that is neither complete nor awaitable, such as a generator.
+        """
+        if not FORK_MARK[0]:
+            detect_fork()
+        return await self._guard_async(completing(fn))(*args, **kwargs)
+
+    @overload
     def __call__(self, fn: Callable[P, R]) -> Callable[P, R]: ...
+    @overload
+    def __call__(
+        self, fn: Callable[P, Coroutine[Any, Any, R]], *, fallback: Callable[[Exception], Coroutine[Any, Any, F]]
+    ) -> Callable[P, Coroutine[Any, Any, R | F]]: ...
+    @overload
+    def __call__(
+        self, fn: Callable[P, Coroutine[Any, Any, R]], *, fallback: Callable[[Exception], F] | V
+    ) -> Callable[P, Coroutine[Any, Any, R | F | V]]: ...
     @overload
     def __call__(self, fn: Callable[P, R], *, fallback: Callable[[Exception], F] | V) -> Callable[P, R | F | V]: ...
     @overload
-    def __call__(
-        self, *, fallback: Callable[[Exception], F] | V
-    ) -> Callable[[Callable[P, R]], Callable[P, R | F | V]]: ...
+    def __call__(  # type: ignore[overload-overlap]  # the other one also takes functions that return coroutines
+        self, *, fallback: Callable[[Exception], Coroutine[Any, Any, F]]
+    ) -> AsyncFallingBack[F]: ...
+    @overload
+    def __call__(self, *, fallback: Callable[[Exception], F] | V) -> FallingBack[F | V]: ...
     def __call__(self, fn: Any = None, *, fallback: Any = reraise) -> Any:
-        """Decorate a function: `@breaker`, or `@breaker(fallback=...)`.
+        """Decorate a function, a coroutine function or an asynchronous generator function.
 
-        A function that returns before its work is done cannot be guarded: a coroutine or generator function raises
-        TypeError here, and a function that returns a coroutine, a generator or a Future raises it when called, which
-        counts as neither success nor failure.
+        A coroutine is guarded until it is done, and an asynchronous generator until it ends or is closed. Any other
+        function that returns before its work is done cannot be guarded: a generator function raises TypeError here,
+        and a plain function that returns a coroutine, a generator or a Future raises it when called, which counts as
+        neither success nor failure (`acall` awaits what a function returns).
 
         Args:
             fn: The function.
-            fallback: A value, or a function of the exception, returned where the circuit rejects the call or the call
-                fails. The breaker counts the same outcomes as without. Exceptions that are answers or `ignored` are
-                raised, and a result for which `failed_result` is true is returned.
+            fallback: A value, or a function of the exception (for coroutines also a coroutine function), returned where
+                the circuit rejects the call or the call fails. The breaker counts the same outcomes as without.
+                Exceptions that are answers or `ignored` are raised, and a result for which `failed_result` is true is
+                returned.
         """
         if fn is None and fallback is not reraise:
             return partial(self, fallback=fallback)
+        if is_coroutine_function(fn):
+            awaited = wraps(fn)(self._guard_async(fn))
+            return awaited if fallback is reraise else falling_back_async(awaited, fallback, self.is_failure)
+        if is_generator_function(fn) and fallback is reraise:
+            return guard_generator(self._begin_async, fn)
         require_now(fn)
+        if is_coroutine_function(fallback):
+            raise TypeError(f"the fallback {fallback!r} is a coroutine function, and {fn!r} is none")
         guarded = wraps(fn)(self._guard(fn))
         return guarded if fallback is reraise else falling_back(guarded, fallback, self.is_failure)
 
@@ -237,6 +277,64 @@ class CircuitBreaker(Handle):
 
         return guarded
 
+    def _guard_async(self, fn: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+        # As `_guard`, statement by statement; a test compares the two.
+        circuit = self._circuit
+        head, clock, idle = circuit.head, circuit.clock, circuit.record.idle
+        take, give_back = idle.pop, idle.append
+        kind: type = _NONE
+        brief = self._brief
+
+        async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+            nonlocal kind
+            try:
+                counters = take()
+            except IndexError:
+                counters = self._admission.grow()
+            if (word := head[WORD]) != counters.word:
+                if (
+                    word & 7 == _OPEN
+                    and 0 < (wait := head[UNTIL] - clock()) <= (own := self._circuit).longest
+                    and not own.listeners
+                ):
+                    counters.count(REJECTED)
+                    own.record.free(counters)
+                    raise CircuitOpenError(own.name, wait / 1e9)
+                counters = await self._admission.admit_async(counters)
+                if counters.scope:
+                    enter(counters.scope)
+                word = counters.word
+            cells = counters.cells
+            cells[STARTED] = started = clock()
+            try:
+                result = await fn(*args, **kwargs) if kwargs else await fn(*args)  # type: ignore[call-arg]  # there are none
+            except BaseException as error:
+                counters.started = started
+                self._admission.fail(counters, error)
+                raise
+            now = clock()
+            if (
+                (type(result) is kind or (type(result) in PROMPT and (kind := type(result))))
+                and now < counters.slice_end
+                and (elapsed := now - started) < brief
+                and (
+                    head[QUIET] == word or (now < head[QUIET_UNTIL] and not head[STREAK_ACTIVE] and head[WORD] == word)
+                )
+            ):
+                cells[SUCCESSES] = counters.fast_successes = counters.fast_successes + 1
+                cells[ELAPSED] = counters.elapsed = counters.elapsed + elapsed
+                cells[STARTED] = 0
+                give_back(counters)
+            else:
+                counters.started = started
+                self._admission.succeed(counters, result, now)
+            return result
+
+        return guarded
+
+    async def _begin_async(self) -> Call:
+        return Call(self._admission, await self._admission.begin_async())
+
     def begin(self) -> Call:
         """Admit a call that the caller runs itself. Settle the returned call exactly once. Raises CircuitOpenError.
 
@@ -260,6 +358,15 @@ class CircuitBreaker(Handle):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._entered.leave(caller_context(), error)
 
+    def __aenter__(self) -> Coroutine[Any, Any, Call]:
+        """Guard a block of a coroutine, in the task or generator that has it."""
+        return self._entered.enter_async(caller_task())
+
+    def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> Coroutine[Any, Any, None]:
+        return self._entered.leave_async(caller_task(), error)
+
     def snapshot(self) -> Snapshot:
         """Return state, counts, window and thresholds at one moment, summed over all processes."""
         WATCHDOG.start()
@@ -275,10 +382,6 @@ class CircuitBreaker(Handle):
     def explain(self) -> str:
         """Return one sentence: why the breaker is in its state, and what would change it."""
         return self.snapshot().why
-
-    def health(self) -> Health | None:
-        """Return the result of the latest health check of any process, None if there was none."""
-        return read_health(self._circuit.head, self._circuit.clock())
 
 
 def project_ledger() -> Ledger:

@@ -1,16 +1,18 @@
 """A limit on the calls that a dependency gets at once, from all threads and processes of a host."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial, wraps
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
+from .asynchronous import completing, guard_coroutine, guard_generator, is_coroutine_function, is_generator_function
+from .background.event_loop import Wakeup, can_sleep, on_event_loop
 from .breaker import CircuitBreaker, admission_of
 from .call import Call
 from .clocks import monotonic_ns, resolve_clock
 from .config import BreakerConfig, Duration, nanoseconds, to_seconds
 from .errors import BulkheadFullError, ConfigError
-from .guard import CallGuard, ContextGuards, caller_context
+from .guard import CallGuard, ContextGuards, begin_async, caller_context, caller_task
 from .handles import Handle, clock_argument
 from .ledger.layout import BULKHEAD_LIMIT
 from .ledger.semaphore import Semaphore
@@ -22,6 +24,8 @@ R = TypeVar("R")
 
 #: seconds between two looks for a permit that another process released
 POLL_SECONDS = 0.003
+#: seconds between two looks of a task that is not the first of its queue, and is woken when it is
+_QUEUED_SECONDS = 1.0
 
 
 class Bulkhead(Handle):
@@ -31,8 +35,9 @@ class Bulkhead(Handle):
     above the limit waits up to `wait` seconds for a permit, during which it neither runs nor is a probe, then raises
     BulkheadFullError, which is no outcome. The calls of a process wait in a queue; the first of each queue looks every
     few milliseconds for a permit that another process released. A permit is a lock of the kernel: it is free when its
-    process dies, and taken while its process is stopped. All bulkheads of a breaker share its permits; calls through
-    the breaker itself take none.
+    process dies, and taken while its process is stopped. Tasks of an event loop wait in the same queue, in `acall`, a
+    decorated coroutine or `async with`; the other entry points do not wait in a thread that runs a loop. All bulkheads
+    of a breaker share its permits; calls through the breaker itself take none.
 
     Args:
         breaker: Consulted first; counts the outcomes.
@@ -79,8 +84,26 @@ class Bulkhead(Handle):
         require_now(fn)
         return self._guard(fn)(*args, **kwargs)
 
+    @overload
+    async def acall(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    async def acall(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    async def acall(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Return the result of fn(*args, **kwargs), as `CircuitBreaker.acall` does.
+
+        Raises CircuitOpenError or BulkheadFullError, without calling fn.
+        """
+        return await guard_coroutine(self._begin_async, completing(fn))(*args, **kwargs)
+
     def __call__(self, fn: Callable[P, R]) -> Callable[P, R]:
-        """Decorate a function. Raises TypeError for a coroutine or generator function."""
+        """Decorate a function, as `@breaker` does. Raises TypeError for a generator function."""
+        guarded: Any
+        if is_coroutine_function(fn):
+            guarded = wraps(fn)(guard_coroutine(self._begin_async, completing(fn)))
+            return guarded  # type: ignore[no-any-return]  # of the type of fn
+        if is_generator_function(fn):
+            guarded = guard_generator(self._begin_async, fn)  # type: ignore[arg-type]  # as just found
+            return guarded  # type: ignore[no-any-return]  # of the type of fn
         require_now(fn)
         return wraps(fn)(self._guard(fn))
 
@@ -109,12 +132,21 @@ class Bulkhead(Handle):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._entered.leave(caller_context(), error)
 
+    def __aenter__(self) -> Coroutine[Any, Any, Call]:
+        """Guard a block of a coroutine, as `async with breaker:` does."""
+        return self._entered.enter_async(caller_task())
+
+    def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> Coroutine[Any, Any, None]:
+        return self._entered.leave_async(caller_task(), error)
+
     def begin(self) -> Call:
         """Admit a call that the caller runs itself. Settle the returned call exactly once.
 
         Raises CircuitOpenError or BulkheadFullError.
         """
-        if not self.wait:
+        if not self.wait or on_event_loop():
             return self._try(last=True)
         wait_ns = nanoseconds(self.wait)
         end, latest = self._clock() + wait_ns, monotonic_ns() + wait_ns  # the clock that was passed may stand still
@@ -127,13 +159,44 @@ class Bulkhead(Handle):
                     return call
             return self._try(last=True)
 
+    async def _begin_async(self) -> Call:
+        if not self.wait or not can_sleep():
+            return self._occupied(await begin_async(self.breaker), last=True)
+        wait_ns = nanoseconds(self.wait)
+        end, latest = self._clock() + wait_ns, monotonic_ns() + wait_ns
+        semaphore = self._semaphore()
+        if (not semaphore.has_waiters or self.breaker.state not in ADMITTING) and (
+            call := self._occupied(await begin_async(self.breaker))
+        ):
+            return call
+        wakeup, pause = Wakeup(), POLL_SECONDS
+        with semaphore.queued(wakeup):
+            while (left := min(end - self._clock(), latest - monotonic_ns()) / 1e9) > 0:
+                await wakeup.wait(min(pause, left))
+                first = semaphore.is_first(wakeup)
+                pause = POLL_SECONDS if first else _QUEUED_SECONDS
+                if (first or self.breaker.state not in ADMITTING) and (
+                    call := self._occupied(await begin_async(self.breaker))
+                ):
+                    return call
+            return self._occupied(await begin_async(self.breaker), last=True)
+
     @overload
     def _try(self) -> Call | None: ...
     @overload
     def _try(self, *, last: Literal[True]) -> Call: ...
     def _try(self, *, last: bool = False) -> Call | None:
         """Return a call with a permit. Raises CircuitOpenError, and BulkheadFullError if this is the last try."""
-        call = self.breaker.begin()
+        return self._occupied(self.breaker.begin(), last=last)
+
+    @overload
+    def _occupied(self, call: Call) -> Call | None: ...
+    @overload
+    def _occupied(self, call: Call, *, last: Literal[True]) -> Call: ...
+    @overload
+    def _occupied(self, call: Call, *, last: bool) -> Call | None: ...
+    def _occupied(self, call: Call, *, last: bool = False) -> Call | None:
+        """Return an admitted call with a permit. Without one, cancel it; raise BulkheadFullError at the last try."""
         if call.occupy(self._semaphore(), self.limit):
             return call
         call.cancel(full=last)

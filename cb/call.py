@@ -5,7 +5,7 @@ from typing import Final
 from .admission import Admission
 from .ledger.counters import Counters
 from .ledger.layout import state_of
-from .ledger.probe_scope import enter
+from .ledger.probe_scope import enter, step_out
 from .ledger.semaphore import Semaphore
 from .states import Outcome, State
 
@@ -89,6 +89,12 @@ class Call:
         counters = self._counters
         if counters is not None and counters.scope:
             enter(counters.scope)
+
+    def leave(self) -> None:
+        """Make later calls of the running code no part of this one, until `enclose` is called again."""
+        counters = self._counters
+        if counters is not None and counters.scope:
+            step_out(counters.scope)
 
     def occupy(self, semaphore: Semaphore, limit: int) -> bool:
         """Take a permit of a bulkhead for the time of the call. Return False if there is none.

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
+from .background.event_loop import on_event_loop
 from .background.watchdog import WATCHDOG
 from .clocks import monotonic_ns, resolve_clock
 from .config import BreakerConfig, nanoseconds
@@ -141,8 +142,15 @@ class Circuit:
         stats = machine.evaluate_window(now)
         if machine.verdict(stats, now) is None and not machine.would_open_changes(stats):
             return
-        with suppress(LedgerBusyError):
+        try:
             self.notify(self.core.lock.run(lambda: machine.evaluate(now), LOCK_TIMEOUT_SECONDS))
+        except LedgerBusyError:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Have the watchdog do at once what needs the lock, where this thread runs an event loop and must not wait."""
+        if on_event_loop() and self.clock is monotonic_ns:
+            WATCHDOG.hand_over(self)
 
     def refresh(self) -> None:
         """Read thresholds that another process has changed, or those of the record after it has moved."""
@@ -206,9 +214,11 @@ class Circuit:
             self.command(before, reason, max(until - now, 1) / 1e9 if until else None, host_only=False)
 
     def _adopt(self, config: BreakerConfig) -> None:
-        with suppress(LedgerBusyError):  # else `tick` retries
+        try:
             self.core.lock.run(lambda: self._adopt_locked(config), LONG_LOCK_TIMEOUT_SECONDS)
             self._pending = None
+        except LedgerBusyError:  # else `tick` retries
+            self._hand_over()
 
     def _adopt_locked(self, config: BreakerConfig) -> None:
         if thresholds.adopt(self.record, config, self.clock()) and config.initial_state != State.CLOSED:

@@ -1,8 +1,8 @@
 """Fallback values."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from functools import wraps
-from typing import Any, ClassVar, NoReturn, ParamSpec, Protocol, SupportsFloat, TypeVar
+from typing import Any, ClassVar, NoReturn, ParamSpec, Protocol, SupportsFloat, TypeVar, overload
 
 
 class _Record(Protocol):
@@ -15,6 +15,24 @@ E = TypeVar("E", bound=Exception)
 F = TypeVar("F")
 #: A value that type checkers can distinguish from a function. For others, write `lambda error: value`.
 V = TypeVar("V", bound="SupportsFloat | Iterable[Any] | _Record | None")
+
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class FallingBack(Protocol[T_co]):
+    """Decorator of functions and coroutine functions: calls that fail return a fallback."""
+
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R | T_co]]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R]) -> Callable[P, R | T_co]: ...
+
+
+class AsyncFallingBack(Protocol[T_co]):
+    """Decorator of coroutine functions: calls that fail return what the fallback returns."""
+
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R | T_co]]: ...
 
 
 def reraise(error: Exception) -> NoReturn:

@@ -1,11 +1,13 @@
 """Context managers around blocks of code, and the protocol that breakers, bulkheads and policies satisfy."""
 
+import contextlib
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, ParamSpec, Protocol, TypeVar
 
+from .background.event_loop import task_number
 from .call import Call
 from .state.deferred import SUSPENDS
 
@@ -13,16 +15,28 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+_ENTER_CONTEXT = contextlib.ExitStack.enter_context.__code__
+_ENTER_ASYNC_CONTEXT = contextlib.AsyncExitStack.enter_async_context.__code__
+
+
 class _Beginner(Protocol):
     """The part of a `Guard` that a block needs."""
 
     def begin(self) -> Call: ...
+    async def _begin_async(self) -> Call: ...
+
+
+async def begin_async(guard: Any) -> Call:
+    """Admit a call as `begin` of a breaker, a bulkhead or a policy does, but wait without holding the event loop."""
+    call: Call = await guard._begin_async()  # noqa: SLF001 - of the guards of this library
+    return call
 
 
 class CallGuard:
-    """Context manager that guards one block of code. It yields the block's `Call`, and may end in any thread.
+    """Context manager that guards one block of code. It yields the block's `Call`, and may end in any thread or task.
 
-    A call that the block settles itself is not settled again.
+    In a coroutine, `async with` waits for a permit without holding the event loop. A call that the block
+    settles itself is not settled again.
     """
 
     __slots__ = ("_call", "_discards", "_guard")
@@ -48,6 +62,16 @@ class CallGuard:
         else:
             self._call.fail(error)
 
+    async def __aenter__(self) -> Call:
+        self._call = call = await begin_async(self._guard)
+        call.enclose()
+        return call
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
 
 class Guard(Protocol):
     """Anything that guards calls to a dependency: a `CircuitBreaker`, a `Bulkhead` or a `Policy`."""
@@ -65,6 +89,9 @@ class Guard(Protocol):
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return fn(*args, **kwargs). Raises RejectedError, without calling fn."""
 
+    async def acall(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Return await fn(*args, **kwargs). Raises RejectedError, without calling fn."""
+
     def __call__(self, fn: Callable[P, R]) -> Callable[P, R]:
         """Decorate a function."""
 
@@ -79,7 +106,13 @@ class ContextGuards:
 
     def enter(self, context: int) -> Call:
         """Begin a block in a context of `caller_context`."""
-        call = self._guard.begin()
+        return self._store(context, self._guard.begin())
+
+    async def enter_async(self, context: int) -> Call:
+        """Begin a block in a context of `caller_task`."""
+        return self._store(context, await begin_async(self._guard))
+
+    def _store(self, context: int, call: Call) -> Call:
         call.enclose()
         # A store and no call, so that no signal comes before the block that will remove it.
         self._entered[context] = call, self._entered.get(context)
@@ -88,7 +121,9 @@ class ContextGuards:
     def leave(self, context: int, error: BaseException | None) -> None:
         """End the block that was entered last in a context. Raises RuntimeError if there is none."""
         if context not in self._entered:
-            context = threading.get_ident()  # entered by a plain function, such as that of an AsyncExitStack
+            context = task_number()  # entered by an exit stack
+        if context not in self._entered:
+            context = threading.get_ident()  # entered by a plain function
         if context not in self._entered:
             raise RuntimeError("this block began in another thread or coroutine: use `with breaker.guard():`")
         call, before = self._entered.pop(context)
@@ -99,8 +134,23 @@ class ContextGuards:
         else:
             call.fail(error)
 
+    async def leave_async(self, context: int, error: BaseException | None) -> None:
+        """End the block that was entered last in a context. Raises RuntimeError if there is none."""
+        self.leave(context, error)
+
 
 def caller_context() -> int:
     """Return a number that both ends of the caller's block share, and that no block running in between has."""
     frame = sys._getframe(2)  # noqa: SLF001 - the documented way to one's caller
-    return -id(frame) if frame.f_code.co_flags & SUSPENDS else threading.get_ident()
+    if frame.f_code.co_flags & SUSPENDS:
+        return -id(frame)
+    return task_number() if frame.f_code is _ENTER_CONTEXT else threading.get_ident()
+
+
+def caller_task() -> int:
+    """Return the number of `caller_context` for the caller of an `async with` block.
+
+    The functions that return it are no coroutine functions, so that the caller is the code that has the block.
+    """
+    frame = sys._getframe(2)  # noqa: SLF001 - the documented way to one's caller
+    return task_number() if frame.f_code is _ENTER_ASYNC_CONTEXT else -id(frame)

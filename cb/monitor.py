@@ -42,8 +42,8 @@ class Monitor(ProcessBound):
     """Checks dependencies and lets their circuits recover by health check, so that no user's call is a probe.
 
     Create one in every worker, before or after a fork, and keep it as long as it shall work. Results are in
-    `breaker.health()` of every process; a change is a HealthChanged for the breaker's listeners. `with Monitor() as
-    monitor:` starts it and closes it.
+    `breaker.snapshot().health` of every process; a change is a HealthChanged for the breaker's listeners. `with
+    Monitor() as monitor:` starts it and closes it.
 
     Args:
         clock: Returns monotonic nanoseconds.
@@ -150,7 +150,7 @@ class _Checkup:
             for _ in range(self._breaker.config.max_requests):
                 if not self._health.run(self._examine):
                     break
-        health = self._breaker.health()
+        health = self._breaker.snapshot().health
         if health is None or health.ago >= self._wait:
             with suppress(Exception):  # it has been noted
                 self._examine()

@@ -1,18 +1,21 @@
 """Policy: fallback, cache, retry, rate limit, bulkhead and breaker around a call, in the one right order."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial, wraps
 from types import TracebackType
-from typing import Any, Final, ParamSpec, Protocol, TypeVar
+from typing import Any, Final, ParamSpec, Protocol, TypeVar, overload
 
+from .asynchronous import completed, completing, guard_generator, is_coroutine_function, is_generator_function
+from .background.event_loop import in_thread
 from .breaker import CircuitBreaker
 from .bulkhead import Bulkhead
 from .call import Call
 from .config import BreakerConfig
 from .errors import ConfigError, RejectedError
 from .fallback import instead
-from .guard import CallGuard, ContextGuards, caller_context
+from .guard import CallGuard, ContextGuards, begin_async, caller_context, caller_task
 from .handles import ProcessBound
+from .state.deferred import UnseenOutcomeError, require_now
 from .state.outcome import leaves
 
 P = ParamSpec("P")
@@ -22,13 +25,20 @@ _NO_FALLBACK: Final = object()
 
 
 class Retry(Protocol):
-    """Calls a function until it succeeds or no attempt is left, such as `cb.resilience.retrying`."""
+    """Calls a function until it succeeds or no attempt is left, such as `cb.resilience.retrying`.
+
+    For coroutines it has a method `acall(fn, *args, **kwargs)`, or is itself called with `await`, as tenacity's
+    `AsyncRetrying` is.
+    """
 
     def __call__(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any: ...
 
 
 class RateLimit(Protocol):
-    """Counts calls, such as `cb.resilience.RateLimit`."""
+    """Counts calls, such as `cb.resilience.RateLimit`.
+
+    For coroutines it has a method `aacquire()`; otherwise `acquire` is called in a thread, because it may wait.
+    """
 
     def acquire(self) -> None:
         """Count a call. Raises RejectedError if it is one too many."""
@@ -43,7 +53,10 @@ class Cached(Protocol):
 
 
 class Cache(Protocol):
-    """Returns values of earlier calls, such as `cb.resilience.StaleCache`."""
+    """Returns values of earlier calls, such as `cb.resilience.StaleCache`.
+
+    For coroutines it has a method `acall(key, fetch, *args, **kwargs)`.
+    """
 
     def call(self, key: str, fetch: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Cached:
         """Return fetch(*args, **kwargs), or the value that an earlier call with this key has returned."""
@@ -71,13 +84,14 @@ class Policy(ProcessBound):
 
     Args:
         breaker: The breaker of the dependency.
-        retry: Calls a function again, such as `retrying(ConnectionError)` of `cb.resilience`.
+        retry: Calls a function again, such as `retrying(ConnectionError)` of `cb.resilience`. For coroutines alone also
+            tenacity's `AsyncRetrying`.
         rate_limit: An object with `acquire()`, such as `RateLimit` of `cb.resilience`.
         bulkhead: Number of calls that may run at once, or a `Bulkhead` of the same breaker.
         cache: An object with `call(key, fetch, *args)`, such as `StaleCache` of `cb.resilience`.
         cache_key: Function of the arguments of a call that returns its key; by default their `repr`.
-        fallback: A value, or a function of the error, for calls that were rejected or failed. Exceptions that the
-            breaker does not count as failures are raised.
+        fallback: A value, or a function of the error (for coroutines also a coroutine function), for calls that
+            were rejected or failed. Exceptions that the breaker does not count as failures are raised.
 
     Raises:
         ConfigError: A part lacks its method, the bulkhead has another breaker, or `cache_key` is given without `cache`.
@@ -145,10 +159,43 @@ class Policy(ProcessBound):
         Raises:
             RejectedError: The call was rejected, and there is neither a cached value nor a fallback.
         """
+        require_now(fn)
+        self._require_sync()
         return self.around(partial(self._attempt, self._inner(fn)), *args, **kwargs)  # type: ignore[no-any-return]  # the parts are untyped
 
+    @overload
+    async def acall(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    async def acall(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    async def acall(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Return the result of fn(*args, **kwargs), as `CircuitBreaker.acall` does, a cached value, or the fallback.
+
+        Raises RejectedError if the call was rejected, and there is neither a cached value nor a fallback.
+        """
+        self._require_async()
+        attempt = partial(self._attempt_async, self._inner(completing(fn)))
+        return await self.around_async(attempt, *args, **kwargs)
+
     def __call__(self, fn: Callable[P, R]) -> Callable[P, R]:
-        """Decorate a function. Raises TypeError for a coroutine function or a generator function."""
+        """Decorate a function, a coroutine function or an asynchronous generator function, as `@breaker` does.
+
+        Raises TypeError for a generator function, for an asynchronous generator if the policy has a retry, a cache or a
+        fallback, and for a coroutine function if the retry or the cache cannot await.
+        """
+        if is_coroutine_function(fn):
+            self._require_async()
+            attempt_async = partial(self._attempt_async, self._inner(completing(fn)))
+
+            @wraps(fn)
+            async def awaited(*args: Any, **kwargs: Any) -> Any:
+                return await self.around_async(attempt_async, *args, **kwargs)
+
+            return awaited  # type: ignore[return-value]  # of the type of fn
+        if is_generator_function(fn):
+            self._require_plain("a function or a coroutine function")
+            return guard_generator(self._begin_async, fn)  # type: ignore[return-value,arg-type]  # of the type of fn
+        require_now(fn)
+        self._require_sync()
         attempt = partial(self._attempt, self._inner(fn))
 
         @wraps(fn)
@@ -171,21 +218,62 @@ class Policy(ProcessBound):
                 raise
             return instead(self._fallback, error)
 
+    async def around_async(self, attempt: Callable[..., Awaitable[Any]], /, *args: Any, **kwargs: Any) -> Any:
+        """Return await attempt(*args, **kwargs) under fallback, cache and retry alone, as `around` does."""
+        self._require_async()
+        if self._fallback is _NO_FALLBACK:
+            return await self._cached_async(attempt, *args, **kwargs)
+        try:
+            return await self._cached_async(attempt, *args, **kwargs)
+        except Exception as error:
+            if not _is_rejection(error) and not self.breaker.is_failure(error):
+                raise
+            return await completed(instead(self._fallback, error))
+
     def attempt(self) -> Call:
         """Admit one attempt by rate limit, bulkhead and breaker. Settle it exactly once. Raises RejectedError."""
         if self._rate_limit is not None:
             self._rate_limit.acquire()
         return self._inner.begin()
 
+    async def attempt_async(self) -> Call:
+        """Admit one attempt as `attempt` does, without holding the event loop."""
+        await self._acquire_async()
+        return await begin_async(self._inner)
+
     def begin(self) -> Call:
         """Admit a call that the caller runs itself. Settle it exactly once. Raises RejectedError."""
+        self._require_plain("a function")
+        return self.attempt()
+
+    async def _begin_async(self) -> Call:
+        self._require_plain("a coroutine function")
+        return await self.attempt_async()
+
+    def _require_plain(self, kind: str) -> None:
+        """Raise TypeError if the policy has a part that needs a function to call."""
         outer = {"retry": self._retry, "cache": self._cache}
         names = [name for name, part in outer.items() if part is not None]
         if names or self._fallback is not _NO_FALLBACK:
             raise TypeError(
-                f"a policy with {' and '.join(names) or 'a fallback'} needs a function: use `call` or decorate it"
+                f"a policy with {' and '.join(names) or 'a fallback'} needs {kind}: use `call` or decorate it"
             )
-        return self.attempt()
+
+    def _require_sync(self) -> None:
+        """Raise TypeError if a part can only be awaited."""
+        if is_coroutine_function(self._retry):
+            raise UnseenOutcomeError(f"the retry {self._retry!r} retries coroutines only")
+        if self._fallback is not _NO_FALLBACK and is_coroutine_function(self._fallback):
+            raise UnseenOutcomeError(f"the fallback {self._fallback!r} is a coroutine function, the function is none")
+
+    def _require_async(self) -> None:
+        """Raise TypeError if a part cannot be awaited."""
+        if self._retry is not None and not hasattr(self._retry, "acall") and not is_coroutine_function(self._retry):
+            raise UnseenOutcomeError(
+                f"the retry {self._retry!r} cannot await: use `retrying` of cb.resilience, or tenacity.AsyncRetrying"
+            )
+        if self._cache is not None and not hasattr(self._cache, "acall"):
+            raise UnseenOutcomeError(f"the cache {self._cache!r} cannot await: it has no method `acall`")
 
     def guard(self) -> CallGuard:
         """Return a context manager that guards one block of code, as `begin` does."""
@@ -196,6 +284,15 @@ class Policy(ProcessBound):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._contexts.leave(caller_context(), error)
+
+    def __aenter__(self) -> Coroutine[Any, Any, Call]:
+        """Guard a block of a coroutine, as `async with breaker:` does."""
+        return self._contexts.enter_async(caller_task())
+
+    def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> Coroutine[Any, Any, None]:
+        return self._contexts.leave_async(caller_task(), error)
 
     def _attempt(self, guarded: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         if self._rate_limit is not None:
@@ -215,6 +312,48 @@ class Policy(ProcessBound):
         if isinstance(result, _Rejection):
             raise result.error
         return result
+
+    async def _acquire_async(self) -> None:
+        limit: Any = self._rate_limit
+        if limit is None:
+            return
+        if hasattr(limit, "aacquire"):
+            await limit.aacquire()
+        elif is_coroutine_function(limit.acquire):
+            await limit.acquire()
+        else:
+            await in_thread(limit.acquire)
+
+    async def _attempt_async(self, guarded: Callable[..., Awaitable[Any]], /, *args: Any, **kwargs: Any) -> Any:
+        await self._acquire_async()
+        return await guarded(*args, **kwargs)
+
+    async def _cached_async(self, attempt: Callable[..., Awaitable[Any]], /, *args: Any, **kwargs: Any) -> Any:
+        cache: Any = self._cache
+        if cache is None:
+            return await self._retried_async(attempt, *args, **kwargs)
+        found = await cache.acall(self._cache_key(*args, **kwargs), self._retried_async, attempt, *args, **kwargs)
+        return found.value
+
+    async def _retried_async(self, attempt: Callable[..., Awaitable[Any]], /, *args: Any, **kwargs: Any) -> Any:
+        retry: Any = self._retry
+        if retry is None:
+            return await attempt(*args, **kwargs)
+        retry = getattr(retry, "acall", retry)
+        result = await retry(_past_retries_async, attempt, *args, **kwargs)
+        if isinstance(result, _Rejection):
+            raise result.error
+        return result
+
+
+async def _past_retries_async(attempt: Callable[..., Awaitable[Any]], /, *args: Any, **kwargs: Any) -> Any:
+    """Return a rejection instead of raising it, as `_past_retries` does."""
+    try:
+        return await attempt(*args, **kwargs)
+    except Exception as error:
+        if not _is_rejection(error):
+            raise
+        return _Rejection(error)
 
 
 def _past_retries(attempt: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:

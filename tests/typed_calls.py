@@ -1,10 +1,11 @@
 """Calls whose types `make lint` checks. The file is not run."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, assert_type
 
-from cb import Bulkhead, Call, CircuitBreaker, Guard
+from cb import Bulkhead, Call, CircuitBreaker, Guard, Policy
 from cb.http import HTTPClient, Json
 
 
@@ -54,6 +55,41 @@ def of_the_decorator(breaker: CircuitBreaker) -> None:
     found: list[int] = empty("AAPL")
     plain(found)  # type: ignore[arg-type]  # arguments are checked as ever
     breaker("text")  # type: ignore[call-overload]  # it is no function
+
+
+async def of_coroutines(breaker: CircuitBreaker, bulkhead: Bulkhead, policy: Policy) -> None:
+    @breaker
+    async def plain(symbol: str, *, at: int = 0) -> Quote:
+        return Quote(at)
+
+    @breaker(fallback=None)
+    async def nothing(symbol: str) -> Quote:
+        return Quote(len(symbol))
+
+    async def other(error: Exception) -> str:
+        return f"{error}"
+
+    @breaker(fallback=other)
+    async def told(symbol: str) -> int:
+        return len(symbol)
+
+    @policy
+    async def items(symbol: str) -> AsyncIterator[int]:
+        yield len(symbol)
+
+    assert_type(await plain("AAPL", at=1), Quote)
+    assert_type(await nothing("AAPL"), Quote | None)
+    assert_type(await told("AAPL"), int | str)
+    assert_type([each async for each in items("AAPL")], list[int])
+    guards: list[Guard] = [breaker, bulkhead, policy]
+    for guard in guards:
+        assert_type(await guard.acall(plain, "AAPL"), Quote)
+        async with guard.guard() as call:
+            assert_type(call, Call)
+    assert_type(await breaker.acall(check, {}), Quote)
+    async with breaker as outer, bulkhead as inner, policy as middle:
+        assert_type((outer, inner, middle), tuple[Call, Call, Call])
+    await breaker.acall(plain, 3)  # type: ignore[call-overload]  # arguments are checked as ever
 
 
 def of_guards(breaker: CircuitBreaker, bulkhead: Bulkhead) -> None:

@@ -5,8 +5,8 @@ should have, perhaps while no call comes. One daemon thread of each process chec
 ledgers.
 """
 
+import queue
 import threading
-import time
 import weakref
 from typing import Protocol
 
@@ -48,6 +48,7 @@ class Watchdog:
         self._thread: threading.Thread | None = None
         self._warned = False
         self._lock = threading.RLock()  # a signal handler may read a breaker while its thread starts the watchdog
+        self._urgent: queue.SimpleQueue[weakref.ref[Watched]] | None = None
 
     @property
     def running(self) -> bool:
@@ -60,6 +61,12 @@ class Watchdog:
         detect_fork()
         with self._lock:
             self._watched.add(watched)
+
+    def hand_over(self, watched: Watched) -> None:
+        """Call the object's `tick` at once, in the thread: its caller must not wait for a lock."""
+        self.start()
+        if (urgent := self._urgent) is not None:
+            urgent.put(weakref.ref(watched))
 
     def start(self) -> None:
         """Start the thread, unless it is running."""
@@ -83,6 +90,7 @@ class Watchdog:
             if self.running:
                 return
             self._thread = thread
+            self._urgent = queue.SimpleQueue()  # now, and not at import: gevent may have replaced the class since
         # Without the lock, because it waits. Of two that are started at once, the one that is not stored ends.
         thread.start()
 
@@ -94,15 +102,33 @@ class Watchdog:
                 self._start_successor()
 
     def _loop(self) -> None:
-        wait = TICK
+        due = perf_counter() + TICK
         while self._thread is threading.current_thread():
-            time.sleep(wait)
+            self._wait(due)
             begin = perf_counter()
+            if begin < due:
+                continue
             with self._lock:
                 all_watched = list(self._watched)
             while all_watched:
                 _tick(all_watched.pop())  # no reference is kept between two ticks: the object may have been dropped
-            wait = max(TICK, (perf_counter() - begin) / SHARE)
+            end = perf_counter()
+            due = end + max(TICK, (end - begin) / SHARE)
+
+    def _wait(self, due: float) -> None:
+        """Wait until then, or until objects are handed over: tick those, each once."""
+        urgent, handed = self._urgent, set[weakref.ref[Watched]]()
+        if urgent is None:
+            return
+        try:
+            handed.add(urgent.get(timeout=max(due - perf_counter(), 0)))
+            while True:
+                handed.add(urgent.get_nowait())
+        except queue.Empty:
+            pass
+        for each in handed:
+            if (watched := each()) is not None:
+                _tick(watched)
 
     def _start_successor(self) -> None:
         """Start the thread that takes the place of this one, which ends."""

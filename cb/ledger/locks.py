@@ -9,6 +9,7 @@ from contextlib import suppress
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from typing import TypeVar
 
+from cb.background.event_loop import on_event_loop, patience
 from cb.background.fork import FORK_MARK, detect_fork
 from cb.clocks import monotonic
 from cb.errors import LedgerBusyError
@@ -152,11 +153,15 @@ class FileLock:
     def run(self, work: Callable[[], R], timeout: float) -> R:
         """Return work(), run under the lock. Raises LedgerBusyError if it is not available within `timeout` seconds.
 
+        On an event loop it does not wait, or only half a millisecond where `timeout` is a second.
+
         It runs a function, and is not acquired and released, because an exception may come between any two calls of
         Python (a signal handler's, Ctrl-C): only `with` on a lock written in C leaves no gap.
         """
         detect_fork()
-        end, wait = monotonic() + timeout, 0.00005
+        if self._running and on_event_loop():  # perhaps by a thread that the system does not let go on
+            raise LedgerBusyError(self._path, "is held by another thread")
+        start, wait = monotonic(), 0.00005
         while True:
             with self._mutex:
                 if self._running:  # a signal handler, or a finalizer, of the very thread that holds the lock
@@ -177,7 +182,7 @@ class FileLock:
                             self._file = None  # another thread or a daemon has closed it
             # Polled, because a blocking flock has no timeout and its holder may be stopped for good; and without the
             # mutex, because other threads may have shorter timeouts.
-            if monotonic() >= end:
+            if monotonic() - start >= patience(timeout):
                 raise LedgerBusyError(self._path, self._fault or "is locked by a process that does not go on")
             time.sleep(wait)
             wait = min(wait * 2, 0.002)

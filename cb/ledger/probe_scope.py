@@ -47,6 +47,12 @@ def enter(scope: ProbeScope) -> None:
     _INNERMOST.set(scope)
 
 
+def step_out(scope: ProbeScope) -> None:
+    """Put the running code outside of a probe that goes on, until `enter`."""
+    if _INNERMOST.get() is scope:
+        _INNERMOST.set(scope.outer)
+
+
 def leave(counters: Enclosing) -> None:
     """End the scope of a probe, in any context."""
     scope, counters.scope = counters.scope, None

@@ -6,6 +6,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Protocol
 
 from cb.background.fork import FORK_MARK, detect_fork
 from cb.log import Log
@@ -42,6 +43,12 @@ class Permit:
         """Drop it in a forked child: the parent holds it."""
 
 
+class Waiter(Protocol):
+    """The part of a queue, or of an event loop's `Wakeup`, that wakes the call that waits."""
+
+    def put(self, item: None, /) -> object: ...
+
+
 class Semaphore:
     """The permits of one dependency in one process.
 
@@ -68,7 +75,7 @@ class Semaphore:
             permit.reset_after_fork()
         self._known = weakref.WeakValueDictionary()
         self._idle: list[Permit] = []  # those that no call of this process holds
-        self._queue: deque[weakref.ref[queue.SimpleQueue[None]]] = deque()
+        self._queue: deque[weakref.ref[Waiter]] = deque()
         self._lock = threading.RLock()  # a signal handler may call while its thread takes one
 
     def verify(self) -> None:
@@ -130,16 +137,26 @@ class Semaphore:
         Yields a function that waits up to that many seconds, and returns True if this call is the first in the queue.
         """
         wakeup: queue.SimpleQueue[None] = queue.SimpleQueue()  # that of gevent, if it has replaced the other
-        entry = weakref.ref(wakeup)  # gone with its call, should that be cut off before it leaves the queue
 
         def wait(seconds: float) -> bool:
             with suppress(queue.Empty):
                 wakeup.get(timeout=seconds)
-            return self._first() is wakeup
+            return self.is_first(wakeup)
 
+        with self.queued(wakeup):
+            yield wait
+
+    def is_first(self, waiter: Waiter) -> bool:
+        """Return True if a call of the queue is the next one to get a permit."""
+        return self._first() is waiter
+
+    @contextmanager
+    def queued(self, waiter: Waiter) -> Iterator[None]:
+        """Join the queue as `waiter`, which is woken each time that its call may have become the first."""
+        entry = weakref.ref(waiter)  # gone with its call, should that be cut off before it leaves the queue
         self._queue.append(entry)
         try:
-            yield wait
+            yield
         finally:
             with suppress(ValueError):  # in a forked child, which has another queue
                 self._queue.remove(entry)
@@ -149,7 +166,7 @@ class Semaphore:
         if self._queue and (wakeup := self._first()) is not None:
             wakeup.put(None)
 
-    def _first(self) -> queue.SimpleQueue[None] | None:
+    def _first(self) -> Waiter | None:
         """Return the wakeup of the call that is first in the queue."""
         while self._queue:
             with suppress(IndexError, ValueError):  # another call has just left the queue

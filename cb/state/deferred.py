@@ -35,7 +35,10 @@ def require_now(fn: Callable[..., object]) -> None:
         raise TypeError(f"{fn!r} is not a function: write `@breaker`, or `@breaker(fallback=...)`")
     code = getattr(inner, "__code__", None) or getattr(type(inner).__call__, "__code__", None)
     if code is not None and code.co_flags & SUSPENDS:
-        raise UnseenOutcomeError(f"{fn!r} does its work after the call has returned: a breaker cannot see its outcome")
+        way = "; `acall` or a decorator awaits it" if code.co_flags & inspect.CO_COROUTINE else ""
+        raise UnseenOutcomeError(
+            f"{fn!r} does its work after the call has returned: a breaker cannot see its outcome{way}"
+        )
 
 
 def require_done(result: object) -> None:
@@ -55,9 +58,18 @@ def require_done(result: object) -> None:
     if inspect.iscoroutine(result) or inspect.isgenerator(result):
         with suppress(BaseException):  # one that has started may raise anything when closed
             result.close()
+    way = "; `acall` awaits it" if inspect.isawaitable(result) else ""
     raise UnseenOutcomeError(
-        f"the call returned {kind.__name__}, whose work is done later: a breaker cannot see its outcome"
+        f"the call returned {kind.__name__}, whose work is done later: a breaker cannot see its outcome{way}"
     )
+
+
+def is_awaitable(result: object) -> bool:
+    """Return True if `await` returns the result of this."""
+    if type(result) in PROMPT or not inspect.isawaitable(result):
+        return False
+    shown = result.__class__  # a proxy has all methods
+    return shown is type(result) or hasattr(shown, "__await__")
 
 
 def _late(result: object, kind: type) -> bool:

@@ -26,7 +26,7 @@ def test_examples_find_a_dependency_up_and_say_so(
     exec(first.replace(URL, server.url), names)
     try:
         deadline = time.monotonic() + 10
-        while not (names["breaker"].health() and names["breaker"].health().up):
+        while not (names["breaker"].snapshot().health and names["breaker"].snapshot().health.up):
             assert time.monotonic() < deadline
             threading.Event().wait(0.02)
     finally:

@@ -46,7 +46,7 @@ def serve() -> int:
 
 
 def up() -> bool:
-    health = Here.breaker.health()
+    health = Here.breaker.snapshot().health
     return health is not None and health.up is True
 
 
@@ -134,11 +134,11 @@ def test_monitor_goes_over_to_the_ledger_with_its_breaker(tmp_path: Path) -> Non
     monitor = Monitor()
     monitor.add(breaker, bool, interval=0.1)
     monitor.start()
-    until(breaker.health)
+    until(lambda: breaker.snapshot().health)
     path.rmdir()
     until(lambda: breaker.ledger.scope == "host")
     other = CircuitBreaker("d", ledger=Ledger.in_file(path))
-    until(other.health)
+    until(lambda: other.snapshot().health)
 
     def has_the_role_there() -> bool:
         if other.ledger.core.elect("health-0"):

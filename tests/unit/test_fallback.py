@@ -123,11 +123,3 @@ def test_decorator_with_brackets_and_no_fallback_raises_with_the_right_form() ->
     guard: Any = CircuitBreaker("d")
     with pytest.raises(TypeError, match="None is not a function: write `@breaker`"):
         guard()
-
-
-async def fetch() -> None: ...
-
-
-def test_coroutine_is_refused_with_a_fallback_too() -> None:
-    with pytest.raises(TypeError, match="does its work after the call has returned"):
-        CircuitBreaker("d")(fallback=None)(fetch)

@@ -66,7 +66,7 @@ def test_result_of_a_check_is_in_the_health_and_an_event(
     turns(monitor, clock, 20)
     service.well = False
     turns(monitor, clock, 20)
-    health = dependency.breaker.health()
+    health = dependency.breaker.snapshot().health
     assert health
     assert (health.up, health.ago < 6, health.age > 10) == (False, True, True)
     told = [event for event in events if isinstance(event, HealthChanged)]
@@ -169,7 +169,7 @@ def test_check_that_ends_the_thread_it_runs_in_is_no_health(clock: FakeClock, de
     monitor.add(dependency.breaker, ended)
     with pytest.raises(SystemExit):
         monitor.turn()
-    assert dependency.breaker.health() is None
+    assert dependency.breaker.snapshot().health is None
 
 
 @pytest.mark.parametrize(

@@ -256,9 +256,9 @@ def test_part_that_cannot_be_one_is_refused_by_its_name(parts: dict[str, Any], f
 async def coroutine() -> None: ...
 
 
-def test_coroutine_function_is_refused_as_a_breaker_refuses_it() -> None:
+def test_coroutine_function_is_refused_by_call_as_a_breaker_refuses_it() -> None:
     with pytest.raises(TypeError):
-        Policy(breaker())(coroutine)
+        Policy(breaker()).call(coroutine)
 
 
 def test_repr_names_the_parts_from_the_outside_in() -> None:

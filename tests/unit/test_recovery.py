@@ -189,17 +189,17 @@ def test_explanation_says_that_health_checks_find_out(make: Make) -> None:
 def test_health_is_known_with_its_age_and_forgotten_when_checks_stop(make: Make) -> None:
     dependency = make()
     breaker = dependency.breaker
-    assert breaker.health() is None
+    assert breaker.snapshot().health is None
     HealthProbes(breaker).note(None, took=0.25, valid=15)
     dependency.clock.advance(5)
     HealthProbes(breaker).note(None, took=0.5, valid=15)
     dependency.clock.advance(2)
-    health = breaker.health()
+    health = breaker.snapshot().health
     assert health
     assert (health.up, health.age, health.ago, health.took) == (True, 7, 2, 0.5)
     assert breaker.snapshot().health == health
     dependency.clock.advance(13)
-    health = breaker.health()
+    health = breaker.snapshot().health
     assert health
     assert (health.up, health.ago) == (None, 15)
 

@@ -100,7 +100,7 @@ def test_health_of_another_clock_is_unknown_and_its_reservation_ends(before: Cir
     HealthProbes(before).reserve(MAX_RESERVATION_SECONDS)
     fail(before, 2)
     breaker, clock = reopened(before)
-    health = breaker.health()
+    health = breaker.snapshot().health
     assert health is not None and (health.up, health.age) == (None, 0)
     clock.advance(MAX_RESERVATION_SECONDS)
     assert breaker.call(int) == 0

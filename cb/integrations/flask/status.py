@@ -55,7 +55,8 @@ def dependency(breaker: CircuitBreaker, component: dict[str, Any] | None = None)
 
     A component that a health check has described keeps its members, and its status unless the monitor found it down.
     """
-    state, health = breaker.state, breaker.health()
+    snapshot = breaker.snapshot()
+    state, health = snapshot.state, snapshot.health
     described = dict(component or {"status": _HEALTH_BY_STATE.get(state, "UP")}, circuit=state.value)
     if health:
         described["health"] = "UNKNOWN" if health.up is None else "UP" if health.up else "DOWN"
