@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection
 from functools import lru_cache
 from ipaddress import IPv6Address
-from typing import Any
+from typing import Any, TypeGuard, cast
 from urllib.parse import urlsplit
 
 import requests
@@ -152,7 +152,7 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         pool_maxsize: int = POOL_SIZE,
         **options: Any,
     ) -> None:
-        if not isinstance(guard, Registry) and (name is not None or limit is not None):
+        if not _is_registry(guard) and (name is not None or limit is not None):
             raise ConfigError("name and limit", "be given with a registry alone", (name, limit))
         self._guard = guard
         self._name = name if name is None or callable(name) else _checked(name)
@@ -164,7 +164,7 @@ class CircuitBreakerAdapter(DeadlineAdapter):
 
     def __repr__(self) -> str:
         name = "each origin" if self._name is None else repr(self._name)
-        guarded = f"{name} in {self._guard!r}" if isinstance(self._guard, Registry) else repr(self._guard)
+        guarded = f"{name} in {self._guard!r}" if _is_registry(self._guard) else repr(self._guard)
         return f"<CircuitBreakerAdapter of {guarded}>"
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
@@ -212,8 +212,8 @@ class CircuitBreakerAdapter(DeadlineAdapter):
 
     def _guard_of(self, request: requests.PreparedRequest) -> Guard:
         url_origin = origin(request)  # without an origin, the request cannot be sent, and gets no breaker
-        if not isinstance(self._guard, Registry):
-            return self._guard
+        if not _is_registry(self._guard):
+            return cast("Guard", self._guard)
         name = url_origin if self._name is None else self._name(request) if callable(self._name) else self._name
         breaker = self._guard.get(fitting_name(_checked(name)))  # shortened: no request fails because of its name
         # Not kept: there may be very many origins.
@@ -224,6 +224,11 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         if limit is None or self._timeout is None:
             return limit or self._timeout
         return min(limit, self._timeout)
+
+
+def _is_registry(guard: Registry | Guard) -> TypeGuard[Registry]:
+    """Return True for what has a breaker for each name: a registry, or the one of the current app of an extension."""
+    return hasattr(guard, "get")
 
 
 def _begin(guard: Guard, request: requests.PreparedRequest) -> Call:

@@ -3,10 +3,11 @@
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from flask import Flask, current_app, has_app_context
 
+from cb.breaker import CircuitBreaker
 from cb.clocks import monotonic_ns
 from cb.config import BreakerConfig
 from cb.errors import ConfigError
@@ -161,19 +162,42 @@ class CircuitBreakers(ProcessBound):
 
     @property
     def registry(self) -> Registry:
-        """The breakers of the current app, or, outside of an app, of the latest one. Raises RuntimeError."""
+        """The breakers of the current app, or, outside of an app, of the latest one. Raises RuntimeError.
+
+        A breaker that it returns belongs to that app: get it where it is used, if one process has several apps.
+        """
         state = current_app.extensions.get("circuit_breakers") if has_app_context() else None
         if state is None or state.owner is not self:
             state = self._latest
         if state is None:
-            raise RuntimeError("no app has these breakers yet: call init_app first")
+            raise RuntimeError("no app has these breakers yet: call init_app first, or ask inside of a view")
         return state.registry
 
     def session(self, name: str | None = None, **options: Any) -> "requests.Session":
-        """Return a `cb.http.guarded_session` of the registry: with one breaker, or, without a name, one per host."""
+        """Return a `cb.http.guarded_session` of the registry: with one breaker, or, without a name, one per host.
+
+        It may be made before there is an app. Each request goes through the breakers of the current app, as `registry`
+        has them.
+        """
         from cb.http import guarded_session
 
-        return guarded_session(self.registry, name, **options)
+        return guarded_session(cast("Registry", _CurrentRegistry(self)), name, **options)
+
+
+class _CurrentRegistry:
+    """The registry of the current app, for sessions, which may outlive an app. A copy by pickle is of one app."""
+
+    def __init__(self, breakers: CircuitBreakers) -> None:
+        self._breakers = breakers
+
+    def __repr__(self) -> str:
+        return f"<the current registry of {self._breakers!r}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._breakers.registry.__reduce__()
+
+    def get(self, name: str) -> CircuitBreaker:
+        return self._breakers.registry.get(name)
 
 
 def _default_ledger(app: Flask) -> Ledger | str:

@@ -1,5 +1,8 @@
 """`CircuitBreakers(app)`: responses, configuration and registry of any Flask app."""
 
+import gc
+import pickle
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +11,7 @@ import requests
 from flask import Flask
 
 from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, ConfigError, Event, Ledger, State
+from cb.http import CircuitOpenConnectionError
 from cb.integrations.flask import CircuitBreakers
 from cb.ledger.project import ledger_name
 from cb.testing import FakeClock
@@ -155,6 +159,79 @@ def test_session_has_a_breaker_for_each_host(app: Flask) -> None:
     with pytest.raises(requests.ConnectionError):
         app.test_client().get("/ask")
     assert app.test_client().get("/ask").status_code == 503
+
+
+def test_session_uses_the_breakers_of_the_app_that_calls() -> None:
+    breakers = CircuitBreakers()
+    early = breakers.session("vendor", timeout=1)  # before there is an app, as in a module
+    first, second = an_app("first", TESTING=True), an_app("second", TESTING=True)
+    breakers.init_app(first)
+    of_first = breakers.session("vendor", timeout=1)
+    by_host = breakers.session(timeout=1)
+    breakers.init_app(second)
+    for app, opened in ((first, True), (second, False)):
+        with app.app_context():
+            if opened:
+                for name in ("vendor", "http://127.0.0.1:9"):
+                    breakers.registry.get(name).control.force_open(reason="test")
+            for session in (early, of_first, by_host):
+                expected = CircuitOpenConnectionError if opened else requests.ConnectionError
+                with pytest.raises(requests.ConnectionError) as raised:
+                    session.get("http://127.0.0.1:9/")
+                assert type(raised.value) is expected
+    assert first.extensions["circuit_breakers"].registry.get("vendor").snapshot().totals.requests == 0
+    with pytest.raises(requests.ConnectionError):
+        early.get("http://127.0.0.1:9/")  # outside of an app: the latest one
+    assert second.extensions["circuit_breakers"].registry.get("vendor").snapshot().totals.requests == 3
+
+
+def test_session_without_an_app_says_what_to_call() -> None:
+    with pytest.raises(RuntimeError, match="call init_app first"):
+        CircuitBreakers().session("vendor").get("http://127.0.0.1:9/")
+
+
+def test_apps_of_one_extension_share_no_circuit_in_tests_that_make_one_each() -> None:
+    breakers = CircuitBreakers(defaults=BreakerConfig(failure_threshold=1))
+    session = breakers.session("vendor", timeout=1)
+
+    def create_app() -> Flask:
+        app = an_app(TESTING=True)
+        breakers.init_app(app)
+        app.add_url_rule("/ask", "ask", lambda: session.get("http://127.0.0.1:9/").text)
+        return app
+
+    for _ in range(3):
+        client = create_app().test_client()
+        with pytest.raises(requests.ConnectionError):
+            client.get("/ask")
+        assert client.get("/ask").status_code == 503
+
+
+def test_session_is_pickled_with_the_registry_of_the_current_app(app: Flask) -> None:
+    breakers = CircuitBreakers(app)
+    copied = pickle.loads(pickle.dumps(breakers.session("vendor")))
+    breakers.registry.get("vendor").control.force_open(reason="test")
+    with pytest.raises(CircuitOpenConnectionError):
+        copied.get("http://127.0.0.1:9/")
+
+
+def test_app_that_is_dropped_leaves_no_thread_map_or_file_open(state: Path) -> None:
+    def figures() -> tuple[int, int, int]:
+        gc.collect()
+        maps = Path("/proc/self/maps").read_text().count(f"{state}/")
+        return maps, len([*Path("/proc/self/fd").iterdir()]), threading.active_count()
+
+    def serve(number: int) -> None:
+        app = an_app(f"app-{number}")
+        breakers = CircuitBreakers(app)
+        breakers.session("vendor")
+        guarded(app, breakers).get(STATUS)
+
+    serve(0)  # starts what the process has once
+    before = figures()
+    for number in range(1, 6):
+        serve(number)
+    assert figures() == before
 
 
 def test_process_becomes_a_worker_with_its_first_request(app: Flask) -> None:
