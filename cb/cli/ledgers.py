@@ -19,7 +19,7 @@ from cb.registry import Registry
 from cb.snapshot import Snapshot, read_snapshot
 from cb.states import ADMITTING
 
-from .running import mapped_files, writers
+from .running import is_ledger, mapped_files, writers
 
 SUFFIX = f".v{at.VERSION}.ledger"
 
@@ -98,7 +98,8 @@ class Survey:
 def ledger_paths(urls: Sequence[str], environ: Mapping[str, str] = os.environ) -> list[Path]:
     """Return the given ledger files, by default those of all services. Raises ConfigError.
 
-    Unless $CB_STATE_DIR is set, files that running processes have open in other directories are included.
+    Unless $CB_STATE_DIR is set, ledgers of any name that running processes have open in other directories, and those in
+    the current directory whose names end in `.ledger`, are included.
 
     Args:
         urls: Names as the column LEDGER shows them, files, or URLs.
@@ -140,7 +141,11 @@ def control_of(path: str, name: str) -> BreakerControl:
 
 
 def _all_paths(environ: Mapping[str, str]) -> list[Path]:
-    found = set() if environ.get("CB_STATE_DIR") else mapped_files(SUFFIX)
+    found = set[Path]()
+    if not environ.get("CB_STATE_DIR"):
+        found.update(mapped_files(SUFFIX))
+        with suppress(OSError):  # the current directory was removed
+            found.update(filter(is_ledger, Path.cwd().glob("*.ledger")))
     with suppress(OSError):  # another user's directory
         found.update(state_directory(environ).glob(f"*{SUFFIX}"))
     return sorted(found)

@@ -1,31 +1,47 @@
 """The files that running processes have mapped, in any directory."""
 
 import os
-from collections.abc import Collection
+import stat
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
+
+from cb.ledger.file import FILE_BYTES
+from cb.ledger.layout import MAGIC, VERSION
 
 _PROCESSES = Path("/proc")
 
 
+def is_ledger(path: Path) -> bool:
+    """Return True for a ledger of this version of the format, whatever its name."""
+    with suppress(OSError):  # it was removed, or belongs to another user
+        seen = path.lstat()
+        if stat.S_ISREG(seen.st_mode) and seen.st_size == FILE_BYTES:
+            with path.open("rb") as file:
+                return memoryview(file.read(16)).cast("q").tolist() == [MAGIC, VERSION]
+    return False
+
+
 def mapped_files(suffix: str, processes: Path = _PROCESSES) -> set[Path]:
-    """Return the files with that suffix that processes of this user have mapped; none on a system without /proc."""
+    """Return the ledgers that processes of this user have mapped; none on a system without /proc.
+
+    A file with the suffix counts as one even if it is damaged.
+    """
     found: set[Path] = set()
     for process in processes.glob("[0-9]*"):
         with suppress(OSError):  # the process has ended, or belongs to another user
             if process.stat().st_uid == os.geteuid():
-                names = (name for name in _mapped(process / "maps") if name.endswith(suffix))
-                found.update(path for path in map(Path, names) if path.exists())
+                found.update(path for path in _ledgers(process / "maps", suffix) if path.exists())
     return found
 
 
 def foreign_files(suffix: str, processes: Path = _PROCESSES) -> dict[Path, int]:
-    """Return the files with that suffix that processes of other users have mapped, with the ids of their owners."""
+    """Return the ledgers that processes of other users have mapped, with the ids of their owners."""
     found: dict[Path, int] = {}
     for process in processes.glob("[0-9]*"):
         with suppress(OSError):
             if process.stat().st_uid != os.geteuid():
-                for path in (Path(name) for name in _mapped(process / "maps") if name.endswith(suffix)):
+                for path in _ledgers(process / "maps", suffix):
                     if (owner := path.stat().st_uid) != os.geteuid():
                         found[path] = owner
     return found
@@ -40,6 +56,12 @@ def writers(paths: Collection[Path], processes: Path = _PROCESSES) -> dict[Path,
             for name in _mapped(process / "maps", b"rw-s").intersection(wanted):
                 found[wanted[name]].append(int(process.name))
     return {path: sorted(numbers) for path, numbers in found.items()}
+
+
+def _ledgers(maps: Path, suffix: str) -> Iterator[Path]:
+    for name in _mapped(maps):
+        if name.endswith(suffix) or is_ledger(Path(name)):
+            yield Path(name)
 
 
 def _mapped(maps: Path, access: bytes = b"") -> set[str]:

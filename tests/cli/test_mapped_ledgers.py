@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cb.cli.ledgers import ledger_paths
 from cb.cli.running import mapped_files
 from tests.cli.conftest import cb, start
 
@@ -32,6 +33,25 @@ def found() -> set[str]:
 def test_ledger_of_a_running_service_is_found_in_any_directory(odd: Path) -> None:
     assert odd in mapped_files(".v3.ledger")
     assert str(odd) in found()
+
+
+def test_ledger_of_any_name_is_found_while_a_process_has_it_open_and_later_in_its_directory(
+    odd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in ("exchange.ledger", "state"):
+        service = start(tmp_path, f"file://{home / name}")
+        assert home / name in ledger_paths([])
+        service.communicate()
+        assert home / name not in ledger_paths([])
+    (home / "general.ledger").write_text("accounts")  # of another program
+    (home / "link.ledger").symlink_to("exchange.ledger")
+    monkeypatch.chdir(home)
+    assert {path for path in ledger_paths([]) if path.parent == home} == {home / "exchange.ledger"}
+    assert ledger_paths(["exchange.ledger"]) == [home / "exchange.ledger"]
+    monkeypatch.setenv("CB_STATE_DIR", str(tmp_path / "nothing"))
+    assert ledger_paths([]) == []
 
 
 def test_ledger_of_an_ended_service_is_not_found(odd: Path, tmp_path: Path) -> None:
