@@ -67,8 +67,8 @@ docs: dev ## draw the states as the code has them, and build the site of the doc
 soak: dev ## full traffic for MINUTES=3 while dependencies fail, workers are replaced and killed: nothing may grow or go back
 	@$(BIN)/python -m tests.proofs.soak --minutes $(or $(MINUTES),3)
 
-versions: dev ## try all extras with the newest versions that they allow, as the tests do
-	@$(BIN)/python -m tests.packaging.versions newest
+versions: dev ## try the extras of the library with the lowest and the newest versions, and write docs/versions.md
+	@$(BIN)/python -m tests.support.versions
 
 nightly: dev prove chaos contract soak load audit ## the long proofs and tests
 	@$(BIN)/python -m pytest -n 2 -m nightly

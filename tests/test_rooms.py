@@ -29,6 +29,7 @@ SUBJECTS = {
     "servicekit": r"\bservicekit\b",
     "platform": rf"\b(servicekit|{PLATFORM})\b",
     "packaging": STARTS,
+    "applications": STARTS,
     "docs": r"\.md\b|\bscripts\.docs\b",
     "proofs": r"\b(tests\.proofs|benchmarks)\b",
 }

@@ -138,15 +138,19 @@ class Server:
         """Run a script on each node of a cluster. A node or slot that is down affects only its own breakers."""
         # The cluster client of redis-py would block on a slot that is down, and with it all breakers.
         results: list[Any] = [None] * len(calls)
-        by_node: dict[Any, list[int]] = defaultdict(list)
+        nodes: dict[str, Any] = {}  # by name: in some versions of redis-py, nodes cannot be keys
+        by_node: dict[str, list[int]] = defaultdict(list)
         for number, (keys, _) in enumerate(calls):
             try:
-                by_node[self._client.get_node_from_key(keys[0])].append(number)
+                node = self._client.get_node_from_key(keys[0])
             except RedisClusterException as error:  # the slot belongs to no node
                 results[number] = error
-        for node, numbers in by_node.items():
+            else:
+                nodes[node.name] = node
+                by_node[node.name].append(number)
+        for name, numbers in by_node.items():
             try:
-                client = self._client.get_redis_connection(node)
+                client = self._client.get_redis_connection(nodes[name])
                 found = script.run(client, [calls[number] for number in numbers])
             except (RedisError, OSError) as error:
                 found = [error] * len(numbers)

@@ -312,6 +312,8 @@ def _origin(scheme: str, netloc: str) -> str:
     host = parts.hostname
     if not host:
         raise ValueError("No host specified.")
+    if " " in host or not host.isprintable():  # urllib3 1.26 would connect first
+        raise ValueError("The host is invalid.")
     scheme = scheme or "http"  # as requests does
     if scheme in _PORTS:
         host.encode("idna")  # as the lookup does. Raises UnicodeError

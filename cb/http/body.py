@@ -12,6 +12,7 @@ from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError, ResponseNotChunked
 
 from .messages import Sent, described, target
+from .older_urllib3 import BoundedResponse, bound_reads
 from .pickling import PortableRequestError
 
 #: bytes per read of a body that is read as a whole
@@ -92,8 +93,8 @@ def observe_body(raw: Any, max_bytes: int | None, observer: BodyObserver, sent: 
         observer.end(None)
         return
     progress = _Progress(observer, max_bytes, sent)
-    raw.enforce_content_length = True  # by default in urllib3 2 alone: a body that is cut off is an error
     raw.__class__ = _observed(cls)
+    bound_reads(raw)
     raw._progress = progress  # noqa: SLF001 - an attribute of its new class
     if raw.length_remaining == 0 or raw.isclosed():
         progress.end(None)
@@ -162,7 +163,7 @@ class _Progress:
         return _LARGEST_CHUNK if self.limit is None else min(max(self.left, 0) + 1, _LARGEST_CHUNK)
 
 
-class _ObservedResponse(HTTPResponse):
+class _ObservedResponse(BoundedResponse):
     """A response of urllib3 whose reads are observed. All reads pass through `read`, `read1` or `read_chunked`."""
 
     _progress: _Progress
@@ -278,6 +279,11 @@ class _ObservedResponse(HTTPResponse):
             error = described(error, sent.target, sent.reason_of(error, answered=True))
         self._progress.end(error)
         return error
+
+
+for _name in ("read1", "shutdown"):  # urllib3 1.26 has neither
+    if not hasattr(BoundedResponse, _name):
+        delattr(_ObservedResponse, _name)
 
 
 @lru_cache(maxsize=64)

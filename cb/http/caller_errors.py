@@ -108,7 +108,8 @@ class Upload:
             for timer in self.timers:
                 timer.pause()
             try:
-                return read(*args)
+                data = read(*args)
+                return data.encode() if isinstance(data, str) else data  # as urllib3 2 does
             except StopIteration:
                 raise
             except BaseException:

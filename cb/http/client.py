@@ -21,6 +21,7 @@ from .connections import within
 from .deadline import DeadlineAdapter, PoolTimeoutError
 from .messages import Limits, described_reason, quoted, reason_of, shown_origin, status_text
 from .observer import UNOBSERVED, CallObserver, observe, probe_timeout_of
+from .older_urllib3 import bound_reads
 from .responses import (
     MAX_RESPONSE_BYTES,
     ClientError,
@@ -361,7 +362,7 @@ def _is_caller_error(error: BaseException) -> bool:
 
 def _read(raw: Any, longest: int) -> bytes:
     """Return the body of a response, or as much of it as shows that it is as long as `longest`."""
-    raw.enforce_content_length = True  # by default in urllib3 2 alone: a body that is cut off is an error
+    bound_reads(raw)
     content = bytearray()
     while len(content) < longest and (part := raw.read(min(longest - len(content), 65_536), decode_content=True)):
         content += part

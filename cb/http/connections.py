@@ -209,12 +209,20 @@ class DeadlineConnection(HTTPConnection):
 
     def request(self, method: str, url: str, body: Any = None, *args: Any, **options: Any) -> None:
         """Send a request. Time spent reading the caller's own body does not count."""
+        self._begin(body)
+        super().request(method, url, body, *args, **options)
+
+    def request_chunked(self, method: str, url: str, body: Any = None, *args: Any, **options: Any) -> None:
+        """Send a request whose length is unknown. Later versions of urllib3 than 1.26 do it in `request`."""
+        self._begin(body)
+        super().request_chunked(method, url, body, *args, **options)
+
+    def _begin(self, body: Any) -> None:
         self.deadline.at = _deadline.get()
         if self.sock is not None:
             self.sock = self._wrapped(self.sock)
-        if isinstance(body, Upload):
+        if isinstance(body, Upload) and self.deadline not in body.timers:
             body.timers.append(self.deadline)
-        super().request(method, url, body, *args, **options)
 
     def _new_conn(self) -> Any:
         inherited = super()._new_conn

@@ -6,14 +6,19 @@ and a bulkhead limits the connections in use. docs/databases.md lists the outcom
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cb import Call, Guard
 from cb.extras import needs
 
 with needs("sqlalchemy", "sqlalchemy"):
-    from sqlalchemy import Engine, event
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+    from sqlalchemy.pool import Pool
+
+if TYPE_CHECKING:  # SQLAlchemy 1.4 has them under other names
     from sqlalchemy.engine.interfaces import DBAPIConnection
-    from sqlalchemy.pool import ConnectionPoolEntry, ManagesConnection, Pool, PoolProxiedConnection
+    from sqlalchemy.pool import ConnectionPoolEntry, ManagesConnection, PoolProxiedConnection
 
 __all__ = ["guard_engine"]
 
@@ -55,18 +60,18 @@ def guard_engine(engine: Engine, guard: Guard) -> None:
         # No event occurs before a thread waits for the pool, nor when that wait times out.
         engine.pool.connect = _guarded(engine.pool, guard)  # type: ignore[method-assign]  # for the reason above
 
-    def on_invalidate(_: DBAPIConnection, record: ConnectionPoolEntry, error: BaseException | None) -> None:
+    def on_invalidate(_: "DBAPIConnection", record: "ConnectionPoolEntry", error: BaseException | None) -> None:
         for use in _uses(record):
             use.error = error
 
-    def on_checkin(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+    def on_checkin(_: "DBAPIConnection | None", record: "ConnectionPoolEntry") -> None:
         end(record, _uses(record))
 
-    def on_detach(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+    def on_detach(connection: "DBAPIConnection", record: "ConnectionPoolEntry") -> None:
         # By now another thread may use the record, with a connection of its own.
         end(record, [use for use in _uses(record) if use.connection is connection])
 
-    def end(record: ConnectionPoolEntry, ended: list[_Use]) -> None:
+    def end(record: "ConnectionPoolEntry", ended: list[_Use]) -> None:
         for use in tuple(ended):
             _uses(record).remove(use)
             use.settle()
@@ -78,23 +83,25 @@ def guard_engine(engine: Engine, guard: Guard) -> None:
     event.listen(engine, "detach", on_detach)
 
 
-def _guarded(pool: Pool, guard: Guard) -> Callable[[], PoolProxiedConnection]:
+def _guarded(pool: Pool, guard: Guard) -> "Callable[[], PoolProxiedConnection]":
     connect = pool.connect
 
-    def guarded() -> PoolProxiedConnection:
+    def guarded() -> "PoolProxiedConnection":
         call = guard.begin()
         try:
             connection = connect()
         except BaseException as error:
             call.fail(error)
             raise
-        _uses(connection).append(_Use(call, connection.dbapi_connection))
+        # SQLAlchemy before 1.4.24 has only the second name.
+        driver = getattr(connection, "dbapi_connection", None) or connection.connection
+        _uses(connection).append(_Use(call, driver))
         return connection
 
     return guarded
 
 
-def _uses(connection: ManagesConnection) -> list[_Use]:
+def _uses(connection: "ManagesConnection") -> list[_Use]:
     """Return the uses of a connection: more than one in a pool with one connection per thread."""
     info = connection.record_info
     assert info is not None  # only a detached connection has none

@@ -76,7 +76,7 @@ class FileStorage(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindow
     def base_exceptions(self) -> type[Exception]:
         return StoreError
 
-    def incr(self, key: str, expiry: float, amount: int = 1) -> int:
+    def incr(self, key: str, expiry: float, amount: int = 1, **_: bool) -> int:  # limits 4 passes elastic_expiry=False
         return self._count(lambda connection: self._add(connection, key, expiry, amount))
 
     def get(self, key: str) -> int:

@@ -71,6 +71,7 @@ class RedisStore(ProcessBound, Store):
     def close(self) -> None:
         """Close the connections. A later call opens them again."""
         self._client.close()
+        self._client.connection_pool.disconnect()  # redis 5.0.0 leaves that to its owner
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

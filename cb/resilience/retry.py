@@ -58,26 +58,27 @@ def retrying(
         raise ConfigError("wait_initial", f"be from 0 to wait_max ({longest:g} s)", wait_initial)
     is_retryable = predicate("errors", errors)
 
-    def before(state: RetryCallState) -> None:
-        if budget is not None and state.attempt_number == 1:
+    # Tenacity 8 passes the argument by name.
+    def before(retry_state: RetryCallState) -> None:
+        if budget is not None and retry_state.attempt_number == 1:
             budget.record_call()
 
-    def retry(state: RetryCallState) -> bool:
-        error = _error(state)
+    def retry(retry_state: RetryCallState) -> bool:
+        error = _error(retry_state)
         if error is None:
-            require_done(state.outcome and state.outcome.result())
+            require_done(retry_state.outcome and retry_state.outcome.result())
             return False
         members = list(leaves(error))
         if any(not isinstance(each, Exception) or isinstance(each, CircuitError) for each in members):
             return False
         return (is_retryable(error) or all(map(is_retryable, members))) and of_error(error) <= longest
 
-    def stop(state: RetryCallState) -> bool:
-        return state.attempt_number >= attempts or not (budget is None or budget.try_acquire())
+    def stop(retry_state: RetryCallState) -> bool:
+        return retry_state.attempt_number >= attempts or not (budget is None or budget.try_acquire())
 
-    def wait(state: RetryCallState) -> float:
-        limit = min(longest, first * 2 ** (state.attempt_number - 1))
-        return of_error(_error(state)) + uniform(0, limit)
+    def wait(retry_state: RetryCallState) -> float:
+        limit = min(longest, first * 2 ** (retry_state.attempt_number - 1))
+        return of_error(_error(retry_state)) + uniform(0, limit)
 
     return Retrying(sleep=sleep, before=before, retry=retry, stop=stop, wait=wait, reraise=True)
 

@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import create_engine, event, text
+from sqlalchemy.engine import Engine
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as NoConnection
+from sqlalchemy.pool import QueuePool
 
 from cb import BreakerConfig, Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, Ledger
 from cb.integrations.sqlalchemy import guard_engine
@@ -27,8 +29,9 @@ def breaker(tmp_path: Path) -> CircuitBreaker:
 @pytest.fixture
 def file(tmp_path: Path) -> Iterator[Engine]:
     """Yield an engine on a file, with a pool of one connection."""
+    pool = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0, "pool_timeout": 0.01}
     engine = create_engine(
-        f"sqlite:///{tmp_path}/d.db", pool_size=1, max_overflow=0, pool_timeout=0.01, connect_args={"timeout": 0.01}
+        f"sqlite:///{tmp_path}/d.db", **pool, connect_args={"timeout": 0.01, "check_same_thread": False}
     )
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE t (a INTEGER PRIMARY KEY)"))
@@ -110,7 +113,7 @@ def test_locked_database_is_a_success(file: Engine, breaker: CircuitBreaker, tmp
 
 
 def test_bulkhead_holds_a_permit_from_checkout_to_checkin(tmp_path: Path, breaker: CircuitBreaker) -> None:
-    engine = create_engine(f"sqlite:///{tmp_path}/d.db")
+    engine = create_engine(f"sqlite:///{tmp_path}/d.db", poolclass=QueuePool)
     guard_engine(engine, Bulkhead(breaker, 2))
     with engine.connect(), engine.connect() as second:
         with pytest.raises(BulkheadFullError):

@@ -5,7 +5,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
 from cb import Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, State

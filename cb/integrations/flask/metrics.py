@@ -1,9 +1,12 @@
 """`GET /metrics`: HTTP requests and breakers, for all workers of a host."""
 
+from collections.abc import Iterator
 from typing import Any
 
+import prometheus_client
 from flask import Flask, Response, g, request
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -23,7 +26,7 @@ class Metrics:
     """
 
     def __init__(self, breakers: Registry) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # workers have no common time of creation
+        _disable_created_metrics()  # workers have no common time of creation
         self._breakers = BreakerCollector(breakers)
         self._own = CollectorRegistry()
         # The names and labels of prometheus-flask-exporter, so that its dashboards can be used.
@@ -55,7 +58,7 @@ class Metrics:
 
     def _show(self) -> Response:
         names = request.args.getlist("name[]")
-        scrape: Any = CollectorRegistry(support_collectors_without_names=True)
+        scrape: Any = CollectorRegistry()
         try:
             MultiProcessCollector(scrape)  # type: ignore[no-untyped-call]  # it has no types
         except ValueError:  # there is no such directory
@@ -66,10 +69,35 @@ class Metrics:
             encode, content_type = choose_encoder("")
         if names:
             scrape.register(self._breakers)
-            return Response(encode(scrape.restricted_registry(names)), content_type=content_type)
+            return Response(encode(_Restricted(scrape, names)), content_type=content_type)
         openmetrics = content_type.startswith("application/openmetrics-text")
         text = self._breakers.text(openmetrics=openmetrics).encode()
         return Response(text + encode(scrape), content_type=content_type)  # the end of OpenMetrics comes last
+
+
+class _Restricted:
+    """The series of a registry that have one of some names. Registries themselves find only collectors with names."""
+
+    def __init__(self, registry: CollectorRegistry, names: list[str]) -> None:
+        self._registry = registry
+        self._names = frozenset(names)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics that have such series."""
+        for metric in self._registry.collect():
+            samples = [sample for sample in metric.samples if sample.name in self._names]
+            if samples:
+                found = Metric(metric.name, metric.documentation, metric.type, metric.unit)
+                found.samples = samples
+                yield found
+
+
+def _disable_created_metrics() -> None:
+    disable: Any = getattr(prometheus_client, "disable_created_metrics", None)
+    if disable:
+        disable()
+    else:  # it has only a variable of the environment, which it has read
+        prometheus_client.metrics._use_created = False  # noqa: SLF001 - for the reason above
 
 
 def _start() -> None:

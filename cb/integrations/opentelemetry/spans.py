@@ -1,7 +1,9 @@
 """Spans of guarded HTTP calls, and events on the current span, after the HTTP semantic conventions."""
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from contextvars import Token
+from functools import partial
+from inspect import signature
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -31,6 +33,8 @@ log = Log(__name__)
 
 NAME, STATE, BEFORE = "circuit_breaker.name", "circuit_breaker.state", "circuit_breaker.previous_state"
 METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"})
+#: False before opentelemetry-api 1.30
+_TAKES_CONTEXT = "context" in signature(Histogram.record).parameters
 #: seconds, as the conventions advise
 _BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
 Attributes = dict[str, str | int | float | bool]
@@ -48,12 +52,16 @@ class SpanListener(HTTPObserver):
 
     def __init__(self, tracer: Tracer, meter: Meter) -> None:
         self._tracer = tracer
-        self._durations = meter.create_histogram(
+        create: Callable[..., Histogram] = partial(
+            meter.create_histogram,
             "http.client.request.duration",
             unit="s",
             description="Duration of HTTP client requests.",
-            explicit_bucket_boundaries_advisory=_BOUNDS,
         )
+        try:
+            self._durations = create(explicit_bucket_boundaries_advisory=_BOUNDS)
+        except TypeError:  # before opentelemetry-api 1.30, a view of the application has to set them
+            self._durations = create()
 
     def __call__(self, event: Event) -> None:
         """Add an event to the current span for a rejected call or a change of state."""
@@ -126,7 +134,8 @@ class _SpanObserver(CallObserver):
             # Only the type: the message may quote the URL or the response.
             attributes.setdefault("error.type", type(error).__qualname__)
         try:
-            self._durations.record(perf_counter() - self._started, attributes, self._context)
+            context = (self._context,) if _TAKES_CONTEXT else ()
+            self._durations.record(perf_counter() - self._started, attributes, *context)
             span.set_attributes(attributes)
             if "error.type" in attributes:
                 span.set_status(Status(StatusCode.ERROR))

@@ -1,0 +1,12 @@
+"""The settings of the project."""
+
+SECRET_KEY = "yours"
+ALLOWED_HOSTS = ["127.0.0.1"]
+ROOT_URLCONF = "weather.urls"
+MIDDLEWARE = ["weather.breakers.Refusals"]  # guard
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+}

@@ -1,0 +1,8 @@
+"""The module that `gunicorn weather.wsgi` serves."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "weather.settings")
+application = get_wsgi_application()
