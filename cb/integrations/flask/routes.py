@@ -1,8 +1,7 @@
 """The routes of the extension, below one prefix."""
 
 import re
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from flask import Blueprint, Flask, current_app
 
@@ -16,8 +15,7 @@ DEFAULT_PREFIX = "/circuit-breakers"
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*/?", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Paths:
+class Paths(NamedTuple):  # imported several times as fast as a dataclass
     """The paths of the routes."""
 
     #: prefix of the status, the events and the operators' routes
