@@ -76,7 +76,11 @@ class Admission:
             detect_fork()
         WATCHDOG.start()
         self.circuit.notify_degraded()
-        return self.circuit.record.grow(self.circuit.clock())
+        circuit, now = self.circuit, self.circuit.clock()
+        counters = circuit.record.grow(now)
+        circuit.core.shards.report_programs_once(now)
+        circuit.log_replaced()
+        return counters
 
     def admit(self, counters: Counters) -> Counters:
         """Admit a call whose counters were last used in another state. Return its counters. Raises CircuitOpenError."""

@@ -8,7 +8,7 @@ from .background.watchdog import WATCHDOG
 from .clocks import monotonic_ns, resolve_clock
 from .config import BreakerConfig, nanoseconds
 from .errors import LedgerBusyError
-from .event_log import log_events
+from .event_log import log_events, log_replaced
 from .events import Event, LedgerDegraded, LedgerRestored, Listener, Reclaimed, StateChange, announce
 from .ledger import layout as at
 from .ledger.core import LOCK_TIMEOUT_SECONDS, LONG_LOCK_TIMEOUT_SECONDS
@@ -53,6 +53,9 @@ class Circuit:
         self._config = config
         self._degraded: str | None = None
         self._unlogged: list[StateChange] = []  # the caller of the constructor may hold a lock
+        self._replaced = ""  # thresholds of another process that this one's have replaced; not logged yet
+        self._digest = 0  # CONFIG_DIGEST of the thresholds of this process
+        self._overruled = (0, False)  # the one that was logged last in its place, and if as a warning
         self._bind(ledger.core.record(name, clock()))
         ledger.core.report()
 
@@ -66,6 +69,7 @@ class Circuit:
         in_force = config or thresholds.read(record, BreakerConfig())
         self.machine = StateMachine(self.name, record, in_force, self.wall_clock)
         self._version = -1
+        self._digest = thresholds.digest(config) if config else 0
         if config:  # else the thresholds in force stay
             self._adopt(config)
         self.refresh()
@@ -112,6 +116,9 @@ class Circuit:
         if self.apart:
             self._return_home(now)
         self.notify_degraded()
+        self.core.shards.report_programs(now)
+        self.log_replaced()
+        self._log_overruled()
         if self._pending:
             self._adopt(self._pending)
         if calls := self.core.reaped(self.record):
@@ -195,6 +202,24 @@ class Circuit:
         elif before and not reason:
             self.notify([LedgerRestored(self.name)])
 
+    def log_replaced(self) -> None:
+        """Log that thresholds of this process have replaced those of another one. Caller holds no lock."""
+        if self._replaced:
+            replaced, self._replaced = self._replaced, ""
+            log_replaced(self.name, replaced, here=True, loud=bool(self.core.shards.other_programs))
+
+    def _log_overruled(self) -> None:
+        """Log that thresholds of another process have replaced those of this one."""
+        held = self.head[at.CONFIG_DIGEST]
+        if self._config is None or self._pending or held in (0, self._digest):
+            return
+        loud = bool(self.core.shards.other_programs)
+        if (held, loud) in (self._overruled, (self._overruled[0], False)):
+            return
+        self._overruled = (held, loud)
+        if difference := thresholds.difference(self.config, self._config):
+            log_replaced(self.name, difference, here=False, loud=loud)
+
     def _restore_times_locked(self) -> None:
         now = self.clock()
         self.deadlines.restore_locked(self.head, now)
@@ -221,6 +246,8 @@ class Circuit:
             self._hand_over()
 
     def _adopt_locked(self, config: BreakerConfig) -> None:
+        if self.head[at.CONFIG_DIGEST] not in (0, thresholds.digest(config)):
+            self._replaced = thresholds.difference(config, thresholds.read(self.record, config))
         if thresholds.adopt(self.record, config, self.clock()) and config.initial_state != State.CLOSED:
             self._unlogged.append(self.machine.command(State(config.initial_state), self.clock(), _INITIAL, None))
             thresholds.adopted(self.record, config)

@@ -41,6 +41,21 @@ def log_thresholds(change: StateChange) -> None:
     _log(logging.INFO, "circuit %s: new thresholds: %s", change.name, change.reason, facts=facts)
 
 
+def log_replaced(name: str, difference: str, *, here: bool, loud: bool) -> None:
+    """Log that the thresholds given to one breaker object have replaced those of another. The caller holds no lock.
+
+    Args:
+        name: Name of the circuit.
+        difference: The settings that differ.
+        here: True if those of this process hold now.
+        loud: True for a WARNING: they are of programs with different code, and not of two releases of one.
+    """
+    level = logging.WARNING if loud else logging.INFO
+    held = "thresholds given here hold now" if here else "thresholds given elsewhere hold now, in place of those here"
+    facts = {"breaker": name, "thresholds": difference}
+    _log(level, "circuit %s: %s: %s", name, held, difference, facts=facts)
+
+
 def _log_change(change: StateChange) -> None:
     document = change.as_dict()
     facts = {"breaker": document.pop("name"), **document}

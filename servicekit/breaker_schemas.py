@@ -140,6 +140,11 @@ class StatusSchema(PassthroughSchema):
     service = fields.String(required=True)
     scope = fields.String(required=True, metadata={"enum": ["fleet", "host", "process"]})
     workers = count()
+    programs = fields.List(
+        fields.String(),
+        required=True,
+        metadata={"description": "The programs of these workers, by project: more than one share the ledger."},
+    )
     fleet = fields.Nested(FleetSchema)
     degraded = fields.String(
         metadata={"description": "Reason why breakers are not shared or counted as configured; absent otherwise."}

@@ -33,6 +33,8 @@ class LedgerReport:
     path: str
     #: number of live processes that count calls in the ledger
     workers: int
+    #: the programs of these processes, by the name of their project: one, as a rule
+    programs: list[str]
     breakers: dict[str, Snapshot]
     events: list[StateChange]
     #: time of the last sign of life, in seconds since the epoch, if no live process has the ledger in use; else None
@@ -126,7 +128,7 @@ def survey(paths: Iterable[Path]) -> Survey:
             reports.append(_read(path, name))
         except LedgerError as error:
             if error.reason == UNUSED:
-                reports.append(LedgerReport(name, str(path), 0, {}, [], _modified(path)))
+                reports.append(LedgerReport(name, str(path), 0, [], {}, [], _modified(path)))
             else:
                 errors.append(error)
     return Survey(sorted(_without_idle(reports), key=lambda each: each.retired), errors)
@@ -177,7 +179,7 @@ def _read(path: Path, name: str) -> LedgerReport:
         breakers = {breaker: read_snapshot(ledger, breaker, now) for breaker in ledger.names()}
         workers, events = ledger.workers(), ledger.history()
         since = None if workers else _last_used(ledger, path, breakers.values(), events, now)
-        return LedgerReport(name, ledger.path, workers, breakers, events, since)
+        return LedgerReport(name, ledger.path, workers, ledger.programs, breakers, events, since)
     except (ArithmeticError, IndexError, ValueError) as error:  # numbers written by this library raise none of these
         raise LedgerError(ledger.path, "is damaged") from error
 

@@ -80,6 +80,7 @@ def document_of(found: Survey) -> dict[str, Any]:
             "name": each.name,
             "path": each.path,
             "workers": each.workers,
+            "programs": each.programs,
             "retired_since": None if each.retired_since is None else timestamp(each.retired_since),
             "breakers": {name: seen.as_dict(wall()) for name, seen in sorted(each.breakers.items())},
         }

@@ -106,6 +106,9 @@ def _print_table(found: Survey) -> None:
         print(table([HEADINGS, *lines]))
     elif found.live:
         print(plain(f"no breakers yet in {', '.join(each.name for each in found.live)}"))
+    for each in found.ledgers:
+        if len(each.programs) > 1:
+            print(plain(f"{each.name}: shared by programs with different code: {', '.join(each.programs)}"))
     for each in found.retired:
         print(plain(retirement(each)))
     if rejecting := sorted({name for each in found.ledgers for name in each.rejecting}):
@@ -116,6 +119,8 @@ def _print_details(known: Survey, name: str) -> None:
     print(table([HEADINGS, *rows(known)]))
     for each in known.ledgers:
         print(plain(f"{each.name}: {each.workers} live worker{'' if each.workers == 1 else 's'}, {each.path}"))
+        if len(each.programs) > 1:
+            print(plain(f"  shared by programs with different code: {', '.join(each.programs)}"))
         if failed := each.breakers[name].last_failure:
             print(plain(f"  {failure(failed)}"))
         _print_advice(known, each, name)

@@ -65,7 +65,8 @@ class LedgerCore:
         self._making = threading.RLock()
         self._records: dict[str, Record] = {}
         self._indices: dict[str, int] = {}  # by name, of every record; extended when there are more
-        self._shards = Shards(storage)
+        #: the shards of this process
+        self.shards = Shards(storage)
         self._open_again = open_again
         #: holds the breakers until the file can be opened
         self._stand_in = LedgerCore(storage, reason=reason) if open_again else None
@@ -107,7 +108,7 @@ class LedgerCore:
     @property
     def host_counters_lock(self) -> Lock:
         """The lock for the HOST_COUNTERS of all records."""
-        return self._shards.host_counters_lock
+        return self.shards.host_counters_lock
 
     # Degradation
 
@@ -178,7 +179,7 @@ class LedgerCore:
                 self.degradation.reason = str(error)
                 return
             with self._making:
-                self._storage, self._shards, self._indices = storage, Shards(storage), {}
+                self._storage, self.shards, self._indices = storage, Shards(storage, self.shards.program), {}
                 self._open_again = self._stand_in = self.degradation.reason = self._failed_at = None
 
     def allocate(self, index: int, page: int) -> None:
@@ -286,11 +287,12 @@ class LedgerCore:
     def join(self, now: int) -> None:
         """Take the first shard and start the watchdog, before the first call."""
         self.shard(0, now)
+        self.shards.report_programs_once(now)
         WATCHDOG.start()
 
     def workers(self) -> int:
         """Return the number of live processes that own a shard."""
-        return self._shards.workers()
+        return self.shards.workers()
 
     def shard(self, number: int, now: int, index: int | None = None) -> int | None:
         """Return the number-th shard of this process, claimed if it has none; None if none is free.
@@ -298,27 +300,27 @@ class LedgerCore:
         A record that passes its index keeps the shard until it calls `leave_shard`.
         """
         self.follow_user()
-        return self._shards.get(number, now, index)
+        return self.shards.get(number, now, index)
 
     @property
     def shard_fault(self) -> str:
         """Reason why this process has no shard."""
-        return self._shards.fault
+        return self.shards.fault
 
     def leave_shard(self, number: int, index: int) -> None:
         """Give a shard up, unless another record counts in it."""
-        self._shards.leave(number, index)
+        self.shards.leave(number, index)
 
     def reaped(self, record: Record) -> list[str]:
         """Return the process id of each call of a dead process that became a failure here since the last time."""
-        return self._shards.reaped(record.index)
+        return self.shards.reaped(record.index)
 
     # Supervision of the file
 
     def reap(self, now: int) -> None:
         """Check the file, and turn the running calls of dead processes into failures; at most ten times a second."""
         self._check_file(now)
-        self._shards.reap(now)
+        self.shards.reap(now)
         if self.degraded:
             self._storage.header[at.H_DEGRADED_AT] = now
 
@@ -351,13 +353,13 @@ class LedgerCore:
 
     def _intact(self) -> bool:
         records = list(self._records.values())
-        return self._storage.intact(self._shards.mine) and all(record.intact() for record in records)
+        return self._storage.intact(self.shards.mine) and all(record.intact() for record in records)
 
     def heartbeat(self, now: int) -> None:
         """Note that this process counts calls, at most ten times a second. A restored older copy lacks the note."""
         if self._heartbeat_at is None or abs(now - self._heartbeat_at) >= CHECK_INTERVAL_NS:
             self._heartbeat_at = now
-            self._storage.heartbeat(now, self._shards.mine)
+            self._storage.heartbeat(now, self.shards.mine)
 
     def check(self, record: Record, now: int, *, valid: bool = True) -> None:
         """Detach from the file if a record is invalid, or if the caller found it so: others have written over it."""
@@ -429,7 +431,7 @@ class LedgerCore:
         self._restart()
 
     def _restart(self) -> None:
-        self._shards = Shards(self._storage)
+        self.shards = Shards(self._storage, self.shards.program)
         self.degradation.forget_records()
         for record in self._records.values():
             record.reset_after_fork()
@@ -438,5 +440,5 @@ class LedgerCore:
         """Start over in a forked child, as a process that has counted nothing."""
         self._making = threading.RLock()
         self._storage.reset_after_fork()
-        self._shards.reset_after_fork()
+        self.shards.reset_after_fork()
         self._restart()

@@ -31,6 +31,7 @@ H_WAKE_AGENT = 12  # not 0: the agent must synchronize at once (any call)
 H_DEGRADED_AT = 48  # when a process last noted that it has no shard or does not share a breaker (any process)
 H_SHARD_OWNERS = 64  # process number of each shard's owner, 0 once the shard has been given up or reaped
 H_SHARD_HEARTBEATS = 128  # when each shard's owner counted calls: if it reads another time, the file was written over
+H_PROGRAMS, PROGRAM_CELLS = 192, 5  # name of the program of each shard's owner, UTF-8; written before the owner
 EVENTS, EVENT_CELLS = 200, 40  # the latest transitions, in a ring that begins at the second page
 HEADER = 17 * PAGE
 # A transition: its number (written last), wall time in nanoseconds, record, states before * 8 + after, generation,
@@ -111,7 +112,8 @@ assert FAILURES + BARS == WINDOW
 assert WINDOW + SLICES * SLICE_CELLS <= STRIPE_CELLS
 assert STRIPES_START + STRIPES * STRIPE_CELLS == PAGE
 assert H_SHARD_OWNERS + SHARDS <= H_SHARD_HEARTBEATS
-assert H_SHARD_HEARTBEATS + SHARDS <= PAGE
+assert H_SHARD_HEARTBEATS + SHARDS <= H_PROGRAMS
+assert H_PROGRAMS + SHARDS * PROGRAM_CELLS <= PAGE
 assert PAGE + EVENTS * EVENT_CELLS <= HEADER
 HOST_COUNTERS_CELLS = STRIPES_START + STRIPE_CELLS
 assert CONFIG + CONFIG_CELLS <= HOST_COUNTERS

@@ -48,7 +48,7 @@ class Ledger(Handle):
     @classmethod
     def in_file(cls, path: str | os.PathLike[str]) -> Self:
         """Return the ledger in a file, shared by all processes that name it. Raises LedgerError."""
-        return cls(LedgerCore(MappedFile(os.path.abspath(path))))
+        return cls(_of_caller(LedgerCore(MappedFile(os.path.abspath(path)))))
 
     @classmethod
     def view(cls, path: str | os.PathLike[str]) -> Self:
@@ -81,7 +81,7 @@ class Ledger(Handle):
             core = LedgerCore(Memory(), reason=str(error), open_again=open_file)
             core.report()
         core.opened_as = url, directory
-        return cls(core)
+        return cls(_of_caller(core))
 
     def _origin(self) -> tuple[Any, ...]:
         if self.scope is Scope.PROCESS:
@@ -90,7 +90,7 @@ class Ledger(Handle):
             return Ledger.view, self.path
         from .opened import open_once  # not above: only what is pickled needs it
 
-        return open_once, f"file://{self.path}"
+        return open_once, f"file://{self.path}", self.core.shards.program
 
     @property
     def scope(self) -> Scope:
@@ -123,6 +123,11 @@ class Ledger(Handle):
         """Return the number of live processes that count calls in this ledger."""
         return self.core.workers()
 
+    @property
+    def programs(self) -> list[str]:
+        """The programs that have live workers in this ledger, by the name of their project: one, as a rule."""
+        return sorted(self.core.shards.programs())
+
     def fleet(self) -> FleetView | None:
         """Return the host's connection to its fleet, None if it has never joined one."""
         return self.core.fleet(monotonic_ns())
@@ -140,3 +145,11 @@ class Ledger(Handle):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
+
+
+def _of_caller(core: LedgerCore) -> LedgerCore:
+    """Note the program that has opened a ledger: the project of the calling module."""
+    from .project import calling_namespace, ledger_name, project_root  # not above: their import takes long
+
+    core.shards.program = ledger_name(project_root(calling_namespace()))
+    return core

@@ -11,8 +11,8 @@ from cb.errors import ConfigError
 from cb.states import Scope
 
 from .ledger import Ledger
-from .paths import ledger_path
-from .project import default_url
+from .paths import environment_url, ledger_path
+from .project import ledger_name, project_root
 
 
 class OpenedLedgers:
@@ -32,13 +32,14 @@ class OpenedLedgers:
         """Replace the lock in a forked child: a thread of the parent may have held it."""
         self._lock = threading.RLock()
 
-    def get(self, url: str) -> Ledger:
-        """Return the ledger of a URL, opened at the first call. Raises ConfigError."""
+    def get(self, url: str, program: str) -> Ledger:
+        """Return the ledger of a URL, opened for a program at the first call. Raises ConfigError."""
         detect_fork()
         path = url if url == "memory://" else os.path.abspath(ledger_path(url))
         if found := self._find(path):
             return found
         ledger = Ledger.open(url)  # without the lock: it may wait, and write to the log
+        ledger.core.shards.program = program
         with self._lock:
             if found := self._find(path):  # another thread was faster
                 return found
@@ -60,9 +61,14 @@ OPENED = OpenedLedgers()
 register_fork_reset(OPENED)
 
 
-def open_once(url: str) -> Ledger:
-    """Return the ledger of a URL, one object for all callers of this process. Raises ConfigError."""
-    return OPENED.get(url)
+def open_once(url: str, program: str) -> Ledger:
+    """Return the ledger of a URL, one object for all callers of this process. Raises ConfigError.
+
+    Args:
+        url: As for `Ledger.open`.
+        program: Name of the project that uses it.
+    """
+    return OPENED.get(url, program)
 
 
 def default_ledger(namespace: Mapping[str, Any]) -> Ledger:
@@ -71,8 +77,8 @@ def default_ledger(namespace: Mapping[str, Any]) -> Ledger:
     Args:
         namespace: Globals of the module.
     """
-    url = default_url(namespace)
+    program = ledger_name(project_root(namespace))
     try:
-        return open_once(url)
+        return open_once(environment_url() or f"shm://{program}", program)
     except ConfigError as error:
         raise ConfigError("CB_LEDGER", error.rule, error.value) from error

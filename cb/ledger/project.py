@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
-from .paths import environment_url
+from .layout import PROGRAM_CELLS
 
 #: files of a directory that holds a project, even if it is a package as well
 _MARKERS = ("pyproject.toml", "setup.py", "setup.cfg", "manage.py", "requirements.txt", "Pipfile", ".git", ".hg")
@@ -16,17 +16,8 @@ _PARTS = ("src", "bin", "scripts", "jobs", "tools", "notebooks")
 _INSTALLED = ("site-packages", "dist-packages")
 _SUFFIXES = (".py", ".pyc", ".pyz", ".zip")
 #: characters of a project's name in that of its ledger
-_LONGEST = 32
+_LONGEST = PROGRAM_CELLS * 8 - 9
 _LIBRARY = os.path.dirname(os.path.realpath(os.__file__)) + os.sep
-
-
-def default_url(namespace: Mapping[str, Any]) -> str:
-    """Return the URL of the default ledger: $CB_LEDGER, else `shm://` and the name of the project.
-
-    Args:
-        namespace: Globals of a module of the project.
-    """
-    return environment_url() or f"shm://{ledger_name(project_root(namespace))}"
 
 
 def ledger_name(root: str) -> str:

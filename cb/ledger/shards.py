@@ -11,6 +11,7 @@ from . import layout as at
 from .dead_workers import adopt
 from .last_failure import Worker
 from .memory import Lock, ThreadLock
+from .programs import Programs
 
 if TYPE_CHECKING:
     from .core import Storage
@@ -30,9 +31,10 @@ class Shards:
     counts in it any more, so that another process may claim it.
     """
 
-    def __init__(self, storage: "Storage") -> None:
+    def __init__(self, storage: "Storage", program: str = "") -> None:
         self._storage = storage
         self._header = storage.header
+        self._programs = Programs(storage.header, program)
         self._mutex = threading.RLock()
         self._mine: dict[int, int] = {}  # by number
         self._records: defaultdict[int, set[int]] = defaultdict(set)  # by number, the records that count in it
@@ -62,6 +64,40 @@ class Shards:
         """Return the number of live processes that own a shard."""
         return len({owner for shard, owner in self._owners() if self._storage.alive(shard)})
 
+    @property
+    def program(self) -> str:
+        """Name of the program that this process runs, empty if unknown. Set it before the first shard is claimed."""
+        return self._programs.own
+
+    @program.setter
+    def program(self, name: str) -> None:
+        self._programs.own = name
+
+    def programs(self) -> dict[str, int]:
+        """Return the programs that have live workers, each with the process id of one of them."""
+        found: dict[str, int] = {}
+        for shard, owner in self._owners():
+            name = self._programs.of(shard)
+            # Read again: the shard may have got another owner meanwhile.
+            if name and name not in found and self._storage.alive(shard) and name == self._programs.of(shard):
+                found[name] = process_id(owner)
+        return found
+
+    @property
+    def other_programs(self) -> frozenset[str]:
+        """The other programs that `report_programs` has found."""
+        return self._programs.others
+
+    def report_programs(self, now: int) -> None:
+        """Log programs with other code that share the ledger, each once. The caller holds no lock."""
+        if self._mine and self._programs.due(now):
+            self._programs.report(self._storage.path, self.programs())
+
+    def report_programs_once(self, now: int) -> None:
+        """Do the same for a process that has just joined: it may have ended before the first tick."""
+        if not self._programs.looked:
+            self.report_programs(now)
+
     def get(self, number: int, now: int, index: int | None = None) -> int | None:
         """Return the number-th shard of this process, claimed if it has none; None if none is free.
 
@@ -77,6 +113,8 @@ class Shards:
                     self._full_at = now
                     return None
                 self._adopt(shard, now, self._header[at.H_SHARD_OWNERS + shard])
+                self._header[at.H_SHARD_OWNERS + shard] = 0  # readers do not take the program for another owner's
+                self._programs.enter(shard)
                 self._header[at.H_SHARD_OWNERS + shard] = process_number()
                 self._mine[number] = shard
             if index is not None:
@@ -135,6 +173,11 @@ class Shards:
         for index in range(self._header[at.H_RECORDS]):
             if calls := adopt(self._storage.record(index), shard, now, owner):
                 self._reaped[index] += [str(Worker(owner))] * calls
+
+
+def process_id(number: int) -> int:
+    """Return the process id in a `process_number`."""
+    return number & 0xFFFF_FFFF
 
 
 def process_number() -> int:

@@ -6,7 +6,7 @@ breaker is created with another configuration than before: a worker that restart
 
 import json
 import zlib
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 from cb.config import BreakerConfig, nanoseconds
 from cb.errors import CircuitError
@@ -22,7 +22,7 @@ def adopt(record: Record, config: BreakerConfig, now: int) -> bool:
 
     Returns True if the record is new.
     """
-    source = _digest(config)
+    source = digest(config)
     before = record.head[at.CONFIG_DIGEST]
     if before == 0:
         record.head[at.SLICE] = _slice(config)
@@ -35,7 +35,7 @@ def adopt(record: Record, config: BreakerConfig, now: int) -> bool:
 
 def adopted(record: Record, config: BreakerConfig) -> None:
     """Note that a new record is in its initial state. Caller holds the ledger lock."""
-    record.head[at.CONFIG_DIGEST] = _digest(config)
+    record.head[at.CONFIG_DIGEST] = digest(config)
 
 
 def write(record: Record, config: BreakerConfig, now: int) -> None:
@@ -58,12 +58,19 @@ def read(record: Record, default: BreakerConfig) -> BreakerConfig:
         return default
 
 
+def difference(config: BreakerConfig, other: BreakerConfig) -> str:
+    """Return the settings in which a configuration differs from another, with both values; empty if in none."""
+    pairs = ((each.name, getattr(config, each.name), getattr(other, each.name)) for each in fields(config))
+    return ", ".join(f"{name} = {value} (was {before})" for name, value, before in pairs if value != before)
+
+
 def version(word: int) -> int:
     """Return the part of a WORD that changes with the configuration."""
     return word & _VERSION
 
 
-def _digest(config: BreakerConfig) -> int:
+def digest(config: BreakerConfig) -> int:
+    """Return the CONFIG_DIGEST of a configuration."""
     return zlib.crc32(_text(config).encode()) + 1
 
 

@@ -31,6 +31,19 @@ def test_status_lists_every_breaker_and_exits_with_1_if_one_is_open(shop: Path) 
     assert rejecting == "rejecting calls: stock; next: cb explain stock"
 
 
+def test_status_names_the_programs_of_a_ledger_that_two_of_them_share(shop: Path) -> None:
+    [alone] = json.loads(cb("status", "--json").stdout)["ledgers"]
+    with Ledger.in_file(shop) as ledger:
+        ledger.core.shards.program = "bank-00c0ffee"
+        ledger.join()
+        [shared] = json.loads(cb("status", "--json").stdout)["ledgers"]
+        said = cb("status").stdout, cb("status", "stock").stdout
+    assert (len(alone["programs"]), shared["programs"]) == (1, sorted([*alone["programs"], "bank-00c0ffee"]))
+    line = f"shared by programs with different code: {', '.join(shared['programs'])}\n"
+    assert f"shop: {line}" in said[0]
+    assert f"  {line}" in said[1]
+
+
 def test_status_of_a_name_has_its_breakers_in_all_ledgers_and_their_exit_code(shop: Path, state: Path) -> None:
     other = start(state, "shm://other")
     try:

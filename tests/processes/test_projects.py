@@ -101,4 +101,4 @@ def test_child_of_a_fork_shares_what_its_parent_opened(state: Path) -> None:
             os._exit(2)
     assert os.waitpid(pid, 0)[1] == 0
     assert breaker.state is State.OPEN
-    assert open_once(f"file://{breaker.ledger.path}") is breaker.ledger
+    assert open_once(f"file://{breaker.ledger.path}", NAME) is breaker.ledger

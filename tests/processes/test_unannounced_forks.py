@@ -157,7 +157,7 @@ def test_locks_held_by_another_thread_hang_no_child(breaker: CircuitBreaker) -> 
     def hold() -> None:
         core = breaker.ledger.core
         record_lock = admission_of(breaker).circuit.record._lock  # noqa: SLF001 - as a thread between two steps
-        with record_lock, core._making, core._shards._mutex:  # noqa: SLF001 - as above
+        with record_lock, core._making, core.shards._mutex:  # noqa: SLF001 - as above
             held.set()
             done.wait(10)
 

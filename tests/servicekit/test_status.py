@@ -17,6 +17,7 @@ def test_closed_circuit_is_described(client: FlaskClient) -> None:
     assert seen is not None
     breaker = seen["breakers"].pop("own-stock")
     assert _TIME.fullmatch(seen.pop("time"))
+    assert len(seen.pop("programs")) == 1
     assert seen == {"service": "corner-shop", "scope": "host", "workers": 1, "breakers": {}}
     assert _TIME.fullmatch(breaker.pop("since"))
     assert breaker.pop("latency_ms").keys() == {"p50", "p95", "p99"}

@@ -257,7 +257,7 @@ def test_repr_of_a_ledger_tells_place_size_and_sharing(tmp_path: Path) -> None:
 def test_public_methods_of_a_ledger_are_at_most_ten() -> None:
     public = {name: value for name, value in inspect.getmembers(Ledger) if not name.startswith("_")}
     assert len([name for name, value in public.items() if callable(value)]) <= 10
-    assert {name for name, value in public.items() if not callable(value)} == {"scope", "path", "degraded"}
+    assert {name for name, value in public.items() if not callable(value)} == {"scope", "path", "degraded", "programs"}
     parameters = {
         parameter for value in public.values() if callable(value) for parameter in inspect.signature(value).parameters
     }

@@ -96,7 +96,7 @@ def test_removed_working_directory_costs_the_name_only(home: Path, monkeypatch: 
         ("商店", "project"),
         ("-x", "x"),
         ("..hidden", "hidden"),
-        ("a" * 200, "a" * 32),
+        ("a" * 200, "a" * 31),
         ("shop.py", "shop"),
         ("shop.v2", "shop.v2"),
         ("line\nbreak", "line_break"),

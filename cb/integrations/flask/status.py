@@ -38,6 +38,7 @@ def report() -> dict[str, Any]:
         "service": state.service,
         "scope": "fleet" if fleet and fleet.connected else ledger.scope,
         "workers": ledger.workers(),
+        "programs": ledger.programs,
         **({"fleet": _fleet(fleet)} if fleet else {}),
         **({"degraded": ledger.degraded} if ledger.degraded else {}),
         "time": timestamp(now),
