@@ -206,14 +206,14 @@ class Circuit:
         """Log that thresholds of this process have replaced those of another one. Caller holds no lock."""
         if self._replaced:
             replaced, self._replaced = self._replaced, ""
-            log_replaced(self.name, replaced, here=True, loud=bool(self.core.shards.other_programs))
+            log_replaced(self.name, replaced, here=True, loud=self.core.shards.beside_others)
 
     def _log_overruled(self) -> None:
         """Log that thresholds of another process have replaced those of this one."""
         held = self.head[at.CONFIG_DIGEST]
         if self._config is None or self._pending or held in (0, self._digest):
             return
-        loud = bool(self.core.shards.other_programs)
+        loud = self.core.shards.beside_others
         if (held, loud) in (self._overruled, (self._overruled[0], False)):
             return
         self._overruled = (held, loud)

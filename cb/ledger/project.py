@@ -17,7 +17,7 @@ _INSTALLED = ("site-packages", "dist-packages")
 _SUFFIXES = (".py", ".pyc", ".pyz", ".zip")
 #: characters of a project's name in that of its ledger
 _LONGEST = PROGRAM_CELLS * 8 - 9
-_LIBRARY = os.path.dirname(os.path.realpath(os.__file__)) + os.sep
+_LIBRARY = os.path.dirname(os.__file__) + os.sep  # as in the file names of its code, which are not resolved
 
 
 def ledger_name(root: str) -> str:
@@ -50,13 +50,19 @@ def project_root(namespace: Mapping[str, Any]) -> str:
 
 
 def calling_namespace() -> Mapping[str, Any]:
-    """Return the globals of the nearest caller that is part of neither this library nor the standard library."""
+    """Return the globals of the nearest module that has called this library, without those of the standard library.
+
+    Without one they are those of the main module, as in a shell or in the process of a pool.
+    """
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the module inspect does the same, and its import takes long
     library = __name__.partition(".")[0]
     while frame is not None:
         names = frame.f_globals
-        if str(names.get("__name__")).partition(".")[0] != library and not _standard(frame.f_code.co_filename):
+        ours = str(names.get("__name__")).partition(".")[0] == library
+        if "__file__" in names and not ours and not _standard(frame.f_code.co_filename):
             return names
+        if names.get("__name__") == "__main__":
+            break
         frame = frame.f_back
     return vars(sys.modules.get("__main__", sys))
 

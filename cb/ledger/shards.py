@@ -11,10 +11,10 @@ from . import layout as at
 from .dead_workers import adopt
 from .last_failure import Worker
 from .memory import Lock, ThreadLock
-from .programs import Programs
 
 if TYPE_CHECKING:
     from .core import Storage
+    from .programs import OtherPrograms
 
 #: nanoseconds until a process that found no free shard tries them all again
 _RETRY_INTERVAL_NS = 1_000_000_000
@@ -34,7 +34,9 @@ class Shards:
     def __init__(self, storage: "Storage", program: str = "") -> None:
         self._storage = storage
         self._header = storage.header
-        self._programs = Programs(storage.header, program)
+        #: name of the program that this process runs, empty if unknown; set it before the first shard is claimed
+        self.program = program
+        self._others: OtherPrograms | None = None
         self._mutex = threading.RLock()
         self._mine: dict[int, int] = {}  # by number
         self._records: defaultdict[int, set[int]] = defaultdict(set)  # by number, the records that count in it
@@ -64,38 +66,38 @@ class Shards:
         """Return the number of live processes that own a shard."""
         return len({owner for shard, owner in self._owners() if self._storage.alive(shard)})
 
-    @property
-    def program(self) -> str:
-        """Name of the program that this process runs, empty if unknown. Set it before the first shard is claimed."""
-        return self._programs.own
-
-    @program.setter
-    def program(self, name: str) -> None:
-        self._programs.own = name
-
     def programs(self) -> dict[str, int]:
         """Return the programs that have live workers, each with the process id of one of them."""
         found: dict[str, int] = {}
         for shard, owner in self._owners():
-            name = self._programs.of(shard)
+            name = self._program_of(shard)
             # Read again: the shard may have got another owner meanwhile.
-            if name and name not in found and self._storage.alive(shard) and name == self._programs.of(shard):
+            if name and name not in found and self._storage.alive(shard) and name == self._program_of(shard):
                 found[name] = process_id(owner)
         return found
 
+    def _program_of(self, shard: int) -> str:
+        return at.get_text(self._header, at.H_PROGRAMS + shard * at.PROGRAM_CELLS, at.PROGRAM_CELLS)
+
     @property
-    def other_programs(self) -> frozenset[str]:
-        """The other programs that `report_programs` has found."""
-        return self._programs.others
+    def beside_others(self) -> bool:
+        """True if `report_programs` has found a program with other code."""
+        return self._others is not None and bool(self._others.names)
 
     def report_programs(self, now: int) -> None:
         """Log programs with other code that share the ledger, each once. The caller holds no lock."""
-        if self._mine and self._programs.due(now):
-            self._programs.report(self._storage.path, self.programs())
+        if not (self._mine and self.program):
+            return
+        if self._others is None:
+            from .programs import OtherPrograms  # not above: a breaker in memory does not need it
+
+            self._others = OtherPrograms(self._storage.path, self.program)
+        if self._others.due(now):
+            self._others.report(self.programs())
 
     def report_programs_once(self, now: int) -> None:
         """Do the same for a process that has just joined: it may have ended before the first tick."""
-        if not self._programs.looked:
+        if self._others is None:
             self.report_programs(now)
 
     def get(self, number: int, now: int, index: int | None = None) -> int | None:
@@ -114,7 +116,7 @@ class Shards:
                     return None
                 self._adopt(shard, now, self._header[at.H_SHARD_OWNERS + shard])
                 self._header[at.H_SHARD_OWNERS + shard] = 0  # readers do not take the program for another owner's
-                self._programs.enter(shard)
+                at.put_text(self._header, at.H_PROGRAMS + shard * at.PROGRAM_CELLS, at.PROGRAM_CELLS, self.program)
                 self._header[at.H_SHARD_OWNERS + shard] = process_number()
                 self._mine[number] = shard
             if index is not None:

@@ -16,6 +16,18 @@ from tests.support import ROOT
 ONE = BreakerConfig(failure_threshold=1)
 NAME = ledger_name(str(ROOT))
 PRINT = "from cb import CircuitBreaker\nprint(CircuitBreaker('vendor', shared=True).ledger.path)\n"
+POOL = (
+    "import multiprocessing\nfrom functools import partial\nfrom cb import CircuitBreaker\n"
+    "def made(name):\n"
+    "    scope = {'make': partial(CircuitBreaker, shared=True)}\n"
+    "    exec('breaker = make(\\'vendor\\')', scope)\n"
+    "    return scope['breaker'].ledger.path\n"
+    "if __name__ == '__main__':\n"
+    "    with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
+    "        assert pool.map(made, ['vendor']) == [made('vendor')]\n"
+    "        [breaker] = pool.map(partial(CircuitBreaker, shared=True), ['vendor'])\n"
+    "    print(breaker.ledger.path)\n"
+)
 FLASK = (
     "from flask import Flask\nfrom cb import CircuitBreaker\nfrom cb.integrations.flask import CircuitBreakers\n"
     "ledger = CircuitBreakers(Flask(__name__)).registry.ledger\n"
@@ -47,7 +59,9 @@ def test_programs_of_a_project_share_a_ledger_and_those_of_another_have_their_ow
     for program in ("shop/manage.py", "shop/shop/worker.py", "shop/scripts/clean.py", "other/app.py"):
         (home / program).write_text(PRINT)
     (home / "shop/shop/web.py").write_text(FLASK)
+    (home / "shop/pool.py").write_text(POOL)
     commands = [
+        ("other", [str(home / "shop/pool.py")]),
         ("shop", ["-c", PRINT]),
         ("shop", ["-m", "shop.worker"]),
         ("shop/shop", ["worker.py"]),
@@ -62,7 +76,7 @@ def test_programs_of_a_project_share_a_ledger_and_those_of_another_have_their_ow
         for cwd, arguments in commands
     ]
     *shop, other = [Path(process.communicate(timeout=60)[0].strip()).name for process in running]
-    assert shop == [f"{ledger_name(str(home / 'shop'))}.v3.ledger"] * 6
+    assert shop == [f"{ledger_name(str(home / 'shop'))}.v3.ledger"] * 7
     assert other == f"{ledger_name(str(home / 'other'))}.v3.ledger"
 
 
