@@ -288,11 +288,12 @@ class Admission:
         circuit = self.circuit
         head = circuit.head
         word = head[at.WORD]
-        known, events = counters.word == word, list[Event]()
+        events = list[Event]()
         admitted: bool | None
         counters.word = -1
         try:
-            if state_of(word) in ADMITTING and head[at.QUIET] != word and not known:
+            if state_of(word) in ADMITTING and head[at.QUIET] != word != circuit.record.evaluated:
+                circuit.record.evaluated = word
                 circuit.evaluate(now)  # there may be calls of a dead worker that are not evaluated yet
                 word = head[at.WORD]
             admitted = state_of(word) in ADMITTING

@@ -33,6 +33,8 @@ _real = _unpatched_time()
 monotonic_ns: Callable[[], int] = _real.monotonic_ns
 #: seconds of CLOCK_MONOTONIC
 monotonic: Callable[[], float] = _real.monotonic
+#: seconds for which the processor has run this thread
+thread_time: Callable[[], float] = _real.thread_time
 #: seconds of the clock with the highest resolution
 perf_counter: Callable[[], float] = _real.perf_counter
 

@@ -106,15 +106,16 @@ class ContextGuards:
 
     def enter(self, context: int) -> Call:
         """Begin a block in a context of `caller_context`."""
-        return self._store(context, self._guard.begin())
+        call = self._guard.begin()
+        call.enclose()
+        # A store and no call, so that no signal comes before the block that will remove it.
+        self._entered[context] = call, self._entered.get(context)
+        return call
 
     async def enter_async(self, context: int) -> Call:
         """Begin a block in a context of `caller_task`."""
-        return self._store(context, await begin_async(self._guard))
-
-    def _store(self, context: int, call: Call) -> Call:
+        call = await begin_async(self._guard)
         call.enclose()
-        # A store and no call, so that no signal comes before the block that will remove it.
         self._entered[context] = call, self._entered.get(context)
         return call
 

@@ -3,11 +3,13 @@
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import fields
 from itertools import islice
 from types import FunctionType
 from typing import Any
 
+from .background.event_loop import on_event_loop
 from .background.fork import detect_fork, register_fork_reset
 from .breaker import CircuitBreaker, admission_of, project_ledger
 from .circuit import Circuit
@@ -69,6 +71,7 @@ class Registry(Handle):
         self._apart: dict[str, CircuitBreaker] = {}  # those that had no room when they were created, oldest first
         self._forgotten: weakref.WeakValueDictionary[str, CircuitBreaker] = weakref.WeakValueDictionary()
         self._lock = threading.RLock()  # a signal handler may call `get` while its thread is inside it
+        self._creating = False
         register_fork_reset(self)
 
     def __repr__(self) -> str:
@@ -118,19 +121,24 @@ class Registry(Handle):
         found = self._breakers.get(name)  # without the lock: a dict returns the breaker or nothing
         if found is None:
             detect_fork()
-            with self._lock:
+            # On an event loop not behind a thread that waits for the lock of the ledger: both then create one.
+            with nullcontext() if self._creating and on_event_loop() else self._lock:
                 found = self._breakers.get(name) or self._forgotten.get(name)
                 if found is None:
                     if config is not None and name in self._overrides:
                         self._require_same_config(name, config)
-                    found = CircuitBreaker(
-                        name,
-                        self._config_of(name) if config is None else config,
-                        ledger=self.ledger,
-                        listeners=self.listeners,
-                        clock=self._clock,
-                        **rules,
-                    )
+                    self._creating = True
+                    try:
+                        found = CircuitBreaker(
+                            name,
+                            self._config_of(name) if config is None else config,
+                            ledger=self.ledger,
+                            listeners=self.listeners,
+                            clock=self._clock,
+                            **rules,
+                        )
+                    finally:
+                        self._creating = False
                     rules = {}
                     if config is not None:
                         self._configs[name] = config
@@ -209,6 +217,7 @@ class Registry(Handle):
     def reset_after_fork(self) -> None:
         """Replace the lock in a forked child: a thread of the parent may have held it."""
         self._lock = threading.RLock()
+        self._creating = False
 
 
 def _elsewhere(

@@ -10,7 +10,7 @@ import threading
 import weakref
 from typing import Protocol
 
-from cb.clocks import perf_counter
+from cb.clocks import perf_counter, thread_time
 from cb.log import Log
 
 from .fork import FORK_MARK, detect_fork, register_fork_reset
@@ -108,12 +108,14 @@ class Watchdog:
             begin = perf_counter()
             if begin < due:
                 continue
+            used = thread_time()
             with self._lock:
                 all_watched = list(self._watched)
             while all_watched:
                 _tick(all_watched.pop())  # no reference is kept between two ticks: the object may have been dropped
-            end = perf_counter()
-            due = end + max(TICK, (end - begin) / SHARE)
+            end, used = perf_counter(), thread_time() - used
+            # A tick that waits for a lock uses no processor. With greenlets, the thread also runs all others.
+            due = end + max(TICK, min(used, end - begin) / SHARE)
 
     def _wait(self, due: float) -> None:
         """Wait until then, or until objects are handed over: tick those, each once."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
+from cb.background.event_loop import on_event_loop
 from cb.background.fork import FORK_MARK, detect_fork, register_fork_reset
 from cb.background.watchdog import WATCHDOG
 from cb.errors import LedgerBusyError, LedgerError, LedgerFullError
@@ -155,6 +156,8 @@ class LedgerCore:
         """
         self.follow_user()
         check_name(name)
+        if name not in self._records and not self._stand_in and (busy := self._failure(now)) and on_event_loop():
+            return self._unshared_record(name, now, busy)  # a thread may have _making, and wait for the file
         with self._making:
             if name in self._records:
                 return self._records[name]
@@ -201,13 +204,17 @@ class LedgerCore:
     def _create(self, name: str, now: int) -> Record:
         self._require_room(name)
         # Only the first failure waits long: a service creates many breakers when it starts.
-        if self._failed_at is not None and abs(now - self._failed_at) < RETRY_INTERVAL_NS:
-            raise LedgerBusyError(self._storage.path, "could not be changed a moment ago")
+        if busy := self._failure(now):
+            raise busy
         timeout = LONG_LOCK_TIMEOUT_SECONDS if self._failed_at is None else LOCK_TIMEOUT_SECONDS
         self._failed_at = now
         index = self.lock.run(partial(self._find_locked, name, now), timeout)
         self._failed_at = None
         return self._record_at(index)
+
+    def _failure(self, now: int) -> LedgerBusyError | None:
+        lately = self._failed_at is not None and abs(now - self._failed_at) < RETRY_INTERVAL_NS
+        return LedgerBusyError(self._storage.path, "could not be changed a moment ago") if lately else None
 
     def _require_room(self, name: str) -> None:
         if self._storage.header[at.H_RECORDS] >= at.MAX_RECORDS:

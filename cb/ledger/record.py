@@ -3,7 +3,7 @@
 import threading
 import weakref
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cb.background.fork import FORK_MARK, detect_fork
 from cb.config import BreakerConfig
@@ -77,6 +77,10 @@ class Record:
         self.ledger = ledger
         #: True once its breakers have moved to another record
         self.retired = False
+        #: WORD when an admission of this process last evaluated the window
+        self.evaluated = 0
+        #: sums of its pages by number, and the moment that they are of, as `cb.state.window` keeps them
+        self.page_sums: tuple[tuple[int, int], dict[int, Any]] = (0, 0), {}
         #: number of times that its cells have become those of another file
         self.remaps = 0
         self._cells = cells
@@ -330,6 +334,7 @@ class Record:
     def reset_after_fork(self) -> None:
         """Drop the parent's counters, in a forked child. Calls that still use them write to private cells."""
         self._lock = threading.RLock()
+        self.evaluated = 0
         self.semaphore.reset_after_fork()
         for counters in self._pooled:
             # No slice: a call on the quick path would not check the word.

@@ -5,6 +5,7 @@ import threading
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from cb.background.event_loop import on_event_loop
 from cb.states import Scope
 
 from . import layout as at
@@ -43,6 +44,8 @@ class Shards:
         self._reaped: defaultdict[int, list[str]] = defaultdict(list)  # by record, the process id for each reaped call
         self._reaped_at: int | None = None
         self._full_at: int | None = None
+        #: True while the counters of a dead process are adopted, in every record
+        self._reaping = False
         self._reserved = RESERVED_SHARDS if storage.scope is Scope.HOST else 0
         #: guards the HOST_COUNTERS of every record
         self.host_counters_lock = self._host_counters_lock()
@@ -103,8 +106,11 @@ class Shards:
     def get(self, number: int, now: int, index: int | None = None) -> int | None:
         """Return the number-th shard of this process, claimed if it has none; None if none is free.
 
-        It stays claimed at least until the record that passed its index calls `leave`.
+        It stays claimed at least until the record that passed its index calls `leave`. On an event loop there is none
+        beyond the first while another thread looks for dead processes.
         """
+        if number and self._reaping and on_event_loop():
+            return None
         with self._mutex:
             if not self._mine:
                 self.reap(now)
@@ -154,7 +160,11 @@ class Shards:
                     self._storage.give_up(shard)
             for shard, owner in self._owners():
                 if shard not in mine and self._storage.claim(shard):
-                    self._adopt(shard, now, owner)
+                    self._reaping = True
+                    try:
+                        self._adopt(shard, now, owner)
+                    finally:
+                        self._reaping = False
                     self._header[at.H_SHARD_OWNERS + shard] = 0
                     self._storage.give_up(shard)
 

@@ -1,5 +1,6 @@
 """Sums of the window over all processes, including the calls that are still running."""
 
+import math
 import sys
 from collections.abc import Sized
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ from cb.ledger.record import Record
 from cb.states import Counts, State
 
 _SLICES = range(at.WINDOW, at.STRIPE_CELLS, at.SLICE_CELLS)
+_MEASURED = (State.CLOSED, State.METRICS_ONLY)
+#: pages of a record from which on their sums are kept
+KEPT_FROM = 8
 
 
 @dataclass(slots=True)
@@ -38,33 +42,84 @@ class WindowStats:
     hung: int = 0
 
 
+class PageSums:
+    """The sums of one page that depend on its cells alone, and not on the time for which its calls have run."""
+
+    __slots__ = ("failures", "first", "page", "probes", "requests", "slow", "streaks")
+
+    def __init__(self, page: list[int], word: int, oldest: int, newest: int) -> None:
+        #: the cells that were summed
+        self.page = page
+        #: start of the call that has run longest
+        self.first = min((start % PAUSED for start in page[at.STRIPES_START :: at.STRIPE_CELLS] if start), default=0)
+        self.requests = self.failures = self.slow = 0
+        self.probes = Probes()
+        #: failures by the number of their streak
+        self.streaks: dict[int, int] = {}
+        state, generation = state_of(word), generation_of(word)
+        for stripe in _stripes(page):
+            if not page[stripe + at.ADMITTED]:
+                continue
+            cells = page[stripe : stripe + at.STRIPE_CELLS]
+            if cells[at.ROUND] == generation:
+                _count_probes(self.probes, cells)
+            # Outcomes of calls that were admitted in an earlier stay must not decide this one.
+            if state in _MEASURED and generation_of(cells[at.ADMITTED]) != generation:
+                continue
+            if cells[at.STREAK_FAILURES]:
+                number = cells[at.STREAK_OF]
+                self.streaks[number] = self.streaks.get(number, 0) + cells[at.STREAK_FAILURES]
+            if slices := [(cells[begin], begin) for begin in _SLICES if oldest <= cells[begin] <= newest]:
+                _, first = min(slices)
+                self.requests += sum(cells[at.SUCCESSES : at.WINDOW]) - cells[first + 1]
+                self.failures += sum(cells[at.FAILURES : at.WINDOW]) - cells[first + 2]
+                self.slow += cells[at.SLOW] - cells[first + 3]
+
+    def __repr__(self) -> str:
+        return f"<PageSums, requests: {self.requests}, failures: {self.failures}>"
+
+
+def _sums_of_many(record: Record, pages: list[memoryview], word: int, oldest: int, newest: int) -> list[PageSums]:
+    """Return the sums of all pages. Those of pages that have not changed since the last time are kept."""
+    key, kept = record.page_sums
+    if key != (word, oldest):
+        key, kept = record.page_sums = (word, oldest), {}  # one store: another thread may read another moment
+    result = list[PageSums]()
+    for number, page in enumerate(pages):
+        cells = page.tobytes()
+        before = kept.get(number)
+        if before is None or before[0] != cells:
+            before = kept[number] = cells, PageSums(memoryview(cells).cast("q").tolist(), word, oldest, newest)
+        result.append(before[1])
+    return result
+
+
 def read(record: Record, config: BreakerConfig, now: int) -> WindowStats:
     """Sum the counters of a record. Reads only."""
     head = record.head
     word, streak, oldest = head[at.WORD], head[at.STREAK], _oldest(record, now)
     newest = now + head[at.SLICE]  # a slice that starts later is of another clock
-    state, generation = state_of(word), generation_of(word)
     stats = WindowStats()
     window, probes = stats.window, stats.probes
-    for page in [page.tolist() for page in record.pages(own=True)]:  # summing Python integers is faster
-        for stripe in _stripes(page):
-            if not page[stripe + at.ADMITTED]:
-                continue
-            cells = page[stripe : stripe + at.STRIPE_CELLS]
-            present = generation_of(cells[at.ADMITTED]) == generation
-            if cells[at.ROUND] == generation:
-                _count_probes(probes, cells, now, config)
-            # Outcomes of calls that were admitted in an earlier stay must not decide this one.
-            votes = present or state not in (State.CLOSED, State.METRICS_ONLY)
-            if votes and cells[at.STREAK_OF] == streak:
-                stats.streak += cells[at.STREAK_FAILURES]
-            if votes and (slices := [(cells[begin], begin) for begin in _SLICES if oldest <= cells[begin] <= newest]):
-                _, first = min(slices)
-                window.requests += sum(cells[at.SUCCESSES : at.WINDOW]) - cells[first + 1]
-                window.failures += sum(cells[at.FAILURES : at.WINDOW]) - cells[first + 2]
-                window.slow += cells[at.SLOW] - cells[first + 3]
-            if cells[at.STARTED] and present and state in (State.CLOSED, State.METRICS_ONLY):
-                _count_running(stats, now - cells[at.STARTED], config, since_streak=now - streak)
+    pages = record.pages(own=True)
+    # A process with very many calls at once has many pages, of which few change between two evaluations.
+    if len(pages) >= KEPT_FROM:
+        all_sums = _sums_of_many(record, pages, word, oldest, newest)
+    else:  # all pages first, and quickly, so that they are of one moment
+        all_sums = [PageSums(page, word, oldest, newest) for page in [page.tolist() for page in pages]]
+    due = now - _shortest(config)
+    for sums in all_sums:
+        window.requests += sums.requests
+        window.failures += sums.failures
+        window.slow += sums.slow
+        stats.streak += sums.streaks.get(streak, 0)
+        probes.taken += sums.probes.taken
+        probes.successes += sums.probes.successes
+        probes.failures += sums.probes.failures
+        if 0 < sums.first <= due:
+            for stripe in _stripes(sums.page):
+                if sums.page[stripe]:
+                    _count_running(stats, sums.page[stripe : stripe + at.STRIPE_CELLS], (word, streak), config, now)
     stats.streak += stats.hung
     return stats
 
@@ -99,30 +154,42 @@ def in_flight(pages: list[memoryview]) -> int:
     return sum(len(times) - times.count(0) for times in started)
 
 
-def _count_probes(probes: Probes, cells: list[int], now: int, config: BreakerConfig) -> None:
+def _count_probes(probes: Probes, cells: list[int]) -> None:
     successes, failures, returned = cells[at.ROUND_SUCCESSES : at.ROUND_RETURNED + 1]
     probes.taken += cells[at.ROUND_TAKEN] - returned
     probes.successes += successes
     probes.failures += failures
-    out = cells[at.ROUND_TAKEN] - successes - failures - returned
+
+
+def _shortest(config: BreakerConfig) -> int:
+    """Return the nanoseconds after which a running call may count."""
+    return nanoseconds(min(config.slow_call_duration, config.permit_timeout, config.call_timeout or math.inf))
+
+
+def _count_running(
+    stats: WindowStats, cells: list[int], moment: tuple[int, int], config: BreakerConfig, now: int
+) -> None:
+    """Count the running call of a stripe, if it has run for too long: as a probe, or in a circuit that measures."""
+    word, streak = moment
+    generation = generation_of(word)
     paused, started = divmod(cells[at.STARTED], PAUSED)
-    if out > 0 and started and now - started >= nanoseconds(config.permit_timeout):
-        if paused:  # the dependency has answered, and the caller is stats the body
-            probes.successes += out
-        else:
-            probes.failures += out
-            probes.overdue += out
-
-
-def _count_running(stats: WindowStats, age: int, config: BreakerConfig, since_streak: int) -> None:
-    """Count a running call of a CLOSED circuit that has run for `age`, if that is too long."""
-    timeout = nanoseconds(config.call_timeout) if config.call_timeout else age + 1
-    slow, failed = age >= nanoseconds(config.slow_call_duration), age >= timeout
-    stats.window.requests += slow or failed
-    stats.window.failures += failed
-    stats.window.slow += slow
-    # The number of a streak is the time of the success before it, which may be later than the failure of this call.
-    stats.hung += failed and age - timeout < since_streak
+    if cells[at.ROUND] == generation:
+        out = cells[at.ROUND_TAKEN] - sum(cells[at.ROUND_SUCCESSES : at.ROUND_RETURNED + 1])
+        if out > 0 and now - started >= nanoseconds(config.permit_timeout):
+            if paused:  # the dependency has answered, and the caller is reading the body
+                stats.probes.successes += out
+            else:
+                stats.probes.failures += out
+                stats.probes.overdue += out
+    if not paused and state_of(word) in _MEASURED and generation_of(cells[at.ADMITTED]) == generation:
+        age = now - started
+        timeout = nanoseconds(config.call_timeout) if config.call_timeout else age + 1
+        slow, failed = age >= nanoseconds(config.slow_call_duration), age >= timeout
+        stats.window.requests += slow or failed
+        stats.window.failures += failed
+        stats.window.slow += slow
+        # The number of a streak is the time of the success before it, which may be later than the failure of this call.
+        stats.hung += failed and age - timeout < now - streak
 
 
 def slice_end(record: Record, now: int) -> int:

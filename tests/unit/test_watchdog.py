@@ -2,6 +2,7 @@
 
 import ctypes
 import threading
+import time
 from contextlib import suppress
 
 import pytest
@@ -114,3 +115,31 @@ def test_tick_that_fails_does_not_prevent_the_others(caplog: pytest.LogCaptureFi
     assert ticked.wait(20)
     ticked.clear()
     assert ticked.wait(20)
+
+
+def test_tick_that_waits_for_a_lock_does_not_delay_the_next_one() -> None:
+    ticks: list[float] = []
+
+    class Waiting:
+        def tick(self) -> None:
+            ticks.append(time.monotonic())
+            time.sleep(0.1)
+
+    waiting = Waiting()
+    WATCHDOG.add(waiting)
+    WATCHDOG.start()
+    until(lambda: len(ticks) >= 3)
+    assert ticks[2] - ticks[1] < 3  # at two percent of the time, it would be five seconds
+
+
+def test_object_that_is_handed_over_is_ticked_before_its_turn() -> None:
+    ticked = threading.Event()
+
+    class Urgent:
+        def tick(self) -> None:
+            ticked.set()
+
+    WATCHDOG.start()
+    urgent = Urgent()
+    WATCHDOG.hand_over(urgent)
+    assert ticked.wait(5)

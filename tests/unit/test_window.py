@@ -1,9 +1,18 @@
 """The window and the streak at their edges. docs/rules.md, rules 2, 5, 6 and 11; docs/mutation.md."""
 
+import random
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
-from cb import State
+import pytest
+
+from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger, State
+from cb.breaker import admission_of
+from cb.ledger import layout as at
+from cb.state import window
+from cb.testing import FakeClock
 from tests.unit.conftest import Dependency
 from tests.unit.test_machine import CONSECUTIVE, RATE, SLOW
 
@@ -115,3 +124,31 @@ def test_circuit_reset_twice_at_one_instant_has_forgotten_the_calls_between(make
     assert (empty.consecutive_failures, empty.window.failure_rate, empty.window.slow_call_rate) == (0, 0, 0)
     dependency.fail()
     assert dependency.breaker.state is CLOSED
+
+
+@pytest.mark.parametrize("config", [{}, {"call_timeout": "3s", "slow_call_duration": "2s"}])
+def test_sums_of_many_pages_are_kept_and_the_same_as_those_of_all_cells(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, config: dict[str, str]
+) -> None:
+    thresholds = BreakerConfig.parse({"failure_threshold": 3, "timeout": "1s", "interval": "20s", **config})
+    breaker = CircuitBreaker("d", thresholds, ledger=Ledger.in_file(tmp_path / "l"), clock=clock)
+    record = admission_of(breaker).circuit.record
+    dice = random.Random(7)
+    running = [breaker.begin() for _ in range(window.KEPT_FROM * at.STRIPES)]
+    pages = len(record.pages())
+    for _ in range(300):
+        dice.shuffle(running)
+        for call in running[: dice.randrange(4)]:
+            running.remove(call)
+            dice.choice([call.succeed, call.discard, call.pause, lambda call=call: call.fail(OSError())])()
+            clock.advance(dice.choice([0.01, 0.5]))
+        clock.advance(0.1)
+        with suppress(CircuitOpenError):
+            while len(running) < pages * at.STRIPES:
+                running.append(breaker.begin())
+        kept = window.read(record, breaker.config, clock())
+        with monkeypatch.context() as patch:
+            patch.setattr(window, "KEPT_FROM", 1000)
+            assert kept == window.read(record, breaker.config, clock())
+    assert pages >= window.KEPT_FROM
+    assert len(breaker.ledger.history()) > 3  # also while it was open, and half-open
