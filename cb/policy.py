@@ -339,7 +339,8 @@ class Policy(ProcessBound):
         retry: Any = self._retry
         if retry is None:
             return await attempt(*args, **kwargs)
-        retry = getattr(retry, "acall", retry)
+        # A copy: an AsyncRetrying of tenacity has the state of one call at a time.
+        retry = retry.acall if hasattr(retry, "acall") else retry.copy() if hasattr(retry, "copy") else retry
         result = await retry(_past_retries_async, attempt, *args, **kwargs)
         if isinstance(result, _Rejection):
             raise result.error

@@ -7,7 +7,6 @@ here: a program that runs a loop has imported its module.
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, TypeVar
 
 R = TypeVar("R")
@@ -98,6 +97,8 @@ class Wakeup:
     def __init__(self) -> None:
         self._module = module_of_task()
         self._woken = False
+        #: True once the loop is known to have ended with the task still waiting
+        self.gone = False
         self._wake: Callable[[], object] | None = None  # of a wait that goes on
         if self._module.__name__ == "asyncio":
             self._loop = self._module.get_running_loop()
@@ -110,8 +111,10 @@ class Wakeup:
 
     def put(self, _: object) -> None:
         """End the wait, or the next one."""
-        with suppress(RuntimeError):  # the loop has ended, and with it the task
+        try:
             self._soon(self._set)
+        except RuntimeError:  # the loop has ended
+            self.gone = True
 
     async def wait(self, seconds: float) -> None:
         """Wait until `put` is called, at most so many seconds."""

@@ -151,8 +151,7 @@ class LedgerCore:
     def record(self, name: str, now: int) -> Record:
         """Return the record of a breaker, created if there is none. Raises ConfigError for an invalid name.
 
-        If it cannot be created, because there is no room, no memory, or the lock is not available, it is a record of
-        another ledger, in the memory of this process. A later call may return one of this ledger.
+        Without room, memory or the lock for a new one, it is a record of a ledger of this process alone, for a while.
         """
         self.follow_user()
         check_name(name)

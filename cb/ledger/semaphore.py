@@ -163,15 +163,22 @@ class Semaphore:
             self._wake_first()
 
     def _wake_first(self) -> None:
-        if self._queue and (wakeup := self._first()) is not None:
+        while self._queue and (wakeup := self._first()) is not None:
             wakeup.put(None)
+            if not _gone(wakeup):
+                return
 
     def _first(self) -> Waiter | None:
         """Return the wakeup of the call that is first in the queue."""
         while self._queue:
             with suppress(IndexError, ValueError):  # another call has just left the queue
                 entry = self._queue[0]
-                if (wakeup := entry()) is not None:
+                if (wakeup := entry()) is not None and not _gone(wakeup):
                     return wakeup
                 self._queue.remove(entry)
         return None
+
+
+def _gone(waiter: Waiter) -> bool:
+    """Return True for a task whose event loop has ended, so that it will not take its turn."""
+    return getattr(waiter, "gone", False)

@@ -15,12 +15,13 @@ from .stores import Store, open_store
 
 if TYPE_CHECKING:
     from .rate_limit import RateLimit
-    from .retry import retrying
+    from .retry import Retrier, retrying
 
 __all__ = [
     "CachedValue",
     "RateLimit",
     "RateLimitedError",
+    "Retrier",
     "RetryBudget",
     "RetryBudgetExhaustedError",
     "StaleCache",
@@ -37,9 +38,9 @@ def __getattr__(name: str) -> Any:
             from .rate_limit import RateLimit
 
         return RateLimit
-    if name == "retrying":
+    if name in ("retrying", "Retrier"):
         with needs("resilience", "tenacity"):
-            from .retry import retrying
+            from . import retry
 
-        return retrying
+        return getattr(retry, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

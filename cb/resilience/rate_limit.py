@@ -1,8 +1,8 @@
 """Rate limits for calls to a dependency, with `limits`: for this process, this host, or all hosts."""
 
 import threading
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Awaitable, Callable
+from functools import partial, wraps
 from typing import Any, ParamSpec, Self, TypeVar
 
 import limits
@@ -16,6 +16,8 @@ from limits.strategies import (
 )
 
 from cb import ConfigError, RateLimitedError
+from cb.asynchronous import completing, is_coroutine_function, is_generator_function
+from cb.background.event_loop import in_thread
 from cb.background.fork import detect_fork, register_fork_reset
 from cb.clocks import wall
 from cb.extras import needs
@@ -41,7 +43,9 @@ _STRATEGIES = (MovingWindowRateLimiter, SlidingWindowCounterRateLimiter, FixedWi
 class RateLimit(ProcessBound):
     """A limit on the rate of calls. It rejects calls beyond the rate before anything else sees them.
 
-    While the storage is unavailable, each process limits its own calls to the rate.
+    Coroutines use `aacquire`, `acall` or the decorator, which do not hold the event loop: a storage that other
+    processes share is asked in a thread. While the storage is unavailable, each process limits its own calls to the
+    rate.
 
     Args:
         rate: The rate, such as "100/second" or "10 per 5 minutes".
@@ -63,6 +67,7 @@ class RateLimit(ProcessBound):
         self._owned = None if isinstance(storage, Storage) or storage == "memory://" else _open(storage)
         given = storage if isinstance(storage, Storage) else self._owned
         self._shared = None if given is None else _limiter(given)
+        self._waits = given is not None and not isinstance(given, MemoryStorage)
         self._breaker: StoreBreaker[None] = StoreBreaker(f"rate limit {name!r}")
         self.reset_after_fork()
         register_fork_reset(self)
@@ -101,13 +106,37 @@ class RateLimit(ProcessBound):
         if wait:
             raise RateLimitedError(self.name, wait)
 
+    async def aacquire(self, caller: str = "") -> None:
+        """Count a call as `acquire` does, without holding the event loop. Raises RateLimitedError."""
+        if self._waits:
+            await in_thread(partial(self.acquire, caller))
+        else:
+            self.acquire(caller)
+
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return fn(*args, **kwargs). Raises RateLimitedError, without calling fn, if the rate is exceeded."""
         self.acquire()
         return fn(*args, **kwargs)
 
+    async def acall(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Return await fn(*args, **kwargs). Raises RateLimitedError, without calling fn, if the rate is exceeded."""
+        await self.aacquire()
+        return await completing(fn)(*args, **kwargs)  # type: ignore[no-any-return]  # of the type of fn
+
     def __call__(self, fn: Callable[P, R]) -> Callable[P, R]:
-        """Limit the calls of a function, as a decorator."""
+        """Limit the calls of a function or a coroutine function, as a decorator.
+
+        Raises TypeError for an asynchronous generator function, which a `Policy` limits.
+        """
+        if is_coroutine_function(fn):
+
+            @wraps(fn)
+            async def awaited(*args: Any, **kwargs: Any) -> Any:
+                return await self.acall(fn, *args, **kwargs)  # type: ignore[arg-type]  # as just found
+
+            return awaited  # type: ignore[return-value]  # of the type of fn
+        if is_generator_function(fn):
+            raise TypeError(f"{fn!r} is an asynchronous generator function: limit it by a Policy")
 
         @wraps(fn)
         def limited(*args: P.args, **kwargs: P.kwargs) -> R:

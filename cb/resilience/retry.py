@@ -1,11 +1,15 @@
 """Retries around a breaker, with tenacity."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
 
-from tenacity import RetryCallState, Retrying
+from tenacity import AsyncRetrying, RetryCallState, Retrying
 
 from cb import CircuitError, ConfigError, Duration, ErrorFilter
+from cb.asynchronous import completed, completing, is_coroutine_function
+from cb.background import event_loop
 from cb.clocks import sleep
 from cb.config import to_seconds
 from cb.state.deferred import require_done
@@ -14,7 +18,49 @@ from cb.state.retry_after import of_error
 
 from .budget import RetryBudget
 
+P = ParamSpec("P")
+R = TypeVar("R")
 _WAIT_MAX, _DAY = 5.0, 86_400.0
+
+
+class Retrier(Retrying):
+    """A `tenacity.Retrying` that retries coroutines too: `await retrier.acall(fn, ...)`, or `@retrier.wraps`.
+
+    Between two attempts of a coroutine it waits without holding the event loop, of asyncio or trio.
+    """
+
+    async def acall(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Return await fn(*args, **kwargs), called again as the rules of this object say."""
+        asynchronous = AsyncRetrying(
+            sleep=self._pause,
+            stop=self.stop,
+            wait=self.wait,
+            retry=self.retry,
+            before=self.before,
+            after=self.after,
+            before_sleep=self.before_sleep,
+            reraise=self.reraise,
+            retry_error_cls=self.retry_error_cls,
+            retry_error_callback=self.retry_error_callback,
+        )
+        return cast("R", await asynchronous(completing(fn), *args, **kwargs))
+
+    def wraps(self, f: Callable[..., Any]) -> Any:
+        """Wrap a function or a coroutine function."""
+        if not is_coroutine_function(f):
+            return super().wraps(f)
+
+        @wraps(f)
+        async def retried(*args: Any, **kwargs: Any) -> Any:
+            return await self.acall(f, *args, **kwargs)
+
+        return retried
+
+    async def _pause(self, seconds: float) -> None:
+        if self.sleep is sleep:
+            await event_loop.sleep(seconds)
+        else:
+            await completed(self.sleep(seconds))
 
 
 def retrying(
@@ -24,10 +70,12 @@ def retrying(
     budget: RetryBudget | None = None,
     wait_initial: Duration = 0.1,
     wait_max: Duration | None = None,
-    sleep: Callable[[float], None] = sleep,
+    sleep: Callable[[float], Any] = sleep,
     uniform: Callable[[float, float], float] = random.uniform,
-) -> Retrying:
+) -> Retrier:
     """Return a `tenacity.Retrying`: call it with a function, decorate with its `wraps`, or iterate over it.
+
+    For coroutines it has `acall`, and `wraps` decorates coroutine functions.
 
     Retries belong outside the breaker, which then counts each attempt: `retrying(errors)(breaker.call, fetch)`. A
     `CircuitError` (an open circuit, a full bulkhead, a rate limit) is never retried, even if `errors` includes it: a
@@ -44,7 +92,7 @@ def retrying(
         budget: Limit on the retries of all callers that share it.
         wait_initial: Longest wait before the second attempt, in seconds or as a timedelta.
         wait_max: Longest wait before any attempt; by default 5 s, or `wait_initial` if that is longer.
-        sleep: Function that waits, for tests.
+        sleep: Function that waits, for tests; for coroutines also a coroutine function.
         uniform: Function that draws the wait, for tests.
 
     Raises:
@@ -80,7 +128,7 @@ def retrying(
         limit = min(longest, first * 2 ** (retry_state.attempt_number - 1))
         return of_error(_error(retry_state)) + uniform(0, limit)
 
-    return Retrying(sleep=sleep, before=before, retry=retry, stop=stop, wait=wait, reraise=True)
+    return Retrier(sleep=sleep, before=before, retry=retry, stop=stop, wait=wait, reraise=True)
 
 
 def _error(state: RetryCallState) -> BaseException | None:

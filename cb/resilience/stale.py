@@ -2,12 +2,14 @@
 
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 from urllib.parse import quote
 
 from cb import CircuitError, ConfigError, Duration, ErrorFilter
+from cb.asynchronous import completed
+from cb.background.event_loop import in_thread
 from cb.clocks import monotonic_ns
 from cb.config import nanoseconds, to_seconds
 from cb.handles import ProcessBound
@@ -16,11 +18,12 @@ from cb.state.deferred import UnseenOutcomeError, require_done
 from cb.state.outcome import leaves, predicate
 
 from .store_breaker import StoreBreaker
-from .stores import Store, open_store
+from .stores import MemoryStore, Store, open_store
 
 log = Log(__name__)
 
 P = ParamSpec("P")
+R = TypeVar("R")
 T = TypeVar("T")
 _DAY = 86_400.0
 _MAGIC = b"cb1"
@@ -59,7 +62,8 @@ class StaleCache(ProcessBound, Generic[T]):
 
     A value younger than `max_age` is returned without a call. Otherwise the function is called; if it raises one of
     `errors`, a value of at most `max_stale_age` is returned, marked `stale`. Any other error reaches the caller: a 404,
-    for example, is a valid response. A store that is unavailable disables the cache, and never fails a call.
+    for example, is a valid response. Coroutines use `acall`, which asks a store that other processes share in a
+    thread. A store that is unavailable disables the cache, and never fails a call.
 
     Args:
         name: Name of the cache. Caches with different names share a store without sharing values.
@@ -135,6 +139,29 @@ class StaleCache(ProcessBound, Generic[T]):
         require_done(value)
         self._keep(key, value, started)
         return CachedValue(value)
+
+    async def acall(
+        self, key: str, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> CachedValue[T]:
+        """Return await fn(*args, **kwargs), or the value that is stored for the key, without holding the event loop."""
+        if self._max_age and (cached := await self._aside(lambda: self._find(key, self._max_age, stale=False))):
+            return cached
+        started = self._clock()
+        try:
+            value: T = await completed(fn(*args, **kwargs))
+        except Exception as error:
+            if self._covers(error) and (
+                cached := await self._aside(lambda: self._find(key, self._max_stale_age, stale=True))
+            ):
+                return cached
+            raise
+        require_done(value)
+        await self._aside(lambda: self._keep(key, value, started))
+        return CachedValue(value)
+
+    async def _aside(self, work: Callable[[], R]) -> R:
+        """Return work(), run in a thread if the store may wait for a file or a server."""
+        return work() if isinstance(self._store, MemoryStore) else await in_thread(work)
 
     def _covers(self, error: Exception) -> bool:
         if isinstance(error, UnseenOutcomeError):

@@ -14,6 +14,7 @@ import trio
 from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger, LedgerBusyError, Registry, State
 from cb.breaker import admission_of
 from cb.testing import FakeClock
+from tests.support.waiting import until
 from tests.unit.conftest import ONE, due
 
 #: longest time in which nothing has waited, on a machine that is busy
@@ -180,7 +181,7 @@ def test_breaker_is_created_on_a_loop_while_a_thread_waits_for_the_lock_to_creat
         with taken(ledger):
             thread = threading.Thread(target=registry.get, args=("in the thread",))
             thread.start()
-            time.sleep(0.05)  # in the middle of its second
+            until(lambda: registry._creating)  # noqa: SLF001 - no public sign of it
             begin = time.perf_counter()
             registry.get("on the loop").call(int)
             took = time.perf_counter() - begin

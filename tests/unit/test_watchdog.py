@@ -123,7 +123,7 @@ def test_tick_that_waits_for_a_lock_does_not_delay_the_next_one() -> None:
     class Waiting:
         def tick(self) -> None:
             ticks.append(time.monotonic())
-            time.sleep(0.1)
+            threading.Event().wait(0.1)  # for a lock that it does not get
 
     waiting = Waiting()
     WATCHDOG.add(waiting)
