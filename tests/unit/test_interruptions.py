@@ -4,10 +4,14 @@ CPython raises them where it checks for signals: at the start of a function, at 
 call. The tests raise one at each such point of the library, one after the other. docs/rules.md, rules 4, 7 and 10.
 """
 
-from collections.abc import Callable, Iterator
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import suppress
-from itertools import count
+from itertools import count, product
 from pathlib import Path
+from types import coroutine
+from typing import Any
 
 import pytest
 
@@ -59,6 +63,53 @@ def share_in_vain(breaker: CircuitBreaker) -> None:
         pass
 
 
+@coroutine
+def suspended() -> Iterator[None]:
+    yield
+
+
+async def divide(number: int) -> float:
+    await suspended()
+    return 1 / number
+
+
+async def iterate(breaker: CircuitBreaker) -> None:
+    @breaker
+    async def source() -> AsyncIterator[float]:
+        yield await divide(1)
+        yield await divide(1)
+
+    async for _ in source():
+        await suspended()
+
+
+async def enter_asynchronously(breaker: CircuitBreaker) -> None:
+    async with breaker.guard():
+        await divide(0)
+
+
+#: Coroutines that call through a breaker.
+AWAITED: dict[str, Callable[[CircuitBreaker], Coroutine[Any, Any, object]]] = {
+    "success": lambda breaker: breaker(divide)(1),
+    "failure": lambda breaker: breaker.acall(divide, 0),
+    "block": enter_asynchronously,
+    "permit": lambda breaker: Bulkhead(breaker, 1).acall(divide, 1),
+    "generator": iterate,
+}
+
+
+def await_(name: str) -> Callable[[CircuitBreaker], None]:
+    """Return a function that runs a coroutine to its end, as an event loop does."""
+
+    def run(breaker: CircuitBreaker) -> None:
+        coroutine = AWAITED[name](breaker)
+        with suppress(StopIteration, CircuitOpenError, ZeroDivisionError):
+            while True:
+                coroutine.send(None)
+
+    return run
+
+
 @pytest.fixture
 def breakers(tmp_path: Path) -> Iterator[tuple[CircuitBreaker, FakeClock]]:
     """Return an iterator of new breakers on one ledger."""
@@ -96,6 +147,8 @@ def test_interruption_while_shards_are_claimed_and_given_up_leaks_none(tmp_path:
     assert tried > 50
 
 
+# Of an interruption between the creation of a coroutine and its start, Python itself warns.
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.parametrize(
     ("way", "state"),
     [
@@ -110,6 +163,11 @@ def test_interruption_while_shards_are_claimed_and_given_up_leaks_none(tmp_path:
         (nest, State.HALF_OPEN),
         (share, State.CLOSED),
         (share_in_vain, State.HALF_OPEN),
+        (await_("success"), State.OPEN),
+        (await_("failure"), State.CLOSED),
+        (await_("block"), State.HALF_OPEN),
+        (await_("permit"), State.CLOSED),
+        (await_("generator"), State.HALF_OPEN),
     ],
 )
 def test_interruption_between_any_two_steps_leaves_no_call_no_permit_and_no_lock_behind(
@@ -137,3 +195,30 @@ def test_interruption_between_any_two_steps_leaves_no_call_no_permit_and_no_lock
         if not more:
             break
     assert tried > 50
+
+
+@pytest.mark.parametrize("name", AWAITED)
+@pytest.mark.parametrize("end", ["cancelled", "closed", "dropped"])
+def test_coroutine_that_ends_where_it_is_suspended_leaves_no_call_and_no_permit_behind(
+    breakers: Iterator[tuple[CircuitBreaker, FakeClock]], name: str, end: str
+) -> None:
+    for (state, point), (breaker, clock) in zip(
+        product((State.CLOSED, State.OPEN), range(1, 5)), breakers, strict=False
+    ):
+        if state is State.OPEN:
+            fail(breaker)
+            fail(breaker)
+            clock.advance(10)
+        work = AWAITED[name](breaker)
+        with suppress(StopIteration, ZeroDivisionError, asyncio.CancelledError):
+            for _ in range(point):
+                work.send(None)
+            if end == "cancelled":
+                work.throw(asyncio.CancelledError())
+        if end == "closed":
+            work.close()
+        del work
+        gc.collect(0)
+        breaker.control.evaluate()
+        assert breaker.snapshot().in_flight == 0
+        assert Bulkhead(breaker, 1).call(int) == 0 or breaker.state is State.OPEN
