@@ -16,6 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from . import (
+    asynchronous,
     bulkhead,
     call_cost,
     contention,
@@ -40,6 +41,7 @@ WRITTEN = Path("run/bench.json")
 COMPARED: dict[str, Callable[..., Result]] = {
     "success": call_cost.success,
     "rejection": call_cost.rejection,
+    "async": asynchronous.asynchronous,
     "threads": contention.threads,
     "processes": contention.processes,
     "leak": leak.leak,

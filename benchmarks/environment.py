@@ -22,7 +22,8 @@ def describe() -> dict[str, object]:
         "system": platform.system(),
         "python": platform.python_version(),
         "versions": {
-            name: _version(name) for name in sorted({each.package for each in LIBRARIES.values()} | {"redis"})
+            name: _version(name)
+            for name in sorted({each.package for each in LIBRARIES.values()} | {"aiobreaker", "nopanic", "redis"})
         },
     }
 

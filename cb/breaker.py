@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from functools import partial, wraps
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from .admission import Admission
 from .asynchronous import (
@@ -22,7 +22,7 @@ from .config import BreakerConfig
 from .control import BreakerControl
 from .errors import CircuitOpenError, ConfigError
 from .events import Listener
-from .fallback import AsyncFallingBack, F, FallingBack, V, falling_back, reraise
+from .fallback import F, V, falling_back, reraise
 from .guard import CallGuard, ContextGuards, caller_context, caller_task
 from .handles import Handle, clock_argument
 from .ledger.layout import BOUNDS, ELAPSED, QUIET, QUIET_UNTIL, REJECTED, STARTED, STREAK_ACTIVE, SUCCESSES, UNTIL, WORD
@@ -32,6 +32,9 @@ from .snapshot import Snapshot, Stats, snapshot_of, stats_of
 from .state.deferred import PROMPT, require_now
 from .state.outcome import Classifier, ErrorFilter
 from .states import CODES, State
+
+if TYPE_CHECKING:
+    from .fallback import AsyncFallingBack, FallingBack
 
 _OPEN = CODES[State.OPEN]
 _BRIEF = BOUNDS[0]
@@ -183,9 +186,9 @@ class CircuitBreaker(Handle):
     @overload
     def __call__(  # type: ignore[overload-overlap]  # the other one also takes functions that return coroutines
         self, *, fallback: Callable[[Exception], Coroutine[Any, Any, F]]
-    ) -> AsyncFallingBack[F]: ...
+    ) -> "AsyncFallingBack[F]": ...
     @overload
-    def __call__(self, *, fallback: Callable[[Exception], F] | V) -> FallingBack[F | V]: ...
+    def __call__(self, *, fallback: Callable[[Exception], F] | V) -> "FallingBack[F | V]": ...
     def __call__(self, fn: Any = None, *, fallback: Any = reraise) -> Any:
         """Decorate a function, a coroutine function or an asynchronous generator function.
 

@@ -10,6 +10,7 @@ gevent replaces functions that wait; tests replace functions that return the tim
   `time.sleep(1)`; never `from time import sleep`, nor a default of a parameter, nor the base of a class.
 """
 
+import os
 import time
 from collections.abc import Callable
 from importlib.machinery import BuiltinImporter
@@ -57,6 +58,14 @@ def timestamp(seconds: float) -> str:
 def sleep(seconds: float) -> None:
     """Sleep without blocking other greenlets, if there are any."""
     time.sleep(seconds)
+
+
+def spread(seconds: float, least: float, most: float) -> float:
+    """Return the seconds times a random factor, so that hosts do not act together.
+
+    Not of the module `random`: a program may have seeded it, and its import takes long.
+    """
+    return seconds * (least + (most - least) * int.from_bytes(os.urandom(7)) / (1 << 56))
 
 
 def resolve_clock(clock: Callable[[], int]) -> Callable[[], int]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Coroutine, Iterable
 from functools import wraps
-from typing import Any, ClassVar, NoReturn, ParamSpec, Protocol, SupportsFloat, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, ParamSpec, Protocol, SupportsFloat, TypeVar, overload
 
 
 class _Record(Protocol):
@@ -20,19 +20,20 @@ V = TypeVar("V", bound="SupportsFloat | Iterable[Any] | _Record | None")
 T_co = TypeVar("T_co", covariant=True)
 
 
-class FallingBack(Protocol[T_co]):
-    """Decorator of functions and coroutine functions: calls that fail return a fallback."""
+if TYPE_CHECKING:  # the creation of a Protocol takes long
 
-    @overload
-    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R | T_co]]: ...
-    @overload
-    def __call__(self, fn: Callable[P, R]) -> Callable[P, R | T_co]: ...
+    class FallingBack(Protocol[T_co]):
+        """Decorator of functions and coroutine functions: calls that fail return a fallback."""
 
+        @overload
+        def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R | T_co]]: ...
+        @overload
+        def __call__(self, fn: Callable[P, R]) -> Callable[P, R | T_co]: ...
 
-class AsyncFallingBack(Protocol[T_co]):
-    """Decorator of coroutine functions: calls that fail return what the fallback returns."""
+    class AsyncFallingBack(Protocol[T_co]):
+        """Decorator of coroutine functions: calls that fail return what the fallback returns."""
 
-    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R | T_co]]: ...
+        def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R | T_co]]: ...
 
 
 def reraise(error: Exception) -> NoReturn:

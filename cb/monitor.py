@@ -4,7 +4,6 @@ For each dependency, one of the processes that share a ledger is elected. It che
 hanging check delays no other. When the process ends, another one takes over within a second.
 """
 
-import random
 import threading
 import weakref
 from collections.abc import Callable
@@ -13,17 +12,15 @@ from typing import Self
 
 from .background.leader import Leader
 from .background.watchdog import WATCHDOG
-from .breaker import CircuitBreaker
-from .clocks import monotonic_ns
+from .breaker import CircuitBreaker, admission_of
+from .clocks import monotonic_ns, spread
 from .config import Duration, to_seconds
 from .errors import ConfigError
 from .handles import ProcessBound
+from .health import read_health
 from .health_probes import HealthProbes
 from .ledger.time_bounds import MAX_RESERVATION_SECONDS
 from .state.deferred import require_done, require_now
-
-# Not the generator of `random` itself: a thread of ours must not disturb a program that has seeded it.
-_random = random.SystemRandom()
 
 #: seconds between two looks at the time of the next check, or of a probe
 TICK = 0.1
@@ -150,7 +147,8 @@ class _Checkup:
             for _ in range(self._breaker.config.max_requests):
                 if not self._health.run(self._examine):
                     break
-        health = self._breaker.snapshot().health
+        circuit = admission_of(self._breaker).circuit
+        health = read_health(circuit.head, circuit.clock())
         if health is None or health.ago >= self._wait:
             with suppress(Exception):  # it has been noted
                 self._examine()
@@ -170,7 +168,7 @@ class _Checkup:
         self._health.note(error, took=took, valid=VALID_INTERVALS * self._interval)
 
     def _spread(self) -> float:
-        return self._interval * _random.uniform(1 - JITTER, 1 + JITTER)  # spreads hosts
+        return spread(self._interval, 1 - JITTER, 1 + JITTER)
 
     def _work(self, stop: threading.Event) -> None:
         try:

@@ -1,13 +1,13 @@
 """Work that one process of a host does for all of them."""
 
 import atexit
-import random
 import threading
 import weakref
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from cb.clocks import spread
 from cb.handles import ProcessBound
 from cb.log import Log
 
@@ -16,9 +16,6 @@ from .watchdog import WATCHDOG
 
 if TYPE_CHECKING:
     from cb.ledger.ledger import Ledger
-
-# Not the generator of the module `random`: a thread of this library must not disturb a program that has seeded it.
-_random = random.SystemRandom()
 
 log = Log(__name__)
 
@@ -145,7 +142,7 @@ class Leader(ProcessBound):
                     self._work(stop)
                 except Exception:
                     log.exception("%s failed", self.role)
-                    stop.wait(RETRY_SECONDS * _random.uniform(0.5, 1))  # spreads the hosts
+                    stop.wait(spread(RETRY_SECONDS, 0.5, 1))
         finally:
             with self._lock:
                 if self._thread is threading.current_thread():

@@ -9,9 +9,9 @@
 It performs no I/O and has no clock and no state of its own: the state is in the record. Only `_enter` changes it.
 """
 
-import random
 from collections.abc import Callable
 
+from cb.clocks import spread
 from cb.config import BreakerConfig, nanoseconds
 from cb.events import Event, Reclaimed, StateChange, WouldOpen
 from cb.failures import CALL_TIMEOUT, PROBE_TIMEOUT, UNFINISHED, LastFailure
@@ -23,9 +23,6 @@ from cb.ledger.time_bounds import NO_PERMIT_TTL_NS, open_seconds
 from cb.states import ADMITTING, CODES, HELD, Outcome, State
 
 from .window import Probes, WindowStats, overdue_call, read, slice_end
-
-# Not the generator of `random` itself: a breaker must not disturb a program that has seeded it.
-_random = random.SystemRandom()
 
 
 class StateMachine:
@@ -164,7 +161,7 @@ class StateMachine:
     def open_time(self, rounds: int, now: int) -> int:
         """Return the nanoseconds for which the circuit stays open after a number of failed rounds."""
         seconds = open_seconds(self.config, rounds)
-        seconds *= 1 + _random.random() * self.config.timeout_jitter  # spreads hosts
+        seconds = spread(seconds, 1, 1 + self.config.timeout_jitter)
         retry_after = min(self._head[at.RETRY_AT] - now, nanoseconds(self.config.timeout_max))
         return max(nanoseconds(seconds), retry_after)
 

@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from benchmarks import report
+from benchmarks.asynchronous import asynchronous
 from benchmarks.chart import draw
 from benchmarks.peers import LIBRARIES, LOCAL, WITH_REDIS, Library, Setting
 from cb.testing import workers
@@ -74,6 +75,12 @@ def test_library_with_redis_opens_rejects_and_closes_likewise(name: str, tmp_pat
     # In a process of its own: not all libraries can be closed.
     with Server(BINARIES["valkey"], tmp_path / "server") as server, workers(1) as (process,):
         process.call(follow, name, Setting(tmp_path, url=server.url, failures=FAILURES, timeout=1))
+
+
+def test_coroutines_of_all_libraries_are_measured_in_one_loop() -> None:
+    rows = asynchronous(1).rows
+    assert {"cb", "circuitbreaker", "aiobreaker", "interlock", "nopanic", "purgatory", "no breaker"} <= set(rows)
+    assert all(isinstance(cost, float) and cost > 0 for cost, _ in rows.values())
 
 
 def test_documentation_shows_the_figures_of_the_last_run() -> None:

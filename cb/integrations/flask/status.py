@@ -4,8 +4,9 @@ from typing import Any
 
 from flask import Blueprint
 
-from cb.breaker import CircuitBreaker
+from cb.breaker import CircuitBreaker, admission_of
 from cb.clocks import timestamp, wall
+from cb.health import read_health
 from cb.ledger.fleet_view import FleetView
 from cb.states import State
 
@@ -56,8 +57,8 @@ def dependency(breaker: CircuitBreaker, component: dict[str, Any] | None = None)
 
     A component that a health check has described keeps its members, and its status unless the monitor found it down.
     """
-    snapshot = breaker.snapshot()
-    state, health = snapshot.state, snapshot.health
+    circuit = admission_of(breaker).circuit
+    state, health = circuit.state, read_health(circuit.head, circuit.clock())
     described = dict(component or {"status": _HEALTH_BY_STATE.get(state, "UP")}, circuit=state.value)
     if health:
         described["health"] = "UNKNOWN" if health.up is None else "UP" if health.up else "DOWN"
