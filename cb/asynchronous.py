@@ -56,6 +56,11 @@ def completing(fn: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
     """Return a coroutine function: call a function, and await what it returns. Raises TypeError as `require_now`."""
     if is_coroutine_function(fn):
         return fn
+    given: object = fn
+    if is_awaitable(given):
+        if inspect.iscoroutine(given):
+            given.close()  # else Python warns that it was never awaited
+        raise TypeError(f"{fn!r} is no function, but its result: pass the function, and its arguments behind it")
     require_now(fn)
 
     async def complete(*args: Any, **kwargs: Any) -> Any:

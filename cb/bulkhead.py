@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from .asynchronous import completing, guard_coroutine, guard_generator, is_coroutine_function, is_generator_function
-from .background.event_loop import Wakeup, can_sleep, on_event_loop
+from .background.event_loop import Wakeup, can_sleep, on_event_loop, sleep
 from .breaker import CircuitBreaker, admission_of
 from .call import Call
 from .clocks import monotonic_ns, resolve_clock
@@ -15,7 +15,7 @@ from .errors import BulkheadFullError, ConfigError
 from .guard import CallGuard, ContextGuards, begin_async, caller_context, caller_task
 from .handles import Handle, clock_argument
 from .ledger.layout import BULKHEAD_LIMIT
-from .ledger.semaphore import Semaphore
+from .ledger.semaphore import TRIED_AT_ONCE, Semaphore
 from .state.deferred import require_now
 from .states import ADMITTING
 
@@ -146,13 +146,15 @@ class Bulkhead(Handle):
 
         Raises CircuitOpenError or BulkheadFullError.
         """
-        if not self.wait or on_event_loop():
+        if not self.wait:
             return self._try(last=True)
         wait_ns = nanoseconds(self.wait)
         end, latest = self._clock() + wait_ns, monotonic_ns() + wait_ns  # the clock that was passed may stand still
         semaphore = self._semaphore()
         if (not semaphore.has_waiters or self.breaker.state not in ADMITTING) and (call := self._try()):
             return call
+        if on_event_loop():
+            return self._try(last=True)
         with semaphore.wait_in_queue() as wait:
             while (left := min(end - self._clock(), latest - monotonic_ns()) / 1e9) > 0:
                 if (wait(min(POLL_SECONDS, left)) or self.breaker.state not in ADMITTING) and (call := self._try()):
@@ -161,13 +163,11 @@ class Bulkhead(Handle):
 
     async def _begin_async(self) -> Call:
         if not self.wait or not can_sleep():
-            return self._occupied(await begin_async(self.breaker), last=True)
+            return await self._try_async(last=True)
         wait_ns = nanoseconds(self.wait)
         end, latest = self._clock() + wait_ns, monotonic_ns() + wait_ns
         semaphore = self._semaphore()
-        if (not semaphore.has_waiters or self.breaker.state not in ADMITTING) and (
-            call := self._occupied(await begin_async(self.breaker))
-        ):
+        if (not semaphore.has_waiters or self.breaker.state not in ADMITTING) and (call := await self._try_async()):
             return call
         wakeup, pause = Wakeup(), POLL_SECONDS
         with semaphore.queued(wakeup):
@@ -175,11 +175,31 @@ class Bulkhead(Handle):
                 await wakeup.wait(min(pause, left))
                 first = semaphore.is_first(wakeup)
                 pause = POLL_SECONDS if first else _QUEUED_SECONDS
-                if (first or self.breaker.state not in ADMITTING) and (
-                    call := self._occupied(await begin_async(self.breaker))
-                ):
+                if (first or self.breaker.state not in ADMITTING) and (call := await self._try_async()):
                     return call
-            return self._occupied(await begin_async(self.breaker), last=True)
+            return await self._try_async(last=True)
+
+    @overload
+    async def _try_async(self) -> Call | None: ...
+    @overload
+    async def _try_async(self, *, last: Literal[True]) -> Call: ...
+    async def _try_async(self, *, last: bool = False) -> Call | None:
+        """Return a call as `_try` does. Other tasks run between its looks at very many permits."""
+        call = await begin_async(self.breaker)
+        if not can_sleep():
+            return self._occupied(call, last=last)
+        tried = set[int]()
+        for left in range(self.limit, 0, -TRIED_AT_ONCE):
+            if call.occupy(self._semaphore(), self.limit, tried):
+                return call
+            if left > TRIED_AT_ONCE:
+                try:
+                    await sleep(0)
+                except BaseException:
+                    call.cancel()
+                    raise
+        self._cancel(call, last=last)
+        return None
 
     @overload
     def _try(self) -> Call | None: ...
@@ -189,20 +209,18 @@ class Bulkhead(Handle):
         """Return a call with a permit. Raises CircuitOpenError, and BulkheadFullError if this is the last try."""
         return self._occupied(self.breaker.begin(), last=last)
 
-    @overload
-    def _occupied(self, call: Call) -> Call | None: ...
-    @overload
-    def _occupied(self, call: Call, *, last: Literal[True]) -> Call: ...
-    @overload
-    def _occupied(self, call: Call, *, last: bool) -> Call | None: ...
-    def _occupied(self, call: Call, *, last: bool = False) -> Call | None:
+    def _occupied(self, call: Call, *, last: bool) -> Call | None:
         """Return an admitted call with a permit. Without one, cancel it; raise BulkheadFullError at the last try."""
         if call.occupy(self._semaphore(), self.limit):
             return call
+        self._cancel(call, last=last)
+        return None
+
+    def _cancel(self, call: Call, *, last: bool) -> None:
+        """Cancel a call that has no permit. Raise BulkheadFullError if this is the last try."""
         call.cancel(full=last)
         if last:
             raise BulkheadFullError(self.name, self.limit)
-        return None
 
     def _semaphore(self) -> Semaphore:
         """Return the semaphore of the breaker's record. Not kept: a breaker may move to another ledger."""

@@ -96,7 +96,7 @@ class Call:
         if counters is not None and counters.scope:
             step_out(counters.scope)
 
-    def occupy(self, semaphore: Semaphore, limit: int) -> bool:
+    def occupy(self, semaphore: Semaphore, limit: int, tried: set[int] | None = None) -> bool:
         """Take a permit of a bulkhead for the time of the call. Return False if there is none.
 
         A call inside a probe needs none: the call around it may hold the permit that this one would wait for.
@@ -104,7 +104,7 @@ class Call:
         counters = self._counters
         if counters is None:
             return False
-        counters.permit = semaphore.take(limit)  # kept there, so that it is freed if the call is cut off
+        counters.permit = semaphore.take(limit, tried)  # kept there, so that it is freed if the call is cut off
         return counters.permit is not None or counters.nested
 
     def _release(self) -> Counters | None:

@@ -13,6 +13,9 @@ from cb.log import Log
 
 log = Log(__name__)
 
+#: permits that are tried without letting the other tasks of a loop run
+TRIED_AT_ONCE = 50
+
 
 class Permit:
     """The right to be one of the concurrent calls, among the threads of a process."""
@@ -83,27 +86,33 @@ class Semaphore:
         for permit in list(self._known.values()):
             permit.verify()
 
-    def take(self, limit: int) -> Permit | None:
-        """Return a permit with a number below the limit, None if all are taken. Does not wait."""
-        permit = self._take(limit)
+    def take(self, limit: int, tried: set[int] | None = None) -> Permit | None:
+        """Return a permit with a number below the limit, None if all are taken. Does not wait.
+
+        With the set of the numbers that were `tried` before, a few others are, and added to it: each costs some
+        microseconds, which is too long for thousands at once on an event loop.
+        """
+        permit = self._take(limit, tried)
         if permit and permit.fault and not self._warned:
             self._warned = True
             log.warning("concurrent calls are not limited across processes: %s", permit.fault)
         return permit
 
-    def _take(self, limit: int) -> Permit | None:
+    def _take(self, limit: int, tried: set[int] | None) -> Permit | None:
         if not FORK_MARK[0]:
             detect_fork()
-        busy = []
+        busy, last = [], 0 if tried is None else len(tried) + TRIED_AT_ONCE
         with self._lock:
             try:
                 # Popped before it is tried: a signal handler must not try the same one. The one that came back last is
                 # the most likely to be still free.
                 while self._idle:
                     permit = self._idle.pop()
-                    if permit.number < limit and permit.lock():
+                    if permit.number < limit and (tried is None or permit.number not in tried) and permit.lock():
                         return permit
                     busy.append(permit)
+                    if tried is not None and _enough(tried, permit, last):
+                        return None
                 for number in range(limit):
                     if number not in self._known:
                         permit = self._known[number] = self._make(number)
@@ -111,6 +120,8 @@ class Semaphore:
                         if permit.lock():
                             return permit
                         busy.append(permit)
+                        if tried is not None and _enough(tried, permit, last):
+                            return None
                 return None
             finally:
                 self._idle[:0] = busy
@@ -177,6 +188,12 @@ class Semaphore:
                     return wakeup
                 self._queue.remove(entry)
         return None
+
+
+def _enough(tried: set[int], permit: Permit, last: int) -> bool:
+    """Note that a permit was tried. Return True if those are enough for one look."""
+    tried.add(permit.number)
+    return len(tried) >= last
 
 
 def _gone(waiter: Waiter) -> bool:

@@ -1,10 +1,8 @@
 """Coroutines and asynchronous generators, guarded until they are done. docs/rules.md, rules 7 and 21."""
 
-import ast
 import asyncio
 import functools
 import inspect
-import textwrap
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -141,6 +139,13 @@ def test_generator_function_is_refused_by_acall_before_it_is_called() -> None:
     breaker = CircuitBreaker("d")
     with pytest.raises(TypeError, match="after the call has returned"):
         run(lambda: breaker.acall(pieces))
+    assert of_totals(breaker) == (0, 0, 0)
+
+
+def test_coroutine_in_place_of_its_function_is_refused_and_closed() -> None:
+    breaker: Any = CircuitBreaker("d")
+    with pytest.raises(TypeError, match="pass the function"):
+        run(lambda: breaker.acall(fetch()))
     assert of_totals(breaker) == (0, 0, 0)
 
 
@@ -418,30 +423,3 @@ def test_round_of_concurrent_probes_admits_its_number_and_closes(clock: FakeCloc
     results = run(work)
     assert [type(each) for each in results] == [int, int, int, CircuitOpenError, CircuitOpenError]
     assert breaker.state is State.CLOSED
-
-
-# The two quick paths
-
-
-class _Synchronous(ast.NodeTransformer):
-    """Rewrites a coroutine function to a function, and `admit_async` to `admit`."""
-
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> Any:
-        plain = ast.FunctionDef(**{name: getattr(node, name) for name in node._fields})
-        return self.generic_visit(ast.copy_location(plain, node))
-
-    def visit_Await(self, node: ast.Await) -> Any:
-        return self.visit(node.value)
-
-    def visit_Attribute(self, node: ast.Attribute) -> Any:
-        node.attr = node.attr.removesuffix("_async")
-        return self.generic_visit(node)
-
-
-def test_quick_paths_of_functions_and_coroutines_are_the_same_statements() -> None:
-    def body(method: Callable[..., Any]) -> str:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(method)))
-        function: Any = tree.body[0]
-        return "\n".join(ast.unparse(_Synchronous().visit(each)) for each in function.body)
-
-    assert body(CircuitBreaker._guard_async) == body(CircuitBreaker._guard)  # noqa: SLF001 - their source is compared

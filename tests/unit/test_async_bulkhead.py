@@ -229,3 +229,27 @@ def test_loop_that_has_ended_with_waiting_tasks_does_not_keep_others_from_the_pe
     task.get_coro().close()
     task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - it is the subject
     assert free(bulkhead)
+
+
+def test_task_that_looks_at_very_many_permits_lets_others_run_meanwhile_and_finds_the_free_one(tmp_path: Path) -> None:
+    bulkhead = Bulkhead(CircuitBreaker("d", ledger=Ledger.in_file(tmp_path / "l")), 200)
+    taken = [FilePermit(number, f"{tmp_path}/l.locks/permit-0-{number}") for number in range(200)]  # by other processes
+    assert all(permit.lock() for permit in taken)
+    turns: list[int] = []
+
+    async def others() -> None:
+        while True:
+            turns.append(1)
+            await asyncio.sleep(0)
+
+    async def work() -> None:
+        task = asyncio.create_task(others())
+        with pytest.raises(BulkheadFullError):
+            await bulkhead.acall(at_once)
+        assert len(turns) >= 3
+        taken[170].unlock()
+        assert await bulkhead.acall(at_once) == 1
+        task.cancel()
+
+    run(work)
+    assert bulkhead.breaker.snapshot().in_flight == 0
