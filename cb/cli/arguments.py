@@ -63,7 +63,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.exit(2)
     word = next(iter(each for each in given if each != "--"), "")
     if word not in commands.choices and not word.startswith("-"):
-        parser.error(_no_command(word, given, list(commands.choices)))
+        parser.exit(2, f"cb: {_no_command(word, given, list(commands.choices))}\n")
     options = parser.parse_args(given)
     options.given = given
     if options.command == "events":

@@ -82,7 +82,7 @@ def _change(options: argparse.Namespace, act: Callable[[LedgerReport, BreakerCon
 
 def _end(each: LedgerReport, name: str, until: float | None) -> str:
     """Return the end of an operator's state, and the command that ends it."""
-    reset = shlex.join(["cb", "reset", name, "--ledger", each.name])
+    reset = shlex.join(["cb", "reset", name, "--ledger", each.selector])
     if until is None:
         return f"until reset (--for 15m would end it by itself): {reset}"
     return f"until {clock(until)}; to end it earlier: {reset}"

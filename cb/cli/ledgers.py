@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cb.clocks import monotonic_ns, wall
@@ -39,6 +39,8 @@ class LedgerReport:
     events: list[StateChange]
     #: time of the last sign of life, in seconds since the epoch, if no live process has the ledger in use; else None
     retired_since: float | None
+    #: argument of --ledger that selects it
+    selector: str = field(kw_only=True)
 
     @property
     def retired(self) -> bool:
@@ -128,7 +130,7 @@ def survey(paths: Iterable[Path]) -> Survey:
             reports.append(_read(path, name))
         except LedgerError as error:
             if error.reason == UNUSED:
-                reports.append(LedgerReport(name, str(path), 0, [], {}, [], _modified(path)))
+                reports.append(LedgerReport(name, str(path), 0, [], {}, [], _modified(path), selector=name))
             else:
                 errors.append(error)
     return Survey(sorted(_without_idle(reports), key=lambda each: each.retired), errors)
@@ -179,7 +181,7 @@ def _read(path: Path, name: str) -> LedgerReport:
         breakers = {breaker: read_snapshot(ledger, breaker, now) for breaker in ledger.names()}
         workers, events = ledger.workers(), ledger.history()
         since = None if workers else _last_used(ledger, path, breakers.values(), events, now)
-        return LedgerReport(name, ledger.path, workers, ledger.programs, breakers, events, since)
+        return LedgerReport(name, ledger.path, workers, ledger.programs, breakers, events, since, selector=name)
     except (ArithmeticError, IndexError, ValueError) as error:  # numbers written by this library raise none of these
         raise LedgerError(ledger.path, "is damaged") from error
 

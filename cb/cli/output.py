@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from cb.clocks import timestamp, wall
@@ -21,6 +22,14 @@ def find(options: argparse.Namespace) -> Survey:
     """Return the ledgers that a command is about. Prints the errors of those that cannot be read."""
     paths = ledger_paths(options.ledger)
     found = survey(paths)
+    # A file that was given by its path may be where a name finds none.
+    found = Survey(
+        [
+            replace(each, selector=each.path) if options.ledger and each.name not in options.ledger else each
+            for each in found.ledgers
+        ],
+        found.errors,
+    )
     for error in found.errors:
         print_ledger_error(error, options)
     if not paths:

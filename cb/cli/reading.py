@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 
 from .arguments import DEFAULT_LIMIT
 from .ledgers import LedgerReport, Survey, ledger_paths, names_of, survey
@@ -21,9 +22,9 @@ def status(options: argparse.Namespace) -> int:
     if options.json:
         print_document(document_of(known))
     elif options.name:
-        _print_details(known, options.name)
+        _print_details(known, options)
     elif known.ledgers:
-        _print_table(known)
+        _print_table(known, options)
     if found.ledgers and not options.name and _is_root():
         print_hints(options)
     return known.code
@@ -56,7 +57,7 @@ def explain(options: argparse.Namespace) -> int:
             print(plain(f"  {failure(seen.last_failure)}"))
         for event in each.events[-_LATEST:]:
             print(plain(f"  {clock(event.at)} {event.before} -> {event.after}: {event.reason}"))
-        _print_advice(known, each, options.name)
+        _print_advice(known, each, options)
     return known.code
 
 
@@ -101,7 +102,7 @@ def _complete(words: list[str], prefix: str) -> int:
     return 0
 
 
-def _print_table(found: Survey) -> None:
+def _print_table(found: Survey, options: argparse.Namespace) -> None:
     if lines := rows(found):
         print(table([HEADINGS, *lines]))
     elif found.live:
@@ -112,23 +113,24 @@ def _print_table(found: Survey) -> None:
     for each in found.retired:
         print(plain(retirement(each)))
     if rejecting := sorted({name for each in found.ledgers for name in each.rejecting}):
-        print(plain(f"rejecting calls: {', '.join(rejecting)}; next: cb explain {rejecting[0]}"))
+        where = [word for each in found.ledgers if options.ledger for word in ("--ledger", each.selector)]
+        command = shlex.join(["cb", "explain", rejecting[0], *where])
+        print(plain(f"rejecting calls: {', '.join(rejecting)}; next: {command}"))
 
 
-def _print_details(known: Survey, name: str) -> None:
+def _print_details(known: Survey, options: argparse.Namespace) -> None:
     print(table([HEADINGS, *rows(known)]))
     for each in known.ledgers:
         print(plain(f"{each.name}: {each.workers} live worker{'' if each.workers == 1 else 's'}, {each.path}"))
         if len(each.programs) > 1:
             print(plain(f"  shared by programs with different code: {', '.join(each.programs)}"))
-        if failed := each.breakers[name].last_failure:
+        if failed := each.breakers[options.name].last_failure:
             print(plain(f"  {failure(failed)}"))
-        _print_advice(known, each, name)
+        _print_advice(known, each, options)
 
 
-def _print_advice(known: Survey, each: LedgerReport, name: str) -> None:
-    ledger = each.name if len(known.ledgers) > 1 else None
-    for line in advice(each, name, ledger):
+def _print_advice(known: Survey, each: LedgerReport, options: argparse.Namespace) -> None:
+    for line in advice(each, options.name, select=len(known.ledgers) > 1 or bool(options.ledger)):
         print(plain(f"  {line}"))
 
 

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections import defaultdict
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -48,13 +49,21 @@ def foreign_files(suffix: str, processes: Path = _PROCESSES) -> dict[Path, int]:
 
 
 def writers(paths: Collection[Path], processes: Path = _PROCESSES) -> dict[Path, list[int]]:
-    """Return the ids of the processes that have mapped each of the files for writing, as far as this user sees them."""
+    """Return the ids of the processes that use each of the files: they have locked it, or mapped it for writing.
+
+    The maps of a process that has changed its user are hidden from that user, and its locks are not.
+    """
     wanted = {os.path.realpath(path): path for path in paths}
-    found: dict[Path, list[int]] = {path: [] for path in paths}
+    found: dict[Path, set[int]] = {path: set() for path in paths}
+    locks = _locks(processes / "locks") if wanted else {}
+    for path in paths:
+        with suppress(OSError):
+            status = path.stat()
+            found[path] |= locks.get((status.st_dev, status.st_ino), set())
     for process in processes.glob("[0-9]*") if wanted else ():
         with suppress(OSError):
             for name in _mapped(process / "maps", b"rw-s").intersection(wanted):
-                found[wanted[name]].append(int(process.name))
+                found[wanted[name]].add(int(process.name))
     return {path: sorted(numbers) for path, numbers in found.items()}
 
 
@@ -62,6 +71,20 @@ def _ledgers(maps: Path, suffix: str) -> Iterator[Path]:
     for name in _mapped(maps):
         if name.endswith(suffix) or is_ledger(Path(name)):
             yield Path(name)
+
+
+def _locks(file: Path) -> dict[tuple[int, int], set[int]]:
+    """Return the processes that have locked files, by device and inode.
+
+    A line of the file: `1: FLOCK  ADVISORY  READ 4711 00:1a:532 0 EOF`, the device in hexadecimal.
+    """
+    found: defaultdict[tuple[int, int], set[int]] = defaultdict(set)
+    with suppress(OSError):
+        for words in map(str.split, file.read_text().splitlines()):
+            if len(words) > 5 and words[1] == "FLOCK":
+                major, minor, inode = words[5].split(":")
+                found[os.makedev(int(major, 16), int(minor, 16)), int(inode)].add(int(words[4]))
+    return found
 
 
 def _mapped(maps: Path, access: bytes = b"") -> set[str]:

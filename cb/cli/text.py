@@ -45,7 +45,7 @@ def table(lines: Sequence[Sequence[str]]) -> str:
 
 def retirement(report: LedgerReport) -> str:
     """Return a line about a retired ledger: since when, and the command that removes it."""
-    forget = shlex.join(["cb", "forget", report.name])
+    forget = shlex.join(["cb", "forget", report.selector])
     return f"{report.name}: retired since {clock(report.retired_since or 0)}, no live worker; to remove it: {forget}"
 
 
@@ -60,12 +60,12 @@ def failure(failed: LastFailure) -> str:
     return f"last failure {age(failed.ago)} ago: {failed}"
 
 
-def advice(report: LedgerReport, name: str, ledger: str | None) -> list[str]:
-    """Return lines that say what an operator can do about a breaker. With `ledger` the commands name it."""
+def advice(report: LedgerReport, name: str, *, select: bool) -> list[str]:
+    """Return lines that say what an operator can do about a breaker, by commands that `select` its ledger."""
     state = report.breakers[name].state
     if report.retired:
         return [retirement(report)]
-    where = [] if ledger is None else ["--ledger", ledger]
+    where = ["--ledger", report.selector] if select else []
     if state is State.OPEN:
         admit = shlex.join(["cb", "metrics-only", name, *where, "--for", "1h", "--reason", "..."])
         return [f"next: repair {name}; the circuit closes by itself after its probes. If the circuit is wrong: {admit}"]

@@ -23,7 +23,7 @@ def require_own(path: str) -> None:
     """Raise LedgerError for a ledger of another user. Its files would get another owner, or none could be written."""
     owner = owner_of(path)
     if owner is not None:
-        raise LedgerError(path, f"belongs to {name_of(owner)}: no other user may change it")
+        raise LedgerError(path, "only its owner may change it")
 
 
 def owner_of(path: str) -> int | None:

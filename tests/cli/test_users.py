@@ -1,16 +1,12 @@
 """`cb` on the ledgers of another user: nothing of theirs is changed, and the command that may change it is printed."""
 
-import getpass
 import os
 import pwd
 import re
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,37 +16,10 @@ from cb import BreakerConfig, CircuitBreaker, Ledger
 from cb.cli import main
 from cb.cli.users import as_user, others, owner_of
 from tests.cli.conftest import cb, everything
+from tests.support.users import as_nobody
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may change its user")
 NAME = f"vendors-{os.getpid()}"
-
-
-def as_nobody(work: Callable[[], int]) -> "subprocess.CompletedProcess[str]":
-    """Run a function in a forked child with another user, who may not be able to start this interpreter."""
-    getpass.getuser()  # imports what that user may not be able to read
-    with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
-        pid = os.fork()
-        if pid == 0:
-            signal.alarm(20)
-            code = 1
-            try:
-                sys.stdout, sys.stderr = stdout, stderr
-                os.setgroups([])
-                os.setgid(65_534)
-                os.setuid(pwd.getpwnam("nobody").pw_uid)
-                code = work()
-            except SystemExit as error:
-                code = int(error.code or 0)
-            except BaseException:  # noqa: BLE001 - a forked child must never return into pytest
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(code)
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        for file in (stdout, stderr):
-            file.seek(0)
-        return subprocess.CompletedProcess([], code, stdout.read(), stderr.read())
 
 
 def serve() -> int:
@@ -103,7 +72,7 @@ def test_root_changes_nothing_of_another_user_and_is_told_how(theirs: Path, comm
     before = everything(theirs.parent), {path: path.stat() for path in theirs.parent.glob(f"{NAME}*")}
     ran = cb(*command, "--ledger", str(theirs))
     assert (ran.returncode, ran.stdout) == (3, "")
-    assert f"ledger {theirs}: belongs to nobody: no other user may change it" in ran.stderr
+    assert f"ledger {theirs}: only its owner may change it" in ran.stderr
     told = ran.stderr.splitlines()[-1]
     assert told.startswith(f"cb: it belongs to nobody: sudo -u nobody cb {command[0]} ")
     assert told.endswith(f" --ledger {theirs}")
