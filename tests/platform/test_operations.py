@@ -69,4 +69,4 @@ def test_page_lists_every_command_and_exit_code(tmp_path: Path) -> None:
     ran = subprocess.run([sys.executable, "-m", "cb", "--help"], cwd=ROOT, capture_output=True, text=True, check=False)
     codes = re.findall(r"^  (\d)  ", ran.stdout, re.MULTILINE)
     assert re.findall(r"^\| (\d) \|", TEXT, re.MULTILINE) == codes == ["0", "1", "2", "3"]
-    assert set(re.findall(r"`cb ([\w-]+)", TEXT)) >= {"status", "watch", "explain", "events", *CONTROLS}
+    assert set(re.findall(r"`cb ([\w-]+)", TEXT)) >= {"status", "watch", "explain", "events", "forget", *CONTROLS}
