@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, Self
+
+from .pickling import PortableError
 
 _DISTRIBUTION = "distributed-circuit-breaker"
 
@@ -19,11 +22,19 @@ def needs(extra: str, *packages: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in packages or isinstance(error, MissingExtraError):
             raise
-        raise MissingExtraError(f"{error}: pip install '{_DISTRIBUTION}[{extra}]'", error) from error
+        raise MissingExtraError(f"{error}: pip install '{_DISTRIBUTION}[{extra}]'", name=error.name) from error
 
 
-class MissingExtraError(ModuleNotFoundError):
-    """A package is not installed that comes with an extra."""
+class MissingExtraError(PortableError, ModuleNotFoundError):
+    """A package is not installed that comes with an extra. Its `name` is the module that was not found."""
 
-    def __init__(self, message: str, cause: ModuleNotFoundError) -> None:
-        super().__init__(message, name=cause.name, path=cause.path)
+    def __init__(self, message: str, *, name: str | None = None) -> None:
+        ModuleNotFoundError.__init__(self, message, name=name)
+
+    def __copy__(self) -> Self:
+        copied = super().__copy__()
+        copied.msg, copied.name = self.msg, self.name
+        return copied
+
+    def _sent(self) -> dict[str, Any]:
+        return {**self.__dict__, "msg": self.msg, "name": self.name}

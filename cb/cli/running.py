@@ -14,7 +14,7 @@ _PROCESSES = Path("/proc")
 
 
 def is_ledger(path: Path) -> bool:
-    """Return True for a ledger of this version of the format, whatever its name."""
+    """Return True for a ledger of this version of the format, under any name."""
     with suppress(OSError):  # it was removed, or belongs to another user
         seen = path.lstat()
         if stat.S_ISREG(seen.st_mode) and seen.st_size == FILE_BYTES:

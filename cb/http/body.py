@@ -17,7 +17,7 @@ from .pickling import PortableRequestError
 
 #: bytes per read of a body that is read as a whole
 _CHUNK_BYTES = 65_536
-#: bytes of the longest chunk that is read at once, whatever the dependency announces
+#: bytes that are read at once of a chunk, for any length that the dependency announces
 _LARGEST_CHUNK = 1 << 20
 #: errors of the dependency; any other error of a read is the caller's
 _DEPENDENCY_ERRORS = (HTTPError, HTTPException, OSError)

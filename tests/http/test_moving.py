@@ -35,7 +35,7 @@ def forward() -> Iterator["Forward"]:
 
 
 class Forward(Server):
-    """A proxy that connects to any port of this host, whatever the name, and forwards."""
+    """A proxy that connects to any port of this host, under any name, and forwards."""
 
     def __init__(self) -> None:
         super().__init__()

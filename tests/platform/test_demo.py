@@ -72,7 +72,7 @@ def test_started_platform_stays_until_interrupted_and_leaves_nothing(platform: P
 )
 def test_interruption_while_starting_leaves_nothing(platform: Platform, signals: tuple[signal.Signals, ...]) -> None:
     process = platform.start(sys.executable, "-m", "scripts", "start")
-    until(platform.processes)
+    until(lambda: list(platform.run.glob("*.pid")))
 
     for number in signals:
         os.killpg(process.pid, number)

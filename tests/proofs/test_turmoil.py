@@ -9,7 +9,7 @@ import pytest
 pytestmark = pytest.mark.quiet
 
 
-@pytest.mark.parametrize(("seconds", "blocks"), [("3", "63"), ("3", "2")])
+@pytest.mark.parametrize(("seconds", "blocks"), [("4", "63"), ("5", "2")])
 def test_processes_killed_stopped_and_replaced_under_load_leave_nothing_wrong(seconds: str, blocks: str) -> None:
     # By itself: what other tests leave in this process makes its forks slow, and the turmoil tame.
     command = [sys.executable, "-m", "tests.proofs.turmoil", seconds, blocks]
