@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from cb import Monitor
 from tests.support.databases import PostgreSQL
 from tests.support.misbehaving import Server
 
@@ -41,6 +42,15 @@ def pytest_collection_finish() -> None:
     """Leave all that was imported and collected out of later garbage collections: each would take a second."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _ended_monitors() -> Iterator[None]:
+    """End the health checks of apps that a module made: they would log while other tests read the log."""
+    yield
+    for each in gc.get_objects():
+        if type(each) is Monitor:
+            each.close()
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,10 @@ from cb.cli.users import as_user, others, owner_of
 from tests.cli.conftest import cb, everything
 from tests.support.users import as_nobody
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may change its user")
+pytestmark = [
+    pytest.mark.quiet,  # the command reads all ledgers of the host, also those that other tests create and remove
+    pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may change its user"),
+]
 NAME = f"vendors-{os.getpid()}"
 
 
@@ -97,7 +100,9 @@ def test_root_does_not_create_lock_files_of_another_user(theirs: Path, tmp_path:
 def test_root_is_told_which_other_users_have_ledgers(theirs: Path) -> None:
     for command in (["status"], ["explain", f"missing-{NAME}"]):
         ran = cb(*command)
-        (told,) = (line for line in ran.stderr.splitlines() if line.startswith("cb: nobody has ledgers ("))
+        (*lines,) = (line for line in ran.stderr.splitlines() if line.startswith("cb: nobody has ledgers ("))
+        assert len(lines) == 1, ran.stderr
+        (told,) = lines
         assert NAME in told
         assert told.endswith(f": sudo -u nobody cb {' '.join(command)}")
     assert NAME in others({})[theirs.stat().st_uid]
