@@ -79,7 +79,7 @@ def is_running(service: Service) -> bool:
     return main in {process.pid for process in processes_of(service)}
 
 
-def last_lines(service: Service, count: int = 15) -> str:
+def last_lines(service: Service, count: int = 60) -> str:
     """Return the end of a service's log, indented."""
     lines = service.log.read_text(errors="replace").splitlines()[-count:]
     return "\n".join(f"  {line}" for line in lines) or "  (it logged nothing)"
