@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from functools import partial, wraps
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from .admission import Admission
@@ -23,7 +22,7 @@ from .control import BreakerControl
 from .errors import CircuitOpenError, ConfigError
 from .events import Listener
 from .fallback import F, V, falling_back, reraise
-from .guard import CallGuard, ContextGuards, caller_context, caller_task
+from .guard import BlockGuard, CallGuard, ContextGuards
 from .handles import Handle, clock_argument
 from .ledger.layout import BOUNDS, ELAPSED, QUIET, QUIET_UNTIL, REJECTED, STARTED, STREAK_ACTIVE, SUCCESSES, UNTIL, WORD
 from .ledger.ledger import Ledger
@@ -43,7 +42,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class CircuitBreaker(Handle):
+class CircuitBreaker(Handle, BlockGuard):
     """Rejects calls to a dependency that fails, for all threads and processes that share a ledger.
 
     Guard calls with `breaker.call(fn)`, `@breaker`, `with breaker:`, `with breaker.guard():` or `breaker.begin()`; in
@@ -353,22 +352,6 @@ class CircuitBreaker(Handle):
         in a program whose signal handlers raise exceptions.
         """
         return CallGuard(self)
-
-    def __enter__(self) -> Call:
-        """Guard a block. It must end where it began: in its generator or coroutine, else in its thread."""
-        return self._entered.enter(caller_context())
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._entered.leave(caller_context(), error)
-
-    def __aenter__(self) -> Coroutine[Any, Any, Call]:
-        """Guard a block of a coroutine, in the task or generator that has it."""
-        return self._entered.enter_async(caller_task())
-
-    def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> Coroutine[Any, Any, None]:
-        return self._entered.leave_async(caller_task(), error)
 
     def snapshot(self) -> Snapshot:
         """Return state, counts, window and thresholds at one moment, summed over all processes."""

@@ -1,8 +1,7 @@
 """A limit on the calls that a dependency gets at once, from all threads and processes of a host."""
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from functools import partial, wraps
-from types import TracebackType
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from .asynchronous import completing, guard_coroutine, guard_generator, is_coroutine_function, is_generator_function
@@ -12,7 +11,7 @@ from .call import Call
 from .clocks import monotonic_ns, resolve_clock
 from .config import BreakerConfig, Duration, nanoseconds, to_seconds
 from .errors import BulkheadFullError, ConfigError
-from .guard import CallGuard, ContextGuards, begin_async, caller_context, caller_task
+from .guard import BlockGuard, CallGuard, ContextGuards, begin_async
 from .handles import Handle, clock_argument
 from .ledger.layout import BULKHEAD_LIMIT
 from .ledger.semaphore import TRIED_AT_ONCE, Semaphore
@@ -28,7 +27,7 @@ POLL_SECONDS = 0.003
 _QUEUED_SECONDS = 1.0
 
 
-class Bulkhead(Handle):
+class Bulkhead(Handle, BlockGuard):
     """Limits the calls that run at once through a breaker, in all processes of a host that share its ledger.
 
     It has the entry points of a breaker. Each call asks the breaker first: an open circuit rejects it at once. A call
@@ -124,22 +123,6 @@ class Bulkhead(Handle):
     def guard(self) -> CallGuard:
         """Return a context manager that guards one block, as `CircuitBreaker.guard` does."""
         return CallGuard(self)
-
-    def __enter__(self) -> Call:
-        """Guard a block, as `with breaker:` does."""
-        return self._entered.enter(caller_context())
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._entered.leave(caller_context(), error)
-
-    def __aenter__(self) -> Coroutine[Any, Any, Call]:
-        """Guard a block of a coroutine, as `async with breaker:` does."""
-        return self._entered.enter_async(caller_task())
-
-    def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> Coroutine[Any, Any, None]:
-        return self._entered.leave_async(caller_task(), error)
 
     def begin(self) -> Call:
         """Admit a call that the caller runs itself. Settle the returned call exactly once.

@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -138,6 +138,28 @@ class ContextGuards:
     async def leave_async(self, context: int, error: BaseException | None) -> None:
         """End the block that was entered last in a context. Raises RuntimeError if there is none."""
         self.leave(context, error)
+
+
+class BlockGuard:
+    """The `with` and `async with` of a guard. Its constructor sets `_entered`."""
+
+    _entered: ContextGuards
+
+    def __enter__(self) -> Call:
+        """Guard a block. It must end where it began: in its generator or coroutine, else in its thread."""
+        return self._entered.enter(caller_context())
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._entered.leave(caller_context(), error)
+
+    def __aenter__(self) -> Coroutine[Any, Any, Call]:
+        """Guard a block of a coroutine, in the task or generator that has it."""
+        return self._entered.enter_async(caller_task())
+
+    def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> Coroutine[Any, Any, None]:
+        return self._entered.leave_async(caller_task(), error)
 
 
 def caller_context() -> int:

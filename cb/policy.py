@@ -1,8 +1,7 @@
 """Policy: fallback, cache, retry, rate limit, bulkhead and breaker around a call, in the one right order."""
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from functools import partial, wraps
-from types import TracebackType
 from typing import Any, Final, ParamSpec, Protocol, TypeVar, overload
 
 from .asynchronous import completed, completing, guard_generator, is_coroutine_function, is_generator_function
@@ -13,7 +12,7 @@ from .call import Call
 from .config import BreakerConfig
 from .errors import ConfigError, RejectedError
 from .fallback import instead
-from .guard import CallGuard, ContextGuards, begin_async, caller_context, caller_task
+from .guard import BlockGuard, CallGuard, ContextGuards, begin_async
 from .handles import ProcessBound
 from .state.deferred import UnseenOutcomeError, require_now
 from .state.outcome import leaves
@@ -71,7 +70,7 @@ class _Rejection:
         self.error = error
 
 
-class Policy(ProcessBound):
+class Policy(ProcessBound, BlockGuard):
     """Composes the protections of a call. The order of the arguments does not matter; the order of the parts is fixed.
 
     From the outside to the call: fallback, cache, retry, rate limit, bulkhead, breaker. Every attempt of a retry is
@@ -132,7 +131,7 @@ class Policy(ProcessBound):
         self._cache = cache
         self._cache_key = cache_key or _repr_of
         self._fallback = fallback
-        self._contexts = ContextGuards(self)
+        self._entered = ContextGuards(self)
 
     def __repr__(self) -> str:
         parts = {
@@ -278,21 +277,6 @@ class Policy(ProcessBound):
     def guard(self) -> CallGuard:
         """Return a context manager that guards one block of code, as `begin` does."""
         return CallGuard(self)
-
-    def __enter__(self) -> Call:
-        return self._contexts.enter(caller_context())
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._contexts.leave(caller_context(), error)
-
-    def __aenter__(self) -> Coroutine[Any, Any, Call]:
-        """Guard a block of a coroutine, as `async with breaker:` does."""
-        return self._contexts.enter_async(caller_task())
-
-    def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> Coroutine[Any, Any, None]:
-        return self._contexts.leave_async(caller_task(), error)
 
     def _attempt(self, guarded: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         if self._rate_limit is not None:

@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from cb import Monitor
+from cb.background.leader import Leader
 from tests.support.databases import PostgreSQL
 from tests.support.misbehaving import Server
 
@@ -45,12 +46,13 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _ended_monitors() -> Iterator[None]:
-    """End the health checks of apps that a module made: they would log while other tests read the log."""
+def _ended_background_work() -> Iterator[None]:
+    """End the background work of apps that a module made: it would log while other tests read the log."""
     yield
     for each in gc.get_objects():
-        if type(each) is Monitor:
+        if type(each) in (Monitor, Leader):
             each.close()
+    gc.collect()  # the watchdog ticks for breakers that nobody holds any more until they are collected
 
 
 @pytest.fixture(scope="session")

@@ -40,8 +40,11 @@ class MappedFile:
             from .locks import Claims, FileLock, LockFile, identity
         except ImportError as error:
             raise LedgerError(path, "a shared ledger needs POSIX file locks; use memory://") from error
+        # Loaded now: when they are needed, there may be no descriptor left to read them.
+        from . import programs  # noqa: F401 - loaded for later, as the next one
+
         with suppress(ImportError):  # some builds of Python have none
-            import ctypes  # noqa: F401 - loaded now: when it is needed, there may be no descriptor left to read it
+            import ctypes  # noqa: F401 - loaded for later
         self.path = path
         self._identity = identity
         #: effective id of the user who opened it

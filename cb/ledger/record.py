@@ -85,7 +85,7 @@ class Record:
         self.remaps = 0
         self._cells = cells
         self._name = self.head[at.NAME]
-        self._numbers: set[int] = set()  # of the stripes in the pool, through all shards of this process
+        self._numbers: dict[int, object] = {}  # of the stripes in the pool, through all shards of this process
         self._idle_since: dict[int, int] = {}  # by number of a shard
         self._pooled: weakref.WeakSet[PooledCounters] = weakref.WeakSet()
         self._lock = threading.RLock()  # a log handler may call through the breaker
@@ -114,11 +114,22 @@ class Record:
             if self.idle:
                 return self.idle.pop()
             shared = self._own_shared_counters(now)
-            number = next(number for number in range(1, len(self._numbers) + 2) if number not in self._numbers)
-            if shared and (cells := self._stripe(number, now)) is not None:
-                self._numbers.add(number)
+            number, cells = self._reserve(), None
+            try:
+                cells = self._stripe(number, now) if shared else None
+            finally:
+                if cells is None:
+                    del self._numbers[number]
+            if cells is not None:
                 return self._pool(cells, number)
             return OverflowCounters(shared or self._counters_of_host())
+
+    def _reserve(self) -> int:
+        """Return the lowest number that no stripe has. A signal handler may reserve one at any step of this."""
+        mine, number = object(), 1
+        while self._numbers.setdefault(number, mine) is not mine:
+            number += 1
+        return number
 
     def _own_shared_counters(self, now: int) -> SharedCounters | None:
         """Return the first stripe, which is reserved for the calls that find no other."""
@@ -176,14 +187,15 @@ class Record:
     def _give_up_idle_shards(self, now: int) -> None:
         """Give up each shard, except the first, whose counters were idle at every tick for a while."""
         idle = {counters.number for counters in list(self.idle) if isinstance(counters, PooledCounters)}
+        pooled = list(self._numbers)  # a signal handler may reserve another one meanwhile
         # Those that an interruption kept from being given up have no stripe in the pool any more.
-        for shard in ({number // at.STRIPES for number in self._numbers} | set(self._idle_since)) - {0}:
-            numbers = {number for number in self._numbers if number // at.STRIPES == shard}
+        for shard in ({number // at.STRIPES for number in pooled} | set(self._idle_since)) - {0}:
+            numbers = {number for number in pooled if number // at.STRIPES == shard}
             if not numbers <= idle:
                 self._idle_since.pop(shard, None)
             elif abs(now - self._idle_since.setdefault(shard, now)) >= SHARD_IDLE_NS:
                 self._drop(numbers)
-                if not any(number // at.STRIPES == shard for number in self._numbers):
+                if not any(number // at.STRIPES == shard for number in list(self._numbers)):
                     self.ledger.leave_shard(shard, self.index)
                     del self._idle_since[shard]
 
@@ -195,7 +207,7 @@ class Record:
                 except ValueError:  # a call has just taken it
                     continue
                 counters.word = DETACHED
-                self._numbers.discard(counters.number)
+                self._numbers.pop(counters.number, None)
 
     def retire(self) -> None:
         """Admit no more calls, because the breakers move to another record. Running calls end here, and are not kept.
@@ -341,7 +353,7 @@ class Record:
             counters.cells, counters.word, counters.slice_end = private_cells(at.STRIPE_CELLS), DETACHED, 0
             counters.scope = None  # the probe goes on in the parent: calls of the child are not inside of it
         self._pooled = weakref.WeakSet()
-        self._numbers = set()
+        self._numbers = {}
         self._idle_since = {}
         for shared in (self._shared, self._host_counters):
             if shared:

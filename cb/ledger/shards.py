@@ -92,10 +92,7 @@ class Shards:
         if not (self._mine and self.program):
             return
         if self._others is None:
-            try:
-                from .programs import OtherPrograms  # not above: a breaker in memory does not need it
-            except OSError:  # no descriptor is left: the next tick tries again, and the call takes place
-                return
+            from .programs import OtherPrograms  # not above: only a file has other programs; it has loaded this
 
             self._others = OtherPrograms(self._storage.path, self.program)
         if self._others.due(now):

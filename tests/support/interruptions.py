@@ -43,8 +43,12 @@ def points(code: CodeType) -> frozenset[int]:
     return frozenset(found)
 
 
-def interrupted(work: Callable[[], object], number: int) -> bool:
-    """Run work with an interruption at the point with that number. Return False if there are fewer points."""
+def _raise() -> None:
+    raise Interruption
+
+
+def interrupted(work: Callable[[], object], number: int, handler: Callable[[], object] = _raise) -> bool:
+    """Run work, and a handler at the point with that number. Return False if there are fewer points."""
     left = number
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
@@ -55,7 +59,7 @@ def interrupted(work: Callable[[], object], number: int) -> bool:
         if event == "opcode" and frame.f_lasti in points(frame.f_code):
             left -= 1
             if left == 0:
-                raise Interruption
+                handler()
         return trace
 
     sys.settrace(trace)

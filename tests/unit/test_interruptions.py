@@ -8,6 +8,7 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import count, product
 from pathlib import Path
 from types import coroutine
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from cb import BreakerConfig, Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, Ledger, State
+from cb import BreakerConfig, Bulkhead, BulkheadFullError, Call, CircuitBreaker, CircuitOpenError, Ledger, State
 from cb.ledger import layout as at
 from cb.ledger.locks import FilePermit, claim
 from cb.testing import FakeClock
@@ -222,3 +223,16 @@ def test_coroutine_that_ends_where_it_is_suspended_leaves_no_call_and_no_permit_
         breaker.control.evaluate()
         assert breaker.snapshot().in_flight == 0
         assert Bulkhead(breaker, 1).call(int) == 0 or breaker.state is State.OPEN
+
+
+def test_signal_handler_that_begins_a_call_between_any_two_steps_gets_counters_of_its_own(tmp_path: Path) -> None:
+    ledger = Ledger.in_file(tmp_path / "l")
+    for number in count(1):
+        breaker, calls = CircuitBreaker(f"b{number}", clock=FakeClock(), ledger=ledger), list[Call]()
+        begin = partial(lambda breaker, calls: calls.append(breaker.begin()), breaker, calls)
+        if not interrupted(begin, number, begin):
+            break
+        for call in calls:
+            call.succeed()
+        assert (breaker.snapshot().totals.successes, breaker.snapshot().in_flight) == (2, 0), number
+    assert number > 20
