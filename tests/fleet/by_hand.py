@@ -24,6 +24,8 @@ CONFIG = BreakerConfig(
 )
 
 
+#: connections of the hosts of the running test, which ends them
+CONNECTIONS: list[Connection] = []
 #: Keys of breaker `d` on the server.
 KEYS = {part: f"cb:{{f/d}}:{part}" for part in ("circuit", "hosts", "seen", "leases")}
 
@@ -53,8 +55,10 @@ class Host:
         self.breaker = CircuitBreaker("d", config, ledger=self.ledger, clock=self.clock)
         #: events for the fleet's listeners
         self.events: list[Event] = []
+        connection = Connection(server if isinstance(server, str) else server.url, "f")
+        CONNECTIONS.append(connection)
         self.agent = Agent(
-            Connection(server if isinstance(server, str) else server.url, "f"),
+            connection,
             self.ledger,
             sync_interval=0.1,
             clock=self.clock,

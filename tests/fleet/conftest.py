@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fleet.by_hand import CONNECTIONS
 from tests.support.redis_servers import BINARIES, Server
 
 
@@ -14,6 +15,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if Path(__file__).parent in item.path.parents:
                 item.add_marker(pytest.mark.skip(reason="POSIX processes: run on Linux or macOS"))
+
+
+@pytest.fixture(autouse=True)
+def _closed_connections() -> Iterator[None]:
+    yield
+    while CONNECTIONS:
+        CONNECTIONS.pop().close()
 
 
 @pytest.fixture(params=BINARIES)
