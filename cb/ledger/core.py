@@ -19,6 +19,7 @@ from . import layout as at
 from .degradation import Degradation
 from .fleet_view import FleetView, read_fleet_view
 from .history import write_transition
+from .host_counters import add_for_the_last_time
 from .mapped import MappedFile, map_url
 from .memory import Lock, Memory
 from .names import check_name
@@ -394,6 +395,9 @@ class LedgerCore:
 
     def close(self, now: int) -> None:
         """Give up file, shards and roles. Breakers that still exist go on in memory of this process."""
+        if not self.closed:
+            counters = [record.host_counters for record in list(self._records.values())]
+            add_for_the_last_time([found for found in counters if found], now)
         with self._making:
             self.closed = True
             self._open_again = None

@@ -1,13 +1,14 @@
 """Counters of the processes that have no shard: in the head of a record, so that they always have memory.
 
 A process counts in private memory first and adds that to the record under a lock of the host: at the end of the call if
-the lock is free, otherwise at the end of a later one, or at the next tick of the watchdog. No call waits for it. Calls
-are not visible while they run. Until it is added, only this process's own evaluations see an outcome.
+the lock is free, otherwise at the end of a later one, or at the next tick of the watchdog. No call waits for it; only the
+end of the process does, and the closing of its ledger. Calls are not visible while they run. Until it is added, only
+this process's own evaluations see an outcome.
 """
 
 import atexit
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from cb.clocks import monotonic
 from cb.errors import LedgerError
@@ -20,6 +21,8 @@ from .memory import Lock
 
 #: seconds to wait for the lock of the round at the end of a probe
 LOCK_TIMEOUT_SECONDS = 0.02
+#: seconds to wait for the lock when this process adds for the last time
+LAST_LOCK_TIMEOUT_SECONDS = 1.0
 #: seconds without the lock after which the ledger is degraded, and seconds with it after which it no longer is
 _DEGRADED_AFTER_SECONDS, _RESTORED_AFTER_SECONDS = 1.0, 10.0
 
@@ -66,12 +69,12 @@ class HostCounters(SharedCounters):
         super().run(work)
         self.add(now)
 
-    def add(self, now: int) -> None:
-        """Add the pending counts to the record if the lock is free."""
+    def add(self, now: int, timeout: float = 0.0) -> None:
+        """Add the pending counts to the record if the lock is free within `timeout` seconds."""
         self._now = max(self._now, now)
         if self._lock and any(self.own[at.STRIPES_START + at.FULL :].tolist()):
             try:
-                self._lock.run(self._add_locked, 0)
+                self._lock.run(self._add_locked, timeout)
             except LedgerError as error:
                 self._failing_since = self._failing_since or monotonic()
                 if monotonic() - self._failing_since >= _DEGRADED_AFTER_SECONDS:
@@ -134,5 +137,11 @@ _ALL: weakref.WeakSet[HostCounters] = weakref.WeakSet()
 
 @atexit.register
 def _add_all() -> None:
-    for counters in list(_ALL):
-        counters.add(0)
+    add_for_the_last_time(list(_ALL), 0)
+
+
+def add_for_the_last_time(all_counters: Iterable[HostCounters], now: int) -> None:
+    """Add the pending counts of all. Those that get no lock within a second altogether are lost."""
+    end = monotonic() + LAST_LOCK_TIMEOUT_SECONDS
+    for counters in all_counters:
+        counters.add(now, max(0.0, end - monotonic()))

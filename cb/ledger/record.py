@@ -90,7 +90,8 @@ class Record:
         self._pooled: weakref.WeakSet[PooledCounters] = weakref.WeakSet()
         self._lock = threading.RLock()  # a log handler may call through the breaker
         self._shared: SharedCounters | None = None
-        self._host_counters: HostCounters | None = None
+        #: counters of this process where it has no shard; None until it has needed them
+        self.host_counters: HostCounters | None = None
         self._full_at: int | None = None
         self._worker: Worker | None = None
         #: permits of its bulkheads
@@ -141,10 +142,10 @@ class Record:
         return self._shared
 
     def _counters_of_host(self) -> SharedCounters:
-        if self._host_counters is None:
+        if self.host_counters is None:
             ledger = self.ledger
-            self._host_counters = HostCounters(self.head, ledger.host_counters_lock, ledger.lock, self._note_uncounted)
-        return self._host_counters
+            self.host_counters = HostCounters(self.head, ledger.host_counters_lock, ledger.lock, self._note_uncounted)
+        return self.host_counters
 
     def _note_uncounted(self, error: LedgerError | None) -> None:
         reason = f"calls of this process are not counted for others: {error}" if error else None
@@ -178,8 +179,8 @@ class Record:
         """Find dropped counters, give idle shards up, and try again to get the first shard. Called by the watchdog."""
         self.recover()
         with self._lock:
-            if self._host_counters and not self.retired:
-                self._host_counters.add(now)
+            if self.host_counters and not self.retired:
+                self.host_counters.add(now)
                 self._own_shared_counters(now)
             if self._idle_since or (self._numbers and max(self._numbers) >= at.STRIPES):
                 self._give_up_idle_shards(now)
@@ -310,8 +311,8 @@ class Record:
         pages = [self._cells[start : start + at.PAGE] for start in starts]
         if self.head[at.HOST_COUNTERS + at.STRIPES_START + at.ADMITTED]:
             pages.append(self.head[at.HOST_COUNTERS : at.HOST_COUNTERS + at.HOST_COUNTERS_CELLS])
-        if own and self._host_counters:
-            pages.append(self._host_counters.own)
+        if own and self.host_counters:
+            pages.append(self.host_counters.own)
         return pages
 
     def log(self, change: StateChange, wall: int) -> StateChange:
@@ -355,9 +356,9 @@ class Record:
         self._pooled = weakref.WeakSet()
         self._numbers = {}
         self._idle_since = {}
-        for shared in (self._shared, self._host_counters):
+        for shared in (self._shared, self.host_counters):
             if shared:
                 shared.detach()
-        self._shared = self._host_counters = self._worker = None
+        self._shared = self.host_counters = self._worker = None
         self.idle.clear()
         self.dropped.clear()

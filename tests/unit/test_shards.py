@@ -291,6 +291,42 @@ def test_process_without_shard_and_host_counters_counts_for_itself_and_reports_i
     assert (totals.successes, totals.failures, totals.late) == (1, 0, 5)
 
 
+@pytest.mark.usefixtures("taken")
+@pytest.mark.parametrize("end", ["close", "exit"])
+def test_process_without_a_shard_that_ends_while_another_is_stopped_with_the_lock_waits_and_adds_its_counts(
+    tmp_path: Path, process: Process, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    holder = claim(f"{tmp_path}/l.locks/host-counters")
+    assert holder is not None
+    breaker, other = process(), process()
+    breaker.call(int)
+    assert other.snapshot().totals.successes == 0
+    waits: list[float] = []
+
+    def go_on(seconds: float) -> None:  # the stopped process goes on
+        waits.append(seconds)
+        holder.close()
+
+    monkeypatch.setattr("cb.ledger.locks.time.sleep", go_on)
+    breaker.ledger.close() if end == "close" else host_counters._add_all()  # noqa: SLF001 - called at exit
+    assert other.snapshot().totals.successes == len(waits) == 1
+
+
+@pytest.mark.usefixtures("taken")
+def test_process_without_a_shard_that_ends_while_another_keeps_the_lock_waits_no_longer_than_agreed(
+    tmp_path: Path, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_counters, "LAST_LOCK_TIMEOUT_SECONDS", 0.01)
+    holder = claim(f"{tmp_path}/l.locks/host-counters")
+    assert holder is not None
+    breaker, other = process(), process()
+    breaker.call(int)
+    breaker.ledger.close()
+    breaker.ledger.close()
+    assert other.snapshot().totals.successes == 0
+    holder.close()
+
+
 def test_process_without_descriptors_counts_in_the_host_counters(process: Process, clock: FakeClock) -> None:
     breaker = process()
     breaker.ledger.core.host_counters_lock.run(
