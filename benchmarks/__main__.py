@@ -7,6 +7,7 @@ benchmarks.report` generates the documentation from the written file.
 import argparse
 import json
 import multiprocessing
+import shutil
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -70,11 +71,14 @@ def main(arguments: list[str]) -> int:
     asked = parser.parse_args(arguments)
     if unknown := set(asked.names) - {*COMPARED, *ALONE}:
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    names = asked.names or (*COMPARED, *([] if asked.quick else ALONE))
+    if "end_to_end" in names and not shutil.which("wrk"):  # before the first one runs, not after minutes
+        parser.error("end_to_end needs wrk, which is not installed (on Debian: apt install wrk)")
     console = Console(width=140)
     # Before any benchmark runs: the load of the machine must be that of other programs.
     report = {"environment": environment.describe(), "quick": asked.quick}
     results = {}
-    for name in asked.names or (*COMPARED, *([] if asked.quick else ALONE)):
+    for name in names:
         results[name] = _run(name, quick=asked.quick)
         show(results[name], console)
     report["results"] = {name: asdict(result) for name, result in results.items()}

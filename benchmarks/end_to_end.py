@@ -5,9 +5,7 @@ at a time, in short turns. Each turn is compared with its neighbour in time: oth
 """
 
 import math
-import shutil
 import statistics
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,8 +25,6 @@ READ, ORDER = ("GET market-data", "/api/v1/market-data/AAPL", 1), ("POST trades"
 
 def end_to_end(rounds: int = ROUNDS) -> Result:
     """Measure reads, which call market data, and orders, which call all dependencies."""
-    if not shutil.which("wrk"):
-        sys.exit("end_to_end needs wrk, which is not installed (on Debian: apt install wrk)")
     Path("run").mkdir(exist_ok=True)
     rows: dict[str, tuple[Figure, ...]] = {}
     checks = []
