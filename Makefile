@@ -70,14 +70,14 @@ soak: dev ## full traffic for MINUTES=3 while dependencies fail, workers are rep
 versions: dev ## try the extras of the library with the lowest and the newest versions, and write docs/versions.md
 	@$(BIN)/python -m tests.support.versions
 
-nightly: dev prove chaos contract soak load audit ## the long proofs and tests
+nightly: dev prove chaos contract soak load ## the long proofs and tests
 	@$(BIN)/python -m pytest -n 2 -m nightly
 
 mutate: dev ## change the state machine in hundreds of small ways, and list those that no test notices
 	@[ -x .mutmut/bin/mutmut ] || { python3 -m venv .mutmut && .mutmut/bin/pip install -q --require-hashes -r requirements-dev.lock && .mutmut/bin/pip install -q mutmut==3.8.1; }
 	@$(MUTMUT) run --max-children 1 && .mutmut/bin/mutmut results
 
-audit: ## ask for known vulnerabilities of all that is pinned, and write the lists of parts (SBOM) to build/
+audit: ## ask PyPI for known vulnerabilities of all that is pinned, and write the lists of parts (SBOM) to build/
 	@[ -x .audit/bin/pip-audit ] || { python3 -m venv .audit && .audit/bin/pip install -q --require-hashes -r requirements-audit.lock; }
 	@mkdir -p build && for lock in requirements requirements-dev; do \
 		.audit/bin/cyclonedx-py requirements $$lock.lock --output-reproducible -o build/$$lock.cdx.json || exit; done

@@ -1,9 +1,9 @@
 """Counters of the processes that have no shard: in the head of a record, so that they always have memory.
 
 A process counts in private memory first and adds that to the record under a lock of the host: at the end of the call if
-the lock is free, otherwise at the end of a later one, or at the next tick of the watchdog. No call waits for it; only the
-end of the process does, and the closing of its ledger. Calls are not visible while they run. Until it is added, only
-this process's own evaluations see an outcome.
+the lock is free, otherwise at the end of a later one, or at the next tick of the watchdog. No call waits for the lock,
+only the end of the process and `Ledger.close` do. Calls are not visible while they run. Until it is added, only this
+process's own evaluations see an outcome.
 """
 
 import atexit
