@@ -78,12 +78,12 @@ def main(arguments: list[str]) -> int:
     # Before any benchmark runs: the load of the machine must be that of other programs.
     report = {"environment": environment.describe(), "quick": asked.quick}
     results = {}
+    WRITTEN.parent.mkdir(exist_ok=True)
     for name in names:
         results[name] = _run(name, quick=asked.quick)
         show(results[name], console)
-    report["results"] = {name: asdict(result) for name, result in results.items()}
-    WRITTEN.parent.mkdir(exist_ok=True)
-    WRITTEN.write_text(json.dumps(report, indent=2) + "\n")
+        report["results"] = {name: asdict(result) for name, result in results.items()}
+        WRITTEN.write_text(json.dumps(report, indent=2) + "\n")  # each time: a later one may fail
     print(f"written to {WRITTEN}")
     met = all(check.met for result in results.values() for check in result.checks)
     return 0 if met or asked.quick else 1

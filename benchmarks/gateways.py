@@ -5,18 +5,41 @@ the breakers and bulkheads that its `Dependencies` return are replaced before gu
 """
 
 import sys
-from types import SimpleNamespace, TracebackType
 from typing import Any
 
 import interlock
 from gunicorn.app.wsgiapp import run
 
-from cb import CircuitBreaker
+from cb import CallGuard, CircuitBreaker, State
 from gateway.services.dependencies import Dependencies
 from servicekit.database import Database
 
-#: Token of a call that is not a probe.
-_CALL: Any = SimpleNamespace(probe=False, word=0)
+
+class PassedCall:
+    """The token of a call that no breaker of ours has admitted. Settling it does nothing."""
+
+    probe, state = False, State.CLOSED
+
+    def succeed(self, result: object = None) -> None:
+        pass
+
+    def fail(self, error: BaseException) -> None:
+        pass
+
+    def discard(self) -> None:
+        pass
+
+    def cancel(self) -> None:
+        pass
+
+    def pause(self, *, answered: bool = True) -> None:
+        pass
+
+    def resume(self) -> None:
+        pass
+
+    def enclose(self) -> None:
+        pass
 
 
 class PassThrough:
@@ -33,20 +56,11 @@ class PassThrough:
     def call(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         return fn(*args, **kwargs)
 
-    def block(self) -> Any:
-        return self
+    def begin(self) -> PassedCall:
+        return PassedCall()
 
-    def __enter__(self) -> Any:
-        return _CALL
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        pass
-
-    def begin(self) -> Any:
-        return self.__enter__()
-
-    def finish(self, _: Any, error: BaseException | None) -> None:
-        self.__exit__(type(error) if error else None, error, None)
+    def guard(self) -> CallGuard:
+        return CallGuard(self)  # type: ignore[arg-type]  # its token stands for one of ours
 
 
 class Interlock(PassThrough):
@@ -70,14 +84,25 @@ class Interlock(PassThrough):
     def call(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         return self._peer.call(fn, *args, **kwargs)
 
-    def __enter__(self) -> Any:
-        self._peer.__enter__()
-        return _CALL
+    def begin(self) -> PassedCall:
+        return PeersCall(self._peer)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._peer.__exit__(kind, error, trace)
+
+class PeersCall(PassedCall):
+    """The token of a call that a breaker of interlock has admitted."""
+
+    def __init__(self, peer: interlock.CircuitBreaker) -> None:
+        self._peer = peer
+        peer.__enter__()
+
+    def succeed(self, result: object = None) -> None:  # noqa: ARG002 - the token of ours has it
+        self._peer.__exit__(None, None, None)
+
+    def fail(self, error: BaseException) -> None:
+        self._peer.__exit__(type(error), error, error.__traceback__)
+
+    def discard(self) -> None:
+        self.succeed()
 
 
 VARIANTS = {"without": PassThrough, "interlock": Interlock}

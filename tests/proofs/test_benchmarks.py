@@ -10,6 +10,8 @@ import pytest
 from benchmarks import report
 from benchmarks.asynchronous import asynchronous
 from benchmarks.chart import draw
+from benchmarks.end_to_end import GATEWAYS, ORDER, READ
+from benchmarks.load import ORDERS, platform, wrk
 from benchmarks.peers import LIBRARIES, LOCAL, WITH_REDIS, Library, Setting
 from cb.testing import workers
 from tests.support import ROOT
@@ -102,3 +104,13 @@ def test_picture_is_well_formed_and_has_a_text_alternative() -> None:
     root = ET.fromstring(draw(KEPT))
     assert root.attrib["aria-label"].startswith("Of 8 workers, ")
     assert len([*root.iter("{http://www.w3.org/2000/svg}rect")]) > 20
+
+
+@pytest.mark.nightly
+def test_gateways_that_the_breakers_of_ours_are_compared_with_answer_reads_and_orders(tmp_path: Path) -> None:
+    (tmp_path / "orders.lua").write_text(ORDERS)
+    with platform(tmp_path, GATEWAYS) as gateways:
+        for path, script in ((READ[1], None), (ORDER[1], tmp_path / "orders.lua")):
+            for served in gateways.values():
+                found = wrk(served.url + path, 1, script)
+                assert found.per_second > 10 and not found.bad
