@@ -165,7 +165,8 @@ class LedgerCore:
                 return self._stand_in.record(name, now)
             try:
                 index = self._index(name)
-                self._records[name] = self._create(name, now) if index is None else self._record_at(index)
+                index = self._create(name, now) if index is None else index
+                self._records[name] = Record(index, self._storage.record(index), self)
             except (LedgerBusyError, LedgerFullError) as error:
                 return self._unshared_record(name, now, error)
             self._unshared.pop(name, None)
@@ -198,10 +199,7 @@ class LedgerCore:
             self.names()
         return self._indices.get(name)
 
-    def _record_at(self, index: int) -> Record:
-        return Record(index, self._storage.record(index), self)
-
-    def _create(self, name: str, now: int) -> Record:
+    def _create(self, name: str, now: int) -> int:
         self._require_room(name)
         # Only the first failure waits long: a service creates many breakers when it starts.
         if busy := self._failure(now):
@@ -210,7 +208,7 @@ class LedgerCore:
         self._failed_at = now
         index = self.lock.run(partial(self._find_locked, name, now), timeout)
         self._failed_at = None
-        return self._record_at(index)
+        return index
 
     def _failure(self, now: int) -> LedgerBusyError | None:
         lately = self._failed_at is not None and abs(now - self._failed_at) < RETRY_INTERVAL_NS
@@ -395,9 +393,7 @@ class LedgerCore:
 
     def close(self, now: int) -> None:
         """Give up file, shards and roles. Breakers that still exist go on in memory of this process."""
-        if not self.closed:
-            counters = [record.host_counters for record in list(self._records.values())]
-            add_for_the_last_time([found for found in counters if found], now)
+        add_for_the_last_time([record.host_counters for record in list(self._records.values())], now)
         with self._making:
             self.closed = True
             self._open_again = None

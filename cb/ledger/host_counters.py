@@ -140,8 +140,9 @@ def _add_all() -> None:
     add_for_the_last_time(list(_ALL), 0)
 
 
-def add_for_the_last_time(all_counters: Iterable[HostCounters], now: int) -> None:
+def add_for_the_last_time(all_counters: Iterable[HostCounters | None], now: int) -> None:
     """Add the pending counts of all. Those that get no lock within a second altogether are lost."""
     end = monotonic() + LAST_LOCK_TIMEOUT_SECONDS
     for counters in all_counters:
-        counters.add(now, max(0.0, end - monotonic()))
+        if counters:
+            counters.add(now, max(0.0, end - monotonic()))

@@ -51,16 +51,23 @@ def interrupted(work: Callable[[], object], number: int, handler: Callable[[], o
     """Run work, and a handler at the point with that number. Return False if there are fewer points."""
     left = number
 
-    def trace(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal left
-        if not frame.f_code.co_filename.startswith(LIBRARY) or frame.f_code.co_name in UNSAFE:
+    def trace(frame: FrameType, _: str, __: Any) -> Any:
+        code = frame.f_code
+        if not code.co_filename.startswith(LIBRARY) or code.co_name in UNSAFE:
             return None
-        frame.f_trace_opcodes = True
-        if event == "opcode" and frame.f_lasti in points(frame.f_code):
-            left -= 1
-            if left == 0:
-                handler()
-        return trace
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        offsets = points(code)  # once for each frame: to look code up takes as long as to run it
+
+        def step(frame: FrameType, event: str, _: Any) -> Any:
+            nonlocal left
+            if event == "opcode" and frame.f_lasti in offsets:
+                left -= 1
+                if left == 0:
+                    sys.settrace(None)
+                    handler()
+            return step
+
+        return step
 
     sys.settrace(trace)
     try:
