@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Collection
 from functools import lru_cache
-from ipaddress import IPv6Address
-from typing import Any, TypeGuard, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -11,56 +10,24 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidURL
 from urllib3.util import parse_url
 
-from cb import (
-    Bulkhead,
-    BulkheadFullError,
-    Call,
-    CircuitOpenError,
-    ConfigError,
-    Duration,
-    Guard,
-    RateLimitedError,
-    Registry,
-)
-from cb.bulkhead import check
-from cb.ledger.names import fitting_name
-from cb.pickling import PortableError
+from cb import BulkheadFullError, Call, CircuitOpenError, Duration, Guard, RateLimitedError, Registry
 
-from .body import BodyTooLargeError, observe_body
+from .body import observe_body
 from .caller_errors import Upload, is_caller_error
-from .connections import Deadline, deadline_of, within
+from .connections import deadline_of, within
 from .deadline import DeadlineAdapter, PoolTimeoutError
-from .messages import Sent, status_text, target
-from .observer import CallObserver, observe, probe_timeout_of
+from .errors import BodyTooLargeError, FailureStatusError
+from .exchange import answered
+from .guarding import Guarding
+from .messages import Sent, target
+from .observer import CallObserver, observe
+from .origins import PORTS, origin_name
 from .pickling import PortableRequestError
 from .responses import FAILURE_STATUSES, retry_after
-from .timeouts import TIMEOUT, body_limit, seconds
+from .timeouts import TIMEOUT, Deadline
 
 #: connections kept per host, at least as many as a worker has threads
 POOL_SIZE = 64
-_PORTS = {"http": 80, "https": 443}
-
-
-class FailureStatusError(PortableError):
-    """A response whose status counts as a failure.
-
-    Args:
-        status: HTTP status.
-        retry_after: Wait requested by the dependency, in seconds.
-        target: Method and origin of the request.
-    """
-
-    def __init__(self, status: int, retry_after: float | None = None, target: str = "") -> None:
-        super().__init__(status, retry_after, target)
-        #: HTTP status
-        self.status = status
-        #: wait requested by the dependency, in seconds
-        self.retry_after = retry_after
-        #: method and origin of the request, as in `GET https://example.com`
-        self.target = target
-
-    def __str__(self) -> str:
-        return f"{self.target}: {status_text(self.status)}" if self.target else status_text(self.status)
 
 
 class CircuitOpenConnectionError(CircuitOpenError, PortableRequestError, requests.exceptions.ConnectionError):
@@ -129,15 +96,7 @@ class CircuitBreakerAdapter(DeadlineAdapter):
     """
 
     #: attributes to pickle, as in HTTPAdapter
-    __attrs__ = (
-        *HTTPAdapter.__attrs__,
-        "_bulkhead",
-        "_failure_statuses",
-        "_guard",
-        "_max_body_bytes",
-        "_name",
-        "_timeout",
-    )
+    __attrs__ = (*HTTPAdapter.__attrs__, "_guarding")
 
     def __init__(
         self,
@@ -152,20 +111,19 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         pool_maxsize: int = POOL_SIZE,
         **options: Any,
     ) -> None:
-        if not _is_registry(guard) and (name is not None or limit is not None):
-            raise ConfigError("name and limit", "be given with a registry alone", (name, limit))
-        self._guard = guard
-        self._name = name if name is None or callable(name) else _checked(name)
-        self._timeout = None if timeout is None else seconds("timeout", timeout)
-        self._max_body_bytes = None if max_body_bytes is None else body_limit(max_body_bytes)
-        self._failure_statuses = frozenset(failure_statuses)
-        self._bulkhead = None if limit is None else (limit, check(limit, wait))
+        self._guarding = Guarding(
+            guard,
+            name,
+            timeout=timeout,
+            max_body_bytes=max_body_bytes,
+            failure_statuses=failure_statuses,
+            limit=limit,
+            wait=wait,
+        )
         super().__init__(pool_maxsize=pool_maxsize, **options)
 
     def __repr__(self) -> str:
-        name = "each origin" if self._name is None else repr(self._name)
-        guarded = f"{name} in {self._guard!r}" if _is_registry(self._guard) else repr(self._guard)
-        return f"<CircuitBreakerAdapter of {guarded}>"
+        return f"<CircuitBreakerAdapter of {self._guarding!r}>"
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request.
@@ -176,11 +134,12 @@ class CircuitBreakerAdapter(DeadlineAdapter):
             RateLimitedConnectionError: The rate limit of a policy is exceeded; nothing was sent.
             requests.RequestException: The errors of HTTPAdapter.
         """
-        guard = self._guard_of(request)
+        guarding = self._guarding
+        guard = guarding.guard_of(request, origin(request))  # without an origin, it cannot be sent
         body, upload = request.body, Upload.of(request.body)
         call = _begin(guard, request)
         observer = observe(guard, call, request.method or "", request.url or "", request.headers)
-        limit = self._limit(guard, call)
+        limit = guarding.limit_of(guard, call)
         sent = _SentRequest(call, observer)
         if upload:
             upload.timers.append(sent)
@@ -200,35 +159,15 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         observer.response_received(response.status_code)
         sent.deadline = deadline_of(response)
         sent.answered = True
-        if response.status_code in self._failure_statuses:
+        if response.status_code in guarding.failure_statuses:
             wait = retry_after(response.headers)
             call.fail(FailureStatusError(response.status_code, wait, target(request)))
         # A recorder or a test double may supply the content too: the body is then never read.
         is_read = getattr(response, "_content", False) is not False
         observe_body(
-            None if is_read else response.raw, self._max_body_bytes, sent, Sent.of(request, limit, args, kwargs)
+            None if is_read else response.raw, guarding.max_body_bytes, sent, Sent.of(request, limit, args, kwargs)
         )
         return response
-
-    def _guard_of(self, request: requests.PreparedRequest) -> Guard:
-        url_origin = origin(request)  # without an origin, the request cannot be sent, and gets no breaker
-        if not _is_registry(self._guard):
-            return cast("Guard", self._guard)
-        name = url_origin if self._name is None else self._name(request) if callable(self._name) else self._name
-        breaker = self._guard.get(fitting_name(_checked(name)))  # shortened: no request fails because of its name
-        # Not kept: there may be very many origins.
-        return breaker if self._bulkhead is None else Bulkhead(breaker, *self._bulkhead)
-
-    def _limit(self, guard: Guard, call: Call) -> float | None:
-        limit = probe_timeout_of(guard) if call.probe else None
-        if limit is None or self._timeout is None:
-            return limit or self._timeout
-        return min(limit, self._timeout)
-
-
-def _is_registry(guard: Registry | Guard) -> TypeGuard[Registry]:
-    """Return True for what has a breaker for each name: a registry, or the one of the current app of an extension."""
-    return hasattr(guard, "get")
 
 
 def _begin(guard: Guard, request: requests.PreparedRequest) -> Call:
@@ -241,17 +180,6 @@ def _begin(guard: Guard, request: requests.PreparedRequest) -> Call:
         raise BulkheadFullConnectionError(error.name, error.limit, request) from error
     except RateLimitedError as error:
         raise RateLimitedConnectionError(error.name, error.retry_after, request) from error
-
-
-def answered(call: Call) -> None:
-    """Settle a call whose response the caller's own limit has ended: neither success nor failure.
-
-    The dependency has answered, which is the verdict on a probe: each round needs one.
-    """
-    if call.probe:
-        call.succeed()
-    else:
-        call.discard()
 
 
 class _SentRequest:
@@ -288,12 +216,6 @@ class _SentRequest:
         self._call.resume()
 
 
-def _checked(name: object) -> str:
-    if not isinstance(name, str) or not name:
-        raise ConfigError("name", "be a string, or a function of the request that returns one", name)
-    return name
-
-
 def origin(request: requests.PreparedRequest) -> str:
     """Return scheme, host and port of a request, as in `https://example.com:443`, shortened if it is very long.
 
@@ -315,12 +237,8 @@ def _origin(scheme: str, netloc: str) -> str:
     if " " in host or not host.isprintable():  # urllib3 1.26 would connect first
         raise ValueError("The host is invalid.")
     scheme = scheme or "http"  # as requests does
-    if scheme in _PORTS:
+    if scheme in PORTS:
         host.encode("idna")  # as the lookup does. Raises UnicodeError
-    if ":" in host:
-        host = f"[{host if '%' in host else IPv6Address(host)}]"
-    else:
-        host = (parse_url(f"//{host}").host or host).removesuffix(".")
-    port = _PORTS.get(scheme) if parts.port is None else parts.port
-    name = f"{scheme}://{host}" if port is None else f"{scheme}://{host}:{port}"  # a UNIX socket has no port
-    return fitting_name(name)  # a host may be longer than the name of a breaker
+    if ":" not in host:
+        host = parse_url(f"//{host}").host or host
+    return origin_name(scheme, host, parts.port)

@@ -11,9 +11,11 @@ import requests
 from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError, ResponseNotChunked
 
+from .errors import BodyTooLargeError
 from .messages import Sent, described, target
 from .older_urllib3 import BoundedResponse, bound_reads
 from .pickling import PortableRequestError
+from .texts import too_large_text
 
 #: bytes per read of a body that is read as a whole
 _CHUNK_BYTES = 65_536
@@ -23,38 +25,8 @@ _LARGEST_CHUNK = 1 << 20
 _DEPENDENCY_ERRORS = (HTTPError, HTTPException, OSError)
 
 
-class BodyTooLargeError(PortableRequestError):
-    """A response whose body is longer than `max_body_bytes`.
-
-    Args:
-        reason: Limit, size and remedy, in words.
-        target: Method and origin of the request.
-        limit: Largest body, in bytes.
-        size: Size of the body in bytes; None if the response does not announce it, or if it is compressed.
-        request: The request.
-    """
-
-    def __init__(
-        self,
-        reason: str,
-        *,
-        target: str = "",
-        limit: int | None = None,
-        size: int | None = None,
-        request: requests.PreparedRequest | None = None,
-    ) -> None:
-        super().__init__(reason, request=request)
-        #: limit, size and remedy, in words
-        self.reason = reason
-        #: method and origin of the request, as in `GET https://example.com`
-        self.target = target
-        #: largest body, in bytes
-        self.limit = limit
-        #: size of the body in bytes; None if the response does not announce it, or if it is compressed
-        self.size = size
-
-    def __str__(self) -> str:
-        return f"{self.target}: {self.reason}" if self.target else self.reason
+class BodyTooLargeRequestError(BodyTooLargeError, PortableRequestError):
+    """The error of a request of requests whose response is longer than `max_body_bytes`."""
 
 
 def too_large(raw: Any, limit: int, request: requests.PreparedRequest) -> BodyTooLargeError:
@@ -63,10 +35,8 @@ def too_large(raw: Any, limit: int, request: requests.PreparedRequest) -> BodyTo
     with suppress(KeyError, ValueError):
         announced = int(raw.headers["content-length"])
         size = announced if announced > limit and not encoded else None
-    shown = f"a body of {size:,} bytes exceeds" if size else "the body exceeds"
-    measured = " after decompression" if encoded else ""
-    reason = f"{shown} the limit of {limit:,} bytes{measured}; raise max_body_bytes to receive it"
-    return BodyTooLargeError(reason, target=target(request), limit=limit, size=size, request=request)
+    reason = too_large_text(limit, size, encoded=encoded)
+    return BodyTooLargeRequestError(reason, target=target(request), limit=limit, size=size, request=request)
 
 
 class BodyObserver(Protocol):

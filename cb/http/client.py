@@ -14,12 +14,14 @@ from cb import Call, CircuitError, ConfigError, Duration, Guard, Policy
 from cb.fallback import V, instead, reraise
 from cb.state.deferred import require_done, require_now
 
-from .adapter import POOL_SIZE, answered
-from .body import BodyTooLargeError, too_large
+from .adapter import POOL_SIZE
+from .body import too_large
 from .caller_errors import is_caller_error
 from .connections import within
 from .deadline import DeadlineAdapter, PoolTimeoutError
-from .messages import Limits, described_reason, quoted, reason_of, shown_origin, status_text
+from .errors import BodyTooLargeError
+from .exchange import answered
+from .messages import Limits, described_reason, reason_of
 from .observer import UNOBSERVED, CallObserver, observe, probe_timeout_of
 from .older_urllib3 import bound_reads
 from .responses import (
@@ -36,6 +38,7 @@ from .responses import (
     retry_after,
 )
 from .session import confined
+from .texts import quoted, shown_origin, status_text
 from .timeouts import body_limit, seconds
 
 T = TypeVar("T")

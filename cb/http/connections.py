@@ -22,6 +22,7 @@ from cb import Duration
 from cb.clocks import monotonic
 
 from .caller_errors import Upload
+from .timeouts import ATTEMPT_SECONDS, Deadline
 
 
 class _Deadline(float):
@@ -39,8 +40,6 @@ class _Deadline(float):
 
 #: deadline of the requests that begin here; None without a deadline
 _deadline: ContextVar[_Deadline | None] = ContextVar("cb.http.deadline", default=None)
-#: seconds for a connection attempt to one address while others are left to try (RFC 8305, section 8)
-ATTEMPT_SECONDS = 2.0
 #: bytes per write; the deadline is checked before each
 _CHUNK_BYTES = 65_536
 #: urllib3's own function: others replace it to choose the address themselves
@@ -71,36 +70,6 @@ class within:  # noqa: N801 - a context manager that reads as a function; a clas
 
     def __exit__(self, *_: object) -> None:
         _deadline.reset(self._token)
-
-
-class Deadline:
-    """The deadline of the current request of a connection."""
-
-    __slots__ = ("_paused_at", "at")
-
-    def __init__(self) -> None:
-        #: point in time, in seconds of the monotonic clock; None without a deadline
-        self.at: float | None = None
-        self._paused_at: float | None = None
-
-    def pause(self) -> None:
-        """Stop the time until `resume`."""
-        self._paused_at = monotonic()
-
-    def resume(self) -> None:
-        """Move the deadline by the time since `pause`."""
-        if self.at is not None and self._paused_at is not None:
-            self.at += monotonic() - self._paused_at
-        self._paused_at = None
-
-    def left(self, timeout: float | None) -> float | None:
-        """Return the shorter of a timeout and the time left. Raises TimeoutError after the deadline."""
-        if self.at is None:
-            return timeout
-        left = self.at - monotonic()
-        if left <= 0:
-            raise TimeoutError("the request has exceeded its deadline")
-        return left if timeout is None else min(timeout, left)
 
 
 class _DeadlineSocket:

@@ -4,17 +4,12 @@ The classes of requests and urllib3 stay as they are, and so do their arguments.
 argument of the same class whose text is ours; the one it replaces becomes the `__cause__`.
 """
 
-import os
-import re
 import socket
 import ssl
-from collections.abc import Iterator
 from functools import lru_cache
-from http import HTTPStatus
 from http.client import BadStatusLine, HTTPException, RemoteDisconnected
 from http.client import IncompleteRead as ShortRead
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
 
 import requests
 from requests.utils import select_proxy
@@ -35,25 +30,9 @@ from urllib3.exceptions import (
 
 from cb.pickling import sendable
 
-E = TypeVar("E", bound=BaseException)
+from .texts import error_chain, first, plain, quoted, shown_origin, within_text
 
-#: reasons of statuses that `http.HTTPStatus` does not know, most of them of Cloudflare
-_PHRASES = {
-    509: "Bandwidth Limit Exceeded",
-    520: "Web Server Returned an Unknown Error",
-    521: "Web Server Is Down",
-    522: "Connection Timed Out",
-    523: "Origin Is Unreachable",
-    524: "A Timeout Occurred",
-    525: "SSL Handshake Failed",
-    526: "Invalid SSL Certificate",
-    529: "Site Is Overloaded",
-    530: "Origin Error",
-}
-#: user and password in a URL
-_USER = re.compile(r"//[^/]*@")
-#: longest text of another library that a message quotes, in characters
-_QUOTED = 200
+E = TypeVar("E", bound=BaseException)
 
 
 class Limits(NamedTuple):
@@ -79,8 +58,7 @@ class Limits(NamedTuple):
 
     def shown(self, own: float | None) -> str:
         """Return the shorter of the total and another limit, as in ` within 5 s`; nothing without a limit."""
-        known = [each for each in (self.total, own) if each is not None]
-        return f" within {_seconds(min(known))}" if known else ""
+        return within_text(self.total, own)
 
 
 class Sent(NamedTuple):
@@ -117,30 +95,6 @@ def target(request: requests.PreparedRequest | None) -> str:
     return f"{request.method or 'GET'} {shown_origin(request.url or '')}"
 
 
-def shown_origin(url: str) -> str:
-    """Return scheme, host and port of a URL, for messages."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "an invalid URL"
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}" if parts.scheme else host
-
-
-def redacted(url: str) -> str:
-    """Return a URL without user, password, query and fragment, for messages. It may be invalid."""
-    return _USER.sub("//", re.split("[?#]", url, maxsplit=1)[0], count=1)
-
-
-def status_text(status: int) -> str:
-    """Return a status in words, as in `HTTP 503 Service Unavailable`."""
-    try:
-        phrase = HTTPStatus(status).phrase
-    except ValueError:
-        phrase = _PHRASES.get(status, "")
-    return f"HTTP {status} {phrase}".rstrip()
-
-
 def reason_of(error: BaseException, limits: Limits, *, proxy: str | None = None, answered: bool = False) -> str:
     """Return the reason of a failed request, in words.
 
@@ -150,7 +104,7 @@ def reason_of(error: BaseException, limits: Limits, *, proxy: str | None = None,
         proxy: URL of its proxy.
         answered: True if status and headers have been received: the body has failed.
     """
-    chain = list(_chain(error))
+    chain = list(error_chain(error))
     if any(isinstance(each, ProxyError) for each in chain):
         name = f"the proxy {shown_origin(proxy)}" if proxy else "the proxy"
         return f"{name} {_reason_of_proxy(chain, limits)}"
@@ -224,40 +178,21 @@ def _described(cls: Any) -> Any:
     return type(cls.__name__, (_Described, cls), names)
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and those it was made of, the outer ones first.
-
-    Its context is excluded: a request may be sent while another exception is being handled.
-    """
-    pending, seen = [error], {id(error)}
-    while pending:
-        each = pending.pop(0)
-        yield each
-        for inner in (*each.args, getattr(each, "reason", None), getattr(each, "original_error", None), each.__cause__):
-            if isinstance(inner, BaseException) and id(inner) not in seen:
-                seen.add(id(inner))
-                pending.append(inner)
-
-
-def _first(chain: list[BaseException], *kinds: type[BaseException]) -> Any:
-    return next((each for each in chain if isinstance(each, kinds)), None)
-
-
 def _of_connecting(chain: list[BaseException], limits: Limits) -> str | None:
     """Return the reason of a request whose connection was not established; None for another one."""
-    if _first(chain, EmptyPoolError) is not None:
+    if first(chain, EmptyPoolError) is not None:
         return f"all connections of the pool are in use, and none became free{limits.shown(None)}"
-    if _first(chain, ClosedPoolError) is not None:
+    if first(chain, ClosedPoolError) is not None:
         return "the pool of connections was closed meanwhile"
-    retries = _first(chain, MaxRetryError)
-    new = _first(chain, NewConnectionError)
+    retries = first(chain, MaxRetryError)
+    new = first(chain, NewConnectionError)
     if new is not None:
         return _of_new_connection(new, chain)
-    if _first(chain, ConnectTimeoutError) is not None:
+    if first(chain, ConnectTimeoutError) is not None:
         return f"no connection{limits.shown(limits.connect)}"
-    verification = _first(chain, ssl.SSLCertVerificationError)
+    verification = first(chain, ssl.SSLCertVerificationError)
     if verification is not None:
-        return f"the certificate is not trusted: {quoted(verification.verify_message or _plain(verification))}"
+        return f"the certificate is not trusted: {quoted(verification.verify_message or plain(verification))}"
     mismatch = next((each for each in chain if type(each).__name__ == "CertificateError"), None)  # of urllib3 1.26
     if mismatch is not None:
         return f"the certificate is not trusted: {quoted(str(mismatch))}"
@@ -267,39 +202,39 @@ def _of_connecting(chain: list[BaseException], limits: Limits) -> str | None:
 
 
 def _of_new_connection(new: NewConnectionError, chain: list[BaseException]) -> str:
-    unknown = _first(chain, socket.gaierror)
+    unknown = first(chain, socket.gaierror)
     if unknown is not None:
         return f"the name of the host cannot be resolved ({unknown.strerror or unknown})"
-    cause = _first([*_chain(new)][1:], OSError)
-    return f"cannot connect ({_plain(cause) if cause is not None else str(new).rpartition(': ')[2]})"
+    cause = first([*error_chain(new)][1:], OSError)
+    return f"cannot connect ({plain(cause) if cause is not None else str(new).rpartition(': ')[2]})"
 
 
 def _of_exchange(chain: list[BaseException], limits: Limits, *, answered: bool) -> str:
     """Return the reason of a request that was sent, at least in part."""
-    if _first(chain, ReadTimeoutError, TimeoutError) is not None:
+    if first(chain, ReadTimeoutError, TimeoutError) is not None:
         if answered:
             return f"the body did not end{limits.shown(limits.read)}"
         return f"no response{limits.shown(limits.read)}"
-    if (tls := _first(chain, ssl.SSLError)) is not None:
-        return f"TLS failed ({quoted((tls.reason or _plain(tls)).replace('_', ' ').lower())})"
-    if (undecoded := _first(chain, DecodeError)) is not None:
+    if (tls := first(chain, ssl.SSLError)) is not None:
+        return f"TLS failed ({quoted((tls.reason or plain(tls)).replace('_', ' ').lower())})"
+    if (undecoded := first(chain, DecodeError)) is not None:
         return f"the body cannot be decompressed ({quoted(str(undecoded.args[-1] if undecoded.args else undecoded))})"
     when = "before the end of the body" if answered else "before a response"
-    if _first(chain, RemoteDisconnected, BrokenPipeError) is not None:
+    if first(chain, RemoteDisconnected, BrokenPipeError) is not None:
         return f"the connection was closed {when}"
-    if _first(chain, ConnectionError) is not None:
+    if first(chain, ConnectionError) is not None:
         return f"the connection was reset {when}"
-    if (chunk := _first(chain, InvalidChunkLength)) is not None and chunk.length:
+    if (chunk := first(chain, InvalidChunkLength)) is not None and chunk.length:
         return "the response is not valid HTTP (the length of a chunk is no number)"
-    if (short := _first(chain, ShortRead)) is not None:
+    if (short := first(chain, ShortRead)) is not None:
         return _of_short_body(short)
-    if _first(chain, BadStatusLine) is not None:
+    if first(chain, BadStatusLine) is not None:
         return "the response is not HTTP"
     if any("ended prematurely" in str(each) for each in chain):  # of a chunk, in urllib3
         return "the body ended early"
-    innermost = _first(chain[::-1], HTTPException, HTTPError, OSError) or chain[-1]
+    innermost = first(chain[::-1], HTTPException, HTTPError, OSError) or chain[-1]
     if isinstance(innermost, OSError) and innermost.errno is not None:
-        return f"the connection failed {when} ({_plain(innermost)})"
+        return f"the connection failed {when} ({plain(innermost)})"
     return f"the response is not valid HTTP ({quoted(str(innermost) or type(innermost).__name__)})"
 
 
@@ -310,7 +245,7 @@ def _of_short_body(error: ShortRead) -> str:
 
 
 def _reason_of_proxy(chain: list[BaseException], limits: Limits) -> str:
-    if _first(chain, NewConnectionError, ConnectTimeoutError, ssl.SSLCertVerificationError) is not None:
+    if first(chain, NewConnectionError, ConnectTimeoutError, ssl.SSLCertVerificationError) is not None:
         return f"cannot be used: {_of_connecting(chain, limits)}"
     innermost = chain[-1]
     refused = next((str(each) for each in chain if type(each) is OSError and "Tunnel" in str(each)), None)
@@ -319,19 +254,3 @@ def _reason_of_proxy(chain: list[BaseException], limits: Limits) -> str:
     if isinstance(innermost, OSError | HTTPException):
         return f"failed: {_of_exchange(chain, limits, answered=False)}"
     return f"failed ({quoted(str(innermost))})"
-
-
-def _plain(error: BaseException) -> str:
-    """Return the text of an error of the system without its number."""
-    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ssl.SSLError):
-        return error.strerror or os.strerror(error.errno)
-    return str(error) or type(error).__name__
-
-
-def quoted(text: str) -> str:
-    """Return the first line of a text, at most 200 characters of it."""
-    return next(iter(text.splitlines()), "")[:_QUOTED]
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds >= 100 else f"{seconds:.3g} s"

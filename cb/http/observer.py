@@ -56,13 +56,16 @@ class HTTPObserver:
         raise NotImplementedError
 
 
-def observe(guard: Guard, call: Call, method: str, url: str, headers: MutableMapping[str, str]) -> CallObserver:
-    """Return the observer of a request, from the first HTTPObserver among the listeners of the guard's breaker."""
+def observe(guard: Guard, call: Call, method: str, url: object, headers: MutableMapping[str, str]) -> CallObserver:
+    """Return the observer of a request, from the first HTTPObserver among the listeners of the guard's breaker.
+
+    The `str` of the URL is made for an observer alone.
+    """
     breaker = _breaker_of(guard)
     for listener in breaker.listeners if breaker else ():
         if isinstance(listener, HTTPObserver):
             try:
-                return listener.begin(guard.name, call.state, method, url, headers)
+                return listener.begin(guard.name, call.state, method, str(url), headers)
             except Exception:
                 log.exception("HTTP observer %r failed", listener)
                 break

@@ -19,7 +19,7 @@ from typing import Any, NoReturn, TypeVar
 from cb.pickling import PortableError
 from cb.state.retry_after import of_headers
 
-from .messages import status_text
+from .texts import status_text
 
 #: a JSON object, as `json.loads` returns it
 Json = dict[str, Any]

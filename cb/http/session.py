@@ -20,8 +20,9 @@ from requests.utils import get_environ_proxies, select_proxy
 from cb import ConfigError, Duration, Guard, Registry
 
 from .adapter import CircuitBreakerAdapter
-from .messages import describe, is_described, is_of_connecting, redacted, target
+from .messages import describe, is_described, is_of_connecting, target
 from .responses import FAILURE_STATUSES
+from .texts import redacted
 from .timeouts import TIMEOUT, seconds
 
 

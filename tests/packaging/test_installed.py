@@ -49,7 +49,9 @@ for line in sys.argv[1:]:
 """
 NEEDS = {
     "from cb.http import guarded_session": ("requests", "http"),
-    "import cb.http.deadline": ("requests", "http"),
+    "import cb.http; cb.http.DeadlineAdapter": ("requests", "http"),
+    "from cb.http import CircuitBreakerTransport": ("httpx", "httpx"),
+    "from cb.http import AsyncCircuitBreakerTransport": ("httpx", "httpx"),
     "from cb.integrations.flask import CircuitBreakers": ("flask", "flask"),
     "import cb.integrations.flask.access": ("flask", "flask"),
     "import cb.integrations.prometheus": ("prometheus_client", "prometheus"),

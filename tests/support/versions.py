@@ -26,6 +26,7 @@ PLATFORM = "platform"
 #: by extra: tests that need it
 TRIED = {
     "http": ["tests/http"],
+    "httpx": ["tests/http/test_clients.py", "tests/http/test_httpx.py"],
     "cli": ["tests/cli/test_mapped_ledgers.py", "tests/cli/test_reading.py"],
     "flask": [
         f"tests/integrations/flask/test_{name}.py"
