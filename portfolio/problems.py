@@ -3,7 +3,7 @@
 from flask import Flask
 from flask.typing import ResponseReturnValue
 
-from servicekit import Log, Problem, request_id
+from servicekit import Log, Problem, problem_response
 from servicekit.database import DatabaseUnavailableError
 
 from .service import TradeIdReusedError, UnknownUserError
@@ -16,14 +16,14 @@ def init_app(app: Flask) -> None:
 
     @app.errorhandler(UnknownUserError)
     def unknown_user(error: UnknownUserError) -> ResponseReturnValue:
-        return Problem(404, "unknown-user", str(error)).response(request_id())
+        return problem_response(Problem(404, "unknown-user", str(error)))
 
     @app.errorhandler(TradeIdReusedError)
     def trade_id_reused(error: TradeIdReusedError) -> ResponseReturnValue:
-        return Problem(422, "trade-id-reused", str(error)).response(request_id())
+        return problem_response(Problem(422, "trade-id-reused", str(error)))
 
     @app.errorhandler(DatabaseUnavailableError)
     def database_unavailable(error: DatabaseUnavailableError) -> ResponseReturnValue:
         log.error("database: %s", error)
         problem = Problem(503, "database-unavailable", "the database is not available", headers={"Retry-After": "1"})
-        return problem.response(request_id())
+        return problem_response(problem)

@@ -1,6 +1,6 @@
 """The service kit of the platform: settings, health, metrics, OpenAPI, JSON validation, logs and fault injection."""
 
-from cb.integrations.flask import Problem, request_id
+from cb.integrations.flask import Problem, problem_response, request_id
 from cb.log import Log
 from cb.pickling import PortableError
 
@@ -35,6 +35,7 @@ __all__ = [
     "forwarded_headers",
     "load_settings",
     "operation",
+    "problem_response",
     "read_json",
     "request_id",
     "serve",

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from flask import current_app
 
-from cb.integrations.flask.access import require_operator, require_token
+from cb.integrations.flask.current import require_operator, require_token
 
 from .correlation import forwarded_headers
 from .settings import Settings

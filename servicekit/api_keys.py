@@ -5,7 +5,8 @@ import sys
 
 from flask import current_app, g
 
-from cb.integrations.flask.access import bearer_token, unauthorized
+from cb.integrations.flask.current import bearer_token
+from cb.integrations.operations.access import unauthorized
 
 from .ids import ID, ID_RULE
 from .rate_limit import count_request

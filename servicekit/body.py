@@ -4,7 +4,8 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError
 
-from cb.integrations.flask.request_input import MAX_BODY, invalid_body, pointer, read_document
+from cb.integrations.flask.current import read_document
+from cb.integrations.operations.request_input import MAX_BODY, invalid_body, pointer
 
 from .validation_errors import violations
 

@@ -7,9 +7,9 @@ from flask import Flask
 from marshmallow import Schema
 from marshmallow.fields import Boolean, Dict, Field, List, Nested, String
 
-from cb.integrations.flask.operator import MAX_EVENTS, MAX_NUMBER, MAX_REASON, REASON
-from cb.integrations.flask.page import page_files
-from cb.integrations.flask.static_files import MEDIA_TYPES
+from cb.integrations.operations.commands import MAX_EVENTS, MAX_NUMBER, MAX_REASON, REASON
+from cb.integrations.operations.page import page_files
+from cb.integrations.operations.static_files import MEDIA_TYPES
 
 from .breaker_schemas import ChangeSchema, EventSchema, EventsSchema, StatusSchema
 from .faults import SimulatedSchema

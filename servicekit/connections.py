@@ -13,10 +13,10 @@ from typing import Any, NoReturn
 
 from gunicorn.workers.gthread import TConn  # type: ignore[import-untyped]  # it ships no types
 
-from cb.integrations.flask import Problem
-from cb.integrations.flask.request_id import choose_request_id
-from cb.integrations.flask.request_input import MAX_BODY
-from cb.integrations.flask.security_headers import add_security_headers
+from cb.integrations.flask import Problem, problem_response
+from cb.integrations.flask.responses import add_security_headers
+from cb.integrations.operations.request import choose_request_id
+from cb.integrations.operations.request_input import MAX_BODY
 from cb.ledger.semaphore import Permit, Semaphore
 
 from .http_framing import Framing
@@ -150,7 +150,7 @@ def error_response(status: int, detail: str) -> bytes:
     else:
         shown = "".join(each for each in detail if each.isprintable())[:200]
         problem = Problem(status, phrase.lower().replace(" ", "-"), shown)
-    answer = add_security_headers(problem.response(request_id))
+    answer = add_security_headers(problem_response(problem, request_id))
     answer.headers.update({"Connection": "close", "X-Request-ID": request_id})
     head = "".join(f"{name}: {value}\r\n" for name, value in answer.headers)
     return f"HTTP/1.1 {status} {phrase}\r\n{head}\r\n".encode() + answer.get_data()

@@ -13,7 +13,7 @@ from flask import Blueprint, Flask
 from marshmallow import Schema, post_load
 
 from cb.clocks import sleep
-from cb.integrations.flask import Panel, Problem, request_id
+from cb.integrations.flask import Panel, Problem, problem_response
 from cb.pickling import PortableError
 
 from .fields import Flag, Rate, Whole
@@ -184,4 +184,4 @@ def _directory(settings: Settings) -> Path:
 
 
 def _answer(failure: SimulatedError) -> Any:
-    return Problem(503, "simulated-failure", str(failure)).response(request_id())
+    return problem_response(Problem(503, "simulated-failure", str(failure)))

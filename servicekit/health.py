@@ -9,8 +9,8 @@ from flask import Blueprint, Flask, current_app
 from marshmallow import INCLUDE, fields
 
 from cb import State
-from cb.integrations.flask.extension_state import circuit_breakers
-from cb.integrations.flask.status import dependency
+from cb.integrations.flask.current import circuit_breakers
+from cb.integrations.operations.documents import dependency
 from cb.log import Log
 
 from .openapi import ResponseSpec, operation

@@ -7,7 +7,8 @@ from flask import request
 from marshmallow import ValidationError, missing
 from marshmallow.fields import Field
 
-from cb.integrations.flask.request_input import check_query, invalid_parameter
+from cb.integrations.flask.current import CURRENT
+from cb.integrations.operations.request_input import check_query, invalid_parameter
 
 from .validation_errors import violations
 
@@ -27,7 +28,7 @@ def read_path(fields: Fields, found: Mapping[str, str]) -> dict[str, Any]:
 
 def read_query(fields: Fields) -> dict[str, Any]:
     """Return the query of the current request: each field at most once, and no others. Raises Problem."""
-    check_query({wire_name(name, field) for name, field in fields.items()})
+    check_query(CURRENT, {wire_name(name, field) for name, field in fields.items()})
     return _read_all("query", fields, request.args)
 
 

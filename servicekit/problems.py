@@ -5,8 +5,7 @@ from typing import Any
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from cb.integrations.flask import Problem
-from cb.integrations.flask.error_handlers import problem_response
+from cb.integrations.flask import Problem, problem_response
 from cb.log import Log
 
 log = Log(__name__)

@@ -11,7 +11,7 @@ from flask import Flask, current_app, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from cb.integrations.flask import Problem
-from cb.integrations.flask.trusted_addresses import parse_address
+from cb.integrations.operations.trusted_addresses import parse_address
 
 from .settings import Settings
 

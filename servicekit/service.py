@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from flask import Flask, request
 
-from cb.integrations.flask import CircuitBreakers, Problem
-from cb.integrations.flask.request_id import choose_request_id
-from cb.integrations.flask.request_input import MAX_BODY
-from cb.integrations.flask.security_headers import add_security_headers
+from cb.integrations.flask import CircuitBreakers, Problem, problem_response
+from cb.integrations.flask.responses import add_security_headers
+from cb.integrations.operations.request import choose_request_id
+from cb.integrations.operations.request_input import MAX_BODY
 from cb.ledger.ledger import Ledger
 from cb.log import Log
 
@@ -114,4 +114,4 @@ class KnownMethods:
         problem = Problem(
             405, "method-not-allowed", f"the method is not possible here, only {allowed}", headers=headers
         )
-        return add_security_headers(problem.response(request_id))(environ, start_response)
+        return add_security_headers(problem_response(problem, request_id))(environ, start_response)

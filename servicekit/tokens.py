@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 
 from cb.errors import ConfigError
-from cb.integrations.flask import tokens
+from cb.integrations.operations import tokens
 
 from .ids import ID, ID_RULE
 from .settings_file import SettingsError, Source

@@ -7,7 +7,8 @@ its requests has the foreign name.
 from flask import Flask
 
 from cb.integrations.flask import Problem
-from cb.integrations.flask.trusted_addresses import LOCALHOST, is_addressed_to
+from cb.integrations.flask.current import CURRENT
+from cb.integrations.operations.trusted_addresses import LOCALHOST, is_addressed_to
 
 from .settings import Settings
 
@@ -18,7 +19,7 @@ def init_app(app: Flask) -> None:
     names = LOCALHOST.union(name.lower() for name in (settings.host, *settings.hosts))
 
     def check() -> None:
-        if not is_addressed_to(names):
+        if not is_addressed_to(CURRENT, names):
             raise Problem(
                 400, "unknown-host", "this service does not answer to that name: server.hosts has those it does"
             )

@@ -13,7 +13,7 @@ from gateway.trading.errors import (
     UnknownTradeError,
     UnknownUserError,
 )
-from servicekit import Log, Problem, request_id
+from servicekit import Log, Problem, problem_response
 from servicekit.database import DatabaseUnavailableError
 
 log = Log(__name__)
@@ -75,4 +75,4 @@ def init_app(app: Flask) -> None:
 
 
 def _response(problem: Problem) -> ResponseReturnValue:
-    return problem.response(request_id())
+    return problem_response(problem)

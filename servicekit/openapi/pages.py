@@ -8,7 +8,8 @@ from pathlib import Path
 from flask import Blueprint, Flask, Response, current_app
 from marshmallow import fields
 
-from cb.integrations.flask.static_files import MEDIA_TYPES, send_file
+from cb.integrations.flask.responses import send_file
+from cb.integrations.operations.static_files import MEDIA_TYPES
 from servicekit.response_schemas import PassthroughSchema
 
 from .operation import ResponseSpec, operation

@@ -21,7 +21,7 @@ def metadata(wheel: Path) -> email.message.Message:
 def test_wheel_holds_the_library_with_its_data_and_nothing_else(built: Built) -> None:
     names = {name for name in zipfile.ZipFile(built.wheel).namelist() if ".dist-info/" not in name}
     assert names == set(tracked("cb"))
-    assert {"cb/py.typed", "cb/fleet/sync.lua", "cb/integrations/flask/page/page.html"} < names
+    assert {"cb/py.typed", "cb/fleet/sync.lua", "cb/integrations/operations/page/page.html"} < names
 
 
 def test_sdist_holds_all_files_of_the_repository(built: Built) -> None:

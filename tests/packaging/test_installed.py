@@ -53,7 +53,7 @@ NEEDS = {
     "from cb.http import CircuitBreakerTransport": ("httpx", "httpx"),
     "from cb.http import AsyncCircuitBreakerTransport": ("httpx", "httpx"),
     "from cb.integrations.flask import CircuitBreakers": ("flask", "flask"),
-    "import cb.integrations.flask.access": ("flask", "flask"),
+    "import cb.integrations.flask.current": ("flask", "flask"),
     "import cb.integrations.prometheus": ("prometheus_client", "prometheus"),
     "from cb.integrations.sqlalchemy import guard_engine": ("sqlalchemy", "sqlalchemy"),
     "import cb.integrations.opentelemetry": ("opentelemetry", "otel"),

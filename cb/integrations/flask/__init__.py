@@ -3,10 +3,12 @@
 from cb.extras import needs
 
 with needs("flask", "flask", "werkzeug"):
-    from .extension import CircuitBreakers
-    from .extension_state import ExtensionState
-    from .panel import Panel
-    from .problem import Problem
-    from .request_id import request_id
+    from cb.integrations.operations.extension_state import ExtensionState
+    from cb.integrations.operations.panel import Panel
+    from cb.integrations.operations.problem import Problem
 
-__all__ = ["CircuitBreakers", "ExtensionState", "Panel", "Problem", "request_id"]
+    from .current import request_id
+    from .extension import CircuitBreakers
+    from .responses import problem_response
+
+__all__ = ["CircuitBreakers", "ExtensionState", "Panel", "Problem", "problem_response", "request_id"]

@@ -1,6 +1,5 @@
-"""Responses to rejected calls: 503 for an open circuit, 429 for a full bulkhead or a rate limit, with `Retry-After`."""
+"""Handlers for rejected calls: 503 for an open circuit, 429 for a full bulkhead or a rate limit."""
 
-import math
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
@@ -8,20 +7,11 @@ from typing import Any
 
 from flask import Flask, Response, current_app
 
-from cb.errors import (
-    BulkheadFullError,
-    CircuitError,
-    CircuitOpenError,
-    LedgerBusyError,
-    RateLimitedError,
-    RejectedError,
-)
+from cb.errors import CircuitError
+from cb.integrations.operations.problem import Problem
+from cb.integrations.operations.rejections import REJECTIONS, problem_of
 
-from .problem import Problem
-from .request_id import request_id
-
-#: `Retry-After` in seconds for a circuit that an operator holds open without end
-_HELD_OPEN_RETRY_AFTER = 60
+from .responses import problem_response
 
 
 def register_error_handlers(app: Flask) -> None:
@@ -31,7 +21,7 @@ def register_error_handlers(app: Flask) -> None:
     before they reach such an extension, unless it has a handler for them.
     """
     known = app.error_handler_spec[None][None]
-    for error in _RESPONSES:
+    for error in REJECTIONS:
         if error not in known:
             app.register_error_handler(error, _handle)
     # Instance attributes, as the extensions set: the order in which they are set does not matter.
@@ -39,14 +29,9 @@ def register_error_handlers(app: Flask) -> None:
     app.dispatch_request = _handling(app, app.dispatch_request)  # type: ignore[method-assign]  # as said
 
 
-def problem_response(problem: Problem) -> Response:
-    """Return the response to the current request for a Problem."""
-    return problem.response(request_id())
-
-
 def _handling(app: Flask, run: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap a step of request handling so that its rejections are handled by the app's handlers or by ours."""
-    handled_errors = tuple(_RESPONSES)
+    handled_errors = tuple(REJECTIONS)
 
     def handled(*context: Any) -> Any:
         try:
@@ -108,49 +93,4 @@ def _handle(error: Exception) -> Any:
     own = next((handlers[kind] for kind in kinds if handlers.get(kind, _handle) is not _handle), None)
     if own is not None:
         return current_app.ensure_sync(own)(error)
-    return problem_response(next(_RESPONSES[kind] for kind in kinds if kind in _RESPONSES)(error))
-
-
-def _circuit_open(error: CircuitOpenError) -> Problem:
-    detail = f"{error.name} is not called while its circuit is open"
-    wait = _HELD_OPEN_RETRY_AFTER if error.retry_after is None else error.retry_after
-    return _retry_later(503, "circuit-open", detail, wait, breaker=error.name)
-
-
-def _bulkhead_full(error: BulkheadFullError) -> Problem:
-    detail = f"{error.name} has as many calls at once as it may have"
-    return _retry_later(429, "bulkhead-full", detail, error.retry_after, breaker=error.name, limit=error.limit)
-
-
-def _rate_limited(error: RateLimitedError) -> Problem:
-    detail = f"{error.name} has had as many calls as it may have"
-    return _retry_later(429, "rate-limited", detail, error.retry_after, limit=error.name)
-
-
-def _rejected(error: RejectedError) -> Problem:
-    return _retry_later(503, "rejected", str(error), error.retry_after or 0)
-
-
-def _retry_later(status: int, code: str, detail: str, wait: float, **facts: Any) -> Problem:
-    seconds = max(math.ceil(wait), 1)
-    headers = {"Retry-After": str(seconds)}
-    return Problem(status, code, detail, headers, **facts, retry_after_seconds=seconds)
-
-
-def _ledger_busy(_: LedgerBusyError) -> Problem:
-    detail = "the state that all workers share is locked by a process that does not go on"
-    return Problem(503, "ledger-busy", detail, headers={"Retry-After": "1"})
-
-
-def _itself(problem: Problem) -> Problem:
-    return problem
-
-
-_RESPONSES: dict[type[Exception], Callable[[Any], Problem]] = {
-    Problem: _itself,
-    CircuitOpenError: _circuit_open,
-    BulkheadFullError: _bulkhead_full,
-    RateLimitedError: _rate_limited,
-    RejectedError: _rejected,
-    LedgerBusyError: _ledger_busy,
-}
+    return problem_response(problem_of(error))

@@ -1,6 +1,5 @@
 """Circuit breakers for any Flask app: `CircuitBreakers(app)`, or `init_app(app)` in a factory."""
 
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -14,15 +13,15 @@ from cb.errors import ConfigError
 from cb.events import Listener
 from cb.extras import needs
 from cb.handles import ProcessBound
+from cb.integrations.operations.extension_state import ExtensionState
+from cb.integrations.operations.panel import Panel
+from cb.integrations.operations.settings import admin_token, is_public, open_ledger, parse_config, parse_configs
 from cb.ledger.ledger import Ledger
 from cb.registry import Registry
 
 from .error_handlers import register_error_handlers
-from .extension_state import ExtensionState
 from .own_routes import prefer_own_routes
-from .panel import Panel
 from .routes import Paths, add_routes
-from .tokens import check_token, read_token
 
 if TYPE_CHECKING:
     import requests
@@ -109,7 +108,8 @@ class CircuitBreakers(ProcessBound):
         if "circuit_breakers" in app.extensions:
             raise ConfigError("app", "have no circuit breakers yet", app)
         paths = Paths.of(self._url_prefix, self._page_url)
-        token, public = self._admin_token(app), self._is_public(app)
+        token = admin_token(("CB_ADMIN_TOKEN", app.config.get("CB_ADMIN_TOKEN")), ("token", self._token))
+        public = is_public(("CB_PUBLIC", app.config.get("CB_PUBLIC")), ("public", self._public))
         registry = self._registry(app)
         self._latest = ExtensionState(
             service=self._name or app.name,
@@ -134,26 +134,11 @@ class CircuitBreakers(ProcessBound):
         if self._routes or self._metrics:
             prefer_own_routes(app, paths.given)
 
-    def _is_public(self, app: Flask) -> bool:
-        for field, given in (("CB_PUBLIC", app.config.get("CB_PUBLIC")), ("public", self._public)):
-            if given is not None:
-                if not isinstance(given, bool):
-                    raise ConfigError(field, "be True or False", given)
-                return given
-        return False
-
-    def _admin_token(self, app: Flask) -> str | None:
-        for field, given in (("CB_ADMIN_TOKEN", app.config.get("CB_ADMIN_TOKEN")), ("token", self._token)):
-            if given is not None:
-                return check_token(field, given)
-        return read_token("CB_ADMIN_TOKEN", os.environ)
-
     def _registry(self, app: Flask) -> Registry:
-        defaults = _config("CB_DEFAULTS", app.config.get("CB_DEFAULTS", {}), self._defaults)
-        given = _mapping("CB_BREAKERS", app.config.get("CB_BREAKERS", {}))
-        overrides = {name: _config(f"CB_BREAKERS.{name}", each, defaults) for name, each in given.items()}
+        defaults = parse_config("CB_DEFAULTS", app.config.get("CB_DEFAULTS", {}), self._defaults)
+        overrides = parse_configs("CB_BREAKERS", app.config.get("CB_BREAKERS", {}), defaults)
         return Registry(
-            ledger=_open(app.config.get("CB_LEDGER") or self._ledger or _default_ledger(app)),
+            ledger=open_ledger(app.config.get("CB_LEDGER") or self._ledger or _default_ledger(app)),
             defaults=defaults,
             overrides=self._overrides | overrides,
             listeners=self._listeners,
@@ -207,26 +192,3 @@ def _default_ledger(app: Flask) -> Ledger | str:
 
     module = sys.modules.get(app.import_name)
     return default_ledger(vars(module) if hasattr(module, "__file__") else {"__file__": app.root_path})
-
-
-def _open(ledger: Ledger | str) -> Ledger:
-    if isinstance(ledger, Ledger):
-        return ledger
-    try:
-        return Ledger.open(ledger)
-    except ConfigError as error:
-        raise ConfigError("CB_LEDGER", error.rule, error.value) from error
-
-
-def _config(field: str, given: object, defaults: BreakerConfig) -> BreakerConfig:
-    settings = _mapping(field, given)
-    try:
-        return BreakerConfig.parse(settings, defaults)
-    except ConfigError as error:
-        raise ConfigError(f"{field}.{error.field}", error.rule, error.value) from error
-
-
-def _mapping(field: str, given: object) -> Mapping[str, Any]:
-    if not isinstance(given, Mapping):
-        raise ConfigError(field, "be a mapping", given)
-    return given

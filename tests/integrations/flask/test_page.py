@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-import cb.integrations.flask.page
+import cb.integrations.operations.page
 from cb import ConfigError
 from cb.integrations.flask import CircuitBreakers, Panel
 from tests.support import ROOT
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.quiet, pytest.mark.usefixtures("state")]
 DATA = "/circuit-breakers/data"
 FILES = sorted(
     path
-    for path in Path(cb.integrations.flask.page.__file__).parent.iterdir()
+    for path in Path(cb.integrations.operations.page.__file__).parent.iterdir()
     if path.suffix in {".html", ".css", ".js"}
 )
 SERVED = ["/circuit-breakers/", *(f"/circuit-breakers/{path.name}" for path in FILES)]
@@ -41,7 +41,7 @@ def app() -> Flask:
     """Return an app with one breaker, and with a panel that shows nothing."""
     app = an_app(TESTING=True)
     CircuitBreakers(
-        app, panels=[Panel("empty", Path(cb.integrations.flask.page.__file__).parent / "page.js", dict)]
+        app, panels=[Panel("empty", Path(cb.integrations.operations.page.__file__).parent / "page.js", dict)]
     ).registry.get("own-stock")
     return app
 
@@ -84,7 +84,7 @@ def test_file_that_is_not_of_the_page_is_not_found(client: FlaskClient, name: st
 
 def test_every_file_of_the_page_is_packaged_and_short(client: FlaskClient) -> None:
     packaged = (ROOT / "setup.cfg").read_text()
-    assert "cb.integrations.flask.page = *.html, *.css, *.js" in packaged
+    assert "cb.integrations.operations.page = *.html, *.css, *.js" in packaged
     assert not [path.name for path in FILES if len(path.read_text().splitlines()) > 250]
 
 

@@ -1,8 +1,6 @@
-"""The state of the extension in an app: `app.extensions["circuit_breakers"]`."""
+"""The state of an extension in an app: of Flask, `app.extensions["circuit_breakers"]`."""
 
 from dataclasses import dataclass, field
-
-from flask import current_app
 
 from cb.registry import Registry
 
@@ -25,9 +23,3 @@ class ExtensionState:
     panels: list[Panel] = field(default_factory=list)
     #: the extension object that made this
     owner: object = field(repr=False)
-
-
-def circuit_breakers() -> ExtensionState:
-    """Return the state of the current app."""
-    found: ExtensionState = current_app.extensions["circuit_breakers"]
-    return found

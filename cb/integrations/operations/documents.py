@@ -1,20 +1,23 @@
-"""The state of all breakers: `GET /circuit-breakers/status`."""
+"""Documents of the state of all breakers, and of the data of the live page."""
 
 from typing import Any
-
-from flask import Blueprint
 
 from cb.breaker import CircuitBreaker, admission_of
 from cb.clocks import timestamp, wall
 from cb.health import read_health
 from cb.ledger.fleet_view import FleetView
+from cb.log import Log
 from cb.states import State
 
-from .access import require_reader
-from .extension_state import circuit_breakers
+from .access import may_operate
+from .extension_state import ExtensionState
+from .panel import Panel
+from .request import Request
 
-bp = Blueprint("circuit-breaker", __name__)
+log = Log(__name__)
 
+#: entries of the log of state changes, the latest
+_EVENTS = 50
 _HEALTH_BY_STATE = {
     State.HALF_OPEN: "DEGRADED",
     State.OPEN: "DOWN",
@@ -22,16 +25,8 @@ _HEALTH_BY_STATE = {
 }
 
 
-@bp.get("/status")
-def status() -> dict[str, Any]:
-    """Return the state of all breakers, the same from any worker."""
-    require_reader()
-    return report()
-
-
-def report() -> dict[str, Any]:
-    """Return the breakers of the current app, the scope in which they are shared, and the fleet if there is one."""
-    state = circuit_breakers()
+def status(state: ExtensionState) -> dict[str, Any]:
+    """Return the breakers of an app, the scope in which they are shared, and the fleet if there is one."""
     ledger = state.registry.ledger
     fleet = ledger.fleet()
     now = wall()
@@ -47,9 +42,16 @@ def report() -> dict[str, Any]:
     }
 
 
-def dependencies() -> dict[str, dict[str, Any]]:
-    """Return the health of each dependency by the name of its breaker, without calling it."""
-    return {breaker.name: dependency(breaker) for breaker in circuit_breakers().registry}
+def page_data(state: ExtensionState, request: Request) -> dict[str, Any]:
+    """Return the data of the live page: the status, the health of the dependencies, events, and the panels' data."""
+    return {
+        **{panel.name: _data_of(panel) for panel in state.panels},
+        **status(state),
+        "health": {breaker.name: dependency(breaker) for breaker in state.registry},
+        "events": [each.as_log_entry() for each in state.registry.ledger.history()[-_EVENTS:]],
+        # If the operators have a token, the page asks for it before it shows controls.
+        "operator": may_operate(state, request),
+    }
 
 
 def dependency(breaker: CircuitBreaker, component: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -75,3 +77,11 @@ def _fleet(view: FleetView) -> dict[str, Any]:
         "last_exchange_seconds": None if view.age is None else round(view.age, 1),
         "apart": list(view.unreachable),
     }
+
+
+def _data_of(panel: Panel) -> dict[str, Any]:
+    try:
+        return dict(panel.data())
+    except Exception as error:  # the breakers are shown all the same
+        log.exception("panel %r of the live page has no data", panel.name)
+        return {"unavailable": type(error).__name__}

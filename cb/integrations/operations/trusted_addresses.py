@@ -3,7 +3,7 @@
 import ipaddress
 import re
 
-from flask import request
+from .request import Request
 
 #: names of the loopback interface
 LOCALHOST = frozenset({"localhost", "localhost."})
@@ -32,29 +32,29 @@ def parse_address(text: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Add
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def is_from_this_host() -> bool:
-    """Return True if the current request comes from this host, by one of its names and through no visible proxy.
+def is_from_this_host(request: Request) -> bool:
+    """Return True if a request comes from this host, by one of its names and through no visible proxy.
 
     A client of a Unix socket has no address: it is usually a proxy, and counts as another host. So does HTTP/1.0: nginx
     speaks it to an app unless configured otherwise, and adds no header. A browser on this host that shows a page of
     another site sends that site's `Origin`.
     """
-    client = parse_address(request.remote_addr)
-    page = request.headers.get("Origin", "http://localhost").partition("://")[2]
+    client = parse_address(request.client)
+    page = request.headers.get("Origin")
     return (
         client is not None
         and client.is_loopback
-        and _is_one_of(page, LOCALHOST)
-        and request.environ.get("SERVER_PROTOCOL") != "HTTP/1.0"
-        and is_addressed_to(LOCALHOST)
+        and (page is None or _is_one_of(page.partition("://")[2], LOCALHOST))
+        and request.http_version != "1.0"
+        and is_addressed_to(request, LOCALHOST)
         and not any(map(_FORWARDED.fullmatch, request.headers.keys()))
     )
 
 
-def is_addressed_to(names: frozenset[str]) -> bool:
-    """Return True if the `Host` of the current request is one of these names, or an address of this host."""
-    host = request.environ.get("HTTP_HOST")
-    if host is None and request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
+def is_addressed_to(request: Request, names: frozenset[str]) -> bool:
+    """Return True if the `Host` of a request is one of these names, or an address of this host."""
+    host = request.headers.get("Host")
+    if host is None and request.http_version == "1.0":
         return True  # not a browser: DNS rebinding needs one
     return _is_one_of(host or "", names)
 

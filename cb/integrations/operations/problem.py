@@ -5,9 +5,10 @@ from collections import ChainMap
 from collections.abc import Mapping
 from typing import Any
 
-from flask import Response
-
 from cb.pickling import PortableError
+
+#: media type
+PROBLEM_TYPE = "application/problem+json"
 
 
 class Problem(PortableError):  # the name of RFC 9457
@@ -44,8 +45,8 @@ class Problem(PortableError):  # the name of RFC 9457
         #: further members of the body
         self.facts = facts
 
-    def response(self, request_id: str) -> Response:
-        """Return the response to the request with this id."""
+    def text(self, request_id: str) -> str:
+        """Return the body of the response to the request with this id, of the type `PROBLEM_TYPE`."""
         body = {
             "type": f"/problems/{self.code}",
             "title": self.code.replace("-", " ").capitalize(),
@@ -55,5 +56,4 @@ class Problem(PortableError):  # the name of RFC 9457
             "request_id": request_id,
             **self.facts,
         }
-        text = json.dumps(body, default=str) + "\n"
-        return Response(text, self.status, self.headers, content_type="application/problem+json")
+        return json.dumps(body, default=str) + "\n"

@@ -1,24 +1,19 @@
-"""Operators' routes: `POST /circuit-breakers/{name}/{action}`, and `GET /circuit-breakers/events`."""
+"""Operators' commands, and the list of state changes."""
 
 import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from flask import Blueprint, request
-
 from cb.config import parse_duration
 from cb.control import BreakerControl
 from cb.errors import ConfigError
 from cb.events import StateChange
+from cb.registry import Registry
 
-from .access import require_operator, require_reader
-from .extension_state import circuit_breakers
 from .problem import Problem
-from .request_id import request_id
+from .request import Request
 from .request_input import Converter, Member, read_object, read_query
-
-bp = Blueprint("operator", __name__)
 
 _AUTHOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}", re.ASCII)
 _DIGITS = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
@@ -79,20 +74,47 @@ _EVENTS = {
 }
 
 
-def _find(name: str) -> BreakerControl | None:
-    """Return the control of a breaker that any process has made; None if none has."""
-    return circuit_breakers().registry.control(name)
+def read_name(request: Request) -> str:
+    """Return the name of a breaker in the query of a request. Raises Problem."""
+    name: str = read_query(request, _NAME)["name"]
+    return name
 
 
-def _find_by_path(name: str) -> BreakerControl | None:
+def run_command(
+    registry: Registry, action: str, name: str, request: Request, body: bytes, *, request_id: str, in_path: bool
+) -> dict[str, Any]:
+    """Run a command of an authorized operator. Return the state change. Raises Problem.
+
+    Args:
+        registry: The breakers.
+        action: One of `ACTIONS`.
+        name: Name of a breaker that any process has made.
+        request: The request.
+        body: Its body, or the first `MAX_BODY` + 1 bytes.
+        request_id: Its id, for the log.
+        in_path: True if the name is from a path, which proxies may have changed.
+    """
+    act, members = ACTIONS[action]
+    options = read_object(request, body, members)
+    author = request.headers.get("X-Operator") or ""
+    author = author if _AUTHOR.fullmatch(author) else "api"
+    control = _find_by_path(registry, name) if in_path else registry.control(name)
+    if control is None:
+        raise Problem(404, "unknown-breaker", f"there is no breaker {name[:128]!r}")
+    if "expires_in" in options:
+        options["duration"] = options.pop("expires_in")
+    return act(control, author=f"{author}, request {request_id}", **options).as_dict()
+
+
+def _find_by_path(registry: Registry, name: str) -> BreakerControl | None:
     """Return the breaker of that name, otherwise the only one whose name equals it with repeated slashes merged.
 
     A proxy below a path prefix decodes `https%3A%2F%2Fhost` and passes on `https:/host`.
     """
-    found = _find(name)
+    found = registry.control(name)
     if found is None:
-        like = [each for each in circuit_breakers().registry.ledger.names() if _merged(each) == _merged(name)]
-        found = _find(like[0]) if len(like) == 1 else None
+        like = [each for each in registry.ledger.names() if _merged(each) == _merged(name)]
+        found = registry.control(like[0]) if len(like) == 1 else None
     return found
 
 
@@ -100,43 +122,17 @@ def _merged(name: str) -> str:
     return re.sub("/+", "/", name).strip("/")
 
 
-def _add_routes(action: str, act: Callable[..., StateChange], members: dict[str, Member]) -> None:
-    """Add the routes of an action, for a breaker named in the path and for one named in the query."""
-
-    def run(find: Callable[[str], BreakerControl | None], name: str) -> dict[str, Any]:
-        author = request.headers.get("X-Operator", "")
-        author = author if _AUTHOR.fullmatch(author) else "api"
-        options = read_object(members)
-        control = find(name)
-        if control is None:
-            raise Problem(404, "unknown-breaker", f"there is no breaker {name[:128]!r}")
-        if "expires_in" in options:
-            options["duration"] = options.pop("expires_in")
-        return act(control, author=f"{author}, request {request_id()}", **options).as_dict()
-
-    def by_path(name: str) -> dict[str, Any]:
-        require_operator()
-        return run(_find_by_path, name)
-
-    def by_query() -> dict[str, Any]:
-        require_operator()
-        return run(_find, **read_query(_NAME))
-
-    verb = action.replace("-o", "O")
-    bp.add_url_rule(f"/<path:name>/{action}", f"{verb}Breaker", by_path, methods=["POST"])
-    bp.add_url_rule(f"/{action}", f"{verb}NamedBreaker", by_query, methods=["POST"])
+#: the commands by their names in paths: the method and the members of the body
+ACTIONS: dict[str, tuple[Callable[..., StateChange], dict[str, Member]]] = {
+    "force-open": (BreakerControl.force_open, _TIMED_COMMAND),
+    "disable": (BreakerControl.disable, _TIMED_COMMAND),
+    "metrics-only": (BreakerControl.metrics_only, _TIMED_COMMAND),
+    "reset": (BreakerControl.reset, _COMMAND),
+}
 
 
-_add_routes("force-open", BreakerControl.force_open, _TIMED_COMMAND)
-_add_routes("disable", BreakerControl.disable, _TIMED_COMMAND)
-_add_routes("metrics-only", BreakerControl.metrics_only, _TIMED_COMMAND)
-_add_routes("reset", BreakerControl.reset, _COMMAND)
-
-
-@bp.get("/events")
-def events() -> dict[str, Any]:
-    """List the latest state changes, oldest first."""
-    require_reader()
-    query = read_query(_EVENTS)
-    found = circuit_breakers().registry.ledger.history(query["since"])
+def events(registry: Registry, request: Request) -> dict[str, Any]:
+    """Return the latest state changes, oldest first. Raises Problem."""
+    query = read_query(request, _EVENTS)
+    found = registry.ledger.history(query["since"])
     return {"events": [each.as_log_entry() for each in found[len(found) - min(query["limit"], len(found)) :]]}

@@ -1,17 +1,14 @@
 """Parsing and validation of JSON bodies and query parameters."""
 
 import json
-import sys
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from flask import request
-from werkzeug.exceptions import ClientDisconnected
-
 from .problem import Problem
+from .request import Request
 
 #: bytes of a body
 MAX_BODY = 64 * 1024
@@ -33,9 +30,9 @@ class Member:
     default: Any = None
 
 
-def read_object(members: Mapping[str, Member]) -> dict[str, Any]:
-    """Read the body of the current request as a JSON object with these members and no others. Raises Problem."""
-    document, odd = read_document()
+def read_object(request: Request, body: bytes, members: Mapping[str, Member]) -> dict[str, Any]:
+    """Read the body of a request as a JSON object with these members and no others. Raises Problem."""
+    document, odd = parse_document(request, body)
     if not isinstance(document, dict):
         raise invalid_body([("", "must be an object")], odd)
     values, errors = {}, []
@@ -51,34 +48,50 @@ def read_object(members: Mapping[str, Member]) -> dict[str, Any]:
     return values
 
 
-def read_query(members: Mapping[str, Member]) -> dict[str, Any]:
-    """Read the query of the current request: each parameter at most once, and no others. Raises Problem."""
-    check_query(members)
-    values = {}
+def read_query(request: Request, members: Mapping[str, Member]) -> dict[str, Any]:
+    """Read the query of a request: each parameter at most once, and no others. Raises Problem."""
+    check_query(request, members)
+    given, values = dict(request.query), {}
     for name, member in members.items():
         try:
-            values[name] = _read_member(request.args, name, member)
+            values[name] = _read_member(given, name, member)
         except ValueError as error:
             raise invalid_parameter("query", name, str(error)) from error
     return values
 
 
-def check_query(names: Collection[str]) -> None:
-    """Check that the query of the current request has only these parameters, each at most once. Raises Problem."""
-    for name, values in request.args.lists():
+def check_query(request: Request, names: Collection[str]) -> None:
+    """Check that the query of a request has only these parameters, each at most once. Raises Problem."""
+    for name, times in Counter(name for name, _ in request.query).items():
         if name not in names:
             raise invalid_parameter("query", name, f"is none of {', '.join(sorted(names))}")
-        if len(values) > 1:
+        if times > 1:
             raise invalid_parameter("query", name, "must be given once")
 
 
-def read_document() -> tuple[Any, list[str]]:
-    """Parse the JSON body of the current request. Raises Problem.
+def check_body(request: Request) -> None:
+    """Check the headers that announce a body of JSON, before it is received. Raises Problem."""
+    media_type = (request.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise Problem(415, "unsupported-media-type", "the body must be application/json")
+    if _announced(request) > MAX_BODY:
+        raise _too_large()
+
+
+def parse_document(request: Request, body: bytes) -> tuple[Any, list[str]]:
+    """Parse the JSON body of a request, or its first `MAX_BODY` + 1 bytes. Raises Problem.
 
     Return the document and its violations of JSON's number syntax. Fractions are Decimals. NaN and infinities are kept,
     so that a validation error can name their position; a document with such violations must not be accepted.
     """
-    return _parse(_text())
+    if len(body) > MAX_BODY:
+        raise _too_large()
+    if body.count(b",") >= MAX_PARTS:
+        raise Problem(422, "invalid-body", f"the body must have at most {MAX_PARTS} members and elements")
+    announced = _announced(request)
+    if len(body) < announced:
+        raise incomplete(f"{len(body)} of {announced} bytes arrived")
+    return _parse(body)
 
 
 def invalid_body(errors: Iterable[tuple[str, str]], odd: list[str]) -> Problem:
@@ -114,38 +127,15 @@ def _read_member(given: Mapping[str, Any], name: str, member: Member) -> Any:
     return member.convert(given[name])
 
 
-def _text() -> bytes:
-    if request.mimetype != "application/json":
-        raise Problem(415, "unsupported-media-type", "the body must be application/json")
-    announced = request.content_length or 0
-    # One more byte than is allowed: a chunked body is cut at the app's limit without an error.
-    if announced > MAX_BODY or len(body := _receive()) > MAX_BODY:
-        raise Problem(413, "request-entity-too-large", f"the body must have at most {MAX_BODY} bytes")
-    if body.count(b",") >= MAX_PARTS:
-        raise Problem(422, "invalid-body", f"the body must have at most {MAX_PARTS} members and elements")
-    if len(body) < announced:
-        raise _incomplete(f"{len(body)} of {announced} bytes arrived")
-    return body
+def _announced(request: Request) -> int:
+    """Return the number of bytes of the body, 0 if it is sent in chunks."""
+    length = request.headers.get("Content-Length") or ""
+    chunked = (request.headers.get("Transfer-Encoding") or "").strip().lower() == "chunked"
+    return int(length) if length.isdecimal() and not chunked else 0
 
 
-def _receive() -> bytes:
-    limit = MAX_BODY + 1
-    try:
-        with suppress(AttributeError):  # before Flask 3.1, only the app has a limit
-            request.max_content_length = limit
-            return request.get_data(cache=False)
-        body = b""
-        while len(body) < limit and (part := request.stream.read(limit - len(body))):
-            body += part
-        return body
-    except _server_errors() as error:
-        raise _incomplete(f"{type(error).__name__} while it was read") from error
-
-
-def _server_errors() -> tuple[type[Exception], ...]:
-    """Return the errors of reading a body. gunicorn, which may not be installed, raises its own."""
-    gunicorn: Any = sys.modules.get("gunicorn.http.errors")
-    return (ClientDisconnected, gunicorn.ParseException) if gunicorn else (ClientDisconnected,)
+def _too_large() -> Problem:
+    return Problem(413, "request-entity-too-large", f"the body must have at most {MAX_BODY} bytes")
 
 
 def _parse(text: bytes) -> tuple[Any, list[str]]:
@@ -175,7 +165,8 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _incomplete(reason: str) -> Problem:
+def incomplete(reason: str) -> Problem:
+    """Return the 400 of a body that did not arrive completely."""
     return Problem(400, "malformed-body", f"the body must arrive as the headers announce it: {reason}")
 
 
