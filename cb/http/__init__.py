@@ -1,7 +1,7 @@
-"""HTTP calls through a breaker, with requests or httpx.
+"""HTTP calls through a breaker, with requests, httpx or aiohttp.
 
-Each name is imported when it is first used, and needs the library that it is for: extra `http` for requests, and
-`httpx`.
+Each name is imported when it is first used, and needs the library that it is for: extra `http` for requests,
+`httpx`, or `aiohttp`.
 """
 
 from importlib import import_module
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
         RateLimitedConnectionError,
         origin,
     )
+    from .aiohttp_errors import BulkheadFullClientError, CircuitOpenClientError, RateLimitedClientError
+    from .aiohttp_middleware import circuit_breaker_middleware
     from .client import HTTPClient
     from .connections import within
     from .deadline import DeadlineAdapter, PoolTimeoutError
@@ -32,11 +34,13 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncCircuitBreakerTransport",
     "BodyTooLargeError",
+    "BulkheadFullClientError",
     "BulkheadFullConnectionError",
     "BulkheadFullTransportError",
     "CallObserver",
     "CircuitBreakerAdapter",
     "CircuitBreakerTransport",
+    "CircuitOpenClientError",
     "CircuitOpenConnectionError",
     "CircuitOpenTransportError",
     "ClientError",
@@ -48,9 +52,11 @@ __all__ = [
     "InvalidResponse",
     "Json",
     "PoolTimeoutError",
+    "RateLimitedClientError",
     "RateLimitedConnectionError",
     "RateLimitedTransportError",
     "ServiceUnavailable",
+    "circuit_breaker_middleware",
     "guarded_session",
     "origin",
     "within",
@@ -82,6 +88,14 @@ _LIBRARIES: tuple[tuple[str, tuple[str, ...], dict[str, tuple[str, ...]]], ...] 
             "httpx_async_transport": ("AsyncCircuitBreakerTransport",),
             "httpx_errors": ("BulkheadFullTransportError", "CircuitOpenTransportError", "RateLimitedTransportError"),
             "httpx_transport": ("CircuitBreakerTransport",),
+        },
+    ),
+    (
+        "aiohttp",
+        ("aiohttp",),
+        {
+            "aiohttp_errors": ("BulkheadFullClientError", "CircuitOpenClientError", "RateLimitedClientError"),
+            "aiohttp_middleware": ("circuit_breaker_middleware",),
         },
     ),
 )

@@ -11,8 +11,9 @@ import requests
 from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError, ResponseNotChunked
 
+from .described import described
 from .errors import BodyTooLargeError
-from .messages import Sent, described, target
+from .messages import Sent, target
 from .older_urllib3 import BoundedResponse, bound_reads
 from .pickling import PortableRequestError
 from .texts import too_large_text

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from cb import Call
+from cb.clocks import monotonic
 
 from .errors import BodyTooLargeError, FailureStatusError
 from .observer import CallObserver
@@ -80,6 +81,10 @@ class Exchange:
             self._paused = False
             self.deadline.resume()
             self._call.resume()
+
+    def time_left(self) -> float:
+        """Return the seconds until the deadline, 0 after it. There must be one."""
+        return max((self.deadline.at or 0.0) - monotonic(), 0.0)
 
     def received(self, status: int, *, failure: bool, retry_after: float | None = None) -> None:
         """Record status and headers. A status that is a failure is counted at once."""

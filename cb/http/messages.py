@@ -6,7 +6,6 @@ argument of the same class whose text is ours; the one it replaces becomes the `
 
 import socket
 import ssl
-from functools import lru_cache
 from http.client import BadStatusLine, HTTPException, RemoteDisconnected
 from http.client import IncompleteRead as ShortRead
 from typing import Any, NamedTuple, TypeVar
@@ -28,8 +27,7 @@ from urllib3.exceptions import (
     ResponseError,
 )
 
-from cb.pickling import sendable
-
+from .described import Described, described
 from .texts import error_chain, first, plain, quoted, shown_origin, within_text
 
 E = TypeVar("E", bound=BaseException)
@@ -122,19 +120,10 @@ def describe(error: E, where: str, reason: str) -> E:
     inner = error.args[0] if error.args else None
     if not isinstance(inner, BaseException):
         error.args = (f"{where}: {reason}",)
-    elif not isinstance(inner, _Described):
+    elif not isinstance(inner, Described):
         error.args = (described(inner, where, reason),)
         error.__cause__ = inner
     return error
-
-
-def described(error: BaseException, where: str, reason: str) -> BaseException:
-    """Return an error of the same class and with the same attributes, whose text is another."""
-    cls: Any = _described(type(error))  # type: ignore[arg-type]  # a class is hashable
-    copied: Any = cls.__new__(cls, *error.args)
-    copied.__dict__.update(error.__dict__, _target_text=where, _reason_text=reason)
-    copied.__cause__ = error.__cause__
-    return copied  # type: ignore[no-any-return]  # its class is made at run time
 
 
 def is_described(error: BaseException) -> bool:
@@ -144,38 +133,8 @@ def is_described(error: BaseException) -> bool:
 
 def described_reason(error: BaseException) -> str | None:
     """Return the reason in the text that an error, or the one inside it, was given; None without one."""
-    found = (each for each in (error, *error.args) if isinstance(each, _Described))
-    return next((each._reason_text for each in found), None)  # noqa: SLF001 - of this module
-
-
-class _Described:
-    """An exception of another library, with a text of ours, that keeps it when it is pickled."""
-
-    _target_text: str
-    _reason_text: str
-
-    def __str__(self) -> str:
-        return f"{self._target_text}: {self._reason_text}"
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({str(self)!r})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Arguments and attributes of urllib3 are connections and pools: for those, their `repr` is pickled.
-        args = tuple(map(sendable, getattr(self, "args", ())))
-        return _rebuilt, (type(self).__mro__[2], args), {name: sendable(each) for name, each in self.__dict__.items()}
-
-
-def _rebuilt(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
-    made = _described(cls)  # type: ignore[arg-type]  # a class is hashable
-    rebuilt: BaseException = made.__new__(made, *args)
-    return rebuilt
-
-
-@lru_cache(maxsize=64)
-def _described(cls: Any) -> Any:
-    names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
-    return type(cls.__name__, (_Described, cls), names)
+    found = (each for each in (error, *error.args) if isinstance(each, Described))
+    return next((each.reason_text for each in found), None)
 
 
 def _of_connecting(chain: list[BaseException], limits: Limits) -> str | None:

@@ -110,9 +110,11 @@ def first(errors: list[BaseException], *kinds: type[BaseException]) -> Any:
 
 def tls_text(errors: list[BaseException]) -> str | None:
     """Return the reason if one of the errors is of TLS; None if none is."""
-    verification = first(errors, ssl.SSLCertVerificationError)
-    if verification is not None:
+    # That of aiohttp, which wraps it, is of its class too, and lacks its attributes.
+    found = (each for each in errors if isinstance(each, ssl.SSLCertVerificationError) and hasattr(each, "verify_code"))
+    if (verification := next(found, None)) is not None:
         return f"the certificate is not trusted: {quoted(verification.verify_message or plain(verification))}"
-    if (tls := first(errors, ssl.SSLError)) is not None:
+    tls = next((each for each in errors if isinstance(each, ssl.SSLError) and hasattr(each, "reason")), None)
+    if tls is not None:
         return f"TLS failed ({quoted((tls.reason or plain(tls)).replace('_', ' ').lower())})"
     return None

@@ -1,16 +1,23 @@
-"""Clients of requests and httpx with breakers, behind one interface, for tests that are the same for all of them."""
+"""Clients of requests, httpx and aiohttp with breakers, behind one interface."""
 
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import aiohttp
 import httpx
 import requests
 import trio
 
 from cb import Registry
-from cb.http import AsyncCircuitBreakerTransport, BodyTooLargeError, CircuitBreakerAdapter, CircuitBreakerTransport
+from cb.http import (
+    AsyncCircuitBreakerTransport,
+    BodyTooLargeError,
+    CircuitBreakerAdapter,
+    CircuitBreakerTransport,
+    circuit_breaker_middleware,
+)
 
 #: bytes of a part of a body
 PART = 4096
@@ -149,6 +156,59 @@ class AsyncHttpx(Client):
         return status
 
 
+class Aiohttp(Client):
+    name = "aiohttp"
+    errors = aiohttp.ClientError
+
+    def _connect(self, guard: Any, name: Any, options: dict[str, Any]) -> None:
+        connections = options.pop("pool", 100)
+        middleware = circuit_breaker_middleware(guard, name, **options)
+        self._runner = asyncio.Runner()
+
+        async def connect() -> aiohttp.ClientSession:
+            return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=connections), middlewares=(middleware,))
+
+        self._session: aiohttp.ClientSession = self._run(connect)
+
+    def _close(self) -> None:
+        self._run(self._session.close)
+        self._runner.close()
+
+    def _run(self, step: Callable[..., Any], *args: Any) -> Any:
+        async def run() -> Any:
+            return await step(*args)
+
+        return self._runner.run(run())
+
+    def stream(self, url: str, **options: Any) -> Streamed:
+        if "timeout" in options:
+            options["timeout"] = aiohttp.ClientTimeout(options["timeout"])
+
+        async def send() -> aiohttp.ClientResponse:
+            return await self._session.get(url, allow_redirects=False, **options)
+
+        async def close() -> None:
+            response.release()
+            await asyncio.sleep(0)
+
+        response: aiohttp.ClientResponse = self._run(send)
+        content = response.content
+        return Streamed(
+            response.status,
+            lambda: self._run(content.read),
+            lambda: self._run(content.readexactly, PART),
+            lambda: self._run(close),
+        )
+
+    def post(self, url: str, parts: Iterator[bytes]) -> int:
+        async def send() -> int:
+            async with self._session.post(url, data=_asynchronous(parts)) as response:
+                return response.status
+
+        status: int = self._run(send)
+        return status
+
+
 class TrioHttpx(Client):
     """httpx under trio. Each request has a client of its own."""
 
@@ -181,7 +241,7 @@ async def _asynchronous(parts: Iterator[bytes]) -> Any:
 
 
 #: those that read a response in parts
-CLIENTS = [Requests, Httpx, AsyncHttpx]
+CLIENTS = [Requests, Httpx, AsyncHttpx, Aiohttp]
 ALL_CLIENTS = [*CLIENTS, TrioHttpx]
 
 

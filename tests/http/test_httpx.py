@@ -1,4 +1,4 @@
-"""Transports of httpx: what is theirs alone."""
+"""The transports of httpx alone."""
 
 import asyncio
 import socket

@@ -52,6 +52,7 @@ NEEDS = {
     "import cb.http; cb.http.DeadlineAdapter": ("requests", "http"),
     "from cb.http import CircuitBreakerTransport": ("httpx", "httpx"),
     "from cb.http import AsyncCircuitBreakerTransport": ("httpx", "httpx"),
+    "from cb.http import circuit_breaker_middleware": ("aiohttp", "aiohttp"),
     "from cb.integrations.flask import CircuitBreakers": ("flask", "flask"),
     "import cb.integrations.flask.current": ("flask", "flask"),
     "import cb.integrations.prometheus": ("prometheus_client", "prometheus"),

@@ -27,6 +27,7 @@ PLATFORM = "platform"
 TRIED = {
     "http": ["tests/http"],
     "httpx": ["tests/http/test_clients.py", "tests/http/test_httpx.py"],
+    "aiohttp": ["tests/http/test_clients.py", "tests/http/test_aiohttp.py"],
     "cli": ["tests/cli/test_mapped_ledgers.py", "tests/cli/test_reading.py"],
     "flask": [
         f"tests/integrations/flask/test_{name}.py"
