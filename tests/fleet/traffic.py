@@ -1,7 +1,6 @@
 """Continuous calls in a worker process, and their results."""
 
 import threading
-import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ from dataclasses import dataclass, field
 from cb import CircuitBreaker, CircuitOpenError, State
 from cb.ledger import layout as at
 from cb.states import CODES
-from tests.support.waiting import waited
+from tests.support.waiting import Stopwatch
 
 
 @dataclass
@@ -43,23 +42,23 @@ class Traffic(threading.Thread):
 
     def run(self) -> None:
         while not self._ended.wait(self._pause):
-            inside, begin = 0.0, time.monotonic() - waited()
+            inside, watch = 0.0, Stopwatch()
             try:
                 with suppress(ConnectionError), self._breaker as tally:
-                    reached = time.monotonic() - waited()
+                    reached = Stopwatch()
                     self.seen.reached += 1
                     if tally.probe:
                         self._note_probe()
                     if self._latency:
                         self._ended.wait(self._latency)
-                    inside = time.monotonic() - waited() - reached
+                    inside = reached.seconds()
                     if self.sick:
                         raise ConnectionError
             except CircuitOpenError:
                 self.seen.rejected += 1
             except Exception as error:  # noqa: BLE001 - the test asserts that there is none
                 self.seen.strange.append(repr(error))
-            self.seen.slowest = max(self.seen.slowest, time.monotonic() - waited() - begin - inside)
+            self.seen.slowest = max(self.seen.slowest, watch.seconds() - inside)
 
     def _note_probe(self) -> None:
         if self._breaker.snapshot().source != "fleet":

@@ -17,7 +17,7 @@ from pathlib import Path
 from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger, Snapshot, State
 from cb.ledger import layout as at
 from cb.ledger.locks import claim
-from tests.support.waiting import waited
+from tests.support.waiting import Stopwatch
 
 CONFIG = BreakerConfig(
     max_requests=3,
@@ -58,7 +58,7 @@ def call_on(breaker: CircuitBreaker, report: str, choose: random.Random, times: 
         for _ in range(times):
             # The dependency fails half of the time, for all workers at the same time.
             error = OSError() if int(time.time()) % 4 < 2 and choose.random() < 0.8 else None
-            begin = time.monotonic() - waited()
+            watch = Stopwatch()
             try:
                 with breaker as call:
                     if call.probe:
@@ -70,8 +70,7 @@ def call_on(breaker: CircuitBreaker, report: str, choose: random.Random, times: 
                 outcome = "f"
             except CircuitOpenError:
                 outcome = "r"
-            took = time.monotonic() - waited() - begin
-            acknowledged.write(f"{outcome} {took:.4f}\n")
+            acknowledged.write(f"{outcome} {watch.seconds():.4f}\n")
             time.sleep(0.001)
 
 

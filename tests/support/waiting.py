@@ -24,8 +24,20 @@ def until(condition: Callable[[], Found], what: str = "", *, seconds: float = 30
     return found
 
 
-def waited() -> float:
-    """Return the seconds for which this thread could have run and no processor was free: no delay of the breaker."""
+class Stopwatch:
+    """Seconds since it was made, without those for which its thread could have run and no processor was free.
+
+    If the thread loses its processor while it reads the two clocks, the seconds are too few, never too many.
+    """
+
+    def __init__(self) -> None:
+        self._waited, self._begin = _waited(), time.monotonic()
+
+    def seconds(self) -> float:
+        return time.monotonic() - self._begin - (_waited() - self._waited)
+
+
+def _waited() -> float:
     try:
         return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
     except OSError:

@@ -101,6 +101,7 @@ def test_no_request_that_the_document_allows_or_forbids_is_answered_otherwise(pl
     assert code == 0, said
 
 
+@pytest.mark.nightly
 def test_service_that_wants_no_token_says_so_and_asks_for_none(open_platform: Platform) -> None:
     code, said = run(open_platform, "gateway", "--phases", "examples", "--seed", "1")
     assert code == 0, said
