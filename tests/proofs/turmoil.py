@@ -17,7 +17,7 @@ from pathlib import Path
 from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Ledger, Snapshot, State
 from cb.ledger import layout as at
 from cb.ledger.locks import claim
-from tests.support.waiting import Stopwatch
+from tests.support.waiting import Stopwatch, until
 
 CONFIG = BreakerConfig(
     max_requests=3,
@@ -38,12 +38,12 @@ LONGEST = 0.1  # seconds that a stopped sibling may cost a call
 
 
 def work(path: str, report: str, seed: int) -> None:
-    """Call until the process is killed; now and then fork a child that calls a few times and ends."""
+    """Call until this process or its parent is killed; now and then fork a child that calls a few times and ends."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the children
     choose = random.Random(seed)
     breaker = CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(path))
-    children = 0
-    while True:
+    children, parent = 0, os.getppid()
+    while os.getppid() == parent:
         call_on(breaker, report, choose, 200)
         children += 1
         if os.fork() == 0:
@@ -89,6 +89,10 @@ class Turmoil:
     opened: int = 0
     started: int = 0
 
+    def __post_init__(self) -> None:
+        #: two ends of a pipe: each process has the second one open as long as it lives
+        self.ended, self.lives = os.pipe()
+
     def run(self) -> dict[str, object]:
         """Disturb the processes for `seconds`. Return the counts; `problems` is empty if every invariant held."""
         choose = random.Random(self.seed)
@@ -97,8 +101,11 @@ class Turmoil:
         taken = [claim(f"{self.directory}/l.locks/{shard}") for shard in range(self.shards, at.SHARDS)]
         for _ in range(WORKERS):
             self.start()
+        witnesses = [self.directory / f"report-{number}" for number in range(WITNESSES)]
+        until(lambda: all(report.exists() for report in witnesses))
         end = time.monotonic() + self.seconds
-        while time.monotonic() < end:
+        # Longer, if the dependency was well for most of the time: it is for two seconds at a stretch.
+        while time.monotonic() < end or (self.opened < 3 and time.monotonic() < end + 10):
             time.sleep(choose.uniform(0.01, 0.15))
             self.disturb(choose)
             now = breaker.snapshot()
@@ -108,6 +115,9 @@ class Turmoil:
             worker.send_signal(signal.SIGCONT)
             worker.kill()
             worker.wait()
+        os.close(self.lives)
+        os.read(self.ended, 1)  # returns when the last child of a worker has closed its end
+        os.close(self.ended)
         for file in taken:
             if file is not None:
                 file.close()
@@ -118,7 +128,9 @@ class Turmoil:
         report = self.directory / f"report-{self.started - 1}"
         command = [sys.executable, "-m", "tests.proofs.turmoil", "worker", str(self.directory / "l"), str(report)]
         seed = str(self.seed * 1000 + self.started)
-        self.workers.append(subprocess.Popen([*command, seed], stderr=subprocess.DEVNULL))  # SIGINT has a traceback
+        self.workers.append(
+            subprocess.Popen([*command, seed], stderr=subprocess.DEVNULL, pass_fds=[self.lives])
+        )  # SIGINT has a traceback
 
     def disturb(self, choose: random.Random) -> None:
         worker = choose.choice(self.workers[WITNESSES:])

@@ -15,7 +15,9 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    found = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    # The apps of earlier tests may still notice that their directories were removed.
+    return [line for line in found if line["logger"] != "cb.ledger.degradation"]
 
 
 def test_request_is_a_line_with_its_id(client: FlaskClient, capsys: pytest.CaptureFixture[str]) -> None:
