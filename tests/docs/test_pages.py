@@ -21,6 +21,8 @@ ELSEWHERE = {
     "health.md": "docs/test_health.py",
     "http.md": "docs/test_http_page.py",
     "integrations.md": "docs/test_integrations.py",
+    "integrations/aiohttp.md": "docs/test_client_pages.py",
+    "integrations/httpx.md": "docs/test_client_pages.py",
     "night.md": "docs/test_night.py",
     "operations.md": "platform/test_operations.py",
     "platform.md": "docs/test_platform.py",
