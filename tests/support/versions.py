@@ -29,6 +29,7 @@ TRIED = {
     "httpx": ["tests/http/test_clients.py", "tests/http/test_httpx.py"],
     "aiohttp": ["tests/http/test_clients.py", "tests/http/test_aiohttp.py"],
     "cli": ["tests/cli/test_mapped_ledgers.py", "tests/cli/test_reading.py"],
+    "asgi": ["tests/integrations/asgi/test_extension.py"],
     "flask": [
         f"tests/integrations/flask/test_{name}.py"
         for name in ("alone", "extension", "own_routes", "readers", "names_behind_proxies")

@@ -17,6 +17,7 @@ from cb import CircuitBreaker, Ledger
 DOORS = (
     *("cb", "cb.fleet", "cb.http", "cb.resilience", "cb.testing"),
     *(
+        "cb.integrations.asgi",
         "cb.integrations.flask",
         "cb.integrations.opentelemetry",
         "cb.integrations.prometheus",

@@ -32,6 +32,10 @@ class CurrentRequest:
         return request.headers
 
     @property
+    def path(self) -> str:
+        return request.path
+
+    @property
     def query(self) -> Iterable[tuple[str, str]]:
         return request.args.items(multi=True)
 

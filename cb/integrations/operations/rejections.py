@@ -17,6 +17,22 @@ def problem_of(error: Exception) -> Problem:
     return next(REJECTIONS[kind] for kind in type(error).__mro__ if kind in REJECTIONS)(error)
 
 
+def find_problem(error: Exception) -> Problem | None:
+    """Return the Problem for an error, None if there is none.
+
+    That of a group, as a task group raises it, is the one with the longest wait, if each of its errors has one.
+    """
+    if not isinstance(error, ExceptionGroup):
+        return problem_of(error) if isinstance(error, tuple(REJECTIONS)) else None
+    found = [find_problem(each) for each in error.exceptions]
+    problems = [each for each in found if each is not None]
+    return max(problems, key=_wait) if len(problems) == len(found) else None
+
+
+def _wait(problem: Problem) -> int:
+    return int(problem.headers.get("Retry-After", 0))
+
+
 def _circuit_open(error: CircuitOpenError) -> Problem:
     detail = f"{error.name} is not called while its circuit is open"
     wait = _HELD_OPEN_RETRY_AFTER if error.retry_after is None else error.retry_after

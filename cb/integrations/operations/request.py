@@ -31,6 +31,10 @@ class Request(Protocol):
         """Headers."""
 
     @property
+    def path(self) -> str:
+        """Path, decoded."""
+
+    @property
     def query(self) -> Iterable[tuple[str, str]]:
         """Parameters of the query, in their order."""
 
