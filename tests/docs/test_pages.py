@@ -23,6 +23,7 @@ ELSEWHERE = {
     "integrations.md": "docs/test_integrations.py",
     "integrations/aiohttp.md": "docs/test_client_pages.py",
     "integrations/httpx.md": "docs/test_client_pages.py",
+    "integrations/redis.md": "docs/test_data_pages.py",
     "night.md": "docs/test_night.py",
     "operations.md": "platform/test_operations.py",
     "platform.md": "docs/test_platform.py",

@@ -57,6 +57,7 @@ NEEDS = {
     "import cb.integrations.flask.current": ("flask", "flask"),
     "import cb.integrations.prometheus": ("prometheus_client", "prometheus"),
     "from cb.integrations.sqlalchemy import guard_engine": ("sqlalchemy", "sqlalchemy"),
+    "from cb.integrations.redis import guard_redis": ("redis", "redis"),
     "import cb.integrations.opentelemetry": ("opentelemetry", "otel"),
     "from cb.fleet import Fleet": ("redis", "redis"),
     "from cb.resilience import RateLimit": ("limits", "resilience"),

@@ -35,7 +35,10 @@ TRIED = {
         for name in ("alone", "extension", "own_routes", "readers", "names_behind_proxies")
     ],
     "prometheus": ["tests/integrations/flask/test_metrics.py"],
-    "redis": ["tests/fleet/test_urls.py", "tests/fleet/test_topologies.py", "tests/fleet/test_sync.py"],
+    "redis": [
+        *("tests/fleet/test_urls.py", "tests/fleet/test_topologies.py", "tests/fleet/test_sync.py"),
+        "tests/integrations/redis",
+    ],
     "resilience": ["tests/resilience"],
     "sqlalchemy": ["tests/integrations/test_sqlalchemy.py", "tests/integrations/test_sqlalchemy_server.py"],
     "otel": ["tests/integrations/opentelemetry/test_adapter.py", "tests/integrations/opentelemetry/test_spans.py"],

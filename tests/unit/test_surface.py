@@ -21,6 +21,7 @@ DOORS = (
         "cb.integrations.flask",
         "cb.integrations.opentelemetry",
         "cb.integrations.prometheus",
+        "cb.integrations.redis",
         "cb.integrations.sqlalchemy",
     ),
 )
