@@ -4,20 +4,13 @@ import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import aiobreaker
-import circuitbreaker
-import interlock
-import nopanic
-import purgatory
+from cb import CircuitBreaker, Ledger
 
-from cb import BreakerConfig, CircuitBreaker, Ledger
-
-from .peers import NAME, OURS
+from .async_peers import ASYNC_LIBRARIES, Coroutine
+from .peers import OURS, Setting
 from .result import Check, Result, with_ratios
 
 ROUNDS, CALLS = 40, 5_000
@@ -26,8 +19,6 @@ SLOW = {"interlock": 10, "purgatory": 10, "aiobreaker": 4, "nopanic": 4, "circui
 SYNCHRONOUS = "cb, a function"
 BARE = "no breaker"
 FAILURES, TIMEOUT = 10, 60.0
-
-Coroutine = Callable[[], Awaitable[object]]
 
 
 def asynchronous(rounds: int = ROUNDS) -> Result:
@@ -44,25 +35,8 @@ def asynchronous(rounds: int = ROUNDS) -> Result:
 
 def _guarded(directory: Path) -> dict[str, Coroutine]:
     """Return a coroutine function guarded by each library in process memory, and by ours in a file too."""
-    config = BreakerConfig(failure_threshold=FAILURES, failure_rate_threshold=None, timeout=TIMEOUT)
-    # Those that have only rates: if all calls of the window must fail, they are consecutive failures.
-    rates: Any = interlock.Config(
-        failure_rate_threshold=1.0,
-        minimum_number_of_calls=FAILURES,
-        window_size=FAILURES,
-        wait_duration_in_open=TIMEOUT,
-        permitted_calls_in_half_open=1,
-    )
-    breakers: dict[str, Callable[[Coroutine], Coroutine]] = {
-        OURS: CircuitBreaker(NAME, config, ledger=Ledger.in_file(directory / "ledger")),
-        f"{OURS}, memory": CircuitBreaker(NAME, config),
-        "circuitbreaker": circuitbreaker.circuit(FAILURES, TIMEOUT, name=NAME),
-        "aiobreaker": aiobreaker.CircuitBreaker(FAILURES, timedelta(seconds=TIMEOUT), name=NAME),
-        "interlock": interlock.CircuitBreaker(name=NAME, config=rates),
-        "nopanic": nopanic.circuit_breaker(failure_threshold=1.0, min_calls=FAILURES, reset_timeout=TIMEOUT, name=NAME),
-        "purgatory": purgatory.AsyncCircuitBreakerFactory(FAILURES, TIMEOUT)(NAME),
-    }
-    return {name: guard(_work) for name, guard in breakers.items()} | {BARE: _work}
+    setting = Setting(directory, failures=FAILURES, timeout=TIMEOUT)
+    return {name: each.breaker(setting)(_work) for name, each in ASYNC_LIBRARIES.items()} | {BARE: _work}
 
 
 def _function(directory: Path) -> Callable[[], object]:

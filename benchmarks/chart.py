@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from .uvicorn_workers import UVICORN
+
 WIDTH, PAD, LINE = 920, 24, 22
 #: Width of a panel of bars, and of the names in it.
 HALF, NAMES = (WIDTH - 3 * PAD) / 2, 118
@@ -63,7 +65,7 @@ def draw(report: Mapping[str, Any]) -> str:
             _ratios(results["end_to_end"]["rows"]),
         ),
     ]
-    parts = [*_leak(results["leak"]["rows"], results["leak"]["columns"])]
+    parts = [*_leak(_of_processes(results["leak"]["rows"]), results["leak"]["columns"])]
     for x, y, head, unit, bars in panels:
         parts += _panel(x, y, head, unit, bars)
     height = max(y + 62 + len(bars) * LINE for _, y, *_, bars in panels)
@@ -84,6 +86,11 @@ def describe(report: Mapping[str, Any]) -> str:
     rows = report["results"]["leak"]["rows"]
     most = max(values[3] for values in rows.values())
     return f"Of 8 workers, {rows[OURS][3]:.0f} calls reach a dead dependency with cb, and up to {most:.0f} with others."
+
+
+def _of_processes(rows: Rows) -> Rows:
+    """Return the rows without those of uvicorn, whose curves are the same."""
+    return {name: values for name, values in rows.items() if not name.endswith(UVICORN)}
 
 
 def _leak(rows: Rows, columns: Sequence[str]) -> Iterator[str]:

@@ -23,7 +23,9 @@ def describe() -> dict[str, object]:
         "python": platform.python_version(),
         "versions": {
             name: _version(name)
-            for name in sorted({each.package for each in LIBRARIES.values()} | {"aiobreaker", "nopanic", "redis"})
+            for name in sorted(
+                {each.package for each in LIBRARIES.values()} | {"aiobreaker", "nopanic", "redis", "uvicorn"}
+            )
         },
     }
 

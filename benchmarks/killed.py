@@ -1,13 +1,18 @@
 """Killed workers: the effect on other workers when they die in a hanging call, and in a probe."""
 
 import math
+import os
+import signal
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from .peers import WORKERS, Library, Setting
 from .result import Figure, Result, never
+from .uvicorn_workers import NAMES, UVICORN, uvicorn_workers
 from .valkey import server, wait_for
 from .worker_pool import (
     ANSWERED,
@@ -28,14 +33,20 @@ TIMEOUT, DELAY, BOUND = 1.0, 2.0, 5.0
 
 def killed(rounds: int = 2) -> Result:
     """Kill workers with SIGKILL, and measure another worker of the same host."""
-    rows: dict[str, tuple[Figure, ...]] = {}
-    for library in WORKERS:
-        spans: list[float] = []
-        while len(spans) < rounds and math.inf not in spans:
-            spans.append(_in_a_probe(library))
-        rows[library.name] = (_in_calls(library), never(statistics.median(spans), BOUND), never(max(spans), BOUND))
+    rows = {
+        library.name: _row(partial(_in_calls, library), partial(_in_a_probe, library), rounds) for library in WORKERS
+    }
+    for name in NAMES:
+        rows[name + UVICORN] = _row(partial(after_killed_requests, name), partial(after_killed_probe, name), rounds)
     columns = (f"{FAILURES} killed in hanging calls: the next call is", "killed in a probe: s until the next success")
     return Result(f"Killed workers; {FAILURES} failures open, for {TIMEOUT:g} s", (*columns, "worst"), rows)
+
+
+def _row(in_calls: Callable[[], str], in_a_probe: Callable[[], float], rounds: int) -> tuple[Figure, ...]:
+    spans: list[float] = []
+    while len(spans) < rounds and math.inf not in spans:
+        spans.append(in_a_probe())
+    return in_calls(), never(statistics.median(spans), BOUND), never(max(spans), BOUND)
 
 
 def _in_calls(library: Library) -> str:
@@ -64,6 +75,27 @@ def _in_a_probe(library: Library) -> float:
             begin = time.monotonic()
             answered: float = survivor.call(_until_answered, begin + BOUND)
             return answered - begin if answered < math.inf else math.inf
+
+
+def after_killed_requests(name: str) -> str:
+    """Return the outcome of a request after workers of uvicorn were killed in hanging ones."""
+    with uvicorn_workers(name, FAILURES + 1, FAILURES) as workers:
+        for pid in workers.hang(FAILURES):
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(DELAY)
+        return workers.call().outcome
+
+
+def after_killed_probe(name: str) -> float:
+    """Return the seconds from the kill of a worker of uvicorn in a probe until a request to the other one succeeds."""
+    with uvicorn_workers(name, 2, FAILURES, TIMEOUT) as workers:
+        workers.fail(True)
+        workers.until_all_reject(2)
+        workers.fail(False)
+        [prober] = workers.hang(1)
+        [survivor] = workers.pids - {prober}
+        os.kill(prober, signal.SIGKILL)
+        return workers.until_answered(survivor, BOUND)
 
 
 def _hang() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from .peers import OURS, WORKERS, Library, Setting
 from .result import Check, Result
+from .uvicorn_workers import NAMES, UVICORN, uvicorn_workers
 from .valkey import server
 from .worker_pool import REJECTED, attempt_until, dependency, wait_until, worker_pool
 
@@ -13,7 +14,10 @@ COUNTS = (1, 2, 4, 8)
 
 
 def leak(rounds: int = 10, peers: int = 3) -> Result:
-    """Let 1, 2, 4 and 8 processes call at once until a call of each is rejected. Return the worst round."""
+    """Let 1, 2, 4 and 8 processes call at once until a call of each is rejected. Return the worst round.
+
+    With workers of uvicorn, as many clients send requests until each worker has rejected one.
+    """
     rows = {
         library.name: tuple(
             float(max(_reached(library, count) for _ in range(rounds if library.name == OURS else peers)))
@@ -21,8 +25,15 @@ def leak(rounds: int = 10, peers: int = 3) -> Result:
         )
         for library in WORKERS
     }
+    for name in NAMES:
+        rows[name + UVICORN] = tuple(
+            float(max(reached_by_requests(name, count) for _ in range(peers if name == OURS else 1)))
+            for count in COUNTS
+        )
     checks = [
-        Check(f"calls that reach it from {count}", rows[OURS][place], THRESHOLD + count - 1)
+        Check(f"calls that reach it from {count}{name.removeprefix(OURS)}", row[place], THRESHOLD + count - 1)
+        for name, row in rows.items()
+        if name in (OURS, OURS + UVICORN)
         for place, count in enumerate(COUNTS)
     ]
     title = f"Calls that reach a dead dependency, {THRESHOLD} consecutive failures open"
@@ -36,6 +47,13 @@ def _reached(library: Library, count: int) -> int:
         setting = Setting(Path(directory), url, THRESHOLD)
         with worker_pool(library, count, setting, hosts=True) as workers:
             return sum(workers.all(_call))
+
+
+def reached_by_requests(name: str, count: int) -> int:
+    """Return the number of calls that requests to that many workers of uvicorn made before each has rejected one."""
+    with uvicorn_workers(name, count, THRESHOLD) as workers:
+        workers.fail(True)
+        return workers.until_all_reject(count)
 
 
 def _call(start: float) -> int:

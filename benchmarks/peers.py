@@ -64,16 +64,16 @@ class Library:
 
 
 def _memory(work: Call, setting: Setting) -> Call:
-    return CircuitBreaker(NAME, _config(setting))(work)
+    return CircuitBreaker(NAME, cb_config(setting))(work)
 
 
 def _file(work: Call, setting: Setting) -> Call:
-    return CircuitBreaker(NAME, _config(setting), ledger=Ledger.in_file(setting.directory / "ledger"))(work)
+    return CircuitBreaker(NAME, cb_config(setting), ledger=Ledger.in_file(setting.directory / "ledger"))(work)
 
 
 def _fleet(work: Call, setting: Setting) -> Call:
     ledger = Ledger.in_file(setting.directory / f"host-{setting.worker}")
-    guarded = CircuitBreaker(NAME, _config(setting), ledger=ledger)(work)
+    guarded = CircuitBreaker(NAME, cb_config(setting), ledger=ledger)(work)
     begin = time.monotonic()
     fleet = Fleet(setting.url, ledger, name=NAME)
     fleet.tick()
@@ -90,7 +90,8 @@ def _synchronized_since(ledger: Ledger, begin: float) -> bool:
     return bool(view and view.age is not None and now / 1e9 - view.age > begin)
 
 
-def _config(setting: Setting) -> BreakerConfig:
+def cb_config(setting: Setting) -> BreakerConfig:
+    """Return the thresholds of a setting."""
     return BreakerConfig(
         failure_threshold=setting.failures,
         failure_rate_threshold=None,

@@ -1,5 +1,6 @@
 """The setups of the compared libraries, and the documentation of the last benchmark run."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,11 +9,15 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from benchmarks import report
+from benchmarks.async_peers import ASYNC_LIBRARIES
 from benchmarks.asynchronous import asynchronous
 from benchmarks.chart import draw
 from benchmarks.end_to_end import GATEWAYS, ORDER, READ
+from benchmarks.killed import after_killed_probe, after_killed_requests
+from benchmarks.leak import reached_by_requests
 from benchmarks.load import ORDERS, platform, wrk
-from benchmarks.peers import LIBRARIES, LOCAL, WITH_REDIS, Library, Setting
+from benchmarks.peers import LIBRARIES, LOCAL, OURS, WITH_REDIS, Library, Setting
+from benchmarks.uvicorn_workers import NAMES
 from cb.testing import workers
 from tests.support import ROOT
 from tests.support.redis_servers import BINARIES, Server
@@ -77,6 +82,52 @@ def test_library_with_redis_opens_rejects_and_closes_likewise(name: str, tmp_pat
     # In a process of its own: not all libraries can be closed.
     with Server(BINARIES["valkey"], tmp_path / "server") as server, workers(1) as (process,):
         process.call(follow, name, Setting(tmp_path, url=server.url, failures=FAILURES, timeout=1))
+
+
+@pytest.mark.parametrize("name", ASYNC_LIBRARIES)
+def test_library_of_coroutines_opens_after_consecutive_failures_rejects_and_closes(name: str, tmp_path: Path) -> None:
+    library, dependency = ASYNC_LIBRARIES[name], _Dependency()
+
+    async def work() -> object:
+        return dependency()
+
+    guarded = library.breaker(Setting(tmp_path, failures=FAILURES, timeout=0.3))(work)
+
+    def call() -> object:
+        async def awaited() -> object:
+            return await guarded()
+
+        return asyncio.run(awaited())
+
+    for _ in range(FAILURES):
+        with pytest.raises((ConnectionError, library.rejection)):  # one raises its own for the call that opens
+            call()
+    with pytest.raises(library.rejection):
+        call()
+    assert dependency.calls == FAILURES
+
+    dependency.well = True
+
+    def answers() -> bool:
+        try:
+            return call() == "well"
+        except library.rejection:
+            return False
+
+    until(answers, seconds=5)
+
+
+@pytest.mark.quiet
+def test_requests_to_two_workers_of_uvicorn_reach_a_dead_dependency_as_often_as_configured() -> None:
+    assert reached_by_requests(OURS, 2) in (10, 11)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", NAMES)
+def test_killed_workers_of_uvicorn_are_noticed_by_ours_alone(name: str) -> None:
+    assert reached_by_requests(name, 2) >= (10 if name == OURS else 20)
+    assert after_killed_requests(name) == ("rejected" if name == OURS else "answered")
+    assert after_killed_probe(name) < 5
 
 
 def test_coroutines_of_all_libraries_are_measured_in_one_loop() -> None:
