@@ -13,6 +13,8 @@ R = TypeVar("R")
 
 #: seconds to wait on a loop for a lock that is needed once, when a breaker is created or an operator acts
 _GRACE_SECONDS = 0.0005
+#: the same while the loop has no other task: servers import an app on their loop before it serves
+_ALONE_SECONDS = 0.25
 #: timeouts from which a wait is one of those
 _LONG_SECONDS = 0.1
 
@@ -59,10 +61,17 @@ def task_number() -> int:
 
 
 def patience(seconds: float) -> float:
-    """Return the seconds to wait for a lock: the given ones, or none on an event loop."""
+    """Return the seconds to wait for a lock: the given ones, or, on an event loop, few or none."""
     if not on_event_loop():
         return seconds
-    return _GRACE_SECONDS if seconds >= _LONG_SECONDS else 0.0
+    if seconds < _LONG_SECONDS:
+        return 0.0
+    return _ALONE_SECONDS if _is_alone() else _GRACE_SECONDS
+
+
+def _is_alone() -> bool:
+    """Return True if a loop of asyncio runs in this thread and has no other task that a wait would hold."""
+    return in_asyncio_task() and len(sys.modules["asyncio"].all_tasks()) == 1
 
 
 def can_sleep() -> bool:

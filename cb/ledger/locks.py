@@ -153,7 +153,8 @@ class FileLock:
     def run(self, work: Callable[[], R], timeout: float) -> R:
         """Return work(), run under the lock. Raises LedgerBusyError if it is not available within `timeout` seconds.
 
-        On an event loop it does not wait, or only half a millisecond where `timeout` is a second.
+        On an event loop it does not wait, or only half a millisecond where `timeout` is a second: a quarter of a second
+        while that loop has no other task.
 
         It runs a function, and is not acquired and released, because an exception may come between any two calls of
         Python (a signal handler's, Ctrl-C): only `with` on a lock written in C leaves no gap.
@@ -161,7 +162,7 @@ class FileLock:
         detect_fork()
         if self._running and on_event_loop():  # perhaps by a thread that the system does not let go on
             raise LedgerBusyError(self._path, "is held by another thread")
-        start, wait = monotonic(), 0.00005
+        start, wait, limit = monotonic(), 0.00005, None
         while True:
             with self._mutex:
                 if self._running:  # a signal handler, or a finalizer, of the very thread that holds the lock
@@ -182,7 +183,9 @@ class FileLock:
                             self._file = None  # another thread or a daemon has closed it
             # Polled, because a blocking flock has no timeout and its holder may be stopped for good; and without the
             # mutex, because other threads may have shorter timeouts.
-            if monotonic() - start >= patience(timeout):
+            if limit is None:
+                limit = patience(timeout)
+            if monotonic() - start >= limit:
                 raise LedgerBusyError(self._path, self._fault or "is locked by a process that does not go on")
             time.sleep(wait)
             wait = min(wait * 2, 0.002)

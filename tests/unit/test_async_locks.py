@@ -159,6 +159,7 @@ def test_breaker_that_is_created_on_a_loop_does_not_wait_and_moves_to_the_ledger
     first = CircuitBreaker("first", ledger=ledger)
 
     async def work() -> None:
+        other = asyncio.create_task(asyncio.sleep(60))
         with taken(ledger):
             begin = time.perf_counter()
             breaker = registry.get("d")
@@ -170,8 +171,24 @@ def test_breaker_that_is_created_on_a_loop_does_not_wait_and_moves_to_the_ledger
         while admission_of(breaker).circuit.apart and time.monotonic() < end:
             await asyncio.sleep(0.01)
         assert not admission_of(breaker).circuit.apart
+        other.cancel()
 
     run(work)
+
+
+def test_breaker_that_a_server_creates_on_its_loop_before_there_is_another_task_waits_for_the_lock(
+    ledger: Ledger,
+) -> None:
+    async def load() -> CircuitBreaker:
+        with taken(ledger) as free:
+            timer = threading.Timer(0.02, free)
+            timer.start()
+            breaker = Registry(ledger=ledger).get("d")
+            timer.join()
+        return breaker
+
+    assert not admission_of(asyncio.run(load())).circuit.apart
+    assert ledger.degraded is None
 
 
 def test_breaker_is_created_on_a_loop_while_a_thread_waits_for_the_lock_to_create_one(ledger: Ledger) -> None:
