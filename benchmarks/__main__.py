@@ -24,6 +24,7 @@ from . import (
     end_to_end,
     environment,
     http,
+    httpx_transport,
     killed,
     leak,
     metrics,
@@ -57,6 +58,7 @@ COMPARED: dict[str, Callable[..., Result]] = {
 ALONE: dict[str, Callable[[], Result]] = {
     "bulkhead": bulkhead.cost,
     "http": http.adapter,
+    "httpx": httpx_transport.transport,
     "metrics": metrics.scrape,
     "page": page.poll,
     "tracing": tracing.tracing,

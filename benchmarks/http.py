@@ -32,7 +32,7 @@ def answer():
 
 def adapter() -> Result:
     """Measure requests of one thread with keep-alive, with the two sessions in turns."""
-    with tempfile.TemporaryDirectory() as directory, _server(Path(directory)) as url:
+    with tempfile.TemporaryDirectory() as directory, server(Path(directory)) as url:
         registry = Registry(ledger=Ledger.in_file(Path(directory) / "l"))
         rates: dict[str, list[float]] = {"requests": [], "with the adapter": []}
         for number in range(ROUNDS):
@@ -65,7 +65,7 @@ def _rate(session: requests.Session, url: str) -> float:
 
 
 @contextmanager
-def _server(directory: Path) -> Iterator[str]:
+def server(directory: Path) -> Iterator[str]:
     """Run a Flask app under gunicorn, and yield its URL."""
     (directory / "app.py").write_text(APP)
     with socket.socket() as free:

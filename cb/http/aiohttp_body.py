@@ -75,8 +75,7 @@ class _BodyTimer:
         self._cancelled = None
         self._inner.__enter__()
         self.exchange.resume()
-        at, limit = self.exchange.deadline.at, self.exchange.limit
-        if at is not None and limit is not None:
+        if self.exchange.limit is not None:
             self._alarm = self._loop.call_later(self.exchange.time_left(), self._expire)
         return self
 

@@ -6,7 +6,7 @@ from cb import Call
 from cb.clocks import monotonic
 
 from .errors import BodyTooLargeError, FailureStatusError
-from .observer import CallObserver
+from .observer import UNOBSERVED, CallObserver
 from .timeouts import Deadline
 
 
@@ -32,7 +32,7 @@ class Exchange:
         max_bytes: Bytes of the longest body; None for no limit.
     """
 
-    __slots__ = ("_call", "_observer", "_paused", "_target", "answered", "deadline", "left", "limit", "max_bytes")
+    __slots__ = ("_call", "_observer", "_paused_at", "_target", "answered", "deadline", "left", "limit", "max_bytes")
 
     def __init__(
         self,
@@ -45,12 +45,14 @@ class Exchange:
     ) -> None:
         self._call = call
         self._observer: CallObserver | None = observer
-        self._paused = False
+        self._paused_at: float | None = None
         self._target = target
         #: time limit in seconds; None for no limit
         self.limit = limit
-        #: the end of that time; it moves while the exchange is paused
-        self.deadline = Deadline.after(limit)
+        #: end of that time; it moves while the exchange is paused
+        self.deadline = Deadline()
+        if limit is not None:
+            self.deadline.at = monotonic() + limit
         #: bytes of the longest body; None for no limit
         self.max_bytes = max_bytes
         #: bytes that may still be received, if there is a limit
@@ -63,23 +65,18 @@ class Exchange:
         """Method and origin of the request, as in `GET https://example.com`."""
         return self._target()
 
-    @property
-    def ended(self) -> bool:
-        """True after the end has been recorded."""
-        return self._observer is None
-
     def pause(self) -> None:
         """Stop deadline and call: the time of the caller does not count."""
-        if not self._paused:
-            self._paused = True
-            self.deadline.pause()
+        if self._paused_at is None and self._observer is not None:
+            self._paused_at = monotonic()
             self._call.pause(answered=self.answered)
 
     def resume(self) -> None:
         """Continue: the caller waits for the dependency again."""
-        if self._paused:
-            self._paused = False
-            self.deadline.resume()
+        if self._paused_at is not None:
+            if self.deadline.at is not None:
+                self.deadline.at += monotonic() - self._paused_at
+            self._paused_at = None
             self._call.resume()
 
     def time_left(self) -> float:
@@ -89,7 +86,7 @@ class Exchange:
     def received(self, status: int, *, failure: bool, retry_after: float | None = None) -> None:
         """Record status and headers. A status that is a failure is counted at once."""
         self.answered = True
-        if self._observer is not None:
+        if self._observer is not None and self._observer is not UNOBSERVED:
             self._observer.response_received(status)
         if failure:
             self._call.fail(FailureStatusError(status, retry_after, self.target))
@@ -115,4 +112,5 @@ class Exchange:
             self._call.discard()
         else:
             self._call.fail(error)
-        observer.ended(error)
+        if observer is not UNOBSERVED:
+            observer.ended(error)

@@ -1,9 +1,9 @@
 """The guard, the limits and the failure statuses of the requests of a client."""
 
 from collections.abc import Callable, Collection
-from typing import Any, TypeGuard, cast
+from typing import Any
 
-from cb import Bulkhead, Call, ConfigError, Duration, Guard, Registry
+from cb import Bulkhead, Call, CircuitBreaker, ConfigError, Duration, Guard, Registry
 from cb.bulkhead import check
 from cb.ledger.names import fitting_name
 
@@ -28,7 +28,7 @@ class Guarding:
         ConfigError: A parameter is invalid, or `name` or `limit` is given for a guard that is no registry.
     """
 
-    __slots__ = ("_bulkhead", "_guard", "_name", "failure_statuses", "max_body_bytes", "timeout")
+    __slots__ = ("_bulkhead", "_guard", "_has_names", "_name", "failure_statuses", "max_body_bytes", "timeout")
 
     def __init__(
         self,
@@ -43,8 +43,9 @@ class Guarding:
     ) -> None:
         if not _is_registry(guard) and (name is not None or limit is not None):
             raise ConfigError("name and limit", "be given with a registry alone", (name, limit))
-        self._guard = guard
-        self._name = name if name is None or callable(name) else _checked(name)
+        self._guard: Any = guard
+        self._has_names = _is_registry(guard)
+        self._name = name if name is None or callable(name) else fitting_name(_checked(name))
         #: seconds for a request and its response, body included; None for no limit
         self.timeout = None if timeout is None else seconds("timeout", timeout)
         #: bytes of the longest body; None for no limit
@@ -55,26 +56,30 @@ class Guarding:
 
     def __repr__(self) -> str:
         name = "each origin" if self._name is None else repr(self._name)
-        return f"{name} in {self._guard!r}" if _is_registry(self._guard) else repr(self._guard)
+        return f"{name} in {self._guard!r}" if self._has_names else repr(self._guard)
 
     def guard_of(self, request: Any, origin: str) -> Guard:
         """Return the guard of a request to an origin. Raises ConfigError for a name that is not one."""
-        if not _is_registry(self._guard):
-            return cast("Guard", self._guard)
-        name = origin if self._name is None else self._name(request) if callable(self._name) else self._name
-        breaker = self._guard.get(fitting_name(_checked(name)))  # shortened: no request fails because of its name
+        if not self._has_names:
+            return self._guard  # type: ignore[no-any-return]  # checked at its creation
+        name = origin if self._name is None else self._name
+        if callable(name):
+            name = fitting_name(_checked(name(request)))  # shortened: no request fails because of its name
+        breaker: CircuitBreaker = self._guard.get(name)
         # Not kept: there may be very many origins.
         return breaker if self._bulkhead is None else Bulkhead(breaker, *self._bulkhead)
 
     def limit_of(self, guard: Guard, call: Call) -> float | None:
         """Return the seconds for a request that was admitted; None for no limit."""
-        limit = probe_timeout_of(guard) if call.probe else None
+        if not call.probe:
+            return self.timeout
+        limit = probe_timeout_of(guard)
         if limit is None or self.timeout is None:
             return limit or self.timeout
         return min(limit, self.timeout)
 
 
-def _is_registry(guard: Registry | Guard) -> TypeGuard[Registry]:
+def _is_registry(guard: Registry | Guard) -> bool:
     """Return True for what has a breaker for each name: a registry, or the one of the current app of an extension."""
     return hasattr(guard, "get")
 

@@ -8,11 +8,11 @@ import httpx
 
 from cb import Call, Duration, Guard, Registry, RejectedError
 from cb.background.event_loop import module_of_task
-from cb.guard import begin_async
 
 from .exchange import Exchange
 from .httpx_errors import rejection
 from .httpx_requests import GuardedBody, GuardedTransport, sent_as
+from .observer import UNOBSERVED
 from .responses import FAILURE_STATUSES
 from .timeouts import TIMEOUT
 
@@ -100,7 +100,8 @@ class AsyncCircuitBreakerTransport(GuardedTransport, httpx.AsyncBaseTransport):
         """
         guard = self._guard_of(request)
         try:
-            call = await _begun_call(guard)
+            begin = getattr(guard, "_begin_async", None)  # a guard of another class is one of functions only
+            call: Call = await begin() if begin is not None else guard.begin()
         except RejectedError as error:
             if (shown := rejection(error, request)) is error:
                 raise
@@ -110,33 +111,29 @@ class AsyncCircuitBreakerTransport(GuardedTransport, httpx.AsyncBaseTransport):
         stream = request.stream if in_memory else _Upload(request.stream, exchange)
         sent = sent_as(request, stream, exchange)
         send = self._transport.handle_async_request
+        keeps_deadline = exchange.limit is None or bool(self._pools)
         try:
-            with observer:
-                if self._pools or exchange.limit is None:
-                    response = await send(sent)
-                else:
-                    response = await _in_time(exchange, send, sent)
+            if observer is UNOBSERVED and keeps_deadline:
+                response = await send(sent)
+            else:
+                with observer:
+                    response = await (send(sent) if keeps_deadline else _in_time(exchange, send, sent))
         except BaseException as error:
             if (failed := self._failed(error, exchange, sent)) is error:
                 raise
             raise failed from failed.__cause__
         if self._received(response, exchange):
             body = _Body(response, exchange, sent, self._proxy)
-            body.keeps_deadline = bool(self._pools) or exchange.limit is None
+            body.keeps_deadline = keeps_deadline
             response.stream = body
         return response
-
-
-async def _begun_call(guard: Guard) -> Call:
-    """Admit a call. A guard of another class is one of functions only."""
-    return await begin_async(guard) if hasattr(guard, "_begin_async") else guard.begin()
 
 
 async def _in_time(exchange: Exchange, step: Callable[..., Awaitable[R]], *args: Any) -> R:
     """Return await step(*args). Raises ReadTimeout at the deadline of the exchange."""
     module = module_of_task()
     try:
-        left = exchange.deadline.left(None)
+        left = exchange.time_left()
         if module.__name__ == "asyncio":
             async with module.timeout(left):
                 return await step(*args)
@@ -165,13 +162,12 @@ class _Body(GuardedBody, httpx.AsyncByteStream):
                 if (failed := self.failed(error)) is error:
                     raise
                 raise failed from failed.__cause__
-            exchange.pause()
+            self.hand_over(part)
             yield part
         exchange.end(None)
 
     async def aclose(self) -> None:
-        self._exchange.end(None)  # the caller reads no more, which is a success
-        await self._stream.aclose()
+        await self.closed().aclose()
 
 
 class _Upload(httpx.AsyncByteStream):

@@ -7,11 +7,14 @@ backend: there, a `TimeLimit` in their place is shortened to the time left until
 import socket
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import Any, Self
+from typing import Any
 
 import httpcore
 import httpx
 
+from cb.clocks import monotonic
+
+from .exchange import Exchange
 from .timeouts import ATTEMPT_SECONDS, Deadline
 
 #: bytes per write of a thread; the deadline is checked before each
@@ -28,40 +31,42 @@ class ConnectDeadlineError(httpcore.TimeoutException):
 class TimeLimit(float):
     """A timeout of httpx that ends with the deadline of its request. Its value is the seconds at the start.
 
-    Args:
-        own: The timeout itself, in seconds; None for no limit.
-        total: Seconds until the deadline.
-        deadline: The deadline.
+    `limited` creates it.
     """
 
     __slots__ = ("deadline", "own")
     #: the timeout itself, in seconds; None for no limit
     own: float | None
+    #: the deadline. Not the exchange: a pool keeps a request whose response was collected unread
     deadline: Deadline
-
-    def __new__(cls, own: float | None, total: float, deadline: Deadline) -> Self:
-        self = super().__new__(cls, total if own is None or own > total else own)
-        self.own, self.deadline = own, deadline
-        return self
 
     def left(self, kind: type[Exception]) -> float:
         """Return the seconds that a wait may take now. Raises an exception of a kind after the deadline."""
-        try:
-            return self.deadline.left(self) or 0.0
-        except TimeoutError as error:
-            raise kind(str(error)) from error
+        left = (self.deadline.at or 0.0) - monotonic()
+        if left <= 0:
+            raise kind("the request has exceeded its deadline")
+        return left if left < self else self  # noqa: FURB136 - quicker than a call
 
 
 #: limit of the connection attempt that runs here
 _attempt: ContextVar[TimeLimit | None] = ContextVar("cb.http.attempt", default=None)
 
 
-def limited(timeouts: dict[str, Any], total: float, deadline: Deadline) -> dict[str, Any]:
+def limited(timeouts: dict[str, Any], exchange: Exchange) -> dict[str, Any]:
     """Return the timeouts of a request with a deadline."""
-    own = [timeouts.get(kind) for kind in _KINDS]
-    if own[0] == own[1] == own[2] == own[3]:
-        return dict.fromkeys(_KINDS, TimeLimit(own[0], total, deadline))
-    return {kind: TimeLimit(each, total, deadline) for kind, each in zip(_KINDS, own, strict=True)}
+    if len(timeouts) == len(_KINDS):
+        connect, read, write, pool = timeouts.values()
+        if connect == read == write == pool:
+            limit = _limit(read, exchange)
+            return {"connect": limit, "read": limit, "write": limit, "pool": limit}
+    return {kind: _limit(timeouts.get(kind), exchange) for kind in _KINDS}
+
+
+def _limit(own: float | None, exchange: Exchange) -> TimeLimit:
+    total = exchange.limit or 0.0
+    limit = float.__new__(TimeLimit, total if own is None or own > total else own)
+    limit.own, limit.deadline = own, exchange.deadline
+    return limit
 
 
 def _left(limit: float | None, kind: type[Exception]) -> float | None:
@@ -79,10 +84,8 @@ class _Waits:
     def __init__(self, stream: Any, connecting: TimeLimit | None) -> None:
         self._stream = stream
         self._connecting = connecting
-
-    def get_extra_info(self, info: str) -> Any:
-        """Return a fact about the stream."""
-        return self._stream.get_extra_info(info)
+        #: returns a fact about the stream
+        self.get_extra_info = stream.get_extra_info  # not a method: a pool asks for each request
 
     def _left(self, limit: float | None, kind: type[Exception]) -> float | None:
         if type(limit) is TimeLimit:
@@ -95,9 +98,14 @@ class _Stream(_Waits, httpcore.NetworkStream):
     """A stream whose reads and writes end at the deadline of their request."""
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if type(timeout) is TimeLimit:  # as in `_left`, for each read
+            self._connecting = None
+            return self._stream.read(max_bytes, timeout.left(httpcore.ReadTimeout))  # type: ignore[no-any-return]  # of any backend
         return self._stream.read(max_bytes, self._left(timeout, httpcore.ReadTimeout))  # type: ignore[no-any-return]  # of any backend
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        if not buffer:  # after the headers of a request without a body
+            return
         if len(buffer) <= _CHUNK_BYTES:
             self._stream.write(buffer, self._left(timeout, httpcore.WriteTimeout))
             return

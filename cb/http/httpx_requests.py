@@ -1,13 +1,13 @@
 """Requests of httpx and their bodies: the part that synchronous and asynchronous transports have in common."""
 
 from collections.abc import Callable, Collection
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import httpx
 
 from cb import Call, ConfigError, Duration, Guard, Registry
-from cb.background.fork import detect_fork, register_fork_reset
+from cb.background.fork import register_fork_reset
 from cb.log import Log
 
 from .exchange import Exchange
@@ -28,6 +28,10 @@ _PIECE_BYTES = {"GZipDecoder": 1024, "DeflateDecoder": 1024}
 _SMALL_PIECE_BYTES = 16
 #: bytes that a compressed body may be longer than the content, beside 1 %
 _FRAMING_BYTES = 1024
+
+#: in place of what a closed body had
+_EMPTY = httpx.ByteStream(b"")
+_NOT_SENT = httpx.Request("GET", "http://closed")
 
 _logged: set[type] = set()
 _inherited: list[Any] = []
@@ -66,7 +70,7 @@ class GuardedTransport:
         for pool in self._pools:
             keep_deadlines(pool)
         self._proxy = next(filter(None, map(_proxy_of, self._pools)), None)
-        self._fork_reset_registered = False
+        register_fork_reset(self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._guarding!r}>"
@@ -80,10 +84,7 @@ class GuardedTransport:
                 pool._optional_thread_lock = type(pool._optional_thread_lock)()  # noqa: SLF001 - it may be held
 
     def _guard_of(self, request: httpx.Request) -> Guard:
-        detect_fork()
-        if not self._fork_reset_registered:
-            self._fork_reset_registered = True
-            register_fork_reset(self)
+        # A breaker notices a fork before each call.
         return self._guarding.guard_of(request, _origin(request))
 
     def _begun(self, guard: Guard, call: Call, request: httpx.Request) -> tuple[Exchange, CallObserver]:
@@ -126,7 +127,7 @@ def sent_as(request: httpx.Request, stream: Any, exchange: Exchange) -> httpx.Re
     sent.stream = stream
     if exchange.limit is not None:
         timeouts = request.extensions.get("timeout") or {}
-        sent.extensions = {**request.extensions, "timeout": limited(timeouts, exchange.limit, exchange.deadline)}
+        sent.extensions = request.extensions | {"timeout": limited(timeouts, exchange)}
     return sent
 
 
@@ -146,22 +147,49 @@ class GuardedBody:
         self._exchange = exchange
         self._sent = sent
         self._proxy = proxy
-        if "content-encoding" in response.headers and hasattr(response, "_get_content_decoder"):
-            inner = response._get_content_decoder()  # noqa: SLF001 - httpx decompresses in the response alone
-            response._decoder = _Decoder(inner, self, exchange)  # type: ignore[assignment]  # noqa: SLF001 - kept there
-            exchange.left += exchange.left // 100 + _FRAMING_BYTES
+        # bytes of the body that are still to come; None if the response does not announce them
+        self._left: int | None = None
+        self._is_encoded = False
+        for _, name, value in _items(response.headers):
+            if name == b"content-length":
+                self._left = int(value) if value.isdigit() else None
+            elif name == b"content-encoding" and hasattr(response, "_get_content_decoder"):
+                inner = response._get_content_decoder()  # noqa: SLF001 - httpx decompresses in the response alone
+                response._decoder = _Decoder(inner, self, exchange)  # type: ignore[assignment]  # noqa: SLF001 - kept there
+                self._is_encoded = True
+                exchange.left += exchange.left // 100 + _FRAMING_BYTES
         exchange.pause()
 
     def count(self, received: bytes) -> None:
         """Count bytes of the body. Raises BodyTooLargeError."""
-        if self._exchange.exceeds(len(received)):
+        if self._exchange.max_bytes is not None and self._exchange.exceeds(len(received)):
             raise self.too_large()
+
+    def hand_over(self, received: bytes) -> None:
+        """Stop the time until the next read, or end the exchange after the last byte of an announced length.
+
+        A compressed body may still fail to be decompressed.
+        """
+        if self._left is not None:
+            self._left -= len(received)
+            if self._left == 0 and not self._is_encoded:
+                self._exchange.end(None)
+                return
+        self._exchange.pause()
 
     def too_large(self) -> BaseException:
         """Record that the body is longer than the limit. Return the error."""
         error = too_large(self._exchange, self._headers, self._sent)
         self._exchange.end(error)
         return error
+
+    def closed(self) -> Any:
+        """Record that the caller reads no more, which is a success. Return the stream to close."""
+        self._exchange.end(None)
+        # Freed now: httpx keeps the response in a circle, and thus all of this until the next garbage collection.
+        stream, self._stream = self._stream, _EMPTY
+        self._sent = _NOT_SENT
+        return stream
 
     def failed(self, error: BaseException) -> BaseException:
         """Count an error of a read. Return it with a text."""
@@ -202,16 +230,27 @@ class _Decoder:
         return data
 
 
+def _items(headers: httpx.Headers) -> Any:
+    """Return name, name in lower case and value of each header, as httpx keeps them: its own look-ups take longer."""
+    items = getattr(headers, "_list", None)
+    return [(name, name.lower(), value) for name, value in headers.raw] if items is None else items
+
+
 def _origin(request: httpx.Request) -> str:
     """Return the name of the breaker of an origin. Raises InvalidURL for a URL without a host."""
     url = request.url
-    host = url.raw_host.decode("ascii")
     try:
-        if "%" in host and ":" not in host:  # httpx quotes what no host has
-            raise ValueError("The host is invalid.")
-        return origin_name(url.scheme, host, url.port)
+        return _named(url.scheme, url.raw_host, url.port)
     except ValueError as error:
         raise httpx.InvalidURL(str(error)) from error
+
+
+@lru_cache(maxsize=1024)
+def _named(scheme: str, raw_host: bytes, port: int | None) -> str:
+    host = raw_host.decode("ascii")
+    if "%" in host and ":" not in host:  # httpx quotes what no host has
+        raise ValueError("The host is invalid.")
+    return origin_name(scheme, host, port)
 
 
 def _target(request: httpx.Request) -> str:

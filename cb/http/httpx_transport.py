@@ -11,6 +11,7 @@ from cb import Duration, Guard, Registry, RejectedError
 from .exchange import Exchange
 from .httpx_errors import rejection
 from .httpx_requests import GuardedBody, GuardedTransport, sent_as
+from .observer import UNOBSERVED
 from .responses import FAILURE_STATUSES
 from .timeouts import TIMEOUT
 
@@ -110,8 +111,11 @@ class CircuitBreakerTransport(GuardedTransport, httpx.BaseTransport):
         stream = request.stream if in_memory else _Upload(request.stream, exchange)
         sent = sent_as(request, stream, exchange)
         try:
-            with observer:
+            if observer is UNOBSERVED:
                 response = self._transport.handle_request(sent)
+            else:
+                with observer:
+                    response = self._transport.handle_request(sent)
         except BaseException as error:
             if (failed := self._failed(error, exchange, sent)) is error:
                 raise
@@ -137,13 +141,12 @@ class _Body(GuardedBody, httpx.SyncByteStream):
                 if (failed := self.failed(error)) is error:
                     raise
                 raise failed from failed.__cause__
-            exchange.pause()
+            self.hand_over(part)
             yield part
         exchange.end(None)
 
     def close(self) -> None:
-        self._exchange.end(None)  # the caller reads no more, which is a success
-        self._stream.close()
+        self.closed().close()
 
 
 class _Upload(httpx.SyncByteStream):

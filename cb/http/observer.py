@@ -61,8 +61,8 @@ def observe(guard: Guard, call: Call, method: str, url: object, headers: Mutable
 
     The `str` of the URL is made for an observer alone.
     """
-    breaker = _breaker_of(guard)
-    for listener in breaker.listeners if breaker else ():
+    breaker = guard if type(guard) is CircuitBreaker else _breaker_of(guard)
+    for listener in breaker.listeners if breaker is not None else ():
         if isinstance(listener, HTTPObserver):
             try:
                 return listener.begin(guard.name, call.state, method, str(url), headers)

@@ -1,7 +1,5 @@
 """Limits of HTTP requests."""
 
-from typing import Self
-
 from cb import ConfigError, Duration
 from cb.clocks import monotonic
 from cb.config import to_seconds
@@ -38,14 +36,6 @@ class Deadline:
         #: point in time, in seconds of the monotonic clock; None without a deadline
         self.at: float | None = None
         self._paused_at: float | None = None
-
-    @classmethod
-    def after(cls, seconds: float | None) -> Self:
-        """Return the deadline that ends a time limit from now; None for no limit."""
-        deadline = cls()
-        if seconds is not None:
-            deadline.at = monotonic() + seconds
-        return deadline
 
     def pause(self) -> None:
         """Stop the time until `resume`."""
