@@ -159,7 +159,7 @@ def test_breaker_that_is_created_on_a_loop_does_not_wait_and_moves_to_the_ledger
     first = CircuitBreaker("first", ledger=ledger)
 
     async def work() -> None:
-        other = asyncio.create_task(asyncio.sleep(60))
+        other = asyncio.create_task(asyncio.Event().wait())
         with taken(ledger):
             begin = time.perf_counter()
             breaker = registry.get("d")
