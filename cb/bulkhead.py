@@ -16,7 +16,7 @@ from .handles import Handle, clock_argument
 from .ledger.layout import BULKHEAD_LIMIT
 from .ledger.semaphore import TRIED_AT_ONCE, Semaphore
 from .state.deferred import require_now
-from .states import ADMITTING
+from .states import ADMITTING, counted
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -66,7 +66,7 @@ class Bulkhead(Handle, BlockGuard):
         return partial(Bulkhead, **clock_argument(self._clock)), self.breaker, self.limit, self.wait
 
     def __repr__(self) -> str:
-        return f"<Bulkhead {self.name!r}, {self.limit} calls at once, {self.breaker.state}>"
+        return f"<Bulkhead {self.name!r}, {counted(self.limit, 'call')} at once, {self.breaker.state}>"
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from .events import Event, HealthChanged, Reclaimed, StateChange, WouldOpen
 from .failures import UNFINISHED
 from .log import Log
-from .states import State
+from .states import State, counted
 
 circuits = Log("cb.circuits")
 
@@ -70,7 +70,7 @@ def _log_change(change: StateChange) -> None:
             "slow": window.slow,
             "failure_rate": round(window.failure_rate, 3),
         }
-        calls = f"{_number(window.requests, 'call')} in {change.window_seconds:g} s"
+        calls = f"{counted(window.requests, 'call')} in {change.window_seconds:g} s"
         slow = f", {window.slow} slow" if window.slow else ""
         parts.append(f"{calls}, {window.failures} failed ({window.failure_rate:.0%}){slow}")
     if change.open_seconds is not None:
@@ -99,7 +99,7 @@ def _log_would_open(event: WouldOpen) -> None:
 
 def _log_reclaimed(event: Reclaimed) -> None:
     facts = {"breaker": event.name, "calls": event.calls, "reason": event.reason}
-    calls = _number(event.calls, "call")
+    calls = counted(event.calls, "call")
     _log(logging.WARNING, "circuit %s: %s counted as failed: %s", event.name, calls, event.reason, facts=facts)
 
 
@@ -112,10 +112,6 @@ def _printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
-
-
-def _number(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _duration(seconds: float) -> str:

@@ -22,7 +22,7 @@ from .handles import Handle, clock_argument
 from .ledger.ledger import Ledger
 from .snapshot import Snapshot, Stats, read_snapshot, read_stats
 from .state.outcome import Classifier, ErrorFilter
-from .states import State
+from .states import State, counted
 
 _DEFAULT_RULES: Mapping[str, Any] = {"failures": (Exception,), "ignored": (), "failed_result": None}
 #: most breakers without room in the ledger that a registry keeps
@@ -75,7 +75,7 @@ class Registry(Handle):
         register_fork_reset(self)
 
     def __repr__(self) -> str:
-        return f"<Registry of {len(self._breakers)} breakers, {self.ledger!r}>"
+        return f"<Registry of {counted(len(self._breakers), 'breaker')}, {self.ledger!r}>"
 
     def _origin(self) -> tuple[Any, ...]:
         # Breakers with rules of their own are created at once: a later `get` by name alone must not create others.

@@ -64,6 +64,11 @@ class Counts:
         return self.slow / self.requests if self.requests else 0.0
 
 
+def counted(number: int, noun: str) -> str:
+    """Return the number and the noun, in the plural unless the number is 1."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 class Scope(StrEnum):
     """The breakers that share a state: those of one process, of one host, or of all hosts of a fleet."""
 

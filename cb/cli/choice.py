@@ -3,6 +3,8 @@
 import argparse
 import sys
 
+from cb.states import counted
+
 from .ledgers import LedgerReport, Survey
 from .output import print_error
 from .text import plain, table
@@ -29,7 +31,7 @@ def chosen(options: argparse.Namespace, known: Survey) -> list[LedgerReport]:
 
 def _ask(options: argparse.Namespace, candidates: list[LedgerReport]) -> list[LedgerReport]:
     lines = [
-        (f"  {number}", each.name, each.breakers[options.name].state.value, f"{each.workers} workers", each.path)
+        (f"  {number}", each.name, each.breakers[options.name].state.value, counted(each.workers, "worker"), each.path)
         for number, each in enumerate(candidates, 1)
     ]
     print(plain(f"{len(candidates)} ledgers have a breaker {options.name!r}:"), file=sys.stderr)

@@ -4,6 +4,8 @@ import argparse
 import os
 import shlex
 
+from cb.states import counted
+
 from .arguments import DEFAULT_LIMIT
 from .ledgers import LedgerReport, Survey, ledger_paths, names_of, survey
 from .output import document_of, errors_of, find, print_document, print_error, print_hints, unknown
@@ -121,7 +123,7 @@ def _print_table(found: Survey, options: argparse.Namespace) -> None:
 def _print_details(known: Survey, options: argparse.Namespace) -> None:
     print(table([HEADINGS, *rows(known)]))
     for each in known.ledgers:
-        print(plain(f"{each.name}: {each.workers} live worker{'' if each.workers == 1 else 's'}, {each.path}"))
+        print(plain(f"{each.name}: {counted(each.workers, 'live worker')}, {each.path}"))
         if len(each.programs) > 1:
             print(plain(f"  shared by programs with different code: {', '.join(each.programs)}"))
         if failed := each.breakers[options.name].last_failure:

@@ -11,6 +11,7 @@ from cb.ledger import layout as at
 from cb.ledger.ledger import Ledger
 from cb.ledger.time_bounds import FLEET_LEASE_SECONDS
 from cb.log import Log
+from cb.states import counted
 
 from .connection import FleetError
 from .member import MS, SILENCE_MS, Member
@@ -87,7 +88,7 @@ class Agent:
         self.host = f"{ledger.core.join_fleet():016x}"
 
     def __repr__(self) -> str:
-        return f"<Agent of host {self.host}, {len(self._members)} breakers>"
+        return f"<Agent of host {self.host}, {counted(len(self._members), 'breaker')}>"
 
     def run_once(self) -> None:
         """Wait briefly for notifications from other hosts, then synchronize if anything is due. Raises FleetError."""

@@ -48,7 +48,7 @@ from cb.ledger.ledger import Ledger
 from cb.state import thresholds
 from cb.state.machine import StateMachine
 from cb.state.window import Probes, WindowStats, read, totals
-from cb.states import CODES, HELD, STATES, Counts, State
+from cb.states import CODES, HELD, STATES, Counts, State, counted
 
 from .messages import Change, Reply, Report
 
@@ -255,7 +255,7 @@ class Member:
             counts = Counts(reply.requests, reply.failures, reply.slow) if reply.bad >= enough else Counts()
             streak = reply.streak if reply.streaks >= enough else 0
             if reason := circuit.trip_reason(WindowStats(window=counts, streak=streak)):
-                verdict = State.OPEN, f"{reason}, on {max(reply.bad, reply.streaks)} hosts"
+                verdict = State.OPEN, f"{reason}, on {counted(max(reply.bad, reply.streaks), 'host')}"
         elif state is State.HALF_OPEN:
             probes = Probes(taken=reply.given, successes=reply.succeeded, failures=reply.failed)
             verdict = circuit.half_open_verdict(probes, over=(reply.remaining or 0) <= 0)

@@ -9,7 +9,7 @@ from cb.clocks import monotonic_ns
 from cb.errors import LedgerError
 from cb.events import StateChange
 from cb.handles import Handle
-from cb.states import Scope
+from cb.states import Scope, counted
 
 from .core import LedgerCore
 from .fleet_view import FleetView
@@ -33,12 +33,12 @@ class Ledger(Handle):
     def __repr__(self) -> str:
         core = self.core
         where = core.path if core.scope is Scope.PROCESS else core.opened_as[0] if core.opened_as else core.path
-        breakers = len(core.names())
+        breakers = counted(len(core.names()), "breaker")
         shared = (
             "read-only" if core.read_only else f"shared by {core.scope}" if core.scope is Scope.HOST else "this process"
         )
         state = f", degraded: {core.degraded}" if core.degraded else ""
-        return f"<Ledger {where}, {breakers} breaker{'' if breakers == 1 else 's'}, {shared}{state}>"
+        return f"<Ledger {where}, {breakers}, {shared}{state}>"
 
     @classmethod
     def in_memory(cls) -> Self:

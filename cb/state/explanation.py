@@ -3,7 +3,7 @@
 from cb.config import BreakerConfig
 from cb.ledger import layout as at
 from cb.ledger.record import Record
-from cb.states import State
+from cb.states import State, counted
 
 from .window import WindowStats
 
@@ -34,9 +34,9 @@ def explain(
         return f"open: {reason}; " + (f"next {probe} in {wait:.0f} s" if wait else now)
     if state is State.HALF_OPEN:
         probes = stats.probes
-        kind, permits = "health checks" if checked else "probes", max(config.max_requests, probes.taken)
+        kind, permits = "health check" if checked else "probe", max(config.max_requests, probes.taken)
         return (
-            f"half-open: {probes.taken} of {permits} {kind} sent, "
+            f"half-open: {probes.taken} of {counted(permits, kind)} sent, "
             f"{probes.successes} succeeded and {probes.failures} failed, closes after {config.success_threshold}"
         )
     if state is State.FORCED_OPEN:
@@ -55,15 +55,17 @@ def _closed(config: BreakerConfig, stats: WindowStats) -> str:
     window, limits = stats.window, []
     rates = config.failure_rate_threshold or config.slow_call_rate_threshold
     if rates and window.requests < config.minimum_requests:
-        streak = f", or {config.failure_threshold} failures in a row" if config.failure_threshold else ""
-        return f"{window.requests} of {config.minimum_requests} calls needed in {config.interval:g} s{streak}"
+        streak = f", or {counted(config.failure_threshold, 'failure')} in a row" if config.failure_threshold else ""
+        return (
+            f"{window.requests} of {counted(config.minimum_requests, 'call')} needed in {config.interval:g} s{streak}"
+        )
     if config.failure_rate_threshold:
         limits.append(f"{config.failure_rate_threshold:.0%}")
     if config.failure_threshold:
         limits.append(f"{config.failure_threshold} in a row (now {stats.streak})")
     parts = []
     if limits:
-        rate = f"{window.failures} of {window.requests} calls failed ({window.failure_rate:.0%})"
+        rate = f"{window.failures} of {counted(window.requests, 'call')} failed ({window.failure_rate:.0%})"
         parts.append(f"{rate}, opens at {' or '.join(limits)}")
     if window.slow:
         slow_limit = config.slow_call_rate_threshold

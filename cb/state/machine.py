@@ -20,7 +20,7 @@ from cb.ledger.last_failure import Worker, read_last_failure, write_last_failure
 from cb.ledger.layout import generation_of, state_of
 from cb.ledger.record import MAX_EXTRA_PERMITS, Record
 from cb.ledger.time_bounds import NO_PERMIT_TTL_NS, open_seconds
-from cb.states import ADMITTING, CODES, HELD, Outcome, State
+from cb.states import ADMITTING, CODES, HELD, Outcome, State, counted
 
 from .window import Probes, WindowStats, overdue_call, read, slice_end
 
@@ -93,9 +93,9 @@ class StateMachine:
         """Return the next state and the reason after the probes of a round; None before the round is decided."""
         config = self.config
         if probes.successes >= config.success_threshold:
-            return State.CLOSED, f"{probes.successes} probes succeeded"
+            return State.CLOSED, f"{counted(probes.successes, 'probe')} succeeded"
         if config.max_requests - probes.failures < config.success_threshold:
-            return State.OPEN, f"{probes.failures} of {config.max_requests} probes failed"
+            return State.OPEN, f"{probes.failures} of {counted(config.max_requests, 'probe')} failed"
         return (State.OPEN, f"no verdict in {config.half_open_max_duration:g} s") if over else None
 
     def evaluate(self, now: int) -> list[Event]:
@@ -169,13 +169,13 @@ class StateMachine:
         """Return the reason why a closed circuit must open, None if it stays closed."""
         config, window = self.config, stats.window
         if config.failure_threshold and stats.streak >= config.failure_threshold:
-            return f"{stats.streak} consecutive failures"
+            return counted(stats.streak, "consecutive failure")
         if window.requests < config.minimum_requests:
             return None
         if config.failure_rate_threshold and window.failure_rate >= config.failure_rate_threshold:
-            return f"{window.failures} of {window.requests} calls failed"
+            return f"{window.failures} of {counted(window.requests, 'call')} failed"
         if config.slow_call_rate_threshold and window.slow_call_rate >= config.slow_call_rate_threshold:
-            return f"{window.slow} of {window.requests} calls were slow"
+            return f"{window.slow} of {counted(window.requests, 'call')} {'was' if window.slow == 1 else 'were'} slow"
         return None
 
     def _overdue_reason(self) -> str:

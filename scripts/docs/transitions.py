@@ -68,11 +68,16 @@ STEPS: tuple[Step, ...] = (_fail, _succeed, _succeed_slowly, _be_interrupted, _w
 
 @cache
 def by_itself(steps: int = 4) -> dict[Arrow, set[str]]:
-    """Return the changes of state caused by calls and time, with their reasons; numbers are replaced by N."""
+    """Return the changes of state caused by calls and time, with their reasons; numbers are N, in the plural."""
     found = defaultdict[Arrow, set[str]](set)
     for change in _changes(steps):
-        found[change.before, change.after].add(re.sub(r"\d+", "N", change.reason))
+        found[change.before, change.after].add(_in_plural(change.reason))
     return dict(found)
+
+
+def _in_plural(reason: str) -> str:
+    reason = re.sub(r"\d+", "N", reason)
+    return re.sub(r"\b(failure|probe|call)\b", r"\1s", reason).replace(" was slow", " were slow")
 
 
 def by_operator() -> set[State]:

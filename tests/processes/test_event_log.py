@@ -32,12 +32,12 @@ def test_call_of_a_killed_worker_is_named_in_the_log_the_history_and_the_last_fa
     failure = breaker.snapshot().last_failure
     assert failure is not None
     assert (str(failure), failure.type, failure.worker) == (ended, "worker_ended", str(pid))
-    assert breaker.ledger.history()[-1].reason == f"1 consecutive failures: {ended}"
+    assert breaker.ledger.history()[-1].reason == f"1 consecutive failure: {ended}"
     # The state changes before the line is written. Breakers of earlier tests may log too.
     lines = until(lambda: found if len(found := [each for each in caplog.messages if "vendor" in each]) >= 2 else None)
     reclaimed, opened = lines
     assert reclaimed == f"circuit vendor: 1 call counted as failed: {ended}"
-    assert opened == f"circuit vendor: CLOSED -> OPEN: 1 consecutive failures: {ended}; 1 call in 60 s, 1 failed (100%)"
+    assert opened == f"circuit vendor: CLOSED -> OPEN: 1 consecutive failure: {ended}; 1 call in 60 s, 1 failed (100%)"
 
 
 def test_program_that_configures_no_logging_sees_the_opening_on_stderr() -> None:

@@ -60,7 +60,7 @@ def test_hosts_of_a_fleet_share_breakers_and_open_together(shops: list[Service])
     until(lambda: stock(second)["state"] == "OPEN")
 
     assert stock(second)["source"] == "fleet"
-    assert "fleet: 3 consecutive failures, on 1 hosts" in stock(second)["why"]
+    assert "fleet: 3 consecutive failures, on 1 host" in stock(second)["why"]
     answer = requests.get(second.url + "/api/v1/stock/pen", timeout=5)
     assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (503, True)
     assert "circuit_breaker_fleet_hosts 2.0" in requests.get(second.url + "/metrics", timeout=5).text

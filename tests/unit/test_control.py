@@ -228,7 +228,7 @@ def test_rejections_and_late_results_are_events(make: Make, events: list[Event])
     with pytest.raises(CircuitOpenError):
         dependency.answer()
     assert events == [
-        StateChange("dependency", State.CLOSED, State.OPEN, 2, "1 consecutive failures"),
+        StateChange("dependency", State.CLOSED, State.OPEN, 2, "1 consecutive failure"),
         LateResult("dependency", "success"),
         Rejected("dependency", State.OPEN, 30.0),
     ]
@@ -275,7 +275,7 @@ def test_metrics_only_circuit_reports_once_that_it_would_close_and_again_when_it
     assert "would be closed" in dependency.breaker.snapshot().why
     dependency.fail()
     assert events == [
-        WouldOpen("dependency", "1 consecutive failures"),
+        WouldOpen("dependency", "1 consecutive failure"),
         WouldOpen("dependency", None),
-        WouldOpen("dependency", "1 consecutive failures"),
+        WouldOpen("dependency", "1 consecutive failure"),
     ]

@@ -6,7 +6,7 @@ import pytest
 
 from cb import BreakerConfig, Ledger, State
 from cb.ledger import layout as at
-from cb.ledger.counters import Counters, private_cells
+from cb.ledger.counters import PAUSED, Counters, OverflowCounters, SharedCounters, private_cells
 from cb.ledger.dead_workers import adopt
 from cb.ledger.record import Record
 from cb.state.window import read
@@ -18,13 +18,18 @@ Make = Callable[..., Dependency]
 HALF_OPEN_WORD = 7 << 16 | CODES[State.HALF_OPEN]
 
 
+def loose_counters() -> Counters:
+    """Return counters in cells of their own."""
+    return Counters(private_cells(at.STRIPE_CELLS), private_cells(at.PAGE))
+
+
 def closed_word(generation: int) -> int:
     return generation << 16 | CODES[State.CLOSED]
 
 
 @pytest.mark.parametrize("ended", [at.ROUND_SUCCESSES, at.ROUND_FAILURES, at.ROUND_RETURNED])
 def test_permit_is_held_until_its_probe_ends(ended: int) -> None:
-    counters = Counters(private_cells(at.STRIPE_CELLS), private_cells(at.PAGE))
+    counters = loose_counters()
     counters.cells[at.SUCCESSES] = 8  # the cells next to those of the round
     for permits in (1, 2, 3):
         counters.admit(HALF_OPEN_WORD, permits)
@@ -62,7 +67,7 @@ def test_call_counted_just_after_its_generation_ended_is_not_in_the_next_window(
 
 
 def test_dropped_probes_return_their_permits_and_no_longer_run() -> None:
-    counters = Counters(private_cells(at.STRIPE_CELLS), private_cells(at.PAGE))
+    counters = loose_counters()
     for lost in (1, 2):
         counters.admit(HALF_OPEN_WORD, lost)
         counters.abandon()
@@ -71,7 +76,7 @@ def test_dropped_probes_return_their_permits_and_no_longer_run() -> None:
 
 
 def test_probe_dropped_while_its_caller_reads_the_response_succeeds() -> None:
-    counters = Counters(private_cells(at.STRIPE_CELLS), private_cells(at.PAGE))
+    counters = loose_counters()
     counters.admit(HALF_OPEN_WORD, 1)
     counters.pause(2)
     counters.abandon()
@@ -152,3 +157,68 @@ def test_paused_call_of_a_dead_worker_is_no_failure(ledger: Ledger) -> None:
     assert adopt(row._cells, shard, 3 * second, 4711) == 1  # noqa: SLF001 - as another process does
 
     assert (paused.cells[at.NEUTRAL], paused.cells[at.STARTED]) == (1, 0)
+
+
+@pytest.mark.parametrize(("word", "started"), [(closed_word(1), 5 + PAUSED), (HALF_OPEN_WORD, 5)])
+def test_call_that_hands_over_its_connection_without_a_response_is_paused_unless_a_round_waits_for_it(
+    word: int, started: int
+) -> None:
+    counters = loose_counters()
+    counters.admit(word, 5)
+    counters.pause(6, answered=False)
+    assert counters.cells[at.STARTED] == started
+
+
+def test_total_that_another_program_has_written_over_begins_again() -> None:
+    counters = loose_counters()
+    counters.cells[at.NEUTRAL] = (1 << 63) - 1
+    counters.count(at.NEUTRAL)
+    assert counters.cells[at.NEUTRAL] == 1
+
+
+def test_outcomes_that_are_merged_after_their_generation_ended_are_late() -> None:
+    merged, pending = loose_counters(), loose_counters()
+    merged.head[at.WORD] = closed_word(2)
+    for late, outcomes in ((2, 2), (5, 3)):
+        pending.admit(closed_word(1), 1)
+        for _ in range(outcomes):
+            pending.record(2, Outcome.FAILURE, slow=False)
+        merged.merge(pending, 3)
+        assert merged.cells[at.LATE] == late
+        assert merged.cells[at.ADMITTED], "cells of an admission of 0 are not read"
+        assert not any(pending.cells[at.FULL :])
+    assert not any(merged.cells[at.SUCCESSES : at.WINDOW])
+
+
+def test_call_without_counters_of_its_own_inside_a_probe_takes_no_permit_and_returns_none() -> None:
+    shared = SharedCounters(loose_counters())
+    cells, call = shared.counters.cells, OverflowCounters(shared)
+    call.admit(HALF_OPEN_WORD, 1, nested=True)
+    assert (shared.counters.permits_held(), cells[at.STARTED]) == (0, 0)
+    call.abandon()
+    assert (cells[at.NEUTRAL], cells[at.ROUND_RETURNED]) == (1, 0)
+
+
+def test_probe_without_counters_of_its_own_that_is_cut_off_returns_its_permit() -> None:
+    shared = SharedCounters(loose_counters())
+    cells, call = shared.counters.cells, OverflowCounters(shared)
+    call.admit(HALF_OPEN_WORD, 1)
+    assert (shared.counters.permits_held(), cells[at.STARTED]) == (1, 0)
+    call.abandon()
+    assert (cells[at.NEUTRAL], cells[at.ROUND_RETURNED], shared.counters.permits_held()) == (1, 1, 0)
+
+
+def test_shared_counters_take_a_permit_unless_told_that_the_call_is_nested() -> None:
+    shared = SharedCounters(loose_counters())
+    shared.admit(HALF_OPEN_WORD, 1)
+    shared.admit(HALF_OPEN_WORD, 2, nested=True)
+    assert shared.counters.cells[at.ROUND_TAKEN] == 1
+
+
+def test_shared_counters_of_a_fork_count_apart_from_the_parent_that_holds_their_lock() -> None:
+    shared = SharedCounters(loose_counters())
+    cells, lock = shared.counters.cells, shared.lock
+    shared.detach()
+    shared.run(lambda counters: counters.count(at.NEUTRAL))
+    assert (cells[at.NEUTRAL], shared.counters.cells[at.NEUTRAL]) == (0, 1)
+    assert shared.lock is not lock

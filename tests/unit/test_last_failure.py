@@ -153,7 +153,7 @@ def test_hanging_call_is_the_reason_and_the_last_failure(make: Make, changes: Ch
     with dependency.running():
         dependency.clock.advance(6)
         dependency.breaker.control.evaluate()
-        assert changes[-1].reason == "1 consecutive failures: a call runs longer than call_timeout, 5 s"
+        assert changes[-1].reason == "1 consecutive failure: a call runs longer than call_timeout, 5 s"
         assert (last(dependency.breaker).type, last(dependency.breaker).ago) == ("call_timeout", 1)
         assert last(dependency.breaker).worker == PID
 
@@ -165,7 +165,7 @@ def test_hanging_probe_is_the_reason(make: Make, changes: Changes, events: list[
     with dependency.running():
         dependency.clock.advance(3)
         dependency.breaker.control.evaluate()
-        assert changes[-1].reason == "1 of 1 probes failed: no result of a probe after 3 s"
+        assert changes[-1].reason == "1 of 1 probe failed: no result of a probe after 3 s"
     assert last(dependency.breaker).type == "probe_timeout"
     assert [event.reason for event in events if isinstance(event, Reclaimed)] == ["no result of a probe after 3 s"]
 

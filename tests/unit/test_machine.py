@@ -14,7 +14,10 @@ from cb import (
     State,
     StateChange,
 )
-from cb.testing import breaker_in
+from cb.breaker import admission_of
+from cb.ledger import layout as at
+from cb.states import Counts
+from cb.testing import FakeClock, breaker_in
 from tests.unit.conftest import Dependency
 
 Make = Callable[..., Dependency]
@@ -321,3 +324,20 @@ def test_open_time_after_hundreds_of_failed_rounds_is_its_cap(make: Make) -> Non
         dependency.clock.advance(3600)
         dependency.fail()
     assert dependency.breaker.snapshot().retry_after == 3600
+
+
+def test_circuit_that_follows_the_fleet_has_its_state_end_and_rounds_and_leaves_the_next_change_to_it(
+    make: Make, clock: FakeClock
+) -> None:
+    dependency = make()
+    dependency.answer()
+    circuit, head = admission_of(dependency.breaker).circuit, admission_of(dependency.breaker).circuit.record.head
+    now = clock()
+
+    opened = circuit.machine.follow(State.OPEN, now, "fleet: told to", now + 7, 3)
+
+    assert (opened.before, opened.after, opened.reason) == (State.CLOSED, State.OPEN, "fleet: told to")
+    assert opened.window == Counts(requests=1)
+    assert (head[at.UNTIL], head[at.ROUNDS], head[at.FLEET_CONTROLLED]) == (now + 7, 3, 1)
+    circuit.machine.follow(State.CLOSED, now, "fleet: told to", 0, 0)
+    assert (dependency.breaker.state, head[at.FLEET_CONTROLLED]) == (State.CLOSED, 0)

@@ -177,11 +177,11 @@ def test_explanation_says_that_health_checks_find_out(make: Make) -> None:
     dependency = make(**SETTINGS)
     dependency.fail()
     HealthProbes(dependency.breaker).reserve(LEASE)
-    assert dependency.breaker.explain() == "open: 1 consecutive failures; next health check in 10 s"
+    assert dependency.breaker.explain() == "open: 1 consecutive failure; next health check in 10 s"
     dependency.clock.advance(10)
-    assert dependency.breaker.explain() == "open: 1 consecutive failures; the next call is a probe"
+    assert dependency.breaker.explain() == "open: 1 consecutive failure; the next call is a probe"
     HealthProbes(dependency.breaker).reserve(LEASE)
-    assert dependency.breaker.explain() == "open: 1 consecutive failures; health checks are the probes"
+    assert dependency.breaker.explain() == "open: 1 consecutive failure; health checks are the probes"
     HealthProbes(dependency.breaker).run(well)
     assert dependency.breaker.explain().startswith("half-open: 1 of 3 health checks sent, 1 succeeded")
 

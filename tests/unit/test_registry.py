@@ -135,7 +135,7 @@ def test_function_around_a_variable_without_a_value_can_be_a_rule() -> None:
 def test_repr_names_the_number_of_breakers() -> None:
     registry = Registry()
     registry.get("vendor")
-    assert repr(registry).startswith("<Registry of 1 breakers")
+    assert repr(registry).startswith("<Registry of 1 breaker,")
     assert [breaker.state for breaker in registry] == [State.CLOSED]
 
 

@@ -7,6 +7,8 @@ from cb import CircuitBreaker, Ledger
 from cb.background.leader import Leader
 from cb.background.watchdog import Watchdog
 from cb.breaker import admission_of
+from cb.ledger import layout as at
+from cb.ledger.counters import Counters, SharedCounters, private_cells
 from cb.ledger.locks import FileLock, FilePermit
 from cb.ledger.memory import ThreadLock
 from cb.ledger.semaphore import Semaphore
@@ -20,6 +22,13 @@ def test_record_shows_name_and_state_and_its_counters_the_generation() -> None:
     breaker.call(int)
     (counters,) = record.idle
     assert repr(counters) == "<PooledCounters CLOSED, generation 1>"
+
+
+def test_counters_show_the_admission_of_their_call_or_that_they_are_idle() -> None:
+    counters = Counters(private_cells(at.STRIPE_CELLS), private_cells(at.PAGE))
+    assert repr(SharedCounters(counters)) == "<SharedCounters of <Counters idle>>"
+    counters.word = 0  # as in a record that has not changed its state
+    assert repr(counters) == "<Counters CLOSED, generation 0>"
 
 
 def test_semaphore_shows_permits_and_waiting_calls() -> None:

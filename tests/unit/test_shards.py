@@ -292,6 +292,18 @@ def test_process_without_shard_and_host_counters_counts_for_itself_and_reports_i
 
 
 @pytest.mark.usefixtures("taken")
+def test_long_call_of_a_process_without_a_shard_counts_in_the_window_at_its_end(
+    process: Process, clock: FakeClock
+) -> None:
+    breaker = process()
+    call = breaker.begin()
+    clock.advance(50)
+    call.succeed()
+    clock.advance(30)
+    assert breaker.snapshot().window.requests == 1
+
+
+@pytest.mark.usefixtures("taken")
 @pytest.mark.parametrize("end", ["close", "exit"])
 def test_process_without_a_shard_that_ends_while_another_is_stopped_with_the_lock_waits_and_adds_its_counts(
     tmp_path: Path, process: Process, monkeypatch: pytest.MonkeyPatch, end: str
