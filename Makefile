@@ -2,7 +2,7 @@
 export CB_VENV ?= .venv
 BIN := $(CB_VENV)/bin
 PROSE := README.md CONTRIBUTING.md ARCHITECTURE.md SECURITY.md docs config mkdocs.yml Makefile setup.cfg \
-	cb servicekit gateway portfolio marketdata scripts benchmarks tests/docs tests/http tests/resilience
+	cb servicekit gateway portfolio marketdata scripts benchmarks tests
 LOCK := uv pip compile setup.cfg --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 # Without the garbage collector: finalizers of ours that it runs within mutmut's own bookkeeping would crash CPython 3.11.

@@ -52,7 +52,7 @@ def _ended_background_work() -> Iterator[None]:
     for each in gc.get_objects():
         if type(each) in (Monitor, Leader):
             each.close()
-    gc.collect()  # the watchdog ticks for breakers that nobody holds any more until they are collected
+    gc.collect()  # the watchdog ticks for breakers that no variable holds any more until they are collected
 
 
 @pytest.fixture(scope="session")

@@ -230,7 +230,7 @@ def test_bash_completes_commands_and_names(shop: Path, tmp_path: Path) -> None:
     (tmp_path / "cb").chmod(0o755)
     script = """
 source <(cb completion bash)
-for words in "cb ex" "cb fo" "cb force-open s" "cb status ''" "cb forget ''" "cb reset bank --ledger s"; do
+for words in "cb ex" "cb for" "cb force-open s" "cb status ''" "cb forget ''" "cb reset bank --ledger s"; do
     eval "COMP_WORDS=($words)"; COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _cb; echo "${COMPREPLY[@]}"
 done
 """

@@ -10,6 +10,7 @@ from typing import Any
 from cb import BreakerConfig, CircuitBreaker, CircuitOpenError, Event, Ledger, State
 from cb.fleet.agent import Agent
 from cb.fleet.server import Server as Connection
+from tests.support.failing import fail
 from tests.support.redis_servers import Server
 
 CONFIG = BreakerConfig(
@@ -99,12 +100,6 @@ class Host:
         except CircuitOpenError:
             return True
         return False
-
-
-def fail(breaker: CircuitBreaker, times: int) -> None:
-    for _ in range(times):
-        with suppress(ZeroDivisionError):
-            breaker.call(divmod, 1, 0)
 
 
 def pause(seconds: float) -> None:

@@ -14,9 +14,10 @@ from cb import CircuitBreaker, State
 from cb.fleet.connection import FleetError
 from cb.fleet.server import MAX_MESSAGES, RESUBSCRIBE_SECONDS
 from cb.fleet.server import Server as Connection
-from tests.fleet.by_hand import CONFIG, Clock, Host, fail, pause
+from tests.fleet.by_hand import CONFIG, Clock, Host, pause
 from tests.fleet.hosts import all_in, everyone, hosts, together
 from tests.fleet.inside import fail as fail_there
+from tests.support.failing import fail
 from tests.support.redis_servers import Server
 from tests.support.waiting import until
 

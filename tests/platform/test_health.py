@@ -165,7 +165,7 @@ def test_another_worker_takes_over_the_checks_of_a_killed_one(gateway: Gateway) 
     for process in set(killed):
         os.kill(process, signal.SIGKILL)
     before, begin = len(gateway.portfolio.requests), time.monotonic()
-    until(lambda: len(gateway.portfolio.requests) > before, "somebody checks")
+    until(lambda: len(gateway.portfolio.requests) > before, "a process checks")
     assert time.monotonic() - begin < 3 * INTERVAL
     until(lambda: len(gateway.checkers()) == 2, "both are checked again")
     assert not set(gateway.checkers()) & set(killed)

@@ -19,6 +19,7 @@ from cb.background.leader import Leader
 from cb.ledger import layout as at
 from cb.ledger.locks import claim
 from cb.testing import FakeClock, Worker, workers
+from tests.support.failing import fail
 
 pytestmark = pytest.mark.quiet
 
@@ -47,12 +48,6 @@ def breaker(path: Path, clock: FakeClock) -> CircuitBreaker:
         clock.advance(0.2)
         breaker.control.evaluate()
     return breaker
-
-
-def fail(breaker: CircuitBreaker, times: int = 1) -> None:
-    for _ in range(times):
-        with suppress(ZeroDivisionError, CircuitOpenError):
-            breaker.call(divmod, 1, 0)
 
 
 def put(path: Path, cell: int, value: int) -> None:

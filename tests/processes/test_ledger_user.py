@@ -16,6 +16,7 @@ import pytest
 
 from cb import BreakerConfig, Bulkhead, CircuitBreaker, CircuitOpenError, Ledger, Registry, State
 from cb.ledger.paths import shared_directory
+from tests.support.failing import fail
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may change its user")
 CONFIG = BreakerConfig(failure_threshold=3, failure_rate_threshold=None, timeout=60)
@@ -52,12 +53,6 @@ def as_nobody(work: Callable[[], None]) -> int:
             sys.excepthook(*sys.exc_info())
             os._exit(1)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def fail(breaker: CircuitBreaker, times: int) -> None:
-    for _ in range(times):
-        with suppress(ZeroDivisionError):
-            breaker.call(divmod, 1, 0)
 
 
 def test_workers_that_change_their_user_share_the_ledger_of_the_new_user(name: str) -> None:

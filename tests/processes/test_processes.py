@@ -17,6 +17,7 @@ from cb.breaker import admission_of
 from cb.ledger import layout as at
 from cb.state import machine as circuit
 from cb.testing import FakeClock
+from tests.support.failing import fail
 
 pytestmark = [
     pytest.mark.quiet,
@@ -255,12 +256,6 @@ def test_more_processes_than_shards_all_count_and_open_one_circuit(tmp_path: Pat
 
 
 RATE = BreakerConfig(failure_threshold=None, failure_rate_threshold=0.6, minimum_requests=5)
-
-
-def fail(breaker: CircuitBreaker, times: int = 1) -> None:
-    for _ in range(times):
-        with suppress(ZeroDivisionError):
-            breaker.call(divmod, 1, 0)
 
 
 def test_process_killed_while_it_evaluates_lets_a_success_complete_the_minimum(

@@ -12,6 +12,7 @@ from cb import BreakerConfig, CircuitBreaker, State
 from cb.ledger.opened import open_once
 from cb.ledger.project import ledger_name
 from tests.support import ROOT
+from tests.support.failing import fail
 
 ONE = BreakerConfig(failure_threshold=1)
 NAME = ledger_name(str(ROOT))
@@ -46,11 +47,6 @@ def make(home: Path, *files: str) -> None:
     for each in files:
         (home / each).parent.mkdir(parents=True, exist_ok=True)
         (home / each).touch()
-
-
-def fail(breaker: CircuitBreaker) -> None:
-    with pytest.raises(ZeroDivisionError):
-        breaker.call(divmod, 1, 0)
 
 
 def test_programs_of_a_project_share_a_ledger_and_those_of_another_have_their_own(tmp_path: Path) -> None:

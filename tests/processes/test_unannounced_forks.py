@@ -28,6 +28,7 @@ from cb.breaker import admission_of
 from cb.resilience.budget import RetryBudget
 from cb.resilience.stores import MemoryStore
 from cb.testing import breaker_in
+from tests.support.failing import fail
 
 pytestmark = [
     pytest.mark.quiet,
@@ -53,11 +54,6 @@ def forked_in_c(work: Callable[[], object]) -> int:
 @pytest.fixture
 def breaker(tmp_path: Path) -> CircuitBreaker:
     return CircuitBreaker("d", CONFIG, ledger=Ledger.in_file(tmp_path / "l"))
-
-
-def fail(breaker: CircuitBreaker) -> None:
-    with pytest.raises(ZeroDivisionError):
-        breaker.call(divmod, 1, 0)
 
 
 def test_child_counts_in_its_own_shard(breaker: CircuitBreaker) -> None:

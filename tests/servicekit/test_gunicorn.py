@@ -140,7 +140,7 @@ def test_log_is_json_from_the_first_line_to_the_last(gunicorn: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "message"),
     [
         ("circuit_breaker: {timout: 5s}", "circuit_breaker.timout must be one of"),
         ("circuit_breaker: {timeout: true}", "circuit_breaker.timeout must be a duration"),
@@ -151,9 +151,9 @@ def test_log_is_json_from_the_first_line_to_the_last(gunicorn: Service) -> None:
         ("services: {shop: {port: 8099, moto: x}}", "services.shop.moto must not be present"),
     ],
 )
-def test_service_with_a_wrong_setting_does_not_start(config: Path, tmp_path: Path, text: str, complaint: str) -> None:
+def test_service_with_a_wrong_setting_does_not_start(config: Path, tmp_path: Path, text: str, message: str) -> None:
     config.write_text(text + ("" if "services" in text else "\nservices: {shop: {port: 8099}}"))
     service = Service(tmp_path / "log")
     assert service.process.wait(20) != 0
     (line,) = service.log.read_text().splitlines()
-    assert line.startswith(f"{config}: {complaint}")
+    assert line.startswith(f"{config}: {message}")

@@ -21,18 +21,18 @@ _NOTHING = re.compile(r"(?!)")
 def watched(browser: Browser, forgiven: re.Pattern[str] = _NOTHING) -> Iterator[Page]:
     """Yield a page. At its end nothing has complained of it: no console, no dialog, no breach of its policy."""
     page = browser.new_page()
-    complaints: list[str] = []
+    warnings: list[str] = []
 
     def alarmed(dialog: Dialog) -> None:
-        complaints.append(dialog.message)
+        warnings.append(dialog.message)
         dialog.dismiss()
 
-    page.on("console", lambda said: complaints.append(said.text) if said.type in {"error", "warning"} else None)
-    page.on("pageerror", lambda error: complaints.append(error.message))
+    page.on("console", lambda said: warnings.append(said.text) if said.type in {"error", "warning"} else None)
+    page.on("pageerror", lambda error: warnings.append(error.message))
     page.on("dialog", alarmed)
     page.add_init_script(
         "addEventListener('securitypolicyviolation', (e) => console.error(e.violatedDirective, e.blockedURI))"
     )
     yield page
     page.close()
-    assert [each for each in complaints if not forgiven.match(each)] == []
+    assert [each for each in warnings if not forgiven.match(each)] == []

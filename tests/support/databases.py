@@ -104,7 +104,7 @@ class PostgreSQL:
         return self.url.rpartition("/")[0] + f"/{name}"
 
     def drop(self, name: str) -> None:
-        """Remove a database, whoever uses it."""
+        """Remove a database, also while it is in use."""
         self._execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
     def _execute(self, statement: str) -> None:

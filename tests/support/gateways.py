@@ -1,4 +1,4 @@
-"""The gateway alone, in this process, with whatever stands for its neighbours."""
+"""The gateway alone, in this process, with stand-ins for its neighbours."""
 
 from pathlib import Path
 

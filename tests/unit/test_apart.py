@@ -26,6 +26,7 @@ from cb.integrations.prometheus import BreakerCollector
 from cb.ledger import layout as at
 from cb.ledger.locks import claim
 from cb.testing import FakeClock
+from tests.support.failing import fail
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has memory:// only")
 ONE = BreakerConfig(failure_threshold=1, timeout=10, timeout_jitter=0, max_requests=1, success_threshold=1)
@@ -43,11 +44,6 @@ def full(tmp_path: Path, clock: FakeClock) -> Ledger:
     for number in range(at.MAX_RECORDS):
         ledger.core.record(f"d{number}", clock())
     return ledger
-
-
-def fail(breaker: CircuitBreaker) -> None:
-    with suppress(ZeroDivisionError):
-        breaker.call(divmod, 1, 0)
 
 
 def test_breaker_without_room_in_the_ledger_guards_its_process_and_reports_it_once(

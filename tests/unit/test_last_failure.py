@@ -1,4 +1,4 @@
-"""The last failure of a breaker: named rightly, whatever failed, and by code that cannot fail a call."""
+"""The last failure of a breaker: named rightly for any failure, and by code that cannot fail a call."""
 
 import os
 import struct

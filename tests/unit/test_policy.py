@@ -54,7 +54,7 @@ class Trace:
 
 
 def retry_always(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    """Retry whatever is raised, a hundred times."""
+    """Retry after any exception, a hundred times."""
     for _ in range(100):
         try:
             return fn(*args, **kwargs)

@@ -29,6 +29,7 @@ from cb.ledger.locks import LockFile, claim
 from cb.ledger.shards import RESERVED_SHARDS
 from cb.registry import Registry
 from cb.testing import FakeClock
+from tests.support.failing import fail
 from tests.unit.conftest import Dependency
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has memory:// only")
@@ -75,12 +76,6 @@ def taken(tmp_path: Path, process: Process) -> Iterator[list[LockFile]]:
     yield owned
     for file in owned:
         file.close()
-
-
-def fail(breaker: CircuitBreaker, times: int = 1) -> None:
-    for _ in range(times):
-        with suppress(ZeroDivisionError):
-            breaker.call(divmod, 1, 0)
 
 
 def owners(breaker: CircuitBreaker) -> int:

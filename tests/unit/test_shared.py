@@ -14,6 +14,7 @@ from cb.ledger import layout as at
 from cb.ledger.project import ledger_name
 from cb.testing import isolated_ledgers
 from tests.support import ROOT
+from tests.support.failing import fail
 
 ONE = BreakerConfig(failure_threshold=1)
 NAME = ledger_name(str(ROOT))
@@ -24,11 +25,6 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CB_STATE_DIR", str(tmp_path))
     monkeypatch.delenv("CB_LEDGER", raising=False)
     return tmp_path
-
-
-def fail(breaker: CircuitBreaker) -> None:
-    with pytest.raises(ZeroDivisionError):
-        breaker.call(divmod, 1, 0)
 
 
 def test_shared_breaker_is_in_the_ledger_of_its_project(state: Path) -> None:

@@ -10,6 +10,7 @@ from cb.health_probes import HealthProbes
 from cb.ledger import layout as at
 from cb.ledger.time_bounds import FLEET_LEASE_SECONDS, MAX_HOLD_SECONDS, MAX_RESERVATION_SECONDS
 from cb.testing import FakeClock, breaker_in
+from tests.support.failing import fail
 from tests.unit.conftest import SECOND, Dependency, refusal
 
 DAYS = 10 * 86_400
@@ -18,12 +19,6 @@ CONFIG = BreakerConfig(
 )
 
 Make = Callable[..., Dependency]
-
-
-def fail(breaker: CircuitBreaker, times: int = 1) -> None:
-    for _ in range(times):
-        with pytest.raises(ZeroDivisionError):
-            breaker.call(divmod, 1, 0)
 
 
 # A clock that began anew.

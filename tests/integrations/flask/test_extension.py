@@ -94,7 +94,7 @@ def test_config_goes_before_arguments_and_those_before_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "complaint"),
+    ("config", "message"),
     [
         ({"CB_LEDGER": "redis://here"}, "CB_LEDGER must be memory://"),
         ({"CB_DEFAULTS": "timeout"}, "CB_DEFAULTS must be a mapping"),
@@ -103,11 +103,11 @@ def test_config_goes_before_arguments_and_those_before_defaults() -> None:
         ({"CB_BREAKERS": {"vendor": 3}}, "CB_BREAKERS.vendor must be a mapping"),
     ],
 )
-def test_wrong_setting_is_named_and_nothing_is_changed(config: dict[str, Any], complaint: str) -> None:
+def test_wrong_setting_is_named_and_nothing_is_changed(config: dict[str, Any], message: str) -> None:
     app = an_app(**config)
     with pytest.raises(ConfigError) as raised:
         CircuitBreakers(app)
-    assert str(raised.value).startswith(complaint)
+    assert str(raised.value).startswith(message)
     assert "circuit_breakers" not in app.extensions
 
 

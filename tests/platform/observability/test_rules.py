@@ -46,7 +46,7 @@ def test_alert_has_a_severity_and_an_action(alert: str) -> None:
     assert rule["annotations"].keys() == {"summary", "description", "runbook"}
     assert re.search(r"`(cb|make) |http://|/api/v1/|[Tt]he log |Its log ", rule["annotations"]["description"])
     if "name" in rule["expr"].partition("by (")[2].partition(")")[0]:
-        assert "{{ $labels.name }}" in rule["annotations"]["summary"], "whoever is woken must read what it is about"
+        assert "{{ $labels.name }}" in rule["annotations"]["summary"], "an alert must name its breaker"
 
 
 def test_every_alert_has_its_section_in_the_runbook_and_every_section_its_alert() -> None:

@@ -81,7 +81,7 @@ class Both:
 
     def change(self, statement: str) -> None:
         """Change rows of the portfolio's database."""
-        database: Database = self.books.extensions["portfolios"]._store._database  # noqa: SLF001 - nobody else can
+        database: Database = self.books.extensions["portfolios"]._store._database  # noqa: SLF001 - it has no public way in
         with database.write() as connection:
             connection.execute(text(statement))
 

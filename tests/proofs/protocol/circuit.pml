@@ -26,7 +26,7 @@
  *
  * What is claimed:
  *   P1  in a round, permits given less permits returned are never above MAX (out)
- *   P2  the circuit is never wedged: whatever the others left behind, the successful calls of one process close it,
+ *   P2  the circuit is never wedged: after anything that the others left behind, the successful calls of one process close it,
  *       unless a stopped process holds the lock (Successor)
  *   P3  a stripe has one writer at a time (writer[])
  *   P4  votes that a verdict counts, the streak included, come from calls of its own generation (votes_*)
@@ -91,7 +91,7 @@
 #define SUCCESSOR_ID (WORKERS + SUCCESSORS + 1)
 #define PROCESSES (WORKERS + SUCCESSORS + 2)
 #define STRIPES (WORKERS + 1)
-#define NOBODY 255
+#define NO_PROCESS 255
 
 /* How a process fares. */
 #define RUNS 0
@@ -129,13 +129,13 @@ byte streak = 1;
 Stripe stripe[STRIPES];
 
 /* The kernel. */
-byte lock = NOBODY;
+byte lock = NO_PROCESS;
 byte claimed[STRIPES];
 byte mode[PROCESSES];
 
 /* What the proof remembers; the code has none of it. */
 byte writer[STRIPES];
-byte entering = NOBODY;
+byte entering = NO_PROCESS;
 byte out;
 byte votes_good, votes_bad, votes_back, votes_streak;
 bit running[STRIPES];	/* the call in this stripe may have begun */
@@ -158,14 +158,14 @@ byte begun[STRIPES], counted[STRIPES];	/* of probes */
 inline acquire(got)
 {
 	if
-	:: atomic { lock == NOBODY -> lock = me; got = 1 }
-	:: lock != NOBODY -> got = 0	/* waited for PATIENCE in vain */
+	:: atomic { lock == NO_PROCESS -> lock = me; got = 1 }
+	:: lock != NO_PROCESS -> got = 0	/* waited for PATIENCE in vain */
 	fi
 }
 
 inline release()
 {
-	d_step { assert(lock == me); lock = NOBODY }
+	d_step { assert(lock == me); lock = NO_PROCESS }
 }
 
 inline read_round(generation)
@@ -237,7 +237,7 @@ inline enter(state)
 {
 	d_step {
 		w = word;
-		assert(entering == NOBODY || mode[entering] == DEAD);
+		assert(entering == NO_PROCESS || mode[entering] == DEAD);
 		entering = me
 	}
 	if
@@ -253,7 +253,7 @@ inline enter(state)
 		assert(lock == me);
 		assert(GENERATION(word) == GENERATION(w));
 		word = ((GENERATION(w) + 1) << 2) | state;
-		entering = NOBODY;
+		entering = NO_PROCESS;
 		if
 		:: state == HALF_OPEN -> out = 0; votes_good = 0; votes_bad = 0; votes_back = 0
 		:: state == CLOSED -> votes_streak = 0
@@ -535,7 +535,7 @@ inline vote_for_the_dead()
 			:: else
 			fi
 		}
-	:: taken <= settled	/* less only in a round that is over, which nobody reads */
+	:: taken <= settled	/* less only in a round that is over, which no process reads */
 	fi
 #else
 	skip
@@ -588,9 +588,9 @@ inline take_shard()
 	d_step {
 #else
 	atomic {
-		claimed[b] == NOBODY -> claimed[b] = me;
+		claimed[b] == NO_PROCESS -> claimed[b] = me;
 #endif
-		assert(writer[b] == NOBODY || mode[writer[b]] == DEAD);
+		assert(writer[b] == NO_PROCESS || mode[writer[b]] == DEAD);
 		writer[b] = me
 	}
 	adopt()
@@ -612,11 +612,11 @@ proctype Worker(byte me; byte b; byte calls)
 
 	{
 		if
-		:: b != NOBODY
+		:: b != NO_PROCESS
 		:: else ->	/* a successor, that finds the shard of a dead worker */
 			if
-			:: atomic { mode[0] == DEAD && claimed[0] == NOBODY -> b = 0 }
-			:: atomic { mode[1] == DEAD && claimed[1] == NOBODY -> b = 1 }
+			:: atomic { mode[0] == DEAD && claimed[0] == NO_PROCESS -> b = 0 }
+			:: atomic { mode[1] == DEAD && claimed[1] == NO_PROCESS -> b = 1 }
 			fi;
 			take_shard()
 		fi;
@@ -675,7 +675,7 @@ proctype Operator()
 inline free_shard(shard)
 {
 	if
-	:: claimed[shard] == i -> claimed[shard] = NOBODY
+	:: claimed[shard] == i -> claimed[shard] = NO_PROCESS
 	:: else
 	fi
 }
@@ -694,7 +694,7 @@ proctype Fate()
 				mode[i] = DEAD;
 #ifndef LOCK_OUTLIVES_HOLDER
 				if
-				:: lock == i -> lock = NOBODY
+				:: lock == i -> lock = NO_PROCESS
 				:: else
 				fi;
 #endif
@@ -726,12 +726,12 @@ proctype Successor()
 	end: atomic {
 		ALL_QUIET ->
 		if
-		:: lock != NOBODY && mode[lock] == STOPPED	/* probes are refused until it goes on: agreed */
+		:: lock != NO_PROCESS && mode[lock] == STOPPED	/* probes are refused until it goes on: agreed */
 		:: else ->
 			do
 			:: b < WORKERS ->
 				if
-				:: claimed[b] == NOBODY -> take_shard()
+				:: claimed[b] == NO_PROCESS -> take_shard()
 				:: else
 				fi;
 				b++
@@ -791,8 +791,8 @@ init
 	atomic {
 		do
 		:: i < STRIPES ->
-			claimed[i] = NOBODY;
-			writer[i] = NOBODY;
+			claimed[i] = NO_PROCESS;
+			writer[i] = NO_PROCESS;
 			i++
 		:: else -> break
 		od;
@@ -802,7 +802,7 @@ init
 		:: else -> break
 		od;
 #if SUCCESSORS == 1
-		run Worker(WORKERS, NOBODY, SUCCESSOR_CALLS);
+		run Worker(WORKERS, NO_PROCESS, SUCCESSOR_CALLS);
 #endif
 #ifdef OPERATOR
 		run Operator();

@@ -50,7 +50,7 @@
 #define PEEKS 1
 #endif
 
-#define NOBODY 255
+#define NO_PROCESS 255
 #define NONE 255
 #define PEEK_ID WORKERS
 #define LAST_ID (WORKERS + 1)
@@ -77,14 +77,14 @@ inline claim(index)
 		claimed[index] = me;
 #else
 	d_step {
-		ok = (claimed[index] == NOBODY);
+		ok = (claimed[index] == NO_PROCESS);
 		if
 		:: ok -> claimed[index] = me
 		:: else
 		fi;
 #endif
 		if
-		:: ok -> assert(writer[index] == NOBODY || mode[writer[index]] == DEAD); writer[index] = me
+		:: ok -> assert(writer[index] == NO_PROCESS || mode[writer[index]] == DEAD); writer[index] = me
 		:: else
 		fi
 	}
@@ -102,7 +102,7 @@ inline adopt(index)
 
 inline give_up(index)
 {
-	d_step { assert(writer[index] == me); claimed[index] = NOBODY; writer[index] = NOBODY }
+	d_step { assert(writer[index] == me); claimed[index] = NO_PROCESS; writer[index] = NO_PROCESS }
 }
 
 inline reap()
@@ -224,9 +224,9 @@ proctype Peek()
 		:: i = 1
 		fi;
 		if
-		:: atomic { claimed[i] == NOBODY -> claimed[i] = me }
-			claimed[i] = NOBODY
-		:: claimed[i] != NOBODY
+		:: atomic { claimed[i] == NO_PROCESS -> claimed[i] = me }
+			claimed[i] = NO_PROCESS
+		:: claimed[i] != NO_PROCESS
 		fi
 	:: peeks == 0 -> break
 	od;
@@ -247,7 +247,7 @@ proctype Fate()
 				mode[i] = DEAD;
 				for (k : 0 .. SHARDS - 1) {
 					if
-					:: claimed[k] == i -> claimed[k] = NOBODY
+					:: claimed[k] == i -> claimed[k] = NO_PROCESS
 					:: else
 					fi
 				}
@@ -274,7 +274,7 @@ proctype Last()
 			assert(counted[k] <= begun[k]);
 #endif
 			if
-			:: claimed[k] == NOBODY -> assert(!started[k] && !owners[k])
+			:: claimed[k] == NO_PROCESS -> assert(!started[k] && !owners[k])
 			:: else -> assert(owners[k] == claimed[k] + 1)
 			fi
 		}
@@ -287,8 +287,8 @@ init
 
 	atomic {
 		for (i : 0 .. SHARDS - 1) {
-			claimed[i] = NOBODY;
-			writer[i] = NOBODY
+			claimed[i] = NO_PROCESS;
+			writer[i] = NO_PROCESS
 		}
 		for (i : 0 .. WORKERS - 1) {
 			run Worker(i)

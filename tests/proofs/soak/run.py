@@ -66,7 +66,7 @@ class Report:
                 f"{name}: {len(pids)} workers, {self.judged.get(name, 0)} judged; "
                 f"MiB of all at each quarter {memory}; descriptors of one {files}"
             )
-        return "\n".join([*lines, *(self.problems or ["nothing grew, nothing went back, nobody was told 500"])])
+        return "\n".join([*lines, *(self.problems or ["nothing grew, nothing went back, no client was told 500"])])
 
 
 class Soak:
