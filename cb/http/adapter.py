@@ -12,7 +12,7 @@ from urllib3.util import parse_url
 
 from cb import BulkheadFullError, Call, CircuitOpenError, Duration, Guard, RateLimitedError, Registry
 
-from .body import observe_body
+from .body import body_of, observe_body
 from .caller_errors import Upload, is_caller_error
 from .connections import deadline_of, within
 from .deadline import DeadlineAdapter, PoolTimeoutError
@@ -162,12 +162,11 @@ class CircuitBreakerAdapter(DeadlineAdapter):
         if response.status_code in guarding.failure_statuses:
             wait = retry_after(response.headers)
             call.fail(FailureStatusError(response.status_code, wait, target(request)))
-        # A recorder or a test double may supply the content too: the body is then never read.
-        is_read = getattr(response, "_content", False) is not False
-        observe_body(
-            None if is_read else response.raw, guarding.max_body_bytes, sent, Sent.of(request, limit, args, kwargs)
-        )
+        observe_body(body_of(response), guarding.max_body_bytes, sent, Sent.of(request, limit, args, kwargs))
         return response
+
+    def _describe_body(self, response: requests.Response, sent: Sent) -> None:
+        """Do nothing: `send` observes the body itself."""
 
 
 def _begin(guard: Guard, request: requests.PreparedRequest) -> Call:

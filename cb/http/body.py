@@ -53,6 +53,27 @@ class BodyObserver(Protocol):
         """Record that the caller waits for the body again."""
 
 
+class _Unobserved:
+    """An observer for bodies that count nowhere."""
+
+    __slots__ = ()
+
+    def end(self, error: BaseException | None) -> None: ...
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+
+#: observes nothing: reads are limited, and their errors name the host
+UNOBSERVED_BODY: BodyObserver = _Unobserved()
+
+
+def body_of(response: requests.Response) -> Any:
+    """Return the `raw` of a response; None if its content has been supplied, as by recorders and test doubles."""
+    return response.raw if getattr(response, "_content", False) is False else None
+
+
 def observe_body(raw: Any, max_bytes: int | None, observer: BodyObserver, sent: Sent) -> None:
     """Observe the body of `Response.raw`, whichever method reads it, and limit it to `max_bytes`, if that is not None.
 

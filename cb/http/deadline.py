@@ -16,7 +16,9 @@ from urllib3.util import Retry
 from cb import ConfigError
 from cb.background.fork import detect_fork, register_fork_reset
 from cb.log import Log
+from cb.states import counted
 
+from .body import UNOBSERVED_BODY, body_of, observe_body
 from .caller_errors import is_caller_error
 from .connections import DeadlineConnection, DeadlinePool, add_base, time_limit
 from .messages import Sent, describe, is_of_connecting
@@ -59,7 +61,9 @@ class DeadlineAdapter(HTTPAdapter):
         )
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__}>"
+        kept = counted(self._pool_maxsize, "connection")
+        attempts = counted((self.max_retries.total or 0) + 1, "connection attempt")
+        return f"<{type(self).__name__}, keeps {kept} for each host, {attempts}>"
 
     def reset_after_fork(self) -> None:
         """Replace the pools in a forked child: two readers of one connection would get each other's responses."""
@@ -96,7 +100,12 @@ class DeadlineAdapter(HTTPAdapter):
             raise
         if limit is not None:
             _check(response)
+        self._describe_body(response, Sent.of(request, limit, args, options))
         return response
+
+    def _describe_body(self, response: Response, sent: Sent) -> None:
+        """Give errors of reading the body a text with method, host and limits."""
+        observe_body(body_of(response), None, UNOBSERVED_BODY, sent)
 
     def _describe(self, error: RequestException, sent: Sent) -> None:
         """Give an error a text with method, host and limits, unless the caller caused it."""

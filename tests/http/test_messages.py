@@ -39,6 +39,12 @@ def sending(data: bytes) -> Act:
     return lambda connection: connection.sendall(data)
 
 
+def stall(connection: socket.socket) -> None:
+    """Send half of a body, and wait until the client hangs up."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+    stay_silent(connection)
+
+
 #: act, class of the error, its reason, and its class in urllib3
 KINDS: dict[str, tuple[Act, str, str, str]] = {
     "silent": (stay_silent, "ReadTimeout", "no response within 0.15 s", "ReadTimeoutError"),
@@ -140,6 +146,29 @@ def test_error_of_an_adapter_in_a_session_of_the_caller_has_the_text(
         session.mount("http://", CircuitBreakerAdapter(registry, "d", timeout=LIMIT))
         error = raised(session.post, with_password(server.url), data="a")
     assert (type(error).__name__, str(error)) == (name, f"POST {server.url}: {reason}")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_error_of_a_deadline_without_a_breaker_has_the_text(server: Server, kind: str) -> None:
+    server.act, name, reason, _ = KINDS[kind]
+    with requests.Session() as session:
+        session.trust_env = False
+        session.mount("http://", DeadlineAdapter())
+        with within(LIMIT):
+            error = raised(session.get, with_password(server.url))
+    assert (type(error).__name__, str(error)) == (name, f"GET {server.url}: {reason}")
+
+
+def test_body_without_a_deadline_that_is_slow_names_the_limit_of_each_wait(server: Server) -> None:
+    server.act = stall
+    with requests.Session() as session:
+        session.trust_env = False
+        session.mount("http://", DeadlineAdapter())
+        error = raised(session.get, server.url, timeout=(3, 0.05))
+    assert (type(error).__name__, str(error)) == (
+        "ConnectionError",
+        f"GET {server.url}: the body did not end within 0.05 s",
+    )
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "chunk" not in kind])

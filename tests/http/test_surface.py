@@ -1,5 +1,6 @@
 """The public names of `cb.http`: guards of every kind, `close`, `repr` and durations."""
 
+import pickle
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -125,6 +126,8 @@ def test_repr_has_url_and_guard_and_no_password() -> None:
     breaker, registry = CircuitBreaker("stock"), Registry()
     client = HTTPClient("http://me:secret@stock.internal:80/v1", 2, breaker)
     assert repr(client) == f"<HTTPClient 'http://stock.internal:80/v1', timeout 2 s, {breaker!r}>"
+    shown = "<DeadlineAdapter, keeps 10 connections for each host, 1 connection attempt>"
+    assert repr(DeadlineAdapter()) == repr(pickle.loads(pickle.dumps(DeadlineAdapter()))) == shown
     assert repr(CircuitBreakerAdapter(registry)) == f"<CircuitBreakerAdapter of each origin in {registry!r}>"
     assert repr(CircuitBreakerAdapter(registry, "d")) == f"<CircuitBreakerAdapter of 'd' in {registry!r}>"
     assert repr(CircuitBreakerAdapter(breaker)) == f"<CircuitBreakerAdapter of {breaker!r}>"
