@@ -61,7 +61,7 @@ class DeadlineAdapter(HTTPAdapter):
         )
 
     def __repr__(self) -> str:
-        kept = counted(self._pool_maxsize, "connection")
+        kept = counted(self._pool_maxsize, "connection")  # type: ignore[attr-defined]  # of types-requests
         attempts = counted((self.max_retries.total or 0) + 1, "connection attempt")
         return f"<{type(self).__name__}, keeps {kept} for each host, {attempts}>"
 

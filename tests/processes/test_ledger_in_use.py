@@ -230,7 +230,8 @@ def test_process_detaches_from_an_overwritten_ledger_without_a_failed_call(
     breaker.control.evaluate()
     assert breaker.ledger.scope == "process"
     assert "was written over while it was in use" in str(breaker.ledger.degraded)
-    fail(breaker, 3)
+    with suppress(CircuitOpenError):
+        fail(breaker, 3)
     with pytest.raises(CircuitOpenError):
         breaker.call(int)
     breaker.control.reset(reason="test")

@@ -21,6 +21,7 @@ from cb import (
     StateChange,
     WouldOpen,
 )
+from cb.states import Counts
 from cb.testing import FakeClock
 from tests.unit.conftest import Dependency
 
@@ -47,6 +48,14 @@ def test_circuit_forced_open_in_one_worker_refuses_calls_in_all_until_reset(tmp_
         other.call(int)
     other.control.reset(reason="done", author="bob")
     assert one.call(int) == 0
+
+
+def test_change_by_an_operator_tells_of_the_calls_in_the_window(make: Make, changes: list[StateChange]) -> None:
+    dependency = make()
+    dependency.answer()
+    dependency.fail()
+    dependency.breaker.control.force_open(reason="the vendor migrates")
+    assert changes[-1].window == Counts(requests=2, failures=1)
 
 
 def test_circuit_forced_open_for_a_time_probes_when_it_is_over(make: Make) -> None:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -152,3 +153,27 @@ def test_sums_of_many_pages_are_kept_and_the_same_as_those_of_all_cells(
             assert kept == window.read(record, breaker.config, clock())
     assert pages >= window.KEPT_FROM
     assert len(breaker.ledger.history()) > 3  # also while it was open, and half-open
+
+
+def test_pages_of_many_calls_that_have_not_changed_since_the_last_read_are_not_summed_again(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaker = CircuitBreaker("d", ledger=Ledger.in_file(tmp_path / "l"), clock=clock)
+    record = admission_of(breaker).circuit.record
+    running = [breaker.begin() for _ in range(window.KEPT_FROM * at.STRIPES)]
+    summed: list[int] = []
+
+    class PageSums(window.PageSums):
+        def __init__(self, *args: Any) -> None:
+            summed.append(1)
+            super().__init__(*args)
+
+    monkeypatch.setattr(window, "PageSums", PageSums)
+    window.read(record, breaker.config, clock())
+    assert len(summed) >= window.KEPT_FROM
+    summed.clear()
+    window.read(record, breaker.config, clock())
+    assert not summed
+    running[-1].succeed()
+    window.read(record, breaker.config, clock())
+    assert len(summed) == 1

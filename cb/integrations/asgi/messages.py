@@ -16,7 +16,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Headers:
-    """Headers by name, whatever the case of its letters. Values of repeated headers are joined by commas."""
+    """Headers by name, in upper or lower case. Values of repeated headers are joined by commas."""
 
     def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
         self._values: dict[str, str] = {}

@@ -9,7 +9,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
 class Headers(Protocol):
-    """Headers by name, whatever the case of its letters. Values of repeated headers are joined by commas."""
+    """Headers by name, in upper or lower case. Values of repeated headers are joined by commas."""
 
     def get(self, name: str, /) -> str | None: ...
     def keys(self) -> Iterable[str]: ...

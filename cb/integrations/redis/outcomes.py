@@ -28,7 +28,7 @@ _FAILURES = (
     SlotNotCoveredError,
     TryAgainError,
 )
-#: codes of errors for which clients of one server have no class: it cannot serve, whatever the command
+#: codes of errors for which clients of one server have no class: it can serve no command
 _CODES = frozenset({"BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "TRYAGAIN"})
 _FOREVER = float("inf")
 #: commands that wait in the server, by the place of their timeout, and its unit in seconds
