@@ -15,6 +15,10 @@ from .pages import PageSchema
 _service_url = validate.Regexp(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?\Z", error="must be http://HOST:PORT")
 
 
+#: settings, and their names in version 1.0
+_FORMER = {"reads_max_age": "stale_fresh_for", "reads_max_stale_age": "stale_usable_for"}
+
+
 class GatewaySettings(Schema):
     database = DatabaseURL(load_default="sqlite:///run/gateway.db")
     # None: this host, with the port of the service in the same settings.
@@ -31,9 +35,12 @@ class GatewaySettings(Schema):
     order_timeout = Duration(load_default=8.0)
     # Interval of the health checks of market data and portfolio.
     health_interval = Duration(load_default=5.0, validate=validate.Range(0.1, 3600, error="must be from 100ms to 1h"))
-    # Reads only: maximum age of a response served after a failure, and of one served without a request.
-    stale_usable_for = Duration(load_default=None)  # default: 1h, or stale_fresh_for if longer
-    stale_fresh_for = Duration(zero=True, load_default=0.0)
+    # Maximum age of a response that reads serve after a failure (stale-if-error in RFC 5861), and without a request.
+    reads_max_stale_age = Duration(load_default=None)  # default: 1h, or reads_max_age if longer
+    reads_max_age = Duration(zero=True, load_default=0.0)
+    # Their names in version 1.0; one that is given counts in place of the other.
+    stale_usable_for = Duration()
+    stale_fresh_for = Duration(zero=True)
     # Concurrent calls of all workers together; None: an even share of their threads.
     market_data_limit = Whole(1, 10_000, load_default=None, allow_none=True)
     portfolio_limit = Whole(1, 10_000, load_default=None, allow_none=True)
@@ -55,14 +62,16 @@ class GatewaySettings(Schema):
 
     @validates_schema
     def fresh_is_usable(self, values: dict[str, Any], **_: object) -> None:
-        usable = values["stale_usable_for"]
-        if usable is not None and values["stale_fresh_for"] > usable:
-            raise ValidationError({"stale_fresh_for": ["must be at most stale_usable_for"]})
+        age, longest = (former if former in values else name for name, former in _FORMER.items())
+        if values[longest] is not None and values[age] > values[longest]:
+            raise ValidationError({age: [f"must be at most {longest}"]})
 
     @post_load
     def usable(self, values: dict[str, Any], **_: object) -> dict[str, Any]:
-        if values["stale_usable_for"] is None:
-            values["stale_usable_for"] = max(3600.0, values["stale_fresh_for"])
+        for name, former in _FORMER.items():
+            values[name] = values.pop(former, values[name])
+        if values["reads_max_stale_age"] is None:
+            values["reads_max_stale_age"] = max(3600.0, values["reads_max_age"])
         return values
 
 

@@ -26,8 +26,8 @@ class StaleReads:
         return StaleCache(
             name,
             self._store,
-            max_stale_age=self._own["stale_usable_for"],
-            max_age=self._own["stale_fresh_for"],
+            max_stale_age=self._own["reads_max_stale_age"],
+            max_age=self._own["reads_max_age"],
             errors=(CircuitOpenError, BulkheadFullError, DependencyError),
             dump=lambda value: schema.dumps(value).encode(),
             load=lambda data: kind(**schema.loads(data)),

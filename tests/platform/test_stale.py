@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from marshmallow import ValidationError
 
 from gateway import create_app
 from gateway.http.schemas import GatewaySettings
@@ -33,7 +34,7 @@ def test_response_older_than_the_maximum_is_not_served(
 ) -> None:
     read()
     market_data.act = answer(503, "{}")
-    monkeypatch.setenv("CB_SERVICES__GATEWAY__STALE_USABLE_FOR", "1ms")
+    monkeypatch.setenv("CB_SERVICES__GATEWAY__READS_MAX_STALE_AGE", "1ms")
 
     assert (read().status_code, read().json["dependency"]) == (503, "market-data")
 
@@ -41,7 +42,7 @@ def test_response_older_than_the_maximum_is_not_served(
 def test_fresh_response_saves_a_request_and_is_not_stale(
     monkeypatch: pytest.MonkeyPatch, app: Flask, market_data: misbehaving.Server
 ) -> None:
-    monkeypatch.setenv("CB_SERVICES__GATEWAY__STALE_FRESH_FOR", "1m")
+    monkeypatch.setenv("CB_SERVICES__GATEWAY__READS_MAX_AGE", "1m")
 
     first, second = read().json, read().json
 
@@ -51,17 +52,27 @@ def test_fresh_response_saves_a_request_and_is_not_stale(
 
 
 def test_fresh_time_above_the_usable_time_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch, app: Flask) -> None:
-    monkeypatch.setenv("CB_SERVICES__GATEWAY__STALE_FRESH_FOR", "2h")
+    monkeypatch.setenv("CB_SERVICES__GATEWAY__READS_MAX_AGE", "2h")
 
     with pytest.raises(SettingsError) as refused:
         create_app()
 
-    assert "stale_fresh_for must be at most stale_usable_for" in str(refused.value)
+    assert "reads_max_age must be at most reads_max_stale_age" in str(refused.value)
 
 
 def test_fresh_time_above_the_default_usable_time_extends_it() -> None:
-    assert GatewaySettings().load({"stale_fresh_for": "2h"})["stale_usable_for"] == 7200
-    assert GatewaySettings().load({})["stale_usable_for"] == 3600
+    assert GatewaySettings().load({"reads_max_age": "2h"})["reads_max_stale_age"] == 7200
+    assert GatewaySettings().load({})["reads_max_stale_age"] == 3600
+
+
+def test_names_of_version_1_count_in_place_of_the_shipped_settings() -> None:
+    shipped = {"reads_max_age": 0, "reads_max_stale_age": "1h"}
+    loaded = GatewaySettings().load({**shipped, "stale_fresh_for": "1m", "stale_usable_for": "2m"})
+    assert (loaded["reads_max_age"], loaded["reads_max_stale_age"]) == (60, 120)
+    assert not loaded.keys() & {"stale_fresh_for", "stale_usable_for"}
+    with pytest.raises(ValidationError) as refused:
+        GatewaySettings().load({**shipped, "stale_fresh_for": "2h"})
+    assert refused.value.messages == {"stale_fresh_for": ["must be at most reads_max_stale_age"]}
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:{}/0", "redis+cluster://127.0.0.1:{}"])
