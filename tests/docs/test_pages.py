@@ -22,6 +22,7 @@ ELSEWHERE = {
     "http.md": "docs/test_http_page.py",
     "integrations.md": "docs/test_integrations.py",
     "integrations/aiohttp.md": "docs/test_client_pages.py",
+    "integrations/fastapi.md": "docs/test_fastapi_page.py",
     "integrations/httpx.md": "docs/test_client_pages.py",
     "integrations/redis.md": "docs/test_data_pages.py",
     "night.md": "docs/test_night.py",
