@@ -13,7 +13,7 @@ from .states import State
 Duration = float | timedelta
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m|h)", re.ASCII)
+_DURATION = r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m|h)"  # compiled when it is first used: `import cb` is measured
 _DAY = 86_400.0  # the longest useful duration; all of them then fit the integers of the ledger
 
 
@@ -27,7 +27,7 @@ def parse_duration(value: object, field: str) -> float:
     Raises:
         ConfigError: The value is no duration.
     """
-    if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
+    if isinstance(value, str) and (match := re.fullmatch(_DURATION, value)):
         return float(match[1]) * _UNITS[match[2]]
     return to_seconds(value, field, "be a duration such as 30s, 500ms, 2m or a number of seconds")
 

@@ -104,9 +104,10 @@ class LedgerDegraded(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
 class LedgerRestored(Event):
     """The breaker is shared as configured again, after a `LedgerDegraded`."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)

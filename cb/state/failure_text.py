@@ -8,15 +8,14 @@ from functools import lru_cache
 #: longest part of a message that is examined, in characters
 _LONGEST = 500
 _MASK = "***"
-_USER = re.compile(r"(?<=//)[^\s/@]+@")
-_QUERY = re.compile(r"(?<=\S)\?[^\s'\")>]+")
+# Patterns are compiled when they are first used: `import cb` is measured.
+_USER = r"(?<=//)[^\s/@]+@"
+_QUERY = r"(?<=\S)\?[^\s'\")>]+"
 _NAMES = ("passw", "pwd", "secret", "token", "key", "auth", "credential", "signature", "bearer", "basic", "cookie")
-_VALUE = re.compile(
-    r"""(?P<name>[\w-]*(?:passw(?:or)?d|pwd|secret|token|api[_-]?key|authorization|credentials?|signature|cookie)\b
-    ['"]?\s*[=:]\s*)(?:(?:Bearer|Basic)\s+)?(?:"[^"]*"|'[^']*'|[^\s,;&'")]+)""",
-    re.IGNORECASE | re.VERBOSE,
-)
-_BEARER = re.compile(r"\b(Bearer|Basic)\s+[^\s,;'\"]+", re.IGNORECASE)
+_VALUE = r"""(?ix)
+    (?P<name>[\w-]*(?:passw(?:or)?d|pwd|secret|token|api[_-]?key|authorization|credentials?|signature|cookie)\b
+    ['"]?\s*[=:]\s*)(?:(?:Bearer|Basic)\s+)?(?:"[^"]*"|'[^']*'|[^\s,;&'")]+)"""
+_BEARER = r"(?i)\b(Bearer|Basic)\s+[^\s,;'\"]+"
 _running = threading.local()
 
 
@@ -50,11 +49,11 @@ def _first_line(text: str) -> str:
     if not line.isprintable():
         line = (line.splitlines() or [""])[0].rstrip()
     if "@" in line:
-        line = _USER.sub(f"{_MASK}@", line)
+        line = re.sub(_USER, f"{_MASK}@", line)
     if "?" in line:
-        line = _QUERY.sub(f"?{_MASK}", line)
+        line = re.sub(_QUERY, f"?{_MASK}", line)
     if any(map(line.lower().__contains__, _NAMES)):
-        line = _BEARER.sub(rf"\1 {_MASK}", _VALUE.sub(rf"\g<name>{_MASK}", line))
+        line = re.sub(_BEARER, rf"\1 {_MASK}", re.sub(_VALUE, rf"\g<name>{_MASK}", line))
     return line if line.isprintable() else "".join(each if each.isprintable() else "?" for each in line)
 
 

@@ -12,9 +12,10 @@ from .outcome import causes, leaves
 LONGEST = float(1 << 31)
 #: longest part of a header that is read, in characters
 _LONGEST_TEXT = 1000
-_SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?", re.ASCII)
-_LEAP_SECOND = re.compile(r"(?<=:[0-9]{2}:)60\b", re.ASCII)
-_WEEKDAY = re.compile(r"\s*(Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*", re.ASCII | re.IGNORECASE)
+# Patterns are compiled when they are first used: `import cb` is measured.
+_SECONDS = r"[0-9]+(\.[0-9]*)?"
+_LEAP_SECOND = r"(?a)(?<=:[0-9]{2}:)60\b"
+_WEEKDAY = r"(?ai)\s*(Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*"
 
 
 def of_headers(headers: Mapping[str, str]) -> float | None:
@@ -71,7 +72,7 @@ def _members(text: str) -> Iterator[str]:
     """Yield the members of a list, in which dates may have a comma after the day of the week."""
     day = ""
     for piece in text.split(","):
-        if not day and _WEEKDAY.fullmatch(piece):
+        if not day and re.fullmatch(_WEEKDAY, piece):
             day = piece
             continue
         yield f"{day},{piece}".strip() if day else piece.strip()
@@ -79,12 +80,12 @@ def _members(text: str) -> Iterator[str]:
 
 
 def _seconds(text: str) -> float | None:
-    if _SECONDS.fullmatch(text):
+    if re.fullmatch(_SECONDS, text):
         return float(text)
     from email.utils import parsedate_to_datetime  # not above: of all that `import cb` loads, it takes the longest
 
     try:
-        return max(_until(parsedate_to_datetime(_LEAP_SECOND.sub("59", text))), 0.0)
+        return max(_until(parsedate_to_datetime(re.sub(_LEAP_SECOND, "59", text))), 0.0)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
 
