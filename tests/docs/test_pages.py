@@ -42,7 +42,9 @@ FOLLOWED = [name for name, page in PAGES.items() if name not in ELSEWHERE and bl
 def reader(server: Server, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Reader]:
     """Yield a reader to whom every dependency of a page exists: it answers each request with a price."""
     server.act = answer(200, '{"symbol": "AAPL", "price": "150.10"}')
-    ours = {"https://api.example.com": server.url, "http://127.0.0.1:8082": server.url, ":8000": f":{free_port()}"}
+    port = free_port()
+    ours = {"https://api.example.com": server.url, "http://127.0.0.1:8082": server.url}
+    ours |= {":8000": f":{port}", "--port 8000": f"--port {port}"}
     text = PAGES[request.getfixturevalue("name")].read_text()
     redis = RedisServer(BINARIES["valkey"], tmp_path / "redis") if "redis://127.0.0.1:6379" in text else None
     try:

@@ -76,7 +76,12 @@ def application(environ, start_response):
 WORKERS = 2
 
 
-@pytest.fixture(params=[(), ("--preload",)], ids=["loaded by each worker", "preloaded"])
+@pytest.fixture(
+    params=[
+        pytest.param((), id="loaded by each worker", marks=pytest.mark.nightly),  # docs/integrations/gevent.md does so
+        pytest.param(("--preload",), id="preloaded"),
+    ]
+)
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AppServer]:
     """Yield a server with two workers, which patch before they load the app, or after."""
     command = (*GUNICORN, str(WORKERS), "--worker-class", "gevent", *request.param, "app")

@@ -86,7 +86,7 @@ STATE, FAILURES, NEUTRAL, RUNNING, LIVE = range(5)
 @pytest.fixture(
     params=[
         pytest.param((*UVICORN, "--workers", str(WORKERS)), id="uvicorn"),
-        pytest.param((*BELOW_GUNICORN, "uvicorn_worker.UvicornWorker"), id="gunicorn"),
+        pytest.param((*BELOW_GUNICORN, "uvicorn_worker.UvicornWorker"), id="gunicorn", marks=pytest.mark.nightly),
         pytest.param(
             (*BELOW_GUNICORN, "uvicorn_worker.UvicornWorker", "--preload"), id="preload", marks=pytest.mark.nightly
         ),
