@@ -31,7 +31,7 @@ vendor = CircuitBreaker(
     BreakerConfig(
         failure_threshold=3,
         failure_rate_threshold=None,
-        timeout=2,
+        timeout=3,
         timeout_jitter=0,
         max_requests=1,
         success_threshold=1,

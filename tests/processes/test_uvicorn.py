@@ -25,7 +25,7 @@ vendor = CircuitBreaker(
     BreakerConfig(
         failure_threshold=3,
         failure_rate_threshold=None,
-        timeout=2,
+        timeout=3,
         slow_call_duration=20,  # a call that is cancelled earlier is no failure
         timeout_jitter=0,
         max_requests=1,
