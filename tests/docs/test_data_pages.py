@@ -10,12 +10,13 @@ import requests
 
 from tests.docs.pages import Block, Reader, blocks
 from tests.support import ROOT
+from tests.support.databases import PostgreSQL
 from tests.support.redis_servers import BINARIES, Server, free_port
 from tests.support.waiting import until
 
 WORKERS = 3
-PAGE = "integrations/redis.md"
-REDIS = blocks(ROOT / "docs" / PAGE)
+PAGES = {name: blocks(ROOT / "docs" / name) for name in ("integrations/redis.md", "integrations/sqlalchemy.md")}
+REDIS, SQLALCHEMY = PAGES.values()
 
 pytestmark = pytest.mark.quiet
 
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.quiet
 @pytest.fixture
 def ports() -> dict[str, str]:
     """Return our ports by those of the pages, and shorter times."""
-    return {"8000": str(free_port()), "8001": str(free_port()), '"5s"': '"0.3s"', "timeout=5)": "timeout=0.3)"}
+    return {"8000": str(free_port()), "8001": str(free_port()), '"5s"': '"1s"', "5, timeout=5": "5, timeout=1"}
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def served(url: str) -> set[int]:
     return workers
 
 
-def follow_app(app: list[Block], reader: Reader, ports: dict[str, str], server: Server) -> None:
+def follow_app(app: list[Block], reader: Reader, ports: dict[str, str], server: Server | PostgreSQL) -> None:
     """Start an app, kill its server until all workers refuse, and start it again."""
     for block in app:
         reader.follow(block)
@@ -77,10 +78,17 @@ def follow_app(app: list[Block], reader: Reader, ports: dict[str, str], server: 
     assert served(address) == before
 
 
+def program_of(page: list[Block]) -> Block:
+    [program] = [block for block in page if block.language == "python" and not block.title]
+    return program
+
+
 def test_program_of_the_redis_page_prints_what_it_says(store: Server, tmp_path: Path) -> None:
-    reader = Reader(tmp_path, {"redis://127.0.0.1:6379/0": store.url})
-    [program] = [block for block in REDIS if block.language == "python" and not block.title]
-    assert reader.follow(program)
+    assert Reader(tmp_path, {"redis://127.0.0.1:6379/0": store.url}).follow(program_of(REDIS))
+
+
+def test_program_of_the_sqlalchemy_page_prints_what_it_says(tmp_path: Path) -> None:
+    assert Reader(tmp_path, {}).follow(program_of(SQLALCHEMY))
 
 
 @pytest.mark.parametrize("app", apps(REDIS), ids=lambda app: app[0].title)
@@ -90,5 +98,16 @@ def test_all_workers_refuse_while_redis_is_down_and_serve_when_it_is_back(
     reader = Reader(tmp_path, {**ports, "redis://127.0.0.1:6379/0": store.url})
     try:
         follow_app(app, reader, ports, store)
+    finally:
+        reader.close()
+
+
+@pytest.mark.parametrize("app", apps(SQLALCHEMY), ids=lambda app: app[0].title)
+def test_all_workers_refuse_while_the_database_is_down_and_serve_when_it_is_back(
+    app: list[Block], postgresql: PostgreSQL, ports: dict[str, str], tmp_path: Path
+) -> None:
+    reader = Reader(tmp_path, {**ports, "127.0.0.1:5432": f"127.0.0.1:{postgresql.port}"})
+    try:
+        follow_app(app, reader, ports, postgresql)
     finally:
         reader.close()

@@ -16,7 +16,6 @@ from tests.support.redis_servers import Server as RedisServer
 ELSEWHERE = {
     "POSTMAN_GUIDE.md": "platform/test_postman.py",
     "api.md": "servicekit/test_openapi.py",
-    "databases.md": "docs/test_databases.py",
     "deployment.md": "docs/test_deployment.py",
     "health.md": "docs/test_health.py",
     "http.md": "docs/test_http_page.py",
@@ -25,6 +24,7 @@ ELSEWHERE = {
     "integrations/fastapi.md": "docs/test_fastapi_page.py",
     "integrations/httpx.md": "docs/test_client_pages.py",
     "integrations/redis.md": "docs/test_data_pages.py",
+    "integrations/sqlalchemy.md": "docs/test_data_pages.py",
     "night.md": "docs/test_night.py",
     "operations.md": "platform/test_operations.py",
     "platform.md": "docs/test_platform.py",

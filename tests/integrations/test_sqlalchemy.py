@@ -1,4 +1,4 @@
-"""Outcomes of a guarded engine on SQLite files: the table of docs/databases.md."""
+"""Outcomes of a guarded engine on SQLite files: the table of docs/integrations/sqlalchemy.md."""
 
 import os
 import signal

@@ -1,13 +1,16 @@
 """Outcomes of a guarded engine on a PostgreSQL server that is killed or frozen."""
 
+import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from cb import Bulkhead, BulkheadFullError, CircuitBreaker, CircuitOpenError, State
 from cb.integrations.sqlalchemy import guard_engine
@@ -106,4 +109,47 @@ def test_frozen_server_opens_the_circuit_while_statements_hang(
         until(lambda: breaker.state is State.CLOSED, seconds=10)
     finally:
         load.end()
+    assert breaker.snapshot().in_flight == 0
+
+
+async def ask_repeatedly(engine: AsyncEngine, refused: list[float], done: asyncio.Event) -> None:
+    """Query a database in one task, and record how long each rejection took."""
+    while not done.is_set():
+        begin = time.perf_counter()
+        try:
+            async with engine.connect() as connection:
+                await connection.execute(text("SELECT 1"))
+        except CircuitOpenError:
+            refused.append(time.perf_counter() - begin)
+        except Exception:  # noqa: BLE001 - asyncpg has many errors for a server that starts or is lost
+            pass
+        await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("end", ["kill", "stop"])
+def test_tasks_are_refused_while_the_server_is_killed_or_frozen_and_served_when_it_is_back(
+    postgresql: PostgreSQL, breaker: CircuitBreaker, end: str
+) -> None:
+    async def use() -> list[float]:
+        engine = create_async_engine(postgresql.url.replace("psycopg", "asyncpg"), pool_size=6)
+        guard_engine(engine, Bulkhead(breaker, 6, wait=5))
+        refused: list[float] = []
+        done, loop = asyncio.Event(), asyncio.get_running_loop()
+        tasks = [asyncio.create_task(ask_repeatedly(engine, refused, done)) for _ in range(8)]
+
+        async def wait_for(condition: Callable[[], bool]) -> None:
+            await loop.run_in_executor(None, partial(until, condition, seconds=10))
+
+        await wait_for(lambda: breaker.snapshot().totals.successes > 50)
+        getattr(postgresql, end)()
+        await wait_for(lambda: len(refused) > 50)
+        await loop.run_in_executor(None, postgresql.start if end == "kill" else postgresql.resume)
+        await wait_for(lambda: breaker.state is State.CLOSED)
+        done.set()
+        await asyncio.gather(*tasks)
+        await engine.dispose()
+        return refused
+
+    refused = asyncio.run(use())
+    assert sorted(refused)[len(refused) // 2] < 0.01
     assert breaker.snapshot().in_flight == 0

@@ -80,23 +80,28 @@ class PostgreSQL:
 
     def start(self) -> None:
         """Start, if it does not run, and wait until it answers."""
-        if self._process is None:
-            settings = (
-                f"port={self.port}",
-                "listen_addresses=127.0.0.1",
-                "unix_socket_directories=",
-                "fsync=off",
-                "dynamic_shared_memory_type=mmap",  # in its directory: a killed server leaves nothing elsewhere
-            )
-            options = [word for setting in settings for word in ("-c", setting)]
-            command = [str(self._programs / "postgres"), "-D", str(self._data), *options]
-            log = (self._data / "log").open("ab")
-            self._process = subprocess.Popen(command, cwd=self._data, user=self._user, stdout=log, stderr=log)
-            log.close()
         end = time.monotonic() + 30
-        while not self._answers():
+        while True:
+            # It ends at once while a process of a killed one is still there.
+            if self._process is None or self._process.poll() is not None:
+                self._launch()
+            if self._answers():
+                return
             assert time.monotonic() < end, (self._data / "log").read_text()
             threading.Event().wait(0.05)
+
+    def _launch(self) -> None:
+        settings = (
+            f"port={self.port}",
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            "fsync=off",
+            "dynamic_shared_memory_type=mmap",  # in its directory: a killed server leaves nothing elsewhere
+        )
+        options = [word for setting in settings for word in ("-c", setting)]
+        command = [str(self._programs / "postgres"), "-D", str(self._data), *options]
+        with (self._data / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, cwd=self._data, user=self._user, stdout=log, stderr=log)
 
     def create(self, name: str, template: str = "template1") -> str:
         """Make a database, as another one is, and return its URL."""

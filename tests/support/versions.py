@@ -40,7 +40,7 @@ TRIED = {
         "tests/integrations/redis",
     ],
     "resilience": ["tests/resilience"],
-    "sqlalchemy": ["tests/integrations/test_sqlalchemy.py", "tests/integrations/test_sqlalchemy_server.py"],
+    "sqlalchemy": [f"tests/integrations/test_sqlalchemy{name}.py" for name in ("", "_async", "_server")],
     "otel": ["tests/integrations/opentelemetry/test_adapter.py", "tests/integrations/opentelemetry/test_spans.py"],
     PLATFORM: [
         "tests/platform/test_marketdata.py",
@@ -62,6 +62,7 @@ UNLIKE = {
     ),
     "pool_of_a_subclass": "requests 2.31: adapters have no `get_connection_with_tls_context`",
     "authority_of_one_request or without_verification": "requests 2.31: `verify` of a connection's first request stays",
+    "sqlalchemy_async": "SQLAlchemy 1.4.0: it has no aiosqlite",
     "sqlalchemy_server": "SQLAlchemy 1.4: it has no psycopg 3",
     "in_a_forked_child": "SQLAlchemy before 1.4.33: `dispose` has no `close`",
     "histogram_of_the_conventions": "opentelemetry-api before 1.30: a histogram takes neither bounds nor a context",
