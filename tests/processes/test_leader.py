@@ -14,6 +14,7 @@ import pytest
 
 from cb import Ledger
 from cb.background.leader import Leader
+from tests.support.failing import cannot_start
 
 pytestmark = pytest.mark.quiet
 
@@ -184,11 +185,7 @@ def test_leader_without_thread_is_logged_once_and_works_once_it_has_one(
     begun = threading.Event()
     leader = Leader(Ledger.in_memory(), "work", lambda stop: (begun.set(), stop.wait()))
     with monkeypatch.context() as patch:
-
-        def refuse(_: threading.Thread) -> None:
-            raise RuntimeError("can't start new thread")
-
-        patch.setattr(threading.Thread, "start", refuse)
+        patch.setattr(threading.Thread, "start", cannot_start)
         for _ in range(3):
             leader.tick()
     told = [record.getMessage() for record in caplog.records]

@@ -16,6 +16,7 @@ from cb import CircuitBreaker, CircuitError, ConfigError
 from cb.resilience import RateLimit, RateLimitedError
 from cb.resilience.rate_limit_file import FileStorage
 from cb.testing import workers
+from tests.support.failing import cannot_start
 from tests.support.redis_servers import BINARIES, Server
 
 pytestmark = pytest.mark.quiet
@@ -238,12 +239,9 @@ def test_limit_used_before_a_fork_works_in_the_child(kind: str, tmp_path: Path) 
 def test_thread_that_cannot_be_started_rejects_no_call_and_is_logged_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
     limit = RateLimit("2/hour", name="k")
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse)  # the storage in memory needs a thread
+        patch.setattr(threading.Thread, "start", cannot_start)  # the storage in memory needs a thread
         for _ in range(5):
             limit.acquire()
     assert len(caplog.records) == 1

@@ -10,6 +10,7 @@ import pytest
 from cb import BreakerConfig, CircuitBreaker, Ledger, State
 from cb.background.watchdog import WATCHDOG
 from cb.testing import FakeClock
+from tests.support.failing import cannot_start
 from tests.support.waiting import until
 
 
@@ -43,10 +44,6 @@ def end(*threads: threading.Thread) -> None:
             until(lambda: not any(thread.is_alive() for thread in threads), seconds=3)
             return
     assert not [thread for thread in threads if thread.is_alive()]
-
-
-def refuse(*_: object) -> None:
-    raise RuntimeError("can't start new thread")
 
 
 def test_watchdog_ended_by_another_thread_starts_its_successor(ended: list[str]) -> None:
@@ -85,7 +82,7 @@ def test_quick_calls_alone_restart_a_watchdog_without_successor(
     quick = breaker(int)
     quick()
     with monkeypatch.context() as full:
-        full.setattr(threading.Thread, "start", refuse)
+        full.setattr(threading.Thread, "start", cannot_start)
         end(*watchers())
 
     assert quick() == 0
