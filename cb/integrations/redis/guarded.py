@@ -33,6 +33,8 @@ PIPELINES = (
     redis.asyncio.cluster.ClusterPipeline,
 )
 _SUBSCRIPTIONS = (redis.client.PubSub, redis.asyncio.client.PubSub)
+# Restored by a built-in function in a `finally`, before which no signal comes; without a token, because a coroutine may
+# be closed in another context.
 #: the guard of the call that runs: redis-py calls the methods below of one another
 _inside: ContextVar[Guard | None] = ContextVar("cb.integrations.redis", default=None)
 #: guarded classes, by the class that they are derived from
@@ -44,28 +46,24 @@ class _Running:
 
     Args:
         call: The call.
-        guard: The guard that admitted it.
         early: None for a command that the server answers at once. For one that waits there, such as BLPOP: True if the
             socket's timeout ends before the server's.
     """
 
-    __slots__ = ("_call", "_early", "_guard", "_outer", "result")
+    __slots__ = ("_call", "_early", "result")
 
-    def __init__(self, call: Call, guard: Guard, early: bool | None = None) -> None:
-        self._call, self._guard, self._early = call, guard, early
+    def __init__(self, call: Call, early: bool | None = None) -> None:
+        self._call, self._early = call, early
         #: result of the block
         self.result: Any = None
 
     def __enter__(self) -> Self:
         self._call.enclose()
-        self._outer = _inside.get()
         if self._early is not None:
             self._call.pause(answered=False)  # the time that the server was asked to wait is not its latency
-        _inside.set(self._guard)
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        _inside.set(self._outer)  # no reset: a coroutine may be closed in another context
         if self._early is not None:
             self._call.resume()
         if error is None:
@@ -80,15 +78,24 @@ def _run(
     guard: Guard, work: Callable[[], Any], early: bool | None = None, ping: Callable[[], Any] | None = None
 ) -> Any:
     """Return work(), as a call. The probe of a command that waits is a PING before it."""
-    if _inside.get() is guard:
+    outer = _inside.get()
+    if outer is guard:
         return work()
     call = guard.begin()
     if early is not None and ping and call.probe:
-        with _Running(call, guard):
-            ping()
+        with _Running(call):
+            try:
+                _inside.set(guard)
+                ping()
+            finally:
+                _inside.set(outer)
         return _watch(guard, work, early=early)
-    with _Running(call, guard, early) as running:
-        running.result = work()
+    with _Running(call, early) as running:
+        try:
+            _inside.set(guard)
+            running.result = work()
+        finally:
+            _inside.set(outer)
     return running.result
 
 
@@ -98,15 +105,24 @@ async def _run_async(
     early: bool | None = None,
     ping: Callable[[], Awaitable[Any]] | None = None,
 ) -> Any:
-    if _inside.get() is guard:
+    outer = _inside.get()
+    if outer is guard:
         return await work()
     call = await begin_async(guard)
     if early is not None and ping and call.probe:
-        with _Running(call, guard):
-            await ping()
+        with _Running(call):
+            try:
+                _inside.set(guard)
+                await ping()
+            finally:
+                _inside.set(outer)
         return await _watch_async(guard, work, early=early)
-    with _Running(call, guard, early) as running:
-        running.result = await work()
+    with _Running(call, early) as running:
+        try:
+            _inside.set(guard)
+            running.result = await work()
+        finally:
+            _inside.set(outer)
     return running.result
 
 

@@ -1,7 +1,12 @@
 """Commands that wait or hang, messages, and tasks that are cancelled."""
 
 import asyncio
+import gc
 import threading
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
+from typing import Any
 
 import pytest
 import redis.asyncio
@@ -10,6 +15,7 @@ import redis.cluster
 from cb import Bulkhead, CircuitBreaker, State
 from cb.integrations.redis import guard_redis
 from tests.integrations.redis.clients import Client, counted
+from tests.support.interruptions import interrupted
 from tests.support.redis_servers import Server
 from tests.support.waiting import until
 
@@ -112,3 +118,35 @@ def test_loop_runs_on_while_tasks_wait_for_a_permit_of_the_bulkhead(store: Serve
 
     assert asyncio.run(crowd()) < 0.15  # a thread would wait for all the others
     assert counted(breaker) == (100, 0, 0)
+
+
+# Of an interruption between the creation of a coroutine and its start, Python itself warns.
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:.*<coroutine object:pytest.PytestUnraisableExceptionWarning")
+def test_interruption_between_any_two_steps_leaves_no_call_behind_and_the_client_guarded(
+    client: Client, breaker: CircuitBreaker, store: Server
+) -> None:
+    store.client.set("text", "")
+    works: list[Callable[[Any], Any]] = [
+        lambda c: c.get("a"),
+        lambda c: c.pipeline().get("a").execute(),
+        lambda c: c.blpop("text", timeout=1),
+    ]
+    client.do(works[0])
+    for work in works:
+
+        def attempt(work: Callable[[Any], Any] = work) -> None:
+            with suppress(redis.ResponseError):  # a text is no list
+                client.do(work)
+
+        for number in count(1):
+            more = interrupted(attempt, number)
+            gc.collect(0)
+            breaker.control.evaluate()
+            before = sum(counted(breaker))
+            client.do(works[0])
+            assert sum(counted(breaker)) == before + 1, f"point {number}"
+            if not more:
+                break
+        assert number > 30
+    gc.collect()  # of coroutines that were not started, while the filter holds
