@@ -1,16 +1,20 @@
 """ASGI middleware: the operators' routes, responses to rejected calls, and the lifespan of a worker."""
 
 from functools import partial
+from http import HTTPStatus
 
 from cb.background.event_loop import in_thread
 from cb.integrations.operations.problem import Problem
 from cb.integrations.operations.responses import Response
 from cb.integrations.operations.routes import Route, Routes
+from cb.log import Log
 
 from .messages import App, Receive, Scope, ScopeRequest, Send, receive_body, route_path, send_response
 from .own_routes import Attempt
 from .rejections import answer_rejections, close_rejected
 from .worker import WorkerLife
+
+log = Log(__name__)
 
 _METRICS_PATH = "/metrics"
 
@@ -36,6 +40,7 @@ class Middleware:
         self._prefix = prefix
         self._first = first
         self._metrics = metrics
+        self._reported = False
 
     def __repr__(self) -> str:
         return f"<Middleware around {self._app!r}>"
@@ -66,6 +71,12 @@ class Middleware:
             attempt = Attempt(receive, send)
             if not await attempt.run(app, scope):
                 await answer(route, scope, attempt.receive, send)
+            elif attempt.status < HTTPStatus.BAD_REQUEST and not self._reported:
+                self._reported = True
+                log.warning(
+                    "%s is answered by this app's own route: url_prefix=... is where the routes of the breakers go",
+                    scope["path"],
+                )
 
     def _find(self, scope: Scope) -> tuple[bool, Route | None]:
         """Return the route of a request, None if it is the app's, and whether it goes before those of the app."""

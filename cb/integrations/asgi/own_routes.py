@@ -23,13 +23,13 @@ class Attempt:
         self._send = send
         self._received: deque[Message] = deque()
         self._kept = 0
-        #: True if the app has no such route
-        self.missing = False
+        #: status of the app's response, 0 before there is one
+        self.status = 0
 
     async def run(self, app: App, scope: Scope) -> bool:
         """Run the app. Return True if it has answered."""
         await app(scope, self._receive_and_keep, self._send_unless_missing)
-        return not self.missing
+        return self.status not in _MISSING
 
     async def receive(self) -> Message:
         """Receive the request again from its beginning."""
@@ -44,6 +44,6 @@ class Attempt:
 
     async def _send_unless_missing(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.missing = message["status"] in _MISSING
-        if not self.missing:
+            self.status = message["status"]
+        if self.status not in _MISSING:
             await self._send(message)

@@ -232,6 +232,17 @@ def test_routes_of_the_app_go_before_those_of_the_default_prefix(
     assert state_of(breakers) is State.FORCED_OPEN
 
 
+def test_route_of_the_app_in_place_of_ours_is_logged_once(
+    shop: Shop, client_of: Clients, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop.own = {f"{P}/", STATUS, "/mine"}
+    client = client_of(CircuitBreakers(shop))
+    for path in ("/mine", f"{P}/data", f"{P}/", STATUS):
+        client.get(path)
+    [line] = [each.getMessage() for each in caplog.records if each.name == "cb.integrations.asgi.middleware"]
+    assert line.startswith(f"{P}/ is answered by this app's own route: url_prefix=")
+
+
 def test_routes_below_a_given_prefix_go_before_those_of_the_app(shop: Shop, client_of: Clients) -> None:
     shop.own = {"/ops/status", STATUS}
     client = client_of(CircuitBreakers(shop, url_prefix="/ops/"))
