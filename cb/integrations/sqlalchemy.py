@@ -6,7 +6,7 @@ and a bulkhead limits the connections in use. docs/integrations/sqlalchemy.md li
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cb import Call, ConfigError, Guard
 from cb.extras import needs
@@ -19,7 +19,6 @@ with needs("sqlalchemy", "sqlalchemy"):
 
 if TYPE_CHECKING:  # SQLAlchemy 1.4 has them under other names
     from sqlalchemy.engine.interfaces import DBAPIConnection
-    from sqlalchemy.ext.asyncio import AsyncEngine
     from sqlalchemy.pool import ConnectionPoolEntry, ManagesConnection, PoolProxiedConnection
 
 __all__ = ["guard_engine"]
@@ -27,6 +26,14 @@ __all__ = ["guard_engine"]
 #: awaits within the greenlet in which an asynchronous engine works; SQLAlchemy before 2.1 has only the second name
 _await: "Callable[[Awaitable[Call]], Call]" = getattr(util, "await_", None) or util.await_only
 _KEY = "cb.integrations.sqlalchemy"  # in the info of a connection record: the uses of the connection
+
+
+class Asynchronous(Protocol):
+    """An `AsyncEngine`, whose module is not imported: it needs greenlet."""
+
+    @property
+    def sync_engine(self) -> Engine:
+        """The engine that it works with."""
 
 
 @dataclass(slots=True, eq=False)
@@ -55,7 +62,7 @@ class _Use:
             self.call.fail(self.error)
 
 
-def guard_engine(engine: "Engine | AsyncEngine", guard: Guard) -> None:
+def guard_engine(engine: Engine | Asynchronous, guard: Guard) -> None:
     """Admit each request for a connection of an engine through a breaker, a bulkhead or a policy.
 
     A rejection raises CircuitOpenError or BulkheadFullError from where SQLAlchemy would connect, such as
@@ -66,7 +73,7 @@ def guard_engine(engine: "Engine | AsyncEngine", guard: Guard) -> None:
     Call it before the engine is used. The same guard again changes nothing.
 
     Args:
-        engine: The engine. The tasks of an asynchronous one wait for a permit without holding their loop.
+        engine: The `Engine` or `AsyncEngine`. Tasks of the latter wait for a permit without holding their loop.
         guard: Breaker, bulkhead, or policy without retry, cache and fallback.
 
     Raises:
