@@ -132,15 +132,17 @@ class AsyncCircuitBreakerTransport(GuardedTransport, httpx.AsyncBaseTransport):
 async def _in_time(exchange: Exchange, step: Callable[..., Awaitable[R]], *args: Any) -> R:
     """Return await step(*args). Raises ReadTimeout at the deadline of the exchange."""
     module = module_of_task()
-    try:
-        left = exchange.time_left()
-        if module.__name__ == "asyncio":
-            async with module.timeout(left):
+    if module.__name__ == "asyncio":
+        try:
+            async with module.timeout(exchange.time_left()) as scope:
                 return await step(*args)
-        with module.fail_after(left):
-            return await step(*args)
-    except (TimeoutError, getattr(module, "TooSlowError", TimeoutError)) as error:
-        raise httpx.ReadTimeout("the deadline has passed") from error
+        except TimeoutError as error:
+            if not scope.expired():
+                raise
+            raise httpx.ReadTimeout("the deadline has passed") from error
+    with module.move_on_after(exchange.time_left()):
+        return await step(*args)
+    raise httpx.ReadTimeout("the deadline has passed")
 
 
 class _Body(GuardedBody, httpx.AsyncByteStream):

@@ -54,17 +54,16 @@ _attempt: ContextVar[TimeLimit | None] = ContextVar("cb.http.attempt", default=N
 
 def limited(timeouts: dict[str, Any], exchange: Exchange) -> dict[str, Any]:
     """Return the timeouts of a request with a deadline."""
-    if len(timeouts) == len(_KINDS):
-        connect, read, write, pool = timeouts.values()
-        if connect == read == write == pool:
-            limit = _limit(read, exchange)
-            return {"connect": limit, "read": limit, "write": limit, "pool": limit}
+    read = timeouts.get("read")
+    limit = _limit(read, exchange)
+    if read == timeouts.get("connect") == timeouts.get("write") == timeouts.get("pool"):
+        return {"connect": limit, "read": limit, "write": limit, "pool": limit}
     return {kind: _limit(timeouts.get(kind), exchange) for kind in _KINDS}
 
 
 def _limit(own: float | None, exchange: Exchange) -> TimeLimit:
-    total = exchange.limit or 0.0
-    limit = float.__new__(TimeLimit, total if own is None or own > total else own)
+    total = exchange.limit
+    limit = float.__new__(TimeLimit, own if own is not None and (total is None or own <= total) else total or 0.0)
     limit.own, limit.deadline = own, exchange.deadline
     return limit
 
@@ -107,7 +106,9 @@ class _Stream(_Waits, httpcore.NetworkStream):
         if not buffer:  # after the headers of a request without a body
             return
         if len(buffer) <= _CHUNK_BYTES:
-            self._stream.write(buffer, self._left(timeout, httpcore.WriteTimeout))
+            if type(timeout) is TimeLimit:
+                timeout = timeout.left(httpcore.WriteTimeout)
+            self._stream.write(buffer, self._left(timeout, httpcore.WriteTimeout) if timeout is None else timeout)
             return
         for begin in range(0, len(buffer), _CHUNK_BYTES):
             left = self._left(timeout, httpcore.WriteTimeout)

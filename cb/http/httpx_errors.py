@@ -4,8 +4,10 @@ import os
 import re
 import socket
 import ssl
+from http.client import HTTPException
 from typing import Any
 
+import httpcore
 import httpx
 
 from cb import BulkheadFullError, CircuitOpenError, RateLimitedError, RejectedError
@@ -17,9 +19,15 @@ from .httpx_deadline import ConnectDeadlineError, TimeLimit
 from .texts import error_chain, first, quoted, shown_origin, tls_text, too_large_text, within_text
 
 #: errors that a dependency or the network may cause
-_DEPENDENCY_ERRORS = (httpx.TransportError, httpx.DecodingError, httpx.TooManyRedirects, OSError)
+_DEPENDENCY_ERRORS = (
+    *(httpx.TransportError, httpx.DecodingError, OSError, HTTPException),
+    *(httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError),
+)
 #: those of them that are about the request itself, or about connections that other calls hold
-_CALLER_ERRORS = (httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.LocalProtocolError)
+_CALLER_ERRORS = (
+    *(httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.LocalProtocolError),
+    *(httpcore.PoolTimeout, httpcore.LocalProtocolError),
+)
 _SHORT_BODY = re.compile(r"\(received (\d+) bytes, expected (\d+)\)")
 
 

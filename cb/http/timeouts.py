@@ -30,12 +30,9 @@ def body_limit(value: int) -> int:
 class Deadline:
     """The deadline of the current request of a connection."""
 
-    __slots__ = ("_paused_at", "at")
-
-    def __init__(self) -> None:
-        #: point in time, in seconds of the monotonic clock; None without a deadline
-        self.at: float | None = None
-        self._paused_at: float | None = None
+    #: point in time, in seconds of the monotonic clock; None without a deadline
+    at: float | None = None
+    _paused_at: float | None = None
 
     def pause(self) -> None:
         """Stop the time until `resume`."""

@@ -158,6 +158,18 @@ def test_repetition_by_aiohttp_is_the_attempt_that_counts(server: Server, regist
     assert (counts(registry), len(server.requests)) == ((0, 3, 2), 5)
 
 
+def test_probe_that_aiohttp_repeats_opens_the_circuit_again(server: Server) -> None:
+    server.act = reset
+    breaker = breaker_in(State.HALF_OPEN)
+
+    async def get(session: aiohttp.ClientSession) -> None:
+        with pytest.raises(aiohttp.ClientOSError):
+            await session.get(server.url)
+
+    run(get, breaker, options={"timeout": 5})
+    assert breaker.state is State.OPEN
+
+
 @pytest.mark.parametrize("act", [stay_silent, drip_body])
 def test_timeout_of_the_session_is_a_failure(server: Server, registry: Registry, act: Act) -> None:
     server.act = act

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
+from http.client import IncompleteRead
 from typing import Any
 
 import httpcore
@@ -183,6 +184,34 @@ def test_transport_in_memory_counts_when_it_returns(registry: Registry, caplog: 
         assert [client.get(f"http://service.test{path}").status_code for path in ("/", "/down")] == [200, 503]
     assert counts(registry) == (1, 1, 0)
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (httpx.ConnectError("refused"), (0, 1, 0)),
+        (httpcore.ReadTimeout("of a transport that does not translate it"), (0, 1, 0)),
+        (TimeoutError("of sockets"), (0, 1, 0)),
+        (IncompleteRead(b""), (0, 1, 0)),
+        (httpcore.PoolTimeout(), (0, 0, 1)),
+        (RuntimeError("a mistake"), (0, 0, 1)),
+        (KeyError("a mistake"), (0, 0, 1)),
+    ],
+)
+def test_error_of_a_transport_is_the_dependency_s_or_the_caller_s(
+    registry: Registry, error: Exception, outcome: tuple[int, int, int]
+) -> None:
+    def fail(_: httpx.Request) -> httpx.Response:
+        raise error
+
+    async def get() -> None:
+        inside = AsyncCircuitBreakerTransport(registry, "d", httpx.MockTransport(fail))
+        async with httpx.AsyncClient(transport=inside) as client:
+            await client.get("http://service.test/")
+
+    with pytest.raises(type(error)) as caught:
+        asyncio.run(get())
+    assert (caught.value, counts(registry)) == (error, outcome)
 
 
 def test_deadline_of_a_transport_without_a_pool_is_logged_once(
