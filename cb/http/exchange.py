@@ -32,7 +32,10 @@ class Exchange:
         max_bytes: Bytes of the longest body; None for no limit.
     """
 
-    __slots__ = ("_call", "_observer", "_paused_at", "_target", "answered", "deadline", "left", "limit", "max_bytes")
+    __slots__ = (
+        *("_call", "_observer", "_target", "answered", "deadline", "is_ended", "is_observed"),
+        *("left", "limit", "max_bytes", "paused_at"),
+    )
 
     def __init__(
         self,
@@ -44,9 +47,14 @@ class Exchange:
         max_bytes: int | None,
     ) -> None:
         self._call = call
-        self._observer: CallObserver | None = observer
-        self._paused_at: float | None = None
+        self._observer = observer
         self._target = target
+        #: True if there is an observer to tell
+        self.is_observed = observer is not UNOBSERVED
+        #: True after the end has been recorded
+        self.is_ended = False
+        #: time of the pause; None while the caller waits for the dependency
+        self.paused_at: float | None = None
         #: time limit in seconds; None for no limit
         self.limit = limit
         #: end of that time; it moves while the exchange is paused
@@ -67,16 +75,16 @@ class Exchange:
 
     def pause(self) -> None:
         """Stop deadline and call: the time of the caller does not count."""
-        if self._paused_at is None and self._observer is not None:
-            self._paused_at = monotonic()
+        if self.paused_at is None and not self.is_ended:
+            self.paused_at = monotonic()
             self._call.pause(answered=self.answered)
 
     def resume(self) -> None:
         """Continue: the caller waits for the dependency again."""
-        if self._paused_at is not None:
+        if self.paused_at is not None:
             if self.deadline.at is not None:
-                self.deadline.at += monotonic() - self._paused_at
-            self._paused_at = None
+                self.deadline.at += monotonic() - self.paused_at
+            self.paused_at = None
             self._call.resume()
 
     def time_left(self) -> float:
@@ -86,7 +94,7 @@ class Exchange:
     def received(self, status: int, *, failure: bool, retry_after: float | None = None) -> None:
         """Record status and headers. A status that is a failure is counted at once."""
         self.answered = True
-        if self._observer is not None and self._observer is not UNOBSERVED:
+        if self.is_observed and not self.is_ended:
             self._observer.response_received(status)
         if failure:
             self._call.fail(FailureStatusError(status, retry_after, self.target))
@@ -100,10 +108,11 @@ class Exchange:
 
     def end(self, error: BaseException | None, *, is_callers: bool = False) -> None:
         """Count the outcome, unless the status has decided it, and end the observation. Only the first call counts."""
-        observer, self._observer = self._observer, None
-        if observer is None:
+        if self.is_ended:
             return
-        self.resume()
+        self.is_ended = True
+        if self.paused_at is not None:
+            self.resume()
         if error is None:
             self._call.succeed()
         elif isinstance(error, BodyTooLargeError):
@@ -112,5 +121,5 @@ class Exchange:
             self._call.discard()
         else:
             self._call.fail(error)
-        if observer is not UNOBSERVED:
-            observer.ended(error)
+        if self.is_observed:
+            self._observer.ended(error)

@@ -11,7 +11,7 @@ from cb.background.event_loop import module_of_task
 
 from .exchange import Exchange
 from .httpx_errors import rejection
-from .httpx_requests import GuardedBody, GuardedTransport, sent_as
+from .httpx_requests import GuardedBody, GuardedTransport, origin_of, sent_as
 from .observer import UNOBSERVED
 from .responses import FAILURE_STATUSES
 from .timeouts import TIMEOUT
@@ -98,7 +98,7 @@ class AsyncCircuitBreakerTransport(GuardedTransport, httpx.AsyncBaseTransport):
             RateLimitedTransportError: The rate limit of a policy is exceeded; nothing was sent.
             httpx.RequestError: The errors of httpx.
         """
-        guard = self._guard_of(request)
+        guard = self._guarding.guard_of(request, origin_of(request))  # a breaker notices a fork before each call
         try:
             begin = getattr(guard, "_begin_async", None)  # a guard of another class is one of functions only
             call: Call = await begin() if begin is not None else guard.begin()
@@ -154,10 +154,12 @@ class _Body(GuardedBody, httpx.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         exchange, parts = self._exchange, aiter(self._stream)
         while True:
-            exchange.resume()
+            if exchange.paused_at is not None:
+                exchange.resume()
             try:
                 part = await (anext(parts) if self.keeps_deadline else _in_time(exchange, parts.__anext__))
-                self.count(part)
+                if self._is_counted:
+                    self.count(part)
             except StopAsyncIteration:
                 break
             except BaseException as error:
@@ -166,7 +168,8 @@ class _Body(GuardedBody, httpx.AsyncByteStream):
                 raise failed from failed.__cause__
             self.hand_over(part)
             yield part
-        exchange.end(None)
+        if not exchange.is_ended:
+            exchange.end(None)
 
     async def aclose(self) -> None:
         await self.closed().aclose()

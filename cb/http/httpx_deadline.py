@@ -54,10 +54,11 @@ _attempt: ContextVar[TimeLimit | None] = ContextVar("cb.http.attempt", default=N
 
 def limited(timeouts: dict[str, Any], exchange: Exchange) -> dict[str, Any]:
     """Return the timeouts of a request with a deadline."""
-    read = timeouts.get("read")
-    limit = _limit(read, exchange)
-    if read == timeouts.get("connect") == timeouts.get("write") == timeouts.get("pool"):
-        return {"connect": limit, "read": limit, "write": limit, "pool": limit}
+    if len(timeouts) == len(_KINDS):
+        connect, read, write, pool = timeouts.values()
+        if connect == read == write == pool:
+            limit = _limit(read, exchange)
+            return {"connect": limit, "read": limit, "write": limit, "pool": limit}
     return {kind: _limit(timeouts.get(kind), exchange) for kind in _KINDS}
 
 

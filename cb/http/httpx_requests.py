@@ -5,6 +5,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 import httpx
+from httpx._transports.default import AsyncResponseStream, ResponseStream, map_httpcore_exceptions
 
 from cb import Call, ConfigError, Duration, Guard, Registry
 from cb.background.fork import register_fork_reset
@@ -32,6 +33,9 @@ _FRAMING_BYTES = 1024
 #: in place of what a closed body had
 _EMPTY = httpx.ByteStream(b"")
 _NOT_SENT = httpx.Request("GET", "http://closed")
+
+#: the streams of httpx around those of httpcore
+_OF_HTTPX = (ResponseStream, AsyncResponseStream)
 
 _logged: set[type] = set()
 _inherited: list[Any] = []
@@ -83,15 +87,12 @@ class GuardedTransport:
             if hasattr(pool, "_optional_thread_lock"):
                 pool._optional_thread_lock = type(pool._optional_thread_lock)()  # noqa: SLF001 - it may be held
 
-    def _guard_of(self, request: httpx.Request) -> Guard:
-        # A breaker notices a fork before each call.
-        return self._guarding.guard_of(request, _origin(request))
-
     def _begun(self, guard: Guard, call: Call, request: httpx.Request) -> tuple[Exchange, CallObserver]:
         """Return the exchange of a request that was admitted, and its observer."""
         observer = observe(guard, call, request.method, request.url, request.headers)
-        limit = self._guarding.limit_of(guard, call)
-        max_bytes = self._guarding.max_body_bytes
+        guarding = self._guarding
+        limit = guarding.limit_of(guard, call) if call.probe else guarding.timeout
+        max_bytes = guarding.max_body_bytes
         return Exchange(call, observer, partial(_target, request), limit=limit, max_bytes=max_bytes), observer
 
     def _failed(self, error: BaseException, exchange: Exchange, sent: httpx.Request) -> BaseException:
@@ -103,8 +104,12 @@ class GuardedTransport:
     def _received(self, response: httpx.Response, exchange: Exchange) -> bool:
         """Record status and headers. Return True if a body is still to be read."""
         status = response.status_code
-        failure = status in self._guarding.failure_statuses
-        exchange.received(status, failure=failure, retry_after=retry_after(response.headers) if failure else None)
+        if status in self._guarding.failure_statuses:
+            exchange.received(status, failure=True, retry_after=retry_after(response.headers))
+        elif exchange.is_observed:
+            exchange.received(status, failure=False)
+        else:
+            exchange.answered = True
         if response.is_closed or status == 101:  # read already, as of a mock; or a protocol of its own
             exchange.end(None)
             return False
@@ -142,7 +147,13 @@ class GuardedBody:
     """
 
     def __init__(self, response: httpx.Response, exchange: Exchange, sent: httpx.Request, proxy: str | None) -> None:
-        self._stream: Any = response.stream
+        stream: Any = response.stream
+        #: True if the errors of the stream are those of httpcore
+        self._is_inner = type(stream) in _OF_HTTPX
+        # Each read through the stream of httpx costs a context manager, which translates errors.
+        self._stream: Any = stream._httpcore_stream if self._is_inner else stream  # noqa: SLF001 - as httpx does
+        #: True if the bytes are counted as they are received
+        self._is_counted = exchange.max_bytes is not None
         self._headers = response.headers
         self._exchange = exchange
         self._sent = sent
@@ -150,7 +161,8 @@ class GuardedBody:
         # bytes of the body that are still to come; None if the response does not announce them
         self._left: int | None = None
         self._is_encoded = False
-        for _, name, value in _items(response.headers):
+        # Its own look-ups take longer.
+        for _, name, value in getattr(response.headers, "_list", None) or _items(response.headers):
             if name == b"content-length":
                 self._left = int(value) if value.isdigit() else None
             elif name == b"content-encoding" and hasattr(response, "_get_content_decoder"):
@@ -162,7 +174,7 @@ class GuardedBody:
 
     def count(self, received: bytes) -> None:
         """Count bytes of the body. Raises BodyTooLargeError."""
-        if self._exchange.max_bytes is not None and self._exchange.exceeds(len(received)):
+        if self._exchange.exceeds(len(received)):
             raise self.too_large()
 
     def hand_over(self, received: bytes) -> None:
@@ -185,7 +197,8 @@ class GuardedBody:
 
     def closed(self) -> Any:
         """Record that the caller reads no more, which is a success. Return the stream to close."""
-        self._exchange.end(None)
+        if not self._exchange.is_ended:
+            self._exchange.end(None)
         # Freed now: httpx keeps the response in a circle, and thus all of this until the next garbage collection.
         stream, self._stream = self._stream, _EMPTY
         self._sent = _NOT_SENT
@@ -193,9 +206,20 @@ class GuardedBody:
 
     def failed(self, error: BaseException) -> BaseException:
         """Count an error of a read. Return it with a text."""
+        if self._is_inner:
+            error = _translated(error)
         shown = described(error, self._exchange, self._sent, self._proxy)
         self._exchange.end(shown, is_callers=is_caller_error(shown))
         return shown
+
+
+def _translated(error: BaseException) -> BaseException:
+    """Return an error of httpcore as one of httpx, with the former as its cause."""
+    try:
+        with map_httpcore_exceptions():
+            raise error
+    except BaseException as translated:  # noqa: BLE001 - returned
+        return translated
 
 
 class _Decoder:
@@ -231,12 +255,11 @@ class _Decoder:
 
 
 def _items(headers: httpx.Headers) -> Any:
-    """Return name, name in lower case and value of each header, as httpx keeps them: its own look-ups take longer."""
-    items = getattr(headers, "_list", None)
-    return [(name, name.lower(), value) for name, value in headers.raw] if items is None else items
+    """Return name, name in lower case and value of each header, as httpx keeps them in an attribute."""
+    return [(name, name.lower(), value) for name, value in headers.raw]
 
 
-def _origin(request: httpx.Request) -> str:
+def origin_of(request: httpx.Request) -> str:
     """Return the name of the breaker of an origin. Raises InvalidURL for a URL without a host."""
     url = request.url
     try:

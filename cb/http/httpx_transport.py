@@ -10,7 +10,7 @@ from cb import Duration, Guard, Registry, RejectedError
 
 from .exchange import Exchange
 from .httpx_errors import rejection
-from .httpx_requests import GuardedBody, GuardedTransport, sent_as
+from .httpx_requests import GuardedBody, GuardedTransport, origin_of, sent_as
 from .observer import UNOBSERVED
 from .responses import FAILURE_STATUSES
 from .timeouts import TIMEOUT
@@ -99,7 +99,7 @@ class CircuitBreakerTransport(GuardedTransport, httpx.BaseTransport):
             RateLimitedTransportError: The rate limit of a policy is exceeded; nothing was sent.
             httpx.RequestError: The errors of httpx.
         """
-        guard = self._guard_of(request)
+        guard = self._guarding.guard_of(request, origin_of(request))  # a breaker notices a fork before each call
         try:
             call = guard.begin()
         except RejectedError as error:
@@ -131,10 +131,12 @@ class _Body(GuardedBody, httpx.SyncByteStream):
     def __iter__(self) -> Iterator[bytes]:
         exchange, parts = self._exchange, iter(self._stream)
         while True:
-            exchange.resume()
+            if exchange.paused_at is not None:
+                exchange.resume()
             try:
                 part = next(parts)
-                self.count(part)
+                if self._is_counted:
+                    self.count(part)
             except StopIteration:
                 break
             except BaseException as error:
@@ -143,7 +145,8 @@ class _Body(GuardedBody, httpx.SyncByteStream):
                 raise failed from failed.__cause__
             self.hand_over(part)
             yield part
-        exchange.end(None)
+        if not exchange.is_ended:
+            exchange.end(None)
 
     def close(self) -> None:
         self.closed().close()
