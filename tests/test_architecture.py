@@ -214,7 +214,8 @@ import os, sys
 sys.modules["fcntl"] = sys.modules["gunicorn"] = None
 for name in ("fork", "register_at_fork", "getuid", "geteuid", "posix_fallocate", "O_NOFOLLOW", "O_CLOEXEC"):
     delattr(os, name)
-import cb, cb.cli, cb.http, cb.integrations.prometheus, cb.resilience, cb.integrations.sqlalchemy, cb.integrations.redis
+import cb, cb.cli, cb.http, cb.integrations.asgi
+import cb.integrations.prometheus, cb.resilience, cb.integrations.sqlalchemy, cb.integrations.redis
 import servicekit
 import gateway, marketdata, portfolio, scripts.processes, scripts.walkthrough
 assert cb.CircuitBreaker("d", ledger=cb.Ledger.open("shm://d")).call(abs, -1) == 1
