@@ -19,7 +19,7 @@ from .ledger.layout import generation_of, state_of
 from .ledger.probe_scope import ProbeScope, inside, leave
 from .state.deferred import PROMPT
 from .state.failure_text import describe
-from .state.outcome import Classifier, history, leaves
+from .state.outcome import Classifier, history, is_interruption, leaves
 from .state.retry_after import of_error
 from .states import ADMITTING, Outcome, State
 
@@ -180,7 +180,7 @@ class Admission:
                 elapsed = now - counters.started
                 outcome, failed = self.classifier.judge(error, elapsed >= circuit.slow, self._rejected)
                 if outcome is Outcome.FAILURE:
-                    interrupted = "" if isinstance(failed, Exception) else f"interrupted after {elapsed / 1e9:.1f} s"
+                    interrupted = f"interrupted after {elapsed / 1e9:.1f} s" if is_interruption(failed) else ""
                     self.note_failure(error, now, failed=failed, message=interrupted)
             elif counters.permitted:
                 outcome = Outcome.FAILURE

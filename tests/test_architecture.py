@@ -125,7 +125,8 @@ def test_files_stay_short_enough_to_hold_in_the_head() -> None:
 
 
 def test_modules_are_named_for_what_they_are_about() -> None:
-    assert not [path for path in FILES if path.stem in {"base", "common", "helpers", "misc", "tools", "utils"}]
+    vague = [path for path in FILES if path.stem in {"base", "common", "helpers", "misc", "tools", "utils"}]
+    assert not [path for path in vague if "integrations/django/db" not in path.as_posix()]  # Django imports ENGINE.base
 
 
 def test_core_takes_the_time_from_its_clock_only() -> None:

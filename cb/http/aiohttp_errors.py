@@ -8,6 +8,7 @@ import aiohttp
 
 from cb import BulkheadFullError, CircuitOpenError, RateLimitedError, RejectedError
 from cb.pickling import PortableError
+from cb.state.outcome import is_interruption
 
 from .described import Described
 from .described import described as with_text
@@ -66,7 +67,7 @@ def rejection(error: RejectedError) -> RejectedError:
 
 def is_caller_error(error: BaseException) -> bool:
     """Return True if an exception comes from the caller's own code or arguments, not from the dependency."""
-    if not isinstance(error, Exception):
+    if is_interruption(error):
         return False
     if isinstance(error, _URL_ERRORS) or not isinstance(error, _DEPENDENCY_ERRORS):
         return True

@@ -11,6 +11,8 @@ import requests
 from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError, ResponseNotChunked
 
+from cb.state.outcome import is_interruption
+
 from .described import described
 from .errors import BodyTooLargeError
 from .messages import Sent, target
@@ -261,7 +263,7 @@ class _ObservedResponse(BoundedResponse):
 
     def _failed(self, error: BaseException) -> BaseException:
         """Record an error of a read. Return it, or that of urllib3 with a text that names the host."""
-        is_callers = isinstance(error, Exception) and not isinstance(error, _DEPENDENCY_ERRORS)
+        is_callers = not is_interruption(error) and not isinstance(error, _DEPENDENCY_ERRORS)
         if is_callers or isinstance(error, ResponseNotChunked):
             self._progress.pause()
             return error

@@ -8,6 +8,8 @@ from typing import Any, Protocol, Self
 from requests.exceptions import InvalidHeader, RequestException, UnrewindableBodyError
 from urllib3.exceptions import HTTPError, NewConnectionError
 
+from cb.state.outcome import is_interruption
+
 #: errors that a dependency or the network may cause
 _DEPENDENCY_ERRORS = (RequestException, HTTPError, HTTPException, OSError)
 #: libraries of OpenSSL that read files: certificates, keys, bundles
@@ -20,7 +22,7 @@ def is_caller_error(error: BaseException) -> bool:
     A ValueError is about a URL, a header or another argument that cannot be sent. An InvalidHeader is about the
     response: one of the request is raised before a breaker is involved.
     """
-    if not isinstance(error, Exception) or isinstance(error, InvalidHeader):
+    if is_interruption(error) or isinstance(error, InvalidHeader):
         return False
     if isinstance(error, ValueError | UnrewindableBodyError) or not isinstance(error, _DEPENDENCY_ERRORS):
         return True

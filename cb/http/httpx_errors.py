@@ -12,6 +12,7 @@ import httpx
 
 from cb import BulkheadFullError, CircuitOpenError, RateLimitedError, RejectedError
 from cb.pickling import PortableError
+from cb.state.outcome import is_interruption
 
 from .errors import BodyTooLargeError
 from .exchange import Exchange
@@ -97,7 +98,7 @@ def rejection(error: RejectedError, request: httpx.Request) -> RejectedError:
 
 def is_caller_error(error: BaseException) -> bool:
     """Return True if an exception comes from the caller's own code, arguments or pool, not from the dependency."""
-    if not isinstance(error, Exception):
+    if is_interruption(error):
         return False
     return isinstance(error, _CALLER_ERRORS) or not isinstance(error, _DEPENDENCY_ERRORS)
 

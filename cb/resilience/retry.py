@@ -13,7 +13,7 @@ from cb.background import event_loop
 from cb.clocks import sleep
 from cb.config import to_seconds
 from cb.state.deferred import require_done
-from cb.state.outcome import leaves, predicate
+from cb.state.outcome import is_interruption, leaves, predicate
 from cb.state.retry_after import of_error
 
 from .budget import RetryBudget
@@ -117,7 +117,7 @@ def retrying(
             require_done(retry_state.outcome and retry_state.outcome.result())
             return False
         members = list(leaves(error))
-        if any(not isinstance(each, Exception) or isinstance(each, CircuitError) for each in members):
+        if any(is_interruption(each) or isinstance(each, CircuitError) for each in members):
             return False
         return (is_retryable(error) or all(map(is_retryable, members))) and of_error(error) <= longest
 

@@ -10,6 +10,8 @@ from .deferred import UnseenOutcomeError, require_done, require_now
 
 #: exception types, or a function that returns True for the exceptions that are meant
 ErrorFilter = type[BaseException] | Iterable[type[BaseException]] | Callable[[BaseException], bool]
+#: interruptions that derive from Exception, which integrations add
+_interruptions: set[type[Exception]] = set()
 
 
 class Classifier:
@@ -76,7 +78,7 @@ class Classifier:
     def _one(self, error: BaseException, slow: bool) -> tuple[Outcome, BaseException]:
         if isinstance(error, UnseenOutcomeError) or self._is_ignored(error):
             return Outcome.NEUTRAL, error
-        if not isinstance(error, Exception):
+        if is_interruption(error):
             return Outcome.FAILURE if slow else Outcome.NEUTRAL, error
         if self._is_failure(error):
             return Outcome.FAILURE, error
@@ -88,6 +90,16 @@ class Classifier:
         if not self._examines_causes or error.__cause__ is None:
             return None
         return next((each for each in causes(error) if self._is_failure(each) and not self._is_ignored(each)), None)
+
+
+def add_interruption(kind: type[Exception]) -> None:
+    """Classify the exceptions of a class as interruptions, which end a call from outside."""
+    _interruptions.add(kind)
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Return True if an exception ended a call from outside, as KeyboardInterrupt does."""
+    return not isinstance(error, Exception) or (bool(_interruptions) and isinstance(error, tuple(_interruptions)))
 
 
 def predicate(name: str, kinds: ErrorFilter) -> Callable[[BaseException], bool]:

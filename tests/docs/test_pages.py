@@ -22,6 +22,8 @@ ELSEWHERE = {
     "integrations.md": "docs/test_integrations.py",
     "integrations/aiohttp.md": "docs/test_client_pages.py",
     "integrations/fastapi.md": "docs/test_fastapi_page.py",
+    "integrations/celery.md": "docs/test_celery_page.py",
+    "integrations/django.md": "docs/test_django_page.py",
     "integrations/httpx.md": "docs/test_client_pages.py",
     "integrations/redis.md": "docs/test_data_pages.py",
     "integrations/sqlalchemy.md": "docs/test_data_pages.py",

@@ -17,7 +17,10 @@ from tests.support import ROOT
 #: public modules; a name that several of them export is on the page of the first
 PARTS = (
     *("cb", "cb.fleet", "cb.http", "cb.resilience", "cb.testing"),
-    *(f"cb.integrations.{name}" for name in ("flask", "opentelemetry", "prometheus", "redis", "sqlalchemy")),
+    *(
+        f"cb.integrations.{name}"
+        for name in ("flask", "django", "celery", "opentelemetry", "prometheus", "redis", "sqlalchemy")
+    ),
     "servicekit",
 )
 #: every name of the reference, without the modules themselves

@@ -55,6 +55,8 @@ NEEDS = {
     "from cb.http import circuit_breaker_middleware": ("aiohttp", "aiohttp"),
     "from cb.integrations.flask import CircuitBreakers": ("flask", "flask"),
     "import cb.integrations.flask.current": ("flask", "flask"),
+    "from cb.integrations.django import breakers": ("django", "django"),
+    "from cb.integrations.celery import BreakerTask": ("billiard", "celery"),
     "import cb.integrations.prometheus": ("prometheus_client", "prometheus"),
     "from cb.integrations.sqlalchemy import guard_engine": ("sqlalchemy", "sqlalchemy"),
     "from cb.integrations.redis import guard_redis": ("redis", "redis"),

@@ -40,6 +40,8 @@ TRIED = {
         "tests/integrations/redis",
     ],
     "resilience": ["tests/resilience"],
+    "django": ["tests/integrations/django"],
+    "celery": ["tests/integrations/test_celery.py"],
     "sqlalchemy": [f"tests/integrations/test_sqlalchemy{name}.py" for name in ("", "_async", "_server")],
     "otel": ["tests/integrations/opentelemetry/test_adapter.py", "tests/integrations/opentelemetry/test_spans.py"],
     PLATFORM: [

@@ -18,6 +18,8 @@ DOORS = (
     *("cb", "cb.fleet", "cb.http", "cb.resilience", "cb.testing"),
     *(
         "cb.integrations.asgi",
+        "cb.integrations.celery",
+        "cb.integrations.django",
         "cb.integrations.flask",
         "cb.integrations.opentelemetry",
         "cb.integrations.prometheus",

@@ -1,0 +1,1 @@
+"""The backend for MySQL behind a breaker: `ENGINE = "cb.integrations.django.db.mysql"`."""

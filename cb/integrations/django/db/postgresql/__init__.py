@@ -1,0 +1,1 @@
+"""The backend for PostgreSQL behind a breaker: `ENGINE = "cb.integrations.django.db.postgresql"`."""
