@@ -339,5 +339,14 @@ def test_circuit_that_follows_the_fleet_has_its_state_end_and_rounds_and_leaves_
     assert (opened.before, opened.after, opened.reason) == (State.CLOSED, State.OPEN, "fleet: told to")
     assert opened.window == Counts(requests=1)
     assert (head[at.UNTIL], head[at.ROUNDS], head[at.FLEET_CONTROLLED]) == (now + 7, 3, 1)
+    circuit.machine.follow(State.HALF_OPEN, now, "fleet: told to", now + 5, 3)
+    assert (head[at.UNTIL], head[at.FLEET_CONTROLLED]) == (now + 5, 1)
     circuit.machine.follow(State.CLOSED, now, "fleet: told to", 0, 0)
     assert (dependency.breaker.state, head[at.FLEET_CONTROLLED]) == (State.CLOSED, 0)
+
+
+def test_state_that_a_host_enters_after_one_of_the_fleet_is_its_own(make: Make, clock: FakeClock) -> None:
+    circuit = admission_of(make().breaker).circuit
+    circuit.machine.follow(State.OPEN, clock(), "fleet: told to", 0, 0)
+    circuit.machine.command(State.DISABLED, clock(), "by hand", None)
+    assert circuit.record.head[at.FLEET_CONTROLLED] == 0
