@@ -1,11 +1,12 @@
 """Responses to rejected calls: 503 for an open circuit, 429 for a full bulkhead or a rate limit, with `Retry-After`."""
 
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.core.signals import got_request_exception
 from django.http import HttpRequest, HttpResponse
 
@@ -35,6 +36,7 @@ class CircuitBreakerMiddleware:
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self.get_response = get_response
+        self._process = 0  # that has joined the ledger
         self._ledger = breakers.state.registry.ledger
         if iscoroutinefunction(get_response):
             markcoroutinefunction(self)
@@ -49,7 +51,6 @@ class CircuitBreakerMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
         """Return the response."""
-        self._ledger.join()  # not in __init__: the project may be loaded before workers are forked
         response: HttpResponse | Awaitable[HttpResponse] = self._respond(request)
         return response
 
@@ -58,9 +59,13 @@ class CircuitBreakerMiddleware:
         return _response(request, exception) if isinstance(exception, _REJECTIONS) else None
 
     def _respond_sync(self, request: HttpRequest) -> HttpResponse:
+        self._ledger.join()  # not in __init__: the project may be loaded before workers are forked
         return _replaced(request, self.get_response(request))
 
     async def _respond_async(self, request: HttpRequest) -> HttpResponse:
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            await sync_to_async(self._ledger.join, thread_sensitive=False)()  # it may wait for a lock
         return _replaced(request, await self.get_response(request))
 
 

@@ -4,7 +4,10 @@ import os
 
 from django.http import JsonResponse
 from django.urls import path
-from weather.breakers import api  # guard
+
+from cb.integrations.django import breakers  # guard
+
+api = breakers.session("forecast", timeout=2)  # guard
 
 
 def forecast(request):
