@@ -1,5 +1,7 @@
 """The setting `CIRCUIT_BREAKERS`: its keys and their rules."""
 
+import importlib.util
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -80,10 +82,23 @@ def _ledger(given: object) -> Ledger:
     if given:
         return open_ledger(given, _path("ledger"))
     from cb.ledger.opened import default_ledger  # not above: a project that names its ledger does not need it
-    from cb.ledger.project import calling_namespace
 
-    module = sys.modules.get(str(getattr(settings, "SETTINGS_MODULE", "")))
-    return default_ledger(vars(module) if module else calling_namespace())
+    return default_ledger(_namespace())
+
+
+def _namespace() -> Mapping[str, Any]:
+    """Return globals of the project: of its settings, or, where those are in no module, of its routes."""
+    module = sys.modules.get(
+        str(getattr(settings, "SETTINGS_MODULE", None) or os.environ.get("DJANGO_SETTINGS_MODULE"))
+    )
+    if module is not None:
+        return vars(module)
+    try:
+        spec = importlib.util.find_spec(str(getattr(settings, "ROOT_URLCONF", "")))
+    except (ImportError, ValueError):
+        spec = None
+    # Without a file, the project is the working directory.
+    return {"__file__": spec.origin, "__package__": spec.parent} if spec else {}
 
 
 def _list(key: str, given: Mapping[str, Any]) -> list[Any]:

@@ -11,6 +11,8 @@ from django.test.utils import setup_test_environment, teardown_test_environment
 
 from cb import ConfigError, Ledger, State
 from cb.integrations.django import Panel, breakers
+from cb.ledger.project import ledger_name
+from tests.support import ROOT
 
 from .conftest import force_open
 
@@ -96,6 +98,15 @@ def test_test_command_has_breakers_in_memory_before_it_sets_up_its_environment(
     monkeypatch.setattr(sys, "argv", ["manage.py", "test"])
     with override_settings(CIRCUIT_BREAKERS={"ledger": "shm://live"}):
         assert breakers.ledger.scope.value == "process"
+
+
+def test_ledger_is_that_of_the_project_that_has_the_routes_where_no_module_has_the_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.setenv("CB_STATE_DIR", str(tmp_path))
+    monkeypatch.delenv("CB_LEDGER", raising=False)
+    with override_settings(CIRCUIT_BREAKERS={}):
+        assert ledger_name(str(ROOT)) in breakers.ledger.path
 
 
 def test_breakers_are_pickled_by_name() -> None:
