@@ -114,6 +114,17 @@ def test_unit_tests_start_no_process() -> None:
     assert not strangers, named(strangers)
 
 
+def test_unit_tests_ask_for_their_process_when_they_run() -> None:
+    # `make mutate` imports them in one process and runs them in forks: a number of the import would fail all of those,
+    # and each mutant would look killed.
+    strangers = [
+        path
+        for path in ALL
+        if room(path) in {"unit", "support"} and re.search(r"^\w.* = .*\bgetpid\(", path.read_text(), re.MULTILINE)
+    ]
+    assert not strangers, named(strangers)
+
+
 def test_tests_use_helpers_of_their_own_room_or_of_all() -> None:
     # Proofs are the long versions of tests of other rooms.
     strangers = [

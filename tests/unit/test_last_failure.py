@@ -17,7 +17,6 @@ from cb.testing import FakeClock
 from tests.unit.conftest import Changes, Dependency
 
 Make = Callable[..., Dependency]
-PID = str(os.getpid())
 
 
 def last(breaker: CircuitBreaker) -> LastFailure:
@@ -39,16 +38,18 @@ def test_failure_has_class_message_and_worker(make: Make) -> None:
     dependency.fail(TimeoutError("GET https://vendor: no response within 5 s\nand a second line"))
     dependency.clock.advance(4)
     assert last(dependency.breaker) == LastFailure(
-        4, "TimeoutError", None, "GET https://vendor: no response within 5 s", PID
+        4, "TimeoutError", None, "GET https://vendor: no response within 5 s", str(os.getpid())
     )
-    assert str(last(dependency.breaker)) == (f"TimeoutError: GET https://vendor: no response within 5 s (worker {PID})")
+    assert str(last(dependency.breaker)) == (
+        f"TimeoutError: GET https://vendor: no response within 5 s (worker {os.getpid()})"
+    )
     document = dependency.breaker.snapshot().as_dict(1_000_004)["last_failure"]
     assert document == {
         "at": "1970-01-12T13:46:40Z",
         "type": "TimeoutError",
         "status": None,
         "message": "GET https://vendor: no response within 5 s",
-        "worker": PID,
+        "worker": str(os.getpid()),
     }
 
 
@@ -69,7 +70,7 @@ def test_status_is_that_of_the_clients_exceptions(make: Make, attributes: dict[s
     dependency.fail(StatusError("upstream", **attributes))
     assert last(dependency.breaker).status == status
     shown = f", status {status}" if status else ""
-    assert str(last(dependency.breaker)) == f"StatusError: upstream{shown} (worker {PID})"
+    assert str(last(dependency.breaker)) == f"StatusError: upstream{shown} (worker {os.getpid()})"
 
 
 @pytest.mark.parametrize(
@@ -116,14 +117,14 @@ def test_failed_result_is_named_without_the_result(make: Make) -> None:
     dependency.answer()
     assert (last(dependency.breaker).type, str(last(dependency.breaker))) == (
         "result",
-        f"failed_result is true of a str (worker {PID})",
+        f"failed_result is true of a str (worker {os.getpid()})",
     )
 
 
 def test_interruption_is_named_with_its_duration(make: Make) -> None:
     dependency = make(slow_call_duration="2s")
     dependency.fail(SystemExit(1), seconds=30)
-    assert str(last(dependency.breaker)) == f"SystemExit: interrupted after 30.0 s (worker {PID})"
+    assert str(last(dependency.breaker)) == f"SystemExit: interrupted after 30.0 s (worker {os.getpid()})"
 
 
 def test_health_check_is_named(make: Make) -> None:
@@ -145,7 +146,7 @@ def test_slow_probe_is_named(make: Make, changes: Changes) -> None:
     dependency.clock.advance(1)
     dependency.answer(seconds=3)
     assert dependency.breaker.state is State.OPEN
-    assert str(changes[-1].last_failure) == f"a probe took 3.0 s (worker {PID})"
+    assert str(changes[-1].last_failure) == f"a probe took 3.0 s (worker {os.getpid()})"
 
 
 def test_hanging_call_is_the_reason_and_the_last_failure(make: Make, changes: Changes) -> None:
@@ -155,7 +156,7 @@ def test_hanging_call_is_the_reason_and_the_last_failure(make: Make, changes: Ch
         dependency.breaker.control.evaluate()
         assert changes[-1].reason == "1 consecutive failure: a call runs longer than call_timeout, 5 s"
         assert (last(dependency.breaker).type, last(dependency.breaker).ago) == ("call_timeout", 1)
-        assert last(dependency.breaker).worker == PID
+        assert last(dependency.breaker).worker == str(os.getpid())
 
 
 def test_hanging_probe_is_the_reason(make: Make, changes: Changes, events: list[Event]) -> None:
@@ -199,7 +200,7 @@ def raising() -> str:
 def test_exception_whose_text_cannot_be_had_fails_its_call_as_any_other(make: Make, act: Callable[[], str]) -> None:
     dependency = make()
     dependency.fail(Hostile(act))
-    assert last(dependency.breaker) == LastFailure(0, "Hostile", None, "", PID)
+    assert last(dependency.breaker) == LastFailure(0, "Hostile", None, "", str(os.getpid()))
     assert dependency.breaker.snapshot().totals.failures == 1
 
 
