@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -35,8 +36,13 @@ async def engine_of(url: str, guard: Any, **options: Any) -> AsyncIterator[Async
     pool = {"poolclass": AsyncAdaptedQueuePool, "pool_size": 1, "max_overflow": 0, "pool_timeout": 0.05}
     engine = create_async_engine(url, **{**pool, **options})
     guard_engine(engine, guard)
-    yield engine
-    await engine.dispose()
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+        async with asyncio.timeout(10):
+            while any("_connection_worker" in thread.name for thread in threading.enumerate()):
+                await asyncio.sleep(0.001)  # the driver's threads tell the loop when they end
 
 
 async def ask(engine: AsyncEngine) -> None:
@@ -123,7 +129,7 @@ def test_collected_connection_frees_its_permit(url: str, breaker: CircuitBreaker
 
 @pytest.mark.quiet
 def test_early_cancellation_is_no_outcome_and_a_late_one_a_slow_failure(url: str) -> None:
-    breaker = CircuitBreaker("database", BreakerConfig(slow_call_duration=0.3), ledger=Ledger.in_memory())
+    breaker = CircuitBreaker("database", BreakerConfig(slow_call_duration=0.1), ledger=Ledger.in_memory())
 
     async def use(seconds: float, rows: int) -> None:
         async with engine_of(url, breaker) as engine:
@@ -133,9 +139,9 @@ def test_early_cancellation_is_no_outcome_and_a_late_one_a_slow_failure(url: str
             await ask(engine)
 
     # The driver lets the statement end before it gives the connection back: that is no longer the call.
-    asyncio.run(use(0.05, 3_000_000))
+    asyncio.run(use(0.02, 3_000_000))
     assert (breaker.snapshot().totals.neutral, *counted(breaker)) == (1, 1, 0)
-    asyncio.run(use(0.4, 3_000_000))
+    asyncio.run(use(0.15, 3_000_000))
     assert (breaker.snapshot().totals.neutral, *counted(breaker)) == (1, 2, 1)
     assert breaker.snapshot().totals.slow == 1
 
