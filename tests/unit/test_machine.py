@@ -16,6 +16,7 @@ from cb import (
 )
 from cb.breaker import admission_of
 from cb.ledger import layout as at
+from cb.ledger.time_bounds import NO_PERMIT_TTL_NS
 from cb.states import Counts
 from cb.testing import FakeClock, breaker_in
 from tests.unit.conftest import Dependency
@@ -350,3 +351,18 @@ def test_state_that_a_host_enters_after_one_of_the_fleet_is_its_own(make: Make, 
     circuit.machine.follow(State.OPEN, clock(), "fleet: told to", 0, 0)
     circuit.machine.command(State.DISABLED, clock(), "by hand", None)
     assert circuit.record.head[at.FLEET_CONTROLLED] == 0
+
+
+def test_call_that_finds_no_permit_spares_those_that_follow_it_a_search(make: Make, clock: FakeClock) -> None:
+    dependency = opened(make, max_requests=1)
+    head = admission_of(dependency.breaker).circuit.record.head
+    clock.advance(30)
+    with dependency.running():
+        with pytest.raises(CircuitOpenError):
+            dependency.answer()
+        assert (head[at.NO_PERMIT], head[at.NO_PERMIT_UNTIL]) == (head[at.WORD], clock() + NO_PERMIT_TTL_NS)
+
+
+def test_change_at_a_time_tells_of_no_window(make: Make, changes: list[StateChange]) -> None:
+    half_opened(make)
+    assert (changes[-1].after, changes[-1].window, changes[-1].window_seconds) == (State.HALF_OPEN, None, None)

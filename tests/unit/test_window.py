@@ -177,3 +177,23 @@ def test_pages_of_many_calls_that_have_not_changed_since_the_last_read_are_not_s
     running[-1].succeed()
     window.read(record, breaker.config, clock())
     assert len(summed) == 1
+
+
+def test_totals_of_counters_that_another_program_has_written_over_are_numbers() -> None:
+    page = memoryview(bytearray(at.PAGE * 8)).cast("q")
+    for stripe in range(at.STRIPES_START, at.PAGE, at.STRIPE_CELLS):
+        page[stripe + at.ADMITTED] = 1
+        page[stripe + at.WINDOW - 1] = -1
+    totals = window.totals([page])
+    assert (len(totals), totals[: at.FULL]) == (at.WINDOW, [0] * at.FULL)
+
+
+def test_probe_whose_response_is_read_too_long_is_one_success_more(make: Make, clock: FakeClock) -> None:
+    dependency = make(failure_threshold=1, timeout=10, max_requests=4, success_threshold=4, probe_timeout=2)
+    dependency.fail()
+    clock.advance(10)
+    dependency.answer()
+    call = dependency.breaker.begin()
+    call.pause()
+    clock.advance(3)
+    assert "2 of 4 probes sent, 2 succeeded and 0 failed" in dependency.breaker.explain()
