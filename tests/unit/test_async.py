@@ -84,6 +84,15 @@ async def in_a_task(value: int, error: BaseException | None) -> Awaitable[int]:
     return asyncio.create_task(fetch(value, error))
 
 
+def in_a_pool(work: Any) -> Any:
+    """Return the future of a thread of its own: one of the import has no thread in the forks of `make mutate`."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        return pool.submit(asyncio.run, work)
+    finally:
+        pool.shutdown(wait=False)
+
+
 LATE: dict[str, Callable[..., Any]] = {
     **ASYNCHRONOUS,
     "lambda": lambda value, error: fetch(value, error=error),
@@ -91,10 +100,9 @@ LATE: dict[str, Callable[..., Any]] = {
     "task": lambda *args: asyncio.create_task(fetch(*args)),
     "gather": lambda *args: asyncio.gather(fetch(*args)),
     "future": lambda *args: asyncio.ensure_future(fetch(*args)),
-    "future of a pool": lambda *args: POOL.submit(asyncio.run, fetch(*args)),
+    "future of a pool": lambda *args: in_a_pool(fetch(*args)),
     "shielded": lambda *args: asyncio.shield(fetch(*args)),
 }
-POOL = ThreadPoolExecutor(1)
 
 
 @pytest.mark.parametrize("fn", LATE.values(), ids=LATE)
