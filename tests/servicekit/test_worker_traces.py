@@ -78,7 +78,7 @@ def others_serve(traced: Traced, dead: str) -> bool:
 
 
 def test_workers_create_spans_named_in_the_log_and_one_exports_the_metrics_of_all(traced: Traced) -> None:
-    # Nobody reports what the other process serves before the reporter's app is loaded.
+    # No process reports what the other one serves before the reporter's app is loaded.
     until(traced.successes)
     workers, made = buy(traced, 20), 20
     while len(workers) < 2:
