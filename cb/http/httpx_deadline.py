@@ -13,6 +13,7 @@ import httpcore
 import httpx
 
 from cb.clocks import monotonic
+from cb.pickling import PortableError
 
 from .exchange import Exchange
 from .timeouts import ATTEMPT_SECONDS, Deadline
@@ -24,7 +25,7 @@ _KINDS = ("connect", "read", "write", "pool")
 _DEPTH = 4
 
 
-class ConnectDeadlineError(httpcore.TimeoutException):
+class ConnectDeadlineError(PortableError, httpcore.TimeoutException):
     """No time is left to connect. It is no ConnectTimeout, which httpcore would repeat the attempt for."""
 
 

@@ -64,7 +64,7 @@ def made(cls: type[Exception]) -> Exception:
     for each in parameters:
         annotation = each.annotation if isinstance(each.annotation, str) else inspect.formatannotation(each.annotation)
         annotation = annotation.replace("collections.abc.", "").replace("typing.", "")
-        if each.kind is each.VAR_KEYWORD or each.kind is each.KEYWORD_ONLY or "PreparedRequest" in annotation:
+        if each.kind is each.VAR_KEYWORD or each.kind is each.KEYWORD_ONLY or "Request" in annotation:
             continue
         arguments.append("text" if each.annotation is each.empty else ARGUMENTS.get(annotation, "text"))
     return cls(*arguments)
@@ -87,7 +87,7 @@ def pickled(value: Any) -> Any:
 
 def same(left: BaseException, right: BaseException) -> bool:
     def facts(error: BaseException) -> dict[str, Any]:
-        return {name: value for name, value in vars(error).items() if name not in {"request", "__notes__"}}
+        return {name: value for name, value in vars(error).items() if name not in {"request", "_request", "__notes__"}}
 
     return type(left) is type(right) and str(left) == str(right) and facts(left) == facts(right)
 
