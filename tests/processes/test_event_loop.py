@@ -28,7 +28,7 @@ from cb import BreakerConfig, Bulkhead, CircuitBreaker, Ledger, LedgerBusyError,
 
 ledger = Ledger.in_file(sys.argv[1])
 due = CircuitBreaker("due", BreakerConfig(failure_threshold=1, timeout=0.001), ledger=ledger)
-tripping = CircuitBreaker("tripping", BreakerConfig(failure_threshold=None, failure_rate_threshold=0.2), ledger=ledger)
+tripping = CircuitBreaker("tripping", BreakerConfig(failure_threshold=None, failure_rate_threshold=0.02), ledger=ledger)
 bulkhead = Bulkhead(CircuitBreaker("bulkhead", ledger=ledger), 2, wait=0.05)
 broken = True
 longest, late = 0.0, []
